@@ -1,0 +1,55 @@
+"""How the one loop over modules runs: threads, each with single-threaded kernels.
+
+Kernels that use one thread give the same bits on any number of cores; the parallelism is over modules.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from adapterops.errors import OptionError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""Called with (done, total) after each module."""
+
+
+def default_workers() -> int:
+    """The processors this process may use, at most 8: each worker holds one module."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)
+
+
+def run(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, progress: Progress | None = None
+) -> Iterator[Result]:
+    """`function(item)` for each item, in the order of the items, at most `workers` at a time and one waiting.
+
+    The results do not depend on the number of workers. After an exception nothing new is started.
+    """
+    import torch  # here, so that plans can be made without it
+
+    queue = list(items)
+    workers = default_workers() if workers is None else workers
+    if workers < 1:
+        raise OptionError(f"--workers must be at least 1, got {workers}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        pending: deque[Future[Result]] = deque()
+        started = iter(queue)
+        for done in range(1, len(queue) + 1):
+            while len(pending) <= workers and (item := next(started, pending)) is not pending:
+                pending.append(pool.submit(function, item))  # type: ignore[arg-type]  # `pending` itself marks the end
+            yield pending.popleft().result()
+            if progress:
+                progress(done, len(queue))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)

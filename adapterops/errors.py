@@ -1,0 +1,115 @@
+"""Everything that can go wrong for a known reason, and the exit code it ends a command with.
+
+    AdapterOpsError                       1
+    ├── OptionError                       2   an option or argument that makes no sense
+    ├── InputError                        3   a file that is invalid, damaged or unsafe
+    ├── IncompatibleError                 4   inputs that do not fit together
+    │   ├── ShapeError                    4
+    │   └── UnsupportedError              4   a kind of adapter that is known by name and not handled
+    ├── NotFoundError                     5
+    ├── OutputExistsError                 6
+    ├── ResourceError                     7   disk or memory
+    └── VerificationError                 8
+
+Inner functions raise the fact; whoever knows the file or the tensor adds it with `at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class AdapterOpsError(Exception):
+    """A failure with a reason: what was attempted, where, and what to do about it.
+
+    Args:
+        message: the fact: expected and found.
+        path: the file it is about.
+        tensor: the tensor or module it is about.
+        hint: the remedy, one sentence.
+        code: a stable name for scripts, such as ``E-ST-TRUNCATED``.
+    """
+
+    exit_code = 1
+    default_code = "E-INTERNAL"
+
+    def __init__(
+        self, message: str, *, path: object = None, tensor: str | None = None, hint: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = None if path is None else str(path)
+        self.tensor = tensor
+        self.hint = hint
+        self.code = code or self.default_code
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.path, self.tensor) if part)
+        lines = [f"{place}: {self.message}" if place else self.message]
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as ``--json`` prints it."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "path": self.path, "tensor": self.tensor}
+
+
+class OptionError(AdapterOpsError):
+    exit_code = 2
+    default_code = "E-OPTION"
+
+
+class InputError(AdapterOpsError):
+    exit_code = 3
+    default_code = "E-INPUT"
+
+
+class IncompatibleError(AdapterOpsError):
+    exit_code = 4
+    default_code = "E-INCOMPATIBLE"
+
+
+class ShapeError(IncompatibleError):
+    default_code = "E-SHAPE"
+
+
+class UnsupportedError(IncompatibleError):
+    default_code = "E-UNSUPPORTED"
+
+
+class NotFoundError(AdapterOpsError):
+    exit_code = 5
+    default_code = "E-NOT-FOUND"
+
+
+class OutputExistsError(AdapterOpsError):
+    exit_code = 6
+    default_code = "E-EXISTS"
+
+
+class ResourceError(AdapterOpsError):
+    exit_code = 7
+    default_code = "E-RESOURCE"
+
+
+class VerificationError(AdapterOpsError):
+    exit_code = 8
+    default_code = "E-VERIFY"
+
+
+class AdapterWarning(UserWarning):
+    """Something a person should know that does not make the result wrong; an error under ``--strict``."""
+
+
+@contextmanager
+def at(*, path: object = None, tensor: str | None = None) -> Iterator[None]:
+    """Add the place to an error raised inside, where it has none yet."""
+    try:
+        yield
+    except AdapterOpsError as error:
+        error.path = error.path or (None if path is None else str(path))
+        error.tensor = error.tensor or tensor
+        raise

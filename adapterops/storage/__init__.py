@@ -1,0 +1,1 @@
+"""Names and bytes: reading what may be hostile, writing what must be whole. No arithmetic."""

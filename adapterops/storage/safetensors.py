@@ -1,0 +1,299 @@
+"""safetensors files: a reader that trusts nothing, a writer that streams.
+
+A file is an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, and the data, without
+holes. What this reader accepts is a subset of what the safetensors library accepts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops.errors import InputError, ResourceError, UnsupportedError, at
+from adapterops.storage.staging import DISK_FULL
+from adapterops.storage.strict import open_regular, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADER_LIMIT = 25_000_000
+TENSOR_LIMIT = 200_000
+RANK_LIMIT = 8
+NAME_LIMIT = 512
+CHUNK = 1 << 22
+
+BITS = {
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F32": 32, "U32": 32, "I32": 32, "BF16": 16, "F16": 16, "U16": 16, "I16": 16,
+    "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F8_E8M0": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
+}  # fmt: skip
+"""Bits an entry takes, in the order in which safetensors lays dtypes out in a file."""
+
+TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The dtypes that algebra is done in; others are carried as bytes."""
+
+FOREIGN = [
+    (b"version https://git-lfs", "a Git-LFS pointer, not the file it points to", "run `git lfs pull`, or download the file again"),
+    (b"<", "HTML or XML, probably an error page that was saved as the file", "download the file again"),
+    (b"PK\x03\x04", "a zip archive, probably a PyTorch pickle", "load it with its own library and save it as safetensors"),
+    (b"\x80", "a Python pickle", "load it with its own library and save it as safetensors"),
+    (b"GGUF", "a GGUF file", "GGUF is not read here; use the adapter it was converted from"),
+    (b"\x93NUMPY", "a NumPy array", "save its tensors as safetensors"),
+    (b"\x1f\x8b", "gzip data", "decompress it first"),
+    (b"{", "JSON text, probably an error message that was saved as the file", "download the file again"),
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies: bytes [begin, end) of the data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class SafetensorsFile:
+    """One open file: a validated header, and tensors read into memory of our own when asked for.
+
+    Never memory-mapped: a file that shrinks while it is read is an error here, and kills the process there.
+    """
+
+    def __init__(self, path: Path, header_limit: int = HEADER_LIMIT) -> None:
+        self.path = path
+        self._descriptor = open_regular(path)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._identity = self._stat()
+        self.size = self._identity[0]
+        with at(path=path):
+            self.metadata, self.entries, self._start = self._header(header_limit)
+
+    def _stat(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+    def _header(self, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
+        start = os.pread(self._descriptor, 32, 0)
+        if not start:
+            raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
+        if not 0 < length <= self.size - 8 or start[8:9] != b"{":
+            raise _not_safetensors(start, length, self.size)
+        if length > limit:
+            raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
+        text = os.pread(self._descriptor, length, 8)
+        if len(text) != length:
+            raise InputError(f"is cut off: its header ends after {len(text)} of {length} bytes", code="E-ST-TRUNCATED")
+        metadata, entries = parse_header(text, self.size - 8 - length)
+        return metadata, entries, 8 + length
+
+    def read(self, name: str) -> bytearray:
+        """The bytes of one tensor, as stored.
+
+        Raises:
+            InputError: the file changed since it was opened.
+        """
+        entry = self.entries[name]
+        buffer = bytearray(entry.end - entry.begin)
+        view, position = memoryview(buffer), self._start + entry.begin
+        while view:
+            count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
+            if count == 0:
+                break
+            view, position = view[count:], position + count
+        if view:
+            raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
+        self.check_unchanged()
+        if entry.dtype == "BOOL" and buffer.strip(b"\x00\x01"):
+            raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
+        return buffer
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, in memory of its own."""
+        import torch  # here, so that headers can be read without it
+
+        entry = self.entries[name]
+        if entry.dtype not in TORCH_NAMES:
+            raise UnsupportedError(
+                f"is stored as {entry.dtype}, which is not a dtype for arithmetic",
+                path=self.path,
+                tensor=name,
+                hint=f"convert it to one of {', '.join(TORCH_NAMES)}",
+            )
+        dtype = getattr(torch, TORCH_NAMES[entry.dtype])
+        buffer = self.read(name)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape) if buffer else torch.empty(entry.shape, dtype=dtype)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if the file is no longer the one that was opened."""
+        if self._stat() != self._identity:
+            raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
+
+    def sha256(self) -> str:
+        """The hash of the whole file, read in chunks."""
+        digest, position = hashlib.sha256(), 0
+        while chunk := os.pread(self._descriptor, CHUNK, position):
+            digest.update(chunk)
+            position += len(chunk)
+        self.check_unchanged()
+        return digest.hexdigest()
+
+
+def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str, Entry]]:
+    """Metadata and entries of a header, checked against the number of data bytes that follow it.
+
+    >>> parse_header(b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', 8)
+    ({}, {'x': Entry(dtype='F32', shape=(2,), begin=0, end=8)})
+
+    Raises:
+        InputError: any rule of the format is broken.
+    """
+    try:
+        header = parse_json(text)
+    except InputError as error:
+        error.message, error.code = f"the header {error.message}", "E-ST-HEADER"
+        raise
+    if not isinstance(header, dict):
+        raise InputError(f"the header is a {type(header).__name__}, not an object", code="E-ST-HEADER")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError("the metadata is not a mapping of strings to strings", code="E-ST-HEADER")
+    if not header:
+        raise InputError("has no tensors", code="E-ST-EMPTY")
+    if len(header) > TENSOR_LIMIT:
+        raise InputError(f"has {len(header)} tensors, above the limit of {TENSOR_LIMIT}", code="E-ST-HEADER")
+    entries = {}
+    for name, fields in header.items():
+        _check_name(name)
+        with at(tensor=name):
+            entries[name] = _entry(fields)
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != position:
+            what = "overlaps the tensor before it" if entry.begin < position else "leaves a hole before it"
+            raise InputError(f"{what}: begins at byte {entry.begin}, expected {position}", tensor=name, code="E-ST-OFFSET")
+        position = entry.end
+    if position > data_size:
+        raise InputError(
+            f"is cut off: expected {position} bytes of tensors, found {data_size}", hint="download it again", code="E-ST-TRUNCATED"
+        )
+    if position < data_size:
+        raise InputError(f"has {data_size - position} bytes after its last tensor", hint="download it again", code="E-ST-TRAILING")
+    return metadata, entries
+
+
+def _check_name(name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if not 1 <= len(name) <= NAME_LIMIT or not name.isprintable() or ".." in parts or name.startswith(("/", "\\")):
+        raise InputError(f"the tensor name {name[:80]!r} is unsafe", code="E-ST-NAME")
+
+
+def _entry(fields: Any) -> Entry:
+    if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
+        raise InputError("is not described by exactly dtype, shape and data_offsets", code="E-ST-HEADER")
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise InputError(f"has the unsupported dtype {dtype!r}", code="E-ST-DTYPE")
+    if not _counts(shape) or len(shape) > RANK_LIMIT or math.prod(size for size in shape if size) >= 1 << 63:
+        raise InputError(f"has the impossible shape {str(shape)[:80]}", code="E-ST-SHAPE")
+    if not _counts(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
+        raise InputError(f"has the impossible offsets {str(offsets)[:80]}", code="E-ST-OFFSET")
+    bits = math.prod(shape) * BITS[dtype]
+    if bits % 8 or bits // 8 != offsets[1] - offsets[0]:
+        raise InputError(
+            f"shape {shape} of {dtype} takes {bits / 8:g} bytes, found {offsets[1] - offsets[0]}", code="E-ST-SHAPE"
+        )
+    return Entry(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 63 for item in value)
+
+
+def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
+    for magic, what, hint in FOREIGN:
+        if start.lstrip()[: len(magic)] == magic:
+            return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
+    if length > size - 8:
+        return InputError(
+            f"is not a safetensors file, or truncated: its header would take {length} bytes, the file has {size}",
+            hint="download it again",
+            code="E-ST-TRUNCATED",
+        )
+    return InputError("is not a safetensors file: no JSON header", code="E-ST-HEADER")
+
+
+def write_safetensors(
+    path: Path,
+    layout: Mapping[str, tuple[str, tuple[int, ...]]],
+    tensors: Iterable[tuple[str, Tensor]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Stream `tensors` into a new file, one at a time, in the order they come.
+
+    `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
+    all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
+
+    Raises:
+        ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
+    """
+    import torch  # here, so that headers can be read without it
+
+    reserved = len(_header_text(layout, metadata, 0))
+    needed = 8 + reserved + sum(math.prod(shape) * BITS[dtype] // 8 for dtype, shape in layout.values())
+    written: dict[str, tuple[str, tuple[int, ...]]] = {}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        _preallocate(descriptor, needed, path)
+        file.seek(8 + reserved)
+        for name, tensor in tensors:
+            dtype, largest = layout[name]
+            if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
+                raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
+            contiguous = tensor.to(getattr(torch, TORCH_NAMES[dtype])).contiguous()
+            if contiguous.numel():
+                file.write(contiguous.view(torch.uint8).numpy().data)
+            written[name] = (dtype, tuple(tensor.shape))
+        file.truncate(file.tell())
+        text = _header_text(written, metadata, reserved)
+        file.seek(0)
+        file.write(struct.pack("<Q", reserved) + text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _header_text(layout: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str], length: int) -> bytes:
+    """The header, padded with spaces to `length` bytes, or to a multiple of 8."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    position = 0
+    for name, (dtype, shape) in layout.items():
+        end = position + math.prod(shape) * BITS[dtype] // 8
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text.ljust(max(length, -(-len(text) // 8) * 8))
+
+
+def _preallocate(descriptor: int, size: int, path: Path) -> None:
+    """Claim the space now: a full disk is found before the work, not after it."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            return  # a file system that cannot preallocate; the writes themselves will tell
+        status = os.statvfs(path.parent)
+        raise ResourceError(
+            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
+            path=path.name,
+            hint="free some space, or write to another disk with -o",
+        ) from error

@@ -1,0 +1,147 @@
+"""Output that is whole or absent.
+
+A folder is built beside its destination under a hidden name, synced, and renamed once: the rename is the commit. The
+hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import glob
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
+
+MANIFEST = "adapterops.json"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
+
+
+def check_output(out: Path, inputs: list[Path], force: bool) -> None:
+    """Raise what `staged` would, before any work: the output exists, lies inside an input, or cannot be created.
+
+    Raises:
+        OptionError: `out` is an input, lies inside one, or, to be replaced, holds one.
+        OutputExistsError: `out` exists and may not be replaced.
+        NotFoundError, ResourceError: the folder it would go to is missing or not writable.
+    """
+    place = Path(os.path.realpath(out))
+    for source in (Path(os.path.realpath(path)) for path in inputs):
+        if place == source or (source.is_dir() and source in place.parents):
+            raise OptionError(f"the output would lie inside the input {source.name}", path=out, hint="name another place with -o")
+        if place in source.parents and place.exists():
+            raise OptionError(f"the output would replace the input {source.name}", path=out, hint="name another place with -o")
+    if os.path.lexists(out) and not _empty(out):
+        if not force:
+            raise OutputExistsError("already exists", path=out, hint="name another place with -o, or replace it with --force")
+        if not (out / MANIFEST).is_file():
+            raise OutputExistsError(
+                f"was not written by adapterops (it has no {MANIFEST}), so --force does not replace it",
+                path=out,
+                hint="remove it yourself, or name another place with -o",
+            )
+    parent = place.parent
+    if not parent.is_dir():
+        raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
+
+
+def _empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+@contextmanager
+def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
+
+    Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
+    one after that is complete.
+
+    Raises:
+        OutputExistsError: somebody else put something there meanwhile.
+        ResourceError: the disk failed or is full.
+    """
+    out = Path(os.path.realpath(out))
+    _remove_stale(out)
+    folder, lock = _create(out)
+    try:
+        yield folder
+        _sync(folder)
+        _publish(folder, out, force)
+        _sync(out.parent)
+    except OSError as error:
+        if error.errno in _DISK:
+            raise ResourceError(
+                f"writing failed: {error.strerror}", path=out, hint="nothing was left behind; free some space, or write elsewhere with -o"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _create(out: Path) -> tuple[Path, int]:
+    while True:
+        folder = out.parent / f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise ResourceError(f"cannot be created: {error.strerror}", path=out, hint="name another place with -o") from error
+        with suppress(OSError):  # taken for stale by another run before it was locked: try another name
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.exists():
+                return folder, lock
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove what killed runs left beside `out`: hidden folders that nobody holds a lock on."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.adapterops-*"):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _publish(folder: Path, out: Path, force: bool) -> None:
+    if force and out.is_dir() and not _empty(out):
+        _exchange(folder, out)
+        return
+    try:
+        os.rename(folder, out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o") from error
+        raise
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s name."""
+    at_fdcwd, exchange = -100, 2
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(at_fdcwd, os.fsencode(new), at_fdcwd, os.fsencode(old), exchange) == 0:
+            return
+    aside = new.with_name(new.name + "-old")  # where the system has no exchange: two renames
+    os.rename(old, aside)
+    os.rename(new, old)
+    os.rename(aside, new)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,88 @@
+"""JSON from strangers: one meaning or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import InputError, NotFoundError, at
+
+CONFIG_LIMIT = 1 << 20
+"""Bytes of the largest JSON file that is read whole."""
+
+
+def parse_json(text: bytes) -> Any:
+    """The value of a JSON text, refusing what parsers read differently: duplicate keys, NaN, Infinity, a byte-order mark.
+
+    >>> parse_json(b'{"r": 8}')
+    {'r': 8}
+
+    Raises:
+        InputError: the text is not strict JSON in UTF-8.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add returns None, which is the point
+            raise InputError(f"the key {twice!r} appears twice", code="E-JSON")
+        return value
+
+    def constant(name: str) -> Any:
+        raise InputError(f"{name} is not a number that JSON knows", code="E-JSON")
+
+    if text.startswith(b"\xef\xbb\xbf"):
+        raise InputError("starts with a byte-order mark, which JSON does not allow", code="E-JSON")
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 (byte {error.start})", code="E-JSON") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", code="E-JSON") from None
+    except RecursionError:
+        raise InputError("is nested too deep to be read", code="E-JSON") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InputError(f"is not readable JSON: {error}", code="E-JSON") from None
+
+
+def open_regular(path: Path) -> int:
+    """A read-only descriptor of a regular file. Never blocks on a pipe, never follows a device.
+
+    Raises:
+        NotFoundError: nothing is there (dangling links included).
+        InputError: it is something other than a regular file, or may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        kind = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+        raise NotFoundError(kind, path=path) from None
+    except PermissionError:
+        mode = stat.filemode(path.stat().st_mode) if os.access(path.parent, os.X_OK) else "unknown"
+        raise InputError(
+            f"may not be read (mode {mode})", path=path, hint="change its owner or mode; some tools save files as 0600", code="E-ACCESS"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot be opened: {error.strerror}", path=path, code="E-NOT-A-FILE") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE")
+    return descriptor
+
+
+def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
+    """The value of a small JSON file.
+
+    Raises:
+        NotFoundError, InputError: it is missing, not a regular file, larger than `limit` bytes, or not strict JSON.
+    """
+    descriptor = open_regular(path)
+    with os.fdopen(descriptor, "rb") as file, at(path=path):
+        text = file.read(limit + 1)
+        if len(text) > limit:
+            raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")
+        return parse_json(text)

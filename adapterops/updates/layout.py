@@ -1,0 +1,48 @@
+"""What is known of an update before any of its numbers are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ITEMSIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Bytes an entry takes, for the dtypes that algebra works on; names as safetensors spells them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape, rank and dtype of the update of one weight.
+
+    `rank` is an upper bound where the rank depends on the numbers (`--energy`, `--budget`); for a `dense` update it is
+    the rank that saving cuts to.
+    """
+
+    shape: tuple[int, int]
+    rank: int
+    dtype: str
+    dense: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Entries of B and A together: (out + in) · rank."""
+        return sum(self.shape) * self.rank
+
+    @property
+    def entries(self) -> int:
+        """Entries of the weight itself: out · in."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        return self.parameters * ITEMSIZE[self.dtype]
+
+
+def widest(dtypes: list[str]) -> str:
+    """The narrowest dtype that holds all of `dtypes`.
+
+    >>> widest(["BF16", "BF16"]), widest(["BF16", "F16"]), widest(["F16", "F64"])
+    ('BF16', 'F32', 'F64')
+    """
+    distinct = set(dtypes)
+    if len(distinct) == 1:
+        return distinct.pop()
+    return "F64" if "F64" in distinct else "F32"

@@ -1,0 +1,75 @@
+"""The update LoRA learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from adapterops.errors import ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """A weight update kept factored: ΔW = scale · B @ A.
+
+    B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero.
+
+    `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
+    of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.
+    """
+
+    B: Tensor
+    A: Tensor
+    scale: float = 1.0
+    error: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.B.ndim != 2 or self.A.ndim != 2 or self.B.shape[1] != self.A.shape[0]:
+            raise ShapeError(f"B {tuple(self.B.shape)} and A {tuple(self.A.shape)} do not share a rank")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.B.shape[0], self.A.shape[1]
+
+    @property
+    def rank(self) -> int:
+        return self.B.shape[1]
+
+    def dense(self) -> Tensor:
+        """The (out, in) matrix, in the dtype of the factors."""
+        return self.scale * (self.B @ self.A)
+
+    def __add__(self, other: LowRank) -> LowRank:
+        """Exact: the rank of a sum is the sum of the ranks."""
+        if self.shape != other.shape:
+            raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
+        dtype = torch.promote_types(self.B.dtype, other.B.dtype)
+        wide = torch.promote_types(dtype, torch.float32)
+        B = torch.cat([self.scale * self.B.to(wide), other.scale * other.B.to(wide)], dim=1)
+        A = torch.cat([self.A.to(dtype), other.A.to(dtype)])
+        return LowRank(B, A.to(wide), error=self.error + other.error)
+
+    def __mul__(self, factor: float) -> LowRank:
+        """Exact: only `scale` changes."""
+        return replace(self, scale=factor * self.scale, error=abs(factor) * self.error)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> LowRank:
+        return -1.0 * self
+
+    def __sub__(self, other: LowRank) -> LowRank:
+        return self + -other
+
+    def norm(self) -> float:
+        """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
+        B, A = self.B.double(), self.A.double()
+        square = float(((B.T @ B) * (A @ A.T)).sum())
+        return abs(self.scale) * max(square, 0.0) ** 0.5
+
+
+def zero(shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> LowRank:
+    """The update that changes nothing: rank 0."""
+    return LowRank(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
