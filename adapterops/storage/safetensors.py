@@ -116,6 +116,11 @@ class SafetensorsFile:
             raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
         return buffer
 
+    def start(self, name: str) -> bytes:
+        """The first bytes of one tensor, at most 4096."""
+        entry = self.entries[name]
+        return os.pread(self._descriptor, min(entry.end - entry.begin, 4096), self._start + entry.begin)
+
     def tensor(self, name: str) -> Tensor:
         """One tensor, in memory of its own."""
         import torch  # here, so that headers can be read without it

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from adapterops.errors import ShapeError
+from adapterops.updates.lowrank import LowRank
 
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """A weight update with every entry its own: ΔW = weight, (out, in)."""
+    """A weight update with every entry its own: ΔW = weight, (out, in).
+
+    `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`.
+    """
 
     weight: Tensor
+    error: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -22,19 +28,24 @@ class Dense:
     def dense(self) -> Tensor:
         return self.weight
 
-    def __add__(self, other: Dense) -> Dense:
+    def __add__(self, other: Dense | LowRank) -> Dense:
         if self.shape != other.shape:
             raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
-        return Dense(self.weight + other.weight)
+        return Dense(self.weight + other.dense(), error=self.error + other.error)
+
+    __radd__ = __add__
 
     def __mul__(self, factor: float) -> Dense:
-        return Dense(factor * self.weight)
+        return Dense(factor * self.weight, error=abs(factor) * self.error)
 
     __rmul__ = __mul__
 
     def __neg__(self) -> Dense:
         return -1.0 * self
 
+    def __sub__(self, other: Dense | LowRank) -> Dense:
+        return self + -1.0 * other
+
     def norm(self) -> float:
         """‖ΔW‖_F, summed in float64."""
-        return float(self.weight.double().norm())
+        return float(torch.linalg.vector_norm(self.weight, dtype=torch.float64))

@@ -43,6 +43,8 @@ class LowRank:
 
     def __add__(self, other: LowRank) -> LowRank:
         """Exact: the rank of a sum is the sum of the ranks."""
+        if not isinstance(other, LowRank):
+            return NotImplemented
         if self.shape != other.shape:
             raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
         dtype = torch.promote_types(self.B.dtype, other.B.dtype)

@@ -1,0 +1,55 @@
+"""Algebra and merging of LoRA adapters, on their files.
+
+    >>> import adapterops as ao
+    >>> a, b = ao.open_adapter("a"), ao.open_adapter("b")                            # doctest: +SKIP
+    >>> ao.save_adapter(ao.truncate(0.7 * a - 0.2 * b, rank=8), "out")               # doctest: +SKIP
+
+Names are imported when first used: torch takes a second, and plans do not need it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adapter": "adapter",
+    "AdapterConfig": "formats.peft_config",
+    "AdapterOpsError": "errors",
+    "AdapterWarning": "errors",
+    "Dense": "updates.dense",
+    "LowRank": "updates.lowrank",
+    "METHODS": "methods",
+    "Saved": "adapter",
+    "inspect": "operations.analysis",
+    "merge": "operations.algebra",
+    "method": "methods",
+    "open_adapter": "adapter",
+    "save_adapter": "adapter",
+    "spectra": "operations.analysis",
+    "truncate": "operations.algebra",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+if TYPE_CHECKING:
+    from adapterops.adapter import Adapter, Saved, open_adapter, save_adapter
+    from adapterops.errors import AdapterOpsError, AdapterWarning
+    from adapterops.formats.peft_config import AdapterConfig
+    from adapterops.methods import METHODS, method
+    from adapterops.operations.algebra import merge, truncate
+    from adapterops.operations.analysis import inspect, spectra
+    from adapterops.updates.dense import Dense
+    from adapterops.updates.lowrank import LowRank
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,336 @@
+"""An opened adapter: module name → weight update, read when asked for. Mathematics and storage meet here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from adapterops import engine
+from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, at
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
+from adapterops.formats.peft import Key, render
+from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
+from adapterops.history import Source, Step, sources
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, write_safetensors
+from adapterops.storage.staging import MANIFEST, check_output, staged
+from adapterops.updates.layout import Layout, widest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.updates.dense import Dense
+    from adapterops.updates.lowrank import LowRank
+
+    Update: TypeAlias = LowRank | Dense
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A mapping from module names to weight updates. `+`, `-` and scalar `*` are exact, and lazy.
+
+    Attributes:
+        updates: module name → update, computed on every access; a module that is missing is zero.
+        layout: module name → shape, rank and dtype, known without reading any tensor.
+        config: base model and whatever else is passed on.
+        history: the inputs and operations it is made of.
+        scalings: as found in the files, for an adapter as it was opened.
+    """
+
+    updates: Mapping[str, Update]
+    layout: Mapping[str, Layout]
+    config: AdapterConfig = field(default_factory=AdapterConfig)
+    history: Step | Source = field(default_factory=lambda: Step("memory"))
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, updates: Mapping[str, Update], config: AdapterConfig | None = None) -> Adapter:
+        """An adapter of updates that are in memory."""
+        from adapterops.updates.lowrank import LowRank
+
+        names = {f"torch.{long}": short for short, long in TORCH_NAMES.items()}
+        layout = {
+            module: Layout(update.shape, update.rank, widest([names[str(update.A.dtype)], names[str(update.B.dtype)]]))
+            if isinstance(update, LowRank)
+            else Layout(update.shape, min(update.shape), names[str(update.weight.dtype)], dense=True)
+            for module, update in sorted(updates.items())
+        }
+        return cls(dict(sorted(updates.items())), layout, config or AdapterConfig())
+
+    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Update], Update]) -> Adapter:
+        """The adapter whose update of each module in `layout` is `function` of this one's."""
+
+        def compute(module: str) -> Update:
+            with at(tensor=module):
+                return function(module, self.updates[module])
+
+        return Adapter(Lazy(layout, compute), layout, self.config, operation)
+
+    def __add__(self, other: Adapter) -> Adapter:
+        """The sum of the updates; ranks add up."""
+        return combined([self, other], Step("add", {}, (self.history, other.history)), lambda updates: sum_of(updates))
+
+    def __mul__(self, factor: float) -> Adapter:
+        factor = float(factor)
+        return self.map(Step("scale", {"by": factor}, (self.history,)), self.layout, lambda _, update: factor * update)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Adapter:
+        return -1.0 * self
+
+    def __sub__(self, other: Adapter) -> Adapter:
+        return self + -other
+
+    def __repr__(self) -> str:
+        return f"<Adapter of {len(self.layout)} modules on {self.config.base_model or 'an unknown base'}>"
+
+
+def sum_of(updates: Sequence[Update]) -> Update:
+    first, *rest = updates
+    for update in rest:
+        first = first + update  # type: ignore[operator]  # LowRank leaves the sum with a Dense to Dense
+    return first
+
+
+def combined(
+    adapters: Sequence[Adapter], step: Step, function: Callable[[list[Update]], Update], *, allow_base_mismatch: bool = False
+) -> Adapter:
+    """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
+    config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
+    layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
+
+    def compute(module: str) -> Update:
+        with at(tensor=module):
+            return function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
+
+    return Adapter(Lazy(layout, compute), layout, config, step)
+
+
+def joint(adapters: Sequence[Adapter], module: str) -> Layout:
+    """The layout of a sum: the shape that all share, the sum of the ranks, the widest dtype.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    present = [(adapter, adapter.layout[module]) for adapter in adapters if module in adapter.layout]
+    if len({layout.shape for _, layout in present}) > 1:
+        places = "; ".join(f"{name(adapter)}: {list(layout.shape)}" for adapter, layout in present)
+        raise ShapeError(
+            f"the adapters have different shapes: {places}", tensor=module, hint="they were trained on different base models"
+        )
+    layouts = [layout for _, layout in present]
+    return Layout(
+        layouts[0].shape,
+        sum(layout.rank for layout in layouts),
+        widest([layout.dtype for layout in layouts]),
+        any(layout.dense for layout in layouts),
+    )
+
+
+def name(adapter: Adapter) -> str:
+    """How messages call an adapter: by the path it was opened from."""
+    history = adapter.history
+    while isinstance(history, Step) and history.operation == "scale":
+        history = history.inputs[0]
+    return str(history.path) if isinstance(history, Source) else f"({history.operation})"
+
+
+def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_nonfinite: bool = False) -> Adapter:
+    """The adapter in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
+
+    Args:
+        source: a folder that PEFT saved an adapter to, or one that holds such a folder, or a safetensors file.
+        alpha: the lora_alpha of a file that does not say it.
+        allow_nonfinite: take NaN and infinite numbers for what they are instead of refusing them.
+
+    Raises:
+        NotFoundError, InputError, UnsupportedError: as `read_files` does.
+    """
+    path = Path(source)
+    files = read_files(path, alpha)
+    layout = {module: files.layout(module) for module in files.pairs}
+
+    def compute(module: str) -> Update:
+        from adapterops.updates.lowrank import LowRank
+
+        pair = files.pairs[module]
+        B, A = (_finite(files.file, tensor, allow_nonfinite) for tensor in (pair.B, pair.A))
+        return LowRank(B, A, files.scalings[module].scale)
+
+    return Adapter(Lazy(layout, compute), layout, files.config, Source(path, files, alpha), files.scalings)
+
+
+def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
+    import torch
+
+    values = file.tensor(tensor)
+    if not allow and not torch.isfinite(values.sum(dtype=torch.float32)) and not bool(torch.isfinite(values).all()):
+        raise InputError(
+            f"has {int((~torch.isfinite(values)).sum())} numbers that are NaN or infinite",
+            path=file.path,
+            tensor=tensor,
+            hint="the training diverged; use another checkpoint, or take them as they are with --allow-nonfinite",
+            code="E-NONFINITE",
+        )
+    return values
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was saved of one module: its rank, ‖ΔW‖_F, and the fraction of ‖ΔW‖_F² that was kept."""
+
+    rank: int
+    norm: float
+    energy: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `save_adapter` did. `dropped`: modules of which nothing was worth keeping."""
+
+    path: Path
+    modules: Mapping[str, Kept]
+    dropped: tuple[str, ...]
+    bytes: int
+    energy: float
+    """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
+
+
+def save_adapter(
+    adapter: Adapter,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    force: bool = False,
+    command: Sequence[str] = (),
+    workers: int | None = None,
+    progress: engine.Progress | None = None,
+) -> Saved:
+    """Write an adapter as a folder that PEFT loads: tensors, config, and the manifest. It appears whole, or not at all.
+
+    A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result.
+
+    Args:
+        dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
+        force: replace an output of adapterops that is there.
+        command: the command line to note in the manifest.
+
+    Raises:
+        OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
+        IncompatibleError: a number does not fit `dtype`.
+
+    Cost: memory for the largest module per worker.
+    """
+    out = Path(out)
+    if not adapter.layout:
+        raise OptionError("the adapter has no modules to save", path=out)
+    if dtype is not None and dtype not in TORCH_NAMES:
+        raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
+    inputs = sources(adapter.history)
+    check_output(out, [path for source in inputs for path in (source.path, *source.files.paths)], force)
+    chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
+    plan = {name: (chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
+    modules: dict[str, Kept] = {}
+    errors: dict[str, float] = {}
+
+    def factors(module: str) -> tuple[str, Tensor, Tensor, float, float] | None:
+        with at(tensor=module):
+            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module])
+
+    with ThreadPoolExecutor(1) as background, staged(out, force=force) as folder:
+        hashes = background.submit(lambda: [source.as_json() for source in inputs])
+
+        def tensors() -> Any:
+            for result in engine.run(factors, adapter.layout, workers=workers, progress=progress):
+                module, A, B, norm, error = result
+                errors[module] = error
+                modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
+                if A.shape[0]:
+                    yield render(Key(module, "lora_A")), A
+                    yield render(Key(module, "lora_B")), B
+
+        write_safetensors(folder / WEIGHTS, plan, tensors(), {"format": "pt"})
+        ranks = {module: kept.rank for module, kept in modules.items() if kept.rank}
+        config = adapter.config if len(ranks) == len(modules) else replace(adapter.config, targets=None)
+        if not ranks:
+            raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
+        _write_json(folder / CONFIG, write_config(config, ranks))
+        saved = Saved(
+            out,
+            modules,
+            tuple(module for module in modules if module not in ranks),
+            (folder / WEIGHTS).stat().st_size,
+            _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
+        )
+        _write_json(folder / MANIFEST, _manifest(adapter, saved, inputs, hashes.result(), folder, command))
+    return saved
+
+
+def _energy(norm: float, error: float) -> float:
+    return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
+
+
+def _names(module: str, layout: Layout) -> list[tuple[str, tuple[int, int]]]:
+    return [
+        (render(Key(module, "lora_A")), (layout.rank, layout.shape[1])),
+        (render(Key(module, "lora_B")), (layout.shape[0], layout.rank)),
+    ]
+
+
+def _factors(module: str, update: Update, layout: Layout, dtype: str) -> tuple[str, Tensor, Tensor, float, float]:
+    """The tensors to write, rounded once, with the norm of what they hold and the error it has."""
+    import torch
+
+    from adapterops.linalg.factor import factorize
+    from adapterops.updates.dense import Dense
+
+    if isinstance(update, Dense):
+        update = factorize(update, layout.rank)
+    wide = torch.promote_types(update.B.dtype, torch.float32)
+    target = getattr(torch, TORCH_NAMES[dtype])
+    A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)
+    for role, before, after in (("A", update.A, A), ("B", update.B, B)):
+        if torch.isfinite(before.sum(dtype=torch.float32)) and not bool(torch.isfinite(after.sum(dtype=torch.float32))):
+            if not bool(torch.isfinite(after).all()):
+                raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
+    return module, A, B, update.norm(), update.error
+
+
+def _manifest(
+    adapter: Adapter, saved: Saved, inputs: list[Source], described: list[dict[str, Any]], folder: Path, command: Sequence[str]
+) -> dict[str, Any]:
+    """What was made, from what, and what of it was kept. No time and no machine: the same work gives the same bytes."""
+    import torch
+
+    from adapterops import __version__
+
+    operation = {"input": 0} if isinstance(adapter.history, Source) else adapter.history.as_json(inputs)
+    return {
+        "schema": SCHEMA,
+        "versions": {"adapterops": __version__, "torch": torch.__version__},
+        "command": list(command),
+        "inputs": described,
+        "operation": operation,
+        "energy_kept": saved.energy,
+        "modules": {module: {"rank": kept.rank, "energy_kept": kept.energy} for module, kept in saved.modules.items()},
+        "outputs": {
+            path.name: {"size": file.size, "sha256": file.sha256()} for path in [folder / WEIGHTS] for file in [SafetensorsFile(path)]
+        },
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with open(path, "x", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+

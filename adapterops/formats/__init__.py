@@ -1,0 +1,1 @@
+"""The grammar of tensor names, and where scales live."""

@@ -1,0 +1,180 @@
+"""Where the parts of an adapter lie: a folder, one of its sub-folders, or a lone safetensors file. Headers only."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
+from adapterops.formats.peft import Pair, pairs
+from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.strict import parse_json, read_json
+from adapterops.updates.layout import ITEMSIZE, Layout, widest
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+EMBEDDED = "lora_adapter_metadata"
+"""The header entry in which a lone file may carry its config."""
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """An adapter of which the headers and the config have been read and checked, and no tensor.
+
+    `paths` are the files it consists of.
+    """
+
+    file: SafetensorsFile
+    paths: tuple[Path, ...]
+    config: AdapterConfig
+    pairs: Mapping[str, Pair]
+    scalings: Mapping[str, Scaling]
+
+    def layout(self, module: str) -> Layout:
+        pair = self.pairs[module]
+        return Layout(pair.shape, pair.rank, widest([self.file.entries[name].dtype for name in (pair.A, pair.B)]))
+
+
+def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
+    """The adapter at `source`.
+
+    Args:
+        source: a folder with adapter_model.safetensors and adapter_config.json, or with one sub-folder that has them; or a
+            safetensors file with a config beside it or in its header, or with a scale (`alpha`) for each module.
+        alpha: for a file that says nothing of its scale.
+
+    Raises:
+        NotFoundError: nothing is there.
+        InputError: what is there is damaged, contradicts itself, or lacks something.
+        UnsupportedError: it is an adapter of a kind that is not handled.
+    """
+    weights = _weights(source)
+    file = SafetensorsFile(weights)
+    config_path = weights.with_name(CONFIG)
+    with at(path=weights):
+        fields = _fields(file, config_path, required=source.is_dir())
+    with at(path=config_path if config_path.exists() else weights):
+        config = read_config(fields) if fields is not None else AdapterConfig()
+    found = pairs(file)
+    with at(path=weights):
+        for pair in found.values():
+            for name in (pair.A, pair.B):
+                if file.entries[name].dtype not in ITEMSIZE:
+                    raise UnsupportedError(
+                        f"is stored as {file.entries[name].dtype}, which is not a dtype for arithmetic",
+                        tensor=name,
+                        hint=f"convert it to one of {', '.join(ITEMSIZE)}",
+                    )
+        known = _scalings(file, found, fields, alpha, config_path)
+    paths = (weights, config_path) if config_path.exists() else (weights,)
+    return AdapterFiles(file, paths, config, found, known)
+
+
+def _weights(source: Path) -> Path:
+    if not source.is_dir():
+        if not source.exists() and not source.is_symlink():
+            raise NotFoundError("does not exist", path=source, hint=_similar(source))
+        if source.suffix in (".bin", ".pt", ".pth"):
+            raise _pickle(source)
+        return source
+    if (source / WEIGHTS).exists() or (source / WEIGHTS).is_symlink():
+        return source / WEIGHTS
+    inner = sorted(folder for folder in source.iterdir() if (folder / WEIGHTS).exists())
+    if len(inner) == 1:
+        return inner[0] / WEIGHTS
+    if inner:
+        names = ", ".join(folder.name for folder in inner)
+        raise InputError(f"holds several adapters: {names}", path=source, hint=f"name one, such as {inner[0]}", code="E-FOLDER")
+    for name in ("adapter_model.bin", "adapter_model.pt"):
+        if (source / name).exists():
+            raise _pickle(source / name)
+    there = sorted(path.name for path in source.iterdir())
+    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+    files = sorted(path for path in source.glob("*.safetensors"))
+    raise InputError(
+        f"has no {WEIGHTS}; it has {shown or 'nothing'}",
+        path=source,
+        hint=f"name the file itself, such as {files[0]}" if files else "name a folder that PEFT saved an adapter to",
+        code="E-FOLDER",
+    )
+
+
+def _pickle(path: Path) -> InputError:
+    return InputError(
+        "is a Python pickle, which can run code when it is loaded, and is not read",
+        path=path,
+        hint="load it with PEFT in a place you trust, and save it again with save_pretrained, which writes safetensors",
+        code="E-PICKLE",
+    )
+
+
+def _similar(path: Path) -> str | None:
+    try:
+        there = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"the folder {path.parent} does not exist either"
+    close = get_close_matches(path.name, there, n=3)
+    return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else None
+
+
+def _fields(file: SafetensorsFile, config_path: Path, required: bool) -> Any:
+    """The config beside the file, or the one in its header; None if it has neither."""
+    if config_path.exists() or config_path.is_symlink():
+        return read_json(config_path)
+    if EMBEDDED in file.metadata:
+        with at(tensor=f"header entry {EMBEDDED}"):
+            fields = parse_json(file.metadata[EMBEDDED].encode())
+            if isinstance(fields, dict) and any("." in key for key in fields):
+                raise UnsupportedError(
+                    "is the config of a pipeline with several components", hint="save each component's adapter with PEFT's save_pretrained"
+                )
+            return fields
+    return None
+
+
+def _scalings(
+    file: SafetensorsFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path
+) -> dict[str, Scaling]:
+    ranks = {module: pair.rank for module, pair in found.items()}
+    written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}
+    if fields is not None:
+        with at(path=config_path if config_path.exists() else None):
+            known = scalings(fields, ranks)
+        for module, value in written.items():
+            if value != known[module].alpha:
+                raise InputError(
+                    f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}", tensor=module, hint="remove the wrong one", code="E-ALPHA"
+                )
+        return known
+    if len(written) == len(found):
+        return {module: Scaling(written[module], rank) for module, rank in ranks.items()}
+    if written:
+        module = next(module for module in found if module not in written)
+        raise InputError("has no alpha, though other modules have", tensor=module, hint="save the adapter again", code="E-ALPHA")
+    if alpha is None:
+        raise InputError(
+            f"says nothing of its scale: no {CONFIG} beside it, no config in its header, no alpha tensors",
+            hint="give the lora_alpha it was trained with: --alpha 16",
+            code="E-ALPHA",
+        )
+    value = check_alpha("alpha", alpha)
+    return {module: Scaling(value, rank) for module, rank in ranks.items()}
+
+
+def _number(file: SafetensorsFile, name: str) -> float:
+    """The one number in a tensor, read without torch."""
+    entry, data = file.entries[name], bytes(file.read(name))
+    codes = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
+    if entry.dtype == "BF16" and len(data) == 2:
+        data, code = b"\0\0" + data, "<f"
+    else:
+        code = codes.get(entry.dtype, "")
+    if not code or len(data) != struct.calcsize(code):
+        raise InputError(f"is a {entry.dtype} of shape {list(entry.shape)}, expected one number", tensor=name, code="E-ALPHA")
+    with at(tensor=name):
+        return check_alpha("alpha", struct.unpack(code, data)[0])

@@ -1,0 +1,257 @@
+"""`adapter_config.json`: what it says about scales when reading; derived from the tensors when writing."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
+from adapterops.formats.patterns import matches
+
+BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
+"""Values of init_lora_weights under which the factors belong to a changed base."""
+
+REFUSED = {
+    "use_dora": "DoRA depends on the base weight and cannot be added",
+    "lora_bias": "LoRA biases are not handled",
+    "modules_to_save": "whole trained modules replace the base's and cannot be added",
+    "trainable_token_indices": "trained token rows replace the base's and cannot be added",
+    "target_parameters": "LoRA on fused experts is not handled",
+    "layer_replication": "its layers are not those of the base",
+    "loftq_config": "its factors belong to a quantized base",
+    "kasa_config": "KaSA depends on the base weight and cannot be added",
+    "use_bdlora": "BD-LoRA stores its factors packed",
+    "use_qalora": "QA-LoRA stores its factors pooled",
+    "alora_invocation_tokens": "aLoRA is active only after certain tokens",
+    "arrow_config": "Arrow chooses an adapter per token",
+    "ensure_weight_tying": "LoRA on tied weights is not handled",
+    "modules_to_tie": "LoRA on tied weights is not handled",
+    "megatron_config": "Megatron layers are not handled",
+}
+"""Fields that change the meaning of the tensors when they are set, and why that is not handled."""
+
+DERIVED = {
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules",
+    "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode", "bias",
+}  # fmt: skip
+"""Fields that are read here, and written from the tensors."""
+
+KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
+"""Fields that do not change the update and are passed on."""
+
+IGNORED = {
+    "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
+    "megatron_core", "qalora_group_size",
+}  # fmt: skip
+"""Fields about training, or defaults of what is not handled."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is known of an adapter besides its updates.
+
+    Attributes:
+        base_model, revision: what it was trained on, where that is known.
+        targets: suffixes that name exactly the adapted modules of the base, where such are known.
+        fields: other fields of the config, verbatim: task_type, lora_dropout, ...
+    """
+
+    base_model: str | None = None
+    revision: str | None = None
+    targets: tuple[str, ...] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """alpha/r, or alpha/sqrt(r) under rsLoRA."""
+
+    alpha: float
+    rank: int
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+def read_config(fields: Any) -> AdapterConfig:
+    """The config, checked field by field; the scales are read by `scalings`.
+
+    Raises:
+        InputError: a field has an impossible value.
+        UnsupportedError: a field asks for something that is not handled, or that is unknown and set.
+    """
+    if not isinstance(fields, dict):
+        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+    kind = fields.get("peft_type", "LORA")
+    if kind != "LORA":
+        raise UnsupportedError(f"peft_type is {kind!r}, and only LORA is handled", hint="convert it to LoRA with PEFT first")
+    for name, value in fields.items():
+        _check_field(name, value)
+    for name in ("base_model_name_or_path", "revision"):
+        if not isinstance(fields.get(name), str | None):
+            raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
+    return AdapterConfig(
+        fields.get("base_model_name_or_path") or None,
+        fields.get("revision") or None,
+        _suffixes(fields),
+        {name: fields[name] for name in sorted(KEPT & fields.keys())},
+    )
+
+
+def _check_field(name: str, value: Any) -> None:
+    if name == "init_lora_weights" and isinstance(value, str) and value.startswith(BASE_CHANGING):
+        raise UnsupportedError(
+            f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
+            hint="convert it with PEFT's path_initial_model_for_weight_conversion",
+        )
+    if name == "bias" and value not in ("none", None, False):
+        raise UnsupportedError(f"bias is {value!r}: trained biases replace the base's and cannot be added")
+    if name in REFUSED and value:
+        raise UnsupportedError(f"{name} is set: {REFUSED[name]}")
+    if value and name not in REFUSED and name not in DERIVED | KEPT | IGNORED:
+        raise UnsupportedError(
+            f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning", hint="update adapterops, or remove the field"
+        )
+
+
+def _suffixes(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
+    targets = fields.get("target_modules")
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        return None
+    if fields.get("layers_to_transform") is not None or fields.get("layers_pattern") or fields.get("exclude_modules"):
+        return None
+    return tuple(sorted(targets))
+
+
+def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Scaling]:
+    """The scaling of every module, by PEFT's rules: the first pattern in the order of the file that matches wins.
+
+    Args:
+        fields: the config.
+        ranks: for each module the rank of its tensors, which is the truth.
+
+    Raises:
+        InputError: the config's rank is not the tensors', or a value is impossible.
+
+    Warns:
+        AdapterWarning: a pattern matches no module, or several with different values match one.
+    """
+    r, alpha = _rank("r", fields.get("r")), check_alpha("lora_alpha", fields.get("lora_alpha"))
+    rslora = fields.get("use_rslora") or False
+    if not isinstance(rslora, bool):
+        raise InputError(f"use_rslora is {rslora!r}, expected true or false", code="E-CONFIG")
+    ranks_said = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
+    alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
+    for module, rank in ranks.items():
+        if ranks_said[module] != rank:
+            raise InputError(
+                f"the config says rank {ranks_said[module]:g}, the tensors have rank {rank}",
+                tensor=module,
+                hint="the config belongs to another adapter, or was edited",
+                code="E-RANK",
+            )
+    return {module: Scaling(alphas[module], rank, rslora) for module, rank in ranks.items()}
+
+
+def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, check: Any) -> dict[str, float]:
+    if patterns is None or patterns == {}:
+        return dict.fromkeys(modules, default)
+    if not isinstance(patterns, dict):
+        raise InputError(f"{what} is {patterns!r}, expected an object", code="E-CONFIG")
+    values = [check(f"{what}[{key!r}]", value) for key, value in patterns.items()]
+    found = matches(list(patterns), modules)
+    used = {index for indices in found for index in indices}
+    for index, key in enumerate(patterns):
+        if index not in used:
+            warnings.warn(f"{what} {key!r} matches no module", AdapterWarning, stacklevel=2)
+    for module, indices in zip(modules, found, strict=True):
+        if len({values[index] for index in indices}) > 1:
+            warnings.warn(
+                f"several of {what} match {module} with different values; the first in the file is taken, as PEFT does", AdapterWarning, stacklevel=2
+            )
+            break
+    return {module: values[indices[0]] if indices else default for module, indices in zip(modules, found, strict=True)}
+
+
+def _rank(what: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{what} is {value!r}, expected a whole number above 0", code="E-CONFIG")
+    return value
+
+
+def check_alpha(what: str, value: Any) -> float:
+    """A lora_alpha: a number above 0, whole or not.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InputError(f"{what} is {value!r}, expected a number above 0", code="E-CONFIG")
+    return float(value)
+
+
+def combine(configs: Sequence[AdapterConfig], names: Sequence[str], *, allow_base_mismatch: bool = False) -> AdapterConfig:
+    """What several adapters have in common.
+
+    Raises:
+        IncompatibleError: they were trained on different bases.
+    """
+    base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
+    revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
+    targets: set[str] | None = set()
+    for config in configs:
+        targets = None if targets is None or config.targets is None else targets | set(config.targets)
+    first = configs[0].fields
+    fields = {key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)}
+    return AdapterConfig(base, revision, None if targets is None else tuple(sorted(targets)), fields)
+
+
+def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
+    known = {value: name for value, name in reversed(list(zip(values, names, strict=True))) if value is not None}
+    if len(known) > 1 and not allow:
+        places = "; ".join(f"{name}: {value}" for value, name in known.items())
+        raise IncompatibleError(
+            f"the adapters have different {what}: {places}", hint="combine them anyway with --allow-base-mismatch", code="E-BASE"
+        )
+    return next(iter(known)) if len(known) == 1 else None
+
+
+def write_config(config: AdapterConfig, ranks: Mapping[str, int]) -> dict[str, Any]:
+    """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
+
+    Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
+    """
+    r = max(ranks.values())
+    patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
+    return dict(
+        sorted(
+            {
+                **config.fields,
+                "peft_type": "LORA",
+                "base_model_name_or_path": config.base_model,
+                "revision": config.revision,
+                "inference_mode": True,
+                "r": r,
+                "lora_alpha": r,
+                "rank_pattern": patterns,
+                "alpha_pattern": patterns,
+                "use_rslora": False,
+                "init_lora_weights": True,
+                "bias": "none",
+                "target_modules": _targets(config.targets, list(ranks)),
+            }.items()
+        )
+    )
+
+
+def _targets(suffixes: tuple[str, ...] | None, modules: Sequence[str]) -> list[str]:
+    def covers(module: str) -> bool:
+        return any(module == suffix or module.endswith(f".{suffix}") for suffix in suffixes or ())
+
+    return list(suffixes) if suffixes and all(map(covers, modules)) else sorted(modules)

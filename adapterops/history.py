@@ -1,0 +1,76 @@
+"""Where an adapter came from: inputs and operations. The manifest is written from it, and random masks are keyed by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapterops.formats.adapter_files import AdapterFiles
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An adapter as it was read from files."""
+
+    path: Path
+    files: AdapterFiles
+    alpha: float | None = None
+    _known: dict[str, str] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def sha256(self) -> str:
+        """The hash of the tensors' file, computed once."""
+        with self._lock:
+            if not self._known:
+                self._known["sha256"] = self.files.file.sha256()
+            return self._known["sha256"]
+
+    def as_json(self) -> dict[str, Any]:
+        """What the manifest says of it. Of an absolute path only the name, so that no machine is told of."""
+        weights = self.files.file
+        described: dict[str, Any] = {
+            "path": self.path.name if self.path.is_absolute() else self.path.as_posix(),
+            "files": {weights.path.name: {"size": weights.size, "sha256": self.sha256()}},
+        }
+        for path in self.files.paths[1:]:
+            data = path.read_bytes()
+            described["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        if self.alpha is not None:
+            described["alpha"] = self.alpha
+        return described
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """An operation on other adapters. Without inputs: an adapter that was made in memory."""
+
+    operation: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Step | Source, ...] = ()
+
+    def as_json(self, sources: list[Source]) -> dict[str, Any]:
+        """The tree of operations; its leaves are numbers in `sources`."""
+        of = [{"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources) for node in self.inputs]
+        return {"operation": self.operation, **self.parameters, **({"of": of} if of else {})}
+
+
+def sources(node: Step | Source) -> list[Source]:
+    """All sources, each once, in the order in which they appear."""
+    if isinstance(node, Source):
+        return [node]
+    return list(dict.fromkeys(source for inner in node.inputs for source in sources(inner)))
+
+
+def key(node: Step | Source) -> str:
+    """What identifies the direction of an adapter: its content and operations, not its path and not its scale."""
+    if isinstance(node, Source):
+        return node.sha256()
+    if node.operation == "scale":
+        return key(node.inputs[0])
+    text = json.dumps([node.operation, dict(node.parameters), [key(inner) for inner in node.inputs]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

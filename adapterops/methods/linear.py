@@ -1,0 +1,30 @@
+"""Methods that add: exact on low-rank updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from adapterops.methods.registry import method
+
+
+@method("linear", source="Ilharco et al. 2023, arXiv:2212.04089", entrywise=False)
+def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
+    """The weighted sum of the updates: task arithmetic, negation by a negative weight.
+
+    ΔW = Σ wᵢ ΔWᵢ, exact at rank Σ rᵢ. No number is rounded until it is saved.
+
+    Differs: PEFT's `linear` sums A's and B's separately, which adds the cross terms Bᵢ Aⱼ; `--space factors` reproduces it.
+    """
+    return reduce(add, (weight * update for weight, update in zip(weights, updates, strict=True)))
+
+
+@method("cat", source="PEFT add_weighted_adapter", entrywise=False, spaces=("delta",), capped=False)
+def cat(updates: Sequence[Any], weights: Sequence[float]) -> Any:
+    """The weighted sum of the updates, their factors side by side: B = [w₁B₁ …], A = [A₁; …].
+
+    The same update as `linear`; the rank is Σ rᵢ even where the matrix would need less.
+    """
+    return linear(updates, weights)

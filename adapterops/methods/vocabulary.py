@@ -1,0 +1,53 @@
+"""What methods are composed of. All act on tiles: lists of one tensor per adapter, (rows, in) each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.methods.entries import Cut, Tile
+
+
+def trim(tile: Tile, cuts: Sequence[Cut]) -> list[Tensor]:
+    """Each update's entries of magnitude at least its cut's; the others become zero."""
+    return [cut.apply(x, tile.start) for x, cut in zip(tile.values, cuts, strict=True)]
+
+
+def bernoulli(tile: Tile, density: float, seed: int) -> list[Tensor]:
+    """Each entry with probability `density`, divided by it; the others become zero."""
+    if density == 0:
+        return [0.0 * x for x in tile.values]
+    if density == 1:
+        return list(tile.values)
+    return [x * (tile.uniform(index, seed) < density) / density for index, x in enumerate(tile.values)]
+
+
+def weighted_sum(values: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
+    """Σ wᵢ xᵢ"""
+    return reduce(add, (weight * x for weight, x in zip(weights, values, strict=True)))
+
+
+def total(votes: Sequence[Tensor], majority: str) -> Tensor:
+    """The sum of the votes (total), or of their signs (frequency)."""
+    return reduce(add, votes if majority == "total" else [x.sign() for x in votes])
+
+
+def elect_sign(votes: Sequence[Tensor], majority: str, tie: float) -> Tensor:
+    """+1 or -1 for each entry: the sign of `total`, or `tie` where that is 0."""
+    outcome = total(votes, majority)
+    if tie < 0:
+        outcome = outcome.where(outcome != 0, tie)
+    return outcome.new_tensor(1.0).copysign(outcome)  # -0.0 comes only from votes that are all zero, where the sign is of no use
+
+
+def disjoint_mean(values: Sequence[Tensor], divisors: Sequence[float], votes: Sequence[Tensor], sign: Tensor) -> Tensor:
+    """Σ values / Σ divisors, over those whose vote has the elected sign; zero where nobody's has."""
+    agree = [(vote * sign).sign().relu() for vote in votes]
+    kept = reduce(add, (one * value for one, value in zip(agree, values, strict=True)))
+    divisor = reduce(add, (each * one for each, one in zip(divisors, agree, strict=True)))
+    return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)

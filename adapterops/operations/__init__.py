@@ -1,0 +1,1 @@
+"""Pure functions from adapters to adapters, and what can be said about one."""

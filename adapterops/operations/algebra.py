@@ -1,0 +1,305 @@
+"""Merging and truncating: lazy adapters in, a lazy adapter out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops import engine
+from adapterops.adapter import Adapter, combined, joint, name, sum_of
+from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.history import Step, key
+from adapterops.methods.registry import Method, find
+from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.adapter import Update
+    from adapterops.updates.lowrank import LowRank
+
+
+def merge(
+    adapters: Sequence[Adapter],
+    method: str = "linear",
+    *,
+    weights: Sequence[float] | None = None,
+    space: str = "delta",
+    allow_base_mismatch: bool = False,
+    **parameters: Any,
+) -> Adapter:
+    """One adapter of several, by a method of the registry. A module that an adapter lacks counts as zero.
+
+    Args:
+        adapters: at least one.
+        method: a name in `METHODS`.
+        weights: one for each adapter, by default 1.
+        space: where the method acts: `delta`, the entries of ΔW = BA, or `factors`, the A's and B's separately, which
+            reproduces PEFT: ranks must be equal, and the result has cross terms.
+        parameters: those of the method; see `adapterops methods`.
+
+    Returns:
+        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; for methods on the entries of ΔW a dense update
+        of each module, which `truncate` or saving approximates with rank Σ rᵢ.
+
+    Raises:
+        OptionError: a parameter is impossible, or the number of weights is wrong.
+        IncompatibleError: the adapters share no module, or differ in base or shapes.
+    """
+    chosen = find(method)
+    weights = _weights(adapters, weights)
+    if space not in chosen.spaces:
+        raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
+    if space == "factors" and "convention" in chosen.defaults:
+        if parameters.get("convention") not in (None, "peft"):
+            raise OptionError("the space of factors is PEFT's, and has PEFT's convention", hint="leave --convention out")
+        parameters = {**parameters, "convention": "peft"}
+    complete = chosen.complete(parameters)
+    _check_overlap(adapters)
+    step = Step(
+        "merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters)
+    )
+    scaled = [weight * adapter for weight, adapter in zip(weights, adapters, strict=True)]
+    if not chosen.entrywise and space == "delta":
+        return _linear(scaled, step, chosen, allow_base_mismatch)
+    return _entrywise(adapters, weights, step, chosen, space, complete, allow_base_mismatch)
+
+
+def _weights(adapters: Sequence[Adapter], weights: Sequence[float] | None) -> list[float]:
+    if not adapters:
+        raise OptionError("there is nothing to merge", hint="name at least one adapter")
+    given = [1.0] * len(adapters) if weights is None else [float(weight) for weight in weights]
+    if len(given) != len(adapters):
+        raise OptionError(f"{len(given)} weights for {len(adapters)} adapters", hint="give one -w for each adapter, or none")
+    if not all(map(math.isfinite, given)):
+        raise OptionError(f"the weights must be finite, got {given}")
+    return given
+
+
+def _check_overlap(adapters: Sequence[Adapter]) -> None:
+    """Adapters of one model share at least some modules; where they share none, the names of one are probably wrong."""
+    known = set(adapters[0].layout)
+    for adapter in adapters[1:]:
+        if not known & adapter.layout.keys():
+            raise IncompatibleError(
+                f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
+                f"{next(iter(adapter.layout))!r} here, {next(iter(adapters[0].layout))!r} there",
+                path=name(adapter),
+                hint="the adapters belong to different models, or one has other names; for adapters of disjoint layers, use a + b",
+                code="E-OVERLAP",
+            )
+        known |= set(adapter.layout)
+
+
+def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mismatch: bool) -> Adapter:
+    def add(updates: list[Update]) -> Update:
+        total: Update = method.kernel(updates, [1.0] * len(updates))
+        return _capped(total) if method.capped else total
+
+    merged = combined(scaled, step, add, allow_base_mismatch=allow_base_mismatch)
+    if not method.capped:
+        return merged
+    return replace(merged, layout={module: _cap(layout) for module, layout in merged.layout.items()})
+
+
+def _capped(update: Update) -> Update:
+    """The same update at the rank of its matrix, where its factors are wider."""
+    from adapterops.linalg.factor import truncate
+    from adapterops.updates.lowrank import LowRank
+
+    return truncate(update, min(update.shape)) if isinstance(update, LowRank) else update
+
+
+def _cap(layout: Layout) -> Layout:
+    return replace(layout, rank=min(layout.rank, *layout.shape))
+
+
+def _entrywise(
+    adapters: Sequence[Adapter],
+    weights: list[float],
+    step: Step,
+    method: Method,
+    space: str,
+    parameters: dict[str, Any],
+    allow_base_mismatch: bool,
+) -> Adapter:
+    merged = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    layout = {module: _cap(each) for module, each in merged.layout.items()}
+    if space == "factors":
+        layout = {module: _equal_ranks(adapters, module) for module in layout}
+    else:
+        layout = {module: replace(each, dense=True) for module, each in layout.items()}
+    whole: list[Any] = []
+
+    def entries(module: str, everywhere: bool = False) -> Any:
+        from adapterops.methods.entries import Entries
+        from adapterops.updates.lowrank import zero
+
+        present = [i for i, adapter in enumerate(adapters) if everywhere or module in adapter.layout]
+        updates = [adapters[i].updates[module] if module in adapters[i].layout else zero(layout[module].shape) for i in present]
+        return present, Entries(updates, [names[i] + module for i in present] if names else (), whole[0] if whole else None)
+
+    names = _mask_names(adapters) if "seed" in parameters else []
+    if parameters.get("convention") == "paper":
+        from adapterops.methods.entries import Model
+
+        whole.append(Model([lambda module=module: entries(module, True)[1] for module in layout]))  # type: ignore[misc]
+
+    def compute(module: str) -> Update:
+        from adapterops.updates.dense import Dense
+
+        with at(tensor=module):
+            if space == "factors":
+                return _on_factors(adapters, weights, method, parameters, module, names)
+            present, deltas = entries(module, bool(whole))
+            return Dense(method.kernel(deltas, [weights[i] for i in present], **parameters))
+
+    from adapterops.storage.lazy import Lazy
+
+    return Adapter(Lazy(layout, compute), layout, merged.config, step)
+
+
+def _mask_names(adapters: Sequence[Adapter]) -> list[str]:
+    """What the masks of each adapter depend on: its content, and how often it came before. Not its place in the list."""
+    keys = [key(adapter.history) for adapter in adapters]
+    return [f"{each}/{keys[:i].count(each)}/" for i, each in enumerate(keys)]
+
+
+def _equal_ranks(adapters: Sequence[Adapter], module: str) -> Layout:
+    layout = joint(adapters, module)
+    ranks = {a.layout[module].rank for a in adapters if module in a.layout}
+    if len(ranks) > 1 or layout.dense:
+        raise IncompatibleError(
+            f"the ranks are {sorted(ranks)}, and factors can only be combined where they are equal",
+            tensor=module,
+            hint="use --space delta, which combines any ranks",
+        )
+    return replace(layout, rank=ranks.pop())
+
+
+def _on_factors(
+    adapters: Sequence[Adapter], weights: list[float], method: Method, parameters: dict[str, Any], module: str, names: list[str]
+) -> LowRank:
+    """The method on the A's and on the B's, with the square roots of the weights that PEFT gives them."""
+    from adapterops.methods.entries import Entries
+    from adapterops.updates.dense import Dense
+    from adapterops.updates.lowrank import LowRank
+
+    present = [i for i, adapter in enumerate(adapters) if module in adapter.layout]
+    updates = [adapters[i].updates[module] for i in present]
+    scales = [weights[i] * update.scale for i, update in zip(present, updates, strict=True)]  # type: ignore[union-attr]  # no Dense: `_equal_ranks`
+    roots = [abs(scale) ** 0.5 for scale in scales]
+
+    def combine(role: str, factors: list[Any]) -> Any:
+        if not method.entrywise:
+            return method.kernel(factors, signed[role])
+        named = [f"{names[i]}{module}/{role}" for i in present] if names else ()
+        return method.kernel(Entries([Dense(factor) for factor in factors], named), signed[role], **parameters)
+
+    signed = {"A": [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)], "B": roots}
+    return LowRank(combine("B", [update.B for update in updates]), combine("A", [update.A for update in updates]))  # type: ignore[union-attr]
+
+
+def truncate(
+    adapter: Adapter,
+    rank: int | None = None,
+    *,
+    energy: float | None = None,
+    budget: int | None = None,
+    unit: str = "parameters",
+    exact: bool = False,
+    workers: int | None = None,
+    progress: engine.Progress | None = None,
+) -> Adapter:
+    """The best approximation of an adapter with fewer dimensions. Exactly one of `rank`, `energy` and `budget`.
+
+    Args:
+        rank: dimensions of every module; where one has fewer, it stays as it is.
+        energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
+        budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get none.
+        unit: of the budget, `parameters` or `bytes`.
+        exact: where an update is dense, by a full SVD and not a randomized one.
+
+    Raises:
+        OptionError: the options contradict each other or are out of range.
+
+    Cost: lazy, except for a budget, which needs the singular values of every module.
+    """
+    if sum(option is not None for option in (rank, energy, budget)) != 1:
+        raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
+    if rank is not None:
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
+        return _to_ranks(adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact)
+    if energy is not None:
+        return _to_energy(adapter, energy, exact)
+    return _to_budget(adapter, budget or 0, unit, exact, workers, progress)
+
+
+def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:
+    layout = {
+        module: replace(each, rank=min(ranks[module], each.rank if not each.dense else min(each.shape)), dense=False)
+        for module, each in adapter.layout.items()
+    }
+    return adapter.map(step, layout, lambda module, update: reduced(update, layout[module].rank, exact))
+
+
+def reduced(update: Update, rank: int, exact: bool = False) -> LowRank:
+    """An update with at most `rank` dimensions, whatever its form."""
+    from adapterops.linalg import factor
+    from adapterops.updates.dense import Dense
+
+    return factor.factorize(update, rank, exact=exact) if isinstance(update, Dense) else factor.truncate(update, rank)
+
+
+def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
+    if not 0 < energy <= 1:
+        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
+    layout = {
+        module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False) for module, each in adapter.layout.items()
+    }
+
+    def reduce(module: str, update: Update) -> Update:
+        from adapterops.linalg.factor import factorize, spectrum
+        from adapterops.linalg.ranks import by_energy
+        from adapterops.updates.dense import Dense
+
+        if isinstance(update, Dense):  # widen until enough is kept
+            total, width, dense = update.norm() ** 2, adapter.layout[module].rank, update
+            update = factorize(dense, width, exact=exact)
+            while total - update.error**2 < energy * total and width < min(dense.shape):
+                width = min(2 * width, *dense.shape)
+                update = factorize(dense, width, exact=exact)
+            values = spectrum(update)
+            lost = max(total - float(values.square().sum()), 0.0)
+            kept = values.square().cumsum(0) >= energy * (float(values.square().sum()) + lost) * (1 - 1e-12)
+            return reduced(update, int(kept.int().argmax()) + 1 if bool(kept.any()) else update.rank, exact)
+        return reduced(update, by_energy(spectrum(update), energy), exact)
+
+    return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
+
+
+def _to_budget(
+    adapter: Adapter, budget: int, unit: str, exact: bool, workers: int | None, progress: engine.Progress | None
+) -> Adapter:
+    from adapterops.linalg.factor import spectrum
+    from adapterops.linalg.ranks import by_budget
+
+    if unit not in ("parameters", "bytes"):
+        raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
+    one = {module: replace(each, rank=1) for module, each in adapter.layout.items()}
+    cost = {module: each.bytes if unit == "bytes" else each.parameters for module, each in one.items()}
+    if budget < min(cost.values()):
+        raise OptionError(
+            f"a budget of {budget} {unit} does not pay for one dimension of one module", hint=f"the cheapest takes {min(cost.values())}"
+        )
+
+    def values(module: str) -> Any:
+        with at(tensor=module):
+            update = adapter.updates[module]
+            return spectrum(reduced(update, adapter.layout[module].rank, exact))
+
+    spectra = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    ranks = by_budget(spectra, cost, budget)
+    return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
+

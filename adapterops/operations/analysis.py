@@ -1,0 +1,145 @@
+"""What is inside an adapter: from its headers alone, or from its singular values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops import engine
+from adapterops.errors import at
+from adapterops.formats.adapter_files import AdapterFiles, read_files
+from adapterops.storage.safetensors import SafetensorsFile
+
+if TYPE_CHECKING:
+    from adapterops.adapter import Adapter
+
+SUGGESTED_ENERGY = 0.99
+"""What the suggested rank keeps of ‖ΔW‖_F² over all modules."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The modules of one kind, such as all `q_proj`, that have one shape, rank, alpha and dtype."""
+
+    kind: str
+    modules: tuple[str, ...]
+    shape: tuple[int, int]
+    rank: int
+    alpha: float
+    rslora: bool
+    scale: float
+    dtype: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero."""
+
+    path: Path
+    base_model: str | None
+    revision: str | None
+    size: int
+    groups: tuple[Group, ...]
+    modules: int
+    parameters: int
+    dense: int
+    zero: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
+        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": list(self.zero)}
+
+
+def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
+    """Format, base, modules, ranks and scales of the adapter at `source`. Imports no torch and does no arithmetic.
+
+    Raises:
+        NotFoundError, InputError, UnsupportedError: as `read_files` does.
+
+    Cost: the headers, and of each B as much as it takes to find a number that is not zero.
+    """
+    path = Path(source)
+    files = read_files(path, alpha)
+    layouts = {module: files.layout(module) for module in files.pairs}
+    return Inspection(
+        path,
+        files.config.base_model,
+        files.config.revision,
+        files.file.size,
+        _groups(files),
+        len(layouts),
+        sum(layout.parameters for layout in layouts.values()),
+        sum(layout.entries for layout in layouts.values()),
+        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)),
+    )
+
+
+def _groups(files: AdapterFiles) -> tuple[Group, ...]:
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for module in files.pairs:
+        layout, scaling = files.layout(module), files.scalings[module]
+        kind = module.rpartition(".")[2]
+        found.setdefault((kind, layout.shape, layout.rank, scaling.alpha, scaling.rslora, scaling.scale, layout.dtype), []).append(module)
+    return tuple(
+        Group(kind, tuple(modules), shape, rank, alpha, rslora, scale, dtype, len(modules) * sum(shape) * rank)
+        for (kind, shape, rank, alpha, rslora, scale, dtype), modules in found.items()
+    )
+
+
+def _zero(file: SafetensorsFile, name: str) -> bool:
+    """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
+    return not any(file.start(name)) and not any(file.read(name))
+
+
+@dataclass(frozen=True)
+class ModuleSpectrum:
+    """‖ΔW‖_F, the singular values, largest first, and the entropy rank exp(-Σ p ln p) with p = σ²/Σσ²."""
+
+    norm: float
+    values: tuple[float, ...]
+    effective_rank: float
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The singular values of every module, and the smallest rank for all that keeps 99% of Σ‖ΔW‖_F²."""
+
+    modules: Mapping[str, ModuleSpectrum]
+    suggested_rank: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "suggested_rank": self.suggested_rank,
+            "modules": {module: {**each.__dict__, "values": list(each.values)} for module, each in self.modules.items()},
+        }
+
+
+def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Progress | None = None) -> Spectra:
+    """The singular values of every update, without forming any of them.
+
+    Cost: O((out + in) r²) a module.
+    """
+    from adapterops.linalg.factor import spectrum
+    from adapterops.operations.algebra import reduced
+
+    def one(module: str) -> ModuleSpectrum:
+        with at(tensor=module):
+            values = spectrum(reduced(adapter.updates[module], adapter.layout[module].rank))
+        square = values.square()
+        total = float(square.sum())
+        share = square[square > 0] / total if total else square[:0]
+        effective = float((-(share * share.log()).sum()).exp()) if total else 0.0
+        return ModuleSpectrum(total**0.5, tuple(values.tolist()), effective)
+
+    found = dict(zip(adapter.layout, engine.run(one, adapter.layout, workers=workers, progress=progress), strict=True))
+    most = max(len(each.values) for each in found.values())
+    total = sum(each.norm**2 for each in found.values())
+    kept, suggested = 0.0, 0
+    while suggested < most and kept < SUGGESTED_ENERGY * total:
+        kept += sum(each.values[suggested] ** 2 for each in found.values() if suggested < len(each.values))
+        suggested += 1
+    return Spectra(found, suggested)
