@@ -209,6 +209,7 @@ def save_adapter(
     out: str | os.PathLike[str],
     *,
     dtype: str | None = None,
+    exact: bool = False,
     force: bool = False,
     command: Sequence[str] = (),
     workers: int | None = None,
@@ -220,6 +221,7 @@ def save_adapter(
 
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
+        exact: approximate dense updates by a full SVD and not by a randomized one.
         force: replace an output of adapterops that is there.
         command: the command line to note in the manifest.
 
@@ -241,9 +243,9 @@ def save_adapter(
     modules: dict[str, Kept] = {}
     errors: dict[str, float] = {}
 
-    def factors(module: str) -> tuple[str, Tensor, Tensor, float, float] | None:
+    def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module])
+            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module], exact)
 
     with ThreadPoolExecutor(1) as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
@@ -270,7 +272,7 @@ def save_adapter(
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
-        _write_json(folder / MANIFEST, _manifest(adapter, saved, inputs, hashes.result(), folder, command))
+        _write_json(folder / MANIFEST, _manifest(adapter, saved, inputs, hashes.result(), folder, command, exact))
     return saved
 
 
@@ -285,7 +287,7 @@ def _names(module: str, layout: Layout) -> list[tuple[str, tuple[int, int]]]:
     ]
 
 
-def _factors(module: str, update: Update, layout: Layout, dtype: str) -> tuple[str, Tensor, Tensor, float, float]:
+def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: bool) -> tuple[str, Tensor, Tensor, float, float]:
     """The tensors to write, rounded once, with the norm of what they hold and the error it has."""
     import torch
 
@@ -293,7 +295,7 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str) -> tuple[s
     from adapterops.updates.dense import Dense
 
     if isinstance(update, Dense):
-        update = factorize(update, layout.rank)
+        update = factorize(update, layout.rank, exact=exact)
     wide = torch.promote_types(update.B.dtype, torch.float32)
     target = getattr(torch, TORCH_NAMES[dtype])
     A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)
@@ -305,7 +307,7 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str) -> tuple[s
 
 
 def _manifest(
-    adapter: Adapter, saved: Saved, inputs: list[Source], described: list[dict[str, Any]], folder: Path, command: Sequence[str]
+    adapter: Adapter, saved: Saved, inputs: list[Source], described: list[dict[str, Any]], folder: Path, command: Sequence[str], exact: bool
 ) -> dict[str, Any]:
     """What was made, from what, and what of it was kept. No time and no machine: the same work gives the same bytes."""
     import torch
@@ -319,6 +321,7 @@ def _manifest(
         "command": list(command),
         "inputs": described,
         "operation": operation,
+        **({"svd": "exact" if exact else "randomized"} if any(layout.dense for layout in adapter.layout.values()) else {}),
         "energy_kept": saved.energy,
         "modules": {module: {"rank": kept.rank, "energy_kept": kept.energy} for module, kept in saved.modules.items()},
         "outputs": {

@@ -264,17 +264,13 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
         from adapterops.linalg.ranks import by_energy
         from adapterops.updates.dense import Dense
 
-        if isinstance(update, Dense):  # widen until enough is kept
-            total, width, dense = update.norm() ** 2, adapter.layout[module].rank, update
-            update = factorize(dense, width, exact=exact)
-            while total - update.error**2 < energy * total and width < min(dense.shape):
-                width = min(2 * width, *dense.shape)
-                update = factorize(dense, width, exact=exact)
-            values = spectrum(update)
-            lost = max(total - float(values.square().sum()), 0.0)
-            kept = values.square().cumsum(0) >= energy * (float(values.square().sum()) + lost) * (1 - 1e-12)
-            return reduced(update, int(kept.int().argmax()) + 1 if bool(kept.any()) else update.rank, exact)
-        return reduced(update, by_energy(spectrum(update), energy), exact)
+        if not isinstance(update, Dense):
+            return reduced(update, by_energy(spectrum(update), energy))
+        width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * update.norm()
+        while (wide := factorize(update, width, exact=exact)).error > enough and width < min(update.shape):
+            width = min(2 * width, *update.shape)
+        tails = (spectrum(wide).square().flip(0).cumsum(0).flip(0) + wide.error**2).sqrt()  # the error of rank 0, 1, ...
+        return factorize(update, int((tails > enough).sum()), exact=exact) if bool((tails <= enough).any()) else wide
 
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 

@@ -1,0 +1,156 @@
+"""The entry point: finds the command, and turns whatever happens into a message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+import warnings
+from importlib import import_module
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from adapterops import __version__
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError
+
+COMMANDS = {
+    "show": "What is inside an adapter.",
+    "merge": "One adapter of several.",
+    "truncate": "A smaller adapter, the best of its size.",
+    "methods": "The methods of merge.",
+}
+
+
+class Commands(click.Group):
+    """Commands are modules of this package, imported when named."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"adapterops.cli.{name}").command
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="adapterops")
+def cli() -> None:
+    """Algebra and merging of LoRA adapters, on their files.
+
+    \b
+    adapterops show my-adapter
+    adapterops merge a b --ties -o merged
+    adapterops truncate my-adapter --rank 8
+
+    Shell completion: eval "$(_ADAPTEROPS_COMPLETE=bash_source adapterops)", or zsh_source, fish_source.
+    """
+
+
+class Terminated(BaseException):
+    """SIGINT or SIGTERM came; `signal` says which."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large tensors on huge pages: the first touch is ten times cheaper
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _terminate)
+    code = _finish(run(sys.argv[1:]))
+    os._exit(code) if code in (130, 143) else sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one command; its messages are printed."""
+    as_json = "--json" in arguments
+    if "--strict" in arguments:
+        warnings.simplefilter("error", AdapterWarning)
+    else:
+        warnings.simplefilter("always", AdapterWarning)
+    warnings.showwarning = _show_warning
+    try:
+        return cli.main(arguments, prog_name="adapterops", standalone_mode=False) or 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.UsageError as error:
+        if as_json:
+            _report({"code": "E-OPTION", "message": error.format_message(), "hint": None, "path": None, "tensor": None})
+        else:
+            error.show()
+        return 2
+    except AdapterWarning as warning:
+        return _fail(InputError(f"{warning} (an error under --strict)", code="E-STRICT"), as_json)
+    except AdapterOpsError as error:
+        return _fail(error, as_json)
+    except (Terminated, KeyboardInterrupt, click.Abort) as stop:
+        number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+        print(f"stopped by {signal.Signals(number).name}; nothing was written", file=sys.stderr)
+        return 128 + number
+    except MemoryError:
+        return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            return _bug()
+        return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            return _bug()
+        if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
+            return _broken_stream(error)
+        return _fail(ResourceError(f"{error.strerror}", path=error.filename), as_json)
+    except Exception:
+        return _bug()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+    raise Terminated(number)
+
+
+def _fail(error: AdapterOpsError, as_json: bool) -> int:
+    if as_json:
+        _report(error.as_json())
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _report(error: dict[str, Any]) -> None:
+    print(json.dumps({"ok": False, "error": error}, indent=2))
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("error: this is a bug in adapterops; nothing was written", file=sys.stderr)
+    return 1
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, AdapterWarning):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _finish(code: int) -> int:
+    """Flush stdout; what the command did is done even if nobody reads about it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return code or _broken_stream(error)
+    return code
+
+
+def _broken_stream(error: OSError) -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 0
+    print(f"error: the results could not be printed: {error.strerror}", file=sys.stderr)
+    return ResourceError.exit_code

@@ -1,0 +1,139 @@
+"""What commands print: results to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterops.adapter import Adapter, save_adapter
+from adapterops.engine import Progress
+from adapterops.errors import at
+from adapterops.history import sources
+from adapterops.storage.staging import check_output
+
+if TYPE_CHECKING:
+    from adapterops.adapter import Saved
+
+QUIET_SECONDS = 0.5
+"""Work that is done sooner shows no progress bar."""
+
+
+def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Save an adapter, or say what would be saved, and print it."""
+    dtype = options["dtype"] = options["dtype"].upper() if options["dtype"] else None
+    if dry_run:
+        inputs = [path for source in sources(adapter.history) for path in (source.path, *source.files.paths)]
+        check_output(out, inputs, options["force"])
+        _print_plan(adapter, out, dtype, as_json)
+        return
+    with progress("writing") as report:
+        saved = save_adapter(adapter, out, progress=report, **options)
+    if as_json:
+        print_json({"path": str(saved.path), "bytes": saved.bytes, "energy_kept": saved.energy, "dropped": list(saved.dropped),
+                    "modules": {module: kept.__dict__ for module, kept in saved.modules.items()}})  # fmt: skip
+    else:
+        _print_saved(saved)
+
+
+def _print_plan(adapter: Adapter, out: Path, dtype: str | None, as_json: bool) -> None:
+    from dataclasses import replace
+
+    layouts = {module: replace(layout, dtype=dtype or layout.dtype) for module, layout in adapter.layout.items()}
+    size = sum(layout.bytes for layout in layouts.values())
+    if as_json:
+        print_json({"dry_run": True, "path": str(out), "bytes_at_most": size,
+                    "modules": {module: {"shape": layout.shape, "rank_at_most": layout.rank, "dtype": layout.dtype}
+                                for module, layout in layouts.items()}})  # fmt: skip
+        return
+    ranks = sorted({layout.rank for layout in layouts.values()})
+    print(f"would write {out}: {len(layouts)} modules, rank {span(ranks)}, at most {amount(size, 'B')}")
+    print(f"  of {', '.join(str(source.path) for source in sources(adapter.history))}")
+
+
+def _print_saved(saved: Saved) -> None:
+    kept = [each for each in saved.modules.values() if each.rank]
+    print(f"wrote {saved.path}: {len(kept)} modules, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}")
+    worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
+    lowest = saved.modules[worst].energy
+    print(f"  energy kept: {percent(saved.energy)} in total" + (f", least {percent(lowest)} in {worst}" if lowest < 1 else " (exact)"))
+    if saved.dropped:
+        print(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
+    zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
+    if zero:
+        print(f"  {'every module' if len(zero) == len(saved.modules) else f'{len(zero)} modules'} zero: B was never trained")
+
+
+def percent(fraction: float) -> str:
+    """
+    >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(0.0)
+    ('100%', '99.9999%', '82.59%', '0.00%')
+    """
+    if fraction == 1:
+        return "100%"
+    return min(f"{100 * fraction:.2f}%", "99.9999%") if fraction < 0.99995 else f"{min(100 * fraction, 99.9999):.4f}%"
+
+
+def span(values: Sequence[int]) -> str:
+    """
+    >>> span([8]), span([4, 6, 8])
+    ('8', '4-8')
+    """
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]}-{values[-1]}"
+
+
+def amount(number: float, unit: str = "") -> str:
+    """
+    >>> amount(2_500_000), amount(512, "B"), amount(8_000, "B")
+    ('2.5 M', '512 B', '8.0 kB')
+    """
+    for factor, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= factor:
+            return f"{number / factor:.1f} {letter}{unit}"
+    return f"{number:.0f} {unit}".strip()
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    print(json.dumps({"ok": True, **result}, indent=2))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns; the first is aligned left, the others right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress | None]:
+    """A bar on stderr, for work that takes a while and a person who watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    begin, bar = time.monotonic(), None
+
+    def report(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None and done < total and time.monotonic() - begin > QUIET_SECONDS:
+            bar = click.progressbar(length=total, label=label, file=sys.stderr)
+            bar.update(done - 1)
+        if bar is not None:
+            bar.update(1)
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.render_finish()
+
+
+__all__ = ["amount", "at", "percent", "print_json", "progress", "span", "table", "write"]

@@ -1,0 +1,86 @@
+"""`adapterops show`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adapterops.adapter import open_adapter
+from adapterops.cli import options, output
+from adapterops.operations import analysis
+
+if TYPE_CHECKING:
+    from adapterops.operations.analysis import Inspection, Spectra
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@click.command("show", short_help="What is inside an adapter.")
+@options.source_argument(default=".")
+@click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
+@options.alpha
+@options.nonfinite
+@options.workers
+@options.as_json
+@options.strict
+def command(source: Path, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool) -> None:
+    """What is inside an adapter: in the current folder, or at SOURCE.
+
+    \b
+    adapterops show my-adapter
+    adapterops show my-adapter --spectrum
+    """
+    found = analysis.inspect(source, alpha=alpha)
+    spectra = None
+    if spectrum:
+        with output.progress("measuring") as report:
+            spectra = analysis.spectra(
+                open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite), workers=workers, progress=report
+            )
+    if as_json:
+        output.print_json({**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
+        return
+    _print(found, spectra)
+
+
+def _print(found: Inspection, spectra: Spectra | None) -> None:
+    print(f"{found.path}: LoRA on {found.base_model or 'an unknown base'}" + (f" at {found.revision}" if found.revision else ""))
+    header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
+    if spectra:
+        header += ["norm", "effective rank", "spectrum"]
+    rows = []
+    for group in sorted(found.groups, key=lambda group: (group.kind, group.rank, group.alpha)):
+        row = [
+            group.kind,
+            str(len(group.modules)),
+            f"{group.shape[0]} x {group.shape[1]}",
+            str(group.rank),
+            f"{group.alpha:g}" + (" rs" if group.rslora else ""),
+            f"{group.scale:.4g}",
+            group.dtype,
+            output.amount(group.parameters),
+        ]
+        if spectra:
+            row += _spectrum(group.modules, spectra)
+        rows.append(row)
+    print(output.table(header, rows))
+    share = found.parameters / found.dense
+    print(f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt")
+    if found.zero:
+        every = "every B is zero: this adapter was never trained" if len(found.zero) == found.modules else f"B is zero in {', '.join(found.zero)}"
+        print(f"warning: {every}")
+    if spectra:
+        print(f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules")
+
+
+def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
+    """Norm and effective rank over the modules of a group, and their mean spectrum as a line of blocks."""
+    each = [spectra.modules[module] for module in modules]
+    norm = sum(one.norm**2 for one in each) ** 0.5
+    effective = sum(one.effective_rank for one in each) / len(each)
+    count = min(len(each[0].values), 16)
+    means = [sum(one.values[index] for one in each) / len(each) for index in range(count)]
+    top = max(means) or 1.0
+    return [f"{norm:.4g}", f"{effective:.1f}", "".join(BLOCKS[round(8 * mean / top)] for mean in means)]

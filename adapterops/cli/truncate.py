@@ -1,0 +1,53 @@
+"""`adapterops truncate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.adapter import open_adapter
+from adapterops.cli import options, output
+from adapterops.operations import algebra
+
+
+@click.command("truncate", short_help="A smaller adapter, the best of its size.")
+@options.source_argument(default=".")
+@options.cutting
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Folder to write.  [default: beside the source, <source>-r<rank>]")
+@options.writing
+def command(
+    source: Path,
+    rank: int | None,
+    energy: float | None,
+    budget: str | None,
+    exact: bool,
+    out: Path | None,
+    alpha: float | None,
+    allow_nonfinite: bool,
+    workers: int | None,
+    **rest: Any,
+) -> None:
+    """The best approximation of an adapter with fewer dimensions: in the current folder, or at SOURCE.
+
+    \b
+    adapterops truncate --rank 8
+    adapterops truncate my-adapter --energy 0.99 -o smaller
+    adapterops truncate my-adapter --budget 2M
+    """
+    adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
+    number, unit = options.budget(budget)
+    with output.progress("measuring") as report:
+        smaller = algebra.truncate(
+            adapter, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report
+        )
+    suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
+    place = source.resolve()
+    name = place.name if place.is_dir() else place.stem
+    output.write(smaller, out or _beside(source) / f"{name}-{suffix}", workers=workers, command=options.command_line(), **rest)
+
+
+def _beside(source: Path) -> Path:
+    """The folder that holds the source, as a path that looks like the one given."""
+    return source.parent if source.name not in ("", "..") else source / ".."
