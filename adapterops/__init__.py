@@ -35,14 +35,21 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Adapter, Saved, open_adapter, save_adapter
-    from adapterops.errors import AdapterOpsError, AdapterWarning
-    from adapterops.formats.peft_config import AdapterConfig
-    from adapterops.methods import METHODS, method
-    from adapterops.operations.algebra import merge, truncate
-    from adapterops.operations.analysis import inspect, spectra
-    from adapterops.updates.dense import Dense
-    from adapterops.updates.lowrank import LowRank
+    from adapterops.adapter import Adapter as Adapter
+    from adapterops.adapter import Saved as Saved
+    from adapterops.adapter import open_adapter as open_adapter
+    from adapterops.adapter import save_adapter as save_adapter
+    from adapterops.errors import AdapterOpsError as AdapterOpsError
+    from adapterops.errors import AdapterWarning as AdapterWarning
+    from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
+    from adapterops.methods import METHODS as METHODS
+    from adapterops.methods import method as method
+    from adapterops.operations.algebra import merge as merge
+    from adapterops.operations.algebra import truncate as truncate
+    from adapterops.operations.analysis import inspect as inspect
+    from adapterops.operations.analysis import spectra as spectra
+    from adapterops.updates.dense import Dense as Dense
+    from adapterops.updates.lowrank import LowRank as LowRank
 
 
 def __getattr__(name: str) -> Any:

@@ -96,7 +96,7 @@ class Adapter:
 def sum_of(updates: Sequence[Update]) -> Update:
     first, *rest = updates
     for update in rest:
-        first = first + update  # type: ignore[operator]  # LowRank leaves the sum with a Dense to Dense
+        first = first + update
     return first
 
 
@@ -123,9 +123,7 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
     present = [(adapter, adapter.layout[module]) for adapter in adapters if module in adapter.layout]
     if len({layout.shape for _, layout in present}) > 1:
         places = "; ".join(f"{name(adapter)}: {list(layout.shape)}" for adapter, layout in present)
-        raise ShapeError(
-            f"the adapters have different shapes: {places}", tensor=module, hint="they were trained on different base models"
-        )
+        raise ShapeError(f"the adapters have different shapes: {places}", tensor=module, hint="they were trained on different base models")
     layouts = [layout for _, layout in present]
     return Layout(
         layouts[0].shape,
@@ -169,18 +167,21 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
 
 
 def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
-    import torch
-
     values = file.tensor(tensor)
-    if not allow and not torch.isfinite(values.sum(dtype=torch.float32)) and not bool(torch.isfinite(values).all()):
+    if not allow and not _all_finite(values):
         raise InputError(
-            f"has {int((~torch.isfinite(values)).sum())} numbers that are NaN or infinite",
+            f"has {int((~values.isfinite()).sum())} numbers that are NaN or infinite",
             path=file.path,
             tensor=tensor,
             hint="the training diverged; use another checkpoint, or take them as they are with --allow-nonfinite",
             code="E-NONFINITE",
         )
     return values
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Whether no number is NaN or infinite. The sum of all tells at once, unless it overflows."""
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 @dataclass(frozen=True)
@@ -300,9 +301,8 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
     target = getattr(torch, TORCH_NAMES[dtype])
     A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)
     for role, before, after in (("A", update.A, A), ("B", update.B, B)):
-        if torch.isfinite(before.sum(dtype=torch.float32)) and not bool(torch.isfinite(after.sum(dtype=torch.float32))):
-            if not bool(torch.isfinite(after).all()):
-                raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
+        if not _all_finite(after) and _all_finite(before):
+            raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
     return module, A, B, update.norm(), update.error
 
 
@@ -336,4 +336,3 @@ def _write_json(path: Path, value: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-

@@ -10,7 +10,7 @@ import traceback
 import warnings
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -65,7 +65,7 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
     code = _finish(run(sys.argv[1:]))
-    os._exit(code) if code in (130, 143) else sys.exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -134,7 +134,9 @@ def _bug() -> int:
     return 1
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
     if issubclass(category, AdapterWarning):
         print(f"warning: {message}", file=sys.stderr)
 

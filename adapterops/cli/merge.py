@@ -37,7 +37,9 @@ def _method_options(command: Command) -> Command:
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_method_options
 @click.option("-w", "--weight", "weights", multiple=True, type=float, help="One for each adapter, in their order.  [default: 1]")
-@click.option("--space", type=click.Choice(SPACES), default="delta", show_default=True, help="Act on ΔW = BA, or on A's and B's as PEFT does.")
+@click.option(
+    "--space", type=click.Choice(SPACES), default="delta", show_default=True, help="Act on ΔW = BA, or on A's and B's as PEFT does."
+)
 @options.cutting
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("merged"), show_default=True, help="Folder to write.")
 @click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models.")
@@ -82,7 +84,5 @@ def command(
     number, unit = options.budget(budget)
     if rank is not None or energy is not None or number is not None:
         with output.progress("measuring") as report:
-            merged = algebra.truncate(
-                merged, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report
-            )
+            merged = algebra.truncate(merged, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report)
     output.write(merged, out, exact=exact, workers=workers, command=options.command_line(), **rest)

@@ -36,9 +36,7 @@ def command(source: Path, spectrum: bool, alpha: float | None, allow_nonfinite: 
     spectra = None
     if spectrum:
         with output.progress("measuring") as report:
-            spectra = analysis.spectra(
-                open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite), workers=workers, progress=report
-            )
+            spectra = analysis.spectra(open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite), workers=workers, progress=report)
     if as_json:
         output.print_json({**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
         return
@@ -67,9 +65,15 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         rows.append(row)
     print(output.table(header, rows))
     share = found.parameters / found.dense
-    print(f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt")
+    print(
+        f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt"
+    )
     if found.zero:
-        every = "every B is zero: this adapter was never trained" if len(found.zero) == found.modules else f"B is zero in {', '.join(found.zero)}"
+        every = (
+            "every B is zero: this adapter was never trained"
+            if len(found.zero) == found.modules
+            else f"B is zero in {', '.join(found.zero)}"
+        )
         print(f"warning: {every}")
     if spectra:
         print(f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules")

@@ -15,7 +15,9 @@ from adapterops.operations import algebra
 @click.command("truncate", short_help="A smaller adapter, the best of its size.")
 @options.source_argument(default=".")
 @options.cutting
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Folder to write.  [default: beside the source, <source>-r<rank>]")
+@click.option(
+    "-o", "--output", "out", type=click.Path(path_type=Path), help="Folder to write.  [default: beside the source, <source>-r<rank>]"
+)
 @options.writing
 def command(
     source: Path,
@@ -39,9 +41,7 @@ def command(
     adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
     number, unit = options.budget(budget)
     with output.progress("measuring") as report:
-        smaller = algebra.truncate(
-            adapter, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report
-        )
+        smaller = algebra.truncate(adapter, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report)
     suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
     place = source.resolve()
     name = place.name if place.is_dir() else place.stem

@@ -137,9 +137,7 @@ def _fields(file: SafetensorsFile, config_path: Path, required: bool) -> Any:
     return None
 
 
-def _scalings(
-    file: SafetensorsFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path
-) -> dict[str, Scaling]:
+def _scalings(file: SafetensorsFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path) -> dict[str, Scaling]:
     ranks = {module: pair.rank for module, pair in found.items()}
     written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}
     if fields is not None:
@@ -148,7 +146,10 @@ def _scalings(
         for module, value in written.items():
             if value != known[module].alpha:
                 raise InputError(
-                    f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}", tensor=module, hint="remove the wrong one", code="E-ALPHA"
+                    f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}",
+                    tensor=module,
+                    hint="remove the wrong one",
+                    code="E-ALPHA",
                 )
         return known
     if len(written) == len(found):

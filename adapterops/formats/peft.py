@@ -127,11 +127,16 @@ def _pair(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -
     for role, entry in (("lora_A", A), ("lora_B", B)):
         if 0 in entry.shape:
             raise InputError(
-                f"{role} has the empty shape {list(entry.shape)}", tensor=module, hint="gather the weights before saving (ZeRO-3)", code="E-SHAPE"
+                f"{role} has the empty shape {list(entry.shape)}",
+                tensor=module,
+                hint="gather the weights before saving (ZeRO-3)",
+                code="E-SHAPE",
             )
         if len(entry.shape) > 2:
             raise UnsupportedError(
-                f"{role} has the shape {list(entry.shape)} of a convolution, which is not handled", tensor=module, hint="only Linear layers are"
+                f"{role} has the shape {list(entry.shape)} of a convolution, which is not handled",
+                tensor=module,
+                hint="only Linear layers are",
             )
         if len(entry.shape) < 2:
             raise InputError(f"{role} has the shape {list(entry.shape)}, expected two dimensions", tensor=module, code="E-SHAPE")

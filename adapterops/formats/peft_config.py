@@ -116,7 +116,8 @@ def _check_field(name: str, value: Any) -> None:
         raise UnsupportedError(f"{name} is set: {REFUSED[name]}")
     if value and name not in REFUSED and name not in DERIVED | KEPT | IGNORED:
         raise UnsupportedError(
-            f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning", hint="update adapterops, or remove the field"
+            f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
+            hint="update adapterops, or remove the field",
         )
 
 
@@ -173,7 +174,9 @@ def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, c
     for module, indices in zip(modules, found, strict=True):
         if len({values[index] for index in indices}) > 1:
             warnings.warn(
-                f"several of {what} match {module} with different values; the first in the file is taken, as PEFT does", AdapterWarning, stacklevel=2
+                f"several of {what} match {module} with different values; the first in the file is taken, as PEFT does",
+                AdapterWarning,
+                stacklevel=2,
             )
             break
     return {module: values[indices[0]] if indices else default for module, indices in zip(modules, found, strict=True)}

@@ -25,8 +25,8 @@ def spectrum(update: LowRank) -> Tensor:
 
     Cost: O((out + in) r² + r³) time, O((out + in) r) memory.
     """
-    _, _, core = _core(update)
-    return torch.linalg.svdvals(core)
+    values: Tensor = torch.linalg.svdvals(_core(update)[2])
+    return values
 
 
 def truncate(update: LowRank, rank: int) -> LowRank:
@@ -114,10 +114,11 @@ def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
 
 def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     try:
-        return torch.linalg.svd(matrix, full_matrices=False)
-    except torch.linalg.LinAlgError:  # the divide-and-conquer driver gave up; on the transpose it takes another path
-        u, s, vt = torch.linalg.svd(matrix.T, full_matrices=False)
-        return vt.T, s, u.T
+        u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    except RuntimeError:  # the divide-and-conquer driver gave up; on the transpose it takes another path
+        v, s, ut = torch.linalg.svd(matrix.T, full_matrices=False)
+        u, vt = ut.T, v.T
+    return u, s, vt
 
 
 def _null(s: Tensor, shape: tuple[int, int]) -> float:

@@ -121,7 +121,11 @@ def _search(classes: list[_Class], budget: int) -> list[int]:
 def _price(classes: list[_Class], budget: int) -> float:
     """Energy per cost of the dimension at which the budget is used up, 0 if it suffices for all."""
     offers = sorted(
-        (((after - before) / group.cost, group.cost) for group in classes for before, after in zip(group.energy, group.energy[1:], strict=False)),
+        (
+            ((after - before) / group.cost, group.cost)
+            for group in classes
+            for before, after in zip(group.energy, group.energy[1:], strict=False)
+        ),
         reverse=True,
     )
     for price, cost in offers:

@@ -107,13 +107,15 @@ class Entries:
 
     def _cut(self, index: int, keep: int) -> Cut:
         value, equal = threshold(lambda: self.magnitudes(index), self.sample(index), self.size, keep)
+        if equal is None:
+            return Cut(value)
         start = 0
-        for tile in self.magnitudes(index) if equal is not None else ():
+        for tile in self.magnitudes(index):
             places = np.flatnonzero(tile == value)
             if len(places) >= equal:
                 return Cut(value, start + int(places[equal - 1]))
             start, equal = start + len(tile), equal - len(places)
-        return Cut(value)
+        raise AssertionError("the numbers changed between two passes")
 
     def magnitudes(self, index: int) -> Iterator[Numbers]:
         """|x| of one update, flat, tile by tile."""
@@ -123,7 +125,8 @@ class Entries:
     def sample(self, index: int, fraction: float | None = None) -> Numbers:
         """|x| of some rows of one update, evenly spaced."""
         step = max(1, int(1 / fraction) if fraction else self.size // SAMPLE)
-        return np.abs(self._rows[index](slice(None, None, min(step, self.shape[0]))).numpy()).reshape(-1)
+        rows: Numbers = self._rows[index](slice(None, None, min(step, self.shape[0]))).numpy()
+        return np.abs(rows).reshape(-1)
 
 
 class Model:

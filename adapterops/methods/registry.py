@@ -131,7 +131,5 @@ def find(name: str) -> Method:
     known = name.replace("-", "_")
     if known not in METHODS:
         close = get_close_matches(known, METHODS, n=1)
-        raise OptionError(
-            f"there is no method {name!r}", hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(METHODS)}"
-        )
+        raise OptionError(f"there is no method {name!r}", hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(METHODS)}")
     return METHODS[known]

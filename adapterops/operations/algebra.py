@@ -56,9 +56,7 @@ def merge(
         parameters = {**parameters, "convention": "peft"}
     complete = chosen.complete(parameters)
     _check_overlap(adapters)
-    step = Step(
-        "merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters)
-    )
+    step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
     scaled = [weight * adapter for weight, adapter in zip(weights, adapters, strict=True)]
     if not chosen.entrywise and space == "delta":
         return _linear(scaled, step, chosen, allow_base_mismatch)
@@ -230,7 +228,9 @@ def truncate(
     if rank is not None:
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
-        return _to_ranks(adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact)
+        return _to_ranks(
+            adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact
+        )
     if energy is not None:
         return _to_energy(adapter, energy, exact)
     return _to_budget(adapter, budget or 0, unit, exact, workers, progress)
@@ -275,9 +275,7 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
 
-def _to_budget(
-    adapter: Adapter, budget: int, unit: str, exact: bool, workers: int | None, progress: engine.Progress | None
-) -> Adapter:
+def _to_budget(adapter: Adapter, budget: int, unit: str, exact: bool, workers: int | None, progress: engine.Progress | None) -> Adapter:
     from adapterops.linalg.factor import spectrum
     from adapterops.linalg.ranks import by_budget
 
@@ -298,4 +296,3 @@ def _to_budget(
     spectra = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
     ranks = by_budget(spectra, cost, budget)
     return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
-

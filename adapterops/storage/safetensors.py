@@ -213,9 +213,7 @@ def _entry(fields: Any) -> Entry:
         raise InputError(f"has the impossible offsets {str(offsets)[:80]}", code="E-ST-OFFSET")
     bits = math.prod(shape) * BITS[dtype]
     if bits % 8 or bits // 8 != offsets[1] - offsets[0]:
-        raise InputError(
-            f"shape {shape} of {dtype} takes {bits / 8:g} bytes, found {offsets[1] - offsets[0]}", code="E-ST-SHAPE"
-        )
+        raise InputError(f"shape {shape} of {dtype} takes {bits / 8:g} bytes, found {offsets[1] - offsets[0]}", code="E-ST-SHAPE")
     return Entry(dtype, tuple(shape), offsets[0], offsets[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,7 +70,7 @@ class LowRank:
         """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
         B, A = self.B.double(), self.A.double()
         square = float(((B.T @ B) * (A @ A.T)).sum())
-        return abs(self.scale) * max(square, 0.0) ** 0.5
+        return abs(self.scale) * math.sqrt(max(square, 0.0))
 
 
 def zero(shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> LowRank:

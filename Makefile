@@ -1,0 +1,39 @@
+# make demo    merge and truncate real adapters, trained here in about a minute
+# make test    everything that is checked
+# make check   style, types, doctests
+# make bench   speed and memory, ours and the peers'
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev check
+	$(BIN)/pytest -q -n 2 --dist loadfile tests
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q adapterops
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/pip:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
