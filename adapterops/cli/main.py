@@ -61,7 +61,6 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large tensors on huge pages: the first touch is ten times cheaper
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
     code = _finish(run(sys.argv[1:]))

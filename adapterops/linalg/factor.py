@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import OptionError
-from adapterops.updates.dense import Dense
+from adapterops.updates.dense import Dense, norm
 from adapterops.updates.lowrank import LowRank, zero
 
 OVERSAMPLING = 10
@@ -98,11 +98,10 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
 
 def _distance(W: Tensor, projection: LowRank, kept: float) -> float:
     """‖W - projection‖_F, where the projection is orthogonal and has squared norm `kept`."""
-    total = float(torch.linalg.vector_norm(W, dtype=torch.float64)) ** 2
+    total = norm(W) ** 2
     if total - kept > 1e-4 * total:
         return math.sqrt(total - kept)
-    residual = W - (projection.B.to(W.dtype) @ projection.A.to(W.dtype))  # the difference of squares has cancelled
-    return float(torch.linalg.vector_norm(residual, dtype=torch.float64))
+    return norm(W - projection.B.to(W.dtype) @ projection.A.to(W.dtype))  # the difference of squares has cancelled
 
 
 def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:

@@ -50,4 +50,6 @@ def disjoint_mean(values: Sequence[Tensor], divisors: Sequence[float], votes: Se
     agree = [(vote * sign).sign().relu() for vote in votes]
     kept = reduce(add, (one * value for one, value in zip(agree, values, strict=True)))
     divisor = reduce(add, (each * one for each, one in zip(divisors, agree, strict=True)))
-    return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)
+    if min(divisors) >= 0:
+        return kept / divisor.clamp(min=1e-30)
+    return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)  # signed divisors may cancel: mergekit's rule

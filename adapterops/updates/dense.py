@@ -47,5 +47,10 @@ class Dense:
         return self + -1.0 * other
 
     def norm(self) -> float:
-        """‖ΔW‖_F, summed in float64."""
-        return float(torch.linalg.vector_norm(self.weight, dtype=torch.float64))
+        """‖ΔW‖_F"""
+        return norm(self.weight)
+
+
+def norm(matrix: Tensor) -> float:
+    """‖matrix‖_F: each row in the matrix's dtype, their sum in float64."""
+    return float(torch.linalg.vector_norm(torch.linalg.vector_norm(matrix, dim=1).double()))
