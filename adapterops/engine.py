@@ -15,6 +15,9 @@ from adapterops.errors import OptionError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+AHEAD = 4
+"""Results a worker may be ahead of the one that is waited for: modules differ in size, and nobody should wait for the largest."""
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each module."""
 
@@ -28,9 +31,10 @@ def default_workers() -> int:
 def run(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """`function(item)` for each item, in the order of the items, at most `workers` at a time and one waiting.
+    """`function(item)` for each item, in the order of the items, at most `workers` at a time.
 
-    The results do not depend on the number of workers. After an exception nothing new is started.
+    The results do not depend on the number of workers; those that wait for their turn are kept. After an exception nothing
+    new is started.
     """
     import torch  # here, so that plans can be made without it
 
@@ -45,7 +49,7 @@ def run(
         pending: deque[Future[Result]] = deque()
         started = iter(queue)
         for done in range(1, len(queue) + 1):
-            while len(pending) <= workers and (item := next(started, pending)) is not pending:
+            while len(pending) < AHEAD * workers and (item := next(started, pending)) is not pending:
                 pending.append(pool.submit(function, item))  # type: ignore[arg-type]  # `pending` itself marks the end
             yield pending.popleft().result()
             if progress:

@@ -123,10 +123,10 @@ class Entries:
             yield np.abs(self._rows[index](slice(begin, begin + self._height)).numpy()).reshape(-1)
 
     def sample(self, index: int, fraction: float | None = None) -> Numbers:
-        """|x| of some rows of one update, evenly spaced."""
-        step = max(1, int(1 / fraction) if fraction else self.size // SAMPLE)
-        rows: Numbers = self._rows[index](slice(None, None, min(step, self.shape[0]))).numpy()
-        return np.abs(rows).reshape(-1)
+        """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""
+        step = max(1, round((1 / fraction if fraction else self.size / SAMPLE) ** 0.5))
+        grid: Numbers = self._rows[index](slice(None, None, step), slice(None, None, step)).numpy()
+        return np.abs(grid).reshape(-1)
 
 
 class Model:
@@ -204,9 +204,10 @@ def threshold(tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int
 
 
 def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
-    """Two magnitudes between which the `fraction` largest end, six standard errors of the sample apart on either side."""
+    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a
+    sample being less varied than so many independent numbers: 12 standard errors on either side."""
     ordered = np.sort(sample)
-    margin = 6 * (fraction * (1 - fraction) / len(ordered)) ** 0.5 + 2 / len(ordered)
+    margin = 12 * (fraction * (1 - fraction) / len(ordered)) ** 0.5 + 2 / len(ordered)
     smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
     low = 1 - fraction - margin
     high = 1 - fraction + margin
@@ -226,10 +227,10 @@ def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, 
     return above, np.concatenate(inside)
 
 
-def _rows(update: LowRank | Dense, dtype: torch.dtype) -> Callable[[slice], Tensor]:
-    """Some rows of ΔW, as a function of which."""
+def _rows(update: LowRank | Dense, dtype: torch.dtype) -> Callable[..., Tensor]:
+    """Some rows, and of those some columns, of ΔW, as a function of which."""
     if isinstance(update, Dense):
         weight = update.weight.to(dtype)
-        return lambda rows: weight[rows]
+        return lambda rows, columns=slice(None): weight[rows, columns]
     B, A = update.scale * update.B.to(dtype), update.A.to(dtype).contiguous()
-    return lambda rows: B[rows] @ A
+    return lambda rows, columns=slice(None): B[rows] @ A[:, columns]

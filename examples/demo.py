@@ -1,0 +1,109 @@
+"""The main job, from training to one adapter: two LoRA adapters are trained with PEFT, shown, merged and truncated.
+
+The model is a Llama small enough to train here. One adapter learns to count up in steps of 1, the other in steps of 3, on
+tokens of its own; the loss tells what each adapter can do. Everything is written to ./demo.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
+
+warnings.simplefilter("ignore", FutureWarning)  # transformers' own
+logging.disable_progress_bar()
+FOLDER = Path("demo")
+TOKENS = 32
+"""Each task has this many tokens."""
+
+
+def counting(first: int, step: int, generator: torch.Generator) -> torch.Tensor:
+    """16 sequences of 24 tokens that count in `step`s, among `TOKENS` tokens from `first` on."""
+    starts = torch.randint(TOKENS, (16, 1), generator=generator)
+    return first + (starts + step * torch.arange(24)) % TOKENS
+
+
+TASKS = {"ones": (0, 1), "threes": (TOKENS, 3)}
+
+
+def fit(model: torch.nn.Module, first: int, step: int, steps: int, rate: float) -> None:
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=rate)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        batch = counting(first, step, generator)
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def make_base() -> None:
+    """A model that counts down on both halves of its tokens."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=2 * TOKENS, hidden_size=64, intermediate_size=176, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64
+    )
+    model = LlamaForCausalLM(config)
+    for first, _ in list(TASKS.values()) * 4:
+        fit(model, first, -1, 40, 3e-3)
+    model.save_pretrained(FOLDER / "base")
+
+
+def base_model() -> LlamaForCausalLM:
+    return LlamaForCausalLM.from_pretrained(FOLDER / "base")
+
+
+def train(name: str, **config: object) -> None:
+    """Train an adapter on one task and save it, all with PEFT."""
+    torch.manual_seed(1)
+    model = get_peft_model(base_model(), LoraConfig(task_type="CAUSAL_LM", **config))
+    fit(model, *TASKS[name], 250, 3e-3)
+    model.save_pretrained(FOLDER / name)
+
+
+@torch.no_grad()
+def losses(adapter: str | None) -> list[float]:
+    """The loss on each task of the base, or of the base with an adapter that PEFT loads."""
+    model = base_model() if adapter is None else PeftModel.from_pretrained(base_model(), FOLDER / adapter)
+    batches = [counting(*task, torch.Generator().manual_seed(3)) for task in TASKS.values()]
+    return [model(input_ids=batch, labels=batch).loss.item() for batch in batches]
+
+
+def run(command: str) -> None:
+    """Show a command, and run it in the folder of the demo."""
+    print(f"\n$ {command}", flush=True)
+    arguments = shlex.split(command)[1:]
+    subprocess.run([sys.executable, "-m", "adapterops", *arguments], cwd=FOLDER, check=True)
+
+
+def main() -> None:
+    begin = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    print("training two adapters with PEFT: ones (r 8, all projections), threes (r 16, rsLoRA, attention and MLP down) ...", flush=True)
+    make_base()
+    train("ones", r=8, lora_alpha=16, target_modules="all-linear")
+    train("threes", r=16, lora_alpha=8, use_rslora=True, target_modules=["q_proj", "v_proj", "o_proj", "down_proj"])
+
+    run("adapterops show ones")
+    run("adapterops show threes --spectrum")
+    run("adapterops merge ones threes --linear -o sum")
+    run("adapterops merge ones threes --ties --density 0.4 -o ties")
+    run("adapterops truncate sum --rank 6 -o small")
+
+    print("\nloss by task, as PEFT loads and runs them (lower is better)")
+    print(f"{'':12}{'ones':>8}{'threes':>8}")
+    for adapter in (None, "ones", "threes", "sum", "ties", "small"):
+        print(f"{adapter or 'base':12}" + "".join(f"{loss:8.3f}" for loss in losses(adapter)))
+    print(f"\n{time.monotonic() - begin:.0f} s; the adapters are in {FOLDER}/")
+
+
+if __name__ == "__main__":
+    main()
