@@ -1,0 +1,51 @@
+"""What README says is true: its commands, its library example, its links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpus import write_adapter
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_adapter(tmp_path / "a", seed=1)
+    write_adapter(tmp_path / "b", seed=2)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(code, {})
+    assert (tmp_path / "out/adapter_model.safetensors").exists()
+    assert (tmp_path / "out2/adapterops.json").exists()
+
+
+def test_demo_runs_what_is_shown(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "examples/demo.py")], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"^\$ (adapterops .*)$", README, re.MULTILINE)
+    assert commands
+    for command in commands:
+        assert f"$ {command}\n" in done.stdout
+    losses = {
+        name: (float(ones), float(threes))
+        for name, ones, threes in re.findall(r"^(base|ones|threes|sum|ties|small) +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE)
+    }
+    assert losses["ones"][0] < 0.1 < losses["base"][0]
+    assert losses["threes"][1] < 0.1 < losses["base"][1]
+    assert max(losses["sum"]) < min(losses["base"])
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_has_the_targets_named() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)", README):
+        assert f"\n{target}:" in makefile

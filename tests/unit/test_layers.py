@@ -1,0 +1,92 @@
+"""Arrows point down: what each part of the package may import, and what torch-free commands may."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import adapterops
+import pytest
+
+PACKAGE = Path(adapterops.__file__).parent
+LAYERS = [
+    {"errors"},
+    {"updates", "storage"},
+    {"linalg", "formats"},
+    {"methods"},
+    {"engine", "history"},
+    {"adapter"},
+    {"operations"},
+    {"cli"},
+    {"__main__"},
+]
+MATHEMATICS, STORAGE = {"updates", "linalg", "methods"}, {"storage", "formats"}
+EDGE_ONLY = {"click": "cli", "huggingface_hub": "hub", "rich": "cli", "matplotlib": "report", "ray": "engine", "bitsandbytes": "quant"}
+NEVER = {"transformers", "peft", "diffusers", "safetensors", "scipy"}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "adapterops" else {str(node.module)}
+    return found
+
+
+def rank(name: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if name in layer)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        top = name.partition(".")[0]
+        assert top not in NEVER
+        assert EDGE_ONLY.get(top, here) == here
+        there = name.split(".")[1] if top == "adapterops" else here
+        if there in (here, "__version__"):
+            continue
+        assert rank(there) < rank(here), f"{here} imports {there}"
+        assert not (here in MATHEMATICS and there in STORAGE)
+        assert not (here in STORAGE and there in MATHEMATICS and name != "adapterops.updates.layout")
+
+
+TORCH_FREE = """
+import sys
+from adapterops.cli.main import run
+code = run(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["merge", "--help"], ["methods"], ["show", "a"], ["merge", "a", "a", "--ties", "--dry-run"], ["truncate", "a", "--rank", "1", "--dry-run"]],
+    ids=" ".join,
+)
+def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    from corpus import write_adapter
+
+    write_adapter(tmp_path / "a")
+    done = subprocess.run([sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_exist() -> None:
+    for name in adapterops.__all__:
+        assert getattr(adapterops, name) is not None
+    assert set(adapterops.__all__) == set(dir(adapterops))
+    with pytest.raises(AttributeError):
+        adapterops.no_such_name  # noqa: B018  # the access itself must fail
