@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import adapterops
 import pytest
+
+import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
@@ -73,7 +74,15 @@ sys.exit(code)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["merge", "--help"], ["methods"], ["show", "a"], ["merge", "a", "a", "--ties", "--dry-run"], ["truncate", "a", "--rank", "1", "--dry-run"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["merge", "--help"],
+        ["methods"],
+        ["show", "a"],
+        ["merge", "a", "a", "--ties", "--dry-run"],
+        ["truncate", "a", "--rank", "1", "--dry-run"],
+    ],
     ids=" ".join,
 )
 def test_no_torch(arguments: list[str], tmp_path: Path) -> None:

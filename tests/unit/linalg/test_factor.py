@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adapterops.errors import OptionError
+from adapterops.linalg import factor
+from adapterops.updates.dense import Dense
+from adapterops.updates.lowrank import LowRank
+
+
+def random_update(out: int, into: int, rank: int, dtype: torch.dtype = torch.float64) -> LowRank:
+    generator = torch.Generator().manual_seed(out + into)
+    return LowRank(torch.randn(out, rank, generator=generator, dtype=dtype), torch.randn(rank, into, generator=generator, dtype=dtype), 0.5)
+
+
+@pytest.mark.parametrize(("out", "into", "rank"), [(30, 20, 6), (20, 30, 6), (4, 30, 6), (5, 5, 9), (1, 7, 3)])
+@pytest.mark.parametrize("kept", [0, 1, 3, 5])
+def test_truncation_is_the_truncated_svd(out: int, into: int, rank: int, kept: int) -> None:
+    update = random_update(out, into, rank)
+    if kept >= rank:
+        return
+    u, s, vt = torch.linalg.svd(update.dense(), full_matrices=False)
+    small = factor.truncate(update, kept)
+    assert small.rank == kept
+    torch.testing.assert_close(small.dense(), (u[:, :kept] * s[:kept]) @ vt[:kept])
+    assert small.error == pytest.approx(s[kept:].norm().item(), abs=1e-9)
+    torch.testing.assert_close(factor.spectrum(update)[: len(s)], s[: min(len(s), rank)])
+
+
+def test_factors_are_balanced() -> None:
+    small = factor.truncate(random_update(30, 20, 6), 4)
+    torch.testing.assert_close(small.B.T @ small.B, small.A @ small.A.T)
+
+
+def test_zero_and_deficient_updates() -> None:
+    untrained = LowRank(torch.zeros(6, 4), torch.randn(4, 5))
+    assert factor.truncate(untrained, 2).norm() == 0
+    column = torch.randn(6, 1)
+    deficient = LowRank(column.repeat(1, 4), torch.randn(4, 5))
+    small = factor.truncate(deficient, 3)
+    assert small.B.isfinite().all()
+    assert (small.B[:, 1:] == 0).all()
+    torch.testing.assert_close(small.dense().float(), deficient.dense())
+
+
+def test_a_negative_rank_is_refused() -> None:
+    with pytest.raises(OptionError, match="at least 0"):
+        factor.truncate(random_update(3, 3, 2), -1)
+
+
+@pytest.mark.parametrize("shape", [(200, 120), (120, 200), (30, 12)])
+def test_randomized_svd_reports_the_error_it_has(shape: tuple[int, int]) -> None:
+    decay = torch.diag(0.9 ** torch.arange(120.0))[: shape[0], : shape[1]] if max(shape) > 100 else 1.0
+    W = (
+        torch.randn(shape, generator=torch.Generator().manual_seed(1)) * decay
+        if shape == (30, 12)
+        else random_update(*shape, 60).dense().float()
+    )
+    best = torch.linalg.svdvals(W.double())
+    for exact in (False, True):
+        found = factor.factorize(Dense(W), 10, exact=exact)
+        true = (W.double() - found.dense().double()).norm().item()
+        assert found.error == pytest.approx(true, rel=1e-4)
+        assert best[10:].norm().item() * (1 - 1e-6) <= true <= best[10:].norm().item() * (1.0001 if exact else 1.02)
+
+
+def test_an_exactly_low_rank_matrix_has_a_tiny_error() -> None:
+    W = random_update(200, 120, 5).dense().float()
+    found = factor.factorize(Dense(W), 8)
+    assert found.error < 1e-5 * W.norm()
+    assert factor.factorize(Dense(W), 0).error == pytest.approx(W.norm().item(), rel=1e-5)
+
+
+def test_the_other_path_when_the_svd_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = torch.linalg.svd, []
+
+    def fails_once(matrix: torch.Tensor, **options: bool) -> object:
+        calls.append(matrix.shape)
+        if len(calls) == 1:
+            raise torch.linalg.LinAlgError("did not converge")
+        return real(matrix, **options)
+
+    update = random_update(9, 7, 5)
+    expected = factor.truncate(update, 2).dense()
+    monkeypatch.setattr(torch.linalg, "svd", fails_once)
+    torch.testing.assert_close(factor.truncate(update, 2).dense(), expected)
+    assert len(calls) == 2

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adapterops.methods import entries
+from adapterops.methods.entries import Entries, Model
+from adapterops.updates.dense import Dense
+from adapterops.updates.lowrank import LowRank
+
+DENSITIES = [0.0, 0.013, 0.2, 0.5, 0.999, 1.0]
+
+
+def trimmed(W: torch.Tensor, keep: int) -> torch.Tensor:
+    """The `keep` largest magnitudes, of equal ones the first: by a stable sort."""
+    flat = W.flatten()
+    order = torch.sort(flat.abs(), descending=True, stable=True).indices[:keep]
+    kept = torch.zeros_like(flat)
+    kept[order] = flat[order]
+    return kept.view_as(W)
+
+
+def update(shape: tuple[int, int], kind: str) -> LowRank:
+    generator = torch.Generator().manual_seed(shape[0])
+    B = torch.randn(shape[0], 3, generator=generator, dtype=torch.float64)
+    A = torch.randn(3, shape[1], generator=generator, dtype=torch.float64)
+    if kind != "random":
+        B, A = B.round(), A.round()
+    if kind == "mostly zero":
+        B[: shape[0] * 3 // 4] = 0
+    return LowRank(B, A)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("kind", ["random", "many equal", "mostly zero"])
+@pytest.mark.parametrize("shape", [(300, 200), (17, 5), (1, 9)])
+def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
+    shape: tuple[int, int], kind: str, density: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "TILE", 1000)
+    monkeypatch.setattr(entries, "SAMPLE", 500)
+    all_entries = Entries([update(shape, kind)])
+    W = all_entries.map(lambda tile: tile.values[0])
+    (cut,) = all_entries.cuts(density)
+    found = all_entries.map(lambda tile: cut.apply(tile.values[0], tile.start))
+    assert torch.equal(found, trimmed(W, int(density * all_entries.size)))
+
+
+def test_a_sample_that_misleads_costs_a_pass_and_no_truth() -> None:
+    values = np.linspace(0, 1, 10_001).astype(np.float32)
+    for sample in (values[:50], values[-50:], values[5000:5001]):
+        assert entries.threshold(lambda: [values[::2], values[1::2]], sample, len(values), 2000) == (values[-2000], None)
+
+
+def test_a_pass_over_a_dense_update_sees_its_entries() -> None:
+    W = torch.randn(70, 30)
+    assert torch.equal(Entries([Dense(W)]).map(lambda tile: tile.values[0]), W)
+
+
+def test_random_numbers_depend_on_name_seed_and_place_alone() -> None:
+    one = update((300, 200), "random")
+
+    def draw(names: list[str], index: int, seed: int) -> torch.Tensor:
+        return Entries([one] * len(names), names).map(lambda tile: tile.uniform(index, seed).double())
+
+    assert torch.equal(draw(["a", "b"], 1, 7), draw(["b"], 0, 7))
+    assert not torch.equal(draw(["a"], 0, 7), draw(["b"], 0, 7))
+    assert not torch.equal(draw(["a"], 0, 7), draw(["a"], 0, 8))
+    numbers = draw(["a"], 0, 7)
+    assert abs(float(numbers.mean()) - 0.5) < 0.01
+    assert 0 <= float(numbers.min()) <= float(numbers.max()) < 1
+
+
+def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
+    small, large = update((20, 10), "random"), 10 * update((30, 10), "random")
+    model = Model([lambda: Entries([small]), lambda: Entries([large])])
+    (cut,) = model.cuts(0.1)
+    magnitudes = torch.cat([small.dense().flatten(), large.dense().flatten()]).abs()
+    assert cut.value == pytest.approx(float(magnitudes.sort(descending=True).values[50]))  # ">=" keeps one more than 10% of 500

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from adapterops.errors import OptionError
+from adapterops.methods.registry import METHODS, PARAMETERS, find, method
+
+
+def test_names_are_found_and_guessed() -> None:
+    assert find("dare-ties") is METHODS["dare_ties"]
+    with pytest.raises(OptionError) as caught:
+        find("tise")
+    assert caught.value.hint == "did you mean ties?"
+
+
+def test_every_method_says_what_it_does_and_where_it_is_from() -> None:
+    for each in METHODS.values():
+        assert each.summary.endswith(".")
+        assert each.source
+        assert each.defaults.keys() <= PARAMETERS.keys()
+
+
+def test_a_name_is_given_once_and_parameters_have_a_meaning() -> None:
+    with pytest.raises(ValueError, match="already"):
+        method("ties", source="-")(lambda deltas, weights: None)
+    with pytest.raises(ValueError, match="without a meaning"):
+        method("new", source="-")(lambda deltas, weights, *, sharpness=1: None)
+    assert "new" not in METHODS
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"density": 1.5}, "between 0 and 1"),
+        ({"density": float("nan")}, "between"),
+        ({"density": True}, "a number"),
+        ({"majority": "most"}, "one of total, frequency"),
+        ({"seed": 1}, "no parameter seed"),
+    ],
+)
+def test_impossible_parameters(given: dict[str, object], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        METHODS["ties"].complete(given)
+
+
+def test_defaults_fill_what_is_not_given() -> None:
+    assert METHODS["ties"].complete({"density": 1, "convention": None}) == {"density": 1.0, "majority": "total", "convention": None}
+    with pytest.raises(OptionError, match="whole number"):
+        METHODS["dare_ties"].complete({"seed": 0.5})

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from adapterops import engine
+from adapterops.errors import OptionError
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(workers: int) -> None:
+    def slow_at_first(item: int) -> int:
+        time.sleep(0.02 if item == 0 else 0)
+        return item
+
+    seen: list[tuple[int, int]] = []
+    assert list(engine.run(slow_at_first, range(20), workers=workers, progress=lambda done, total: seen.append((done, total)))) == list(
+        range(20)
+    )
+    assert seen == [(done, 20) for done in range(1, 21)]
+
+
+def test_kernels_use_one_thread_and_the_setting_comes_back() -> None:
+    before = torch.get_num_threads()
+    assert list(engine.run(lambda _: torch.get_num_threads(), range(2), workers=2)) == [1, 1]
+    assert torch.get_num_threads() == before
+
+
+def test_nothing_is_started_after_an_exception() -> None:
+    started = []
+
+    def fails(item: int) -> None:
+        started.append(item)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"):
+        list(engine.run(fails, range(100), workers=2))
+    assert len(started) <= 2 * engine.AHEAD
+    assert threading.active_count() < 10
+
+
+def test_not_everything_is_computed_ahead() -> None:
+    started = []
+    results = engine.run(started.append, range(100), workers=2)
+    next(results)
+    time.sleep(0.05)
+    assert len(started) <= 2 * engine.AHEAD
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_no_workers_is_refused() -> None:
+    with pytest.raises(OptionError):
+        list(engine.run(str, [1], workers=0))
