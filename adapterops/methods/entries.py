@@ -19,7 +19,7 @@ from adapterops.updates.lowrank import LowRank
 TILE = 100_000
 """Entries of a tile: a few of them in float32 fit a core's cache."""
 
-SAMPLE = 60_000
+SAMPLE = 30_000
 """Entries looked at to guess where a threshold lies."""
 
 Numbers = NDArray[np.floating]
@@ -204,16 +204,17 @@ def threshold(tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int
 
 
 def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
-    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a
-    sample being less varied than so many independent numbers: 12 standard errors on either side."""
-    ordered = np.sort(sample)
-    margin = 12 * (fraction * (1 - fraction) / len(ordered)) ** 0.5 + 2 / len(ordered)
+    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being less
+    varied than so many independent numbers: 12 standard errors on either side."""
+    count = len(sample)
+    margin = 12 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
+    low, high = (int((1 - fraction + side * margin) * count) for side in (-1, 1))
+    inside = [place for place in (low, high) if 0 <= place < count]
+    ordered = np.partition(sample, inside) if inside else sample
     smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
-    low = 1 - fraction - margin
-    high = 1 - fraction + margin
     return (
-        smallest if low <= 0 else np.maximum(ordered[int(low * len(ordered))], smallest),
-        np.asarray(np.inf, sample.dtype) if high >= 1 else np.maximum(ordered[int(high * len(ordered))], smallest),
+        np.maximum(ordered[low], smallest) if 0 <= low < count else smallest,
+        np.maximum(ordered[high], smallest) if 0 <= high < count else np.asarray(np.inf, sample.dtype),
     )
 
 

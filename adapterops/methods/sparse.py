@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import bernoulli, disjoint_mean, elect_sign, trim, weighted_sum
+from adapterops.methods.vocabulary import bernoulli, disjoint_mean, elect_sign, scaled, trim, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ def magnitude_prune(deltas: Entries, weights: Sequence[float], *, density: float
 
 
 def _merge(sparse: list[Tensor], weights: Sequence[float], majority: str, convention: str | None, tie: float) -> Tensor:
-    weighted = [weight * x for weight, x in zip(weights, sparse, strict=True)]
+    weighted = scaled(weights, sparse)
     if convention in ("paper", "peft"):
         return disjoint_mean(weighted, [1.0] * len(weights), sparse, elect_sign(sparse, majority, tie))
     divisors = list(weights) if convention == "mergekit" else [abs(weight) for weight in weights]

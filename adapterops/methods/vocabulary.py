@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -27,9 +27,9 @@ def bernoulli(tile: Tile, density: float, seed: int) -> list[Tensor]:
     return [x * (tile.uniform(index, seed) < density) / density for index, x in enumerate(tile.values)]
 
 
-def weighted_sum(values: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
+def weighted_sum(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Σ wᵢ xᵢ"""
-    return reduce(add, (weight * x for weight, x in zip(weights, values, strict=True)))
+    return reduce(add, scaled(weights, values))
 
 
 def total(votes: Sequence[Tensor], majority: str) -> Tensor:
@@ -49,7 +49,12 @@ def disjoint_mean(values: Sequence[Tensor], divisors: Sequence[float], votes: Se
     """Σ values / Σ divisors, over those whose vote has the elected sign; zero where nobody's has."""
     agree = [(vote * sign).sign().relu() for vote in votes]
     kept = reduce(add, (one * value for one, value in zip(agree, values, strict=True)))
-    divisor = reduce(add, (each * one for each, one in zip(divisors, agree, strict=True)))
+    divisor = reduce(add, scaled(divisors, agree))
     if min(divisors) >= 0:
         return kept / divisor.clamp(min=1e-30)
     return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)  # signed divisors may cancel: mergekit's rule
+
+
+def scaled(weights: Sequence[float], values: Sequence[Tensor]) -> list[Tensor]:
+    """wᵢ xᵢ"""
+    return [value if weight == 1 else weight * value for weight, value in zip(weights, values, strict=True)]
