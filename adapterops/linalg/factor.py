@@ -85,15 +85,20 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
         root = s[:rank].sqrt()
         return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=float(s[rank:].square().sum().sqrt()))
     generator = torch.Generator().manual_seed(0)
-    Q = W @ torch.randn(W.shape[1], rank + OVERSAMPLING, generator=generator, dtype=W.dtype)
+    left = _orthonormal(torch.randn(rank + OVERSAMPLING, W.shape[1], generator=generator, dtype=W.dtype) @ W.T)
     for _ in range(POWER_ITERATIONS):
-        Q = W @ torch.linalg.qr(W.T @ torch.linalg.qr(Q).Q).Q
-    Q = torch.linalg.qr(Q).Q
-    right, R = torch.linalg.qr((W.T @ Q).double())  # ΔW ≈ Q Rᵀ rightᵀ
+        left = _orthonormal(_orthonormal(left @ W) @ W.T)
+    right, R = torch.linalg.qr((left @ W).double().T)  # ΔW ≈ leftᵀ Rᵀ rightᵀ
     u, s, vt = _svd(R.T)
     root = s[:rank].sqrt()
-    result = LowRank((Q.double() @ u[:, :rank]) * root, root[:, None] * (vt[:rank] @ right.T))
+    result = LowRank((left.double().T @ u[:, :rank]) * root, root[:, None] * (vt[:rank] @ right.T))
     return replace(result, error=_distance(W, result, float(s[:rank].square().sum())))
+
+
+def _orthonormal(rows: Tensor) -> Tensor:
+    """An orthonormal basis of the row space, as rows: few and long, in which form the products with W are fastest."""
+    basis: Tensor = torch.linalg.qr(rows.T).Q.T
+    return basis
 
 
 def _distance(W: Tensor, projection: LowRank, kept: float) -> float:

@@ -16,8 +16,8 @@ from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 
-TILE = 100_000
-"""Entries of a tile: a few of them in float32 fit a core's cache."""
+TILE = 200_000
+"""Entries of a tile: two or three of them in float32 fit a core's cache."""
 
 SAMPLE = 30_000
 """Entries looked at to guess where a threshold lies."""

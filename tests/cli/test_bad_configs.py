@@ -1,0 +1,201 @@
+"""Configs and combinations that make no sense: refused with the file, the field or module, and the remedy."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from corpus import MODULES, PREFIX, config, deltas, factors, write_adapter
+
+from adapterops.cli.main import run
+
+Q = MODULES[0]
+
+
+@pytest.fixture
+def refused_config(refused, tmp_path):
+    """Refuses a good file under this config, given as text or as the fields that differ from a good one."""
+
+    def check(fields, exit_code, code, *phrases, tensor=None):
+        folder = write_adapter(tmp_path / "bad")
+        path = folder / "adapter_config.json"
+        path.write_bytes(fields if isinstance(fields, bytes) else json.dumps(config(**fields)).encode())
+        return refused(["truncate", folder, "--rank", "1"], exit_code, code, path, *phrases, tensor=tensor)
+
+    return check
+
+
+TEXTS = {
+    "not JSON": (b"r = 8", "is not JSON"),
+    "cut off": (b'{"r": 8', "is not JSON"),
+    "empty": (b"", "is not JSON"),
+    "NaN": (b'{"r": 2, "lora_alpha": NaN}', "NaN is not a number"),
+    "Infinity": (b'{"r": 2, "lora_alpha": Infinity}', "Infinity is not a number"),
+    "a key twice": (b'{"r": 2, "lora_alpha": 4, "r": 3}', "'r' appears twice"),
+    "byte-order mark": (b"\xef\xbb\xbf{}", "byte-order mark"),
+    "UTF-16": ("{}".encode("utf-16"), "UTF-8"),
+    "50 MB": (b" " * 50_000_000, "larger than 1048576 bytes"),
+    "nested too deep": (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
+    "a number of 5000 digits": (b'{"r": ' + b"9" * 5000 + b"}", "not readable JSON"),
+}
+
+
+@pytest.mark.parametrize(("text", "phrase"), TEXTS.values(), ids=TEXTS)
+def test_config_that_is_not_strict_json(refused_config, text, phrase):
+    refused_config(text, 3, "E-JSON", phrase)
+
+
+VALUES = {
+    "r of 0": ({"r": 0}, "r is 0"),
+    "negative r": ({"r": -2}, "r is -2"),
+    "r that is true": ({"r": True}, "r is True"),
+    "r with a fraction": ({"r": 2.0}, "r is 2.0"),
+    "no r": ({"r": None}, "r is None"),
+    "alpha of 0": ({"lora_alpha": 0}, "lora_alpha is 0"),
+    "negative alpha": ({"lora_alpha": -1}, "lora_alpha is -1"),
+    "alpha that is true": ({"lora_alpha": True}, "lora_alpha is True"),
+    "alpha that overflows": ({"lora_alpha": 10**400}, "lora_alpha"),
+    "rank in a pattern of 0": ({"rank_pattern": {"q_proj": 0}}, "rank_pattern['q_proj'] is 0"),
+    "rank pattern that is a list": ({"rank_pattern": ["q_proj"]}, "rank_pattern is ['q_proj']"),
+    "alpha in a pattern of 0": ({"alpha_pattern": {"q_proj": 0}}, "alpha_pattern['q_proj'] is 0"),
+    "use_rslora that is a string": ({"use_rslora": "yes"}, "use_rslora is 'yes'"),
+    "base that is a number": ({"base_model_name_or_path": 7}, "base_model_name_or_path is 7"),
+}
+
+
+@pytest.mark.parametrize(("fields", "phrase"), VALUES.values(), ids=VALUES)
+def test_impossible_value(refused_config, fields, phrase):
+    refused_config(fields, 3, "E-CONFIG", phrase)
+
+
+def test_config_that_is_a_list(refused_config):
+    refused_config(b"[]", 3, "E-CONFIG", "is a list")
+
+
+def test_rank_that_is_not_that_of_the_tensors(refused_config):
+    refused_config({"r": 3}, 3, "E-RANK", "the config says rank 3, the tensors have rank 2", tensor=Q)
+
+
+def test_pattern_that_is_not_a_regular_expression(refused_config):
+    refused_config({"rank_pattern": {"(q_proj": 2}}, 3, "E-PATTERN", "(q_proj", "cannot be used")
+
+
+@pytest.mark.parametrize("pattern", ["(.*)*X", r"(\w+\.?)+X"])
+def test_pattern_that_takes_for_ever(tmp_path, pattern):
+    modules = [f"model.{'deep.' * 12}layers.{index}.q_proj" for index in range(3)]
+    fields = config(rank_pattern={pattern: 2})
+    folder = write_adapter(tmp_path / "bad", factors(modules), fields)
+    begin = time.monotonic()
+    child = subprocess.run([sys.executable, "-m", "adapterops", "show", folder], capture_output=True, text=True, timeout=60)
+    assert time.monotonic() - begin < 5
+    assert child.returncode == 3
+    assert "Traceback" not in child.stderr
+    assert str(folder / "adapter_config.json") in child.stderr
+    assert "take more than" in child.stderr
+
+
+def test_pattern_that_matches_nothing_is_a_warning(refused, tmp_path, capsys):
+    folder = write_adapter(tmp_path / "odd", fields=config(rank_pattern={"k_proj": 8}))
+    arguments = ["truncate", folder, "--rank", "1"]
+    refused([*arguments, "--strict"], 3, "E-STRICT", "rank_pattern 'k_proj' matches no module")
+    assert run([*map(str, arguments), "-o", str(tmp_path / "out")]) == 0
+    assert "warning: rank_pattern 'k_proj' matches no module" in capsys.readouterr().err
+
+
+def test_patterns_that_contradict_each_other_are_a_warning(refused, tmp_path, capsys):
+    folder = write_adapter(tmp_path / "odd", fields=config(alpha_pattern={"q_proj": 8, "0.q_proj": 16}))
+    refused(["truncate", folder, "--rank", "1", "--strict"], 3, "E-STRICT", "several of alpha_pattern match layers.0.q_proj")
+    assert run(["show", str(folder)]) == 0
+    assert "warning: several of alpha_pattern match layers.0.q_proj" in capsys.readouterr().err
+
+
+KINDS = {
+    "IA3": ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+    "AdaLoRA": ({"peft_type": "ADALORA"}, "peft_type is 'ADALORA'"),
+    "DoRA": ({"use_dora": True}, "use_dora is set: DoRA"),
+    "bias in LoRA": ({"lora_bias": True}, "lora_bias is set"),
+    "trained bias": ({"bias": "all"}, "bias is 'all'"),
+    "KaSA": ({"kasa_config": {"r": 2}}, "kasa_config is set: KaSA"),
+    "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
+    "whole modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save is set"),
+    "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
+}
+
+
+@pytest.mark.parametrize(("fields", "phrase"), KINDS.values(), ids=KINDS)
+def test_config_of_a_kind_that_is_not_handled(refused_config, fields, phrase):
+    refused_config(fields, 4, "E-UNSUPPORTED", phrase)
+
+
+NAMES = {
+    "DoRA": f"{PREFIX}{Q}.lora_magnitude_vector",
+    "a LoRA bias": f"{PREFIX}{Q}.lora_B.bias",
+    "AdaLoRA": f"{PREFIX}{Q}.lora_E",
+    "KaSA": f"{PREFIX}{Q}.lora_diag",
+    "an adapter that is not LoRA": f"{PREFIX}{Q}.ia3_l",
+    "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
+    "LoHa": f"{PREFIX}{Q}.hada_w1_a",
+    "a whole trained tensor": f"{PREFIX}lm_head.weight",
+    "a trained bias": f"{PREFIX}{Q}.bias",
+    "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES.items(), ids=NAMES)
+def test_tensor_of_a_kind_that_is_not_handled(refused, tmp_path, kind, name):
+    folder = write_adapter(tmp_path / "bad", {**factors(), name: torch.ones(2, 2)})
+    refused(["truncate", folder, "--rank", "1"], 4, "E-UNSUPPORTED", folder / "adapter_model.safetensors", kind, tensor=name)
+
+
+def test_tensor_that_belongs_to_nothing(refused, tmp_path):
+    folder = write_adapter(tmp_path / "bad", {**factors(), "step": torch.ones(1)})
+    refused(["truncate", folder, "--rank", "1"], 3, "E-KEY", folder / "adapter_model.safetensors", "not the name of a LoRA", tensor="step")
+
+
+def update(tensors, module, scale):
+    return scale * tensors[f"{PREFIX}{module}.lora_B.weight"].double() @ tensors[f"{PREFIX}{module}.lora_A.weight"].double()
+
+
+def test_rslora_and_plain_lora_add_up_to_the_sum_of_what_they_do(tmp_path):
+    plain, scaled = factors(rank=2, seed=1), factors(rank=4, seed=2)
+    a = write_adapter(tmp_path / "a", plain, config(2, lora_alpha=4))
+    b = write_adapter(tmp_path / "b", scaled, config(4, lora_alpha=6, use_rslora=True))
+    assert run(["merge", str(a), str(b), "-o", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["use_rslora"] is False
+    for module, found in deltas(tmp_path / "out").items():
+        torch.testing.assert_close(found, update(plain, module, 4 / 2) + update(scaled, module, 6 / 4**0.5), rtol=1e-5, atol=1e-5)
+
+
+def test_ranks_that_differ_between_modules_are_written_as_they_are(tmp_path):
+    mixed = {**factors([Q], rank=2), **factors([MODULES[1]], rank=4)}
+    a = write_adapter(tmp_path / "a", mixed, config(2, rank_pattern={"v_proj": 4}, alpha_pattern={"v_proj": 16}))
+    b = write_adapter(tmp_path / "b", factors(MODULES[:2], rank=3, seed=5), config(3))
+    assert run(["merge", str(a), str(b), "-o", str(tmp_path / "out")]) == 0
+    fields = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert fields["r"] == 7
+    assert fields["rank_pattern"] == {r"^layers\.0\.q_proj": 5, r"^layers\.0\.v_proj": 7}
+    other = factors(MODULES[:2], rank=3, seed=5)
+    for module, scale in ((Q, 4 / 2), (MODULES[1], 16 / 4)):
+        expected = update(mixed, module, scale) + update(other, module, 4 / 3)
+        torch.testing.assert_close(deltas(tmp_path / "out")[module], expected, rtol=1e-5, atol=1e-5)
+    assert run(["show", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("field", ["base_model_name_or_path", "revision"])
+def test_different_bases(refused, tmp_path, field):
+    a = write_adapter(tmp_path / "a", fields=config(**{field: "one"}))
+    b = write_adapter(tmp_path / "b", fields=config(**{field: "two"}))
+    refused(["merge", a, b], 4, "E-BASE", a, b, "one", "two", "--allow-base-mismatch")
+    assert run(["merge", str(a), str(b), "--allow-base-mismatch", "-o", str(tmp_path / "out")]) == 0
+
+
+def test_different_shapes_of_one_module(refused, tmp_path):
+    a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", into=10)
+    refused(["merge", a, b], 4, "E-SHAPE", a, b, "[12, 8]", "[12, 10]", tensor=Q)
+
+
+def test_no_module_in_common(refused, tmp_path):
+    a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", modules=["model.layers.9.up_proj"])
+    refused(["merge", a, b], 4, "E-OVERLAP", a, b, "0 of 1 modules overlap", "model.layers.9.up_proj")
