@@ -1,0 +1,116 @@
+"""Opening what was saved is the identity; the same work gives the same bytes; a failure leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from corpus import factors, tree, write_adapter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import MODULES, low_rank
+
+import adapterops as ao
+from adapterops import Adapter
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.sampled_from([1.0, 0.3]), st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]))
+def test_open_after_save(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float, dtype: torch.dtype) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    given_updates = {name: low_rank(seed + rank, *shape, rank, scale, dtype) for rank, (name, shape) in enumerate(MODULES.items(), start=1)}
+    ao.save_adapter(Adapter.of(given_updates), folder / "first")
+    found = ao.open_adapter(folder / "first")
+    assert set(found.layout) == set(given_updates)
+    for name, update in given_updates.items():
+        again = found.updates[name]
+        assert torch.equal(again.A, update.A)
+        assert again.A.dtype == dtype
+        assert again.scale == 1
+        wide = torch.promote_types(dtype, torch.float32)
+        assert torch.equal(again.B, (scale * update.B.to(wide)).to(dtype))
+    ao.save_adapter(found, folder / "second")
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (folder / "first" / file).read_bytes() == (folder / "second" / file).read_bytes()
+
+
+WORK = """
+import sys, adapterops as ao
+workers = int(sys.argv[1])
+pair = [ao.open_adapter(path) for path in ("a", "b")]
+ao.save_adapter(ao.merge(pair, "dare_ties", weights=[1, 0.5], seed=3), "masked", workers=workers)
+ao.save_adapter(ao.truncate(0.7 * pair[0] - pair[1], budget=120, workers=workers), "small", workers=workers)
+"""
+
+
+def test_same_work_same_bytes(tmp_path: Path) -> None:
+    """Whatever the workers, the hash seed, and the order of the tensors in the input."""
+    results = []
+    for place, (workers, hash_seed, turned) in enumerate([(1, "0", False), (2, "1", False), (5, "2", False), (2, "3", True)]):
+        folder = tmp_path / str(place)
+        for seed, name in enumerate("ab"):
+            write_adapter(folder / name, seed=seed)
+            if turned:  # the header lists the tensors in another order, the data is the same
+                path = folder / name / "adapter_model.safetensors"
+                content = path.read_bytes()
+                length = int.from_bytes(content[:8], "little")
+                header = json.loads(content[8 : 8 + length])
+                text = json.dumps(dict(reversed(header.items())), separators=(",", ":")).encode().ljust(length)
+                path.write_bytes(content[:8] + text + content[8 + length :])
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        subprocess.run([sys.executable, "-c", WORK, str(workers)], cwd=folder, env=environment, check=True)
+        results.append({name: tree(folder / name) for name in ("masked", "small")})
+    assert results[0] == results[1] == results[2]
+    for name in ("masked", "small"):
+        for file in ("adapter_config.json",) if name == "masked" else ("adapter_config.json", "adapter_model.safetensors"):
+            assert results[3][name][file] == results[0][name][file]  # the input is another file, so its hash and masks differ
+
+
+def test_a_manifest_names_no_machine(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a")
+    ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", command=["adapterops", "truncate"])
+    text = (tmp_path / "out/adapterops.json").read_text()
+    assert str(tmp_path) not in text
+    manifest = json.loads(text)
+    assert manifest["inputs"][0]["path"] == "a"
+    assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "of": [{"input": 0}]}
+    from corpus import digest
+
+    assert manifest["inputs"][0]["files"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "a/adapter_model.safetensors")
+    assert manifest["outputs"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "out/adapter_model.safetensors")
+
+
+def test_the_energy_noted_is_the_truth(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a", rank=4)
+    adapter = ao.open_adapter(tmp_path / "a")
+    saved = ao.save_adapter(ao.truncate(adapter, 2), tmp_path / "out")
+    small, total, lost = ao.open_adapter(tmp_path / "out"), 0.0, 0.0
+    for module in adapter.layout:
+        before, after = adapter.updates[module].dense().double(), small.updates[module].dense().double()
+        total, lost = total + before.norm() ** 2, lost + (before - after).norm() ** 2
+        assert saved.modules[module].energy == pytest.approx(1 - float((before - after).norm() ** 2 / before.norm() ** 2), abs=1e-6)
+    assert saved.energy == pytest.approx(1 - float(lost / total), abs=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_exception_in_the_middle_leaves_nothing(tmp_path: Path, workers: int) -> None:
+    tensors = factors()
+    tensors["base_model.model.layers.1.q_proj.lora_B.weight"][0, 0] = float("nan")
+    write_adapter(tmp_path / "a", tensors)
+    before = tree(tmp_path)
+    with pytest.raises(ao.AdapterOpsError, match="NaN"):
+        ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", workers=workers)
+    assert tree(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_factors_too_large_for_the_dtype_are_an_error(tmp_path: Path) -> None:
+    adapter = Adapter.of({"m": 1e6 * low_rank(0, 4, 3, 2)})
+    with pytest.raises(ao.AdapterOpsError, match="too large for F16"):
+        ao.save_adapter(adapter, tmp_path / "out", dtype="F16")
+    assert not (tmp_path / "out").exists()
