@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,7 +153,7 @@ def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, S
     for module, rank in ranks.items():
         if ranks_said[module] != rank:
             raise InputError(
-                f"the config says rank {ranks_said[module]:g}, the tensors have rank {rank}",
+                f"the config says rank {ranks_said[module]}, the tensors have rank {rank}",
                 tensor=module,
                 hint="the config belongs to another adapter, or was edited",
                 code="E-RANK",
@@ -194,7 +195,7 @@ def check_alpha(what: str, value: Any) -> float:
     Raises:
         InputError: it is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
         raise InputError(f"{what} is {value!r}, expected a number above 0", code="E-CONFIG")
     return float(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -67,6 +68,8 @@ def open_regular(path: Path) -> int:
             f"may not be read (mode {mode})", path=path, hint="change its owner or mode; some tools save files as 0600", code="E-ACCESS"
         ) from None
     except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+            raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE") from None
         raise InputError(f"cannot be opened: {error.strerror}", path=path, code="E-NOT-A-FILE") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
