@@ -61,6 +61,8 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by who started us: no file of ours may take its number
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
     code = _finish(run(sys.argv[1:]))
