@@ -61,12 +61,15 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by who started us: no file of ours may take its number
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
     code = _finish(run(sys.argv[1:]))
     sys.exit(code)
+
+
+def _nowhere() -> TextIO:
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def run(arguments: list[str]) -> int:
