@@ -14,7 +14,6 @@ import click
 
 from adapterops.adapter import Adapter, save_adapter
 from adapterops.engine import Progress
-from adapterops.errors import at
 from adapterops.history import sources
 from adapterops.storage.staging import check_output
 
@@ -136,6 +135,3 @@ def progress(label: str) -> Iterator[Progress | None]:
     finally:
         if bar is not None:
             bar.render_finish()
-
-
-__all__ = ["amount", "at", "percent", "print_json", "progress", "span", "table", "write"]

@@ -87,4 +87,4 @@ def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
     count = min(len(each[0].values), 16)
     means = [sum(one.values[index] for one in each) / len(each) for index in range(count)]
     top = max(means) or 1.0
-    return [f"{norm:.4g}", f"{effective:.1f}", "".join(BLOCKS[round(8 * mean / top)] for mean in means)]
+    return [f"{norm:.4g}", f"{effective:.1f}", "".join(BLOCKS[round(8 * mean / top)] for mean in means).ljust(16)]

@@ -12,6 +12,7 @@ from adapterops import engine
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
 from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
     from adapterops.adapter import Adapter
@@ -92,7 +93,13 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
 
 def _zero(file: SafetensorsFile, name: str) -> bool:
     """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
-    return not any(file.start(name)) and not any(file.read(name))
+    size = ITEMSIZE[file.entries[name].dtype]
+
+    def zeros(data: bytes | bytearray) -> bool:
+        signs, rest = data[size - 1 :: size], (data[byte::size] for byte in range(size - 1))
+        return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
+
+    return zeros(file.start(name)) and zeros(file.read(name))
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ def write_safetensors(
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
             contiguous = tensor.to(getattr(torch, TORCH_NAMES[dtype])).contiguous()
             if contiguous.numel():
-                file.write(contiguous.view(torch.uint8).numpy().data)
+                file.write(contiguous.reshape(-1).view(torch.uint8).numpy().data)
             written[name] = (dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         text = _header_text(written, metadata, reserved)

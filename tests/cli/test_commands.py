@@ -1,0 +1,188 @@
+"""The commands as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corpus import config, factors, write_adapter
+from safetensors.torch import load_file, save_file
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.cli.options import command_line
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with adapters of different ranks, as the current one."""
+    write_adapter(tmp_path / "a", rank=4, seed=1)
+    write_adapter(tmp_path / "b", seed=2, fields=config(2, use_rslora=True))
+    write_adapter(tmp_path / "c", rank=3, seed=3, modules=("layers.0.q_proj", "layers.1.v_proj"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(list(arguments)) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(printed(capsys, *arguments, "--json"))
+    assert result.pop("ok")
+    return result
+
+
+def test_lone_files_merge_with_ties(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        header = {"lora_adapter_metadata": json.dumps(config(4 if name == "a" else 2))}
+        save_file(load_file(place / name / "adapter_model.safetensors"), place / f"{name}.safetensors", header)
+    shown = printed(capsys, "merge", "a.safetensors", "b.safetensors", "--ties")
+    assert "wrote merged: 3 modules, rank 6" in shown
+    assert "energy kept" in shown
+    assert ao.open_adapter("merged").layout["layers.0.q_proj"].rank == 6
+
+
+def test_linear_with_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(capsys, "merge", "a", "b", "c", "--linear", "-w", "0.5", "-w", "0.3", "-w", "-0.2", "-o", "out")
+    assert "100% in total (exact)" in shown
+    a, b, c, out = (ao.open_adapter(name).updates for name in ("a", "b", "c", "out"))
+    q = "layers.0.q_proj"
+    torch.testing.assert_close(out[q].dense(), 0.5 * a[q].dense() + 0.3 * b[q].dense() - 0.2 * c[q].dense())
+    torch.testing.assert_close(out["layers.1.v_proj"].dense(), -0.2 * c["layers.1.v_proj"].dense())
+
+
+def test_dare_with_a_seed_and_a_rank(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["merge", "a", "b", "--dare-ties", "--density", "0.3", "--rank", "3", "--seed"]
+    results = [as_json(capsys, *command, seed, "-o", out)["modules"] for seed, out in (("7", "x"), ("7", "y"), ("8", "z"))]
+    assert {kept["rank"] for kept in results[0].values()} == {3}
+    assert results[0] == results[1] != results[2]
+    manifest = json.loads((place / "x/adapterops.json").read_text())
+    assert manifest["operation"]["of"][0]["seed"] == 7
+
+
+def test_truncate_the_current_folder(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place / "a")
+    printed(capsys, "truncate", "--rank", "2")
+    assert ao.open_adapter(place / "a-r2").layout["layers.0.q_proj"].rank == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [(["--energy", "0.9"], "a-e0.9"), (["--budget", "100"], "a-b100"), (["--budget", "1kB"], "a-b1kB")]
+)
+def test_truncate_by_energy_and_budget(place: Path, capsys: pytest.CaptureFixture[str], options: list[str], name: str) -> None:
+    result = as_json(capsys, "truncate", "a", *options)
+    assert result["path"] == name
+    layout = ao.open_adapter(name).layout
+    if "--budget" in options:
+        assert sum(each.bytes if "kB" in name else each.parameters for each in layout.values()) <= (1000 if "kB" in name else 100)
+    else:
+        assert all(kept["energy"] >= 0.9 for kept in result["modules"].values())
+
+
+def test_exact_is_no_worse(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["merge", "a", "b", "--ties", "--rank", "2"]
+    quick, exact = as_json(capsys, *command, "-o", "quick"), as_json(capsys, *command, "--exact", "-o", "exact")
+    assert exact["energy_kept"] >= quick["energy_kept"] - 1e-6
+
+
+def test_show(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(capsys, "show", "b")
+    assert shown.startswith("b: LoRA on some/base\n")
+    assert "4 rs" in shown
+    assert "3 modules, 120  parameters" in shown.replace("120 parameters", "120  parameters")
+    found = as_json(capsys, "show", "a", "--spectrum")
+    assert found["parameters"] == 3 * 4 * 20
+    values = found["spectrum"]["modules"]["layers.0.q_proj"]["values"]
+    expected = torch.linalg.svdvals(ao.open_adapter("a").updates["layers.0.q_proj"].dense().double())[:4]
+    assert values == pytest.approx(expected.tolist(), rel=1e-5)
+    assert 1 <= found["spectrum"]["suggested_rank"] <= 4
+    assert "suggested rank" in printed(capsys, "show", "a", "--spectrum")
+
+
+def test_an_adapter_that_was_never_trained_is_said_to_be(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = {name: tensor * ("lora_A" in name) for name, tensor in factors().items()}
+    write_adapter(place / "new", tensors)
+    assert "never trained" in printed(capsys, "show", "new")
+    assert "never trained" in printed(capsys, "truncate", "new", "--rank", "1")
+
+
+def test_a_plan_writes_nothing_and_fails_as_the_work_would(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = as_json(capsys, "merge", "a", "b", "--ties", "--dry-run")
+    assert plan["modules"]["layers.0.q_proj"] == {"shape": [12, 8], "rank_at_most": 6, "dtype": "F32"}
+    assert "would write merged: 3 modules, rank 6" in printed(capsys, "merge", "a", "b", "--ties", "--dry-run")
+    assert not (place / "merged").exists()
+    (place / "merged").mkdir()
+    (place / "merged/file").touch()
+    assert run(["merge", "a", "b", "--dry-run"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["merge", "a", "b", "--ties", "--linear"], 2, "exclude each other"),
+        (["merge", "a", "b", "--density", "0.5"], 2, "no parameter density"),
+        (["merge", "a", "b", "--ties", "--density", "1.5"], 2, "between 0 and 1"),
+        (["merge", "a", "b", "--ties", "--density", "nan"], 2, "between 0 and 1"),
+        (["merge", "a", "b", "-w", "1"], 2, "1 weights for 2 adapters"),
+        (["merge", "a", "b", "-w", "nan", "-w", "1"], 2, "finite"),
+        (["merge", "a", "b", "--ties", "--space", "factors"], 4, "ranks are"),
+        (["merge", "a", "b", "--cat", "--space", "factors"], 2, "does not act"),
+        (["truncate", "a"], 2, "exactly one"),
+        (["truncate", "a", "--rank", "2", "--energy", "0.9"], 2, "exactly one"),
+        (["truncate", "a", "--rank", "0"], 2, "0"),
+        (["truncate", "a", "--energy", "1.1"], 2, "at most 1"),
+        (["truncate", "a", "--budget", "some"], 2, "500k"),
+        (["truncate", "a", "--budget", "3"], 2, "does not pay"),
+        (["truncate", "a", "--rank", "1", "-o", "no/such/place"], 5, "create it first"),
+        (["sho", "a"], 2, "sho"),
+        (["merge"], 2, "SOURCES"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_use(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str) -> None:
+    before = sorted(place.iterdir())
+    assert run(arguments) == code
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert run([*arguments, "--json"]) == code
+    error = json.loads(capsys.readouterr().out)
+    assert not error["ok"]
+    assert error["error"]["code"].startswith("E-")
+    assert sorted(place.iterdir()) == before
+
+
+def test_dtype(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "truncate", "a", "--rank", "2", "--dtype", "bf16")
+    assert {layout.dtype for layout in ao.open_adapter("a-r2").layout.values()} == {"BF16"}
+
+
+def test_methods_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(capsys, "methods")
+    assert all(f"--{name.replace('_', '-')}\n" in shown for name in ao.METHODS)
+    assert set(as_json(capsys, "methods")["methods"]) == set(ao.METHODS)
+
+
+@pytest.mark.parametrize("command", ["show", "merge", "truncate", "methods"])
+def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
+
+
+def test_the_command_noted_is_free_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["adapterops", "merge", "/home/me/a", "b", "--ties", "-o", "out", "--workers=3", "--force", "--json", "--density", "0.2"]
+    monkeypatch.setattr(sys, "argv", typed)
+    assert command_line() == ["adapterops", "merge", "a", "b", "--ties", "--density", "0.2"]
+
+
+def test_shell_completion() -> None:
+    environment = {**os.environ, "_ADAPTEROPS_COMPLETE": "bash_complete", "COMP_WORDS": "adapterops merge --dare", "COMP_CWORD": "2"}
+    done = subprocess.run([sys.executable, "-m", "adapterops"], env=environment, capture_output=True, text=True, check=False)
+    assert "plain,--dare-ties" in done.stdout
