@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adapterops.errors import OptionError
+from adapterops.errors import InputError, OptionError
 from adapterops.updates.dense import Dense, norm
 from adapterops.updates.lowrank import LowRank, zero
 
-OVERSAMPLING = 10
+OVERSAMPLING = 2
 POWER_ITERATIONS = 2
 
 
@@ -70,28 +70,31 @@ def truncate(update: LowRank, rank: int) -> LowRank:
 def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     """The best approximation of a dense update with `rank` dimensions, or one that is nearly so.
 
-    By randomized SVD with 10 more dimensions and 2 power iterations, from a fixed seed; its `error` is measured, not
-    estimated. With `exact`, or where the matrix is small, by a full SVD in float64.
+    By a randomized block Krylov method: all iterates of 2 power iterations together span the subspace, which keeps more than
+    the last one alone, at less cost. From a fixed seed; its `error` is measured, not estimated. With `exact`, or where the
+    matrix is small, by a full SVD in float64.
 
-    Cost: 6 · out · in · (rank + 10) multiplications; exact: O(out · in · min(out, in)).
-    Source: Halko, Martinsson & Tropp 2011, arXiv:0909.4061.
+    Cost: 8 · out · in · (rank + 2) multiplications; exact: O(out · in · min(out, in)).
+    Source: Musco & Musco 2015, arXiv:1504.05477.
     """
     W = update.weight
     rank = min(rank, *W.shape)
     if rank == 0:
         return replace(zero(update.shape, W.dtype), error=update.norm())
-    if exact or rank + OVERSAMPLING >= min(W.shape):
+    block = rank + OVERSAMPLING
+    if exact or (POWER_ITERATIONS + 1) * block >= min(W.shape):
         u, s, vt = _svd(W.double())
         root = s[:rank].sqrt()
         return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=float(s[rank:].square().sum().sqrt()))
     generator = torch.Generator().manual_seed(0)
-    left = _orthonormal(torch.randn(rank + OVERSAMPLING, W.shape[1], generator=generator, dtype=W.dtype) @ W.T)
+    iterates = [_orthonormal(torch.randn(block, W.shape[1], generator=generator, dtype=W.dtype) @ W.T)]
     for _ in range(POWER_ITERATIONS):
-        left = _orthonormal(_orthonormal(left @ W) @ W.T)
-    right, R = torch.linalg.qr((left @ W).double().T)  # ΔW ≈ leftᵀ Rᵀ rightᵀ
-    u, s, vt = _svd(R.T)
+        iterates.append(_orthonormal(_orthonormal(iterates[-1] @ W) @ W.T))
+    left = _orthonormal(torch.cat(iterates))
+    right, R = torch.linalg.qr((left @ W).T)  # ΔW ≈ leftᵀ Rᵀ rightᵀ
+    u, s, vt = _svd(R.T.double())
     root = s[:rank].sqrt()
-    result = LowRank((left.double().T @ u[:, :rank]) * root, root[:, None] * (vt[:rank] @ right.T))
+    result = LowRank(left.T @ (u[:, :rank] * root).to(W.dtype), (root[:, None] * vt[:rank]).to(W.dtype) @ right.T)
     return replace(result, error=_distance(W, result, float(s[:rank].square().sum())))
 
 
@@ -106,7 +109,7 @@ def _distance(W: Tensor, projection: LowRank, kept: float) -> float:
     total = norm(W) ** 2
     if total - kept > 1e-4 * total:
         return math.sqrt(total - kept)
-    return norm(W - projection.B.to(W.dtype) @ projection.A.to(W.dtype))  # the difference of squares has cancelled
+    return norm(W - projection.dense())  # the difference of squares has cancelled
 
 
 def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +122,10 @@ def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
 def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     try:
         u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
-    except RuntimeError:  # the divide-and-conquer driver gave up; on the transpose it takes another path
+    except RuntimeError:
+        if not bool(matrix.isfinite().all()):
+            raise InputError("has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE") from None
+        # the divide-and-conquer driver gave up; on the transpose it takes another path
         v, s, ut = torch.linalg.svd(matrix.T, full_matrices=False)
         u, vt = ut.T, v.T
     return u, s, vt

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
@@ -23,39 +22,6 @@ SAMPLE = 30_000
 """Entries looked at to guess where a threshold lies."""
 
 Numbers = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A threshold on magnitudes. Of the entries equal to it, those up to the flat index `last` are kept; None: all."""
-
-    value: float
-    last: int | None = None
-
-    def apply(self, x: Tensor, start: int) -> Tensor:
-        """`x` with everything below the cut set to zero; its first entry has the flat index `start`."""
-        below = np.nextafter(np.asarray(self.value, dtype=x.numpy().dtype), 0)
-        kept: Tensor = torch.nn.functional.hardshrink(x, float(below))
-        if self.last is not None and start + x.numel() > self.last + 1:
-            flat = kept.view(-1)
-            tail = flat[max(self.last + 1 - start, 0) :]
-            tail[tail.abs() == self.value] = 0
-        return kept
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry."""
-
-    values: list[Tensor]
-    start: int
-    names: Sequence[str]
-
-    def uniform(self, index: int, seed: int) -> Tensor:
-        """Numbers in [0, 1), a function of the seed, the name of the update, and where the tile lies."""
-        key = hashlib.sha256(f"{seed}/{self.start}/{self.names[index]}".encode()).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
-        return torch.from_numpy(generator.random(self.values[index].shape, dtype=np.float32))
 
 
 class Entries:
@@ -205,9 +171,9 @@ def threshold(tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int
 
 def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
     """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being less
-    varied than so many independent numbers: 12 standard errors on either side."""
+    varied than so many independent numbers: 8 standard errors on either side."""
     count = len(sample)
-    margin = 12 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
+    margin = 8 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
     low, high = (int((1 - fraction + side * margin) * count) for side in (-1, 1))
     inside = [place for place in (low, high) if 0 <= place < count]
     ordered = np.partition(sample, inside) if inside else sample

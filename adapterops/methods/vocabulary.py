@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.methods.entries import Cut, Tile
+    from adapterops.methods.tiles import Cut, Tile
 
 
 def trim(tile: Tile, cuts: Sequence[Cut]) -> list[Tensor]:
@@ -47,11 +47,11 @@ def elect_sign(votes: Sequence[Tensor], majority: str, tie: float) -> Tensor:
 
 def disjoint_mean(values: Sequence[Tensor], divisors: Sequence[float], votes: Sequence[Tensor], sign: Tensor) -> Tensor:
     """Σ values / Σ divisors, over those whose vote has the elected sign; zero where nobody's has."""
-    agree = [(vote * sign).sign().relu() for vote in votes]
+    agree = [(vote * sign).sign_().relu_() for vote in votes]
     kept = reduce(add, (one * value for one, value in zip(agree, values, strict=True)))
     divisor = reduce(add, scaled(divisors, agree))
     if min(divisors) >= 0:
-        return kept / divisor.clamp(min=1e-30)
+        return kept.div_(divisor.clamp(min=1e-30))
     return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)  # signed divisors may cancel: mergekit's rule
 
 

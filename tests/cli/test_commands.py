@@ -186,3 +186,14 @@ def test_shell_completion() -> None:
     environment = {**os.environ, "_ADAPTEROPS_COMPLETE": "bash_complete", "COMP_WORDS": "adapterops merge --dare", "COMP_CWORD": "2"}
     done = subprocess.run([sys.executable, "-m", "adapterops"], env=environment, capture_output=True, text=True, check=False)
     assert "plain,--dare-ties" in done.stdout
+
+
+def test_numbers_without_an_svd(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = factors()
+    tensors["base_model.model.layers.0.q_proj.lora_A.weight"][0, 0] = float("inf")
+    write_adapter(place / "broken", tensors)
+    assert run(["truncate", "broken", "--rank", "1"]) == 3
+    assert "--allow-nonfinite" in capsys.readouterr().err
+    assert run(["truncate", "broken", "--rank", "1", "--allow-nonfinite"]) == 3
+    assert "layers.0.q_proj: has numbers that are NaN or infinite" in capsys.readouterr().err
+    assert run(["merge", "broken", "a", "--allow-nonfinite", "-o", "out"]) == 0
