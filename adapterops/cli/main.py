@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -61,6 +62,7 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    gc.set_threshold(100_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
@@ -40,7 +42,8 @@ class Entries:
         self.dtype = dtype
         self.shape = updates[0].shape
         self.names = names or [str(index) for index in range(len(updates))]
-        self.model = model or Model([lambda: self])
+        self._model = model
+        self._updates = updates
         self._rows = [_rows(update, dtype) for update in updates]
         self._height = max(1, TILE // max(1, self.shape[1]))
 
@@ -48,9 +51,18 @@ class Entries:
         return len(self._rows)
 
     @property
+    def model(self) -> Model:
+        return self._model or Model([lambda: self])
+
+    @property
     def size(self) -> int:
         """Entries of one update."""
         return self.shape[0] * self.shape[1]
+
+    def sum(self, weights: Sequence[float]) -> LowRank | None:
+        """Σ wᵢ ΔWᵢ, where that has a low rank."""
+        low = [weight * update for weight, update in zip(weights, self._updates, strict=True) if isinstance(update, LowRank)]
+        return reduce(add, low) if len(low) == len(self) else None
 
     def tiles(self) -> Iterator[Tile]:
         """All entries, some rows at a time; always the same rows, so that every pass sees the same bits."""

@@ -76,8 +76,8 @@ def magnitude_prune(deltas: Entries, weights: Sequence[float], *, density: float
 
 
 def _merge(sparse: list[Tensor], weights: Sequence[float], majority: str, convention: str | None, tie: float) -> Tensor:
-    weighted = scaled(weights, sparse)
     if convention in ("paper", "peft"):
-        return disjoint_mean(weighted, [1.0] * len(weights), sparse, elect_sign(sparse, majority, tie))
+        return disjoint_mean(sparse, elect_sign(sparse, majority, tie), weights, [1.0] * len(weights))
+    weighted = scaled(weights, sparse)
     divisors = list(weights) if convention == "mergekit" else [abs(weight) for weight in weights]
-    return disjoint_mean(weighted, divisors, weighted, elect_sign(weighted, majority, tie))
+    return disjoint_mean(weighted, elect_sign(weighted, majority, tie), [1.0] * len(weights), divisors)

@@ -1,4 +1,7 @@
-"""What methods are composed of. All act on tiles: lists of one tensor per adapter, (rows, in) each."""
+"""What methods are composed of. All act on tiles: lists of one tensor per adapter, (rows, in) each.
+
+What `trim` and `bernoulli` return is new, and belongs to whoever asked for it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def bernoulli(tile: Tile, density: float, seed: int) -> list[Tensor]:
     if density == 0:
         return [0.0 * x for x in tile.values]
     if density == 1:
-        return list(tile.values)
+        return [x.clone() for x in tile.values]
     return [x * (tile.uniform(index, seed) < density) / density for index, x in enumerate(tile.values)]
 
 
@@ -42,17 +45,17 @@ def elect_sign(votes: Sequence[Tensor], majority: str, tie: float) -> Tensor:
     outcome = total(votes, majority)
     if tie < 0:
         outcome = outcome.where(outcome != 0, tie)
-    return outcome.new_tensor(1.0).copysign(outcome)  # -0.0 comes only from votes that are all zero, where the sign is of no use
+    return outcome.new_ones(outcome.shape).copysign_(outcome)  # -0.0 comes only from votes that are all zero, where the sign is of no use
 
 
-def disjoint_mean(values: Sequence[Tensor], divisors: Sequence[float], votes: Sequence[Tensor], sign: Tensor) -> Tensor:
-    """Σ values / Σ divisors, over those whose vote has the elected sign; zero where nobody's has."""
-    agree = [(vote * sign).sign_().relu_() for vote in votes]
-    kept = reduce(add, (one * value for one, value in zip(agree, values, strict=True)))
-    divisor = reduce(add, scaled(divisors, agree))
-    if min(divisors) >= 0:
-        return kept.div_(divisor.clamp(min=1e-30))
-    return kept / divisor.where(divisor.abs() >= 1e-8, 1.0)  # signed divisors may cancel: mergekit's rule
+def disjoint_mean(votes: Sequence[Tensor], sign: Tensor, weights: Sequence[float], divisors: Sequence[float]) -> Tensor:
+    """Σ wᵢ xᵢ / Σ dᵢ, over the votes xᵢ that have the elected sign; zero where none has. The votes are overwritten."""
+    agreeing = [vote.mul_(sign).relu_() for vote in votes]
+    kept = weighted_sum(agreeing, weights) * sign
+    divisor = weighted_sum([x.sign_() for x in agreeing], divisors)
+    if min(divisors) < 0:  # they may cancel: mergekit's rule
+        return kept.div_(divisor.where(divisor.abs() >= 1e-8, 1.0))
+    return kept.div_(divisor.clamp_(min=1e-30))
 
 
 def scaled(weights: Sequence[float], values: Sequence[Tensor]) -> list[Tensor]:

@@ -150,7 +150,8 @@ def _entrywise(
             if space == "factors":
                 return _on_factors(adapters, weights, method, parameters, module, names)
             present, deltas = entries(module, bool(whole))
-            return Dense(method.kernel(deltas, [weights[i] for i in present], **parameters))
+            chosen = [weights[i] for i in present]
+            return Dense(method.kernel(deltas, chosen, **parameters), near=deltas.sum(chosen))
 
     from adapterops.storage.lazy import Lazy
 

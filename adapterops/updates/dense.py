@@ -15,11 +15,13 @@ from adapterops.updates.lowrank import LowRank
 class Dense:
     """A weight update with every entry its own: ΔW = weight, (out, in).
 
-    `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`.
+    `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably close
+    to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes, not what is true.
     """
 
     weight: Tensor
     error: float = 0.0
+    near: LowRank | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,7 +38,7 @@ class Dense:
     __radd__ = __add__
 
     def __mul__(self, factor: float) -> Dense:
-        return Dense(factor * self.weight, error=abs(factor) * self.error)
+        return Dense(factor * self.weight, error=abs(factor) * self.error, near=self.near)
 
     __rmul__ = __mul__
 

@@ -67,6 +67,49 @@ def test_an_exactly_low_rank_matrix_has_a_tiny_error() -> None:
     assert factor.factorize(Dense(W), 0).error == pytest.approx(W.norm().item(), rel=1e-5)
 
 
+def noisy(seed: int) -> tuple[torch.Tensor, LowRank]:
+    """A matrix whose spectrum falls slowly, and the low-rank update that it is mostly made of."""
+    generator = torch.Generator().manual_seed(seed)
+    near = LowRank(torch.randn(300, 20, generator=generator), torch.randn(20, 200, generator=generator))
+    return near.dense() + 2 * torch.randn(300, 200, generator=generator), near
+
+
+@pytest.mark.parametrize("kind", ["near", "far", "zero", "narrow", "rank 0", "wider dtype"])
+def test_where_the_search_starts_decides_no_truth(kind: str) -> None:
+    W, near = noisy(1)
+    column = torch.ones(300, 1)
+    starts = {
+        "near": near,
+        "far": noisy(2)[1],
+        "zero": 0.0 * near,
+        "narrow": LowRank(column, torch.ones(1, 200)),
+        "rank 0": LowRank(column[:, :0], torch.ones(0, 200)),
+        "wider dtype": LowRank(near.B.double(), near.A.double()),
+    }
+    found = factor.factorize(Dense(W, near=starts[kind]), 10)
+    best = torch.linalg.svdvals(W.double())[10:].norm().item()
+    assert best * (1 - 1e-6) <= found.error <= 1.01 * best
+    assert found.error == pytest.approx((W - found.dense()).norm().item(), rel=1e-4)
+
+
+def test_a_near_update_saves_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    W, near = noisy(1)
+    blocks = []
+    real = factor._orthonormal
+    monkeypatch.setattr(factor, "_orthonormal", lambda rows: blocks.append(len(rows)) or real(rows))
+    factor.factorize(Dense(W), 20)
+    without = len(blocks)
+    blocks.clear()
+    factor.factorize(Dense(W, near=near), 20)
+    assert len(blocks) < without
+
+
+def test_a_narrow_dtype_is_widened() -> None:
+    W, _ = noisy(3)
+    found = factor.factorize(Dense(W.bfloat16()), 10)
+    assert found.error == pytest.approx((W.bfloat16().float() - found.dense()).norm().item(), rel=1e-4)
+
+
 def test_the_other_path_when_the_svd_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = torch.linalg.svd, []
 
