@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,11 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
 from adapterops.formats.peft import Key, render
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
 from adapterops.history import Source, Step, sources
+from adapterops.manifest import described, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, write_safetensors
-from adapterops.storage.staging import MANIFEST, check_output, staged
+from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec
+from adapterops.storage.staging import check_output, staged
+from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
 
     Update: TypeAlias = LowRank | Dense
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +162,7 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         B, A = (_finite(files.file, tensor, allow_nonfinite) for tensor in (pair.B, pair.A))
         return LowRank(B, A, files.scalings[module].scale)
 
-    return Adapter(Lazy(layout, compute), layout, files.config, Source(path, files, alpha), files.scalings)
+    return Adapter(Lazy(layout, compute), layout, files.config, Source(path, (files.file,), files.paths[1:], alpha), files.scalings)
 
 
 def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
@@ -238,9 +237,9 @@ def save_adapter(
     if dtype is not None and dtype not in TORCH_NAMES:
         raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
     inputs = sources(adapter.history)
-    check_output(out, [path for source in inputs for path in (source.path, *source.files.paths)], force)
+    check_output(out, [path for source in inputs for path in source.paths], force)
     chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
-    plan = {name: (chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
+    plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
     modules: dict[str, Kept] = {}
     errors: dict[str, float] = {}
 
@@ -265,7 +264,7 @@ def save_adapter(
         config = adapter.config if len(ranks) == len(modules) else replace(adapter.config, targets=None)
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        _write_json(folder / CONFIG, write_config(config, ranks))
+        write_json(folder / CONFIG, write_config(config, ranks))
         saved = Saved(
             out,
             modules,
@@ -273,7 +272,13 @@ def save_adapter(
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
-        _write_json(folder / MANIFEST, _manifest(adapter, saved, inputs, hashes.result(), folder, command, exact))
+        kept = {
+            **({"svd": "exact" if exact else "randomized"} if any(layout.dense for layout in adapter.layout.values()) else {}),
+            "energy_kept": saved.energy,
+            "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in modules.items()},
+        }
+        outputs = {path.name: described(path) for path in (folder / WEIGHTS, folder / CONFIG)}
+        write_manifest(folder, adapter.history, hashes.result(), command, kept, outputs)
     return saved
 
 
@@ -304,35 +309,3 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
         if not _all_finite(after) and _all_finite(before):
             raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
     return module, A, B, update.norm(), update.error
-
-
-def _manifest(
-    adapter: Adapter, saved: Saved, inputs: list[Source], described: list[dict[str, Any]], folder: Path, command: Sequence[str], exact: bool
-) -> dict[str, Any]:
-    """What was made, from what, and what of it was kept. No time and no machine: the same work gives the same bytes."""
-    import torch
-
-    from adapterops import __version__
-
-    operation = {"input": 0} if isinstance(adapter.history, Source) else adapter.history.as_json(inputs)
-    return {
-        "schema": SCHEMA,
-        "versions": {"adapterops": __version__, "torch": torch.__version__},
-        "command": list(command),
-        "inputs": described,
-        "operation": operation,
-        **({"svd": "exact" if exact else "randomized"} if any(layout.dense for layout in adapter.layout.values()) else {}),
-        "energy_kept": saved.energy,
-        "modules": {module: {"rank": kept.rank, "energy_kept": kept.energy} for module, kept in saved.modules.items()},
-        "outputs": {
-            path.name: {"size": file.size, "sha256": file.sha256()} for path in [folder / WEIGHTS] for file in [SafetensorsFile(path)]
-        },
-    }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.storage.safetensors import TensorFile
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An adapter as it was read from files."""
+    """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it."""
 
     path: Path
-    files: AdapterFiles
+    tensors: tuple[TensorFile, ...]
+    others: tuple[Path, ...] = ()
     alpha: float | None = None
-    _known: dict[str, str] = field(default_factory=dict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def sha256(self) -> str:
-        """The hash of the tensors' file, computed once."""
-        with self._lock:
-            if not self._known:
-                self._known["sha256"] = self.files.file.sha256()
-            return self._known["sha256"]
+        """What identifies the tensors: the hash of their file, or of the hashes of several."""
+        hashes = [file.sha256() for file in self.tensors]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where it lies, and all its files."""
+        return [self.path, *(file.path for file in self.tensors), *self.others]
 
     def as_json(self) -> dict[str, Any]:
         """What the manifest says of it. Of an absolute path only the name, so that no machine is told of."""
-        weights = self.files.file
         described: dict[str, Any] = {
             "path": self.path.name if self.path.is_absolute() else self.path.as_posix(),
-            "files": {weights.path.name: {"size": weights.size, "sha256": self.sha256()}},
+            "files": {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors},
         }
-        for path in self.files.paths[1:]:
+        for path in self.others:
             data = path.read_bytes()
             described["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if self.alpha is not None:

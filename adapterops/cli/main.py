@@ -22,6 +22,8 @@ COMMANDS = {
     "show": "What is inside an adapter.",
     "merge": "One adapter of several.",
     "truncate": "A smaller adapter, the best of its size.",
+    "fuse": "Adapters into a base model.",
+    "unfuse": "An adapter out of a model again.",
     "methods": "The methods of merge.",
 }
 
@@ -98,7 +100,8 @@ def run(arguments: list[str]) -> int:
         return _fail(error, as_json)
     except (Terminated, KeyboardInterrupt, click.Abort) as stop:
         number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
-        print(f"stopped by {signal.Signals(number).name}; nothing was written", file=sys.stderr)
+        notes = getattr(stop, "__notes__", ["nothing was written"])
+        print(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}", file=sys.stderr)
         return 128 + number
     except MemoryError:
         return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)

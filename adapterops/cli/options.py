@@ -11,10 +11,29 @@ from typing import Any, TypeVar
 import click
 
 from adapterops.errors import OptionError
+from adapterops.storage.safetensors import TORCH_NAMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DTYPES = ("F64", "F32", "F16", "BF16")
+
+class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A dtype, as safetensors or as torch spells it."""
+
+    name = "dtype"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """
+        >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
+        ('F32', 'BF16')
+        """
+        for short, long in TORCH_NAMES.items():
+            if value.lower() in (short.lower(), long):
+                return short
+        self.fail(f"{value!r} is not one of {', '.join(TORCH_NAMES.values())}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(TORCH_NAMES.values())}]"
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
@@ -49,7 +68,22 @@ def writing(command: Command) -> Command:
         alpha,
         click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
         click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
-        click.option("--dtype", type=click.Choice(DTYPES, case_sensitive=False), help="Dtype of the output.  [default: widest input]"),
+        click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"),
+    ):
+        command = option(command)
+    return command
+
+
+def fusing(command: Command) -> Command:
+    """Options of every command that writes a checkpoint, beyond those of `writing`."""
+    for option in (
+        click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."),
+        click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."),
+        click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+        click.option("--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"),
+        click.option(
+            "--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of ΔW and the sum."
+        ),
     ):
         command = option(command)
     return command
@@ -70,7 +104,19 @@ def budget(text: str | None) -> tuple[int | None, str]:
     return round(float(match[1]) * factor), "bytes" if match[3] else "parameters"
 
 
-HIDDEN = {"-o": 1, "--output": 1, "--workers": 1, "--force": 0, "--json": 0, "--dry-run": 0}
+def size(text: str | None) -> int | None:
+    """Bytes.
+
+    >>> size("2GB"), size("300MB")
+    (2000000000, 300000000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", (text or "").strip())
+    if text is not None and (match is None or float(match[1]) == 0):
+        raise OptionError(f"--max-shard-size is {text!r}, expected a size such as 500MB or 2GB")
+    return round(float(match[1]) * {"k": 10**3, "M": 10**6, "G": 10**9}[match[2]]) if match else None
+
+
+HIDDEN = {"-o": 1, "--output": 1, "--workers": 1, "--force": 0, "--json": 0, "--dry-run": 0, "--resume": 0, "--no-sync": 0}
 """Options that do not change what is made, with the number of their values."""
 
 

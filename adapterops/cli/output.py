@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.adapter import Adapter, save_adapter
+from adapterops.checkpoint import Checkpoint, SavedCheckpoint, cast, save_checkpoint, sharded, working_memory
+from adapterops.cli.options import size
 from adapterops.engine import Progress
+from adapterops.errors import AdapterWarning, ResourceError
 from adapterops.history import sources
 from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
     from adapterops.adapter import Saved
+    from adapterops.updates.application import Survival
+
+LOSSY_GAIN = 0.9
+"""Below this much of an update left, a person should know."""
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
@@ -26,9 +35,9 @@ QUIET_SECONDS = 0.5
 
 def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Save an adapter, or say what would be saved, and print it."""
-    dtype = options["dtype"] = options["dtype"].upper() if options["dtype"] else None
+    dtype = options["dtype"]
     if dry_run:
-        inputs = [path for source in sources(adapter.history) for path in (source.path, *source.files.paths)]
+        inputs = [path for source in sources(adapter.history) for path in source.paths]
         check_output(out, inputs, options["force"])
         _print_plan(adapter, out, dtype, as_json)
         return
@@ -69,13 +78,82 @@ def _print_saved(saved: Saved) -> None:
         print(f"  {'every module' if len(zero) == len(saved.modules) else f'{len(zero)} modules'} zero: B was never trained")
 
 
+def write_model(
+    model: Checkpoint,
+    out: Path,
+    *,
+    dtype: str | None,
+    max_shard_size: str | None,
+    no_sync: bool,
+    dry_run: bool,
+    as_json: bool,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Save a checkpoint in the dtype and the files that are asked for, or say what would be saved, and print it."""
+    most = size(max_shard_size)
+    model = cast(model, dtype) if dtype else model
+    model = sharded(model, most) if most else model
+    if dry_run:
+        check_output(out, [path for source in sources(model.history) for path in source.paths], force)
+        _print_model_plan(model, out, options["workers"], as_json)
+        return
+    with progress("writing") as report:
+        saved = save_checkpoint(model, out, progress=report, force=force, sync=not no_sync, **options)
+    if as_json:
+        print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": survival(saved.total),
+                    "modules": {module: survival(each) for module, each in saved.modules.items()}})  # fmt: skip
+    else:
+        _print_saved_model(saved)
+
+
+def survival(each: Survival) -> dict[str, Any]:
+    return {"relative": each.relative, "gain": each.gain, "changed": each.changed, "entries": each.entries}
+
+
+def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json: bool) -> None:
+    needed = sum(spec.bytes for spec in model.layout.values())
+    free = shutil.disk_usage(out.resolve().parent).free
+    memory = working_memory(model, workers)
+    if as_json:
+        print_json({"dry_run": True, "path": str(out), "bytes": needed, "free": free, "memory": memory, "changed": list(model.edits),
+                    "shards": {name: len(tensors) for name, tensors in model.shards.items()}})  # fmt: skip
+        return
+    print(
+        f"would write {out}: {len(model.layout)} tensors in {len(model.shards)} files, {amount(needed, 'B')}; {amount(free, 'B')} are free"
+    )
+    print(f"  {len(model.edits)} tensors change, {len(model.layout) - len(model.edits)} are copied byte for byte")
+    print(f"  memory: about {amount(memory, 'B')} beyond torch itself")
+    print(f"  of {', '.join(str(source.path) for source in sources(model.history))}")
+    if free < needed:
+        raise ResourceError(
+            f"needs {needed} bytes, {free} bytes are free", path=out, hint="free some space, or write to another disk with -o"
+        )
+
+
+def _print_saved_model(saved: SavedCheckpoint) -> None:
+    print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}; {len(saved.modules)} modules changed")
+    if not saved.modules:
+        return
+    total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
+    print(f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed")
+    print(f"  survived rounding: {percent(total.gain)} in total, least {percent(saved.modules[worst].gain)} in {worst}")
+    if total.gain < LOSSY_GAIN:
+        warnings.warn(
+            f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "
+            "--dtype float32 keeps them",
+            AdapterWarning,
+            stacklevel=2,
+        )
+
+
 def percent(fraction: float) -> str:
     """
     >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(0.0)
     ('100%', '99.9999%', '82.59%', '0.00%')
     """
-    if fraction == 1:
-        return "100%"
+    if fraction >= 1:
+        return f"{fraction:.0%}"
     return min(f"{100 * fraction:.2f}%", "99.9999%") if fraction < 0.99995 else f"{min(100 * fraction, 99.9999):.4f}%"
 
 

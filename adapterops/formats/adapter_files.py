@@ -78,7 +78,7 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
 def _weights(source: Path) -> Path:
     if not source.is_dir():
         if not source.exists() and not source.is_symlink():
-            raise NotFoundError("does not exist", path=source, hint=_similar(source))
+            raise NotFoundError("does not exist", path=source, hint=similar(source))
         if source.suffix in (".bin", ".pt", ".pth"):
             raise _pickle(source)
         return source
@@ -113,7 +113,7 @@ def _pickle(path: Path) -> InputError:
     )
 
 
-def _similar(path: Path) -> str | None:
+def similar(path: Path) -> str | None:
     try:
         there = [entry.name for entry in path.parent.iterdir()]
     except OSError:

@@ -15,10 +15,8 @@ from torch import Tensor
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.dense import Dense
+from adapterops.updates.layout import TILE
 from adapterops.updates.lowrank import LowRank
-
-TILE = 200_000
-"""Entries of a tile: two or three of them in float32 fit a core's cache."""
 
 SAMPLE = 30_000
 """Entries looked at to guess where a threshold lies."""
@@ -44,7 +42,7 @@ class Entries:
         self.names = names or [str(index) for index in range(len(updates))]
         self._model = model
         self._updates = updates
-        self._rows = [_rows(update, dtype) for update in updates]
+        self._rows = [update.rows(dtype) for update in updates]
         self._height = max(1, TILE // max(1, self.shape[1]))
 
     def __len__(self) -> int:
@@ -204,12 +202,3 @@ def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, 
         above += int(np.count_nonzero(beyond))
         inside.append(tile[np.flatnonzero(beyond ^ (tile >= low))])
     return above, np.concatenate(inside)
-
-
-def _rows(update: LowRank | Dense, dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Some rows, and of those some columns, of ΔW, as a function of which."""
-    if isinstance(update, Dense):
-        weight = update.weight.to(dtype)
-        return lambda rows, columns=slice(None): weight[rows, columns]
-    B, A = update.scale * update.B.to(dtype), update.A.to(dtype).contiguous()
-    return lambda rows, columns=slice(None): B[rows] @ A[:, columns]

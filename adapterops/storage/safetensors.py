@@ -1,4 +1,4 @@
-"""safetensors files: a reader that trusts nothing, a writer that streams.
+"""safetensors files: a reader that trusts nothing.
 
 A file is an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, and the data, without
 holes. What this reader accepts is a subset of what the safetensors library accepts.
@@ -7,18 +7,17 @@ holes. What this reader accepts is a subset of what the safetensors library acce
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import struct
+import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from adapterops.errors import InputError, ResourceError, UnsupportedError, at
-from adapterops.storage.staging import DISK_FULL
+from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ TENSOR_LIMIT = 200_000
 RANK_LIMIT = 8
 NAME_LIMIT = 512
 CHUNK = 1 << 22
+"""Bytes that are read at once where a file is not read whole."""
 
 BITS = {
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F32": 32, "U32": 32, "I32": 32, "BF16": 16, "F16": 16, "U16": 16, "I16": 16,
@@ -51,6 +51,30 @@ FOREIGN = [
 ]
 
 
+class Spec(NamedTuple):
+    """What is known of a tensor before it is read: its dtype, as safetensors spells it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """
+        >>> Spec("BF16", (3, 4)).bytes, Spec("F32", ()).bytes
+        (24, 4)
+        """
+        return math.prod(self.shape) * BITS[self.dtype] // 8
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns, all dimensions but the last taken for one.
+
+        >>> Spec("F32", (4, 3, 2)).matrix, Spec("F32", (5,)).matrix, Spec("F32", ()).matrix
+        ((12, 2), (1, 5), (1, 1))
+        """
+        return math.prod(self.shape[:-1]), self.shape[-1] if self.shape else 1
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where one tensor lies: bytes [begin, end) of the data."""
@@ -59,6 +83,27 @@ class Entry:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.dtype, self.shape)
+
+
+class TensorFile(Protocol):
+    """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
+
+    path: Path
+    size: int
+    metadata: dict[str, str]
+    entries: dict[str, Entry]
+
+    @property
+    def identity(self) -> tuple[int, int]: ...
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
+    def chunks(self, name: str) -> Iterator[bytearray]: ...
+    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor: ...
+    def check_unchanged(self) -> None: ...
+    def sha256(self) -> str: ...
 
 
 class SafetensorsFile:
@@ -73,12 +118,26 @@ class SafetensorsFile:
         weakref.finalize(self, os.close, self._descriptor)
         self._identity = self._stat()
         self.size = self._identity[0]
+        self._hash: str | None = None
+        self._lock = threading.Lock()
         with at(path=path):
             self.metadata, self.entries, self._start = self._header(header_limit)
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
         return status.st_size, status.st_mtime_ns
+
+    def _in_place(self) -> bool:
+        """Whether the path still leads to the file that is open, and not to another that took its place."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Size and time of the last change, as they were when the file was opened."""
+        return self._identity
 
     def _header(self, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
         start = os.pread(self._descriptor, 32, 0)
@@ -95,15 +154,16 @@ class SafetensorsFile:
         metadata, entries = parse_header(text, self.size - 8 - length)
         return metadata, entries, 8 + length
 
-    def read(self, name: str) -> bytearray:
-        """The bytes of one tensor, as stored.
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
+        """The bytes of one tensor, or those of it in [begin, end), as stored.
 
         Raises:
             InputError: the file changed since it was opened.
         """
         entry = self.entries[name]
-        buffer = bytearray(entry.end - entry.begin)
-        view, position = memoryview(buffer), self._start + entry.begin
+        end = entry.end - entry.begin if end is None else end
+        buffer = bytearray(end - begin)
+        view, position = memoryview(buffer), self._start + entry.begin + begin
         while view:
             count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
             if count == 0:
@@ -116,13 +176,19 @@ class SafetensorsFile:
             raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
         return buffer
 
+    def chunks(self, name: str) -> Iterator[bytearray]:
+        """The bytes of one tensor, in pieces of at most `CHUNK` bytes."""
+        size = self.entries[name].spec.bytes
+        for begin in range(0, size, CHUNK):
+            yield self.read(name, begin, min(begin + CHUNK, size))
+
     def start(self, name: str) -> bytes:
         """The first bytes of one tensor, at most 4096."""
         entry = self.entries[name]
         return os.pread(self._descriptor, min(entry.end - entry.begin, 4096), self._start + entry.begin)
 
-    def tensor(self, name: str) -> Tensor:
-        """One tensor, in memory of its own."""
+    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
+        """One tensor, in memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
         import torch  # here, so that headers can be read without it
 
         entry = self.entries[name]
@@ -134,22 +200,32 @@ class SafetensorsFile:
                 hint=f"convert it to one of {', '.join(TORCH_NAMES)}",
             )
         dtype = getattr(torch, TORCH_NAMES[entry.dtype])
-        buffer = self.read(name)
-        return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape) if buffer else torch.empty(entry.shape, dtype=dtype)
+        shape = entry.shape if rows is None else (rows[1] - rows[0], entry.spec.matrix[1])
+        row = entry.spec.matrix[1] * BITS[entry.dtype] // 8
+        buffer = self.read(name) if rows is None else self.read(name, rows[0] * row, rows[1] * row)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(shape) if buffer else torch.empty(shape, dtype=dtype)
 
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened."""
-        if self._stat() != self._identity:
+        if self._stat() != self._identity or not self._in_place():
             raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
 
     def sha256(self) -> str:
-        """The hash of the whole file, read in chunks."""
-        digest, position = hashlib.sha256(), 0
-        while chunk := os.pread(self._descriptor, CHUNK, position):
-            digest.update(chunk)
-            position += len(chunk)
-        self.check_unchanged()
-        return digest.hexdigest()
+        """The hash of the whole file, read in chunks, once."""
+        with self._lock:
+            if self._hash is None:
+                self._hash = hash_file(self._descriptor)
+                self.check_unchanged()
+            return self._hash
+
+
+def hash_file(descriptor: int) -> str:
+    """The sha256 of an open file."""
+    digest, buffer, position = hashlib.sha256(), bytearray(CHUNK), 0
+    while count := os.preadv(descriptor, [buffer], position):
+        digest.update(memoryview(buffer)[:count])
+        position += count
+    return digest.hexdigest()
 
 
 def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str, Entry]]:
@@ -232,71 +308,3 @@ def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
             code="E-ST-TRUNCATED",
         )
     return InputError("is not a safetensors file: no JSON header", code="E-ST-HEADER")
-
-
-def write_safetensors(
-    path: Path,
-    layout: Mapping[str, tuple[str, tuple[int, ...]]],
-    tensors: Iterable[tuple[str, Tensor]],
-    metadata: Mapping[str, str],
-) -> None:
-    """Stream `tensors` into a new file, one at a time, in the order they come.
-
-    `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
-    all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
-
-    Raises:
-        ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
-    """
-    import torch  # here, so that headers can be read without it
-
-    reserved = len(_header_text(layout, metadata, 0))
-    needed = 8 + reserved + sum(math.prod(shape) * BITS[dtype] // 8 for dtype, shape in layout.values())
-    written: dict[str, tuple[str, tuple[int, ...]]] = {}
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        _preallocate(descriptor, needed, path)
-        file.seek(8 + reserved)
-        for name, tensor in tensors:
-            dtype, largest = layout[name]
-            if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
-                raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            contiguous = tensor.to(getattr(torch, TORCH_NAMES[dtype])).contiguous()
-            if contiguous.numel():
-                file.write(contiguous.reshape(-1).view(torch.uint8).numpy().data)
-            written[name] = (dtype, tuple(tensor.shape))
-        file.truncate(file.tell())
-        text = _header_text(written, metadata, reserved)
-        file.seek(0)
-        file.write(struct.pack("<Q", reserved) + text)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _header_text(layout: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str], length: int) -> bytes:
-    """The header, padded with spaces to `length` bytes, or to a multiple of 8."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    position = 0
-    for name, (dtype, shape) in layout.items():
-        end = position + math.prod(shape) * BITS[dtype] // 8
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
-        position = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return text.ljust(max(length, -(-len(text) // 8) * 8))
-
-
-def _preallocate(descriptor: int, size: int, path: Path) -> None:
-    """Claim the space now: a full disk is found before the work, not after it."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            return  # a file system that cannot preallocate; the writes themselves will tell
-        status = os.statvfs(path.parent)
-        raise ResourceError(
-            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
-            path=path.name,
-            hint="free some space, or write to another disk with -o",
-        ) from error

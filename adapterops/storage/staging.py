@@ -1,7 +1,8 @@
 """Output that is whole or absent.
 
 A folder is built beside its destination under a hidden name, synced, and renamed once: the rename is the commit. The
-hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next.
+hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next, or
+taken over by it where the work has a journal.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import ctypes
 import errno
 import fcntl
 import glob
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
 
 MANIFEST = "adapterops.json"
+JOURNAL = ".journal"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
 
@@ -58,22 +62,55 @@ def _empty(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
+class Journal:
+    """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the plan."""
+
+    def __init__(self, folder: Path, plan: str) -> None:
+        self.path = folder / JOURNAL
+        if not self.path.exists():
+            self.add({"plan": plan})
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What was added after the plan. A last line that was cut off by a crash does not count."""
+        return _journal(self.path)[1:]
+
+
+def _journal(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    with suppress(OSError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+    return lines
+
+
 @contextmanager
-def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
+def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False) -> Iterator[Path]:
     """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
 
     Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
-    one after that is complete.
+    one after that is complete. Work with a `plan` has a `Journal`: what an interrupted or killed run of the same plan
+    left is taken over with `resume`, and kept for that when this one is interrupted.
 
     Raises:
         OutputExistsError: somebody else put something there meanwhile.
         ResourceError: the disk failed or is full.
     """
     out = Path(os.path.realpath(out))
-    _remove_stale(out)
-    folder, lock = _create(out)
+    adopted = _adopt(out, plan) if resume and plan else None
+    if adopted is None:
+        _remove_stale(out)
+    folder, lock = adopted or _create(out)
+    keep = False
     try:
         yield folder
+        (folder / JOURNAL).unlink(missing_ok=True)
         _sync(folder)
         _publish(folder, out, force)
         _sync(out.parent)
@@ -83,9 +120,34 @@ def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
                 f"writing failed: {error.strerror}", path=out, hint="nothing was left behind; free some space, or write elsewhere with -o"
             ) from error
         raise
+    except BaseException as error:
+        keep = not isinstance(error, Exception) and len(_journal(folder / JOURNAL)) > 1
+        if keep:
+            error.add_note("run it again with --resume to go on from here")
+        raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _adopt(out: Path, plan: str) -> tuple[Path, int] | None:
+    """The folder that an earlier run of the same plan left, locked."""
+    for folder in _left_behind(out):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _journal(folder / JOURNAL)[:1] == [{"plan": plan}]:
+                    return folder, lock
+            except OSError:
+                pass
+            os.close(lock)
+    return None
+
+
+def _left_behind(out: Path) -> list[Path]:
+    return sorted(out.parent.glob(f".{glob.escape(out.name)}.adapterops-*"))
 
 
 def _create(out: Path) -> tuple[Path, int]:
@@ -104,7 +166,7 @@ def _create(out: Path) -> tuple[Path, int]:
 
 def _remove_stale(out: Path) -> None:
     """Remove what killed runs left beside `out`: hidden folders that nobody holds a lock on."""
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.adapterops-*"):
+    for folder in _left_behind(out):
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:

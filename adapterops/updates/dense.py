@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,16 @@ class Dense:
 
     def dense(self) -> Tensor:
         return self.weight
+
+    def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
+        """Some rows of ΔW, and of those some columns, as a function of two slices."""
+        weight = self.weight.to(dtype)
+        return lambda rows, columns=slice(None): weight[rows, columns]
+
+    @property
+    def T(self) -> Dense:
+        """ΔWᵀ, for weights that are stored as (in, out)."""
+        return Dense(self.weight.T, self.error, None if self.near is None else self.near.T)
 
     def __add__(self, other: Dense | LowRank) -> Dense:
         if self.shape != other.shape:

@@ -8,6 +8,10 @@ ITEMSIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes an entry takes, for the dtypes that algebra works on; names as safetensors spells them."""
 
 
+TILE = 200_000
+"""Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Shape, rank and dtype of the update of one weight.

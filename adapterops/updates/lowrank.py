@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,7 +41,17 @@ class LowRank:
 
     def dense(self) -> Tensor:
         """The (out, in) matrix, in the dtype of the factors."""
-        return self.scale * (self.B @ self.A)
+        return (self.scale * self.B) @ self.A
+
+    def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
+        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`."""
+        B, A = self.scale * self.B.to(dtype), self.A.to(dtype).contiguous()
+        return lambda rows, columns=slice(None): B[rows] @ A[:, columns]
+
+    @property
+    def T(self) -> LowRank:
+        """ΔWᵀ, for weights that are stored as (in, out)."""
+        return replace(self, B=self.A.T, A=self.B.T)
 
     def __add__(self, other: LowRank) -> LowRank:
         """Exact: the rank of a sum is the sum of the ranks."""

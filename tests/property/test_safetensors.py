@@ -14,7 +14,8 @@ from safetensors.torch import load, load_file, save, save_file
 
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.peft import Key, parse, render
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, write_safetensors
+from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec
+from adapterops.storage.writer import write_safetensors
 
 DTYPES = {short: getattr(torch, long) for short, long in TORCH_NAMES.items()}
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="/\\"), min_size=1, max_size=20).filter(
@@ -43,7 +44,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 @given(given_tensors=tensors())
 def test_the_library_reads_what_we_write(tmp_path_factory: pytest.TempPathFactory, given_tensors: dict[str, torch.Tensor]) -> None:
     path = tmp_path_factory.mktemp("ours") / "file"
-    layout = {name: (short(tensor.dtype), tuple(tensor.shape)) for name, tensor in given_tensors.items()}
+    layout = {name: Spec(short(tensor.dtype), tuple(tensor.shape)) for name, tensor in given_tensors.items()}
     write_safetensors(path, layout, given_tensors.items(), {"format": "pt"})
     for name, tensor in load_file(path).items():
         assert (tensor.dtype, tensor.shape) == (given_tensors[name].dtype, given_tensors[name].shape)
@@ -63,7 +64,7 @@ def test_we_read_what_the_library_writes(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_tensors_may_turn_out_smaller_than_planned_or_not_come(tmp_path: Path) -> None:
-    layout = {"a": ("F32", (4, 3)), "b": ("F32", (9, 9)), "c": ("BF16", (2, 2))}
+    layout = {"a": Spec("F32", (4, 3)), "b": Spec("F32", (9, 9)), "c": Spec("BF16", (2, 2))}
     write_safetensors(tmp_path / "file", layout, [("a", torch.ones(2, 3)), ("c", torch.ones(2, 2).bfloat16())], {})
     found = load_file(tmp_path / "file")
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"a": (2, 3), "c": (2, 2)}

@@ -1,0 +1,420 @@
+"""An opened checkpoint: tensor name → tensor, read when asked for; and how one is saved, tensor by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from adapterops import engine
+from adapterops.errors import ResourceError, VerificationError, at
+from adapterops.formats.model_files import INDEX, SINGLE, ModelFiles, read_model
+from adapterops.history import Source, Step, sources
+from adapterops.manifest import described, write_manifest
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, TensorFile
+from adapterops.storage.staging import Journal, check_output, staged
+from adapterops.storage.writer import SafetensorsWriter, as_bytes
+from adapterops.updates.layout import TILE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.updates.application import Survival
+
+    Facts: TypeAlias = Mapping[str, Survival]
+    Rows: TypeAlias = Callable[[int, int], tuple[Tensor, Facts]]
+
+SYNC_BYTES = 1 << 28
+"""Written bytes after which a file is synced, so that the disk works while the processors do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A mapping from tensor names to tensors, by which file they belong to.
+
+    Attributes:
+        layout: tensor → dtype and shape, known without reading any tensor.
+        shards: file name → its tensors, in their order.
+        stored: tensor → the file whose bytes it has, or is computed from.
+        edits: tensor → what computes it: a function of two row numbers that returns those rows and what survived in them
+            of the update of each module; all dimensions but the last are taken for one. Tensors without are copied.
+        config: config.json.
+        history: the inputs and operations it is made of.
+        files: the folder it was opened from, whose other files go along.
+        holding: edited tensor → about the bytes that its edit keeps in memory.
+    """
+
+    layout: Mapping[str, Spec]
+    shards: Mapping[str, Sequence[str]]
+    stored: Mapping[str, TensorFile]
+    edits: Mapping[str, Rows] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    history: Step | Source = field(default_factory=lambda: Step("memory"))
+    files: ModelFiles | None = None
+    holding: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Tensor name → tensor, computed on every access."""
+
+        def compute(name: str) -> Tensor:
+            import torch
+
+            rows = self.rows(name)
+            blocks = [rows(begin, end)[0] for begin, end in blocks_of(self.layout[name])]
+            return torch.cat(blocks).reshape(self.layout[name].shape)
+
+        return Lazy(self.layout, compute)
+
+    def rows(self, name: str) -> Rows:
+        """Rows of one tensor, as a function of the first and the one after the last."""
+        if name in self.edits:
+            return self.edits[name]
+        file = self.stored[name]
+        return lambda begin, end: (file.tensor(name, (begin, end)), {})
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"
+
+
+def blocks_of(spec: Spec) -> Iterator[tuple[int, int]]:
+    """Row ranges that make up a tensor, each of about `TILE` entries. They depend on the shape alone."""
+    height, width = spec.matrix
+    step = max(1, TILE // max(1, width))
+    return ((begin, min(begin + step, height)) for begin in range(0, height, step))
+
+
+def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:
+    """The checkpoint in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
+
+    Raises:
+        NotFoundError, InputError: as `read_model` does.
+    """
+    files = read_model(Path(source), allow_pickle)
+    return Checkpoint(
+        layout={name: entry.spec for name, entry in files.entries().items()},
+        shards={shard: sorted(file.entries, key=lambda name: file.entries[name].begin) for shard, file in files.shards.items()},
+        stored={name: file for file in files.shards.values() for name in file.entries},
+        config=files.config,
+        history=Source(files.path, tuple(files.shards.values()), files.others),
+        files=files,
+    )
+
+
+def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
+    """The checkpoint with every tensor of floats in `dtype`, each number rounded once."""
+    changed = {name for name, spec in checkpoint.layout.items() if spec.dtype in TORCH_NAMES and spec.dtype != dtype}
+    layout = {name: spec._replace(dtype=dtype) if name in changed else spec for name, spec in checkpoint.layout.items()}
+
+    def edit(name: str) -> Rows:
+        import torch
+
+        from adapterops.updates.application import narrow
+
+        rows, target = checkpoint.rows(name), getattr(torch, TORCH_NAMES[dtype])
+
+        def narrowed(begin: int, end: int) -> tuple[Tensor, Facts]:
+            block, facts = rows(begin, end)
+            return narrow(block, target), facts
+
+        return narrowed if name in changed else rows
+
+    keys = {key: TORCH_NAMES[dtype] for key in ("dtype", "torch_dtype") if key in (checkpoint.config or {})}
+    config = None if checkpoint.config is None else {**checkpoint.config, **keys}
+    edits = Lazy(sorted(changed | set(checkpoint.edits)), edit)
+    return replace(checkpoint, layout=layout, edits=edits, config=config, history=Step("cast", {"dtype": dtype}, (checkpoint.history,)))
+
+
+def sharded(checkpoint: Checkpoint, most: int) -> Checkpoint:
+    """The checkpoint divided into files of at most `most` bytes of tensors, or one tensor."""
+    parts: list[list[str]] = []
+    size = 0
+    for shard in checkpoint.shards.values():
+        for name in shard:
+            size += checkpoint.layout[name].bytes
+            if not parts or size > most:
+                parts.append([])
+                size = checkpoint.layout[name].bytes
+            parts[-1].append(name)
+    names = [SINGLE] if len(parts) == 1 else [f"model-{i + 1:05}-of-{len(parts):05}.safetensors" for i in range(len(parts))]
+    return replace(checkpoint, shards=dict(zip(names, parts, strict=True)))
+
+
+def working_memory(checkpoint: Checkpoint, workers: int | None = None) -> int:
+    """About how many bytes saving holds at a time: for each worker a few tiles in float32, and what the largest edit keeps."""
+    wide = 4
+    kept = max(checkpoint.holding.values(), default=0)
+    return (workers or engine.default_workers()) * (8 * wide * TILE + kept) + CHUNK
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """What `save_checkpoint` did: what became of each module's update, and how large the files are."""
+
+    path: Path
+    modules: Facts
+    tensors: int
+    bytes: int
+
+    @property
+    def total(self) -> Survival:
+        """Over all modules."""
+        from adapterops.updates.application import Survival
+
+        return sum(self.modules.values(), Survival())
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    sync: bool = True,
+    force: bool = False,
+    command: Sequence[str] = (),
+    workers: int | None = None,
+    progress: engine.Progress | None = None,
+) -> SavedCheckpoint:
+    """Write a checkpoint as a folder that transformers loads. It appears whole, or not at all.
+
+    Tensors that did not change are copied byte for byte. The bytes depend on the inputs and the operation alone.
+
+    Args:
+        resume: go on where an interrupted run of the same work stopped; its finished files are verified first.
+        sync: wait until everything is on the disk. Without, a power failure can leave a damaged output.
+        force: replace an output of adapterops that is there.
+        command: the command line to note in the manifest.
+
+    Raises:
+        OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
+        InputError: an input changed, or has numbers that are NaN or infinite.
+        IncompatibleError: a number does not fit its dtype.
+        VerificationError: an update was to be applied, and no entry of any tensor changed.
+
+    Cost: memory for one tile per worker, and whatever the edits hold.
+    """
+    out = Path(out)
+    inputs = sources(checkpoint.history)
+    check_output(out, [path for source in inputs for path in source.paths], force)
+    plan = _plan(checkpoint, inputs)
+    with staged(out, force=force, plan=plan, resume=resume) as folder:
+        journal = Journal(folder, plan)
+        with _thread() as hashing, _thread() as copying:
+            hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
+            files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
+            for name, data in _small_files(checkpoint):
+                _write_small(folder / name, data)
+            modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
+            _check_changed(modules, out)
+            _check_inputs(inputs)
+            outputs = {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
+            outputs |= {name: described(folder / name) for name, _ in _small_files(checkpoint)}
+            write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs)
+    return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
+
+
+@contextmanager
+def _thread() -> Iterator[ThreadPoolExecutor]:
+    """A thread that works in the background, and drops what is left of its work when the block ends."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
+    """What must be the same for a run to go on where another stopped: inputs, operation, layout."""
+    identities = [[file.path.name, *file.identity] for source in inputs for file in source.tensors]
+    operation = checkpoint.history.as_json(list(inputs)) if isinstance(checkpoint.history, Step) else {}
+    text = json.dumps([identities, operation, checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class _File:
+    """A finished file."""
+
+    size: int
+    sha256: str
+    modules: dict[str, Survival]
+
+
+def _write_shards(
+    checkpoint: Checkpoint,
+    folder: Path,
+    journal: Journal,
+    background: ThreadPoolExecutor,
+    sync: bool,
+    workers: int | None,
+    progress: engine.Progress | None,
+) -> dict[str, _File]:
+    """All files of tensors. Unchanged tensors are copied in the background, which needs no torch, while the others are computed."""
+    done = _finished(folder, journal, set(checkpoint.shards))
+    open_shards = {name: names for name, names in checkpoint.shards.items() if name not in done}
+    _check_space(folder, sum(checkpoint.layout[tensor].bytes for names in open_shards.values() for tensor in names))
+    writers = {name: _writer(checkpoint, folder, name) for name in open_shards}
+    owner = {tensor: name for name, names in open_shards.items() for tensor in names}
+    edited = [tensor for tensor in owner if tensor in checkpoint.edits]
+    waiting = {name: sum(tensor in checkpoint.edits for tensor in names) for name, names in open_shards.items()}
+    facts: dict[str, dict[str, Survival]] = {name: {} for name in open_shards}
+    finished: dict[str, Future[_File]] = {}
+
+    def copy(tensor: str) -> None:
+        offset = 0
+        for chunk in checkpoint.stored[tensor].chunks(tensor):
+            writers[owner[tensor]].write(tensor, chunk, offset)
+            offset += len(chunk)
+
+    def compute(tensor: str) -> tuple[str, dict[str, Survival]]:
+        with at(tensor=tensor):
+            return tensor, _compute(checkpoint, tensor, writers[owner[tensor]])
+
+    def finish(name: str) -> _File:
+        if sync:
+            writers[name].sync()
+        file = _File(writers[name].size, writers[name].sha256(), facts[name])
+        modules = {module: list(vars(each).values()) for module, each in file.modules.items()}
+        journal.add({"file": name, "size": file.size, "sha256": file.sha256, "modules": modules})
+        return file
+
+    try:
+        pending: deque[Future[Any]] = deque(background.submit(copy, tensor) for tensor in owner if tensor not in checkpoint.edits)
+        finished |= {name: background.submit(finish, name) for name, count in waiting.items() if count == 0}
+        unsynced = 0
+        for tensor, found in engine.run(compute, edited, workers=workers, progress=progress):
+            name = owner[tensor]
+            facts[name] |= found
+            waiting[name] -= 1
+            unsynced += checkpoint.layout[tensor].bytes
+            if waiting[name] == 0:
+                finished[name] = background.submit(finish, name)
+                pending.append(finished[name])
+            elif sync and unsynced > SYNC_BYTES:
+                pending.append(background.submit(writers[name].sync))
+                unsynced = 0
+            while pending and pending[0].done():  # what failed in the background ends the work at once
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+        done |= {name: future.result() for name, future in finished.items()}
+    finally:
+        background.shutdown(wait=True, cancel_futures=True)
+        for writer in writers.values():
+            writer.close()
+    return {name: done[name] for name in checkpoint.shards}
+
+
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter) -> dict[str, Survival]:
+    from adapterops.updates.application import Survival
+
+    rows, offset = checkpoint.rows(tensor), 0
+    survived: dict[str, Survival] = {}
+    for begin, end in blocks_of(checkpoint.layout[tensor]):
+        block, facts = rows(begin, end)
+        data = as_bytes(block)
+        writer.write(tensor, data, offset)
+        offset += len(data)
+        for module, each in facts.items():
+            survived[module] = survived.get(module, Survival()) + each
+    return survived
+
+
+def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
+    tensors = checkpoint.shards[name]
+    metadata = checkpoint.stored[tensors[0]].metadata or {"format": "pt"}
+    return SafetensorsWriter(folder / name, {tensor: checkpoint.layout[tensor] for tensor in tensors}, metadata)
+
+
+def _finished(folder: Path, journal: Journal, names: set[str]) -> dict[str, _File]:
+    """The files that an earlier run finished and that are still what they were; anything else is removed."""
+    from adapterops.storage.safetensors import hash_file
+
+    done: dict[str, _File] = {}
+    for entry in journal.entries():
+        name = entry.get("file")
+        if name not in names or not (folder / name).is_file():
+            continue
+        with open(folder / name, "rb") as file:
+            if hash_file(file.fileno()) == entry["sha256"]:
+                done[name] = _File(entry["size"], entry["sha256"], _survivals(entry["modules"]))
+    for path in folder.iterdir():
+        if path.name not in done and path != journal.path:
+            path.unlink()
+    return done
+
+
+def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
+    from adapterops.updates.application import Survival
+
+    return {module: Survival(*each) for module, each in values.items()}
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(f"needs {needed} bytes, {free} bytes are free", hint="free some space, or write to another disk with -o")
+
+
+def _check_changed(modules: Facts, out: Path) -> None:
+    if modules and not any(each.changed for each in modules.values()):
+        zero = all(each.delta == 0 for each in modules.values())
+        raise VerificationError(
+            "the result would be the base, byte for byte: " + ("every update is zero" if zero else "rounding erased every update"),
+            path=out,
+            hint="B was never trained, or the weights are 0" if zero else "store it wider: --dtype float32",
+            code="E-UNCHANGED",
+        )
+
+
+def _check_inputs(inputs: Sequence[Source]) -> None:
+    for source in inputs:
+        for file in source.tensors:
+            file.check_unchanged()
+
+
+def _small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
+    """Name and content of everything but the tensors and the manifest."""
+    others = checkpoint.files.others if checkpoint.files else ()
+    for path in others:
+        if path.name != "config.json":
+            yield path.name, path.read_bytes()
+    if checkpoint.config is not None:
+        unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
+        original = checkpoint.files.path / "config.json" if checkpoint.files else None
+        text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
+        yield "config.json", original.read_bytes() if unchanged and original and original.is_file() else text.encode()
+    if len(checkpoint.shards) > 1:
+        where = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
+        total = sum(spec.bytes for spec in checkpoint.layout.values())
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
+        yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
+
+
+def _write_small(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _kept(modules: Facts) -> dict[str, Any]:
+    """What the manifest says of the updates: how large they are beside the weights, and how much rounding left of them."""
+    if not modules:
+        return {}
+    from adapterops.updates.application import Survival
+
+    def told(each: Survival) -> dict[str, Any]:
+        return {"relative": each.relative, "gain": each.gain, "changed": each.changed, "entries": each.entries}
+
+    total = sum(modules.values(), Survival())
+    return {"survival": told(total), "modules": {module: told(each) for module, each in sorted(modules.items())}}

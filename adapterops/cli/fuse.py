@@ -1,0 +1,35 @@
+"""`adapterops fuse`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.checkpoint import open_checkpoint
+from adapterops.cli import options, output
+from adapterops.cli.merging import merged, merging
+from adapterops.operations.fusion import fuse
+
+
+@click.command("fuse", short_help="Adapters into a base model.")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@merging
+@options.fusing
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("fused"), show_default=True, help="Folder to write.")
+@options.writing
+def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
+    """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
+
+    Several adapters are combined first, as `merge` does, and nothing is cut: a merge of single entries is added whole.
+
+    \b
+    adapterops fuse base my-adapter -o fused
+    adapterops fuse base a b --ties --density 0.2 -o fused
+    adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
+    """
+    checkpoint = open_checkpoint(base, allow_pickle=rest.pop("allow_pickle"))
+    model = fuse(checkpoint, merged(sources, rest), precision=rest.pop("precision"), dtype=rest["dtype"])
+    output.write_model(model, out, command=options.command_line(), **rest)

@@ -1,0 +1,58 @@
+"""The options of every command that combines adapters, generated from the registry of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.adapter import Adapter, open_adapter
+from adapterops.errors import OptionError
+from adapterops.methods import METHODS, PARAMETERS
+from adapterops.methods.registry import SPACES
+from adapterops.operations import algebra
+
+Command = Callable[..., Any]
+
+
+def merging(command: Command) -> Command:
+    """A flag for each method, an option for each parameter of any, weights, space and base."""
+    for option in (
+        click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models."),
+        click.option(
+            "--space", type=click.Choice(SPACES), default="delta", show_default=True, help="Act on ΔW = BA, or on A's and B's as PEFT does."
+        ),
+        click.option("-w", "--weight", "weights", multiple=True, type=float, help="One for each adapter, in their order.  [default: 1]"),
+    ):
+        command = option(command)
+    for name, parameter in reversed(PARAMETERS.items()):
+        takers = [method for method in METHODS.values() if name in method.defaults]
+        kind: Any = click.Choice(parameter.choices) if parameter.choices else (int if parameter.whole else float)
+        defaults = {method.defaults[name] for method in takers} - {None}
+        shown = "  [default: " + ", ".join(f"{default}" for default in sorted(defaults, key=str)) + "]" if len(defaults) == 1 else ""
+        if len(defaults) > 1:
+            shown = "  [default: " + ", ".join(f"{method.name} {method.defaults[name]}" for method in takers) + "]"
+        command = click.option(f"--{name}", type=kind, help=parameter.help + shown)(command)
+    for method in reversed(METHODS.values()):
+        command = click.option(f"--{method.name.replace('_', '-')}", method.name, is_flag=True, help=method.summary)(command)
+    return command
+
+
+def merged(sources: Sequence[Path], given: dict[str, Any]) -> Adapter:
+    """The adapter that the options in `given` make of the sources; they are taken out of it."""
+    named = [method for method in METHODS if given.pop(method)]
+    if len(named) > 1:
+        raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in named)} exclude each other")
+    parameters = {name: value for name in PARAMETERS if (value := given.pop(name)) is not None}
+    opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite")}
+    adapters = [open_adapter(source, **opening) for source in sources]
+    return algebra.merge(
+        adapters,
+        named[0] if named else "linear",
+        weights=given.pop("weights") or None,
+        space=given.pop("space"),
+        allow_base_mismatch=given.pop("allow_base_mismatch"),
+        **parameters,
+    )

@@ -1,0 +1,33 @@
+"""`adapterops unfuse`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.checkpoint import open_checkpoint
+from adapterops.cli import options, output
+from adapterops.cli.merging import merged, merging
+from adapterops.operations.fusion import unfuse
+
+
+@click.command("unfuse", short_help="An adapter out of a model again.")
+@click.argument("fused", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@merging
+@options.fusing
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("unfused"), show_default=True, help="Folder to write.")
+@options.writing
+def command(fused: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
+    """An adapter out of a model again: W - ΔW, which is the base up to the rounding of both steps.
+
+    Give the adapters, weights and method that `fuse` was given.
+
+    \b
+    adapterops unfuse fused my-adapter -o restored
+    """
+    checkpoint = open_checkpoint(fused, allow_pickle=rest.pop("allow_pickle"))
+    model = unfuse(checkpoint, merged(sources, rest), precision=rest.pop("precision"), dtype=rest["dtype"])
+    output.write_model(model, out, command=options.command_line(), **rest)

@@ -1,0 +1,165 @@
+"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index; config, tokenizer and the rest beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
+from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.adapter_files import similar
+from adapterops.storage.safetensors import Entry, SafetensorsFile, TensorFile
+from adapterops.storage.staging import MANIFEST
+from adapterops.storage.strict import read_json
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
+INDEX_LIMIT = 1 << 26
+"""Bytes of the largest index that is read: it names every tensor of the model."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
+NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, "README.md"}
+"""What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second time."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checkpoint of which the headers, the index and the config have been read and checked, and no tensor.
+
+    `shards` are its files by their names, `config` is config.json where there is one, `others` are the files to take along.
+    """
+
+    path: Path
+    shards: Mapping[str, TensorFile]
+    config: Mapping[str, Any] | None
+    others: tuple[Path, ...]
+
+    def entries(self) -> dict[str, Entry]:
+        """All tensors, in the order of the files."""
+        return {name: entry for file in self.shards.values() for name, entry in file.entries.items()}
+
+
+def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
+    """The checkpoint at `source`: a folder, or a safetensors file.
+
+    Args:
+        allow_pickle: read pytorch_model.bin where there are no safetensors, with torch's restricted loader.
+
+    Raises:
+        NotFoundError: nothing is there, or a shard is missing.
+        InputError: what is there is damaged, unsafe, or contradicts itself.
+
+    Warns:
+        AdapterWarning: the index states a wrong total size.
+    """
+    if not source.exists():
+        raise NotFoundError("does not exist", path=source, hint=similar(source))
+    if not source.is_dir():
+        return ModelFiles(source, {source.name: SafetensorsFile(source)}, _config(source.parent), ())
+    shards = _shards(source, allow_pickle)
+    _check_distinct(shards)
+    return ModelFiles(source, shards, _config(source), _others(source))
+
+
+def _config(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"is a {type(config).__name__}, expected an object", path=path, code="E-CONFIG")
+    return config
+
+
+def _others(folder: Path) -> tuple[Path, ...]:
+    return tuple(
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES) and path.name not in NOT_TAKEN
+    )
+
+
+def _shards(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
+    if (folder / INDEX).exists():
+        return _indexed(folder / INDEX, SafetensorsFile)
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    if SINGLE in files or len(files) == 1:
+        name = SINGLE if SINGLE in files else files[0]
+        return {name: SafetensorsFile(folder / name)}
+    if any((folder / name).exists() for name in (PICKLE, PICKLE_INDEX)):
+        return _pickles(folder, allow_pickle)
+    there = sorted(path.name for path in folder.iterdir())
+    raise InputError(
+        f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}" + (" ..." if len(there) > 8 else ""),
+        path=folder,
+        hint="the index of the shards is missing: download it too" if files else "name a folder that a model was saved to",
+        code="E-FOLDER",
+    )
+
+
+def _indexed(index: Path, opened: Callable[[Path], TensorFile]) -> dict[str, TensorFile]:
+    content = read_json(index, INDEX_LIMIT)
+    with at(path=index):
+        where = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
+            raise InputError("has no weight_map from tensors to files", code="E-INDEX")
+        files = {name: opened(_inside(index, name)) for name in sorted(set(where.values()))}
+        for tensor, name in where.items():
+            if tensor not in files[name].entries:
+                raise InputError(f"says that it is in {name}, where it is not", tensor=tensor, hint="download both again", code="E-INDEX")
+        for name, file in files.items():
+            for tensor in file.entries:
+                if where.get(tensor) != name:
+                    raise InputError(
+                        f"is in {name}, of which the index says nothing", tensor=tensor, hint="download both again", code="E-INDEX"
+                    )
+        stated = content.get("metadata", {}).get("total_size") if isinstance(content.get("metadata", {}), dict) else None
+        total = sum(entry.spec.bytes for file in files.values() for entry in file.entries.values())
+        if stated is not None and stated != total:
+            warnings.warn(f"{index}: total_size is {stated}, the tensors take {total} bytes", AdapterWarning, stacklevel=2)
+    return files
+
+
+def _inside(index: Path, name: str) -> Path:
+    """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own blobs."""
+    suffix = index.name.split(".")[1]
+    if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
+        raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
+    path = index.parent / name
+    if not path.exists():
+        raise NotFoundError("a file that the index names is missing", path=path, hint="download it")
+    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(index.parent))
+    if root not in real.parents and root.parent.parent / "blobs" not in real.parents:
+        raise InputError(f"leads out of its folder, to {real}", path=path, code="E-INDEX")
+    return path
+
+
+def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
+    owner: dict[str, str] = {}
+    for name, file in shards.items():
+        for tensor in file.entries:
+            if tensor in owner:
+                raise InputError(f"is in {owner[tensor]} and in {name}", tensor=tensor, hint="one of them is left over", code="E-INDEX")
+            owner[tensor] = name
+
+
+def _pickles(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
+    if not allow_pickle:
+        raise InputError(
+            "has only Python pickles, which can run code when they are loaded, and are not read",
+            path=folder,
+            hint="save the model as safetensors in a place you trust, or read them with torch's restricted loader: --allow-pickle",
+            code="E-PICKLE",
+        )
+    from adapterops.storage.pickles import PickleFile
+
+    index = folder / PICKLE_INDEX
+    found = _indexed(index, PickleFile) if index.exists() else {PICKLE: PickleFile(folder / PICKLE)}
+    return {re.sub(r"^pytorch_model(.*)\.bin$", r"model\1.safetensors", name): file for name, file in found.items()}

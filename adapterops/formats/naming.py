@@ -1,0 +1,236 @@
+"""Adapter module ↔ base tensor: where in a checkpoint the weight of each module lies.
+
+An adapter names the modules of a model in memory, a checkpoint the tensors of whoever saved it. The two differ in prefixes
+(`model.`, `language_model.`, `transformer.`, and their order, which changed between versions of transformers), in the names
+of experts, and in what is fused. A module is found by its exact name, or as the only one with its name after all that is
+taken away; anything else is an error that names both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.storage.safetensors import TORCH_NAMES, Spec
+
+WEIGHT = ".weight"
+PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
+"""Wrappers that a name may begin with, in any order."""
+
+SYNONYMS = {"block_sparse_moe": "mlp"}
+EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+FUSED = {"gate_proj": ("gate_up_proj", 0), "up_proj": ("gate_up_proj", 1), "down_proj": ("down_proj", 0)}
+"""Projection of an expert → the parameter that holds it for all experts, and which part of its rows."""
+
+INTERLEAVED = {"gpt_oss"}
+"""Model types whose fused experts have the rows of gate and up in turn."""
+
+CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
+CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
+"""Where transformers uses Conv1D, which stores (in, out)."""
+
+HEAD = "lm_head"
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
+SHOWN = 8
+"""Names that an error lists of each side."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the weight of a module lies: in `tensor`, all dimensions but the last taken for one, from (row, column) on.
+
+    `transposed`: it is stored as (in, out). `copied`: the tensor is not in the base yet, and starts as a copy of this one.
+    """
+
+    tensor: str
+    row: int = 0
+    column: int = 0
+    transposed: bool = False
+    copied: str | None = None
+
+
+def resolve(modules: Mapping[str, tuple[int, int]], base: Mapping[str, Spec], config: Mapping[str, Any] | None = None) -> dict[str, Place]:
+    """The place of every module.
+
+    Args:
+        modules: name → (out, in).
+        base: the tensors of the checkpoint.
+        config: its config.json, for the model type.
+
+    Raises:
+        IncompatibleError: a module has no place, or several, or another shape; all of them are listed.
+        UnsupportedError: a weight is quantized.
+    """
+    names = _Names(base, str((config or {}).get("model_type", "")))
+    found: dict[str, Place] = {}
+    missing, wrong = [], []
+    for module, shape in modules.items():
+        candidates = names.candidates(module)
+        for each in candidates:
+            _check_dtype(each, base)
+        places = [place for each in candidates if (place := names.fit(each, module, shape))]
+        if len(places) == 1:
+            found[module] = places[0]
+        elif len(places) > 1:
+            wrong.append(f"{module} could be {' or '.join(place.tensor for place in places)}")
+        elif candidates:
+            wrong.append(
+                f"{module} is {list(shape)}, {candidates[0].tensor} is {list(base[candidates[0].copied or candidates[0].tensor].shape)}"
+            )
+        else:
+            missing.append(module)
+    _check(found, missing, wrong, len(modules), base)
+    names.check_squares(found, modules)
+    return found
+
+
+class _Names:
+    """The tensors of a base by what remains of their names without prefixes."""
+
+    def __init__(self, base: Mapping[str, Spec], model_type: str) -> None:
+        self.base, self.type = base, model_type
+        self.index: dict[str, list[str]] = {}
+        for tensor, spec in base.items():
+            if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
+                self.index.setdefault(canonical(tensor.removesuffix(WEIGHT)), []).append(tensor)
+
+    def candidates(self, module: str) -> list[Place]:
+        if module + WEIGHT in self.base:
+            return [Place(module + WEIGHT)]
+        name = canonical(module)
+        if name in self.index:
+            return [Place(tensor) for tensor in self.index[name]]
+        if name == HEAD:
+            return [
+                Place(_head_beside(tensor), copied=tensor)
+                for short, tensors in self.index.items()
+                if short in EMBEDDINGS
+                for tensor in tensors
+            ]
+        head, _, projection = name.rpartition(".")
+        parent, _, expert = head.rpartition(".")
+        if expert.isdigit() and parent.endswith("experts") and projection in FUSED:
+            return [Place(tensor, row=int(expert)) for tensor in self.index.get(f"{parent}.{FUSED[projection][0]}", [])]
+        return []
+
+    def fit(self, place: Place, module: str, shape: tuple[int, int]) -> Place | None:
+        """The place with its orientation, if a weight of this shape can lie there."""
+        stored = self.base[place.copied or place.tensor].shape
+        if len(stored) == 3:
+            return self._expert(place, stored, module, shape)
+        if len(stored) != 2 or sorted(stored) != sorted(shape):
+            return None
+        transposed = stored != shape
+        if stored[0] == stored[1]:
+            transposed = self.type in CONV1D_TYPES and module.rpartition(".")[2] in CONV1D_MODULES
+        return Place(place.tensor, transposed=transposed, copied=place.copied)
+
+    def _expert(self, place: Place, stored: tuple[int, ...], module: str, shape: tuple[int, int]) -> Place | None:
+        fused, part = FUSED[canonical(module).rpartition(".")[2]]
+        parts = 2 if fused == "gate_up_proj" else 1
+        out, into = parts * shape[0], shape[1]
+        count, high, wide = stored
+        if place.row >= count or sorted((high, wide)) != sorted((out, into)):
+            return None
+        if high == wide or (parts == 2 and self.type in INTERLEAVED):
+            what = "rows and columns" if high == wide else "gate and up"
+            raise UnsupportedError(
+                f"lies in {place.tensor}, where {what} cannot be told apart from the files",
+                tensor=module,
+                hint="fuse into a checkpoint that stores each expert by itself",
+            )
+        start, offset = place.row * high, part * shape[0]
+        if (high, wide) == (out, into):
+            return Place(place.tensor, row=start + offset)
+        return Place(place.tensor, row=start, column=offset, transposed=True)
+
+    def check_squares(self, found: Mapping[str, Place], modules: Mapping[str, tuple[int, int]]) -> None:
+        """Where other weights of an unknown model are stored transposed, a square one does not say how it is."""
+        if self.type in CONV1D_TYPES:
+            return
+        kinds = {
+            module.rpartition(".")[2] for module, place in found.items() if place.transposed and len(self.base[place.tensor].shape) == 2
+        }
+        for module, (out, into) in modules.items():
+            if kinds and out == into and found[module].copied is None:
+                raise IncompatibleError(
+                    f"is square, and other weights of this model ({', '.join(sorted(kinds))}) are stored as (in, out): is this one, too?",
+                    tensor=module,
+                    hint=f"say what the model is: put its model_type, such as {sorted(CONV1D_TYPES)[2]}, into config.json of the base",
+                    code="E-ORIENTATION",
+                )
+
+
+def canonical(name: str) -> str:
+    """What two names of one weight have in common.
+
+    >>> canonical("model.language_model.layers.0.mlp.gate"), canonical("language_model.model.layers.0.block_sparse_moe.gate")
+    ('layers.0.mlp.gate', 'layers.0.mlp.gate')
+    >>> canonical("model.layers.1.block_sparse_moe.experts.3.w2")
+    'layers.1.mlp.experts.3.down_proj'
+    """
+    parts = name.split(".")
+    while len(parts) > 1 and parts[0] in PREFIXES:
+        del parts[0]
+    parts = [SYNONYMS.get(part, part) for part in parts]
+    if len(parts) > 2 and parts[-3] == "experts":
+        parts[-1] = EXPERT_SYNONYMS.get(parts[-1], parts[-1])
+    return ".".join(parts)
+
+
+def _head_beside(embedding: str) -> str:
+    """What the output embedding is called where the input embedding is `embedding`.
+
+    >>> _head_beside("model.embed_tokens.weight"), _head_beside("language_model.model.embed_tokens.weight")
+    ('lm_head.weight', 'language_model.lm_head.weight')
+    """
+    prefix = "language_model." if embedding.startswith("language_model.model.") else ""
+    return f"{prefix}{HEAD}{WEIGHT}"
+
+
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose model has an output embedding of its own."""
+    result = {**config, "tie_word_embeddings": False}
+    inner = config.get("text_config")
+    if isinstance(inner, dict) and "tie_word_embeddings" in inner:
+        result["text_config"] = {**inner, "tie_word_embeddings": False}
+    return result
+
+
+def _check(found: Mapping[str, Place], missing: list[str], wrong: list[str], count: int, base: Mapping[str, Spec]) -> None:
+    twice: dict[Place, str] = {}
+    for module, place in found.items():
+        if place in twice:
+            wrong.append(f"{module} and {twice[place]} are both {place.tensor}")
+        twice[place] = module
+    if not missing and not wrong:
+        return
+    weights = [tensor for tensor, spec in base.items() if tensor.endswith(WEIGHT) and len(spec.shape) > 1]
+    if not found and not wrong:
+        raise IncompatibleError(
+            f"0 of {count} modules of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(weights)}",
+            hint="the adapter was trained on another architecture",
+            code="E-NAMES",
+        )
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; the base has {_list(weights)}")
+    if wrong:
+        problems.append(f"{len(wrong)} of {count} modules do not fit: {_list(wrong)}")
+    raise IncompatibleError("; ".join(problems), hint="the adapter was trained on another model", code="E-NAMES")
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _check_dtype(place: Place, base: Mapping[str, Spec]) -> None:
+    dtype = base[place.copied or place.tensor].dtype
+    if dtype not in TORCH_NAMES:
+        raise UnsupportedError(
+            f"is stored as {dtype}: the base is quantized, and nothing can be added to it without loss",
+            tensor=place.tensor,
+            hint="fuse into the 16-bit checkpoint that it was made from",
+        )

@@ -1,0 +1,71 @@
+"""adapterops.json, in every output: what was made, from what, and what of it was kept.
+
+No time, no machine, no secret: the same work gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapterops.history import Source, Step, sources
+from adapterops.storage.staging import MANIFEST
+
+SCHEMA = 1
+
+
+def write_manifest(
+    folder: Path,
+    history: Step | Source,
+    inputs: Sequence[Mapping[str, Any]],
+    command: Sequence[str],
+    kept: Mapping[str, Any],
+    outputs: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write the manifest of what is in `folder`.
+
+    Args:
+        inputs: what `Source.as_json` says of each source of the history, in its order.
+        kept: what was kept, in total and per module.
+        outputs: for each file its size and sha256.
+    """
+    import torch
+
+    from adapterops import __version__
+
+    operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
+    content = {
+        "schema": SCHEMA,
+        "versions": {"adapterops": __version__, "torch": torch.__version__},
+        "command": list(command),
+        "inputs": list(inputs),
+        "operation": operation,
+        **kept,
+        "outputs": dict(outputs),
+    }
+    write_json(folder / MANIFEST, {**content, "seal": seal(content)})
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """A hash of the manifest's other fields, by which a damaged one is known."""
+    text = json.dumps({key: value for key, value in content.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A new JSON file, synced."""
+    with open(path, "x", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file."""
+    with open(path, "rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

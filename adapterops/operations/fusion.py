@@ -1,0 +1,118 @@
+"""Adapters into checkpoints and out of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapter import Adapter
+from adapterops.checkpoint import Checkpoint
+from adapterops.errors import OptionError, at
+from adapterops.formats.naming import HEAD, Place, resolve, untied
+from adapterops.history import Step
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import TORCH_NAMES, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.checkpoint import Facts, Rows
+
+PRECISIONS = ("float32", "float64")
+
+
+def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
+    """W ← W + ΔW for every adapted weight, rounded once; every other tensor passes through.
+
+    ΔW and the sum are computed in `precision`. An adapted output embedding that the base shares with the input embedding
+    becomes a tensor of its own, and the config says so.
+
+    Args:
+        dtype: of the adapted weights; by default that of W.
+        precision: `float32` or `float64`.
+
+    Raises:
+        IncompatibleError, UnsupportedError: a module has no place in the base; see `naming.resolve`.
+
+    Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
+    """
+    if precision not in PRECISIONS:
+        raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    places = resolve({module: layout.shape for module, layout in adapter.layout.items()}, base.layout, base.config)
+    base = _with_heads(base, places)
+    by_tensor: dict[str, list[str]] = {}
+    for module, place in places.items():
+        by_tensor.setdefault(place.tensor, []).append(module)
+    layout = {tensor: spec._replace(dtype=dtype) if dtype and tensor in by_tensor else spec for tensor, spec in base.layout.items()}
+
+    def edit(tensor: str) -> Rows:
+        if tensor not in by_tensor:
+            return base.edits[tensor]
+        return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, layout[tensor], precision)
+
+    step = Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history))
+    return replace(
+        base, layout=layout, edits=Lazy([*by_tensor, *(name for name in base.edits if name not in by_tensor)], edit), history=step
+    )
+
+
+def _held(adapter: Adapter, module: str) -> int:
+    layout = adapter.layout[module]
+    return 4 * (layout.entries if layout.dense else layout.parameters)
+
+
+def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
+    """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both."""
+    return fuse(fused, -adapter, dtype=dtype, precision=precision)
+
+
+def _with_heads(base: Checkpoint, places: Mapping[str, Place]) -> Checkpoint:
+    """The base with an output embedding of its own, wherever an adapter changes one."""
+    heads = {place.tensor: place.copied for place in places.values() if place.copied}
+    adapted = {module for module in places if module.rpartition(".")[2] == HEAD}
+    if not adapted:
+        return base
+    layout, stored = dict(base.layout), dict(base.stored)
+    shards = {name: list(tensors) for name, tensors in base.shards.items()}
+    for head, embedding in heads.items():
+        layout[head], stored[head] = base.layout[embedding], base.stored[embedding]
+        shards[next(reversed(shards))].append(head)
+
+    def edit(name: str) -> Rows:
+        return base.rows(heads.get(name, name))
+
+    edits: Mapping[str, Rows] = Lazy([*base.edits, *heads], edit) if heads else base.edits
+    return replace(base, layout=layout, stored=stored, shards=shards, edits=edits, config=untied(base.config) if base.config else None)
+
+
+def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], spec: Spec, precision: str) -> Rows:
+    """The rows of a weight, with the updates of the modules that lie in it added."""
+    import torch
+
+    from adapterops.updates.application import add
+
+    target, wide = getattr(torch, TORCH_NAMES[spec.dtype]), getattr(torch, precision)
+    pieces = []
+    for module, place in places.items():
+        with at(tensor=module):
+            update: Any = adapter.updates[module]
+        update = update.T if place.transposed else update
+        pieces.append((module, place, update.shape, update.rows(wide)))
+
+    def added(begin: int, end: int) -> tuple[Tensor, Facts]:
+        W, facts = rows(begin, end)
+        found = dict(facts)
+        if len(pieces) == 1 and pieces[0][2] == spec.shape:
+            module, _, _, delta = pieces[0]
+            result, found[module] = add(W, delta(slice(begin, end)), target)
+            return result, found
+        result = W.to(target)
+        for module, place, (height, width), delta in pieces:
+            first, last = max(begin, place.row), min(end, place.row + height)
+            if first < last:
+                part = (slice(first - begin, last - begin), slice(place.column, place.column + width))
+                result[part], found[module] = add(W[part].contiguous(), delta(slice(first - place.row, last - place.row)), target)
+        return result, found
+
+    return added

@@ -1,0 +1,135 @@
+"""Writing safetensors files: the header is known before the tensors, or at least how large it can get."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops.errors import ResourceError
+from adapterops.storage.safetensors import TORCH_NAMES, Spec, hash_file
+from adapterops.storage.staging import DISK_FULL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SafetensorsWriter:
+    """A new file whose tensors are all known by name, dtype and shape. Their bytes may come in any order, from several threads.
+
+    Raises:
+        ResourceError: the disk has no room for it.
+    """
+
+    def __init__(self, path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
+        text = _header_text(layout, metadata, 0)
+        self._begin: dict[str, int] = {}
+        position = 8 + len(text)
+        for name, spec in layout.items():
+            self._begin[name] = position
+            position += spec.bytes
+        self.size = position
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _preallocate(self._descriptor, self.size, path)
+            self._put(struct.pack("<Q", len(text)) + text, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, name: str, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
+        """Bytes of one tensor, from `offset` on."""
+        self._put(data, self._begin[name] + offset)
+
+    def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            count = os.pwrite(self._descriptor, view, position)
+            view, position = view[count:], position + count
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def sha256(self) -> str:
+        """The hash of what is in the file now."""
+        return hash_file(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor, without a copy."""
+    import torch  # here, so that files can be copied without it
+
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else memoryview(b"")
+
+
+def write_safetensors(
+    path: Path,
+    layout: Mapping[str, Spec],
+    tensors: Iterable[tuple[str, Tensor]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Stream `tensors` into a new file, one at a time, in the order they come.
+
+    `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
+    all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
+
+    Raises:
+        ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
+    """
+    import torch  # here, so that headers can be read without it
+
+    reserved = len(_header_text(layout, metadata, 0))
+    needed = 8 + reserved + sum(spec.bytes for spec in layout.values())
+    written: dict[str, Spec] = {}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        _preallocate(descriptor, needed, path)
+        file.seek(8 + reserved)
+        for name, tensor in tensors:
+            dtype, largest = layout[name]
+            if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
+                raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
+            contiguous = tensor.to(getattr(torch, TORCH_NAMES[dtype])).contiguous()
+            file.write(as_bytes(contiguous))
+            written[name] = Spec(dtype, tuple(tensor.shape))
+        file.truncate(file.tell())
+        text = _header_text(written, metadata, reserved)
+        file.seek(0)
+        file.write(struct.pack("<Q", reserved) + text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _header_text(layout: Mapping[str, Spec], metadata: Mapping[str, str], length: int) -> bytes:
+    """The header, padded with spaces to `length` bytes, or to a multiple of 8."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    position = 0
+    for name, spec in layout.items():
+        end = position + spec.bytes
+        header[name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text.ljust(max(length, -(-len(text) // 8) * 8))
+
+
+def _preallocate(descriptor: int, size: int, path: Path) -> None:
+    """Claim the space now: a full disk is found before the work, not after it."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            return  # a file system that cannot preallocate; the writes themselves will tell
+        status = os.statvfs(path.parent)
+        raise ResourceError(
+            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
+            path=path.name,
+            hint="free some space, or write to another disk with -o",
+        ) from error
