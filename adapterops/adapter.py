@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -247,7 +246,7 @@ def save_adapter(
         with at(tensor=module):
             return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module], exact)
 
-    with ThreadPoolExecutor(1) as background, staged(out, force=force) as folder:
+    with engine.background(idle=True) as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:

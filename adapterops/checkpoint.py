@@ -9,7 +9,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +19,7 @@ from adapterops.formats.model_files import INDEX, SINGLE, ModelFiles, read_model
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_manifest
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, TensorFile
+from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, TensorFile, crc32
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.writer import SafetensorsWriter, as_bytes
 from adapterops.updates.layout import TILE
@@ -208,7 +207,7 @@ def save_checkpoint(
     plan = _plan(checkpoint, inputs)
     with staged(out, force=force, plan=plan, resume=resume) as folder:
         journal = Journal(folder, plan)
-        with _thread() as hashing, _thread() as copying:
+        with engine.background(idle=True) as hashing, engine.background() as copying:
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
             for name, data in _small_files(checkpoint):
@@ -216,20 +215,10 @@ def save_checkpoint(
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
             _check_changed(modules, out)
             _check_inputs(inputs)
-            outputs = {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
+            outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in _small_files(checkpoint)}
             write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs)
     return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
-
-
-@contextmanager
-def _thread() -> Iterator[ThreadPoolExecutor]:
-    """A thread that works in the background, and drops what is left of its work when the block ends."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
@@ -245,7 +234,7 @@ class _File:
     """A finished file."""
 
     size: int
-    sha256: str
+    crc32: str
     modules: dict[str, Survival]
 
 
@@ -282,9 +271,9 @@ def _write_shards(
     def finish(name: str) -> _File:
         if sync:
             writers[name].sync()
-        file = _File(writers[name].size, writers[name].sha256(), facts[name])
+        file = _File(writers[name].size, writers[name].crc32(), facts[name])
         modules = {module: list(vars(each).values()) for module, each in file.modules.items()}
-        journal.add({"file": name, "size": file.size, "sha256": file.sha256, "modules": modules})
+        journal.add({"file": name, "size": file.size, "crc32": file.crc32, "modules": modules})
         return file
 
     try:
@@ -308,7 +297,7 @@ def _write_shards(
             future.result()
         done |= {name: future.result() for name, future in finished.items()}
     finally:
-        background.shutdown(wait=True, cancel_futures=True)
+        background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
         for writer in writers.values():
             writer.close()
     return {name: done[name] for name in checkpoint.shards}
@@ -337,16 +326,14 @@ def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWrite
 
 def _finished(folder: Path, journal: Journal, names: set[str]) -> dict[str, _File]:
     """The files that an earlier run finished and that are still what they were; anything else is removed."""
-    from adapterops.storage.safetensors import hash_file
-
     done: dict[str, _File] = {}
     for entry in journal.entries():
         name = entry.get("file")
         if name not in names or not (folder / name).is_file():
             continue
         with open(folder / name, "rb") as file:
-            if hash_file(file.fileno()) == entry["sha256"]:
-                done[name] = _File(entry["size"], entry["sha256"], _survivals(entry["modules"]))
+            if crc32(file.fileno()) == entry["crc32"]:
+                done[name] = _File(entry["size"], entry["crc32"], _survivals(entry["modules"]))
     for path in folder.iterdir():
         if path.name not in done and path != journal.path:
             path.unlink()

@@ -5,10 +5,15 @@ Kernels that use one thread give the same bits on any number of cores; the paral
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TypeVar
 
 from adapterops.errors import OptionError
@@ -22,10 +27,40 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) after each module."""
 
 
+@cache
+def keep_memory() -> None:
+    """Let glibc's allocator keep what is freed: giving pages back and taking them again can cost more than the work on them."""
+    trim_threshold, mmap_threshold = -1, -3
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(trim_threshold, 1 << 28)
+        libc.mallopt(mmap_threshold, 1 << 25)
+
+
 def default_workers() -> int:
     """The processors this process may use, at most 8: each worker holds one module."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)
+
+
+@contextmanager
+def background(idle: bool = False) -> Iterator[ThreadPoolExecutor]:
+    """A thread beside the workers, which drops what is left of its work when the block ends.
+
+    Args:
+        idle: work only when a processor has nothing else to do.
+    """
+
+    def start() -> None:
+        if idle and sys.platform == "linux":  # which schedules threads like processes
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+
+    pool = ThreadPoolExecutor(1, initializer=start)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run(
@@ -42,6 +77,7 @@ def run(
     workers = default_workers() if workers is None else workers
     if workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
+    keep_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(workers)

@@ -26,10 +26,8 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
         ('F32', 'BF16')
         """
-        for short, long in TORCH_NAMES.items():
-            if value.lower() in (short.lower(), long):
-                return short
-        self.fail(f"{value!r} is not one of {', '.join(TORCH_NAMES.values())}", param, ctx)
+        found = [short for short, long in TORCH_NAMES.items() if value.lower() in (short.lower(), long)]
+        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(TORCH_NAMES.values())}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(TORCH_NAMES.values())}]"

@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 import weakref
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ TENSOR_LIMIT = 200_000
 RANK_LIMIT = 8
 NAME_LIMIT = 512
 CHUNK = 1 << 22
-"""Bytes that are read at once where a file is not read whole."""
+"""Bytes that are copied at once."""
+
+HASHED_AT_ONCE = 1 << 24
+"""Bytes that are hashed at once: between two pieces a thread waits for the interpreter, which others keep busy."""
 
 BITS = {
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F32": 32, "U32": 32, "I32": 32, "BF16": 16, "F16": 16, "U16": 16, "I16": 16,
@@ -161,20 +165,22 @@ class SafetensorsFile:
             InputError: the file changed since it was opened.
         """
         entry = self.entries[name]
-        end = entry.end - entry.begin if end is None else end
-        buffer = bytearray(end - begin)
-        view, position = memoryview(buffer), self._start + entry.begin + begin
-        while view:
-            count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
-            if count == 0:
-                break
-            view, position = view[count:], position + count
-        if view:
-            raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
-        self.check_unchanged()
+        buffer = bytearray((entry.spec.bytes if end is None else end) - begin)
+        self._fill(memoryview(buffer), name, begin)
         if entry.dtype == "BOOL" and buffer.strip(b"\x00\x01"):
             raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
         return buffer
+
+    def _fill(self, view: memoryview, name: str, begin: int) -> None:
+        """The bytes of one tensor from `begin` on, as many as there is room for."""
+        position = self._start + self.entries[name].begin + begin
+        while view:
+            count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
+            if count == 0:
+                raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
+            view, position = view[count:], position + count
+        if self._stat() != self._identity:
+            self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
         """The bytes of one tensor, in pieces of at most `CHUNK` bytes."""
@@ -199,11 +205,12 @@ class SafetensorsFile:
                 tensor=name,
                 hint=f"convert it to one of {', '.join(TORCH_NAMES)}",
             )
-        dtype = getattr(torch, TORCH_NAMES[entry.dtype])
         shape = entry.shape if rows is None else (rows[1] - rows[0], entry.spec.matrix[1])
-        row = entry.spec.matrix[1] * BITS[entry.dtype] // 8
-        buffer = self.read(name) if rows is None else self.read(name, rows[0] * row, rows[1] * row)
-        return torch.frombuffer(buffer, dtype=dtype).reshape(shape) if buffer else torch.empty(shape, dtype=dtype)
+        values = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
+        if values.numel():
+            begin = rows[0] * values.nbytes // shape[0] if rows else 0
+            self._fill(memoryview(values.reshape(-1).view(torch.uint8).numpy().data), name, begin)
+        return values
 
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened."""
@@ -214,18 +221,33 @@ class SafetensorsFile:
         """The hash of the whole file, read in chunks, once."""
         with self._lock:
             if self._hash is None:
-                self._hash = hash_file(self._descriptor)
+                self._hash = sha256(self._descriptor)
                 self.check_unchanged()
             return self._hash
 
 
-def hash_file(descriptor: int) -> str:
+def sha256(descriptor: int) -> str:
     """The sha256 of an open file."""
-    digest, buffer, position = hashlib.sha256(), bytearray(CHUNK), 0
-    while count := os.preadv(descriptor, [buffer], position):
-        digest.update(memoryview(buffer)[:count])
-        position += count
+    digest = hashlib.sha256()
+    for chunk in _read_through(descriptor):
+        digest.update(chunk)
     return digest.hexdigest()
+
+
+def crc32(descriptor: int) -> str:
+    """The CRC-32 of an open file: it finds damage as surely as sha256, but not malice, at three times the speed."""
+    value = 0
+    for chunk in _read_through(descriptor):
+        value = zlib.crc32(chunk, value)
+    return f"{value:08x}"
+
+
+def _read_through(descriptor: int) -> Iterator[memoryview]:
+    """The bytes of a file, in pieces that are good until the next one."""
+    buffer, position = bytearray(HASHED_AT_ONCE), 0
+    while count := os.preadv(descriptor, [buffer], position):
+        yield memoryview(buffer)[:count]
+        position += count
 
 
 def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str, Entry]]:

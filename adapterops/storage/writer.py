@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import ResourceError
-from adapterops.storage.safetensors import TORCH_NAMES, Spec, hash_file
+from adapterops.storage.safetensors import TORCH_NAMES, Spec, crc32
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class SafetensorsWriter:
     def sync(self) -> None:
         os.fsync(self._descriptor)
 
-    def sha256(self) -> str:
-        """The hash of what is in the file now."""
-        return hash_file(self._descriptor)
+    def crc32(self) -> str:
+        """The checksum of what is in the file now."""
+        return crc32(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -57,9 +57,10 @@ def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]
         IncompatibleError: a sum is too large for `dtype`.
     """
     wide = W.to(delta.dtype)
-    result = narrow(wide + delta, dtype)
-    moved = result.to(delta.dtype).sub_(wide)
-    survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), int(np.count_nonzero(moved.numpy())), moved.numel())
+    total = wide + delta
+    result = narrow(total, dtype)
+    moved = total.copy_(result).sub_(wide)  # in place: fresh memory costs more than the arithmetic
+    survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), int(np.count_nonzero(moved.numpy() != 0)), moved.numel())
     if not math.isfinite(survival.base + survival.delta + survival.dot):
         _explain(wide, delta, result)
     return result, survival
