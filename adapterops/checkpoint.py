@@ -210,13 +210,13 @@ def save_checkpoint(
         with engine.background(idle=True) as hashing, engine.background() as copying:
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
-            for name, data in _small_files(checkpoint):
+            for name, data in small_files(checkpoint):
                 _write_small(folder / name, data)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
             _check_changed(modules, out)
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
-            outputs |= {name: described(folder / name) for name, _ in _small_files(checkpoint)}
+            outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
             write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs)
     return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
 
@@ -369,7 +369,7 @@ def _check_inputs(inputs: Sequence[Source]) -> None:
             file.check_unchanged()
 
 
-def _small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
+def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
     """Name and content of everything but the tensors and the manifest."""
     others = checkpoint.files.others if checkpoint.files else ()
     for path in others:

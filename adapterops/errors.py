@@ -16,7 +16,7 @@ Inner functions raise the fact; whoever knows the file or the tensor adds it wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,13 +30,21 @@ class AdapterOpsError(Exception):
         tensor: the tensor or module it is about.
         hint: the remedy, one sentence.
         code: a stable name for scripts, such as ``E-ST-TRUNCATED``.
+        details: more for scripts, which ``--json`` prints.
     """
 
     exit_code = 1
     default_code = "E-INTERNAL"
 
     def __init__(
-        self, message: str, *, path: object = None, tensor: str | None = None, hint: str | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        path: object = None,
+        tensor: str | None = None,
+        hint: str | None = None,
+        code: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -44,6 +52,7 @@ class AdapterOpsError(Exception):
         self.tensor = tensor
         self.hint = hint
         self.code = code or self.default_code
+        self.details = details
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.path, self.tensor) if part)
@@ -54,7 +63,8 @@ class AdapterOpsError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The error as ``--json`` prints it."""
-        return {"code": self.code, "message": self.message, "hint": self.hint, "path": self.path, "tensor": self.tensor}
+        told = {"code": self.code, "message": self.message, "hint": self.hint, "path": self.path, "tensor": self.tensor}
+        return told if self.details is None else {**told, "details": dict(self.details)}
 
 
 class OptionError(AdapterOpsError):

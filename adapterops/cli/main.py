@@ -25,6 +25,8 @@ COMMANDS = {
     "truncate": "A smaller adapter, the best of its size.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
+    "extract": "The difference of two models, as an adapter.",
+    "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "methods": "The methods of merge.",
 }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapter import Adapter
@@ -12,9 +12,10 @@ from adapterops.errors import OptionError, at
 from adapterops.formats.naming import HEAD, Place, resolve, untied
 from adapterops.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, Spec
+from adapterops.storage.safetensors import TORCH_NAMES
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from adapterops.checkpoint import Facts, Rows
@@ -49,7 +50,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     def edit(tensor: str) -> Rows:
         if tensor not in by_tensor:
             return base.edits[tensor]
-        return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, layout[tensor], precision)
+        return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, layout[tensor].dtype, precision)
 
     step = Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history))
     return replace(
@@ -86,33 +87,61 @@ def _with_heads(base: Checkpoint, places: Mapping[str, Place]) -> Checkpoint:
     return replace(base, layout=layout, stored=stored, shards=shards, edits=edits, config=untied(base.config) if base.config else None)
 
 
-def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], spec: Spec, precision: str) -> Rows:
-    """The rows of a weight, with the updates of the modules that lie in it added."""
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The update of one module, oriented as the tensor it is added to, and where in that it lies."""
+
+    module: str
+    place: Place
+    update: Any
+    rows: Callable[[slice], Tensor]
+
+    def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
+        """The part of the tensor's rows [begin, end) that it covers, as rows and columns of it, counted from `begin`."""
+        height, width = self.update.shape
+        first, last = max(begin, self.place.row), min(end, self.place.row + height)
+        if first >= last:
+            return None
+        return slice(first - begin, last - begin), slice(self.place.column, self.place.column + width)
+
+    def delta(self, begin: int, rows: slice) -> Tensor:
+        """Its rows that `within` named."""
+        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row))
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """The rows of a weight with the updates of the modules that lie in it added, as a function of two row numbers."""
+
+    base: Rows
+    pieces: Sequence[Piece]
+    dtype: torch.dtype
+
+    def __call__(self, begin: int, end: int) -> tuple[Tensor, Facts]:
+        from adapterops.updates.application import add
+
+        W, facts = self.base(begin, end)
+        found, result = dict(facts), None
+        for piece in self.pieces:
+            part = piece.within(begin, end)
+            if part is None:
+                continue
+            delta = piece.delta(begin, part[0])
+            if delta.shape == W.shape:
+                result, found[piece.module] = add(W, delta, self.dtype)
+                break
+            result = W.to(self.dtype, copy=True) if result is None else result
+            result[part], found[piece.module] = add(W[part].contiguous(), delta, self.dtype)
+        return (W.to(self.dtype) if result is None else result), found
+
+
+def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], dtype: str, precision: str) -> Addition:
     import torch
 
-    from adapterops.updates.application import add
-
-    target, wide = getattr(torch, TORCH_NAMES[spec.dtype]), getattr(torch, precision)
     pieces = []
     for module, place in places.items():
         with at(tensor=module):
             update: Any = adapter.updates[module]
         update = update.T if place.transposed else update
-        pieces.append((module, place, update.shape, update.rows(wide)))
-
-    def added(begin: int, end: int) -> tuple[Tensor, Facts]:
-        W, facts = rows(begin, end)
-        found = dict(facts)
-        if len(pieces) == 1 and pieces[0][2] == spec.shape:
-            module, _, _, delta = pieces[0]
-            result, found[module] = add(W, delta(slice(begin, end)), target)
-            return result, found
-        result = W.to(target)
-        for module, place, (height, width), delta in pieces:
-            first, last = max(begin, place.row), min(end, place.row + height)
-            if first < last:
-                part = (slice(first - begin, last - begin), slice(place.column, place.column + width))
-                result[part], found[module] = add(W[part].contiguous(), delta(slice(first - place.row, last - place.row)), target)
-        return result, found
-
-    return added
+        pieces.append(Piece(module, place, update, update.rows(getattr(torch, precision))))
+    return Addition(rows, pieces, getattr(torch, TORCH_NAMES[dtype]))

@@ -20,13 +20,22 @@ LAYERS = [
     {"engine", "history"},
     {"manifest"},
     {"adapter", "checkpoint"},
-    {"operations"},
+    {"operations", "logits"},
     {"cli"},
     {"__main__"},
 ]
 MATHEMATICS, STORAGE = {"updates", "linalg", "methods"}, {"storage", "formats"}
-EDGE_ONLY = {"click": "cli", "huggingface_hub": "hub", "rich": "cli", "matplotlib": "report", "ray": "engine", "bitsandbytes": "quant"}
-NEVER = {"transformers", "peft", "diffusers", "safetensors", "scipy"}
+EDGE_ONLY = {
+    "click": "cli",
+    "huggingface_hub": "hub",
+    "rich": "cli",
+    "matplotlib": "report",
+    "ray": "engine",
+    "bitsandbytes": "quant",
+    "transformers": "logits",
+    "peft": "logits",
+}
+NEVER = {"diffusers", "safetensors", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

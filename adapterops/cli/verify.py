@@ -1,0 +1,92 @@
+"""`adapterops verify`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterops.checkpoint import open_checkpoint
+from adapterops.cli import options, output
+from adapterops.cli.merging import merged, merging
+from adapterops.errors import VerificationError
+from adapterops.operations import verification
+
+if TYPE_CHECKING:
+    from adapterops.operations.verification import Verification
+
+SHOWN = 5
+
+
+@click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--base", required=True, type=click.Path(path_type=Path), help="The checkpoint it was made from.")
+@click.option("--adapter", "sources", required=True, multiple=True, type=click.Path(path_type=Path), help="Adapter; may be given again.")
+@merging
+@click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
+@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
+@click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="That of fusing.")
+@click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+@options.alpha
+@options.nonfinite
+@options.workers
+@options.as_json
+@options.strict
+def command(
+    model: Path,
+    base: Path,
+    sources: tuple[Path, ...],
+    logits: bool,
+    dtype: str | None,
+    precision: str,
+    allow_pickle: bool,
+    workers: int | None,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
+
+    Every adapted weight is compared bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x).
+    Every other tensor is compared with the base's bytes, every file with the checksum in the manifest.
+
+    \b
+    adapterops verify fused --base base --adapter my-adapter
+    adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
+    """
+    adapter = merged(sources, rest)
+    original = open_checkpoint(base, allow_pickle=allow_pickle)
+    checkpoint = verification.opened(model, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    with output.progress("verifying") as report:
+        found = verification.verify(checkpoint, original, adapter, dtype=dtype, precision=precision, workers=workers, progress=report)
+    certificate = found.as_json()
+    if logits:
+        from adapterops.logits import compare
+
+        certificate["logits"] = compare(model, base, adapter)
+    if as_json and found.ok:
+        output.print_json(certificate)
+    elif not as_json:
+        _print(found, certificate.get("logits"))
+    if not found.ok:
+        worst = found.problems[0]
+        raise VerificationError(
+            f"{worst.what} ({len(found.problems)} problems)", path=model, tensor=worst.place, hint="fuse again", details=certificate
+        )
+
+
+def _print(found: Verification, logits: dict[str, float] | None) -> None:
+    entries = sum(check.entries for check in found.modules.values())
+    exact, near = (sum(getattr(check, name) for check in found.modules.values()) for name in ("exact", "near"))
+    for problem in found.problems[:SHOWN]:
+        print(f"WRONG  {problem.place}: {problem.what}")
+    if len(found.problems) > SHOWN:
+        print(f"       and {len(found.problems) - SHOWN} more")
+    print(f"{found.path}: {len(found.modules)} adapted weights, {found.tensors - len(found.modules)} other tensors, {found.files} files")
+    if found.modules:
+        worst = max(found.modules, key=lambda module: found.modules[module].identity)
+        print(f"  {exact} of {entries} entries are W + ΔW bit for bit" + (f", {near} within the rounding of float32" if near else ""))
+        print(f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}")
+    if logits:
+        print(f"  logits: {logits['relative']:.2g} apart, bound {logits['bound']:.2g}")
+    print("  verified" if found.ok else "  NOT VERIFIED")

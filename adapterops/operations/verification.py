@@ -1,0 +1,324 @@
+"""Is this checkpoint W0 + ΔW, and nothing else? Bit for bit, by the merge identity, and by the bytes of everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterops import engine
+from adapterops.adapter import Adapter
+from adapterops.checkpoint import Checkpoint, blocks_of, cast
+from adapterops.errors import AdapterOpsError, InputError, VerificationError, at
+from adapterops.manifest import checked, described, seal
+from adapterops.operations.fusion import Addition, Piece, fuse
+from adapterops.storage.staging import MANIFEST
+from adapterops.storage.strict import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.checkpoint import Rows
+
+PROBES = 2
+"""Vectors on which the merge identity is tried."""
+
+MANIFEST_LIMIT = 1 << 26
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the output that is not as it should be: where, and what."""
+
+    place: str
+    what: str
+    size: float = math.inf
+    """How bad it is beside others of its kind; files and names come first."""
+
+
+@dataclass(frozen=True)
+class ModuleCheck:
+    """What was found of one adapted weight.
+
+    Attributes:
+        entries: compared; `exact` of them are bit for bit the rounded sum, `near` are the other neighbour of a sum so close to
+            the middle of two numbers that float32 cannot tell, `wrong` are neither.
+        identity: the largest |W'x - (W0 x + B(Ax))| on the probes, as a fraction of its bound.
+    """
+
+    entries: int = 0
+    exact: int = 0
+    near: int = 0
+    wrong: int = 0
+    changed: int = 0
+    identity: float = 0.0
+
+    def __add__(self, other: ModuleCheck) -> ModuleCheck:
+        sums = {name: getattr(self, name) + getattr(other, name) for name in ("entries", "exact", "near", "wrong", "changed")}
+        return ModuleCheck(**sums, identity=max(self.identity, other.identity))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: a check for every adapted module, and the problems, the worst first."""
+
+    path: Path
+    modules: Mapping[str, ModuleCheck]
+    tensors: int
+    files: int
+    problems: Sequence[Problem]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "verified": self.ok,
+            "tensors": self.tensors,
+            "files": self.files,
+            "problems": [{"place": problem.place, "what": problem.what} for problem in self.problems],
+            "modules": {module: vars(check) for module, check in self.modules.items()},
+        }
+
+
+def verify(
+    model: Checkpoint,
+    base: Checkpoint,
+    adapter: Adapter,
+    *,
+    dtype: str | None = None,
+    precision: str = "float32",
+    workers: int | None = None,
+    progress: engine.Progress | None = None,
+) -> Verification:
+    """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
+
+    Every adapted weight is computed anew and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x) is tried
+    on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other tensors and files
+    are compared by their bytes, and the checksums of the manifest with the files.
+
+    Raises:
+        IncompatibleError: the adapter does not fit the base.
+
+    Cost: both checkpoints are read once.
+    """
+    expected = fuse(base, adapter, dtype=dtype, precision=precision)
+    expected = cast(expected, dtype) if dtype else expected
+    problems = [*_names(model, expected)]
+    common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
+
+    def check(name: str) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+        with at(tensor=name):
+            return _tensor(name, model, expected)
+
+    modules: dict[str, ModuleCheck] = {}
+    for found, wrong in engine.run(check, common, workers=workers, progress=progress):
+        modules |= found
+        problems += wrong
+    if modules and not any(check.changed for check in modules.values()):
+        problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
+    files = list(_files(model, base))
+    problems += [problem for _, problem in files if problem]
+    return Verification(
+        _place(model), dict(sorted(modules.items())), len(common), len(files), sorted(problems, key=lambda problem: -problem.size)
+    )
+
+
+def _place(model: Checkpoint) -> Path:
+    return model.files.path if model.files else Path()
+
+
+def _names(model: Checkpoint, expected: Checkpoint) -> Iterator[Problem]:
+    for name, spec in expected.layout.items():
+        found = model.layout.get(name)
+        if found is None:
+            yield Problem(name, "is missing")
+        elif found != spec:
+            yield Problem(name, f"is {found.dtype} {list(found.shape)}, expected {spec.dtype} {list(spec.shape)}")
+    for name in model.layout:
+        if name not in expected.layout:
+            yield Problem(name, "should not be there")
+
+
+def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+    if name not in expected.edits:
+        for index, (found, wanted) in enumerate(zip_longest(model.stored[name].chunks(name), expected.stored[name].chunks(name))):
+            if found != wanted:
+                return {}, [Problem(name, _first_difference(found or b"", wanted or b"", index * len(wanted or b"")))]
+        return {}, []
+    rows = expected.rows(name)
+    if isinstance(rows, Addition):
+        return _addition(name, model.rows(name), rows, expected)
+    for begin, end in blocks_of(expected.layout[name]):
+        found, wanted = model.rows(name)(begin, end)[0], rows(begin, end)[0]
+        if np.count_nonzero(_bits(found) != _bits(wanted)):
+            return {}, [Problem(name, f"differs from the base's in rows {begin} to {end - 1}")]
+    return {}, []
+
+
+def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offset: int) -> str:
+    place = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted)))
+    return f"is not the base's: byte {offset + place} differs"
+
+
+def _bits(tensor: Tensor) -> NDArray[np.integer]:
+    import torch
+
+    words: NDArray[np.integer] = tensor.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]).numpy()
+    return words
+
+
+def _changed(stored: Tensor, W0: Tensor) -> int:
+    """Entries that differ from the base's."""
+    if stored.dtype == W0.dtype:
+        return int(np.count_nonzero(_bits(stored) != _bits(W0)))
+    return int(np.count_nonzero(stored.double().numpy() != W0.double().numpy()))
+
+
+def _addition(name: str, found: Rows, rows: Addition, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+    checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
+    probes = {piece.module: _Probe(piece) for piece in rows.pieces}
+    outside = 0
+    for begin, end in blocks_of(expected.layout[name]):
+        stored, W0, wanted = found(begin, end)[0], rows.base(begin, end)[0], rows(begin, end)[0]
+        different = _bits(stored) != _bits(wanted)
+        for piece in rows.pieces:
+            part = piece.within(begin, end)
+            if part is None:
+                continue
+            off = int(np.count_nonzero(different[part]))
+            near = int(np.count_nonzero(_near(stored[part], W0[part], piece, begin, part).numpy() & different[part])) if off else 0
+            changed = _changed(stored[part], W0[part])
+            ratio = probes[piece.module].ratio(stored[part], W0[part], begin, part)
+            checks[piece.module] += ModuleCheck(stored[part].numel(), stored[part].numel() - off, near, off - near, changed, ratio)
+            different[part] = False
+        outside += int(np.count_nonzero(different))
+    problems = [_judge(module, name, check) for module, check in checks.items()]
+    if outside:
+        problems.append(Problem(name, f"{outside} entries that no module adapts are not the base's"))
+    return checks, [problem for problem in problems if problem]
+
+
+def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:
+    if check.wrong:
+        return Problem(name, f"{check.wrong} of {check.entries} entries are not W0 + ΔW of {module}", check.wrong / check.entries)
+    if not check.identity <= 1:  # NaN is wrong, too
+        return Problem(name, f"the merge identity of {module} fails: {check.identity:.3g} times its bound", check.identity)
+    return None
+
+
+def _near(stored: Tensor, W0: Tensor, piece: Piece, begin: int, part: tuple[slice, slice]) -> Tensor:
+    """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 lies within half a step of it."""
+    from adapterops.updates.lowrank import LowRank
+
+    rows = slice(begin + part[0].start - piece.place.row, begin + part[0].stop - piece.place.row)
+    wide, update = W0.double(), piece.update
+    if isinstance(update, LowRank):
+        B, A = update.scale * update.B[rows].double(), update.A.double()
+        delta, size, terms = B @ A, B.abs() @ A.abs(), update.rank + 2
+    else:
+        delta = piece.delta(begin, part[0]).double()
+        size, terms = delta.abs(), 2
+    uncertain = terms * 2.0**-24 * (wide.abs() + size)
+    return (stored.double() - (wide + delta)).abs() <= _half_step(stored) + uncertain
+
+
+def _half_step(x: Tensor) -> Tensor:
+    """Half the distance of neighbouring numbers at x, in float64."""
+    import torch
+
+    info = torch.finfo(x.dtype)
+    exponent = torch.frexp(x.double().abs().clamp(min=info.tiny)).exponent - 1
+    return torch.ldexp(torch.tensor(info.eps / 2, dtype=torch.float64), exponent)
+
+
+class _Probe:
+    """Random vectors, and what the update of a module makes of them."""
+
+    def __init__(self, piece: Piece) -> None:
+        import torch
+
+        from adapterops.updates.lowrank import LowRank
+
+        self.piece = piece
+        generator = torch.Generator().manual_seed(int.from_bytes(piece.module.encode()[-7:], "little"))
+        self.x = torch.randn(piece.update.shape[1], PROBES, generator=generator, dtype=torch.float64).float()
+        update = piece.update
+        low = isinstance(update, LowRank)
+        self.inner = update.A.float() @ self.x if low else None
+        self.inner_size = torch.linalg.vector_norm(update.A.float(), dim=1) if low else None
+        self.size = torch.linalg.vector_norm(self.x, dim=0)
+
+    def ratio(self, stored: Tensor, W0: Tensor, begin: int, part: tuple[slice, slice]) -> float:
+        """The largest |W'x - (W0 x + B(Ax))| of these rows, as a fraction of what rounding allows: |w·x| is at most ‖w‖‖x‖."""
+        import torch
+
+        norms = torch.linalg.vector_norm
+        rows = slice(begin + part[0].start - self.piece.place.row, begin + part[0].stop - self.piece.place.row)
+        update, fused, wide = self.piece.update, stored.float(), W0.float()
+        if self.inner is not None:
+            B = update.scale * update.B[rows].float()
+            delta, delta_size, rank = B @ self.inner, B.abs() @ self.inner_size, update.rank
+        else:
+            dense = self.piece.delta(begin, part[0]).float()
+            delta, delta_size, rank = dense @ self.x, norms(dense, dim=1), 0
+        fused_size = norms(fused, dim=1)
+        error = (fused.sub_(wide) @ self.x - delta).abs()
+        info = torch.finfo(stored.dtype)
+        width, terms = self.x.shape[0], self.x.shape[0] + rank + 4
+        bound = info.eps / 2 * fused_size + info.tiny * info.eps * width**0.5  # one rounding of every entry
+        bound += terms * 2.0**-24 * (fused_size + norms(wide, dim=1) + delta_size)  # and the arithmetic of this check
+        return float((error / (bound[:, None] * self.size).clamp(min=torch.finfo(torch.float32).tiny)).max())
+
+
+def _files(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
+    """Every file of the output that can be checked, with what is wrong with it."""
+    if model.files is None or not model.files.path.is_dir():
+        return
+    folder = model.files.path
+    for name, file in model.files.shards.items():
+        metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
+        known = metadata is None or file.metadata == (metadata or {"format": "pt"})
+        yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
+    if (folder / MANIFEST).exists():
+        yield from _manifest(folder)
+
+
+def _manifest(folder: Path) -> Iterator[tuple[str, Problem | None]]:
+    """The manifest, and every file that it names: config, index and tokenizer have no other witness."""
+    try:
+        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
+    except AdapterOpsError as error:
+        yield MANIFEST, Problem(MANIFEST, error.message)
+        return
+    if not isinstance(content, dict) or content.get("seal") != seal(content):
+        yield MANIFEST, Problem(MANIFEST, "is damaged: its seal does not fit its content")
+        return
+    for name, said in content["outputs"].items():
+        path = folder / name
+        if not path.is_file():
+            yield name, Problem(name, "is missing, and the manifest names it")
+            continue
+        found = described(path) if "sha256" in said else checked(path)
+        yield name, None if found == said else Problem(name, f"is {found}, the manifest says {said}")
+
+
+def opened(path: Path, opening: Any) -> Checkpoint:
+    """The checkpoint to verify. Damage that keeps it from being opened is what was looked for.
+
+    Raises:
+        VerificationError: it cannot be opened.
+    """
+    try:
+        checkpoint: Checkpoint = opening(path)
+    except InputError as error:
+        raise VerificationError(error.message, path=error.path, tensor=error.tensor, hint=error.hint, code=error.code) from error
+    return checkpoint
