@@ -1,8 +1,9 @@
-"""Algebra and merging of LoRA adapters, on their files.
+"""Algebra and merging of LoRA adapters, and fusing them into checkpoints, on their files.
 
     >>> import adapterops as ao
     >>> a, b = ao.open_adapter("a"), ao.open_adapter("b")                            # doctest: +SKIP
     >>> ao.save_adapter(ao.truncate(0.7 * a - 0.2 * b, rank=8), "out")               # doctest: +SKIP
+    >>> ao.save_checkpoint(ao.fuse(ao.open_checkpoint("base"), a), "fused")          # doctest: +SKIP
 
 Names are imported when first used: torch takes a second, and plans do not need it.
 """
@@ -19,17 +20,28 @@ _HOMES = {
     "AdapterConfig": "formats.peft_config",
     "AdapterOpsError": "errors",
     "AdapterWarning": "errors",
+    "Checkpoint": "checkpoint",
     "Dense": "updates.dense",
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
     "Saved": "adapter",
+    "SavedCheckpoint": "checkpoint",
+    "Survival": "updates.application",
+    "Verification": "operations.verification",
+    "cast": "checkpoint",
+    "extract": "operations.extraction",
+    "fuse": "operations.fusion",
     "inspect": "operations.analysis",
     "merge": "operations.algebra",
     "method": "methods",
     "open_adapter": "adapter",
+    "open_checkpoint": "checkpoint",
     "save_adapter": "adapter",
+    "save_checkpoint": "checkpoint",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
+    "unfuse": "operations.fusion",
+    "verify": "operations.verification",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -39,6 +51,11 @@ if TYPE_CHECKING:
     from adapterops.adapter import Saved as Saved
     from adapterops.adapter import open_adapter as open_adapter
     from adapterops.adapter import save_adapter as save_adapter
+    from adapterops.checkpoint import Checkpoint as Checkpoint
+    from adapterops.checkpoint import SavedCheckpoint as SavedCheckpoint
+    from adapterops.checkpoint import cast as cast
+    from adapterops.checkpoint import open_checkpoint as open_checkpoint
+    from adapterops.checkpoint import save_checkpoint as save_checkpoint
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
@@ -48,6 +65,12 @@ if TYPE_CHECKING:
     from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
+    from adapterops.operations.extraction import extract as extract
+    from adapterops.operations.fusion import fuse as fuse
+    from adapterops.operations.fusion import unfuse as unfuse
+    from adapterops.operations.verification import Verification as Verification
+    from adapterops.operations.verification import verify as verify
+    from adapterops.updates.application import Survival as Survival
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
-from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, at
+from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
-from adapterops.formats.peft import Key, render
+from adapterops.formats.peft import PREFIX, Key, render
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_json, write_manifest
@@ -40,6 +41,8 @@ class Adapter:
         config: base model and whatever else is passed on.
         history: the inputs and operations it is made of.
         scalings: as found in the files, for an adapter as it was opened.
+        replaced, replaced_layout: whole tensors that take the place of the base's (trained norms, embeddings, biases), by their
+            names in the model. They can be kept or fused, and neither scaled nor added.
     """
 
     updates: Mapping[str, Update]
@@ -47,6 +50,8 @@ class Adapter:
     config: AdapterConfig = field(default_factory=AdapterConfig)
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    replaced: Mapping[str, Tensor] = field(default_factory=dict)
+    replaced_layout: Mapping[str, Spec] = field(default_factory=dict)
 
     @classmethod
     def of(cls, updates: Mapping[str, Update], config: AdapterConfig | None = None) -> Adapter:
@@ -69,7 +74,7 @@ class Adapter:
             with at(tensor=module):
                 return function(module, self.updates[module])
 
-        return Adapter(Lazy(layout, compute), layout, self.config, operation)
+        return replace(self, updates=Lazy(layout, compute), layout=layout, history=operation, scalings={})
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
@@ -77,6 +82,8 @@ class Adapter:
 
     def __mul__(self, factor: float) -> Adapter:
         factor = float(factor)
+        if factor != 1:
+            _check_linear(self, "scaled")
         return self.map(Step("scale", {"by": factor}, (self.history,)), self.layout, lambda _, update: factor * update)
 
     __rmul__ = __mul__
@@ -102,6 +109,9 @@ def combined(
     adapters: Sequence[Adapter], step: Step, function: Callable[[list[Update]], Update], *, allow_base_mismatch: bool = False
 ) -> Adapter:
     """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
+    if len(adapters) > 1:
+        for adapter in adapters:
+            _check_linear(adapter, "added")
     config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
 
@@ -109,7 +119,17 @@ def combined(
         with at(tensor=module):
             return function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
 
-    return Adapter(Lazy(layout, compute), layout, config, step)
+    return replace(adapters[0], updates=Lazy(layout, compute), layout=layout, config=config, history=step, scalings={})
+
+
+def _check_linear(adapter: Adapter, what: str) -> None:
+    if adapter.replaced:
+        raise UnsupportedError(
+            f"has whole trained tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
+            path=name(adapter),
+            tensor=next(iter(adapter.replaced)),
+            hint="fuse it into its base by itself, or train without them",
+        )
 
 
 def joint(adapters: Sequence[Adapter], module: str) -> Layout:
@@ -161,12 +181,20 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         B, A = (_finite(files.file, tensor, allow_nonfinite) for tensor in (pair.B, pair.A))
         return LowRank(B, A, files.scalings[module].scale)
 
-    return Adapter(Lazy(layout, compute), layout, files.config, Source(path, (files.file,), files.paths[1:], alpha), files.scalings)
+    return Adapter(
+        Lazy(layout, compute),
+        layout,
+        files.config,
+        Source(path, (files.file,), files.paths[1:], alpha),
+        files.scalings,
+        Lazy(files.replaced, lambda tensor: _finite(files.file, files.replaced[tensor], allow_nonfinite)),
+        {tensor: files.file.entries[stored].spec for tensor, stored in files.replaced.items()},
+    )
 
 
 def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
     values = file.tensor(tensor)
-    if not allow and not _all_finite(values):
+    if not allow and not all_finite(values):
         raise InputError(
             f"has {int((~values.isfinite()).sum())} numbers that are NaN or infinite",
             path=file.path,
@@ -177,7 +205,7 @@ def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
     return values
 
 
-def _all_finite(values: Tensor) -> bool:
+def all_finite(values: Tensor) -> bool:
     """Whether no number is NaN or infinite. The sum of all tells at once, unless it overflows."""
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
@@ -239,6 +267,7 @@ def save_adapter(
     check_output(out, [path for source in inputs for path in source.paths], force)
     chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
     plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
+    plan |= {_saved_as(adapter, tensor): spec for tensor, spec in adapter.replaced_layout.items()}
     modules: dict[str, Kept] = {}
     errors: dict[str, float] = {}
 
@@ -258,12 +287,12 @@ def save_adapter(
                     yield render(Key(module, "lora_A")), A
                     yield render(Key(module, "lora_B")), B
 
-        write_safetensors(folder / WEIGHTS, plan, tensors(), {"format": "pt"})
+        write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
         ranks = {module: kept.rank for module, kept in modules.items() if kept.rank}
         config = adapter.config if len(ranks) == len(modules) else replace(adapter.config, targets=None)
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        write_json(folder / CONFIG, write_config(config, ranks))
+        write_json(folder / CONFIG, write_config(config, ranks, adapter.replaced))
         saved = Saved(
             out,
             modules,
@@ -279,6 +308,16 @@ def save_adapter(
         outputs = {path.name: described(path) for path in (folder / WEIGHTS, folder / CONFIG)}
         write_manifest(folder, adapter.history, hashes.result(), command, kept, outputs)
     return saved
+
+
+def _whole(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
+    return ((_saved_as(adapter, tensor), adapter.replaced[tensor]) for tensor in adapter.replaced)
+
+
+def _saved_as(adapter: Adapter, tensor: str) -> str:
+    """PEFT's name of a whole tensor: the bias of an adapted module lies inside what wraps it."""
+    module, _, role = tensor.rpartition(".")
+    return f"{PREFIX}{module}.base_layer.{role}" if module in adapter.layout else PREFIX + tensor
 
 
 def _energy(norm: float, error: float) -> float:
@@ -305,6 +344,6 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
     target = getattr(torch, TORCH_NAMES[dtype])
     A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)
     for role, before, after in (("A", update.A, A), ("B", update.B, B)):
-        if not _all_finite(after) and _all_finite(before):
+        if not all_finite(after) and all_finite(before):
             raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
     return module, A, B, update.norm(), update.error

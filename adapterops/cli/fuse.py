@@ -20,6 +20,7 @@ from adapterops.operations.fusion import fuse
 @options.fusing
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("fused"), show_default=True, help="Folder to write.")
 @options.writing
+@options.reading
 def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
     """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
 

@@ -18,6 +18,7 @@ from adapterops.operations import algebra
 @options.cutting
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("merged"), show_default=True, help="Folder to write.")
 @options.writing
+@options.reading
 def command(
     sources: tuple[Path, ...],
     rank: int | None,

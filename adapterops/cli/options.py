@@ -56,14 +56,17 @@ def cutting(command: Command) -> Command:
     return command
 
 
+def reading(command: Command) -> Command:
+    """Options of every command that reads adapters."""
+    return alpha(nonfinite(command))
+
+
 def writing(command: Command) -> Command:
-    """Options of every command that writes an adapter."""
+    """Options of every command that writes something."""
     for option in (
         as_json,
         strict,
         workers,
-        nonfinite,
-        alpha,
         click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
         click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
         click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"),

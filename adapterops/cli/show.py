@@ -20,8 +20,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @click.command("show", short_help="What is inside an adapter.")
 @options.source_argument(default=".")
 @click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
-@options.alpha
-@options.nonfinite
+@options.reading
 @options.workers
 @options.as_json
 @options.strict

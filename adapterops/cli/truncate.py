@@ -19,6 +19,7 @@ from adapterops.operations import algebra
     "-o", "--output", "out", type=click.Path(path_type=Path), help="Folder to write.  [default: beside the source, <source>-r<rank>]"
 )
 @options.writing
+@options.reading
 def command(
     source: Path,
     rank: int | None,

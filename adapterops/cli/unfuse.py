@@ -20,6 +20,7 @@ from adapterops.operations.fusion import unfuse
 @options.fusing
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("unfused"), show_default=True, help="Folder to write.")
 @options.writing
+@options.reading
 def command(fused: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
     """An adapter out of a model again: W - ΔW, which is the base up to the rounding of both steps.
 

@@ -28,8 +28,7 @@ SHOWN = 5
 @click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="That of fusing.")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
-@options.alpha
-@options.nonfinite
+@options.reading
 @options.workers
 @options.as_json
 @options.strict

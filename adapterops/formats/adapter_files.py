@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
-from adapterops.formats.peft import Pair, pairs
+from adapterops.formats.peft import Pair, pairs, replaced
 from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import parse_json, read_json
@@ -26,7 +26,7 @@ EMBEDDED = "lora_adapter_metadata"
 class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
-    `paths` are the files it consists of.
+    `paths` are the files it consists of, `replaced` are whole tensors of the model by their names there.
     """
 
     file: SafetensorsFile
@@ -34,6 +34,7 @@ class AdapterFiles:
     config: AdapterConfig
     pairs: Mapping[str, Pair]
     scalings: Mapping[str, Scaling]
+    replaced: Mapping[str, str]
 
     def layout(self, module: str) -> Layout:
         pair = self.pairs[module]
@@ -60,7 +61,9 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
         fields = _fields(file, config_path, required=source.is_dir())
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
-    found = pairs(file)
+    whole = replaced(file, config)
+    _check_saved(config, whole, weights)
+    found = pairs(file, whole.values())
     with at(path=weights):
         for pair in found.values():
             for name in (pair.A, pair.B):
@@ -72,7 +75,15 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
                     )
         known = _scalings(file, found, fields, alpha, config_path)
     paths = (weights, config_path) if config_path.exists() else (weights,)
-    return AdapterFiles(file, paths, config, found, known)
+    return AdapterFiles(file, paths, config, found, known, whole)
+
+
+def _check_saved(config: AdapterConfig, whole: Mapping[str, str], weights: Path) -> None:
+    for name in config.saved:
+        if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in whole):
+            raise InputError(
+                f"modules_to_save names {name!r}, of which the file has nothing", path=weights, hint="save it again", code="E-KEY"
+            )
 
 
 def _weights(source: Path) -> Path:

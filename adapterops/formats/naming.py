@@ -86,6 +86,42 @@ def resolve(modules: Mapping[str, tuple[int, int]], base: Mapping[str, Spec], co
     return found
 
 
+def resolve_whole(tensors: Mapping[str, Spec], base: Mapping[str, Spec]) -> dict[str, str]:
+    """The base's name of each whole tensor of an adapter; an output embedding that the base does not have keeps its own.
+
+    Raises:
+        IncompatibleError: a tensor has no counterpart, or several, or another shape.
+    """
+    index: dict[str, list[str]] = {}
+    for name in base:
+        index.setdefault(canonical(name), []).append(name)
+    found = {}
+    for tensor, spec in tensors.items():
+        names = [tensor] if tensor in base else index.get(canonical(tensor), [])
+        if not names and canonical(tensor) == HEAD + WEIGHT:
+            names = [tensor]
+        if len(names) != 1 or (names[0] in base and base[names[0]].shape != spec.shape):
+            there = ", ".join(f"{name} {list(base[name].shape)}" for name in names) or "nothing"
+            raise IncompatibleError(
+                f"is a whole tensor of shape {list(spec.shape)}, and the base has {there} of that name",
+                tensor=tensor,
+                hint="the adapter was trained on another model, or with another vocabulary",
+                code="E-NAMES",
+            )
+        found[tensor] = names[0]
+    return found
+
+
+def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    """The names of the output embedding and of the input embedding that stands for it, in a checkpoint that ties them."""
+    inner = (config or {}).get("text_config")
+    tied = (config or {}).get("tie_word_embeddings", inner.get("tie_word_embeddings") if isinstance(inner, dict) else None)
+    for name in base:
+        if canonical(name.removesuffix(WEIGHT)) in EMBEDDINGS and tied and _head_beside(name) not in base:
+            return _head_beside(name), name
+    return None
+
+
 class _Names:
     """The tensors of a base by what remains of their names without prefixes."""
 

@@ -7,10 +7,11 @@ Reads what PEFT writes, and its variants: no prefix, the adapter's name left in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.formats.peft_config import AdapterConfig
 from adapterops.storage.safetensors import Entry, SafetensorsFile
 
 PREFIX = "base_model.model."
@@ -95,8 +96,19 @@ class Pair:
     rank: int
 
 
-def pairs(file: SafetensorsFile) -> dict[str, Pair]:
-    """The factors of every module, their shapes checked; modules in the order of their names.
+def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:
+    """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the file."""
+    found = {}
+    for name in sorted(file.entries):
+        if not LORA.fullmatch(name) and not ALPHA.fullmatch(name):
+            tensor = name.removeprefix(PREFIX).replace(".base_layer.bias", ".bias")
+            if config.replaces(tensor):
+                found[tensor] = name
+    return found
+
+
+def pairs(file: SafetensorsFile, apart: Iterable[str] = ()) -> dict[str, Pair]:
+    """The factors of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left out.
 
     Raises:
         UnsupportedError: the file has something other than LoRA on Linear layers.
@@ -105,7 +117,7 @@ def pairs(file: SafetensorsFile) -> dict[str, Pair]:
     found: dict[str, dict[str, str]] = {}
     adapters = set()
     with at(path=file.path):
-        for name in sorted(file.entries):
+        for name in sorted(file.entries.keys() - set(apart)):
             key = parse(name)
             roles = found.setdefault(key.module, {})
             if key.role in roles:

@@ -19,7 +19,6 @@ BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
 REFUSED = {
     "use_dora": "DoRA depends on the base weight and cannot be added",
     "lora_bias": "LoRA biases are not handled",
-    "modules_to_save": "whole trained modules replace the base's and cannot be added",
     "trainable_token_indices": "trained token rows replace the base's and cannot be added",
     "target_parameters": "LoRA on fused experts is not handled",
     "layer_replication": "its layers are not those of the base",
@@ -38,8 +37,12 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules",
     "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode", "bias",
+    "modules_to_save",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
+
+BIASES = ("all", "lora_only")
+"""Values of `bias` under which biases were trained, and are in the file whole."""
 
 KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 """Fields that do not change the update and are passed on."""
@@ -59,12 +62,21 @@ class AdapterConfig:
         base_model, revision: what it was trained on, where that is known.
         targets: suffixes that name exactly the adapted modules of the base, where such are known.
         fields: other fields of the config, verbatim: task_type, lora_dropout, ...
+        saved: names, or ends of names, of modules that are in the file whole.
+        biases: whether trained biases are.
     """
 
     base_model: str | None = None
     revision: str | None = None
     targets: tuple[str, ...] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    saved: tuple[str, ...] = ()
+    biases: bool = False
+
+    def replaces(self, tensor: str) -> bool:
+        """Whether the config announces a tensor of this name, whole."""
+        module, _, role = tensor.rpartition(".")
+        return (self.biases and role == "bias") or any(module == name or module.endswith(f".{name}") for name in self.saved)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,15 @@ def read_config(fields: Any) -> AdapterConfig:
         fields.get("revision") or None,
         _suffixes(fields),
         {name: fields[name] for name in sorted(KEPT & fields.keys())},
+        _saved(fields.get("modules_to_save")),
+        fields.get("bias") in BIASES,
     )
+
+
+def _saved(names: Any) -> tuple[str, ...]:
+    if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
+        raise InputError(f"modules_to_save is {names!r}, expected names", code="E-CONFIG")
+    return tuple(names or [])
 
 
 def _check_field(name: str, value: Any) -> None:
@@ -111,8 +131,8 @@ def _check_field(name: str, value: Any) -> None:
             f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
             hint="convert it with PEFT's path_initial_model_for_weight_conversion",
         )
-    if name == "bias" and value not in ("none", None, False):
-        raise UnsupportedError(f"bias is {value!r}: trained biases replace the base's and cannot be added")
+    if name == "bias" and value not in ("none", None, False, *BIASES):
+        raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
     if name in REFUSED and value:
         raise UnsupportedError(f"{name} is set: {REFUSED[name]}")
     if value and name not in REFUSED and name not in DERIVED | KEPT | IGNORED:
@@ -213,7 +233,7 @@ def combine(configs: Sequence[AdapterConfig], names: Sequence[str], *, allow_bas
         targets = None if targets is None or config.targets is None else targets | set(config.targets)
     first = configs[0].fields
     fields = {key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)}
-    return AdapterConfig(base, revision, None if targets is None else tuple(sorted(targets)), fields)
+    return AdapterConfig(base, revision, None if targets is None else tuple(sorted(targets)), fields, configs[0].saved, configs[0].biases)
 
 
 def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
@@ -226,12 +246,17 @@ def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow
     return next(iter(known)) if len(known) == 1 else None
 
 
-def write_config(config: AdapterConfig, ranks: Mapping[str, int]) -> dict[str, Any]:
+def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Iterable[str] = ()) -> dict[str, Any]:
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
+
+    `replaced` are the names of whole tensors that go along.
 
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
     r = max(ranks.values())
+    whole = [tensor.rpartition(".") for tensor in replaced]
+    saved = sorted({module for module, _, _ in whole if module not in ranks})
+    biases = any(module in ranks for module, _, _ in whole)
     patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
     return dict(
         sorted(
@@ -247,7 +272,8 @@ def write_config(config: AdapterConfig, ranks: Mapping[str, int]) -> dict[str, A
                 "alpha_pattern": patterns,
                 "use_rslora": False,
                 "init_lora_weights": True,
-                "bias": "none",
+                "bias": "all" if biases else "none",
+                **({"modules_to_save": saved} if saved else {}),
                 "target_modules": _targets(config.targets, list(ranks)),
             }.items()
         )

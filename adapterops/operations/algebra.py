@@ -155,7 +155,7 @@ def _entrywise(
 
     from adapterops.storage.lazy import Lazy
 
-    return Adapter(Lazy(layout, compute), layout, merged.config, step)
+    return replace(merged, updates=Lazy(layout, compute), layout=layout)
 
 
 def _mask_names(adapters: Sequence[Adapter]) -> list[str]:

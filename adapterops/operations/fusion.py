@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import OptionError, at
-from adapterops.formats.naming import HEAD, Place, resolve, untied
+from adapterops.formats.naming import HEAD, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import TORCH_NAMES
@@ -41,7 +41,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     places = resolve({module: layout.shape for module, layout in adapter.layout.items()}, base.layout, base.config)
-    base = _with_heads(base, places)
+    base = _with_whole(_with_heads(base, places), adapter)
     by_tensor: dict[str, list[str]] = {}
     for module, place in places.items():
         by_tensor.setdefault(place.tensor, []).append(module)
@@ -52,10 +52,44 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
             return base.edits[tensor]
         return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, layout[tensor].dtype, precision)
 
-    step = Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history))
     return replace(
-        base, layout=layout, edits=Lazy([*by_tensor, *(name for name in base.edits if name not in by_tensor)], edit), history=step
+        base,
+        layout=layout,
+        edits=Lazy([*by_tensor, *(name for name in base.edits if name not in by_tensor)], edit),
+        history=Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)),
+        holding={**base.holding, **{tensor: sum(_held(adapter, module) for module in modules) for tensor, modules in by_tensor.items()}},
     )
+
+
+def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
+    """The base with the whole tensors of an adapter in the place of its own.
+
+    Where the base ties its embeddings and the adapter replaces the input embedding alone, the output embedding stays what it
+    was: that is what the adapter was trained with.
+    """
+    if not adapter.replaced:
+        return base
+    names = {there: here for here, there in resolve_whole(adapter.replaced_layout, base.layout).items()}
+    tied = head_of(base.layout, base.config)
+    if tied and tied[0] not in names and tied[1] in names:
+        base = _untied(base, {tied[0]: tied[1]})
+    new = {there: adapter.replaced_layout[here] for there, here in names.items() if there not in base.layout}
+    if new:
+        base = _untied(base, dict.fromkeys(new, tied[1] if tied else next(iter(base.layout))))
+
+    def edit(name: str) -> Rows:
+        import torch
+
+        from adapterops.updates.application import narrow
+
+        if name not in names:
+            return base.edits[name]
+        whole = narrow(adapter.replaced[names[name]], getattr(torch, TORCH_NAMES[base.layout[name].dtype]))
+        matrix = whole.reshape(base.layout[name].matrix)
+        return lambda begin, end: (matrix[begin:end], {})
+
+    edits = Lazy([*names, *(name for name in base.edits if name not in names)], edit)
+    return replace(base, edits=edits, holding={**base.holding, **{name: base.layout[name].bytes for name in names}})
 
 
 def _held(adapter: Adapter, module: str) -> int:
@@ -71,9 +105,11 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
 def _with_heads(base: Checkpoint, places: Mapping[str, Place]) -> Checkpoint:
     """The base with an output embedding of its own, wherever an adapter changes one."""
     heads = {place.tensor: place.copied for place in places.values() if place.copied}
-    adapted = {module for module in places if module.rpartition(".")[2] == HEAD}
-    if not adapted:
-        return base
+    return _untied(base, heads) if any(module.rpartition(".")[2] == HEAD for module in places) else base
+
+
+def _untied(base: Checkpoint, heads: Mapping[str, str]) -> Checkpoint:
+    """The base with output embeddings that start as copies of its input embeddings, and a config that says so."""
     layout, stored = dict(base.layout), dict(base.stored)
     shards = {name: list(tensors) for name, tensors in base.shards.items()}
     for head, embedding in heads.items():
