@@ -9,16 +9,17 @@ from typing import Any
 
 from adapterops.adapter import Adapter, save_adapter
 from adapterops.errors import NotFoundError, OptionError, VerificationError
+from adapterops.storage.safetensors import TORCH_NAMES
 
 TOKENS = 32
 SLACK = 8.0
 """How many times the rounding of one weight, times the square root of the number of layers, the logits may differ."""
 
 
-def compare(model: Path, base: Path, adapter: Adapter) -> dict[str, float]:
+def compare(model: Path, base: Path, adapter: Adapter, stored: str) -> dict[str, float]:
     """‖logits - logits'‖ / ‖logits'‖ on tokens of a fixed seed: `model` against the base with the adapter unmerged.
 
-    Both are run in float32, so that they differ by the one rounding of the fused weights.
+    Both are run in float32, so that they differ by the one rounding of the fused weights to the dtype `stored`.
 
     Raises:
         NotFoundError: transformers or PEFT is not installed.
@@ -48,10 +49,9 @@ def compare(model: Path, base: Path, adapter: Adapter) -> dict[str, float]:
         save_adapter(adapter, Path(folder) / "adapter", dtype="F32")
         unmerged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), Path(folder) / "adapter")
         wanted = logits(unmerged)
-        stored = getattr(torch, str(unmerged.config.dtype or "float32").removeprefix("torch."))
         layers = unmerged.config.num_hidden_layers
     relative = float((found - wanted).norm() / wanted.norm())
-    bound = SLACK * math.sqrt(layers) * torch.finfo(stored).eps + 1e-5
+    bound = SLACK * math.sqrt(layers) * torch.finfo(getattr(torch, TORCH_NAMES[stored])).eps + 1e-5
     if not relative <= bound:
         raise VerificationError(f"the logits differ by {relative:.3g} of their norm, rounding explains {bound:.3g}", path=model)
     return {"relative": relative, "bound": bound}

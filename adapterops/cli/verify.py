@@ -12,6 +12,7 @@ from adapterops.cli import options, output
 from adapterops.cli.merging import merged, merging
 from adapterops.errors import VerificationError
 from adapterops.operations import verification
+from adapterops.storage.safetensors import BITS, TORCH_NAMES
 
 if TYPE_CHECKING:
     from adapterops.operations.verification import Verification
@@ -62,7 +63,8 @@ def command(
     if logits:
         from adapterops.logits import compare
 
-        certificate["logits"] = compare(model, base, adapter)
+        stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in TORCH_NAMES}
+        certificate["logits"] = compare(model, base, adapter, min(stored, key=BITS.__getitem__))
     if as_json and found.ok:
         output.print_json(certificate)
     elif not as_json:

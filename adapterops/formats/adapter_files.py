@@ -62,7 +62,7 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
     whole = replaced(file, config)
-    _check_saved(config, whole, weights)
+    _check_saved(config, whole, config_path if config_path.exists() else weights)
     found = pairs(file, whole.values())
     with at(path=weights):
         for pair in found.values():
@@ -78,11 +78,11 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
     return AdapterFiles(file, paths, config, found, known, whole)
 
 
-def _check_saved(config: AdapterConfig, whole: Mapping[str, str], weights: Path) -> None:
+def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) -> None:
     for name in config.saved:
         if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in whole):
             raise InputError(
-                f"modules_to_save names {name!r}, of which the file has nothing", path=weights, hint="save it again", code="E-KEY"
+                f"modules_to_save names {name!r}, of which the tensors have nothing", path=path, hint="save it again", code="E-KEY"
             )
 
 

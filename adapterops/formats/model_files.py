@@ -53,8 +53,8 @@ def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
         allow_pickle: read pytorch_model.bin where there are no safetensors, with torch's restricted loader.
 
     Raises:
-        NotFoundError: nothing is there, or a shard is missing.
-        InputError: what is there is damaged, unsafe, or contradicts itself.
+        NotFoundError: nothing is there.
+        InputError: what is there is damaged, unsafe, incomplete, or contradicts itself.
 
     Warns:
         AdapterWarning: the index states a wrong total size.
@@ -134,7 +134,7 @@ def _inside(index: Path, name: str) -> Path:
         raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
     path = index.parent / name
     if not path.exists():
-        raise NotFoundError("a file that the index names is missing", path=path, hint="download it")
+        raise InputError(f"names {name}, which is missing", path=index, hint="download that file too", code="E-INDEX")
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(index.parent))
     if root not in real.parents and root.parent.parent / "blobs" not in real.parents:
         raise InputError(f"leads out of its folder, to {real}", path=path, code="E-INDEX")

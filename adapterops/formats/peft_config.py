@@ -76,7 +76,7 @@ class AdapterConfig:
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a tensor of this name, whole."""
         module, _, role = tensor.rpartition(".")
-        return (self.biases and role == "bias") or any(module == name or module.endswith(f".{name}") for name in self.saved)
+        return (self.biases and role == "bias") or module.endswith(self.saved)  # "norm" means "input_layernorm", too: PEFT's rule
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]
     wide = W.to(delta.dtype)
     total = wide + delta
     result = narrow(total, dtype)
-    moved = total.copy_(result).sub_(wide)  # in place: fresh memory costs more than the arithmetic
+    # in place where that is not the result itself: fresh memory costs more than the arithmetic
+    moved = result - wide if result is total else total.copy_(result).sub_(wide)
     survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), int(np.count_nonzero(moved.numpy() != 0)), moved.numel())
     if not math.isfinite(survival.base + survival.delta + survival.dot):
         _explain(wide, delta, result)

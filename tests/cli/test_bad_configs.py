@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 from corpus import MODULES, PREFIX, config, deltas, factors, write_adapter
+from safetensors.torch import load_file
 
 from adapterops.cli.main import run
 
@@ -116,10 +117,8 @@ KINDS = {
     "AdaLoRA": ({"peft_type": "ADALORA"}, "peft_type is 'ADALORA'"),
     "DoRA": ({"use_dora": True}, "use_dora is set: DoRA"),
     "bias in LoRA": ({"lora_bias": True}, "lora_bias is set"),
-    "trained bias": ({"bias": "all"}, "bias is 'all'"),
     "KaSA": ({"kasa_config": {"r": 2}}, "kasa_config is set: KaSA"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
-    "whole modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save is set"),
     "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
 }
 
@@ -147,6 +146,27 @@ NAMES = {
 def test_tensor_of_a_kind_that_is_not_handled(refused, tmp_path, kind, name):
     folder = write_adapter(tmp_path / "bad", {**factors(), name: torch.ones(2, 2)})
     refused(["truncate", folder, "--rank", "1"], 4, "E-UNSUPPORTED", folder / "adapter_model.safetensors", kind, tensor=name)
+
+
+def test_a_saved_module_that_is_not_in_the_file(refused_config):
+    refused_config({"modules_to_save": ["lm_head"]}, 3, "E-KEY", "modules_to_save names 'lm_head'")
+
+
+@pytest.mark.parametrize("fields", [{"modules_to_save": "lm_head"}, {"modules_to_save": [1]}, {"bias": "some"}], ids=str)
+def test_impossible_saved_modules_and_biases(refused_config, fields):
+    refused_config(fields, 3, "E-CONFIG", next(iter(fields)))
+
+
+def test_whole_tensors_cannot_be_added(refused, tmp_path):
+    head = {f"{PREFIX}lm_head.weight": torch.ones(5, 8), f"{PREFIX}{Q}.base_layer.bias": torch.ones(12)}
+    whole = write_adapter(tmp_path / "whole", {**factors(), **head}, config(modules_to_save=["lm_head"], bias="all"))
+    plain = write_adapter(tmp_path / "plain")
+    refused(["merge", plain, whole], 4, "E-UNSUPPORTED", whole, "cannot be added", tensor=f"{Q}.bias")
+    refused(["merge", whole, "-w", "0.5"], 4, "E-UNSUPPORTED", whole, "cannot be scaled")
+    assert run(["truncate", str(whole), "--rank", "1", "-o", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["modules_to_save"] == ["lm_head"]
+    for name, tensor in head.items():
+        assert torch.equal(load_file(tmp_path / "out" / "adapter_model.safetensors")[name], tensor)
 
 
 def test_tensor_that_belongs_to_nothing(refused, tmp_path):

@@ -118,9 +118,7 @@ def loha() -> Any:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "dora": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True), "DoRA"),
     "lora_bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True), "lora_bias"),
-    "saved modules": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"]), "modules_to_save"),
     "embeddings": (lambda: peft.LoraConfig(r=2, target_modules=["embed_tokens"]), "trained layer"),
-    "bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], bias="all"), "bias"),
     "ia3": (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
     "loha": (loha, "LOHA"),
     "adalora": (lambda: peft.AdaLoraConfig(target_modules=["q_proj"], total_step=10), "ADALORA"),
