@@ -21,6 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/pytest -q adapterops
 
 bench: $(VENV)/.dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/run.py
 
 $(VENV)/pip:

@@ -275,7 +275,7 @@ def save_adapter(
         with at(tensor=module):
             return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module], exact)
 
-    with engine.background(idle=True) as background, staged(out, force=force) as folder:
+    with engine.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:

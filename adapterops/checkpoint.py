@@ -207,7 +207,7 @@ def save_checkpoint(
     plan = _plan(checkpoint, inputs)
     with staged(out, force=force, plan=plan, resume=resume) as folder:
         journal = Journal(folder, plan)
-        with engine.background(idle=True) as hashing, engine.background() as copying:
+        with engine.background() as hashing, engine.background() as copying:
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
             for name, data in small_files(checkpoint):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,19 +42,9 @@ def default_workers() -> int:
 
 
 @contextmanager
-def background(idle: bool = False) -> Iterator[ThreadPoolExecutor]:
-    """A thread beside the workers, which drops what is left of its work when the block ends.
-
-    Args:
-        idle: work only when a processor has nothing else to do.
-    """
-
-    def start() -> None:
-        if idle and sys.platform == "linux":  # which schedules threads like processes
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
-
-    pool = ThreadPoolExecutor(1, initializer=start)
+def background() -> Iterator[ThreadPoolExecutor]:
+    """A thread beside the workers, which drops what is left of its work when the block ends."""
+    pool = ThreadPoolExecutor(1)
     try:
         yield pool
     finally:

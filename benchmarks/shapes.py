@@ -1,4 +1,8 @@
-"""Adapters of real shapes with random numbers, in PEFT's format: `shapes.py FOLDER qwen|llama RANK DTYPE SEED`."""
+"""Adapters and models of real shapes with random numbers.
+
+`shapes.py FOLDER qwen|qwen2|qwen4|llama RANK DTYPE SEED` writes an adapter as PEFT does, `shapes.py FOLDER model|tuned LAYERS DTYPE SEED`
+a sharded checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from pathlib import Path
 
 QWEN = {"layers": 24, "hidden": 896, "kv": 128, "intermediate": 4864}
 """Qwen2.5-0.5B"""
+
+VOCABULARY = 151936
 
 LLAMA = {"layers": 32, "hidden": 4096, "kv": 1024, "intermediate": 14336}
 """Llama 8B"""
@@ -50,7 +56,68 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], rank: int, d
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
+def write_model(folder: Path, layers: int, dtype: str, seed: int, tuned: bool = False) -> None:
+    """A checkpoint of Qwen2.5-0.5B's shape in four files for 24 layers; `tuned` moves its weights a little, mostly in 40 directions."""
+    import torch  # here: whoever measures memory must not have it
+    from safetensors.torch import save_file
+
+    generator, moved = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
+
+    def normal(*shape: int) -> torch.Tensor:
+        weight = 0.02 * torch.randn(shape, generator=generator)
+        if tuned and len(shape) == 2 and shape[0] != VOCABULARY:
+            B, A = torch.randn(shape[0], 40, generator=moved), torch.randn(40, shape[1], generator=moved)
+            scale = torch.arange(1, 41) ** -0.5
+            weight += 5e-4 * (B * scale) @ A + 2e-4 * torch.randn(shape, generator=moved)
+        return weight.to(getattr(torch, dtype))
+
+    folder.mkdir(parents=True)
+    shapes = modules(**{**QWEN, "layers": layers})
+    per_file, where, total = 8, {}, 0
+    files = 1 + -(-layers // per_file)
+    for index in range(files):
+        if index == 0:
+            tensors = {
+                "model.embed_tokens.weight": normal(VOCABULARY, QWEN["hidden"]),
+                "model.norm.weight": torch.ones(QWEN["hidden"]).to(getattr(torch, dtype)),
+            }
+        else:
+            tensors = {}
+            for layer in range((index - 1) * per_file, min(index * per_file, layers)):
+                for norm in ("input_layernorm", "post_attention_layernorm"):
+                    tensors[f"model.layers.{layer}.{norm}.weight"] = torch.ones(QWEN["hidden"]).to(getattr(torch, dtype))
+                for module, shape in shapes.items():
+                    if module.startswith(f"model.layers.{layer}."):
+                        tensors[f"{module}.weight"] = normal(*shape)
+                        if module.endswith(("q_proj", "k_proj", "v_proj")):
+                            tensors[f"{module}.bias"] = torch.zeros(shape[0]).to(getattr(torch, dtype))
+        name = f"model-{index + 1:05}-of-{files:05}.safetensors"
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+        where |= dict.fromkeys(tensors, name)
+        total += sum(tensor.nbytes for tensor in tensors.values())
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}))
+    config = {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "vocab_size": VOCABULARY,
+        "hidden_size": QWEN["hidden"],
+        "intermediate_size": QWEN["intermediate"],
+        "num_hidden_layers": layers,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+        "torch_dtype": dtype,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def main(folder: Path, kind: str, number: int, dtype: str, seed: int) -> None:
+    if kind in ("model", "tuned"):
+        write_model(folder, number, dtype, seed, kind == "tuned")
+    else:
+        shapes = {"qwen": QWEN, "qwen2": {**QWEN, "layers": 48}, "qwen4": {**QWEN, "layers": 96}, "llama": LLAMA}
+        write_adapter(folder, modules(**shapes[kind]), number, dtype, seed)
+
+
 if __name__ == "__main__":
-    write_adapter(
-        Path(sys.argv[1]), modules(**{"qwen": QWEN, "llama": LLAMA}[sys.argv[2]]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-    )
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

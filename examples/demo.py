@@ -1,4 +1,4 @@
-"""The main job, from training to one adapter: two LoRA adapters are trained with PEFT, shown, merged and truncated.
+"""The main job, from training to one model: two LoRA adapters are trained with PEFT, shown, merged, truncated and fused.
 
 The model is a Llama small enough to train here. One adapter learns to count up in steps of 1, the other in steps of 3, on
 tokens of its own; the loss tells what each adapter can do. Everything is written to ./demo.
@@ -77,6 +77,17 @@ def losses(adapter: str | None) -> list[float]:
     return [model(input_ids=batch, labels=batch).loss.item() for batch in batches]
 
 
+@torch.no_grad()
+def answer(model: str, adapter: str | None = None) -> list[int]:
+    """Five tokens of the first task, and the eight that a model goes on with, with an adapter of PEFT's or without."""
+    network = LlamaForCausalLM.from_pretrained(FOLDER / model)
+    network = network if adapter is None else PeftModel.from_pretrained(network, FOLDER / adapter)
+    tokens = counting(*TASKS["ones"], torch.Generator().manual_seed(4))[:1, :5]
+    for _ in range(8):
+        tokens = torch.cat([tokens, network(input_ids=tokens).logits[:, -1:].argmax(-1)], dim=1)
+    return tokens[0].tolist()
+
+
 def run(command: str) -> None:
     """Show a command, and run it in the folder of the demo."""
     print(f"\n$ {command}", flush=True)
@@ -97,12 +108,21 @@ def main() -> None:
     run("adapterops merge ones threes --linear -o sum")
     run("adapterops merge ones threes --ties --density 0.4 -o ties")
     run("adapterops truncate sum --rank 6 -o small")
+    run("adapterops fuse base ones -o model")
+    run("adapterops verify model --base base --adapter ones")
+    run("adapterops unfuse model ones -o restored")
 
     print("\nloss by task, as PEFT loads and runs them (lower is better)")
     print(f"{'':12}{'ones':>8}{'threes':>8}")
     for adapter in (None, "ones", "threes", "sum", "ties", "small"):
         print(f"{adapter or 'base':12}" + "".join(f"{loss:8.3f}" for loss in losses(adapter)))
-    print(f"\n{time.monotonic() - begin:.0f} s; the adapters are in {FOLDER}/")
+    print("\ncounting on from 5 tokens")
+    said = {"base": answer("base"), "base + ones": answer("base", "ones"), "model": answer("model")}
+    for name, tokens in said.items():
+        print(f"{name:12}", *tokens)
+    if said["model"] != said["base + ones"]:
+        sys.exit("the fused model answers differently")
+    print(f"\n{time.monotonic() - begin:.0f} s; the adapters and models are in {FOLDER}/")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from corpus import write_adapter
+import torch
+from corpus import MODULES, write_adapter
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,10 +20,13 @@ def test_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     write_adapter(tmp_path / "a", seed=1)
     write_adapter(tmp_path / "b", seed=2)
+    (tmp_path / "base").mkdir()
+    save_file({f"{module}.weight": torch.randn(12, 8).bfloat16() for module in MODULES}, tmp_path / "base/model.safetensors")
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(code, {})
     assert (tmp_path / "out/adapter_model.safetensors").exists()
     assert (tmp_path / "out2/adapterops.json").exists()
+    assert (tmp_path / "model/model.safetensors").exists()
 
 
 def test_demo_runs_what_is_shown(tmp_path: Path) -> None:

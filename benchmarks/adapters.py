@@ -1,0 +1,56 @@
+"""Adapters in, adapter out: truncation, merging, and how long a command takes to start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench import HERE, OURS, Bench, measure, middle
+from shapes import LLAMA, modules
+
+CHECK_TORCH = "import sys; from adapterops.cli.main import run; code = run(sys.argv[1:]); sys.exit(code or int('torch' in sys.modules))"
+
+
+def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) -> None:
+    (whole,) = bench.runs([*OURS, "truncate", adapter, "--rank", "8", "-o", "OUT"])
+    (alone,) = bench.runs([sys.executable, HERE / "own_truncate.py", adapter])
+    distinct: dict[tuple[int, int], str] = {}
+    for module, shape in shapes.items():
+        distinct.setdefault((min(shape), max(shape)), module)  # a matrix and its transpose cost the same
+    seconds = {shape: measure(sys.executable, HERE / "peers/dense_svd.py", adapter, module)["inner"] for shape, module in distinct.items()}
+    peer = sum(seconds[min(shape), max(shape)] for shape in shapes.values())
+    raw = {"ours": alone, "whole": whole, "peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
+    bench.note("truncate 64 -> 8, 224 modules: dense SVD / ours", peer / middle(alone, "inner"), "x", 700, True, **raw)
+    bench.note("truncate 64 -> 8, 224 modules: whole command", middle(whole), "s", 8)
+    bench.note("truncate 64 -> 8, 224 modules: peak memory", middle(whole, "mb"), "MB", 700)
+
+
+def merging(bench: Bench, a: Path, b: Path) -> None:
+    peft, torch_ties = HERE / "peers/peft_merge.py", HERE / "peers/torch_ties.py"
+    ours, peer = bench.runs([*OURS, "merge", a, b, "--linear", "-o", "OUT"], [sys.executable, peft, a, b, "OUT", "cat", 24])
+    bench.note("linear merge, 168 modules: PEFT cat / ours, whole process", middle(peer) / middle(ours), "x", 4, True, ours=ours, peer=peer)
+    ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--rank", "16", "-o", "OUT"]
+    ours, plain, peer = bench.runs(ties, [sys.executable, torch_ties, a, b, "OUT"], [sys.executable, peft, a, b, "OUT", "ties_svd", 2])
+    scaled = 12 * middle(peer, "inner")
+    bench.note("TIES to rank 16: PEFT ties_svd (2 layers x 12) / ours", scaled / middle(ours), "x", 20, True, ours=ours, peer=peer)
+    bench.note("TIES to rank 16: plain torch / ours, whole process", middle(plain) / middle(ours), "x", 4, True, peer=plain)
+    bench.note("TIES to rank 16: whole command", middle(ours), "s", 60)
+    bench.note("TIES to rank 16: peak memory", middle(ours, "mb"), "MB", 600)
+
+
+def start(bench: Bench, adapter: Path) -> None:
+    for arguments, target in ((["--help"], 0.2), (["show", adapter], 0.4)):
+        measure(sys.executable, "-c", CHECK_TORCH, *arguments)
+        (ours,) = bench.runs([*OURS, *arguments])
+        bench.note(f"{arguments[0]}, without torch", middle(ours), "s", target, ours=ours)
+
+
+def adapters(bench: Bench) -> None:
+    a, b, large = (bench.folder / name for name in ("a", "b", "large"))
+    for seed, (adapter, shape, rank, dtype) in enumerate(
+        ((a, "qwen", 16, "float32"), (b, "qwen", 16, "float32"), (large, "llama", 64, "bfloat16"))
+    ):
+        measure(sys.executable, HERE / "shapes.py", adapter, shape, rank, dtype, seed)
+    start(bench, large)
+    merging(bench, a, b)
+    truncation(bench, large, modules(**LLAMA))

@@ -1,0 +1,81 @@
+"""The harness: every figure is a fresh process; ours and the peer's alternate; medians are compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).parent
+OURS = [sys.executable, "-m", "adapterops"]
+
+
+def measure(*command: object) -> dict[str, float]:
+    """Seconds, peak memory in MB and, where it prints one, the last number of one process."""
+    print("  ...", *(str(part).rpartition("/")[2] for part in command[1:]), file=sys.stderr)
+    begin = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    printed, errors = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]  # both are pipes
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    if status:
+        raise SystemExit(f"{command} failed:\n{printed}{errors}")
+    last = printed.split()[-1] if printed.split() else ""
+    return {"seconds": seconds, "mb": usage.ru_maxrss * 1024 / 1e6, **({"inner": float(last)} if last.replace(".", "").isdigit() else {})}
+
+
+class Bench:
+    def __init__(self, folder: Path, repeats: int) -> None:
+        self.folder, self.repeats = folder, repeats
+        self.figures: list[dict[str, Any]] = []
+
+    def out(self) -> Path:
+        """A place to write to, where nothing is."""
+        place = self.folder / "out"
+        shutil.rmtree(place, ignore_errors=True)
+        return place
+
+    def runs(self, *commands: list[object]) -> list[list[dict[str, float]]]:
+        """Each command `repeats` times, in turn."""
+        results: list[list[dict[str, float]]] = [[] for _ in commands]
+        for _ in range(self.repeats):
+            for command, result in zip(commands, results, strict=True):
+                place = self.out()
+                result.append(measure(*[place if part == "OUT" else part for part in command]))
+        return results
+
+    def note(self, what: str, value: float, unit: str, target: float, at_least: bool = False, **raw: Any) -> None:
+        holds = value >= target if at_least else value <= target
+        self.figures.append({"what": what, "value": value, "unit": unit, "target": target, "at_least": at_least, "holds": holds, **raw})
+        bound = f"{'>=' if at_least else '<='} {target:g} {unit}"
+        print(f"{what:64} {value:9.3g} {unit:3} {bound:12} {'ok' if holds else 'MISSED'}", flush=True)
+
+
+def middle(results: list[dict[str, float]], what: str = "seconds") -> float:
+    return median(result[what] for result in results)
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    )
+    versions = {}
+    for name in ("torch", "peft", "transformers", "numpy", "mergekit"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **versions,
+    }

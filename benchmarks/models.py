@@ -1,0 +1,122 @@
+"""Adapters into models and out of them: fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense SVDs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import HERE, OURS, Bench, measure, middle
+from shapes import QWEN, modules
+
+LAYERS = 24
+
+
+def fusing(bench: Bench, base: Path, a: Path) -> None:
+    peft = [sys.executable, HERE / "peers/peft_fuse.py", base, a, "OUT"]
+    fuse = [*OURS, "fuse", base, a, "-o", "OUT"]
+    ours, peer = bench.runs([*fuse, "--no-sync"], peft)
+    bench.note(
+        "fuse into 0.5B bf16: PEFT / ours, whole process, no fsync", middle(peer) / middle(ours), "x", 4.5, True, ours=ours, peer=peer
+    )
+    bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 450)
+    ours, peer = bench.runs(fuse, [*peft, "--sync"])
+    bench.note(
+        "fuse into 0.5B bf16: PEFT / ours, whole process, both synced", middle(peer) / middle(ours), "x", 1, True, ours=ours, peer=peer
+    )
+    ours, peer = bench.runs([sys.executable, HERE / "own_fuse.py", base, a, "OUT"], ["cp", "-r", base, "OUT"])
+    bench.note("fuse without start-up: ours / cp -r, no fsync", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
+    ours, peer = bench.runs(
+        [sys.executable, HERE / "own_fuse.py", base, a, "OUT", "--sync"],
+        ["sh", "-c", f"cp -r {base} {bench.folder}/out && sync -f {bench.folder}"],
+    )
+    bench.note("fuse without start-up: ours / cp -r, both synced", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
+
+
+def growing(bench: Bench, base: Path, a: Path) -> None:
+    """The base, and bases of two and four times its layers."""
+    times, memory, sizes = [], [], []
+    for times_larger in (1, 2, 4):
+        model, adapter = base, a
+        if times_larger > 1:
+            model, adapter = bench.folder / f"base{times_larger}", bench.folder / f"a{times_larger}"
+            measure(sys.executable, HERE / "shapes.py", model, "model", times_larger * LAYERS, "bfloat16", 0)
+            measure(sys.executable, HERE / "shapes.py", adapter, f"qwen{times_larger}", 16, "float32", 0)
+        (ours,) = bench.runs([*OURS, "fuse", model, adapter, "-o", "OUT", "--no-sync"])
+        times.append(middle(ours))
+        memory.append(middle(ours, "mb"))
+        sizes.append(sum(file.stat().st_size for file in model.glob("*.safetensors")))
+        if times_larger > 1:
+            shutil.rmtree(model)
+    slopes = [(times[i + 1] - times[i]) / (sizes[i + 1] - sizes[i]) for i in (0, 1)]
+    bench.note("fuse, base 1x, 2x, 4x: seconds per byte, 2-4 / 1-2", slopes[1] / slopes[0], "x", 1.3, seconds=times, bytes=sizes)
+    bench.note("fuse, base 1x, 2x, 4x: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1, mb=memory)
+
+
+def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
+    if importlib.util.find_spec("mergekit") is None:
+        print("mergekit is not installed: its row is left out (pip install mergekit)")
+        return
+    recipe = bench.folder / "ties.yaml"
+    parameters = {"density": 0.2, "weight": 1.0}
+    recipe.write_text(
+        json.dumps(
+            {
+                "models": [{"model": f"{base}+{adapter}", "parameters": parameters} for adapter in (a, b)],
+                "merge_method": "ties",
+                "base_model": str(base),
+                "dtype": "bfloat16",
+            }
+        )
+    )
+    (ours,) = bench.runs([*OURS, "fuse", base, a, b, "--ties", "--density", "0.2", "-o", "OUT"])
+    peer = measure(sys.executable, "-m", "mergekit.scripts.run_yaml", recipe, bench.out(), "--lora-merge-cache", bench.folder / "cache")
+    shutil.rmtree(bench.folder / "cache")
+    bench.note("fuse A B --ties: mergekit / ours, whole process", peer["seconds"] / middle(ours), "x", 10, True, ours=ours, peer=[peer])
+    bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 600)
+
+
+def extracting(bench: Bench, base: Path) -> None:
+    tuned, wide = bench.folder / "tuned", bench.folder / "wide"
+    measure(sys.executable, HERE / "shapes.py", tuned, "tuned", LAYERS, "bfloat16", 0)
+    (ours,) = bench.runs([*OURS, "extract", tuned, base, "--rank", "32", "-o", "OUT"])
+    shapes: dict[tuple[int, int], int] = {}
+    for out, into in modules(**QWEN).values():
+        shapes[min(out, into), max(out, into)] = shapes.get((min(out, into), max(out, into)), 0) + 1
+    seconds = {shape: measure(sys.executable, HERE / "peers/dense_extract.py", *shape)["inner"] for shape in shapes}
+    peer = sum(count * seconds[shape] for shape, count in shapes.items())
+    bench.note(
+        "extract rank 32 from 0.5B: dense SVDs / ours, whole command", peer / middle(ours), "x", 6, True, ours=ours, peer_seconds=peer
+    )
+    (own,) = bench.runs([sys.executable, HERE / "own_extract.py", "4096", "4096"])
+    peer = measure(sys.executable, HERE / "peers/dense_extract.py", 4096, 4096)["inner"]
+    bench.note(
+        "extract rank 32 from 4096 x 4096: dense SVD / ours", peer / middle(own, "inner"), "x", 30, True, ours=own, peer_seconds=peer
+    )
+    error = measure(sys.executable, HERE / "own_extract.py", 896, 4864, "--error")["inner"]
+    bench.note("extract rank 32: error / that of the best rank 32", error, "x", 1.01)
+    shutil.rmtree(tuned)
+    shutil.rmtree(wide, ignore_errors=True)
+
+
+def verifying(bench: Bench, base: Path, a: Path) -> None:
+    fused = bench.folder / "fused"
+    measure(*OURS, "fuse", base, a, "-o", fused)
+    ours, peer = bench.runs([*OURS, "verify", fused, "--base", base, "--adapter", a], [sys.executable, HERE / "peers/read.py", base, fused])
+    bench.note("verify: ours / reading both checkpoints with safetensors", middle(ours) / middle(peer), "x", 3, ours=ours, peer=peer)
+
+
+def models(bench: Bench) -> None:
+    base, a, b = (bench.folder / name for name in ("base", "a", "b"))
+    measure(sys.executable, HERE / "shapes.py", base, "model", LAYERS, "bfloat16", 0)
+    for seed, adapter in enumerate((a, b)):
+        measure(sys.executable, HERE / "shapes.py", adapter, "qwen", 16, "float32", seed)
+    subprocess.run(["sync", "-f", str(bench.folder)], check=False)
+    fusing(bench, base, a)
+    verifying(bench, base, a)
+    extracting(bench, base)
+    merging(bench, base, a, b)
+    growing(bench, base, a)
