@@ -17,7 +17,7 @@ from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, writ
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec
+from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec, Stored
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
@@ -41,8 +41,8 @@ class Adapter:
         config: base model and whatever else is passed on.
         history: the inputs and operations it is made of.
         scalings: as found in the files, for an adapter as it was opened.
-        replaced, replaced_layout: whole tensors that take the place of the base's (trained norms, embeddings, biases), by their
-            names in the model. They can be kept or fused, and neither scaled nor added.
+        replaced: whole tensors that take the place of the base's (trained norms, embeddings, biases), by their names in the
+            model. They can be kept or fused, and neither scaled nor added.
     """
 
     updates: Mapping[str, Update]
@@ -50,8 +50,7 @@ class Adapter:
     config: AdapterConfig = field(default_factory=AdapterConfig)
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
-    replaced: Mapping[str, Tensor] = field(default_factory=dict)
-    replaced_layout: Mapping[str, Spec] = field(default_factory=dict)
+    replaced: Mapping[str, Stored] = field(default_factory=dict)
 
     @classmethod
     def of(cls, updates: Mapping[str, Update], config: AdapterConfig | None = None) -> Adapter:
@@ -187,8 +186,7 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         files.config,
         Source(path, (files.file,), files.paths[1:], alpha),
         files.scalings,
-        Lazy(files.replaced, lambda tensor: _finite(files.file, files.replaced[tensor], allow_nonfinite)),
-        {tensor: files.file.entries[stored].spec for tensor, stored in files.replaced.items()},
+        {tensor: Stored(files.file, name) for tensor, name in files.replaced.items()},
     )
 
 
@@ -267,7 +265,7 @@ def save_adapter(
     check_output(out, [path for source in inputs for path in source.paths], force)
     chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
     plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
-    plan |= {_saved_as(adapter, tensor): spec for tensor, spec in adapter.replaced_layout.items()}
+    plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
     modules: dict[str, Kept] = {}
     errors: dict[str, float] = {}
 
@@ -311,7 +309,7 @@ def save_adapter(
 
 
 def _whole(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    return ((_saved_as(adapter, tensor), adapter.replaced[tensor]) for tensor in adapter.replaced)
+    return ((_saved_as(adapter, tensor), stored.tensor()) for tensor, stored in adapter.replaced.items())
 
 
 def _saved_as(adapter: Adapter, tensor: str) -> str:
@@ -335,11 +333,13 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
     """The tensors to write, rounded once, with the norm of what they hold and the error it has."""
     import torch
 
-    from adapterops.linalg.factor import factorize
+    from adapterops.linalg.factor import factorize, truncate
     from adapterops.updates.dense import Dense
 
     if isinstance(update, Dense):
         update = factorize(update, layout.rank, exact=exact)
+    elif update.rank > layout.rank:
+        update = truncate(update, layout.rank)
     wide = torch.promote_types(update.B.dtype, torch.float32)
     target = getattr(torch, TORCH_NAMES[dtype])
     A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)

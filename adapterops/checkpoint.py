@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
-from adapterops.errors import ResourceError, VerificationError, at
+from adapterops.errors import OptionError, ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX, SINGLE, ModelFiles, read_model
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_manifest
@@ -69,7 +69,7 @@ class Checkpoint:
             import torch
 
             rows = self.rows(name)
-            blocks = [rows(begin, end)[0] for begin, end in blocks_of(self.layout[name])]
+            blocks = [rows(begin, end)[0] for begin, end in blocks_of(self.layout[name])] or [rows(0, 0)[0]]
             return torch.cat(blocks).reshape(self.layout[name].shape)
 
         return Lazy(self.layout, compute)
@@ -109,21 +109,29 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     )
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise OptionError for a name that is not one of safetensors' for floats."""
+    if dtype not in TORCH_NAMES:
+        raise OptionError(f"the dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
+
+
 def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     """The checkpoint with every tensor of floats in `dtype`, each number rounded once."""
+    check_dtype(dtype)
     changed = {name for name, spec in checkpoint.layout.items() if spec.dtype in TORCH_NAMES and spec.dtype != dtype}
     layout = {name: spec._replace(dtype=dtype) if name in changed else spec for name, spec in checkpoint.layout.items()}
 
     def edit(name: str) -> Rows:
         import torch
 
-        from adapterops.updates.application import narrow
+        from adapterops.updates.application import checked
 
         rows, target = checkpoint.rows(name), getattr(torch, TORCH_NAMES[dtype])
 
         def narrowed(begin: int, end: int) -> tuple[Tensor, Facts]:
             block, facts = rows(begin, end)
-            return narrow(block, target), facts
+            with at(tensor=name):
+                return checked(block, target), facts
 
         return narrowed if name in changed else rows
 
@@ -401,7 +409,7 @@ def _kept(modules: Facts) -> dict[str, Any]:
     from adapterops.updates.application import Survival
 
     def told(each: Survival) -> dict[str, Any]:
-        return {"relative": each.relative, "gain": each.gain, "changed": each.changed, "entries": each.entries}
+        return {"relative": each.relative if each.base else None, "gain": each.gain, "changed": each.changed, "entries": each.entries}
 
     total = sum(modules.values(), Survival())
     return {"survival": told(total), "modules": {module: told(each) for module, each in sorted(modules.items())}}

@@ -32,5 +32,5 @@ def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> No
     adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
     """
     checkpoint = open_checkpoint(base, allow_pickle=rest.pop("allow_pickle"))
-    model = fuse(checkpoint, merged(sources, rest), precision=rest.pop("precision"), dtype=rest["dtype"])
+    model = fuse(checkpoint, merged(sources, rest, checkpoint), precision=rest.pop("precision"), dtype=rest["dtype"])
     output.write_model(model, out, command=options.command_line(), **rest)

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from adapterops.adapter import Adapter, open_adapter
+from adapterops.checkpoint import Checkpoint
 from adapterops.errors import OptionError
 from adapterops.methods import METHODS, PARAMETERS
 from adapterops.methods.registry import SPACES
 from adapterops.operations import algebra
+from adapterops.operations.fusion import without_copies
 
 Command = Callable[..., Any]
 
@@ -40,14 +42,16 @@ def merging(command: Command) -> Command:
     return command
 
 
-def merged(sources: Sequence[Path], given: dict[str, Any]) -> Adapter:
-    """The adapter that the options in `given` make of the sources; they are taken out of it."""
+def merged(sources: Sequence[Path], given: dict[str, Any], base: Checkpoint | None = None) -> Adapter:
+    """The adapter that the options in `given`, which are taken out of it, make of the sources; `base` is what it will be fused with."""
     named = [method for method in METHODS if given.pop(method)]
     if len(named) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in named)} exclude each other")
     parameters = {name: value for name in PARAMETERS if (value := given.pop(name)) is not None}
     opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite")}
     adapters = [open_adapter(source, **opening) for source in sources]
+    if base is not None:
+        adapters = [without_copies(adapter, base) for adapter in adapters]
     return algebra.merge(
         adapters,
         named[0] if named else "linear",

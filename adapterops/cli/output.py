@@ -108,7 +108,7 @@ def write_model(
 
 
 def survival(each: Survival) -> dict[str, Any]:
-    return {"relative": each.relative, "gain": each.gain, "changed": each.changed, "entries": each.entries}
+    return {"relative": each.relative if each.base else None, "gain": each.gain, "changed": each.changed, "entries": each.entries}
 
 
 def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json: bool) -> None:

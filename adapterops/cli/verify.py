@@ -54,8 +54,8 @@ def command(
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
-    adapter = merged(sources, rest)
     original = open_checkpoint(base, allow_pickle=allow_pickle)
+    adapter = merged(sources, rest, original)
     checkpoint = verification.opened(model, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     with output.progress("verifying") as report:
         found = verification.verify(checkpoint, original, adapter, dtype=dtype, precision=precision, workers=workers, progress=report)

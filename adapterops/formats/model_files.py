@@ -62,7 +62,9 @@ def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
     if not source.exists():
         raise NotFoundError("does not exist", path=source, hint=similar(source))
     if not source.is_dir():
-        return ModelFiles(source, {source.name: SafetensorsFile(source)}, _config(source.parent), ())
+        if re.search(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$", source.name):
+            raise InputError("is one of the files of a checkpoint", path=source, hint=f"name the folder: {source.parent}", code="E-FOLDER")
+        return ModelFiles(source, {SINGLE: SafetensorsFile(source)}, _config(source.parent), ())
     shards = _shards(source, allow_pickle)
     _check_distinct(shards)
     return ModelFiles(source, shards, _config(source), _others(source))
@@ -70,7 +72,7 @@ def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
 
 def _config(folder: Path) -> Mapping[str, Any] | None:
     path = folder / "config.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     config = read_json(path)
     if not isinstance(config, dict):
@@ -79,20 +81,24 @@ def _config(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _others(folder: Path) -> tuple[Path, ...]:
-    return tuple(
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES) and path.name not in NOT_TAKEN
-    )
+    found = [path for path in sorted(folder.iterdir()) if (path.is_file() or path.is_symlink()) and not path.is_dir()]
+    found = [path for path in found if not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES)]
+    found = [path for path in found if path.name not in NOT_TAKEN]
+    for path in found:
+        if not path.exists():
+            raise NotFoundError("is a link to a file that does not exist", path=path)
+        _check_inside(path)
+    return tuple(found)
 
 
 def _shards(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
-    if (folder / INDEX).exists():
+    if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():  # which transformers takes before an index
+        return {SINGLE: SafetensorsFile(folder / SINGLE)}
+    if (folder / INDEX).exists() or (folder / INDEX).is_symlink():
         return _indexed(folder / INDEX, SafetensorsFile)
     files = sorted(path.name for path in folder.glob("*.safetensors"))
-    if SINGLE in files or len(files) == 1:
-        name = SINGLE if SINGLE in files else files[0]
-        return {name: SafetensorsFile(folder / name)}
+    if len(files) == 1:
+        return {SINGLE: SafetensorsFile(folder / files[0])}
     if any((folder / name).exists() for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(folder, allow_pickle)
     there = sorted(path.name for path in folder.iterdir())
@@ -135,10 +141,15 @@ def _inside(index: Path, name: str) -> Path:
     path = index.parent / name
     if not path.exists():
         raise InputError(f"names {name}, which is missing", path=index, hint="download that file too", code="E-INDEX")
-    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(index.parent))
-    if root not in real.parents and root.parent.parent / "blobs" not in real.parents:
-        raise InputError(f"leads out of its folder, to {real}", path=path, code="E-INDEX")
+    _check_inside(path)
     return path
+
+
+def _check_inside(path: Path) -> None:
+    """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
+    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+    if root not in real.parents and root.parent.parent / "blobs" not in real.parents:
+        raise InputError(f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX")
 
 
 def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
@@ -162,4 +173,4 @@ def _pickles(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
 
     index = folder / PICKLE_INDEX
     found = _indexed(index, PickleFile) if index.exists() else {PICKLE: PickleFile(folder / PICKLE)}
-    return {re.sub(r"^pytorch_model(.*)\.bin$", r"model\1.safetensors", name): file for name, file in found.items()}
+    return {re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file for name, file in found.items()}

@@ -33,6 +33,9 @@ CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 
 HEAD = "lm_head"
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+"""Ends of the names of models that have an output embedding."""
+
 SHOWN = 8
 """Names that an error lists of each side."""
 
@@ -63,7 +66,7 @@ def resolve(modules: Mapping[str, tuple[int, int]], base: Mapping[str, Spec], co
         IncompatibleError: a module has no place, or several, or another shape; all of them are listed.
         UnsupportedError: a weight is quantized.
     """
-    names = _Names(base, str((config or {}).get("model_type", "")))
+    names = _Names(base, config or {})
     found: dict[str, Place] = {}
     missing, wrong = [], []
     for module, shape in modules.items():
@@ -114,8 +117,8 @@ def resolve_whole(tensors: Mapping[str, Spec], base: Mapping[str, Spec]) -> dict
 
 def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
     """The names of the output embedding and of the input embedding that stands for it, in a checkpoint that ties them."""
-    inner = (config or {}).get("text_config")
-    tied = (config or {}).get("tie_word_embeddings", inner.get("tie_word_embeddings") if isinstance(inner, dict) else None)
+    said = ties(config or {})
+    tied = said if said is not None else any(str(name).endswith(CAUSAL) for name in (config or {}).get("architectures") or [])
     for name in base:
         if canonical(name.removesuffix(WEIGHT)) in EMBEDDINGS and tied and _head_beside(name) not in base:
             return _head_beside(name), name
@@ -125,8 +128,8 @@ def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple
 class _Names:
     """The tensors of a base by what remains of their names without prefixes."""
 
-    def __init__(self, base: Mapping[str, Spec], model_type: str) -> None:
-        self.base, self.type = base, model_type
+    def __init__(self, base: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
+        self.base, self.type, self.ties = base, str(config.get("model_type", "")), ties(config)
         self.index: dict[str, list[str]] = {}
         for tensor, spec in base.items():
             if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
@@ -138,7 +141,7 @@ class _Names:
         name = canonical(module)
         if name in self.index:
             return [Place(tensor) for tensor in self.index[name]]
-        if name == HEAD:
+        if name == HEAD and self.ties is not False:
             return [
                 Place(_head_beside(tensor), copied=tensor)
                 for short, tensors in self.index.items()
@@ -164,7 +167,10 @@ class _Names:
         return Place(place.tensor, transposed=transposed, copied=place.copied)
 
     def _expert(self, place: Place, stored: tuple[int, ...], module: str, shape: tuple[int, int]) -> Place | None:
-        fused, part = FUSED[canonical(module).rpartition(".")[2]]
+        *_, expert, projection = ["", *canonical(module).split(".")]
+        if not expert.isdigit() or projection not in FUSED:
+            return None
+        fused, part = FUSED[projection]
         parts = 2 if fused == "gate_up_proj" else 1
         out, into = parts * shape[0], shape[1]
         count, high, wide = stored
@@ -190,9 +196,10 @@ class _Names:
             module.rpartition(".")[2] for module, place in found.items() if place.transposed and len(self.base[place.tensor].shape) == 2
         }
         for module, (out, into) in modules.items():
-            if kinds and out == into and found[module].copied is None:
+            unknown = not self.type and module.rpartition(".")[2] in CONV1D_MODULES
+            if (kinds or unknown) and out == into and found[module].copied is None:
                 raise IncompatibleError(
-                    f"is square, and other weights of this model ({', '.join(sorted(kinds))}) are stored as (in, out): is this one, too?",
+                    f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): is this one, too?",
                     tensor=module,
                     hint=f"say what the model is: put its model_type, such as {sorted(CONV1D_TYPES)[2]}, into config.json of the base",
                     code="E-ORIENTATION",
@@ -224,6 +231,13 @@ def _head_beside(embedding: str) -> str:
     """
     prefix = "language_model." if embedding.startswith("language_model.model.") else ""
     return f"{prefix}{HEAD}{WEIGHT}"
+
+
+def ties(config: Mapping[str, Any]) -> bool | None:
+    """Whether the model shares its input embedding with its output embedding; None where its config does not say."""
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    said = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
+    return any(said) if said else None
 
 
 def untied(config: Mapping[str, Any]) -> dict[str, Any]:

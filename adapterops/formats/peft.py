@@ -101,8 +101,9 @@ def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:
     found = {}
     for name in sorted(file.entries):
         if not LORA.fullmatch(name) and not ALPHA.fullmatch(name):
-            tensor = name.removeprefix(PREFIX).replace(".base_layer.bias", ".bias")
-            if config.replaces(tensor):
+            tensor = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+            adapted = name.replace(".base_layer.weight", ".lora_A.weight")  # PEFT saves the weight of an adapted embedding, too
+            if config.replaces(tensor) or (adapted != name and adapted in file.entries):
                 found[tensor] = name
     return found
 

@@ -92,20 +92,12 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
 def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mismatch: bool) -> Adapter:
     def add(updates: list[Update]) -> Update:
         total: Update = method.kernel(updates, [1.0] * len(updates))
-        return _capped(total) if method.capped else total
+        return total  # the exact sum; what is saved of it has the rank in the layout
 
     merged = combined(scaled, step, add, allow_base_mismatch=allow_base_mismatch)
     if not method.capped:
         return merged
     return replace(merged, layout={module: _cap(layout) for module, layout in merged.layout.items()})
-
-
-def _capped(update: Update) -> Update:
-    """The same update at the rank of its matrix, where its factors are wider."""
-    from adapterops.linalg.factor import truncate
-    from adapterops.updates.lowrank import LowRank
-
-    return truncate(update, min(update.shape)) if isinstance(update, LowRank) else update
 
 
 def _cap(layout: Layout) -> Layout:

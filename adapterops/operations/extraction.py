@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
@@ -16,7 +15,7 @@ from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Step
 from adapterops.operations.algebra import truncate
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, Spec
+from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -93,8 +92,7 @@ def extract(
         layout,
         _config(base, tuned.config or {}),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
-        replaced=Lazy(whole, lambda name: _stored(tuned, whole[name])),
-        replaced_layout={name: tuned.layout[source] for name, source in whole.items()},
+        replaced={name: Stored(tuned.stored[source], source) for name, source in whole.items()},
     )
     return truncate(adapter, rank, energy=energy, budget=budget, unit=unit, exact=exact, workers=workers, progress=progress)
 
@@ -130,18 +128,14 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
         return True
     if tuned.layout[name] != base.layout[other]:
         return bool((_whole(tuned, name) != _whole(base, other)).any())
-    chunks = zip_longest(tuned.stored[name].chunks(name), base.stored[other].chunks(other))
-    return any(found != wanted for found, wanted in chunks)
+    return not Stored(tuned.stored[name], name).same_bytes(Stored(base.stored[other], other))
 
 
 def _whole(checkpoint: Checkpoint, name: str) -> Tensor:
     import torch
 
-    return _stored(checkpoint, name).to(torch.promote_types(getattr(torch, TORCH_NAMES[checkpoint.layout[name].dtype]), torch.float32))
-
-
-def _stored(checkpoint: Checkpoint, name: str) -> Tensor:
-    return checkpoint.stored[name].tensor(name)
+    tensor = checkpoint.stored[name].tensor(name)
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _is_linear(name: str, spec: Spec, other: Spec) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoint import Checkpoint, check_dtype
 from adapterops.errors import OptionError, at
-from adapterops.formats.naming import HEAD, Place, head_of, resolve, resolve_whole, untied
+from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES
+from adapterops.storage.safetensors import TORCH_NAMES, Stored
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +31,15 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     Args:
         dtype: of the adapted weights; by default that of W.
-        precision: `float32` or `float64`.
+        precision: `float32` or `float64`; weights in float64 always have the latter.
 
     Raises:
         IncompatibleError, UnsupportedError: a module has no place in the base; see `naming.resolve`.
 
     Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
     """
+    if dtype is not None:
+        check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     places = resolve({module: layout.shape for module, layout in adapter.layout.items()}, base.layout, base.config)
@@ -47,10 +49,14 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         by_tensor.setdefault(place.tensor, []).append(module)
     layout = {tensor: spec._replace(dtype=dtype) if dtype and tensor in by_tensor else spec for tensor, spec in base.layout.items()}
 
+    def wide(tensor: str) -> str:
+        return "float64" if base.layout[tensor].dtype == "F64" else precision
+
     def edit(tensor: str) -> Rows:
         if tensor not in by_tensor:
             return base.edits[tensor]
-        return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, layout[tensor].dtype, precision)
+        inside = {module: places[module] for module in by_tensor[tensor]}
+        return _added(base.rows(tensor), adapter, inside, layout[tensor].dtype, wide(tensor))
 
     return replace(
         base,
@@ -69,27 +75,49 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """
     if not adapter.replaced:
         return base
-    names = {there: here for here, there in resolve_whole(adapter.replaced_layout, base.layout).items()}
+    names = {there: here for here, there in _whole_names(adapter, base).items()}
     tied = head_of(base.layout, base.config)
     if tied and tied[0] not in names and tied[1] in names:
         base = _untied(base, {tied[0]: tied[1]})
-    new = {there: adapter.replaced_layout[here] for there, here in names.items() if there not in base.layout}
+    new = [there for there in names if there not in base.layout]
     if new:
         base = _untied(base, dict.fromkeys(new, tied[1] if tied else next(iter(base.layout))))
 
     def edit(name: str) -> Rows:
         import torch
 
-        from adapterops.updates.application import narrow
+        from adapterops.updates.application import checked
 
         if name not in names:
             return base.edits[name]
-        whole = narrow(adapter.replaced[names[name]], getattr(torch, TORCH_NAMES[base.layout[name].dtype]))
+        whole = checked(adapter.replaced[names[name]].tensor(), getattr(torch, TORCH_NAMES[base.layout[name].dtype]))
         matrix = whole.reshape(base.layout[name].matrix)
         return lambda begin, end: (matrix[begin:end], {})
 
     edits = Lazy([*names, *(name for name in base.edits if name not in names)], edit)
     return replace(base, edits=edits, holding={**base.holding, **{name: base.layout[name].bytes for name in names}})
+
+
+def _whole_names(adapter: Adapter, base: Checkpoint) -> dict[str, str]:
+    return resolve_whole({name: stored.spec for name, stored in adapter.replaced.items()}, base.layout)
+
+
+def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter without those of its whole tensors that are the base's, byte for byte.
+
+    PEFT saves the weight of an output embedding beside its factors; where it was not trained, the adapter can be scaled and
+    added like any other.
+    """
+    if not adapter.replaced:
+        return adapter
+    names = _whole_names(adapter, base)
+    tied = head_of(base.layout, base.config)
+
+    def copied(name: str) -> bool:
+        there = names[name] if names[name] in base.layout else tied[1] if tied else None
+        return there is not None and adapter.replaced[name].same_bytes(Stored(base.stored[there], there))
+
+    return replace(adapter, replaced={name: stored for name, stored in adapter.replaced.items() if not copied(name)})
 
 
 def _held(adapter: Adapter, module: str) -> int:
@@ -98,8 +126,13 @@ def _held(adapter: Adapter, module: str) -> int:
 
 
 def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
-    """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both."""
-    return fuse(fused, -adapter, dtype=dtype, precision=precision)
+    """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both.
+
+    Raises:
+        UnsupportedError: the adapter replaced whole tensors; what the base had in their place is not known.
+    """
+    trained = {name: stored for name, stored in adapter.replaced.items() if name.removesuffix(WEIGHT) not in adapter.layout}
+    return fuse(fused, -replace(adapter, replaced=trained), dtype=dtype, precision=precision)
 
 
 def _with_heads(base: Checkpoint, places: Mapping[str, Place]) -> Checkpoint:
@@ -154,7 +187,7 @@ class Addition:
     dtype: torch.dtype
 
     def __call__(self, begin: int, end: int) -> tuple[Tensor, Facts]:
-        from adapterops.updates.application import add
+        from adapterops.updates.application import add, checked
 
         W, facts = self.base(begin, end)
         found, result = dict(facts), None
@@ -166,9 +199,9 @@ class Addition:
             if delta.shape == W.shape:
                 result, found[piece.module] = add(W, delta, self.dtype)
                 break
-            result = W.to(self.dtype, copy=True) if result is None else result
+            result = checked(W, self.dtype).clone() if result is None else result
             result[part], found[piece.module] = add(W[part].contiguous(), delta, self.dtype)
-        return (W.to(self.dtype) if result is None else result), found
+        return (checked(W, self.dtype) if result is None else result), found
 
 
 def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], dtype: str, precision: str) -> Addition:

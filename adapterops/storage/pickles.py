@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adapterops.errors import InputError, UnsupportedError
-from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Entry
+from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Entry, check_name
 from adapterops.storage.strict import open_regular
 from adapterops.storage.writer import as_bytes
 
@@ -59,8 +59,18 @@ class PickleFile:
             ) from None
         if not isinstance(content, dict):
             raise InputError(f"holds a {type(content).__name__}, expected tensors by name", path=self.path, code="E-PICKLE")
+        if not content:
+            raise InputError("has no tensors", path=self.path, code="E-PICKLE")
         for name, tensor in content.items():
-            if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
+            with at(path=self.path):
+                check_name(str(name))
+            if (
+                getattr(tensor, "is_meta", False)
+                or not isinstance(name, str)
+                or not isinstance(tensor, Tensor)
+                or tensor.layout != torch.strided
+                or tensor.dtype not in DTYPES
+            ):
                 raise InputError("is not a plain tensor", path=self.path, tensor=str(name)[:80], code="E-PICKLE")
             if tensor.nbytes > tensor.untyped_storage().nbytes():
                 raise InputError("is larger than its data: its entries overlap", path=self.path, tensor=name, code="E-PICKLE")
@@ -86,7 +96,7 @@ class PickleFile:
 
     def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
         tensor = self._tensors[name]
-        part = tensor if rows is None else tensor.reshape(-1, tensor.shape[-1])[rows[0] : rows[1]]
+        part = tensor if rows is None else tensor.reshape(self.entries[name].spec.matrix)[rows[0] : rows[1]]
         return part.clone(memory_format=torch.contiguous_format)
 
     def check_unchanged(self) -> None:

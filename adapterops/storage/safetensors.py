@@ -15,6 +15,7 @@ import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -108,6 +109,26 @@ class TensorFile(Protocol):
     def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor: ...
     def check_unchanged(self) -> None: ...
     def sha256(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor where it lies."""
+
+    file: TensorFile
+    name: str
+
+    @property
+    def spec(self) -> Spec:
+        return self.file.entries[self.name].spec
+
+    def tensor(self) -> Tensor:
+        return self.file.tensor(self.name)
+
+    def same_bytes(self, other: Stored) -> bool:
+        """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no torch."""
+        chunks = zip_longest(self.file.chunks(self.name), other.file.chunks(other.name))
+        return self.spec == other.spec and all(mine == theirs for mine, theirs in chunks)
 
 
 class SafetensorsFile:
@@ -275,7 +296,7 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
         raise InputError(f"has {len(header)} tensors, above the limit of {TENSOR_LIMIT}", code="E-ST-HEADER")
     entries = {}
     for name, fields in header.items():
-        _check_name(name)
+        check_name(name)
         with at(tensor=name):
             entries[name] = _entry(fields)
     position = 0
@@ -293,7 +314,8 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
     return metadata, entries
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise InputError for a tensor name that could be taken for a path, or not be shown."""
     parts = name.replace("\\", "/").split("/")
     if not 1 <= len(name) <= NAME_LIMIT or not name.isprintable() or ".." in parts or name.startswith(("/", "\\")):
         raise InputError(f"the tensor name {name[:80]!r} is unsafe", code="E-ST-NAME")

@@ -64,6 +64,8 @@ def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]
     survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), int(np.count_nonzero(moved.numpy() != 0)), moved.numel())
     if not math.isfinite(survival.base + survival.delta + survival.dot):
         _explain(wide, delta, result)
+        wide, delta, moved = wide.double(), delta.double(), moved.double()  # finite, only their squares were not
+        survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), survival.changed, survival.entries)
     return result, survival
 
 
@@ -82,6 +84,27 @@ def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(back == x, near, odd).to(dtype)
 
 
+def checked(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`narrow`, where every finite number stays finite.
+
+    Raises:
+        IncompatibleError: a number is too large for `dtype`.
+    """
+    result = narrow(x, dtype)
+    if result is not x and not bool(result.isfinite().all()):
+        _check_range(result, int((x.isfinite() & ~result.isfinite()).sum()), "numbers")
+    return result
+
+
+def _check_range(result: Tensor, count: int, what: str) -> None:
+    if count:
+        raise IncompatibleError(
+            f"{count} {what} are too large for {str(result.dtype).removeprefix('torch.')}",
+            hint="store it wider: --dtype float32, or bfloat16",
+            code="E-OVERFLOW",
+        )
+
+
 def _dot(a: Tensor, b: Tensor) -> float:
     return float(torch.dot(a.reshape(-1), b.reshape(-1)))
 
@@ -95,10 +118,4 @@ def _explain(wide: Tensor, delta: Tensor, result: Tensor) -> None:
         raise InputError(
             "the update has numbers that are NaN or infinite", hint="the training diverged; use another checkpoint", code="E-NONFINITE"
         )
-    count = int((~result.isfinite()).sum())
-    if count:
-        raise IncompatibleError(
-            f"{count} sums are too large for {str(result.dtype).removeprefix('torch.')}",
-            hint="store it wider: --dtype float32, or bfloat16",
-            code="E-OVERFLOW",
-        )
+    _check_range(result, int((~result.isfinite()).sum()), "sums")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import adapterops
 
@@ -92,13 +94,20 @@ sys.exit(code)
         ["show", "a"],
         ["merge", "a", "a", "--ties", "--dry-run"],
         ["truncate", "a", "--rank", "1", "--dry-run"],
+        ["fuse", "base", "a", "--dry-run"],
+        ["fuse", "base", "a", "a", "--ties", "--dtype", "float32", "--max-shard-size", "1kB", "--dry-run"],
+        ["unfuse", "base", "a", "--dry-run"],
+        ["extract", "--help"],
+        ["verify", "--help"],
     ],
     ids=" ".join,
 )
 def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
-    from corpus import write_adapter
+    from corpus import MODULES, write_adapter
 
     write_adapter(tmp_path / "a")
+    (tmp_path / "base").mkdir()
+    save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
     done = subprocess.run([sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
