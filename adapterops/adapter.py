@@ -118,17 +118,37 @@ def combined(
         with at(tensor=module):
             return function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
 
-    return replace(adapters[0], updates=Lazy(layout, compute), layout=layout, config=config, history=step, scalings={})
+    return Adapter(Lazy(layout, compute), layout, config, step, replaced=_common(adapters))
 
 
 def _check_linear(adapter: Adapter, what: str) -> None:
-    if adapter.replaced:
+    trained = [tensor for tensor in adapter.replaced if tensor not in _under_updates(adapter)]
+    if trained:
         raise UnsupportedError(
             f"has whole trained tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
             path=name(adapter),
-            tensor=next(iter(adapter.replaced)),
+            tensor=trained[0],
             hint="fuse it into its base by itself, or train without them",
         )
+
+
+def _under_updates(adapter: Adapter) -> set[str]:
+    """The weights in `replaced` that an update is added to: PEFT saves those of output embeddings, which are the base's."""
+    return {tensor for tensor in adapter.replaced if tensor.removesuffix(".weight") in adapter.layout}
+
+
+def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
+    """The whole tensors of all adapters, which have to be the same ones."""
+    found = dict(adapters[0].replaced)
+    for adapter in adapters[1:]:
+        for tensor, stored in adapter.replaced.items():
+            if not found.setdefault(tensor, stored).same_bytes(stored):
+                raise UnsupportedError(
+                    f"is whole in several adapters, and not the same in {name(adapter)}: only its update could be added",
+                    tensor=tensor,
+                    hint="the adapters were trained on different bases, or with new tokens",
+                )
+    return found
 
 
 def joint(adapters: Sequence[Adapter], module: str) -> Layout:

@@ -255,3 +255,22 @@ def test_other_weights_or_another_adapter_are_not_verified(fused: Path, capsys: 
     assert verify(fused, "base") == 8
     assert "nothing was fused" in capsys.readouterr().out
     assert verify(fused, "missing") == 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_of_an_output_embedding_are_merged_and_scaled(tmp_path: Path) -> None:
+    """PEFT saves the weight of the embedding beside its factors. It is the base's, and no part of the update."""
+    base = qwen(tmp_path / "base")
+    a = adapted(base, tmp_path / "a", target_modules=["lm_head", "q_proj"])
+    b = adapted(base, tmp_path / "b", target_modules=["lm_head", "v_proj"])
+    assert "base_model.model.lm_head.base_layer.weight" in load_file(a / "adapter_model.safetensors")
+    assert run(["merge", str(a), str(b), "-w", "0.5", "-w", "2", "-o", str(tmp_path / "merged")]) == 0
+    assert run(["fuse", str(base), str(a), str(b), "-w", "0.5", "-w", "2", "-o", str(tmp_path / "fused")]) == 0
+    torch.testing.assert_close(logits(load(tmp_path / "fused")), unmerged(base, tmp_path / "merged"), rtol=1e-3, atol=1e-5)
+    assert run(["unfuse", str(tmp_path / "fused"), str(tmp_path / "merged"), "-o", str(tmp_path / "restored")]) == 0
+    found, wanted = files_of(tmp_path / "restored"), files_of(base)
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor)
+    other = qwen(tmp_path / "other", seed=7)
+    c = adapted(other, tmp_path / "c", target_modules=["lm_head"])
+    assert run(["merge", str(a), str(c), "--allow-base-mismatch", "-o", str(tmp_path / "no")]) == 4
