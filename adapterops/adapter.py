@@ -362,7 +362,7 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
         update = truncate(update, layout.rank)
     wide = torch.promote_types(update.B.dtype, torch.float32)
     target = getattr(torch, TORCH_NAMES[dtype])
-    A, B = update.A.to(target), (update.scale * update.B.to(wide)).to(target)
+    A, B = update.A.to(target), update.folded(wide).to(target)
     for role, before, after in (("A", update.A, A), ("B", update.B, B)):
         if not all_finite(after) and all_finite(before):
             raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")

@@ -305,9 +305,10 @@ def _write_shards(
             future.result()
         done |= {name: future.result() for name, future in finished.items()}
     finally:
-        background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
-        for writer in writers.values():
-            writer.close()
+        if not engine.STOPPING.is_set():
+            background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
+            for writer in writers.values():
+                writer.close()
     return {name: done[name] for name in checkpoint.shards}
 
 

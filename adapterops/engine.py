@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 4
 """Results a worker may be ahead of the one that is waited for: modules differ in size, and nobody should wait for the largest."""
+
+STOPPING = threading.Event()
+"""Set when the process is about to end: what its threads still do is of no use, and nobody waits for it."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each module."""
@@ -48,7 +52,7 @@ def background() -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=not STOPPING.is_set(), cancel_futures=True)
 
 
 def run(
@@ -79,5 +83,5 @@ def run(
             if progress:
                 progress(done, len(queue))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=not STOPPING.is_set(), cancel_futures=True)
         torch.set_num_threads(threads)

@@ -59,7 +59,7 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """A new JSON file, synced."""
-    with open(path, "x", encoding="utf-8") as file:
+    with open(path, "x", encoding="utf-8", errors="backslashreplace") as file:  # which JSON reads as the same character
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
         file.flush()

@@ -13,15 +13,21 @@ from adapterops.operations.extraction import REST, extract
 
 
 @click.command("extract", short_help="The difference of two models, as an adapter.")
-@click.argument("tuned", type=click.Path(path_type=Path))
-@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("tuned", type=click.Path(path_type=Path, readable=False))
+@click.argument("base", type=click.Path(path_type=Path, readable=False))
 @options.cutting
 @click.option(
     "--rest", type=click.Choice(REST), default="keep", show_default=True, help="What to do with changed norms, biases and embeddings."
 )
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
 @click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path), default=Path("extracted"), show_default=True, help="Folder to write."
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("extracted"),
+    show_default=True,
+    help="Folder to write.",
 )
 @options.writing
 def command(

@@ -14,11 +14,19 @@ from adapterops.operations.fusion import fuse
 
 
 @click.command("fuse", short_help="Adapters into a base model.")
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("base", type=click.Path(path_type=Path, readable=False))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @merging
 @options.fusing
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("fused"), show_default=True, help="Folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("fused"),
+    show_default=True,
+    help="Folder to write.",
+)
 @options.writing
 @options.reading
 def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:

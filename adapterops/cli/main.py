@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from adapterops import __version__
+from adapterops import __version__, engine
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError
 
 COMMANDS = {
@@ -69,6 +70,9 @@ def main() -> NoReturn:
     """Run the command line, and exit."""
     gc.set_threshold(100_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
     code = _finish(run(sys.argv[1:]))
@@ -104,7 +108,7 @@ def run(arguments: list[str]) -> int:
     except (Terminated, KeyboardInterrupt, click.Abort) as stop:
         number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
         notes = getattr(stop, "__notes__", ["nothing was written"])
-        print(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}", file=sys.stderr)
+        _say(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}")
         return 128 + number
     except MemoryError:
         return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
@@ -124,15 +128,22 @@ def run(arguments: list[str]) -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the cleaning up, which waits for nobody
+    engine.STOPPING.set()
     raise Terminated(number)
+
+
+def _say(text: str) -> None:
+    """Print to stderr, if anybody can read there."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _fail(error: AdapterOpsError, as_json: bool) -> int:
     if as_json:
         _report(error.as_json())
     else:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
     return error.exit_code
 
 
@@ -141,8 +152,7 @@ def _report(error: dict[str, Any]) -> None:
 
 
 def _bug() -> int:
-    traceback.print_exc()
-    print("error: this is a bug in adapterops; nothing was written", file=sys.stderr)
+    _say(traceback.format_exc() + "error: this is a bug in adapterops; nothing was written")
     return 1
 
 
@@ -150,7 +160,7 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
     if issubclass(category, AdapterWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        _say(f"warning: {message}")
 
 
 def _finish(code: int) -> int:
@@ -168,5 +178,5 @@ def _broken_stream(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
-    print(f"error: the results could not be printed: {error.strerror}", file=sys.stderr)
+    _say(f"error: the results could not be printed: {error.strerror}")
     return ResourceError.exit_code

@@ -13,10 +13,18 @@ from adapterops.operations import algebra
 
 
 @click.command("merge", short_help="One adapter of several.")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @merging
 @options.cutting
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("merged"), show_default=True, help="Folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("merged"),
+    show_default=True,
+    help="Folder to write.",
+)
 @options.writing
 @options.reading
 def command(
@@ -43,6 +51,6 @@ def command(
     if rank is not None or energy is not None or number is not None:
         with output.progress("measuring") as report:
             adapter = algebra.truncate(
-                adapter, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report
+                adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
             )
     output.write(adapter, out, exact=exact, workers=workers, command=options.command_line(), **rest)

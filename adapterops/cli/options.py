@@ -41,7 +41,7 @@ nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and i
 
 
 def source_argument(**attributes: Any) -> Callable[[Command], Command]:
-    return click.argument("source", type=click.Path(path_type=Path), **attributes)
+    return click.argument("source", type=click.Path(path_type=Path, readable=False), **attributes)
 
 
 def cutting(command: Command) -> Command:

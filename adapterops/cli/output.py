@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -75,7 +76,8 @@ def _print_saved(saved: Saved) -> None:
         print(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
-        print(f"  {'every module' if len(zero) == len(saved.modules) else f'{len(zero)} modules'} zero: B was never trained")
+        which = "every module is" if len(zero) == len(saved.modules) else f"{len(zero)} modules are"
+        print(f"  {which} zero: B was never trained, or nothing was kept")
 
 
 def write_model(
@@ -177,7 +179,16 @@ def amount(number: float, unit: str = "") -> str:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    print(json.dumps({"ok": True, **result}, indent=2))
+    print(json.dumps(_plain({"ok": True, **result}), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: numbers that are none are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

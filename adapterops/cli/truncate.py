@@ -16,7 +16,11 @@ from adapterops.operations import algebra
 @options.source_argument(default=".")
 @options.cutting
 @click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path), help="Folder to write.  [default: beside the source, <source>-r<rank>]"
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    help="Folder to write.  [default: beside the source, <source>-r<rank>]",
 )
 @options.writing
 @options.reading
@@ -42,7 +46,9 @@ def command(
     adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
     number, unit = options.budget(budget)
     with output.progress("measuring") as report:
-        smaller = algebra.truncate(adapter, rank, energy=energy, budget=number, unit=unit, exact=exact, workers=workers, progress=report)
+        smaller = algebra.truncate(
+            adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
+        )
     suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
     place = source.resolve()
     name = place.name if place.is_dir() else place.stem

@@ -14,11 +14,19 @@ from adapterops.operations.fusion import unfuse
 
 
 @click.command("unfuse", short_help="An adapter out of a model again.")
-@click.argument("fused", type=click.Path(path_type=Path))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("fused", type=click.Path(path_type=Path, readable=False))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @merging
 @options.fusing
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), default=Path("unfused"), show_default=True, help="Folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("unfused"),
+    show_default=True,
+    help="Folder to write.",
+)
 @options.writing
 @options.reading
 def command(fused: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:

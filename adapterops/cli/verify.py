@@ -21,9 +21,16 @@ SHOWN = 5
 
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--base", required=True, type=click.Path(path_type=Path), help="The checkpoint it was made from.")
-@click.option("--adapter", "sources", required=True, multiple=True, type=click.Path(path_type=Path), help="Adapter; may be given again.")
+@click.argument("model", type=click.Path(path_type=Path, readable=False))
+@click.option("--base", required=True, type=click.Path(path_type=Path, readable=False), help="The checkpoint it was made from.")
+@click.option(
+    "--adapter",
+    "sources",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="Adapter; may be given again.",
+)
 @merging
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
 @click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")

@@ -18,6 +18,9 @@ from adapterops.updates.layout import ITEMSIZE, Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+CLASSIFIERS = {"classifier", "score"}
+"""Names that PEFT always lists for sequence classification, whichever of them the model has."""
+
 EMBEDDED = "lora_adapter_metadata"
 """The header entry in which a lone file may carry its config."""
 
@@ -79,7 +82,7 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
 
 
 def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) -> None:
-    for name in config.saved:
+    for name in set(config.saved) - CLASSIFIERS:
         if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in whole):
             raise InputError(
                 f"modules_to_save names {name!r}, of which the tensors have nothing", path=path, hint="save it again", code="E-KEY"

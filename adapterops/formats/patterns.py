@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from adapterops.errors import InputError
 
 PLAIN = re.compile(r"\^?(?:[\w.-]|\\\.)*\$?", re.ASCII)
+MOST = 20_000
 CPU_SECONDS = 0.5
 WALL_SECONDS = 10.0
 
@@ -40,6 +41,8 @@ def matches(patterns: Sequence[str], names: Sequence[str]) -> list[list[int]]:
     Raises:
         InputError: a pattern is not a regular expression, or takes too long to match.
     """
+    if len(patterns) > MOST:
+        raise InputError(f"{len(patterns)} patterns are more than any model has modules; at most {MOST} are read", code="E-PATTERN")
     if all(PLAIN.fullmatch(pattern) for pattern in patterns):
         compiled = [re.compile(rf"(.*\.)?({pattern})$") for pattern in patterns]
         return [[index for index, pattern in enumerate(compiled) if pattern.match(name)] for name in names]

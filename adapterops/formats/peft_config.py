@@ -6,7 +6,7 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,7 +246,7 @@ def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow
     return next(iter(known)) if len(known) == 1 else None
 
 
-def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Iterable[str] = ()) -> dict[str, Any]:
+def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Collection[str] = ()) -> dict[str, Any]:
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
 
     `replaced` are the names of whole tensors that go along.
@@ -254,9 +254,9 @@ def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Iter
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
     r = max(ranks.values())
-    whole = [tensor.rpartition(".") for tensor in replaced]
-    saved = sorted({module for module, _, _ in whole if module not in ranks})
-    biases = any(module in ranks for module, _, _ in whole)
+    whole = {tensor.rpartition(".")[0] for tensor in replaced if not tensor.endswith(".bias")}
+    saved = sorted(whole - ranks.keys())
+    biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in replaced)
     patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
     return dict(
         sorted(

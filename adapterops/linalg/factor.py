@@ -92,6 +92,8 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
         root = s[:rank].sqrt()
         return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=float(s[rank:].square().sum().sqrt()))
     total = norm(W) ** 2
+    if not math.isfinite(total):
+        raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
     left, projected = _krylov(W, _start(W, update.near, block), rank, total)
     right, R = torch.linalg.qr(projected.T)  # ΔW ≈ leftᵀ Rᵀ rightᵀ
     u, s, vt = _svd(R.T.double())
@@ -106,7 +108,7 @@ def _start(W: Tensor, near: LowRank | None, block: int) -> Tensor:
     if near is None:
         return torch.randn(block, W.shape[1], generator=generator, dtype=W.dtype)
     core = torch.linalg.qr(near.B.to(W.dtype), mode="r").R @ near.A.to(W.dtype)  # its right singular vectors are those of B A
-    leading = torch.linalg.eigh((core @ core.T).double()).eigenvectors[:, -block:].T.to(W.dtype) @ core
+    leading = torch.linalg.eigh(core.double() @ core.double().T).eigenvectors[:, -block:].T.to(W.dtype) @ core
     return torch.cat([leading, torch.randn(block - len(leading), W.shape[1], generator=generator, dtype=W.dtype)])
 
 
@@ -144,7 +146,10 @@ def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ."""
     Rb = torch.linalg.qr(update.B.double(), mode="r").R
     Ra = torch.linalg.qr(update.A.double().T, mode="r").R
-    return Rb, Ra, update.scale * (Rb @ Ra.T)
+    core = update.scale * (Rb @ Ra.T)
+    if not bool(core.isfinite().all()):
+        raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
+    return Rb, Ra, core
 
 
 def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

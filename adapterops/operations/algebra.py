@@ -198,6 +198,7 @@ def truncate(
     energy: float | None = None,
     budget: int | None = None,
     unit: str = "parameters",
+    dtype: str | None = None,
     exact: bool = False,
     workers: int | None = None,
     progress: engine.Progress | None = None,
@@ -208,7 +209,7 @@ def truncate(
         rank: dimensions of every module; where one has fewer, it stays as it is.
         energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
         budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get none.
-        unit: of the budget, `parameters` or `bytes`.
+        unit: of the budget, `parameters` or `bytes`; bytes are those of `dtype`, by default each module's own.
         exact: where an update is dense, by a full SVD and not a randomized one.
 
     Raises:
@@ -226,7 +227,7 @@ def truncate(
         )
     if energy is not None:
         return _to_energy(adapter, energy, exact)
-    return _to_budget(adapter, budget or 0, unit, exact, workers, progress)
+    return _to_budget(adapter, budget or 0, unit, dtype, exact, workers, progress)
 
 
 def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:
@@ -258,23 +259,25 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
         from adapterops.updates.dense import Dense
 
         if not isinstance(update, Dense):
-            return reduced(update, by_energy(spectrum(update), energy))
+            return reduced(update, max(1, by_energy(spectrum(update), energy)))
         width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * update.norm()
         while (wide := factorize(update, width, exact=exact)).error > enough and width < min(update.shape):
             width = min(2 * width, *update.shape)
         tails = (spectrum(wide).square().flip(0).cumsum(0).flip(0) + wide.error**2).sqrt()  # the error of rank 0, 1, ...
-        return factorize(update, int((tails > enough).sum()), exact=exact) if bool((tails <= enough).any()) else wide
+        return factorize(update, max(1, int((tails > enough).sum())), exact=exact) if bool((tails <= enough).any()) else wide
 
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
 
-def _to_budget(adapter: Adapter, budget: int, unit: str, exact: bool, workers: int | None, progress: engine.Progress | None) -> Adapter:
+def _to_budget(
+    adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, workers: int | None, progress: engine.Progress | None
+) -> Adapter:
     from adapterops.linalg.factor import spectrum
     from adapterops.linalg.ranks import by_budget
 
     if unit not in ("parameters", "bytes"):
         raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
-    one = {module: replace(each, rank=1) for module, each in adapter.layout.items()}
+    one = {module: replace(each, rank=1, dtype=dtype or each.dtype) for module, each in adapter.layout.items()}
     cost = {module: each.bytes if unit == "bytes" else each.parameters for module, each in one.items()}
     if budget < min(cost.values()):
         raise OptionError(
@@ -288,4 +291,6 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, exact: bool, workers: i
 
     spectra = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
     ranks = by_budget(spectra, cost, budget)
+    if not any(ranks.values()):  # an adapter that is zero stays one
+        ranks[min(cost, key=cost.__getitem__)] = 1
     return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)

@@ -165,7 +165,10 @@ class SafetensorsFile:
         return self._identity
 
     def _header(self, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
-        start = os.pread(self._descriptor, 32, 0)
+        try:
+            start = os.pread(self._descriptor, 32, 0)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", code="E-READ") from error
         if not start:
             raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
@@ -196,7 +199,10 @@ class SafetensorsFile:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         position = self._start + self.entries[name].begin + begin
         while view:
-            count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
+            try:
+                count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
+            except OSError as error:
+                raise InputError(f"cannot be read: {error.strerror}", path=self.path, tensor=name, code="E-READ") from error
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count

@@ -107,20 +107,24 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
     if adopted is None:
         _remove_stale(out)
     folder, lock = adopted or _create(out)
-    keep = False
+    keep = published = False
     try:
         yield folder
         (folder / JOURNAL).unlink(missing_ok=True)
         _sync(folder)
         _publish(folder, out, force)
+        published = True
         _sync(out.parent)
     except OSError as error:
         if error.errno in _DISK:
+            left = "the output is whole, but may not survive a power failure" if published else "nothing was left behind"
             raise ResourceError(
-                f"writing failed: {error.strerror}", path=out, hint="nothing was left behind; free some space, or write elsewhere with -o"
+                f"writing failed: {error.strerror}", path=out, hint=f"{left}; free some space, or write elsewhere with -o"
             ) from error
         raise
     except BaseException as error:
+        if published:
+            error.add_note(f"{out.name} is written")
         keep = not isinstance(error, Exception) and len(_journal(folder / JOURNAL)) > 1
         if keep:
             error.add_note("run it again with --resume to go on from here")

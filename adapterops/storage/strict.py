@@ -39,7 +39,12 @@ def parse_json(text: bytes) -> Any:
     if text.startswith(b"\xef\xbb\xbf"):
         raise InputError("starts with a byte-order mark, which JSON does not allow", code="E-JSON")
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except UnicodeEncodeError:
+        raise InputError("has half of a surrogate pair, which is no character", code="E-JSON") from None
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 (byte {error.start})", code="E-JSON") from None
     except json.JSONDecodeError as error:

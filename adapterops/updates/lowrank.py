@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adapterops.errors import ShapeError
+from adapterops.errors import IncompatibleError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,24 @@ class LowRank:
 
     def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
         """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`."""
-        B, A = self.scale * self.B.to(dtype), self.A.to(dtype).contiguous()
+        B, A = self.folded(dtype), self.A.to(dtype).contiguous()
         return lambda rows, columns=slice(None): B[rows] @ A[:, columns]
+
+    def folded(self, dtype: torch.dtype) -> Tensor:
+        """scale · B, in `dtype`.
+
+        Raises:
+            IncompatibleError: a number is too large for it.
+        """
+        B = self.B.to(dtype)
+        scaled = self.scale * B
+        if abs(self.scale) > 1 and not bool(scaled.isfinite().all()) and bool(B.isfinite().all()):
+            raise IncompatibleError(
+                f"{self.scale:g} times B is too large for {str(dtype).removeprefix('torch.')}",
+                hint="is that the alpha, and are those the weights, that were meant?",
+                code="E-OVERFLOW",
+            )
+        return scaled
 
     @property
     def T(self) -> LowRank:
@@ -61,7 +77,7 @@ class LowRank:
             raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
         dtype = torch.promote_types(self.B.dtype, other.B.dtype)
         wide = torch.promote_types(dtype, torch.float32)
-        B = torch.cat([self.scale * self.B.to(wide), other.scale * other.B.to(wide)], dim=1)
+        B = torch.cat([self.folded(wide), other.folded(wide)], dim=1)
         A = torch.cat([self.A.to(dtype), other.A.to(dtype)])
         return LowRank(B, A.to(wide), error=self.error + other.error)
 
