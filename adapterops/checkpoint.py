@@ -9,6 +9,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +22,7 @@ from adapterops.manifest import described, write_manifest
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, TensorFile, crc32
 from adapterops.storage.staging import Journal, check_output, staged
+from adapterops.storage.strict import read_all
 from adapterops.storage.writer import SafetensorsWriter, as_bytes
 from adapterops.updates.layout import TILE
 
@@ -231,7 +233,7 @@ def save_checkpoint(
 
 def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
     """What must be the same for a run to go on where another stopped: inputs, operation, layout."""
-    identities = [[file.path.name, *file.identity] for source in inputs for file in source.tensors]
+    identities = [[source.alpha, *([file.path.name, *file.origin] for file in source.tensors)] for source in inputs]
     operation = checkpoint.history.as_json(list(inputs)) if isinstance(checkpoint.history, Step) else {}
     text = json.dumps([identities, operation, checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -256,10 +258,10 @@ def _write_shards(
     progress: engine.Progress | None,
 ) -> dict[str, _File]:
     """All files of tensors. Unchanged tensors are copied in the background, which needs no torch, while the others are computed."""
-    done = _finished(folder, journal, set(checkpoint.shards))
+    done = _finished(folder, journal, set(checkpoint.shards), sync)
     open_shards = {name: names for name, names in checkpoint.shards.items() if name not in done}
     _check_space(folder, sum(checkpoint.layout[tensor].bytes for names in open_shards.values() for tensor in names))
-    writers = {name: _writer(checkpoint, folder, name) for name in open_shards}
+    writers: dict[str, SafetensorsWriter] = {}
     owner = {tensor: name for name, names in open_shards.items() for tensor in names}
     edited = [tensor for tensor in owner if tensor in checkpoint.edits]
     waiting = {name: sum(tensor in checkpoint.edits for tensor in names) for name, names in open_shards.items()}
@@ -285,6 +287,7 @@ def _write_shards(
         return file
 
     try:
+        writers |= ((name, _writer(checkpoint, folder, name)) for name in open_shards)
         pending: deque[Future[Any]] = deque(background.submit(copy, tensor) for tensor in owner if tensor not in checkpoint.edits)
         finished |= {name: background.submit(finish, name) for name, count in waiting.items() if count == 0}
         unsynced = 0
@@ -333,16 +336,18 @@ def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWrite
     return SafetensorsWriter(folder / name, {tensor: checkpoint.layout[tensor] for tensor in tensors}, metadata)
 
 
-def _finished(folder: Path, journal: Journal, names: set[str]) -> dict[str, _File]:
+def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> dict[str, _File]:
     """The files that an earlier run finished and that are still what they were; anything else is removed."""
     done: dict[str, _File] = {}
     for entry in journal.entries():
-        name = entry.get("file")
-        if name not in names or not (folder / name).is_file():
-            continue
-        with open(folder / name, "rb") as file:
-            if crc32(file.fileno()) == entry["crc32"]:
-                done[name] = _File(entry["size"], entry["crc32"], _survivals(entry["modules"]))
+        with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
+            name, sum_, modules = entry["file"], entry["crc32"], _survivals(entry["modules"])
+            if name in names:
+                with open(folder / name, "rb") as file:
+                    if crc32(file.fileno()) == sum_:
+                        done[name] = _File(os.fstat(file.fileno()).st_size, sum_, modules)
+                        if sync:  # the run that wrote it may not have waited for the disk
+                            os.fsync(file.fileno())
     for path in folder.iterdir():
         if path.name not in done and path != journal.path:
             path.unlink()
@@ -383,12 +388,12 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
     others = checkpoint.files.others if checkpoint.files else ()
     for path in others:
         if path.name != "config.json":
-            yield path.name, path.read_bytes()
+            yield path.name, read_all(path)
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
         original = checkpoint.files.path / "config.json" if checkpoint.files else None
         text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
-        yield "config.json", original.read_bytes() if unchanged and original and original.is_file() else text.encode()
+        yield "config.json", read_all(original) if unchanged and original and original.is_file() else text.encode()
     if len(checkpoint.shards) > 1:
         where = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
         total = sum(spec.bytes for spec in checkpoint.layout.values())

@@ -72,7 +72,7 @@ def run(
     keep_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))  # it counts for the thread that says it
     try:
         pending: deque[Future[Result]] = deque()
         started = iter(queue)

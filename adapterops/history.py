@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.storage.safetensors import TensorFile
+from adapterops.storage.strict import read_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Source:
             "files": {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors},
         }
         for path in self.others:
-            data = path.read_bytes()
+            data = read_all(path)
             described["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if self.alpha is not None:
             described["alpha"] = self.alpha

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import json
@@ -30,6 +31,10 @@ COMMANDS = {
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "methods": "The methods of merge.",
 }
+
+
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "can't start new thread", "annot allocate memory", "failed to map segment")
+"""How libraries say that there is no memory left."""
 
 
 class Commands(click.Group):
@@ -75,7 +80,10 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _terminate)
-    code = _finish(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
+    code = _finish(code)
     os._exit(code)  # all is written and flushed: taking torch apart would cost a third of a second
 
 
@@ -112,11 +120,15 @@ def run(arguments: list[str]) -> int:
         return 128 + number
     except MemoryError:
         return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except SystemExit:  # click's answer to a reader who is gone
+        return _broken_stream(BrokenPipeError())
+    except (RuntimeError, ImportError) as error:
+        if not any(phrase in str(error) for phrase in NO_MEMORY):
             return _bug()
         return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
     except OSError as error:
+        if error.errno == errno.ENOMEM or any(phrase in str(error) for phrase in NO_MEMORY):
+            return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
         if error.filename is None and error.errno is None:
             return _bug()
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
@@ -128,9 +140,17 @@ def run(arguments: list[str]) -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the cleaning up, which waits for nobody
+        signal.signal(each, _ignore)  # a second one must not interrupt the cleaning up, which waits for nobody
     engine.STOPPING.set()
     raise Terminated(number)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """For signals of which one was enough. SIG_IGN would let Python complain of one that is on its way."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def _say(text: str) -> None:

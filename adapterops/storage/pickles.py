@@ -81,8 +81,9 @@ class PickleFile:
         return status.st_size, status.st_mtime_ns
 
     @property
-    def identity(self) -> tuple[int, int]:
-        return self._identity
+    def origin(self) -> tuple[int, ...]:
+        status = os.stat(self.path)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         data = bytearray(as_bytes(self._tensors[name].contiguous())[begin:end])

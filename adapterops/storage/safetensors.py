@@ -14,6 +14,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -103,7 +104,7 @@ class TensorFile(Protocol):
     entries: dict[str, Entry]
 
     @property
-    def identity(self) -> tuple[int, int]: ...
+    def origin(self) -> tuple[int, ...]: ...
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
     def chunks(self, name: str) -> Iterator[bytearray]: ...
     def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor: ...
@@ -160,15 +161,14 @@ class SafetensorsFile:
             return False
 
     @property
-    def identity(self) -> tuple[int, int]:
-        """Size and time of the last change, as they were when the file was opened."""
-        return self._identity
+    def origin(self) -> tuple[int, ...]:
+        """What tells this file from any other, and from itself once it was written to."""
+        status = os.fstat(self._descriptor)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def _header(self, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
-        try:
+        with reading():
             start = os.pread(self._descriptor, 32, 0)
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", code="E-READ") from error
         if not start:
             raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
@@ -176,7 +176,8 @@ class SafetensorsFile:
             raise _not_safetensors(start, length, self.size)
         if length > limit:
             raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
-        text = os.pread(self._descriptor, length, 8)
+        with reading():
+            text = os.pread(self._descriptor, length, 8)
         if len(text) != length:
             raise InputError(f"is cut off: its header ends after {len(text)} of {length} bytes", code="E-ST-TRUNCATED")
         metadata, entries = parse_header(text, self.size - 8 - length)
@@ -199,10 +200,8 @@ class SafetensorsFile:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         position = self._start + self.entries[name].begin + begin
         while view:
-            try:
+            with at(path=self.path, tensor=name), reading():
                 count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
-            except OSError as error:
-                raise InputError(f"cannot be read: {error.strerror}", path=self.path, tensor=name, code="E-READ") from error
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count
@@ -218,7 +217,8 @@ class SafetensorsFile:
     def start(self, name: str) -> bytes:
         """The first bytes of one tensor, at most 4096."""
         entry = self.entries[name]
-        return os.pread(self._descriptor, min(entry.end - entry.begin, 4096), self._start + entry.begin)
+        with at(path=self.path, tensor=name), reading():
+            return os.pread(self._descriptor, min(entry.end - entry.begin, 4096), self._start + entry.begin)
 
     def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
         """One tensor, in memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
@@ -248,9 +248,19 @@ class SafetensorsFile:
         """The hash of the whole file, read in chunks, once."""
         with self._lock:
             if self._hash is None:
-                self._hash = sha256(self._descriptor)
+                with at(path=self.path), reading():
+                    self._hash = sha256(self._descriptor)
                 self.check_unchanged()
             return self._hash
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn a failure of the disk under an input into what it is: not one of the output."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", hint="is the disk all right?", code="E-READ") from error
 
 
 def sha256(descriptor: int) -> str:

@@ -18,12 +18,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
 
 MANIFEST = "adapterops.json"
 JOURNAL = ".journal"
+ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
 
@@ -71,8 +72,11 @@ class Journal:
             self.add({"plan": plan})
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        text = json.dumps(entry) + "\n"
+        with open(self.path, "ab+") as file:
+            if file.tell() and _last(file) != b"\n":
+                text = "\n" + text  # after a line that a crash cut off
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -81,12 +85,19 @@ class Journal:
         return _journal(self.path)[1:]
 
 
+def _last(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
+
+
 def _journal(path: Path) -> list[dict[str, Any]]:
     lines = []
     with suppress(OSError):
         for line in path.read_bytes().splitlines():
             with suppress(ValueError):
-                lines.append(json.loads(line))
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    lines.append(entry)
     return lines
 
 
@@ -108,9 +119,12 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
         _remove_stale(out)
     folder, lock = adopted or _create(out)
     keep = published = False
+    journal = b""
     try:
         yield folder
-        (folder / JOURNAL).unlink(missing_ok=True)
+        if (folder / JOURNAL).exists():
+            journal = (folder / JOURNAL).read_bytes()
+            (folder / JOURNAL).unlink()
         _sync(folder)
         _publish(folder, out, force)
         published = True
@@ -123,8 +137,10 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
             ) from error
         raise
     except BaseException as error:
-        if published:
+        if published or not folder.exists():
             error.add_note(f"{out.name} is written")
+        elif journal and not isinstance(error, Exception):
+            (folder / JOURNAL).write_bytes(journal)
         keep = not isinstance(error, Exception) and len(_journal(folder / JOURNAL)) > 1
         if keep:
             error.add_note("run it again with --resume to go on from here")
@@ -161,6 +177,9 @@ def _create(out: Path) -> tuple[Path, int]:
             folder.mkdir()
         except OSError as error:
             raise ResourceError(f"cannot be created: {error.strerror}", path=out, hint="name another place with -o") from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         with suppress(OSError):  # taken for stale by another run before it was locked: try another name
             lock = os.open(folder, os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,8 +188,14 @@ def _create(out: Path) -> tuple[Path, int]:
 
 
 def _remove_stale(out: Path) -> None:
-    """Remove what killed runs left beside `out`: hidden folders that nobody holds a lock on."""
+    """Remove what killed runs left beside `out`: hidden folders that nobody holds a lock on.
+
+    An old output that was aside when its replacement was killed goes back to its place.
+    """
     for folder in _left_behind(out):
+        if folder.name.endswith(ASIDE) and not os.path.lexists(out):
+            os.rename(folder, out)
+            continue
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -199,7 +224,7 @@ def _exchange(new: Path, old: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(at_fdcwd, os.fsencode(new), at_fdcwd, os.fsencode(old), exchange) == 0:
             return
-    aside = new.with_name(new.name + "-old")  # where the system has no exchange: two renames
+    aside = new.with_name(new.name + ASIDE)  # where the system has no exchange: two renames
     os.rename(old, aside)
     os.rename(new, old)
     os.rename(aside, new)

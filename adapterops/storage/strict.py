@@ -82,6 +82,19 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
+def read_all(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        NotFoundError, InputError: as `open_regular` does, or reading fails.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", path=path, code="E-READ") from error
+
+
 def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
     """The value of a small JSON file.
 

@@ -27,6 +27,7 @@ class SafetensorsWriter:
     def __init__(self, path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
         text = _header_text(layout, metadata, 0)
         self._begin: dict[str, int] = {}
+        self._failed: OSError | None = None
         position = 8 + len(text)
         for name, spec in layout.items():
             self._begin[name] = position
@@ -51,7 +52,14 @@ class SafetensorsWriter:
             view, position = view[count:], position + count
 
     def sync(self) -> None:
-        os.fsync(self._descriptor)
+        """Wait until all is on the disk. What failed once fails again: the system forgets what it could not write."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._failed = error
+            raise
 
     def crc32(self) -> str:
         """The checksum of what is in the file now."""
