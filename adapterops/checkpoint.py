@@ -233,7 +233,14 @@ def save_checkpoint(
 
 def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
     """What must be the same for a run to go on where another stopped: inputs, operation, layout."""
-    identities = [[source.alpha, *([file.path.name, *file.origin] for file in source.tensors)] for source in inputs]
+    identities = [
+        [
+            source.alpha,
+            [[file.path.name, *file.origin] for file in source.tensors],
+            [hashlib.sha256(read_all(path)).hexdigest() for path in source.others],
+        ]
+        for source in inputs
+    ]
     operation = checkpoint.history.as_json(list(inputs)) if isinstance(checkpoint.history, Step) else {}
     text = json.dumps([identities, operation, checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -147,8 +148,17 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
         raise
     finally:
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that a thread nobody waits for may still write into."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.01)
 
 
 def _adopt(out: Path, plan: str) -> tuple[Path, int] | None:
