@@ -215,19 +215,19 @@ def save_checkpoint(
     inputs = sources(checkpoint.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     plan = _plan(checkpoint, inputs)
-    with staged(out, force=force, plan=plan, resume=resume) as folder:
-        journal = Journal(folder, plan)
+    with staged(out, force=force, plan=plan, resume=resume, sync=sync) as folder:
+        journal = Journal(folder, plan, sync)
         with engine.background() as hashing, engine.background() as copying:
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
             for name, data in small_files(checkpoint):
-                _write_small(folder / name, data)
+                _write_small(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
             _check_changed(modules, out)
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
-            write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs)
+            write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs, sync)
     return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
 
 
@@ -408,11 +408,12 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
         yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
 
 
-def _write_small(path: Path, data: bytes) -> None:
+def _write_small(path: Path, data: bytes, sync: bool) -> None:
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _kept(modules: Facts) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def write_manifest(
     command: Sequence[str],
     kept: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
+    sync: bool = True,
 ) -> None:
     """Write the manifest of what is in `folder`.
 
@@ -48,7 +49,7 @@ def write_manifest(
         **kept,
         "outputs": dict(outputs),
     }
-    write_json(folder / MANIFEST, {**content, "seal": seal(content)})
+    write_json(folder / MANIFEST, {**content, "seal": seal(content)}, sync)
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -57,13 +58,14 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """A new JSON file, synced."""
+def write_json(path: Path, value: Any, sync: bool = True) -> None:
+    """A new JSON file, synced unless asked otherwise."""
     with open(path, "x", encoding="utf-8", errors="backslashreplace") as file:  # which JSON reads as the same character
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def described(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from adapterops.operations import analysis
 if TYPE_CHECKING:
     from adapterops.operations.analysis import Inspection, Spectra
 
+SHOWN = 4
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -67,9 +68,12 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     print(
         f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt"
     )
+    if found.whole:
+        shown = ", ".join(found.whole[:SHOWN]) + (" ..." if len(found.whole) > SHOWN else "")
+        print(f"{len(found.whole)} whole tensors, which replace the base's: {shown}")
     if found.zero:
         every = (
-            "every B is zero: this adapter was never trained"
+            "every B is zero: " + ("its updates were never trained" if found.whole else "this adapter was never trained")
             if len(found.zero) == found.modules
             else f"B is zero in {', '.join(found.zero)}"
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -70,6 +70,8 @@ class Method:
     spaces: tuple[str, ...]
     capped: bool
     """Whether a rank above that of the matrix is compressed away."""
+    check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
+    """Raises OptionError for weights and parameters that do not go together."""
 
     @property
     def summary(self) -> str:
@@ -101,7 +103,13 @@ METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, source: str, entrywise: bool = True, spaces: tuple[str, ...] = SPACES, capped: bool = True
+    name: str,
+    *,
+    source: str,
+    entrywise: bool = True,
+    spaces: tuple[str, ...] = SPACES,
+    capped: bool = True,
+    check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a kernel under `name`. Its keyword-only parameters must be in `PARAMETERS`.
 
@@ -112,7 +120,7 @@ def method(
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
         if name in METHODS:
             raise ValueError(f"there is already a method {name!r}")
-        entry = Method(name, kernel, source, entrywise, spaces, capped)
+        entry = Method(name, kernel, source, entrywise, spaces, capped, check)
         unknown = entry.defaults.keys() - PARAMETERS.keys()
         if unknown:
             raise ValueError(f"method {name!r} has parameters without a meaning: {sorted(unknown)}")

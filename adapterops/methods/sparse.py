@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
 
 
-@method("ties", source="Yadav et al. 2023, arXiv:2306.01708")
+def _one_weight(weights: Sequence[float], parameters: Mapping[str, Any]) -> None:
+    if parameters["convention"] == "paper" and len(set(weights)) > 1:
+        raise OptionError("the paper's TIES has one weight for all adapters", hint="give equal weights, or leave --convention out")
+
+
+def _not_the_papers(weights: Sequence[float], parameters: Mapping[str, Any]) -> None:
+    if parameters["convention"] == "paper":
+        raise OptionError("the paper's convention is about TIES' trimming, which dare_ties does not do", hint="leave --convention out")
+
+
+@method("ties", source="Yadav et al. 2023, arXiv:2306.01708", check=_one_weight)
 def ties(
     deltas: Entries, weights: Sequence[float], *, density: float = 0.2, majority: str = "total", convention: str | None = None
 ) -> Tensor:
@@ -31,8 +41,6 @@ def ties(
         mergekit: the divisor is the signed Σ wᵢ.
     """
     if convention == "paper":
-        if len(set(weights)) > 1:
-            raise OptionError("the paper's TIES has one weight for all adapters", hint="give equal weights, or leave --convention out")
         cuts, tie = deltas.model.cuts(density), deltas.model.majority(density, majority)
     else:
         cuts, tie = deltas.cuts(density), 1.0
@@ -40,7 +48,7 @@ def ties(
     return deltas.map(lambda tile: _merge(trim(tile, cuts), weights, majority, convention, tie))
 
 
-@method("dare_ties", source="Yu et al. 2024, arXiv:2311.03099")
+@method("dare_ties", source="Yu et al. 2024, arXiv:2311.03099", check=_not_the_papers)
 def dare_ties(
     deltas: Entries,
     weights: Sequence[float],
@@ -54,8 +62,6 @@ def dare_ties(
 
     The mask of an update depends on the seed, the module and the adapter alone. The election and the mean are those of TIES.
     """
-    if convention == "paper":
-        raise OptionError("the paper's convention is about TIES' trimming, which dare_ties does not do", hint="leave --convention out")
     return deltas.map(lambda tile: _merge(bernoulli(tile, density, seed), weights, majority, convention, 1.0))
 
 

@@ -55,6 +55,8 @@ def merge(
             raise OptionError("the space of factors is PEFT's, and has PEFT's convention", hint="leave --convention out")
         parameters = {**parameters, "convention": "peft"}
     complete = chosen.complete(parameters)
+    if chosen.check:
+        chosen.check(weights, complete)
     _check_overlap(adapters)
     step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
     scaled = [weight * adapter for weight, adapter in zip(weights, adapters, strict=True)]

@@ -38,7 +38,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero."""
+    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero,
+    `whole` are tensors that replace the base's."""
 
     path: Path
     base_model: str | None
@@ -49,10 +50,11 @@ class Inspection:
     parameters: int
     dense: int
     zero: tuple[str, ...]
+    whole: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
-        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": list(self.zero)}
+        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": list(self.zero), "whole": list(self.whole)}
 
 
 def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
@@ -76,6 +78,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
         tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)),
+        tuple(files.replaced),
     )
 
 

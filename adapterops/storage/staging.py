@@ -67,8 +67,8 @@ def _empty(path: Path) -> bool:
 class Journal:
     """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the plan."""
 
-    def __init__(self, folder: Path, plan: str) -> None:
-        self.path = folder / JOURNAL
+    def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
+        self.path, self._sync = folder / JOURNAL, sync
         if not self.path.exists():
             self.add({"plan": plan})
 
@@ -79,7 +79,8 @@ class Journal:
                 text = "\n" + text  # after a line that a crash cut off
             file.write(text.encode())
             file.flush()
-            os.fsync(file.fileno())
+            if self._sync:
+                os.fsync(file.fileno())
 
     def entries(self) -> list[dict[str, Any]]:
         """What was added after the plan. A last line that was cut off by a crash does not count."""
@@ -103,12 +104,12 @@ def _journal(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False) -> Iterator[Path]:
+def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True) -> Iterator[Path]:
     """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
 
     Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
     one after that is complete. Work with a `plan` has a `Journal`: what an interrupted or killed run of the same plan
-    left is taken over with `resume`, and kept for that when this one is interrupted.
+    left is taken over with `resume`, and kept for that when this one is interrupted. Without `sync` nothing waits for the disk.
 
     Raises:
         OutputExistsError: somebody else put something there meanwhile.
@@ -126,10 +127,12 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
         if (folder / JOURNAL).exists():
             journal = (folder / JOURNAL).read_bytes()
             (folder / JOURNAL).unlink()
-        _sync(folder)
+        if sync:
+            _sync(folder)
         _publish(folder, out, force)
         published = True
-        _sync(out.parent)
+        if sync:
+            _sync(out.parent)
     except OSError as error:
         if error.errno in _DISK:
             left = "the output is whole, but may not survive a power failure" if published else "nothing was left behind"

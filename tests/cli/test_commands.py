@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from corpus import config, factors, write_adapter
+from corpus import config, deltas, factors, write_adapter
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
@@ -197,3 +197,41 @@ def test_numbers_without_an_svd(place: Path, capsys: pytest.CaptureFixture[str])
     assert run(["truncate", "broken", "--rank", "1", "--allow-nonfinite"]) == 3
     assert "layers.0.q_proj: has numbers that are NaN or infinite" in capsys.readouterr().err
     assert run(["merge", "broken", "a", "--allow-nonfinite", "-o", "out"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--ties", "-w", "1", "-w", "2"], ["--dare-ties"]], ids=" ".join)
+def test_what_cannot_be_is_said_by_a_dry_run_too(tmp_path, capsys, arguments):
+    a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", seed=1)
+    for option in ([], ["--dry-run"]):
+        assert run(["merge", str(a), str(b), *arguments, "--convention", "paper", "-o", str(tmp_path / "out"), *option]) == 2
+        assert "paper" in capsys.readouterr().err
+
+
+def test_show_names_whole_tensors(tmp_path, capsys):
+    head = {"base_model.model.lm_head.weight": torch.ones(5, 8)}
+    folder = write_adapter(tmp_path / "a", {**factors(), **head}, config(modules_to_save=["lm_head"]))
+    assert run(["show", str(folder)]) == 0
+    assert "1 whole tensors, which replace the base's: lm_head.weight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cut", [["--rank", "2"], ["--energy", "0.9"], ["--budget", "30"]], ids=" ".join)
+def test_a_zero_adapter_stays_one(tmp_path, capsys, cut):
+    tensors = {name: torch.zeros_like(tensor) if "lora_B" in name else tensor for name, tensor in factors().items()}
+    folder = write_adapter(tmp_path / "a", tensors)
+    assert run(["truncate", str(folder), *cut, "-o", str(tmp_path / "out")]) == 0
+    assert "zero: B was never trained" in capsys.readouterr().out
+    assert all(float(delta.norm()) == 0 for delta in deltas(tmp_path / "out").values())
+
+
+def test_a_scale_beyond_the_dtype_is_an_error(tmp_path, capsys):
+    a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", seed=1)
+    assert run(["merge", str(a), str(b), "-w", "1e39", "-w", "1", "-o", str(tmp_path / "out")]) == 4
+    assert "too large for float32" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bytes_of_a_budget_are_those_that_are_written(tmp_path):
+    folder = write_adapter(tmp_path / "a", rank=4, dtype=torch.bfloat16)
+    assert run(["truncate", str(folder), "--budget", "400B", "--dtype", "float32", "-o", str(tmp_path / "out")]) == 0
+    tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert 0 < sum(tensor.nbytes for tensor in tensors.values()) <= 400

@@ -662,10 +662,12 @@ def test_signals(place: Path, whole: dict[str, str], fuse: Fuse, phase: str, num
         assert names(place) == {*CLEAN, "out"}
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)], ids=["Ctrl-C twice", "both"])
-@pytest.mark.parametrize("phase", PHASES)
+TWICE, BOTH = (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.mark.parametrize(("phase", "signals"), [*((phase, TWICE) for phase in PHASES), ("planning", BOTH), ("the next begun", BOTH)])
 def test_two_signals(place: Path, whole: dict[str, str], fuse: Fuse, phase: str, signals: tuple[signal.Signals, ...]) -> None:
-    """The second stops a run at once: what it leaves is for the next one to remove, or to resume."""
+    """Whether the second stops a run at once or not: what it leaves is for the next one to remove, or to resume."""
     command = Command(COMMAND, PHASES[phase][0])
     assert command.paused()
     for number in signals:
@@ -693,20 +695,23 @@ def test_a_second_interrupt_while_cleaning_up(place: Path, whole: dict[str, str]
     assert names(place) == {*CLEAN, "out"}
 
 
-def test_an_interrupt_while_the_results_are_printed(place: Path, whole: dict[str, str]) -> None:
-    slow = """
+SLOW_READER = """
 import sys
 class Slow:
     def __init__(self, stream):
         self.stream = stream
     def __getattr__(self, name):
         return getattr(self.stream, name)
-    def flush(self):
+    def {0}(self, *arguments):
         pause()
-        self.stream.flush()
+        return self.stream.{0}(*arguments)
 sys.stdout = Slow(sys.stdout)
 """
-    command = Command(COMMAND, setup=slow)
+
+
+@pytest.mark.parametrize("function", ["write", "flush"])
+def test_an_interrupt_while_the_results_are_printed(place: Path, whole: dict[str, str], function: str) -> None:
+    command = Command(COMMAND, setup=SLOW_READER.format(function))
     assert command.paused()
     assert tree(place / "out") == whole
     command.signal(signal.SIGINT)
