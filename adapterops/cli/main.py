@@ -172,7 +172,7 @@ def _report(error: dict[str, Any]) -> None:
 
 
 def _bug() -> int:
-    _say(traceback.format_exc() + "error: this is a bug in adapterops; nothing was written")
+    _say(traceback.format_exc() + "error: this is a bug in adapterops")
     return 1
 
 

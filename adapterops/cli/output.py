@@ -44,6 +44,11 @@ def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **option
         return
     with progress("writing") as report:
         saved = save_adapter(adapter, out, progress=report, **options)
+    with telling(out):
+        _tell_saved(saved, as_json)
+
+
+def _tell_saved(saved: Saved, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(saved.path), "bytes": saved.bytes, "energy_kept": saved.energy, "dropped": list(saved.dropped),
                     "modules": {module: kept.__dict__ for module, kept in saved.modules.items()}})  # fmt: skip
@@ -102,6 +107,21 @@ def write_model(
         return
     with progress("writing") as report:
         saved = save_checkpoint(model, out, progress=report, force=force, sync=not no_sync, **options)
+    with telling(out):
+        _tell_saved_model(saved, as_json)
+
+
+@contextmanager
+def telling(out: Path) -> Iterator[None]:
+    """Whatever ends the telling of a result, the result is there."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"{out} is written")
+        raise
+
+
+def _tell_saved_model(saved: SavedCheckpoint, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": survival(saved.total),
                     "modules": {module: survival(each) for module, each in saved.modules.items()}})  # fmt: skip

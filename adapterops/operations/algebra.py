@@ -131,7 +131,7 @@ def _entrywise(
         updates = [adapters[i].updates[module] if module in adapters[i].layout else zero(layout[module].shape) for i in present]
         return present, Entries(updates, [names[i] + module for i in present] if names else (), whole[0] if whole else None)
 
-    names = _mask_names(adapters) if "seed" in parameters else []
+    names = _mask_names(adapters, weights) if "seed" in parameters else []
     if parameters.get("convention") == "paper":
         from adapterops.methods.entries import Model
 
@@ -152,10 +152,11 @@ def _entrywise(
     return replace(merged, updates=Lazy(layout, compute), layout=layout)
 
 
-def _mask_names(adapters: Sequence[Adapter]) -> list[str]:
-    """What the masks of each adapter depend on: its content, and how often it came before. Not its place in the list."""
+def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
+    """What the masks of each adapter depend on: its content, and which it is of several equal ones. Not its place in the list."""
     keys = [key(adapter.history) for adapter in adapters]
-    return [f"{each}/{keys[:i].count(each)}/" for i, each in enumerate(keys)]
+    order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
+    return [f"{mine[0]}/{sum(other[0] == mine[0] and other < mine for other in order)}/" for mine in order]
 
 
 def _equal_ranks(adapters: Sequence[Adapter], module: str) -> Layout:

@@ -281,7 +281,7 @@ def crc32(descriptor: int) -> str:
 
 def _read_through(descriptor: int) -> Iterator[memoryview]:
     """The bytes of a file, in pieces that are good until the next one."""
-    buffer, position = bytearray(HASHED_AT_ONCE), 0
+    buffer, position = bytearray(min(HASHED_AT_ONCE, os.fstat(descriptor).st_size + 1)), 0
     while count := os.preadv(descriptor, [buffer], position):
         yield memoryview(buffer)[:count]
         position += count

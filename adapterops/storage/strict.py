@@ -103,7 +103,7 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
     """
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file, at(path=path):
-        text = file.read(limit + 1)
+        text = file.read(min(limit, os.fstat(descriptor).st_size) + 1)
         if len(text) > limit:
             raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")
         return parse_json(text)

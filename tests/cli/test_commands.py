@@ -235,3 +235,44 @@ def test_bytes_of_a_budget_are_those_that_are_written(tmp_path):
     assert run(["truncate", str(folder), "--budget", "400B", "--dtype", "float32", "-o", str(tmp_path / "out")]) == 0
     tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert 0 < sum(tensor.nbytes for tensor in tensors.values()) <= 400
+
+
+def test_alphas_in_the_file_are_the_scale(tmp_path, capsys):
+    tensors = factors()
+    alphas = {name.replace(".lora_A.weight", ".alpha"): torch.tensor(3.0) for name in tensors if "lora_A" in name}
+    save_file({**tensors, **alphas}, tmp_path / "a.safetensors")
+    assert run(["merge", str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "out")]) == 0
+    for module, delta in deltas(tmp_path / "out").items():
+        A, B = (tensors[f"base_model.model.{module}.lora_{role}.weight"].double() for role in "AB")
+        torch.testing.assert_close(delta, 3 / 2 * B @ A, rtol=1e-5, atol=1e-6)
+    save_file({**tensors, **dict(list(alphas.items())[:1])}, tmp_path / "some.safetensors")
+    assert run(["show", str(tmp_path / "some.safetensors")]) == 3
+    assert "has no alpha, though other modules have" in capsys.readouterr().err
+    folder = write_adapter(tmp_path / "both", {**tensors, **alphas})
+    assert run(["show", str(folder)]) == 3
+    assert "its alpha tensor says 3, the config says 4" in capsys.readouterr().err
+
+
+def test_two_adapters_in_one_file_are_refused(tmp_path, capsys):
+    first = {name.replace(".weight", ".one.weight"): tensor for name, tensor in factors(["layers.0.q_proj"]).items()}
+    second = {name.replace(".weight", ".two.weight"): tensor for name, tensor in factors(["layers.1.q_proj"]).items()}
+    folder = write_adapter(tmp_path / "a", {**first, **second})
+    assert run(["show", str(folder)]) == 3
+    assert "holds several adapters: one, two" in capsys.readouterr().err
+
+
+def test_a_lone_file_takes_the_config_beside_it(tmp_path):
+    folder = write_adapter(tmp_path / "a")
+    for source, out in ((folder, "one"), (folder / "adapter_model.safetensors", "two")):
+        assert run(["merge", str(source), "-w", "2", "-o", str(tmp_path / out)]) == 0
+    one, two = (deltas(tmp_path / out) for out in ("one", "two"))
+    assert all(torch.equal(one[module], two[module]) for module in one)
+
+
+def test_masks_of_equal_adapters_do_not_depend_on_their_order(tmp_path):
+    a = str(write_adapter(tmp_path / "a"))
+    for weights, out in ((("1", "0.5"), "one"), (("0.5", "1"), "two")):
+        assert run(["merge", a, a, "--dare-linear", "-w", weights[0], "-w", weights[1], "-o", str(tmp_path / out)]) == 0
+    one, two = (deltas(tmp_path / out) for out in ("one", "two"))
+    for module, delta in one.items():
+        torch.testing.assert_close(delta, two[module], rtol=1e-4, atol=1e-5)
