@@ -220,8 +220,7 @@ def truncate(
 
     Cost: lazy, except for a budget, which needs the singular values of every module.
     """
-    if sum(option is not None for option in (rank, energy, budget)) != 1:
-        raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
+    check_cut(rank, energy, budget)
     if rank is not None:
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
@@ -231,6 +230,12 @@ def truncate(
     if energy is not None:
         return _to_energy(adapter, energy, exact)
     return _to_budget(adapter, budget or 0, unit, dtype, exact, workers, progress)
+
+
+def check_cut(rank: int | None, energy: float | None, budget: int | None) -> None:
+    """Raise OptionError unless exactly one way of cutting is given."""
+    if sum(option is not None for option in (rank, energy, budget)) != 1:
+        raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
 
 
 def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:

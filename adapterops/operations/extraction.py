@@ -13,7 +13,7 @@ from adapterops.errors import AdapterWarning, IncompatibleError, InputError, Opt
 from adapterops.formats.naming import CONV1D_MODULES, CONV1D_TYPES, EMBEDDINGS, WEIGHT, canonical, head_of
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Step
-from adapterops.operations.algebra import truncate
+from adapterops.operations.algebra import check_cut, truncate
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout
@@ -59,6 +59,7 @@ def extract(
 
     Cost: both are read once to find what changed, and what changed once more; one matrix in float32 at a time for each worker.
     """
+    check_cut(rank, energy, budget)
     if rest not in REST:
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
     pairs = _pairs(tuned, base)

@@ -274,3 +274,10 @@ def test_adapters_of_an_output_embedding_are_merged_and_scaled(tmp_path: Path) -
     other = qwen(tmp_path / "other", seed=7)
     c = adapted(other, tmp_path / "c", target_modules=["lm_head"])
     assert run(["merge", str(a), str(c), "--allow-base-mismatch", "-o", str(tmp_path / "no")]) == 4
+
+
+def test_how_much_to_extract_is_asked_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = qwen(tmp_path / "base")
+    for cut in ([], ["--rank", "2", "--energy", "0.9"]):
+        assert run(["extract", str(base), str(base), *cut, "-o", str(tmp_path / "out")]) == 2
+        assert "exactly one of rank, energy and budget" in capsys.readouterr().err
