@@ -25,7 +25,7 @@ _HOMES = {
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
     "Saved": "adapter",
-    "SavedCheckpoint": "checkpoint",
+    "SavedCheckpoint": "saving",
     "Survival": "updates.application",
     "Verification": "operations.verification",
     "cast": "checkpoint",
@@ -37,7 +37,7 @@ _HOMES = {
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
     "save_adapter": "adapter",
-    "save_checkpoint": "checkpoint",
+    "save_checkpoint": "saving",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
@@ -52,10 +52,8 @@ if TYPE_CHECKING:
     from adapterops.adapter import open_adapter as open_adapter
     from adapterops.adapter import save_adapter as save_adapter
     from adapterops.checkpoint import Checkpoint as Checkpoint
-    from adapterops.checkpoint import SavedCheckpoint as SavedCheckpoint
     from adapterops.checkpoint import cast as cast
     from adapterops.checkpoint import open_checkpoint as open_checkpoint
-    from adapterops.checkpoint import save_checkpoint as save_checkpoint
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
@@ -70,6 +68,8 @@ if TYPE_CHECKING:
     from adapterops.operations.fusion import unfuse as unfuse
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
+    from adapterops.saving import SavedCheckpoint as SavedCheckpoint
+    from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.application import Survival as Survival
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.history import Source, Step, sources
-from adapterops.storage.safetensors import crc32
+from adapterops.storage.checksums import crc32
 from adapterops.storage.staging import MANIFEST
 
 SCHEMA = 1

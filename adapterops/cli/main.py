@@ -73,7 +73,8 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    gc.set_threshold(100_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
+    gc.set_threshold(1_000_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
+    sys.setswitchinterval(0.0005)  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.adapter import Adapter, save_adapter
-from adapterops.checkpoint import Checkpoint, SavedCheckpoint, cast, save_checkpoint, sharded, working_memory
+from adapterops.checkpoint import Checkpoint, cast, sharded, working_memory
 from adapterops.cli.options import size
 from adapterops.engine import Progress
 from adapterops.errors import AdapterWarning, ResourceError
 from adapterops.history import sources
+from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:

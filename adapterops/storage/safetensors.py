@@ -6,13 +6,11 @@ holes. What this reader accepts is a subset of what the safetensors library acce
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import struct
 import threading
 import weakref
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.storage.checksums import sha256
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ RANK_LIMIT = 8
 NAME_LIMIT = 512
 CHUNK = 1 << 22
 """Bytes that are copied at once."""
-
-HASHED_AT_ONCE = 1 << 24
-"""Bytes that are hashed at once: between two pieces a thread waits for the interpreter, which others keep busy."""
 
 BITS = {
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F32": 32, "U32": 32, "I32": 32, "BF16": 16, "F16": 16, "U16": 16, "I16": 16,
@@ -261,30 +257,6 @@ def reading() -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", hint="is the disk all right?", code="E-READ") from error
-
-
-def sha256(descriptor: int) -> str:
-    """The sha256 of an open file."""
-    digest = hashlib.sha256()
-    for chunk in _read_through(descriptor):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def crc32(descriptor: int) -> str:
-    """The CRC-32 of an open file: it finds damage as surely as sha256, but not malice, at three times the speed."""
-    value = 0
-    for chunk in _read_through(descriptor):
-        value = zlib.crc32(chunk, value)
-    return f"{value:08x}"
-
-
-def _read_through(descriptor: int) -> Iterator[memoryview]:
-    """The bytes of a file, in pieces that are good until the next one."""
-    buffer, position = bytearray(min(HASHED_AT_ONCE, os.fstat(descriptor).st_size + 1)), 0
-    while count := os.preadv(descriptor, [buffer], position):
-        yield memoryview(buffer)[:count]
-        position += count
 
 
 def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str, Entry]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import ResourceError
-from adapterops.storage.safetensors import TORCH_NAMES, Spec, crc32
+from adapterops.storage.checksums import combined
+from adapterops.storage.safetensors import TORCH_NAMES, Spec
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class SafetensorsWriter:
     def __init__(self, path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
         text = _header_text(layout, metadata, 0)
         self._begin: dict[str, int] = {}
+        self._written: list[tuple[int, int, int]] = []  # where, CRC-32 and size of each piece
         self._failed: OSError | None = None
         position = 8 + len(text)
         for name, spec in layout.items():
@@ -47,6 +50,7 @@ class SafetensorsWriter:
 
     def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
         view = memoryview(data).cast("B")
+        self._written.append((position, zlib.crc32(view), len(view)))
         while view:
             count = os.pwrite(self._descriptor, view, position)
             view, position = view[count:], position + count
@@ -62,8 +66,8 @@ class SafetensorsWriter:
             raise
 
     def crc32(self) -> str:
-        """The checksum of what is in the file now."""
-        return crc32(self._descriptor)
+        """The checksum of the whole file, as it was written: every byte of it once."""
+        return combined((crc, size) for _, crc, size in sorted(self._written))
 
     def close(self) -> None:
         os.close(self._descriptor)

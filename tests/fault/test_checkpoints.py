@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_models import Command, Fault, faulty, path_of, write_base, write_tuned
 
-from adapterops import checkpoint, engine
+from adapterops import engine, saving
 from adapterops.cli.main import run
 from adapterops.updates import application
 
@@ -216,7 +216,7 @@ def test_the_disk_fails_at_the_nth_call(
 def test_a_sync_that_failed_is_not_tried_again(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, always: bool) -> None:
     """The system reports a failed write to a descriptor once; a second sync would succeed, and the data be lost."""
     if always:
-        monkeypatch.setattr(checkpoint, "SYNC_BYTES", 0)
+        monkeypatch.setattr(saving, "SYNC_BYTES", 0)
     real = os.fsync
     for failing in range(1, 100):
         synced: list[str] = []

@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterops import Adapter, LowRank, merge, open_adapter
-from adapterops.checkpoint import Checkpoint, SavedCheckpoint, cast, open_checkpoint, save_checkpoint, sharded
+from adapterops.checkpoint import Checkpoint, cast, open_checkpoint, sharded
 from adapterops.cli.main import run
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.operations.fusion import fuse, unfuse
+from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.safetensors import BITS, CHUNK, TORCH_NAMES
 from adapterops.storage.strict import read_json
 from adapterops.updates.dense import Dense
@@ -719,7 +720,8 @@ def test_an_exception_at_any_point_leaves_no_output_and_the_next_run_makes_it(
 KILLED = """
 import os, signal, sys
 from adapterops.adapter import open_adapter
-from adapterops.checkpoint import open_checkpoint, save_checkpoint, sharded
+from adapterops.checkpoint import open_checkpoint, sharded
+from adapterops.saving import save_checkpoint
 from adapterops.operations.fusion import fuse
 def progress(done, total):
     if done == int(sys.argv[1]):

@@ -22,6 +22,7 @@ LAYERS = [
     {"engine", "history"},
     {"manifest"},
     {"adapter", "checkpoint"},
+    {"saving"},
     {"operations", "logits"},
     {"cli"},
     {"__main__"},
