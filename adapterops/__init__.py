@@ -29,19 +29,24 @@ _HOMES = {
     "Survival": "updates.application",
     "Verification": "operations.verification",
     "cast": "checkpoint",
+    "dequantize": "operations.quantization",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
     "inspect": "operations.analysis",
+    "inspect_model": "operations.models",
     "merge": "operations.algebra",
     "method": "methods",
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
+    "quantize": "operations.quantization",
+    "rounding": "operations.quantization",
     "save_adapter": "adapter",
     "save_checkpoint": "saving",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
     "verify": "operations.verification",
+    "viewed": "operations.quantization",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -66,6 +71,11 @@ if TYPE_CHECKING:
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
+    from adapterops.operations.models import inspect_model as inspect_model
+    from adapterops.operations.quantization import dequantize as dequantize
+    from adapterops.operations.quantization import quantize as quantize
+    from adapterops.operations.quantization import rounding as rounding
+    from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint

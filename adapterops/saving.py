@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.checkpoint import Checkpoint, blocks_of
+from adapterops.checkpoint import Checkpoint
 from adapterops.errors import ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_manifest
 from adapterops.storage.checksums import crc32
+from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
 from adapterops.storage.writer import SafetensorsWriter, as_bytes
@@ -28,6 +29,12 @@ from adapterops.storage.writer import SafetensorsWriter, as_bytes
 if TYPE_CHECKING:
     from adapterops.checkpoint import Facts
     from adapterops.updates.application import Survival
+
+LEAST_GAIN = 0.9
+"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless told otherwise."""
+
+SIGMAS = 4
+"""Standard deviations by which a gain may be low by chance."""
 
 SYNC_BYTES = 1 << 28
 """Written bytes after which a file is synced, so that the disk works while the processors do."""
@@ -57,6 +64,8 @@ def save_checkpoint(
     resume: bool = False,
     sync: bool = True,
     force: bool = False,
+    accept_loss: bool = False,
+    device: str = "cpu",
     command: Sequence[str] = (),
     workers: int | None = None,
     progress: engine.Progress | None = None,
@@ -69,17 +78,22 @@ def save_checkpoint(
         resume: go on where an interrupted run of the same work stopped; its finished files are verified first.
         sync: wait until everything is on the disk. Without, a power failure can leave a damaged output.
         force: replace an output of adapterops that is there.
+        device: where weights are quantized: `cpu` or `cuda`.
+        accept_loss: write even if less than `LEAST_GAIN` of an update survives in codes.
         command: the command line to note in the manifest.
 
     Raises:
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
         InputError: an input changed, or has numbers that are NaN or infinite.
         IncompatibleError: a number does not fit its dtype.
-        VerificationError: an update was to be applied, and no entry of any tensor changed.
+        VerificationError: an update was to be applied, and no entry of any tensor changed, or too little of it survived.
+        OptionError: as `Checkpoint.check_rounding` does.
 
     Cost: memory for one tile per worker, and whatever the edits hold.
     """
     out = Path(out)
+    checkpoint.check_rounding()
+    check_device(device)
     inputs = sources(checkpoint.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     plan = _plan(checkpoint, inputs)
@@ -87,16 +101,27 @@ def save_checkpoint(
         journal = Journal(folder, plan, sync)
         with engine.background() as hashing, engine.background() as copying:
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
-            files = _write_shards(checkpoint, folder, journal, copying, sync, workers, progress)
+            files = _write_shards(checkpoint, folder, journal, copying, sync, workers, device, progress)
             for name, data in small_files(checkpoint):
                 _write_small(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
             _check_changed(modules, out)
+            if not accept_loss:
+                _check_survival(modules, out)
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
             write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs, sync)
     return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
+
+
+def check_device(device: str) -> None:
+    """Raise ResourceError for a device that is not there."""
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ResourceError(f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU")
 
 
 def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
@@ -110,7 +135,9 @@ def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
         for source in inputs
     ]
     operation = checkpoint.history.as_json(list(inputs)) if isinstance(checkpoint.history, Step) else {}
-    text = json.dumps([identities, operation, checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}])
+    how = [checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}, checkpoint.rounding, checkpoint.seed]
+    schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
+    text = json.dumps([identities, operation, how, schemes])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -130,28 +157,29 @@ def _write_shards(
     background: ThreadPoolExecutor,
     sync: bool,
     workers: int | None,
+    device: str,
     progress: engine.Progress | None,
 ) -> dict[str, _File]:
     """All files of tensors. Unchanged tensors are copied in the background, which needs no torch, while the others are computed."""
     done = _finished(folder, journal, set(checkpoint.shards), sync)
     open_shards = {name: names for name, names in checkpoint.shards.items() if name not in done}
-    _check_space(folder, sum(checkpoint.layout[tensor].bytes for names in open_shards.values() for tensor in names))
+    _check_space(folder, sum(checkpoint.bytes(tensor) for names in open_shards.values() for tensor in names))
     writers: dict[str, SafetensorsWriter] = {}
     owner = {tensor: name for name, names in open_shards.items() for tensor in names}
-    edited = [tensor for tensor in owner if tensor in checkpoint.edits]
-    waiting = {name: sum(tensor in checkpoint.edits for tensor in names) for name, names in open_shards.items()}
+    computed = {tensor: None for tensor in owner if checkpoint.computed(tensor)}
+    waiting = {name: sum(tensor in computed for tensor in names) for name, names in open_shards.items()}
     facts: dict[str, dict[str, Survival]] = {name: {} for name in open_shards}
     finished: dict[str, Future[_File]] = {}
 
     def copy(tensor: str) -> None:
-        offset = 0
-        for chunk in checkpoint.stored[tensor].chunks(tensor):
-            writers[owner[tensor]].write(tensor, chunk, offset)
-            offset += len(chunk)
+        put = _Put(writers[owner[tensor]], checkpoint.parts(tensor))
+        for role, part in checkpoint.stored[tensor].parts.items():
+            for chunk in part.file.chunks(part.name):
+                put(role, chunk)
 
     def compute(tensor: str) -> tuple[str, dict[str, Survival]]:
         with at(tensor=tensor):
-            return tensor, _compute(checkpoint, tensor, writers[owner[tensor]])
+            return tensor, _compute(checkpoint, tensor, writers[owner[tensor]], device)
 
     def finish(name: str) -> _File:
         if sync:
@@ -163,14 +191,14 @@ def _write_shards(
 
     try:
         writers |= ((name, _writer(checkpoint, folder, name)) for name in open_shards)
-        pending: deque[Future[Any]] = deque(background.submit(copy, tensor) for tensor in owner if tensor not in checkpoint.edits)
+        pending: deque[Future[Any]] = deque(background.submit(copy, tensor) for tensor in owner if tensor not in computed)
         finished |= {name: background.submit(finish, name) for name, count in waiting.items() if count == 0}
         unsynced = 0
-        for tensor, found in engine.run(compute, edited, workers=workers, progress=progress):
+        for tensor, found in engine.run(compute, computed, workers=workers, progress=progress):
             name = owner[tensor]
             facts[name] |= found
             waiting[name] -= 1
-            unsynced += checkpoint.layout[tensor].bytes
+            unsynced += checkpoint.bytes(tensor)
             if waiting[name] == 0:
                 finished[name] = background.submit(finish, name)
                 pending.append(finished[name])
@@ -190,25 +218,49 @@ def _write_shards(
     return {name: done[name] for name in checkpoint.shards}
 
 
-def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter) -> dict[str, Survival]:
-    from adapterops.updates.application import Survival
+class _Put:
+    """Writes the parts of one tensor, each from its start on, a piece at a time."""
 
-    rows, offset = checkpoint.rows(tensor), 0
+    def __init__(self, writer: SafetensorsWriter, parts: Mapping[str, tuple[str, Spec]]) -> None:
+        self._writer, self._parts = writer, parts
+        self._offsets = dict.fromkeys(parts, 0)
+
+    def __call__(self, role: str, data: bytes | bytearray | memoryview) -> None:
+        self._writer.write(self._parts[role][0], data, self._offsets[role])
+        self._offsets[role] += len(data)
+
+
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> dict[str, Survival]:
+    import torch
+
+    from adapterops.updates.application import Survival, rounded, store
+
+    rows, put, encoder = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor)
     survived: dict[str, Survival] = {}
-    for begin, end in blocks_of(checkpoint.layout[tensor]):
-        block, facts = rows(begin, end)
-        data = as_bytes(block)
-        writer.write(tensor, data, offset)
-        offset += len(data)
-        for module, each in facts.items():
+    for begin, end in checkpoint.blocks(tensor):
+        block = rows(begin, end)
+        if encoder is None:
+            stored = rounded(block, getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype]))
+            put("", as_bytes(stored))
+        else:
+            pieces, decoded = encoder.rows(block.values.float().to(device), begin)
+            for role, piece in pieces.items():
+                put(role, as_bytes(piece.cpu()))
+            stored = decoded().cpu() if block.changes else block.values
+        for module, each in store(block, stored, encoder is not None).items():
             survived[module] = survived.get(module, Survival()) + each
+    for role, piece in encoder.rest().items() if encoder else ():
+        put(role, as_bytes(piece))
     return survived
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
     tensors = checkpoint.shards[name]
-    metadata = checkpoint.stored[tensors[0]].metadata or {"format": "pt"}
-    return SafetensorsWriter(folder / name, {tensor: checkpoint.layout[tensor] for tensor in tensors}, metadata)
+    metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
+    parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
+    if any(tensor in checkpoint.schemes for tensor in tensors):  # readers map files: wide numbers must lie at multiples of their size
+        parts.sort(key=lambda part: -BITS[part[1].dtype])
+    return SafetensorsWriter(folder / name, dict(parts), metadata)
 
 
 def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> dict[str, _File]:
@@ -252,6 +304,22 @@ def _check_changed(modules: Facts, out: Path) -> None:
         )
 
 
+def _check_survival(modules: Facts, out: Path) -> None:
+    """Raise VerificationError where codes keep too little of an update, and more than chance would explain."""
+    lost = {module: each for module, each in modules.items() if each.codes and each.gain + SIGMAS * each.uncertainty < LEAST_GAIN}
+    if lost:
+        worst = min(lost, key=lambda module: lost[module].gain)
+        total = sum(modules.values(), start=type(lost[worst])())
+        raise VerificationError(
+            f"{lost[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(modules)} modules; less than "
+            f"{LEAST_GAIN:.0%} in {len(lost)} of them",
+            path=out,
+            hint="round by chance with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
+            code="E-LOST",
+            details={"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}},
+        )
+
+
 def _check_inputs(inputs: Sequence[Source]) -> None:
     for source in inputs:
         for file in source.tensors:
@@ -270,8 +338,9 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
         text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
         yield "config.json", read_all(original) if unchanged and original and original.is_file() else text.encode()
     if len(checkpoint.shards) > 1:
-        where = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
-        total = sum(spec.bytes for spec in checkpoint.layout.values())
+        owner = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
+        where = {part: name for tensor, name in owner.items() for part, _ in checkpoint.parts(tensor).values()}
+        total = sum(checkpoint.bytes(tensor) for tensor in owner)
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
         yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
 
@@ -290,8 +359,5 @@ def _kept(modules: Facts) -> dict[str, Any]:
         return {}
     from adapterops.updates.application import Survival
 
-    def told(each: Survival) -> dict[str, Any]:
-        return {"relative": each.relative if each.base else None, "gain": each.gain, "changed": each.changed, "entries": each.entries}
-
     total = sum(modules.values(), Survival())
-    return {"survival": told(total), "modules": {module: told(each) for module, each in sorted(modules.items())}}
+    return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}}

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging
+from adapterops.cli.merging import coded, merged, merging, opened
 from adapterops.operations.fusion import fuse
 
 
@@ -38,7 +37,9 @@ def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> No
     adapterops fuse base my-adapter -o fused
     adapterops fuse base a b --ties --density 0.2 -o fused
     adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
+    adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
+    adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     """
-    checkpoint = open_checkpoint(base, allow_pickle=rest.pop("allow_pickle"))
+    checkpoint = opened(base, rest)
     model = fuse(checkpoint, merged(sources, rest, checkpoint), precision=rest.pop("precision"), dtype=rest["dtype"])
-    output.write_model(model, out, command=options.command_line(), **rest)
+    output.write_model(coded(model, rest), out, command=options.command_line(), **rest)

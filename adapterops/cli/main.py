@@ -22,12 +22,14 @@ from adapterops import __version__, engine
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError
 
 COMMANDS = {
-    "show": "What is inside an adapter.",
+    "show": "What is inside an adapter, or a model.",
     "merge": "One adapter of several.",
     "truncate": "A smaller adapter, the best of its size.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
     "extract": "The difference of two models, as an adapter.",
+    "quantize": "A model in 4 or 8 bits.",
+    "dequantize": "A quantized model in 16 or 32 bits.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "methods": "The methods of merge.",
 }

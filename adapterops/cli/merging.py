@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from adapterops.adapter import Adapter, open_adapter
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoint import STOCHASTIC, Checkpoint, open_checkpoint
 from adapterops.errors import OptionError
 from adapterops.methods import METHODS, PARAMETERS
 from adapterops.methods.registry import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
+from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 
 Command = Callable[..., Any]
 
@@ -60,3 +61,37 @@ def merged(sources: Sequence[Path], given: dict[str, Any], base: Checkpoint | No
         allow_base_mismatch=given.pop("allow_base_mismatch"),
         **parameters,
     )
+
+
+def opened(path: Path, given: dict[str, Any]) -> Checkpoint:
+    """The checkpoint to fuse with, or out of, with the numbers that the options ask for, which are taken out of `given`."""
+    allow_pickle, view, original = (given.pop(name) for name in ("allow_pickle", "base_view", "original"))
+    checkpoint = open_checkpoint(path, allow_pickle=allow_pickle)
+    if view == "original" and original is None:
+        raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
+    if original is not None and view != "dequantized":
+        checkpoint = viewed(checkpoint, open_checkpoint(original, allow_pickle=allow_pickle))
+    if checkpoint.schemes and (given["dtype"] or given["quantize"]) and not _same(checkpoint, given):
+        checkpoint = dequantize(checkpoint, given["dtype"])
+    how = given.pop("rounding")
+    if how is None:
+        return checkpoint
+    seed = given["seed"] or 0
+    if how == STOCHASTIC and not any(given[name] and "seed" in method.defaults for name, method in METHODS.items()):
+        given["seed"] = None  # which is that of the rounding alone
+    return rounding(checkpoint, how, seed)
+
+
+def _same(checkpoint: Checkpoint, given: dict[str, Any]) -> bool:
+    """Whether the scheme that is asked for is the one that the base is in: it is kept then, with all its details."""
+    return {scheme.name for scheme in checkpoint.schemes.values()} == {given["quantize"]}
+
+
+def coded(model: Checkpoint, given: dict[str, Any]) -> Checkpoint:
+    """The model in the scheme that the options ask for, which are taken out of `given`."""
+    to, double_quant, block_size = (given.pop(name) for name in ("quantize", "double_quant", "block_size"))
+    if to is None:
+        if double_quant or block_size != 64:
+            raise OptionError("--double-quant and --block-size go with --quantize")
+        return model
+    return model if model.schemes else quantize(model, to, double_quant=double_quant, block_size=block_size)

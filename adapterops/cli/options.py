@@ -75,19 +75,55 @@ def writing(command: Command) -> Command:
     return command
 
 
-def fusing(command: Command) -> Command:
+def modelling(command: Command) -> Command:
     """Options of every command that writes a checkpoint, beyond those of `writing`."""
     for option in (
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where weights are quantized."),
         click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."),
         click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."),
         click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
         click.option("--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"),
+    ):
+        command = option(command)
+    return command
+
+
+def coding(command: Command) -> Command:
+    """Options of every command that quantizes, beyond the scheme."""
+    for option in (
+        click.option("--block-size", type=int, default=64, show_default=True, help="Entries that share a scale, in 4 bits."),
+        click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
+    ):
+        command = option(command)
+    return command
+
+
+def fusing(command: Command) -> Command:
+    """Options of the commands that add an update to a checkpoint."""
+    for option in (
+        click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
+        click.option(
+            "--original",
+            type=click.Path(path_type=Path, readable=False),
+            help="The 16-bit model that a quantized base was made from; its numbers are what the update is added to.",
+        ),
+        click.option(
+            "--base-view",
+            type=click.Choice(["dequantized", "original"]),
+            help="What an update is added to, for a quantized base.  [default: original, if --original names it]",
+        ),
+        click.option(
+            "--rounding",
+            type=click.Choice(["nearest", "stochastic"]),
+            help="Of a changed weight to the grid that it lies on; by chance with --seed, or to nearest, which erases small updates.",
+        ),
+        click.option("--quantize", type=click.Choice(["nf4", "fp4", "int8"]), help="Write the result in 4 or 8 bits."),
         click.option(
             "--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of ΔW and the sum."
         ),
     ):
         command = option(command)
-    return command
+    return modelling(coding(command))
 
 
 def budget(text: str | None) -> tuple[int | None, str]:

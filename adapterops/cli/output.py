@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.adapter import Adapter, save_adapter
-from adapterops.checkpoint import Checkpoint, cast, sharded, working_memory
+from adapterops.checkpoint import Checkpoint, cast, sharded
 from adapterops.cli.options import size
 from adapterops.engine import Progress
 from adapterops.errors import AdapterWarning, ResourceError
@@ -26,7 +26,6 @@ from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
     from adapterops.adapter import Saved
-    from adapterops.updates.application import Survival
 
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
@@ -100,6 +99,7 @@ def write_model(
 ) -> None:
     """Save a checkpoint in the dtype and the files that are asked for, or say what would be saved, and print it."""
     most = size(max_shard_size)
+    model.check_rounding()
     model = cast(model, dtype) if dtype else model
     model = sharded(model, most) if most else model
     if dry_run:
@@ -124,28 +124,24 @@ def telling(out: Path) -> Iterator[None]:
 
 def _tell_saved_model(saved: SavedCheckpoint, as_json: bool) -> None:
     if as_json:
-        print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": survival(saved.total),
-                    "modules": {module: survival(each) for module, each in saved.modules.items()}})  # fmt: skip
+        print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": saved.total.as_json(),
+                    "modules": {module: each.as_json() for module, each in saved.modules.items()}})  # fmt: skip
     else:
         _print_saved_model(saved)
 
 
-def survival(each: Survival) -> dict[str, Any]:
-    return {"relative": each.relative if each.base else None, "gain": each.gain, "changed": each.changed, "entries": each.entries}
-
-
 def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json: bool) -> None:
-    needed = sum(spec.bytes for spec in model.layout.values())
+    needed, changed = sum(map(model.bytes, model.layout)), model.changed
     free = shutil.disk_usage(out.resolve().parent).free
-    memory = working_memory(model, workers)
+    memory = model.working_memory(workers)
     if as_json:
-        print_json({"dry_run": True, "path": str(out), "bytes": needed, "free": free, "memory": memory, "changed": list(model.edits),
+        print_json({"dry_run": True, "path": str(out), "bytes": needed, "free": free, "memory": memory, "changed": changed,
                     "shards": {name: len(tensors) for name, tensors in model.shards.items()}})  # fmt: skip
         return
     print(
         f"would write {out}: {len(model.layout)} tensors in {len(model.shards)} files, {amount(needed, 'B')}; {amount(free, 'B')} are free"
     )
-    print(f"  {len(model.edits)} tensors change, {len(model.layout) - len(model.edits)} are copied byte for byte")
+    print(f"  {len(changed)} tensors change, {len(model.layout) - len(changed)} are copied byte for byte")
     print(f"  memory: about {amount(memory, 'B')} beyond torch itself")
     print(f"  of {', '.join(str(source.path) for source in sources(model.history))}")
     if free < needed:
@@ -161,7 +157,9 @@ def _print_saved_model(saved: SavedCheckpoint) -> None:
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
     print(f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed")
     print(f"  survived rounding: {percent(total.gain)} in total, least {percent(saved.modules[worst].gain)} in {worst}")
-    if total.gain < LOSSY_GAIN:
+    if total.codes:
+        print(f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows")
+    if total.gain < LOSSY_GAIN and total.codes < total.entries:
         warnings.warn(
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "
             "--dtype float32 keeps them",

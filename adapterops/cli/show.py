@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from adapterops.adapter import open_adapter
+from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
+from adapterops.errors import OptionError
+from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
+from adapterops.operations.models import inspect_model
 
 if TYPE_CHECKING:
     from adapterops.operations.analysis import Inspection, Spectra
+    from adapterops.operations.models import ModelInspection
 
 SHOWN = 4
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-@click.command("show", short_help="What is inside an adapter.")
+@click.command("show", short_help="What is inside an adapter, or a model.")
 @options.source_argument(default=".")
 @click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
 @options.reading
@@ -26,12 +31,22 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @options.as_json
 @options.strict
 def command(source: Path, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool) -> None:
-    """What is inside an adapter: in the current folder, or at SOURCE.
+    """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
     \b
     adapterops show my-adapter
     adapterops show my-adapter --spectrum
+    adapterops show model-nf4
     """
+    if holds_model(source):
+        if spectrum:
+            raise OptionError("--spectrum is for adapters, and this is a model", path=source)
+        model = inspect_model(open_checkpoint(source))
+        if as_json:
+            output.print_json(model.as_json())
+        else:
+            _print_model(model)
+        return
     found = analysis.inspect(source, alpha=alpha)
     spectra = None
     if spectrum:
@@ -80,6 +95,24 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         print(f"warning: {every}")
     if spectra:
         print(f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules")
+
+
+def _print_model(found: ModelInspection) -> None:
+    print(f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files")
+    header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
+    rows = [
+        [
+            kind.kind,
+            str(kind.count),
+            " x ".join(map(str, kind.shape)) or "1",
+            kind.stored,
+            output.amount(kind.parameters),
+            output.amount(kind.bytes, "B"),
+        ]
+        for kind in sorted(found.kinds, key=lambda kind: (-kind.bytes, kind.kind))
+    ]
+    print(output.table(header, rows))
+    print(f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; {found.quantized} tensors are quantized")
 
 
 def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:

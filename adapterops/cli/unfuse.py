@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging
+from adapterops.cli.merging import coded, merged, merging, opened
 from adapterops.operations.fusion import unfuse
 
 
@@ -37,6 +36,6 @@ def command(fused: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> N
     \b
     adapterops unfuse fused my-adapter -o restored
     """
-    checkpoint = open_checkpoint(fused, allow_pickle=rest.pop("allow_pickle"))
+    checkpoint = opened(fused, rest)
     model = unfuse(checkpoint, merged(sources, rest), precision=rest.pop("precision"), dtype=rest["dtype"])
-    output.write_model(model, out, command=options.command_line(), **rest)
+    output.write_model(coded(model, rest), out, command=options.command_line(), **rest)

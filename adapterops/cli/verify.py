@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.checkpoint import open_checkpoint
+from adapterops.checkpoint import ROUNDINGS, STOCHASTIC, open_checkpoint
 from adapterops.cli import options, output
 from adapterops.cli.merging import merged, merging
-from adapterops.errors import VerificationError
+from adapterops.errors import OptionError, VerificationError
 from adapterops.operations import verification
+from adapterops.operations.quantization import viewed
 from adapterops.storage.safetensors import BITS, TORCH_NAMES
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ SHOWN = 5
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
 @click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="That of fusing.")
+@click.option(
+    "--original", type=click.Path(path_type=Path, readable=False), help="The --original that it was fused with, for a quantized base."
+)
+@click.option("--rounding", type=click.Choice(ROUNDINGS), help="The --rounding that it was fused with.  [default: what the manifest says]")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
 @options.reading
 @options.workers
@@ -47,6 +52,8 @@ def command(
     logits: bool,
     dtype: str | None,
     precision: str,
+    original: Path | None,
+    rounding: str | None,
     allow_pickle: bool,
     workers: int | None,
     as_json: bool,
@@ -61,12 +68,32 @@ def command(
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
-    original = open_checkpoint(base, allow_pickle=allow_pickle)
-    adapter = merged(sources, rest, original)
     checkpoint = verification.opened(model, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    before = open_checkpoint(base, allow_pickle=allow_pickle)
+    if original is not None:
+        before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
+    elif verification.noted(checkpoint, "view") is not None:
+        raise OptionError(
+            "was fused with the numbers of the model that its base was quantized from", path=model, hint="name it: --original"
+        )
+    said = {"rounding": rounding, "seed": rest["seed"] or 0} if rounding else verification.noted(checkpoint, "round") or {}
+    if said.get("rounding") == STOCHASTIC:
+        rest["seed"] = None
+    adapter = merged(sources, rest, before)
     with output.progress("verifying") as report:
-        found = verification.verify(checkpoint, original, adapter, dtype=dtype, precision=precision, workers=workers, progress=report)
+        found = verification.verify(
+            checkpoint,
+            before,
+            adapter,
+            dtype=dtype,
+            precision=precision,
+            seed=said.get("seed", 0) if said.get("rounding") == STOCHASTIC else None,
+            workers=workers,
+            progress=report,
+        )
     certificate = found.as_json()
+    if logits and checkpoint.schemes:
+        raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint="leave --logits out")
     if logits:
         from adapterops.logits import compare
 
@@ -91,7 +118,12 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
     if len(found.problems) > SHOWN:
         print(f"       and {len(found.problems) - SHOWN} more")
     print(f"{found.path}: {len(found.modules)} adapted weights, {found.tensors - len(found.modules)} other tensors, {found.files} files")
-    if found.modules:
+    survivals = [check.survival for check in found.modules.values() if check.survival]
+    if survivals:
+        total = sum(survivals[1:], survivals[0])
+        print(f"  {exact} of {entries} entries have the code of W + ΔW" + (f", {near} one that is as near" if near else ""))
+        print(f"  survived: {output.percent(total.gain)} of the update; {output.percent(total.noise)} of the weights is error of rounding")
+    elif found.modules:
         worst = max(found.modules, key=lambda module: found.modules[module].identity)
         print(f"  {exact} of {entries} entries are W + ΔW bit for bit" + (f", {near} within the rounding of float32" if near else ""))
         print(f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}")

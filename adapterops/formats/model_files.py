@@ -46,6 +46,15 @@ class ModelFiles:
         return {name: entry for file in self.shards.values() for name, entry in file.entries.items()}
 
 
+def holds_model(source: Path) -> bool:
+    """Whether a model lies at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
+    if source.is_dir():
+        return not (source / ADAPTER_CONFIG).exists() and any((source / name).exists() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
+    if not source.is_file() or source.with_name(ADAPTER_CONFIG).exists():
+        return False
+    return not any("lora_" in name or name.endswith(".alpha") for name in SafetensorsFile(source).entries)
+
+
 def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
     """The checkpoint at `source`: a folder, or a safetensors file.
 

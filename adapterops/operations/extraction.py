@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops import engine
 from adapterops.adapter import Adapter, all_finite
 from adapterops.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.formats.naming import CONV1D_MODULES, CONV1D_TYPES, EMBEDDINGS, WEIGHT, canonical, head_of
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Step
@@ -93,7 +93,7 @@ def extract(
         layout,
         _config(base, tuned.config or {}),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
-        replaced={name: Stored(tuned.stored[source], source) for name, source in whole.items()},
+        replaced={name: _plain(tuned, source) for name, source in whole.items()},
     )
     return truncate(adapter, rank, energy=energy, budget=budget, unit=unit, exact=exact, workers=workers, progress=progress)
 
@@ -129,14 +129,25 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
         return True
     if tuned.layout[name] != base.layout[other]:
         return bool((_whole(tuned, name) != _whole(base, other)).any())
-    return not Stored(tuned.stored[name], name).same_bytes(Stored(base.stored[other], other))
+    return not tuned.stored[name].same_bytes(base.stored[other])
 
 
 def _whole(checkpoint: Checkpoint, name: str) -> Tensor:
     import torch
 
-    tensor = checkpoint.stored[name].tensor(name)
+    tensor = checkpoint.tensors[name]
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _plain(checkpoint: Checkpoint, name: str) -> Stored:
+    lies = checkpoint.stored[name]
+    if lies.scheme:
+        raise UnsupportedError(
+            f"changed, is stored as {lies.scheme.name}, and would go into the adapter whole",
+            tensor=name,
+            hint="dequantize the tuned model first, or leave it out with --rest drop",
+        )
+    return lies.parts[""]
 
 
 def _is_linear(name: str, spec: Spec, other: Spec) -> bool:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint, check_dtype
+from adapterops.checkpoint import Checkpoint, Lies, check_dtype
 from adapterops.errors import OptionError, at
 from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, Stored
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from adapterops.checkpoint import Facts, Rows
+    from adapterops.checkpoint import Rows
+    from adapterops.updates.application import Block
 
 PRECISIONS = ("float32", "float64")
 
 
 def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
-    """W ← W + ΔW for every adapted weight, rounded once; every other tensor passes through.
+    """W ← W + ΔW for every adapted weight; every other tensor passes through.
 
-    ΔW and the sum are computed in `precision`. An adapted output embedding that the base shares with the input embedding
-    becomes a tensor of its own, and the config says so.
+    ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that the base
+    shares with the input embedding becomes a tensor of its own, and the config says so.
 
     Args:
         dtype: of the adapted weights; by default that of W.
@@ -49,14 +50,11 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         by_tensor.setdefault(place.tensor, []).append(module)
     layout = {tensor: spec._replace(dtype=dtype) if dtype and tensor in by_tensor else spec for tensor, spec in base.layout.items()}
 
-    def wide(tensor: str) -> str:
-        return "float64" if base.layout[tensor].dtype == "F64" else precision
-
     def edit(tensor: str) -> Rows:
         if tensor not in by_tensor:
             return base.edits[tensor]
-        inside = {module: places[module] for module in by_tensor[tensor]}
-        return _added(base.rows(tensor), adapter, inside, layout[tensor].dtype, wide(tensor))
+        wide = "float64" if base.layout[tensor].dtype == "F64" else precision
+        return _added(base.rows(tensor), adapter, {module: places[module] for module in by_tensor[tensor]}, wide)
 
     return replace(
         base,
@@ -84,15 +82,12 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
         base = _untied(base, dict.fromkeys(new, tied[1] if tied else next(iter(base.layout))))
 
     def edit(name: str) -> Rows:
-        import torch
-
-        from adapterops.updates.application import checked
+        from adapterops.updates.application import Block
 
         if name not in names:
             return base.edits[name]
-        whole = checked(adapter.replaced[names[name]].tensor(), getattr(torch, TORCH_NAMES[base.layout[name].dtype]))
-        matrix = whole.reshape(base.layout[name].matrix)
-        return lambda begin, end: (matrix[begin:end], {})
+        matrix = adapter.replaced[names[name]].tensor().reshape(base.layout[name].matrix)
+        return lambda begin, end: Block(matrix[begin:end])
 
     edits = Lazy([*names, *(name for name in base.edits if name not in names)], edit)
     return replace(base, edits=edits, holding={**base.holding, **{name: base.layout[name].bytes for name in names}})
@@ -115,7 +110,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
 
     def copied(name: str) -> bool:
         there = names[name] if names[name] in base.layout else tied[1] if tied else None
-        return there is not None and adapter.replaced[name].same_bytes(Stored(base.stored[there], there))
+        return there is not None and Lies({"": adapter.replaced[name]}, adapter.replaced[name].spec.shape).same_bytes(base.stored[there])
 
     return replace(adapter, replaced={name: stored for name, stored in adapter.replaced.items() if not copied(name)})
 
@@ -173,6 +168,20 @@ class Piece:
             return None
         return slice(first - begin, last - begin), slice(self.place.column, self.place.column + width)
 
+    @cached_property
+    def _basis(self) -> Tensor:
+        import torch
+
+        basis: Tensor = torch.linalg.qr(self.update.A.float().T)[0]
+        return basis
+
+    @property
+    def basis(self) -> Callable[[], Tensor] | None:
+        """Orthonormal columns that span the rows of the update, where it is of low rank; computed when called, once."""
+        from adapterops.updates.lowrank import LowRank
+
+        return (lambda: self._basis) if isinstance(self.update, LowRank) else None
+
     def delta(self, begin: int, rows: slice) -> Tensor:
         """Its rows that `within` named."""
         return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row))
@@ -186,31 +195,36 @@ class Addition:
     pieces: Sequence[Piece]
     dtype: torch.dtype
 
-    def __call__(self, begin: int, end: int) -> tuple[Tensor, Facts]:
-        from adapterops.updates.application import add, checked
+    def __call__(self, begin: int, end: int) -> Block:
+        from adapterops.updates.application import Block, Change
 
-        W, facts = self.base(begin, end)
-        found, result = dict(facts), None
+        before = self.base(begin, end)
+        values, changes, own = before.values, list(before.changes), False
         for piece in self.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
             delta = piece.delta(begin, part[0])
-            if delta.shape == W.shape:
-                result, found[piece.module] = add(W, delta, self.dtype)
-                break
-            result = checked(W, self.dtype).clone() if result is None else result
-            result[part], found[piece.module] = add(W[part].contiguous(), delta, self.dtype)
-        return (checked(W, self.dtype) if result is None else result), found
+            whole = delta.shape == values.shape
+            W = values[part].to(self.dtype, copy=not whole)
+            changes.append(Change(piece.module, part, W, delta, piece.basis))
+            if whole:
+                values = W + delta
+            else:
+                values = values if own else values.to(self.dtype, copy=True)
+                values[part] = W + delta
+            own = True
+        return Block(values, changes)
 
 
-def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], dtype: str, precision: str) -> Addition:
+def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], precision: str) -> Addition:
     import torch
 
+    dtype = getattr(torch, precision)
     pieces = []
     for module, place in places.items():
         with at(tensor=module):
             update: Any = adapter.updates[module]
         update = update.T if place.transposed else update
-        pieces.append(Piece(module, place, update, update.rows(getattr(torch, precision))))
-    return Addition(rows, pieces, getattr(torch, TORCH_NAMES[dtype]))
+        pieces.append(Piece(module, place, update, update.rows(dtype)))
+    return Addition(rows, pieces, dtype)

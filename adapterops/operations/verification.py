@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,17 +15,24 @@ from numpy.typing import NDArray
 
 from adapterops import engine
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint, blocks_of, cast
+from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
 from adapterops.errors import AdapterOpsError, InputError, VerificationError, at
 from adapterops.manifest import checked, described, seal
 from adapterops.operations.fusion import Addition, Piece, fuse
+from adapterops.operations.quantization import as_stored
+from adapterops.storage.safetensors import TORCH_NAMES
 from adapterops.storage.staging import MANIFEST
 from adapterops.storage.strict import read_json
+from adapterops.storage.writer import as_bytes
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from adapterops.checkpoint import Rows
+    from adapterops.updates.application import Survival
+
+EQUAL = 1e-5
+"""Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell the nearer one."""
 
 PROBES = 2
 """Vectors on which the merge identity is tried."""
@@ -49,7 +57,8 @@ class ModuleCheck:
     Attributes:
         entries: compared; `exact` of them are bit for bit the rounded sum, `near` are the other neighbour of a sum so close to
             the middle of two numbers that float32 cannot tell, `wrong` are neither.
-        identity: the largest |W'x - (W0 x + B(Ax))| on the probes, as a fraction of its bound.
+        identity: the largest |W'x - (W0 x + B(Ax))| on the probes, as a fraction of its bound; not of a weight in codes.
+        survival: of a weight in codes, what is left of the update in them.
     """
 
     entries: int = 0
@@ -58,10 +67,16 @@ class ModuleCheck:
     wrong: int = 0
     changed: int = 0
     identity: float = 0.0
+    survival: Survival | None = None
 
     def __add__(self, other: ModuleCheck) -> ModuleCheck:
         sums = {name: getattr(self, name) + getattr(other, name) for name in ("entries", "exact", "near", "wrong", "changed")}
-        return ModuleCheck(**sums, identity=max(self.identity, other.identity))
+        parts = [each.survival for each in (self, other) if each.survival]
+        return ModuleCheck(**sums, identity=max(self.identity, other.identity), survival=sum(parts[1:], parts[0]) if parts else None)
+
+    def as_json(self) -> dict[str, Any]:
+        told = {name: value for name, value in vars(self).items() if name != "survival"}
+        return told | ({"survival": self.survival.as_json()} if self.survival else {})
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class Verification:
             "tensors": self.tensors,
             "files": self.files,
             "problems": [{"place": problem.place, "what": problem.what} for problem in self.problems],
-            "modules": {module: vars(check) for module, check in self.modules.items()},
+            "modules": {module: check.as_json() for module, check in self.modules.items()},
         }
 
 
@@ -96,6 +111,7 @@ def verify(
     *,
     dtype: str | None = None,
     precision: str = "float32",
+    seed: int | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> Verification:
@@ -103,7 +119,11 @@ def verify(
 
     Every adapted weight is computed anew and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x) is tried
     on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other tensors and files
-    are compared by their bytes, and the checksums of the manifest with the files.
+    are compared by their bytes, and the checksums of the manifest with the files. A weight in codes is coded anew, in the scheme
+    that it is found in, and every part compared.
+
+    Args:
+        seed: of the rounding by chance that was asked for.
 
     Raises:
         IncompatibleError: the adapter does not fit the base.
@@ -112,6 +132,7 @@ def verify(
     """
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype else expected
+    expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
     problems = [*_names(model, expected)]
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
 
@@ -143,30 +164,81 @@ def _names(model: Checkpoint, expected: Checkpoint) -> Iterator[Problem]:
             yield Problem(name, "is missing")
         elif found != spec:
             yield Problem(name, f"is {found.dtype} {list(found.shape)}, expected {spec.dtype} {list(spec.shape)}")
+        elif model.schemes.get(name) != expected.schemes.get(name):
+            yield Problem(name, f"is stored as {model.schemes.get(name)}, expected {expected.schemes.get(name)}")
     for name in model.layout:
         if name not in expected.layout:
             yield Problem(name, "should not be there")
 
 
 def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-    if name not in expected.edits:
-        for index, (found, wanted) in enumerate(zip_longest(model.stored[name].chunks(name), expected.stored[name].chunks(name))):
-            if found != wanted:
-                return {}, [Problem(name, _first_difference(found or b"", wanted or b"", index * len(wanted or b"")))]
-        return {}, []
+    if not expected.computed(name):
+        return {}, list(_copied(name, model.stored[name], expected.stored[name]))
+    from adapterops.updates.application import rounded
+
     rows = expected.rows(name)
+    if expected.encoder(name):
+        return _coded(name, model.stored[name], expected)
     if isinstance(rows, Addition):
-        return _addition(name, model.rows(name), rows, expected)
-    for begin, end in blocks_of(expected.layout[name]):
-        found, wanted = model.rows(name)(begin, end)[0], rows(begin, end)[0]
+        return _addition(name, model, rows, expected)
+    dtype = _dtype(expected, name)
+    for begin, end in expected.blocks(name):
+        found, wanted = model.stored[name].rows(begin, end), rounded(rows(begin, end), dtype)
         if np.count_nonzero(_bits(found) != _bits(wanted)):
             return {}, [Problem(name, f"differs from the base's in rows {begin} to {end - 1}")]
     return {}, []
 
 
-def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offset: int) -> str:
+def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
+    for role, part in wanted.parts.items():
+        other = found.parts[role]
+        for index, (mine, base) in enumerate(zip_longest(other.file.chunks(other.name), part.file.chunks(part.name))):
+            if mine != base:
+                yield Problem(name, f"{role} {_first_difference(mine or b'', base or b'', index * len(base or b''))}".lstrip())
+                break
+
+
+def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+    """A weight that is stored in codes: every part of it, byte by byte, and what its updates came to."""
+    from adapterops.updates.application import store
+
+    rows, encoder = expected.rows(name), expected.encoder(name)
+    assert encoder is not None
+    offsets = dict.fromkeys(found.parts, 0)
+    checks: dict[str, ModuleCheck] = {}
+    problems: dict[str, Problem] = {}
+
+    def compare(role: str, piece: Tensor) -> None:
+        wanted = bytes(as_bytes(piece))
+        got = bytes(as_bytes(found.read(role, offsets[role], offsets[role] + len(wanted))))
+        offsets[role] += len(wanted)
+        if got != wanted and role not in problems:
+            problems[role] = Problem(name, f"{role} {_first_difference(got, wanted, offsets[role] - len(wanted), 'what it should be')}")
+
+    for begin, end in expected.blocks(name):
+        block = rows(begin, end)
+        used, target = found.rows(begin, end), block.values.float()
+        pieces, decoded = encoder.rows(target, begin)
+        stored, wanted = used.float(), decoded().to(used.dtype).float()
+        for role, piece in pieces.items():
+            compare(role, piece)
+        wrong = (stored - target).abs() > (wanted - target).abs() * (1 + EQUAL) + EQUAL * target.abs().amax()
+        exact = stored == wanted
+        sums = store(block, stored, coded=True)
+        for change in block.changes:
+            off = int(np.count_nonzero(wrong[change.part].numpy() & ~exact[change.part].numpy()))
+            same = int(np.count_nonzero(exact[change.part].numpy()))
+            each = sums[change.module]
+            check = ModuleCheck(each.entries, same, each.entries - same - off, off, each.changed, survival=each)
+            checks[change.module] = checks.get(change.module, ModuleCheck()) + check
+    for role, piece in encoder.rest().items():
+        compare(role, piece)
+    return checks, list(problems.values())
+
+
+def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offset: int, what: str = "the base's") -> str:
     place = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted)))
-    return f"is not the base's: byte {offset + place} differs"
+    return f"is not {what}: byte {offset + place} differs"
 
 
 def _bits(tensor: Tensor) -> NDArray[np.integer]:
@@ -183,12 +255,16 @@ def _changed(stored: Tensor, W0: Tensor) -> int:
     return int(np.count_nonzero(stored.double().numpy() != W0.double().numpy()))
 
 
-def _addition(name: str, found: Rows, rows: Addition, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+    from adapterops.updates.application import rounded
+
     checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
     probes = {piece.module: _Probe(piece) for piece in rows.pieces}
     outside = 0
-    for begin, end in blocks_of(expected.layout[name]):
-        stored, W0, wanted = found(begin, end)[0], rows.base(begin, end)[0], rows(begin, end)[0]
+    dtype = _dtype(expected, name)
+    for begin, end in expected.blocks(name):
+        stored, W0 = model.stored[name].rows(begin, end), rows.base(begin, end).values
+        wanted = rounded(rows(begin, end), dtype)
         different = _bits(stored) != _bits(wanted)
         for piece in rows.pieces:
             part = piece.within(begin, end)
@@ -205,6 +281,13 @@ def _addition(name: str, found: Rows, rows: Addition, expected: Checkpoint) -> t
     if outside:
         problems.append(Problem(name, f"{outside} entries that no module adapts are not the base's"))
     return checks, [problem for problem in problems if problem]
+
+
+def _dtype(checkpoint: Checkpoint, name: str) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES[checkpoint.layout[name].dtype])
+    return dtype
 
 
 def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:
@@ -309,6 +392,23 @@ def _manifest(folder: Path) -> Iterator[tuple[str, Problem | None]]:
             continue
         found = described(path) if "sha256" in said else checked(path)
         yield name, None if found == said else Problem(name, f"is {found}, the manifest says {said}")
+
+
+def noted(model: Checkpoint, operation: str) -> dict[str, Any] | None:
+    """The parameters of an operation that the manifest of a model tells of; None where it tells of none."""
+    path = model.files.path / MANIFEST if model.files and model.files.path.is_dir() else None
+    if path is None or not path.is_file():
+        return None
+    with suppress(AdapterOpsError):
+        content = read_json(path, MANIFEST_LIMIT)
+        nodes = [content.get("operation")] if isinstance(content, dict) else []
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, dict):
+                if node.get("operation") == operation:
+                    return {name: value for name, value in node.items() if name not in ("operation", "of")}
+                nodes += node.get("of") or []
+    return None
 
 
 def opened(path: Path, opening: Any) -> Checkpoint:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ class Survival:
     """What became of an update ΔW on its way into the entries of a weight, W' being what is stored.
 
     Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how many.
+    Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update.
     """
 
     base: float = 0.0
@@ -24,6 +27,9 @@ class Survival:
     dot: float = 0.0
     changed: int = 0
     entries: int = 0
+    codes: int = 0
+    error: float = 0.0
+    inside: float = 0.0
 
     def __add__(self, other: Survival) -> Survival:
         return Survival(
@@ -32,6 +38,9 @@ class Survival:
             self.dot + other.dot,
             self.changed + other.changed,
             self.entries + other.entries,
+            self.codes + other.codes,
+            self.error + other.error,
+            self.inside + other.inside,
         )
 
     @property
@@ -39,34 +48,76 @@ class Survival:
         """⟨W' - W, ΔW⟩ / ‖ΔW‖²: 1 where the update survived on average, 0 where rounding erased it; 1 for no update."""
         return self.dot / self.delta if self.delta else 1.0
 
+    def as_json(self) -> dict[str, Any]:
+        """What reports say of it; of a weight in codes a little more."""
+        told = {"relative": self.relative if self.base else None, "gain": self.gain, "changed": self.changed, "entries": self.entries}
+        return {**told, "noise": self.noise, "cosine": self.cosine} if self.codes else told
+
+    @property
+    def noise(self) -> float:
+        """‖W' - (W + ΔW)‖ / ‖W‖, of a weight in codes."""
+        return math.sqrt(self.error / self.base) if self.base else 0.0
+
+    @property
+    def uncertainty(self) -> float:
+        """How far chance may move `gain`: one standard deviation, where the error of an entry does not depend on its update."""
+        return math.sqrt(self.error / self.delta / self.entries) if self.delta and self.entries else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """Between W' - W and ΔW, within the rows of the update, of a weight in codes: 1 where nothing else was added to them."""
+        return self.dot / math.sqrt(self.inside * self.delta) if self.inside and self.delta else 0.0
+
     @property
     def relative(self) -> float:
         """‖ΔW‖ / ‖W‖"""
         return math.sqrt(self.delta / self.base) if self.base else math.inf if self.delta else 0.0
 
 
-def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]:
-    """W + ΔW in the dtype of ΔW, rounded once to `dtype`, and what survived of ΔW.
+class Change(NamedTuple):
+    """An update that lies in some rows of a weight.
+
+    `part` are the rows and columns of the block that it covers, `W` is what was there before, in the dtype of `delta`.
+    `basis` has orthonormal columns that span the rows of the update, where it is of low rank.
+    """
+
+    module: str
+    part: tuple[slice, slice]
+    W: Tensor
+    delta: Tensor
+    basis: Callable[[], Tensor] | None = None
+
+
+class Block(NamedTuple):
+    """Some rows of a weight, all dimensions but the last taken for one: not rounded yet, and what was changed in them."""
+
+    values: Tensor
+    changes: Sequence[Change] = ()
+
+
+def store(block: Block, stored: Tensor, coded: bool) -> dict[str, Survival]:
+    """What survived of each update of a block, now that `stored` is kept of it. The values of the block are used up.
 
     Args:
-        W: as stored; any float dtype.
-        delta: of the same shape, in float32 or float64.
-
-    Raises:
-        InputError: W has a NaN or an infinite number.
-        IncompatibleError: a sum is too large for `dtype`.
+        stored: what is kept, of the same shape; rounded, or for a `coded` weight what its codes stand for.
     """
-    wide = W.to(delta.dtype)
-    total = wide + delta
-    result = narrow(total, dtype)
-    # in place where that is not the result itself: fresh memory costs more than the arithmetic
-    moved = result - wide if result is total else total.copy_(result).sub_(wide)
-    survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), int(np.count_nonzero(moved.numpy() != 0)), moved.numel())
-    if not math.isfinite(survival.base + survival.delta + survival.dot):
-        _explain(wide, delta, result)
-        wide, delta, moved = wide.double(), delta.double(), moved.double()  # finite, only their squares were not
-        survival = Survival(_dot(wide, wide), _dot(delta, delta), _dot(moved, delta), survival.changed, survival.entries)
-    return result, survival
+    survived = {}
+    for module, part, W, delta, basis in block.changes:
+        values, kept = block.values[part], stored[part]
+        error = _square(kept - values) if coded else 0.0
+        whole = values.shape == block.values.shape and len(block.changes) == 1 and stored is not block.values and values.dtype == W.dtype
+        # in place where that is not the result itself: fresh memory costs more than the arithmetic
+        moved = values.copy_(kept).sub_(W) if whole else kept.to(W.dtype) - W
+        inside = _square(moved @ basis()) if basis and coded else _square(moved) if coded else 0.0
+        changed = int(np.count_nonzero(moved.numpy() != 0))
+        sums = [_dot(W, W), _dot(delta, delta), _dot(moved, delta), error, inside]
+        if not all(map(math.isfinite, sums)):
+            _explain(W, delta, kept)
+            wide, update, move = W.double(), delta.double(), moved.double()  # finite, only their squares were not
+            sums = [_dot(wide, wide), _dot(update, update), _dot(move, update), error, inside]
+        base, size, dot, error, inside = sums
+        survived[module] = Survival(base, size, dot, changed, moved.numel(), moved.numel() if coded else 0, error, inside)
+    return survived
 
 
 def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -96,6 +147,12 @@ def checked(x: Tensor, dtype: torch.dtype) -> Tensor:
     return result
 
 
+def rounded(block: Block, dtype: torch.dtype) -> Tensor:
+    """The values of a block in `dtype`. What an update made of them is checked by `store`."""
+    covered = any(change.delta.shape == block.values.shape for change in block.changes)
+    return narrow(block.values, dtype) if covered else checked(block.values, dtype)
+
+
 def _check_range(result: Tensor, count: int, what: str) -> None:
     if count:
         raise IncompatibleError(
@@ -103,6 +160,10 @@ def _check_range(result: Tensor, count: int, what: str) -> None:
             hint="store it wider: --dtype float32, or bfloat16",
             code="E-OVERFLOW",
         )
+
+
+def _square(a: Tensor) -> float:
+    return _dot(a, a)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

@@ -834,14 +834,14 @@ def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
 )
 @pytest.mark.parametrize("nth", [1, 6])
 def test_memory_runs_out_in_a_worker(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int) -> None:
-    real, calls = application.add, itertools.count(1)
+    real, calls = application.store, itertools.count(1)
 
     def fails(*arguments: Any) -> Any:
         if next(calls) == nth:
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(application, "add", fails)
+    monkeypatch.setattr(application, "store", fails)
     code, shown = fuse()
     assert code == 7
     assert "not enough memory" in shown
@@ -1016,7 +1016,7 @@ def test_two_bad_numbers_are_one_error(place: Path, fuse: Fuse) -> None:
 
 
 def test_a_bug_leaves_nothing_behind(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "add", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(application, "store", lambda *arguments, **named: 1 / 0)
     code, shown = fuse()
     assert code == 1
     assert "this is a bug in adapterops" in shown

@@ -240,7 +240,7 @@ def damaged(place: Path, name: str, position: int, mask: int) -> None:
 def test_a_flipped_bit_of_a_weight_is_found_without_a_manifest(fused: Path, capsys: pytest.CaptureFixture[str], weight: bool) -> None:
     tensor = "model.layers.1.mlp.down_proj.weight" if weight else "model.layers.1.input_layernorm.weight"
     checkpoint = ao.open_checkpoint(fused / "fused")
-    file = checkpoint.stored[tensor]
+    file = checkpoint.stored[tensor].parts[""].file
     start = file.path.stat().st_size - max(entry.end for entry in file.entries.values())
     for offset in (0, 17, file.entries[tensor].spec.bytes - 1):
         damaged(fused, file.path.name, start + file.entries[tensor].begin + offset, 1)

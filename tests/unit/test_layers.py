@@ -16,6 +16,7 @@ import adapterops
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
     {"errors"},
+    {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
     {"methods"},

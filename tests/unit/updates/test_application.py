@@ -12,12 +12,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adapterops.errors import IncompatibleError, InputError
-from adapterops.updates.application import Survival, add, narrow
+from adapterops.updates.application import Block, Change, Survival, narrow, store
+from adapterops.updates.application import rounded as rounded_block
 
 HALVES = [torch.bfloat16, torch.float16]
 DTYPES = [torch.float64, torch.float32, *HALVES]
 FORMATS = {torch.bfloat16: (8, -126, 127), torch.float16: (11, -14, 15), torch.float32: (24, -126, 127)}
 """Bits of the significand, the smallest and the largest exponent."""
+
+
+def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]:
+    """W + ΔW as it is stored, and what survived of ΔW."""
+    wide = W.to(delta.dtype)
+    block = Block(wide + delta, [Change("m", (slice(None), slice(None)), wide, delta)])
+    stored = rounded_block(block, dtype)
+    return stored, store(block, stored, coded=False)["m"]
 
 
 def rounded(x: float, dtype: torch.dtype) -> float:

@@ -1,0 +1,69 @@
+"""What is inside a checkpoint, from its headers alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.checkpoint import Checkpoint
+from adapterops.formats.naming import WEIGHT
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The tensors of one kind, such as all `q_proj`, that have one shape and are stored in one way."""
+
+    kind: str
+    count: int
+    shape: tuple[int, ...]
+    stored: str
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ModelInspection:
+    """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they take."""
+
+    path: Path | None
+    model_type: str | None
+    files: int
+    tensors: int
+    parameters: int
+    bytes: int
+    quantized: int
+    kinds: tuple[Kind, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
+        return {**self.__dict__, "path": None if self.path is None else str(self.path), "kinds": kinds}
+
+
+def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
+    """Model type, files, tensors by kind, how each is stored, and how large. Reads nothing beyond the headers."""
+    groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
+    for name, spec in checkpoint.layout.items():
+        kind = name.removesuffix(WEIGHT).rpartition(".")[2] if name.endswith(WEIGHT) else name.rpartition(".")[2]
+        groups.setdefault((kind, spec.shape, _stored(checkpoint, name)), []).append(name)
+    kinds = tuple(
+        Kind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
+        for (kind, shape, stored), names in groups.items()
+    )
+    return ModelInspection(
+        checkpoint.files.path if checkpoint.files else None,
+        (checkpoint.config or {}).get("model_type"),
+        len(checkpoint.shards),
+        len(checkpoint.layout),
+        sum(kind.parameters for kind in kinds),
+        sum(kind.bytes for kind in kinds),
+        len(checkpoint.schemes),
+        kinds,
+    )
+
+
+def _stored(checkpoint: Checkpoint, name: str) -> str:
+    """How a tensor is stored: its dtype, or its scheme and the bits that an entry takes with its share of the scales."""
+    scheme = checkpoint.schemes.get(name)
+    return f"{scheme.name} ({scheme.bits:.3g} bits)" if scheme else checkpoint.layout[name].dtype

@@ -1,0 +1,131 @@
+"""Checkpoints into block formats and out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, check_dtype
+from adapterops.errors import IncompatibleError, OptionError
+from adapterops.formats.quantized import convertible, described, skipped, turned, without
+from adapterops.history import Step
+from adapterops.quant.fourbit import FourBit
+from adapterops.quant.int8 import Int8
+from adapterops.quant.scheme import Scheme
+from adapterops.quant.transposed import Transposed
+from adapterops.storage.safetensors import TORCH_NAMES
+
+SCHEMES: Mapping[str, type[FourBit | Int8]] = {"nf4": FourBit, "fp4": FourBit, "int8": Int8}
+
+
+def scheme(name: str, *, double_quant: bool = False, block_size: int = 64, dtype: str = "BF16") -> Scheme:
+    """A scheme by its name.
+
+    Raises:
+        OptionError: there is none, or it has no such options.
+    """
+    if name not in SCHEMES:
+        raise OptionError(f"the scheme must be one of {', '.join(SCHEMES)}, got {name!r}")
+    if name == "int8":
+        if double_quant or block_size != 64:
+            raise OptionError("int8 has one scale for each row: it has no double quantization and no block size")
+        return Int8(dtype)
+    return FourBit(name, block_size, double_quant, dtype)
+
+
+def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int = 64) -> Checkpoint:
+    """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json saying so.
+
+    Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads, routers
+    and routed experts stay as they are, and config.json lists them.
+
+    Args:
+        to: `nf4`, `fp4` or `int8`.
+        double_quant: store the scales of 4-bit blocks in 8 bits.
+        block_size: entries that share a scale.
+
+    Raises:
+        IncompatibleError: no weight can be quantized.
+        VerificationError: transformers would not load it as it is written.
+    """
+    used = {checkpoint.layout[name].dtype for name in convertible(checkpoint.layout, checkpoint.config)}
+    chosen = scheme(to, double_quant=double_quant, block_size=block_size, dtype="F16" if used == {"F16"} else "BF16")
+    names = convertible(checkpoint.layout, checkpoint.config)
+    if not names:
+        raise IncompatibleError(
+            "has no weight of a Linear layer to quantize", path=checkpoint.files.path if checkpoint.files else None, code="E-NAMES"
+        )
+    schemes = {name: Transposed(chosen) if turned(name, checkpoint.config) else chosen for name in names}
+    kept = {name: found for name, found in checkpoint.schemes.items() if name not in schemes}
+    layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
+    parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]
+    return replace(
+        checkpoint,
+        layout=layout,
+        schemes={**kept, **schemes},
+        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, {**kept, **schemes})),
+        history=Step("quantize", {"to": to, **parameters}, (checkpoint.history,)),
+    )
+
+
+def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
+    """The checkpoint without codes: every quantized weight as it is when used, and a config.json without quantization.
+
+    Args:
+        dtype: of the weights that were quantized; by default the one they are used in.
+    """
+    if dtype is not None:
+        check_dtype(dtype)
+    layout = {
+        name: spec._replace(dtype=dtype or spec.dtype) if name in checkpoint.schemes else spec for name, spec in checkpoint.layout.items()
+    }
+    config = without(checkpoint.config)
+    if config and dtype:
+        config |= {key: TORCH_NAMES[dtype] for key in ("dtype", "torch_dtype") if key in config}
+    step = Step("dequantize", {"dtype": dtype} if dtype else {}, (checkpoint.history,))
+    return replace(checkpoint, layout=layout, schemes={}, config=config, history=step)
+
+
+def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0) -> Checkpoint:
+    """The checkpoint with a rule for changed weights that lie on a grid already: `nearest` or `stochastic`."""
+    if how is None:
+        return checkpoint
+    if how not in ROUNDINGS:
+        raise OptionError(f"the rounding must be one of {', '.join(ROUNDINGS)}, got {how!r}")
+    parameters: dict[str, Any] = {"rounding": how, **({"seed": seed} if how == STOCHASTIC else {})}
+    return replace(checkpoint, rounding=how, seed=seed, history=Step("round", parameters, (checkpoint.history,)))
+
+
+def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
+    """The checkpoint with the numbers of its quantized weights taken from the model that it was quantized from.
+
+    Tensors that are not changed are still copied as they are; changed ones are coded anew, from numbers without a grid.
+
+    Raises:
+        IncompatibleError: the original lacks a weight, or has it in another shape.
+    """
+    for name in checkpoint.schemes:
+        there = original.layout.get(name)
+        if there is None or there.shape != checkpoint.layout[name].shape or name in original.schemes:
+            found = "nothing of that name" if there is None else f"{original.stored[name].scheme or there.dtype} {list(there.shape)}"
+            raise IncompatibleError(
+                f"is {list(checkpoint.layout[name].shape)} and quantized; the original has {found}",
+                tensor=name,
+                hint="give the 16-bit model that this one was quantized from",
+                code="E-NAMES",
+            )
+    return replace(
+        checkpoint,
+        views={name: original.stored[name] for name in checkpoint.schemes},
+        history=Step("view", {}, (checkpoint.history, original.history)),
+    )
+
+
+def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None, seed: int = 0) -> Checkpoint:
+    """The checkpoint, to be saved in the schemes that another one is in."""
+    schemes = {name: found for name, found in model.schemes.items() if name in checkpoint.layout}
+    layout = dict(checkpoint.layout)
+    for name in {*schemes, *checkpoint.schemes} & set(model.layout):
+        layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)
+    return replace(checkpoint, layout=layout, schemes=schemes, rounding=how or NEAREST, seed=seed)

@@ -1,0 +1,1 @@
+"""Block formats: how a weight lies in few bits, and back."""

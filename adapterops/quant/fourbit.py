@@ -1,0 +1,261 @@
+"""NF4 and FP4: sixteen numbers, times the largest magnitude of a block. The layout is bitsandbytes'."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, check_finite, torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.quant.tables import Codebook
+
+BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+NESTED_BLOCK = 256
+OFFSET_ROOM = 24
+"""Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
+
+SMALLEST = 1e-38
+"""Blocks are divided by no less, so that a block of zeros stays one."""
+
+
+@dataclass(frozen=True)
+class FourBit:
+    """Blocks of `block_size` entries, flat and across rows: a code of four bits each, and absmax = max |w| of the block.
+
+    The value is codebook[code] · absmax, in float32, rounded once to `dtype`. With `nested` (double quantization) absmax is
+    itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
+
+    The bytes are bitsandbytes' on a CPU, except for those of a nested absmax, which it finds by an inexact table.
+    """
+
+    kind: str = "nf4"
+    block_size: int = 64
+    nested: bool = False
+    dtype: str = "BF16"
+    storage: str = "U8"
+    offset: float = field(default=0.0, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    @property
+    def bits(self) -> float:
+        """
+        >>> FourBit().bits, FourBit(nested=True).bits
+        (4.5, 4.126953125)
+        """
+        return 4 + (8 / self.block_size + 32 / self.block_size / NESTED_BLOCK if self.nested else 32 / self.block_size)
+
+    @property
+    def state_role(self) -> str:
+        return f"weight.quant_state.bitsandbytes__{self.kind}"
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        entries = math.prod(shape)
+        blocks = -(-entries // self.block_size)
+        parts = {
+            "weight": Part(self.storage, ((entries + 1) // (2 * ITEMSIZE[self.storage]), 1)),
+            "weight.absmax": Part("U8" if self.nested else "F32", (blocks,)),
+            "weight.quant_map": Part("F32", (16,)),
+        }
+        if self.nested:
+            parts["weight.nested_absmax"] = Part("F32", (-(-blocks // NESTED_BLOCK),))
+            parts["weight.nested_quant_map"] = Part("F32", (256,))
+        return {**parts, self.state_role: Part("U8", (len(self.state(shape)),))}
+
+    def state(self, shape: tuple[int, ...], offset: float = 0.0) -> bytes:
+        """The JSON that says how the weight is to be read."""
+        content = {"quant_type": self.kind, "blocksize": self.block_size, "dtype": LONG_NAMES[self.dtype], "shape": list(shape)}
+        if not self.nested:
+            return json.dumps(content).encode()
+        content |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": 0}
+        start = json.dumps(content)[: -len("0}")]
+        return f"{start}{offset!r}}}".ljust(len(start) + OFFSET_ROOM).encode()
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        """
+        >>> FourBit().granularity((8, 96)), FourBit().granularity((8, 128)), FourBit().granularity((8, 3))
+        (2, 1, 64)
+        """
+        return self.block_size // math.gcd(self.block_size, shape[-1]) if shape else 1
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        """Rows [begin, end). Cost: one gather of 8 bytes for two entries."""
+        width = shape[-1]
+        first, codes, absmax = self._blocks(shape, read, begin * width, end * width)
+        values = _times(self._pairs(codes), absmax, self.block_size)
+        rows = values[begin * width - first : end * width - first].reshape(end - begin, width)
+        return rows.to(torch_dtype(self.dtype))
+
+    def _blocks(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[int, Tensor, Tensor]:
+        """The whole blocks around entries [begin, end): where they begin, their bytes, and absmax."""
+        entries, size = math.prod(shape), self.block_size
+        first, last = begin // size, -(-end // size)
+        codes = read("weight", first * size // 2, (min(last * size, entries) + 1) // 2)
+        return first * size, codes, self._absmax(read, first, last)
+
+    def _absmax(self, read: Read, begin: int, end: int) -> Tensor:
+        import torch
+
+        if not self.nested:
+            return read("weight.absmax", 4 * begin, 4 * end).view(torch.float32)
+        first, last = begin // NESTED_BLOCK, -(-end // NESTED_BLOCK)
+        numbers = read("weight.nested_quant_map", 0, 4 * 256).view(torch.float32)
+        scales = read("weight.nested_absmax", 4 * first, 4 * last).view(torch.float32)
+        block = torch.arange(begin, end, device=scales.device) // NESTED_BLOCK - first
+        return numbers[read("weight.absmax", begin, end).long()] * scales[block] + self.offset
+
+    def _pairs(self, codes: Tensor) -> Tensor:
+        """Bytes → twice as many entries of the codebook, in float32."""
+        import torch
+
+        return self.book.pairs.to(codes.device).index_select(0, codes.to(torch.int32)).view(torch.float32)
+
+    @property
+    def book(self) -> Codebook:
+        from adapterops.quant.tables import codebook
+
+        return codebook(self.kind)
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        return _Nearest(self, shape)
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return _OnGrid(self, shape, read, key)
+
+
+class _Nearest:
+    """absmax anew, codes to nearest, ties to the lower number."""
+
+    def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
+        self.scheme, self.shape = scheme, shape
+        self._kept: dict[int, Tensor] = {}
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        scheme, flat = self.scheme, values.reshape(-1)
+        full = flat.numel() - flat.numel() % scheme.block_size
+        scaled, absmax = _scaled(flat[:full].view(-1, scheme.block_size), reciprocal=True)
+        if full < flat.numel():  # bitsandbytes divides in the last block, where it is short
+            last, largest = _scaled(flat[full:].view(1, -1), reciprocal=False)
+            scaled, absmax = _joined(scaled, last), _joined(absmax, largest.clamp_(min=SMALLEST))
+        check_finite(absmax)
+        codes = scheme.book.nearest.below(scaled)
+        codes = codes if scheme.kind == "nf4" else scheme.book.order.to(codes.device)[codes.long()]
+        packed = _packed(codes, 7 if scheme.kind == "nf4" else 0)
+        parts = {"weight": packed}
+        if scheme.nested:
+            self._kept[begin] = absmax
+        else:
+            parts["weight.absmax"] = absmax
+        return parts, lambda: _times(scheme._pairs(packed), absmax, scheme.block_size)[: flat.numel()].view(values.shape)
+
+    def rest(self) -> dict[str, Tensor]:
+        import torch
+
+        scheme = self.scheme
+        parts, offset = {"weight.quant_map": scheme.book.values}, 0.0
+        if scheme.nested:
+            from adapterops.quant.tables import dynamic_map
+
+            kept = [self._kept[begin].cpu() for begin in sorted(self._kept)]
+            absmax = torch.cat(kept) if kept else torch.empty(0)
+            offset = float(absmax.mean()) if kept else 0.0
+            parts["weight.absmax"], parts["weight.nested_absmax"] = _nested(absmax - offset, dynamic_map())
+            parts["weight.nested_quant_map"] = dynamic_map()
+        return {**parts, scheme.state_role: _text(scheme.state(self.shape, offset))}
+
+
+class _OnGrid:
+    """absmax as it is; to the next lower number on the grid or the next higher, by chance."""
+
+    def __init__(self, scheme: FourBit, shape: tuple[int, ...], read: Read, key: str) -> None:
+        self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
+        from adapterops.quant.random import generator
+
+        scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
+        end = begin + values.shape[0]
+        _, packed, absmax = scheme._blocks(self.shape, self.read, begin * width, end * width)
+        before = scheme.decode(self.shape, self.read, begin, end).float()
+        check_finite(values)
+        codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
+        inverse = torch.where(absmax == 0, 0, 1 / absmax)
+        step = _times((values - before).reshape(-1), inverse, scheme.block_size)
+        s = book.values[codes.long()].add_(step).clamp_(-1, 1)
+        lower = book.floor.up_to(s).clamp_(max=14).long()
+        ascending = book.values[book.order.long()]
+        low, gap = ascending[lower], (ascending[1:] - ascending[:-1])[lower]
+        higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
+        changed = book.order[(lower + higher).long()]
+        codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
+        result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
+        return {"weight": result}, lambda: _times(scheme._pairs(result), absmax, scheme.block_size)[: values.numel()].view(values.shape)
+
+    def rest(self) -> dict[str, Tensor]:
+        parts = self.scheme.parts(self.shape)
+        sizes = {role: math.prod(part.shape) * ITEMSIZE[part.dtype] for role, part in parts.items() if role != "weight"}
+        return {role: self.read(role, 0, size) for role, size in sizes.items()}
+
+
+def _scaled(blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
+    """Each block divided by its largest magnitude, flat; and these."""
+    import torch
+
+    absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) if blocks.numel() else blocks.new_empty(0)
+    absmax = absmax + 0.0  # no -0
+    divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
+    scaled = blocks * (1.0 / divisor) if reciprocal else blocks / divisor
+    return scaled.reshape(-1), absmax
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([a, b])
+
+
+def _packed(codes: Tensor, padding: int) -> Tensor:
+    """Two codes a byte, the first in the high half."""
+    import torch
+
+    if codes.numel() % 2:
+        codes = torch.cat([codes, codes.new_full((1,), padding)])
+    words = codes.view(torch.int16)  # the first code is in the low byte
+    return ((words << 4) | (words >> 8)).to(torch.uint8)
+
+
+def _times(values: Tensor, factors: Tensor, block_size: int) -> Tensor:
+    """Flat values, each block by its factor; in place where it can be."""
+    full = values.numel() // block_size * block_size
+    values[:full].view(-1, block_size).mul_(factors[: full // block_size].view(-1, 1))
+    if full < values.numel():
+        values[full:].mul_(factors[full // block_size])
+    return values
+
+
+def _nested(absmax: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """8-bit codes of the nearest of 256 numbers, times the largest magnitude in blocks of 256; and these."""
+    import torch
+
+    short = -absmax.numel() % NESTED_BLOCK
+    blocks = torch.nn.functional.pad(absmax, (0, short)).view(-1, NESTED_BLOCK)
+    largest = blocks.abs().amax(dim=1) if blocks.numel() else absmax
+    scaled = blocks / largest.clamp(min=SMALLEST).view(-1, 1)
+    codes = torch.bucketize(scaled, (numbers[:-1] + numbers[1:]) / 2).to(torch.uint8)
+    return codes.view(-1)[: absmax.numel()], largest
+
+
+def _text(data: bytes) -> Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

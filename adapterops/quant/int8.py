@@ -1,0 +1,108 @@
+"""LLM.int8: a byte an entry, times the largest magnitude of the row. The layout is bitsandbytes'."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.quant.scheme import Encoder, Part, Read, check_finite, torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STEP = 7.874015718698502e-3
+"""1/127, as bitsandbytes rounds it."""
+
+
+@dataclass(frozen=True)
+class Int8:
+    """W[i, j] = code[i, j] · SCB[i] / 127, where SCB is max |W[i]|; W is rounded to float16 before it is coded.
+
+    Source: Dettmers et al. 2022, arXiv:2208.07339.
+    """
+
+    dtype: str = "BF16"
+    marked: bool = True
+    """Whether there is a `weight_format`, which older files do not have."""
+
+    @property
+    def name(self) -> str:
+        return "int8"
+
+    @property
+    def bits(self) -> float:
+        return 8.0
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        parts = {"weight": Part("I8", shape), "SCB": Part("F32", (math.prod(shape[:-1]),))}
+        return {**parts, "weight_format": Part("U8", ())} if self.marked else parts
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        return 1
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        codes, scales = self._rows(shape, read, begin, end)
+        return _values(codes, scales).to(torch_dtype(self.dtype))
+
+    def _rows(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        import torch
+
+        codes = read("weight", begin * shape[-1], end * shape[-1]).view(torch.int8).view(end - begin, shape[-1])
+        return codes, read("SCB", 4 * begin, 4 * end).view(torch.float32)
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        return _Nearest(self)
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return _OnGrid(self, shape, read, key)
+
+
+def _values(codes: Tensor, scales: Tensor) -> Tensor:
+    return codes.float().mul_(scales.view(-1, 1) * STEP)
+
+
+class _Nearest:
+    def __init__(self, scheme: Int8) -> None:
+        self.scheme = scheme
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
+        half = values.to(torch.float16)
+        scales = half.abs().amax(dim=1).float() if half.numel() else half.new_zeros(len(half), dtype=torch.float32)
+        check_finite(scales, "NaN, infinite or, for int8, above 65504")
+        factors = torch.where(scales == 0, 0, 127.0 / scales)
+        codes = (half.float() * factors.view(-1, 1)).round_().to(torch.int8)
+        return {"weight": codes, "SCB": scales}, lambda: _values(codes, scales)
+
+    def rest(self) -> dict[str, Tensor]:
+        import torch
+
+        return {"weight_format": torch.zeros((), dtype=torch.uint8)} if self.scheme.marked else {}
+
+
+class _OnGrid:
+    def __init__(self, scheme: Int8, shape: tuple[int, ...], read: Read, key: str) -> None:
+        self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
+        from adapterops.quant.random import generator
+
+        end = begin + len(values)
+        codes, scales = self.scheme._rows(self.shape, self.read, begin, end)
+        before = self.scheme.decode(self.shape, self.read, begin, end).float()
+        check_finite(values)
+        steps = (values - before) * torch.where(scales == 0, 0, 1 / (scales * STEP)).view(-1, 1)
+        target = codes.float() + steps
+        lower = target.floor()
+        chance = torch.rand(target.shape, generator=generator(self.key, begin))
+        result = (lower + (target - lower > chance)).clamp_(-127, 127).to(torch.int8)
+        result = torch.where(steps == 0, codes, result)
+        return {"weight": result, "SCB": scales}, lambda: _values(result, scales)
+
+    def rest(self) -> dict[str, Tensor]:
+        return {"weight_format": self.read("weight_format", 0, 1)} if self.scheme.marked else {}

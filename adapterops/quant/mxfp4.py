@@ -1,0 +1,64 @@
+"""MXFP4: 4-bit floats in blocks of 32, times a power of two. The layout is that of gpt-oss' experts. Read only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.quant.scheme import Encoder, Part, Read, read_only, torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NUMBERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class MXFP4:
+    """One weight for each expert, (experts, in, out) when used, stored as (experts, out, in / 32, 16) bytes and a scale for each 32.
+
+    The low half of a byte comes first; the value is number[code] · 2^(scale - 127).
+    """
+
+    dtype: str = "BF16"
+
+    @property
+    def name(self) -> str:
+        return "mxfp4"
+
+    @property
+    def bits(self) -> float:
+        return 4 + 8 / BLOCK
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        experts, into, out = shape
+        return {"_blocks": Part("U8", (experts, out, into // BLOCK, BLOCK // 2)), "_scales": Part("U8", (experts, out, into // BLOCK))}
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        """The rows of one expert: it is stored the other way round."""
+        return shape[1]
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import torch
+
+        _, into, out = shape
+        first, last = begin // into, -(-end // into)
+        size = math.prod((out, into // BLOCK))
+        numbers = torch.tensor(NUMBERS)
+        experts = []
+        for expert in range(first, last):  # one at a time: they are large
+            codes = read("_blocks", expert * size * BLOCK // 2, (expert + 1) * size * BLOCK // 2)
+            scales = read("_scales", expert * size, (expert + 1) * size)
+            values = numbers[torch.stack([codes & 15, codes >> 4], dim=1).view(-1).int()].view(size, BLOCK)
+            values.mul_(torch.ldexp(torch.ones(()), scales.int() - 127).view(-1, 1))
+            experts.append(values.view(out, into).T.to(torch_dtype(self.dtype)))
+        rows = torch.cat(experts) if experts else torch.empty(0, out, dtype=torch_dtype(self.dtype))
+        return rows[begin - first * into : end - first * into].contiguous()
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        raise read_only("MXFP4")
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return self.encoder(shape)

@@ -1,0 +1,58 @@
+"""A weight that is stored the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.quant.scheme import Encoder, Part, Read, Scheme
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a time."""
+
+    scheme: Scheme
+
+    @property
+    def name(self) -> str:
+        return self.scheme.name
+
+    @property
+    def dtype(self) -> str:
+        return self.scheme.dtype
+
+    @property
+    def bits(self) -> float:
+        return self.scheme.bits
+
+    def parts(self, shape: tuple[int, ...]) -> Mapping[str, Part]:
+        return self.scheme.parts(shape[::-1])
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        return shape[0]
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        return self.scheme.decode(shape[::-1], read, 0, shape[1]).T[begin:end].contiguous()
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        return _Turned(self.scheme.encoder(shape[::-1]))
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return _Turned(self.scheme.on_grid(shape[::-1], read, key))
+
+
+@dataclass(frozen=True)
+class _Turned:
+    inner: Encoder
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        parts, stored = self.inner.rows(values.T.contiguous(), begin)
+        return parts, lambda: stored().T
+
+    def rest(self) -> Mapping[str, Tensor]:
+        return self.inner.rest()
