@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.checkpoint import Checkpoint
@@ -42,10 +42,14 @@ SYNC_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """What `save_checkpoint` did: what became of each module's update, and how large the files are."""
+    """What `save_checkpoint` did: what became of each module's update, and how large the files are.
+
+    `coded` are the tensors that were quantized without an update in them.
+    """
 
     path: Path
     modules: Facts
+    coded: Facts
     tensors: int
     bytes: int
 
@@ -105,14 +109,16 @@ def save_checkpoint(
             for name, data in small_files(checkpoint):
                 _write_small(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
+            coded = {tensor: facts for file in files.values() for tensor, facts in file.coded.items()}
             _check_changed(modules, out)
             if not accept_loss:
                 _check_survival(modules, out)
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
-            write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs, sync)
-    return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
+            write_manifest(folder, checkpoint.history, hashes.result(), command, {**_kept(modules), **_quantized(coded)}, outputs, sync)
+    size = sum(file.size for file in files.values())
+    return SavedCheckpoint(out, dict(sorted(modules.items())), dict(sorted(coded.items())), len(checkpoint.layout), size)
 
 
 def check_device(device: str) -> None:
@@ -141,6 +147,9 @@ def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_Facts: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
+
+
 @dataclass
 class _File:
     """A finished file."""
@@ -148,6 +157,7 @@ class _File:
     size: int
     crc32: str
     modules: dict[str, Survival]
+    coded: dict[str, Survival]
 
 
 def _write_shards(
@@ -168,7 +178,7 @@ def _write_shards(
     owner = {tensor: name for name, names in open_shards.items() for tensor in names}
     computed = {tensor: None for tensor in owner if checkpoint.computed(tensor)}
     waiting = {name: sum(tensor in computed for tensor in names) for name, names in open_shards.items()}
-    facts: dict[str, dict[str, Survival]] = {name: {} for name in open_shards}
+    facts: dict[str, _Facts] = {name: ({}, {}) for name in open_shards}
     finished: dict[str, Future[_File]] = {}
 
     def copy(tensor: str) -> None:
@@ -177,16 +187,16 @@ def _write_shards(
             for chunk in part.file.chunks(part.name):
                 put(role, chunk)
 
-    def compute(tensor: str) -> tuple[str, dict[str, Survival]]:
+    def compute(tensor: str) -> tuple[str, _Facts]:
         with at(tensor=tensor):
             return tensor, _compute(checkpoint, tensor, writers[owner[tensor]], device)
 
     def finish(name: str) -> _File:
         if sync:
             writers[name].sync()
-        file = _File(writers[name].size, writers[name].crc32(), facts[name])
-        modules = {module: list(vars(each).values()) for module, each in file.modules.items()}
-        journal.add({"file": name, "size": file.size, "crc32": file.crc32, "modules": modules})
+        file = _File(writers[name].size, writers[name].crc32(), *facts[name])
+        modules, coded = ({name: list(vars(each).values()) for name, each in found.items()} for found in (file.modules, file.coded))
+        journal.add({"file": name, "size": file.size, "crc32": file.crc32, "modules": modules, "coded": coded})
         return file
 
     try:
@@ -196,7 +206,8 @@ def _write_shards(
         unsynced = 0
         for tensor, found in engine.run(compute, computed, workers=workers, progress=progress):
             name = owner[tensor]
-            facts[name] |= found
+            for known, new in zip(facts[name], found, strict=True):
+                known |= new
             waiting[name] -= 1
             unsynced += checkpoint.bytes(tensor)
             if waiting[name] == 0:
@@ -230,13 +241,15 @@ class _Put:
         self._offsets[role] += len(data)
 
 
-def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> dict[str, Survival]:
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> _Facts:
+    """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     import torch
 
-    from adapterops.updates.application import Survival, rounded, store
+    from adapterops.updates.application import Survival, coded, rounded, store
 
     rows, put, encoder = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor)
     survived: dict[str, Survival] = {}
+    plain: dict[str, Survival] = {}
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
@@ -246,12 +259,14 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
             pieces, decoded = encoder.rows(block.values.float().to(device), begin)
             for role, piece in pieces.items():
                 put(role, as_bytes(piece.cpu()))
-            stored = decoded().cpu() if block.changes else block.values
+            stored = decoded().cpu()
+            if not block.changes:
+                plain[tensor] = plain.get(tensor, Survival()) + coded(block.values.float(), stored)
         for module, each in store(block, stored, encoder is not None).items():
             survived[module] = survived.get(module, Survival()) + each
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
-    return survived
+    return survived, plain
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
@@ -268,11 +283,11 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
     done: dict[str, _File] = {}
     for entry in journal.entries():
         with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
-            name, sum_, modules = entry["file"], entry["crc32"], _survivals(entry["modules"])
+            name, sum_, modules, coded = entry["file"], entry["crc32"], _survivals(entry["modules"]), _survivals(entry["coded"])
             if name in names:
                 with open(folder / name, "rb") as file:
                     if crc32(file.fileno()) == sum_:
-                        done[name] = _File(os.fstat(file.fileno()).st_size, sum_, modules)
+                        done[name] = _File(os.fstat(file.fileno()).st_size, sum_, modules, coded)
                         if sync:  # the run that wrote it may not have waited for the disk
                             os.fsync(file.fileno())
     for path in folder.iterdir():
@@ -361,3 +376,13 @@ def _kept(modules: Facts) -> dict[str, Any]:
 
     total = sum(modules.values(), Survival())
     return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}}
+
+
+def _quantized(coded: Facts) -> dict[str, Any]:
+    """What the manifest says of weights that were quantized without an update: how far their codes are from them."""
+    if not coded:
+        return {}
+    from adapterops.updates.application import Survival
+
+    total = sum(coded.values(), Survival())
+    return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in sorted(coded.items())}}}

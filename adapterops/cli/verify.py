@@ -73,11 +73,11 @@ def command(
     if original is not None:
         before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
     elif verification.noted(checkpoint, "view") is not None:
-        raise OptionError(
-            "was fused with the numbers of the model that its base was quantized from", path=model, hint="name it: --original"
-        )
-    said = {"rounding": rounding, "seed": rest["seed"] or 0} if rounding else verification.noted(checkpoint, "round") or {}
-    if said.get("rounding") == STOCHASTIC:
+        raise OptionError("was fused with the numbers of the model that its base was made from", path=model, hint="name it: --original")
+    told = verification.noted(checkpoint, "round") or {}
+    seed = None
+    if (rounding or told.get("rounding")) == STOCHASTIC:
+        seed = int(told.get("seed", 0) if rest["seed"] is None else rest["seed"])
         rest["seed"] = None
     adapter = merged(sources, rest, before)
     with output.progress("verifying") as report:
@@ -87,7 +87,7 @@ def command(
             adapter,
             dtype=dtype,
             precision=precision,
-            seed=said.get("seed", 0) if said.get("rounding") == STOCHASTIC else None,
+            seed=seed,
             workers=workers,
             progress=report,
         )

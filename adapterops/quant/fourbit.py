@@ -13,12 +13,15 @@ from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.quant.tables import Codebook
+    from adapterops.quant.tables import Codebook, Room
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 NESTED_BLOCK = 256
 OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
+
+AT_ONCE = 1 << 18
+"""Entries that are coded at a time: they fit a core's cache, and Python between two kernels does not count."""
 
 SMALLEST = 1e-38
 """Blocks are divided by no less, so that a block of zeros stays one."""
@@ -137,24 +140,42 @@ class _Nearest:
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
         self.scheme, self.shape = scheme, shape
         self._kept: dict[int, Tensor] = {}
+        self._room: Room | None = None
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
         scheme, flat = self.scheme, values.reshape(-1)
         full = flat.numel() - flat.numel() % scheme.block_size
-        scaled, absmax = _scaled(flat[:full].view(-1, scheme.block_size), reciprocal=True)
+        pieces = [self._piece(part.view(-1, scheme.block_size), True) for part in torch.split(flat[:full], AT_ONCE)] if full else []
         if full < flat.numel():  # bitsandbytes divides in the last block, where it is short
-            last, largest = _scaled(flat[full:].view(1, -1), reciprocal=False)
-            scaled, absmax = _joined(scaled, last), _joined(absmax, largest.clamp_(min=SMALLEST))
-        check_finite(absmax)
-        codes = scheme.book.nearest.below(scaled)
-        codes = codes if scheme.kind == "nf4" else scheme.book.order.to(codes.device)[codes.long()]
-        packed = _packed(codes, 7 if scheme.kind == "nf4" else 0)
+            codes, largest = self._piece(flat[full:].view(1, -1), False)
+            pieces.append((codes, largest.clamp_(min=SMALLEST)))
+        packed, absmax = (torch.cat(each) for each in zip(*pieces, strict=True))
         parts = {"weight": packed}
         if scheme.nested:
             self._kept[begin] = absmax
         else:
             parts["weight.absmax"] = absmax
         return parts, lambda: _times(scheme._pairs(packed), absmax, scheme.block_size)[: flat.numel()].view(values.shape)
+
+    def _piece(self, blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
+        """The bytes of some blocks, and their absmax."""
+        import torch
+
+        from adapterops.quant.tables import Room
+
+        if self._room is None or self._room.bins.numel() < blocks.numel():
+            self._room = Room(min(AT_ONCE, math.prod(self.shape)), blocks.device)
+        absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) + 0.0  # no -0
+        check_finite(absmax)
+        divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
+        scaled = self._room.scaled[: blocks.numel()].view(blocks.shape)
+        scaled = torch.mul(blocks, 1.0 / divisor, out=scaled) if reciprocal else torch.div(blocks, divisor, out=scaled)
+        codes = self.scheme.book.nearest.below(scaled.view(-1), self._room)
+        if self.scheme.kind == "nf4":
+            return _packed(codes, 7), absmax
+        return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0), absmax
 
     def rest(self) -> dict[str, Tensor]:
         import torch
@@ -205,23 +226,6 @@ class _OnGrid:
         parts = self.scheme.parts(self.shape)
         sizes = {role: math.prod(part.shape) * ITEMSIZE[part.dtype] for role, part in parts.items() if role != "weight"}
         return {role: self.read(role, 0, size) for role, size in sizes.items()}
-
-
-def _scaled(blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
-    """Each block divided by its largest magnitude, flat; and these."""
-    import torch
-
-    absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) if blocks.numel() else blocks.new_empty(0)
-    absmax = absmax + 0.0  # no -0
-    divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
-    scaled = blocks * (1.0 / divisor) if reciprocal else blocks / divisor
-    return scaled.reshape(-1), absmax
-
-
-def _joined(a: Tensor, b: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([a, b])
 
 
 def _packed(codes: Tensor, padding: int) -> Tensor:

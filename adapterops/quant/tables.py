@@ -39,21 +39,30 @@ class Lookup:
         near = (centre[:, None] - thresholds.double()).abs().argmin(dim=1)
         return cls(near.to(torch.uint8), thresholds[near])
 
-    def below(self, s: Tensor) -> Tensor:
-        """#{thresholds < s}, as uint8. `s` is flat, in [-1, 1] but for rounding."""
-        bins = _bins(s)
-        side = self.threshold.to(s.device).index_select(0, bins).sub_(s).view(torch.int32)  # negative where s is above
-        return self.index.to(s.device).index_select(0, bins).add_(side.bitwise_right_shift_(31).bitwise_and_(1).to(torch.uint8))
+    def below(self, s: Tensor, room: Room) -> Tensor:
+        """#{thresholds < s}, as uint8, good until the room is used again. `s` is flat, in [-1, 1] but for rounding."""
+        n = s.numel()
+        near, bins = room.floats[:n], room.bins[:n]
+        bins.copy_(torch.add(room.middle, s, alpha=BINS, out=near))
+        torch.index_select(self.threshold.to(s.device), 0, bins, out=near).sub_(s)
+        above = room.above[:n].copy_(near.view(torch.int32).bitwise_right_shift_(31))  # -1 where s is above, by its sign
+        return torch.index_select(self.index.to(s.device), 0, bins, out=room.counts[:n]).sub_(above)
 
     def up_to(self, s: Tensor) -> Tensor:
         """#{thresholds <= s}, as uint8."""
-        bins = _bins(s)
+        bins = s.mul(BINS).add_(BINS + 1).to(torch.int32)
         side = s.sub(self.threshold.to(s.device).index_select(0, bins)).ge_(0)
         return self.index.to(s.device).index_select(0, bins).add_(side.to(torch.uint8))
 
 
-def _bins(s: Tensor) -> Tensor:
-    return s.mul(BINS).add_(BINS + 1).to(torch.int32)
+class Room:
+    """Memory for `n` numbers on their way, used again and again: fresh memory costs more than the arithmetic."""
+
+    def __init__(self, n: int, device: torch.device) -> None:
+        self.scaled, self.floats = torch.empty(n, device=device), torch.empty(n, device=device)
+        self.bins = torch.empty(n, dtype=torch.int32, device=device)
+        self.counts, self.above = (torch.empty(n, dtype=torch.uint8, device=device) for _ in range(2))
+        self.middle = torch.tensor(float(BINS + 1), device=device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,6 +120,11 @@ def store(block: Block, stored: Tensor, coded: bool) -> dict[str, Survival]:
     return survived
 
 
+def coded(values: Tensor, stored: Tensor) -> Survival:
+    """How far the codes of some rows are from what they stand for, where no update lies in them."""
+    return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored - values))
+
+
 def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x` rounded once, to nearest, ties to even.
 
