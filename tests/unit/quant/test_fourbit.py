@@ -52,7 +52,7 @@ def divided(W: Tensor, absmax: Tensor, size: int) -> Tensor:
 # To nearest
 
 
-@examples(max_examples=150)
+@examples(max_examples=30)
 @given(weights(), KINDS, SHORT_BLOCKS)
 @example(torch.zeros(1, 1), "nf4", 64)
 @example(torch.zeros(3, 43), "fp4", 64)
@@ -65,7 +65,7 @@ def test_codes_and_absmax_are_those_of_bitsandbytes(W: Tensor, kind: str, size: 
     assert torch.equal(found["weight.quant_map"], state.code)
 
 
-@examples(max_examples=100)
+@examples(max_examples=50)
 @given(weights(largest=1e37), KINDS, SHORT_BLOCKS)
 def test_a_code_is_the_nearest_one(W: Tensor, kind: str, size: int) -> None:
     """By trying all of them, in float64; where two are as near as float32 can tell, either."""
@@ -104,7 +104,7 @@ def test_many_ordinary_numbers(kind: str, shape: tuple[int, int]) -> None:
     assert torch.equal(found["weight.absmax"], state.absmax)
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(weights(), KINDS, SHORT_BLOCKS, st.booleans(), st.integers(1, 4))
 def test_a_weight_may_be_encoded_some_rows_at_a_time(W: Tensor, kind: str, size: int, nested: bool, groups: int) -> None:
     scheme = FourBit(kind, size, nested)
@@ -120,7 +120,7 @@ def test_the_granularity_is_the_least_number_of_rows_that_end_with_a_block(size:
     assert FourBit(block_size=size).granularity((7, width)) == expected
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(weights(), KINDS, SHORT_BLOCKS, st.booleans(), st.sampled_from(list(DTYPES)))
 def test_parts_are_as_they_are_said_to_be(W: Tensor, kind: str, size: int, nested: bool, dtype: str) -> None:
     scheme = FourBit(kind, size, nested, dtype)
@@ -172,7 +172,7 @@ def test_a_weight_of_no_rows(kind: str, nested: bool) -> None:
 # Back
 
 
-@examples(max_examples=80)
+@examples(max_examples=40)
 @given(weights(), KINDS, SHORT_BLOCKS, st.booleans(), st.sampled_from(list(DTYPES)), st.data())
 def test_any_rows_are_decoded_to_the_formula(W: Tensor, kind: str, size: int, nested: bool, dtype: str, data: st.DataObject) -> None:
     scheme = FourBit(kind, size, nested, dtype)
@@ -213,7 +213,7 @@ def test_widths_that_no_block_divides(shape: tuple[int, int]) -> None:
     assert float((decoded - W).norm() / W.norm()) < 0.1
 
 
-@examples(max_examples=80)
+@examples(max_examples=40)
 @given(weights(largest=1e37), KINDS, SHORT_BLOCKS)
 def test_the_error_is_at_most_half_the_widest_gap(W: Tensor, kind: str, size: int) -> None:
     scheme = FourBit(kind, size, dtype="F32")
@@ -235,7 +235,7 @@ def test_the_error_on_normal_numbers_is_what_is_known_of_it(scheme: FourBit, exp
     assert float(error.norm() / W.norm()) == pytest.approx(expected, rel=0.02)
 
 
-@examples(max_examples=80)
+@examples(max_examples=40)
 @given(weights(), SHORT_BLOCKS, st.sampled_from(list(DTYPES)))
 def test_what_was_decoded_is_encoded_as_it_was(W: Tensor, size: int, dtype: str) -> None:
     """For NF4, whose largest code stands for absmax itself; ordinary numbers: tiny ones have no room for sixteen steps in 16 bits."""

@@ -18,7 +18,7 @@ from adapterops.quant.transposed import Transposed
 WIDE = Int8("F32")
 
 
-@examples(max_examples=100)
+@examples(max_examples=50)
 @given(weights(dtypes=("F16",)))
 def test_codes_and_scales_are_those_of_bitsandbytes(W: Tensor) -> None:
     """It divides by the zero of a row of zeros; that such a row has the code 0 is not its doing."""
@@ -31,13 +31,13 @@ def test_codes_and_scales_are_those_of_bitsandbytes(W: Tensor) -> None:
     assert torch.equal(found["weight_format"], torch.zeros((), dtype=torch.uint8))
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(weights(largest=60000.0))
 def test_a_number_is_rounded_to_half_precision_first(W: Tensor) -> None:
     assert same(encode(WIDE.encoder(W.shape), W), encode(WIDE.encoder(W.shape), W.half()))
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(weights(largest=60000.0), st.sampled_from(list(DTYPES)), st.data())
 def test_any_rows_are_decoded_to_the_formula(W: Tensor, dtype: str, data: st.DataObject) -> None:
     found = encode(Int8(dtype).encoder(W.shape), W)
@@ -57,7 +57,7 @@ def test_decoding_agrees_with_bitsandbytes() -> None:
     torch.testing.assert_close(decode(WIDE, (40, 33), found), theirs, rtol=2**-22, atol=0)  # it multiplies in another order
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(weights(largest=60000.0))
 def test_the_error_is_half_a_step(W: Tensor) -> None:
     found = encode(WIDE.encoder(W.shape), W)

@@ -1,0 +1,72 @@
+"""How much of an update is left when a model goes into codes: on the grid it lies on little or all, from 16 bits all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from codes import normal
+from corpus import config, write_adapter
+from safetensors.torch import save_file
+
+import adapterops as ao
+
+MODULE = "model.layers.0.mlp.up_proj"
+SIZE, RANK = 1024, 16
+
+GAINS: dict[tuple[str, str], dict[float, tuple[float, float]]] = {
+    ("nf4", "nearest"): {0.003: (0.01, 0.012), 0.01: (0.016, 0.006), 0.03: (0.04, 0.01), 0.1: (0.84, 0.04)},
+    ("nf4", "stochastic"): {0.003: (0.98, 0.05), 0.01: (0.98, 0.02), 0.03: (0.98, 0.01), 0.1: (0.98, 0.01)},
+    ("nf4", "16 bits"): {0.003: (1.0, 0.12), 0.01: (1.0, 0.05), 0.03: (1.0, 0.02), 0.1: (1.0, 0.01)},
+    ("int8", "nearest"): {0.003: (0.009, 0.008), 0.01: (0.85, 0.05), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
+    ("int8", "stochastic"): {0.003: (1.0, 0.02), 0.01: (1.0, 0.01), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
+    ("int8", "16 bits"): {0.003: (1.0, 0.02), 0.01: (1.0, 0.01), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
+}
+"""Scheme and way → ‖ΔW‖ / ‖W‖ → ⟨W' - W, ΔW⟩ / ‖ΔW‖², and how far it may be off, on weights of a normal distribution."""
+
+NOISE = {0.003: 0.026, 0.01: 0.047, 0.03: 0.078, 0.1: 0.117}
+"""‖W' - (W + ΔW)‖ / ‖W‖ of NF4 by chance."""
+
+CHANGED = {0.003: (0.0, 0.002), 0.01: (0.0, 0.002), 0.03: (0.001, 0.002), 0.1: (0.20, 0.03)}
+"""Codes of NF4 that nearest rounding changes."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One weight in 16 bits and in two schemes, and an adapter for each size of update."""
+    place = tmp_path_factory.mktemp("models")
+    (place / "16 bits").mkdir()
+    W = (0.02 * normal(1, SIZE, SIZE)).bfloat16()
+    save_file({f"{MODULE}.weight": W}, place / "16 bits/model.safetensors", {"format": "pt"})
+    (place / "16 bits/config.json").write_text(json.dumps({"model_type": "llama", "dtype": "bfloat16"}))
+    for scheme in ("nf4", "int8"):
+        ao.save_checkpoint(ao.quantize(ao.open_checkpoint(place / "16 bits"), scheme), place / scheme, sync=False)
+    B, A = normal(2, SIZE, RANK), normal(3, RANK, SIZE)
+    B *= W.float().norm() / (B @ A).norm()
+    for size in NOISE:
+        names = {"A": A, "B": size * B}
+        tensors = {f"base_model.model.{MODULE}.lora_{role}.weight": tensor for role, tensor in names.items()}
+        write_adapter(place / str(size), tensors, config(RANK, lora_alpha=RANK, target_modules=["up_proj"]))
+    return place
+
+
+@pytest.mark.parametrize("size", NOISE)
+@pytest.mark.parametrize(("scheme", "way"), GAINS)
+def test_how_much_of_an_update_survives(models: Path, tmp_path: Path, scheme: str, way: str, size: float) -> None:
+    adapter = ao.open_adapter(models / str(size))
+    base = ao.open_checkpoint(models / ("16 bits" if way == "16 bits" else scheme))
+    fused = ao.fuse(base, adapter)
+    model = ao.quantize(fused, scheme) if way == "16 bits" else ao.rounding(fused, way, seed=1)
+    found = ao.save_checkpoint(model, tmp_path / "out", sync=False, accept_loss=True).total
+    gain, off = GAINS[scheme, way][size]
+    assert found.relative == pytest.approx(size, rel=0.02)
+    assert found.gain == pytest.approx(gain, abs=off)
+    if (scheme, way) == ("nf4", "stochastic"):
+        assert found.noise == pytest.approx(NOISE[size], rel=0.05)
+    if (scheme, way) == ("nf4", "nearest"):
+        changed, off = CHANGED[size]
+        assert found.changed / found.entries == pytest.approx(changed, abs=off)
+    if (scheme, way) == ("nf4", "16 bits"):
+        assert found.noise == pytest.approx(0.092, rel=0.02)
