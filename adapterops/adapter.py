@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
+from adapterops.formats.experts import check_alike, stacked, stacks, wrapper
 from adapterops.formats.peft import PREFIX, Key, render
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
 from adapterops.history import Source, Step, sources
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
 
     Update: TypeAlias = LowRank | Dense
+
+
+HELD = 8
+"""Tensors of several experts that stay in memory, so that they are not read anew for each expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +118,8 @@ def combined(
         for adapter in adapters:
             _check_linear(adapter, "added")
     config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
+    for adapter in adapters:
+        check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
 
     def compute(module: str) -> Update:
@@ -193,12 +201,17 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     files = read_files(path, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
+    def read(tensor: str) -> Tensor:
+        return _finite(files.file, tensor, allow_nonfinite)
+
+    read_once = lru_cache(HELD)(read)
+
     def compute(module: str) -> Update:
         from adapterops.updates.lowrank import LowRank
 
         pair = files.pairs[module]
-        B, A = (_finite(files.file, tensor, allow_nonfinite) for tensor in (pair.B, pair.A))
-        return LowRank(B, A, files.scalings[module].scale)
+        B, A = map(read if pair.experts == 1 else read_once, (pair.B, pair.A))
+        return LowRank(*pair.factors(B, A), files.scalings[module].scale)
 
     return Adapter(
         Lazy(layout, compute),
@@ -262,7 +275,8 @@ def save_adapter(
 ) -> Saved:
     """Write an adapter as a folder that PEFT loads: tensors, config, and the manifest. It appears whole, or not at all.
 
-    A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result.
+    A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The experts
+    of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
 
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
@@ -274,7 +288,7 @@ def save_adapter(
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
         IncompatibleError: a number does not fit `dtype`.
 
-    Cost: memory for the largest module per worker.
+    Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
     if not adapter.layout:
@@ -283,10 +297,16 @@ def save_adapter(
         raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
-    chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
-    plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
+    groups = stacks(adapter.layout, adapter.config.experts)
+    chosen = {module: dtype or widest([adapter.layout[each].dtype for each in group]) for group in groups.values() for module in group}
+    plan = {
+        key: Spec(chosen[group[0]], shape)
+        for parameter, group in groups.items()
+        for key, shape in _names(parameter, [adapter.layout[module] for module in group], adapter.config)
+    }
     plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
     modules: dict[str, Kept] = {}
+    ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
     def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
@@ -297,24 +317,27 @@ def save_adapter(
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:
-            for result in engine.run(factors, adapter.layout, workers=workers, progress=progress):
-                module, A, B, norm, error = result
-                errors[module] = error
-                modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
-                if A.shape[0]:
-                    yield render(Key(module, "lora_A")), A
-                    yield render(Key(module, "lora_B")), B
+            results = engine.run(factors, chain(*groups.values()), workers=workers, progress=progress)
+            for parameter, group in groups.items():
+                found = {}
+                for module, A, B, norm, error in islice(results, len(group)):
+                    errors[module] = error
+                    modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
+                    found[module] = A, B
+                A, B, rank = _together(parameter, found, adapter.config)
+                if rank:
+                    ranks[parameter] = rank
+                    yield from zip(_keys(parameter, adapter.config), (A, B), strict=True)
 
         write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
-        ranks = {module: kept.rank for module, kept in modules.items() if kept.rank}
-        config = adapter.config if len(ranks) == len(modules) else replace(adapter.config, targets=None)
+        config = adapter.config if len(ranks) == len(groups) else replace(adapter.config, targets=None, target_parameters=None)
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         write_json(folder / CONFIG, write_config(config, ranks, adapter.replaced))
         saved = Saved(
             out,
             modules,
-            tuple(module for module in modules if module not in ranks),
+            tuple(module for module, kept in modules.items() if not kept.rank),
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
@@ -342,11 +365,26 @@ def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
 
 
-def _names(module: str, layout: Layout) -> list[tuple[str, tuple[int, int]]]:
-    return [
-        (render(Key(module, "lora_A")), (layout.rank, layout.shape[1])),
-        (render(Key(module, "lora_B")), (layout.shape[0], layout.rank)),
-    ]
+def _keys(parameter: str, config: AdapterConfig) -> tuple[str, str]:
+    module = wrapper(parameter, config.experts)
+    return render(Key(module, "lora_A")), render(Key(module, "lora_B"))
+
+
+def _names(parameter: str, layouts: Sequence[Layout], config: AdapterConfig) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The tensors of one or more modules that are saved together, and how large they can get."""
+    out, into = layouts[0].shape
+    rank = config.experts.get(parameter, 1) * max(layout.rank for layout in layouts)
+    return zip(_keys(parameter, config), ((rank, into), (out, rank)), strict=True)
+
+
+def _together(parameter: str, found: Mapping[str, tuple[Tensor, Tensor]], config: AdapterConfig) -> tuple[Tensor, Tensor, int]:
+    """The tensors of modules that are saved together, and the rank of each of them."""
+    if config.experts.get(parameter, 1) == 1:
+        A, B = next(iter(found.values()))
+        return A, B, A.shape[0]
+    experts = {int(module.split(".")[-2]): factors for module, factors in found.items()}
+    A, B = stacked(experts, config.experts[parameter])
+    return A, B, A.shape[0] // config.experts[parameter]
 
 
 def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: bool) -> tuple[str, Tensor, Tensor, float, float]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.storage.safetensors import Entry, SafetensorsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = "base_model.model."
 LORA = re.compile(r"(?P<module>.+)\.(?P<role>lora_A|lora_B)(?:\.(?P<adapter>[^.]+))?\.weight")
@@ -33,7 +37,11 @@ OTHER_KINDS = [
     (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
     (r"^lora_(?:unet|te\d?)_|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (r"\.lora_[ab]\b", "lower-case LoRA names, as mlx writes them", "convert it to PEFT's format first"),
-    (r"base_layer\.", "a weight of the base model (a resized or trained layer)", "it replaces the base's and cannot be added"),
+    (
+        r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
+        "a weight of the base model (a resized or trained layer)",
+        "it replaces the base's and cannot be added",
+    ),
     (r"\.bias$", "a trained bias", "train with bias='none'"),
     (r"\.weight$", "a whole trained tensor (modules_to_save)", "it replaces the base's and cannot be added"),
 ]
@@ -87,13 +95,27 @@ def render(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """The tensors of one module, by their names in the file."""
+    """The tensors of one module, by their names in the file.
+
+    `expert` of `experts`: which part of them is this module's, where they hold those of several. `turned`: they are those of
+    the transposed weight. Shape and rank are the module's.
+    """
 
     A: str
     B: str
     alpha: str | None
     shape: tuple[int, int]
     rank: int
+    expert: int = 0
+    experts: int = 1
+    turned: bool = False
+
+    def factors(self, B: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+        """B and A of this module, of the tensors that the names stand for."""
+        first = self.expert * self.rank
+        B, A = B[:, self.expert :: self.experts], A[first : first + self.rank]
+        B, A = (A.T, B.T) if self.turned else (B, A)
+        return B.contiguous(), A.contiguous()
 
 
 def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:

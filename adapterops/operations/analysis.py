@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops import engine
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
+from adapterops.formats.peft import Pair
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.updates.layout import ITEMSIZE
 
@@ -77,7 +78,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         len(layouts),
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
-        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)),
+        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair)),
         tuple(files.replaced),
     )
 
@@ -94,12 +95,14 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     )
 
 
-def _zero(file: SafetensorsFile, name: str) -> bool:
-    """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
+def _zero(file: SafetensorsFile, pair: Pair) -> bool:
+    """Whether B is all zero; a trained one shows otherwise in its first bytes."""
+    name = pair.B
     size = ITEMSIZE[file.entries[name].dtype]
+    first, step = pair.expert * size, pair.experts * size  # the columns of an expert are every so manieth of all
 
     def zeros(data: bytes | bytearray) -> bool:
-        signs, rest = data[size - 1 :: size], (data[byte::size] for byte in range(size - 1))
+        signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
     return zeros(file.start(name)) and zeros(file.read(name))

@@ -1,0 +1,212 @@
+"""LoRA on parameters that are no module's only weight: PEFT's `target_parameters`, which models with fused experts need.
+
+The name of the parameter is not in the names of its tensors. PEFT wraps the module that holds it, once for each of its
+parameters: `experts.lora_A` is the outermost wrapper, `experts.base_layer.lora_A` the one inside it. The config says which
+parameters there are, the shapes say which is which. A has the rows of all experts, one expert after the other; B has the
+columns of all, the first of every expert, then the second.
+
+Here every expert is a module of its own, `experts.3.gate_up_proj`, as if its weight were that of a Linear layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.formats.naming import CONV1D_MODULES
+from adapterops.formats.peft import Pair
+from adapterops.formats.peft_config import Scaling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WRAPPED = ".base_layer"
+EXPERTS = "experts"
+GATE_UP, DOWN = "gate_up_proj", "down_proj"
+HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
+
+
+def parameters(found: Mapping[str, Pair], targets: Sequence[str]) -> dict[str, Pair]:
+    """The pairs of a file by the names of the parameters that they adapt, or of the modules where they adapt no parameter.
+
+    Args:
+        found: module, with `.base_layer` for every wrapper around it → pair.
+        targets: ends of the names of parameters, as in the config.
+
+    Raises:
+        UnsupportedError: it cannot be known which parameter a pair adapts, or which way round, or none such is handled.
+        InputError: a wrapper is missing.
+    """
+    levels: dict[str, list[str]] = {}
+    for name in sorted(found, key=lambda name: (len(name), name)):
+        module = name
+        while module.endswith(WRAPPED):
+            module = module.removesuffix(WRAPPED)
+        if WRAPPED + "." in module:
+            raise UnsupportedError("lies inside a module that is adapted itself", tensor=name, hint=HINT)
+        levels.setdefault(module, []).append(name)
+    result = {}
+    for module, names in levels.items():
+        wanted = sorted({target.rpartition(".")[2] for target in targets if _names(target, module)})
+        if names != [module + depth * WRAPPED for depth in range(len(names))]:
+            raise InputError("has a LoRA inside another that is not there", tensor=names[-1], hint="save the adapter again", code="E-KEY")
+        if not wanted and len(names) == 1 and module.rpartition(".")[2] != EXPERTS:
+            result[module] = found[module]
+        elif len(wanted) != len(names):
+            raise UnsupportedError(
+                f"has LoRA on {len(names)} of its parameters, and the config's target_parameters names {', '.join(wanted) or 'none'} of it",
+                tensor=module,
+                hint="which is which cannot be known: give the config that PEFT saved with it, without parameters that the model lacks",
+            )
+        else:
+            for leaf, pair in _assigned(module, wanted, [found[name] for name in names]).items():
+                if f"{module}.{leaf}" in found:
+                    raise InputError("is adapted as a module and as a parameter", tensor=f"{module}.{leaf}", code="E-KEY")
+                result[f"{module}.{leaf}"] = pair
+    return result
+
+
+def _names(target: str, module: str) -> bool:
+    """Whether a target of the config names a parameter of this module, by PEFT's rule: the end of its name, after a dot, or all of it.
+
+    A target without a dot is in every module that has such a parameter: any may have a weight, only experts have the others.
+    """
+    leaf = target.rpartition(".")[2]
+    may_have = "." in target or leaf == "weight" or module.rpartition(".")[2] == EXPERTS
+    return may_have and f".{module}.{leaf}".endswith(f".{target}")
+
+
+def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Pair]:
+    """Parameter → pair, turned so that it is (out, in); `pairs` from the outermost wrapper on."""
+    last = module.rpartition(".")[2]
+    if wanted == ["weight"] and last not in CONV1D_MODULES:
+        return {"weight": pairs[0]}
+    if last != EXPERTS or not {GATE_UP, DOWN}.issuperset(wanted):
+        raise UnsupportedError(f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT)
+    if len(wanted) == 1:
+        if pairs[0].shape[0] == pairs[0].shape[1]:
+            raise UnsupportedError(
+                f"has LoRA on {wanted[0]} alone, which is square: {list(pairs[0].shape)}. Versions of PEFT differ in which side is which",
+                tensor=module,
+                hint="merge it with the PEFT it was trained with, or adapt gate_up_proj and down_proj together",
+            )
+        return {wanted[0]: pairs[0]}
+    for down, up in (pairs, reversed(pairs)):
+        (out, inner), (high, wide) = down.shape, up.shape
+        if (high, wide) == (2 * inner, out):
+            return {GATE_UP: up, DOWN: down}
+        if (high, wide) == (inner, 2 * out):  # PEFT before 0.19 took the sides of a parameter the other way round
+            return {GATE_UP: replace(up, shape=(wide, high), turned=True), DOWN: replace(down, shape=(inner, out), turned=True)}
+    shapes = " and ".join(str(list(pair.shape)) for pair in pairs)
+    raise UnsupportedError(f"has LoRA of the shapes {shapes}, which no gate_up_proj has beside its down_proj", tensor=module, hint=HINT)
+
+
+def by_expert(
+    found: Mapping[str, Pair], known: Mapping[str, Scaling], modules: Collection[str]
+) -> tuple[dict[str, Pair], dict[str, Scaling], dict[str, int]]:
+    """Pairs and scalings of every expert, and the number of experts of every parameter; a two-dimensional one counts 1.
+
+    Args:
+        found: as `parameters` returns it.
+        known: the scalings of all, with the rank of one expert.
+        modules: the names in `found` that are no parameters.
+
+    Raises:
+        InputError: the parameters of one module have different numbers of experts.
+        UnsupportedError: a parameter has another number of dimensions than is handled.
+    """
+    pairs: dict[str, Pair] = {}
+    scalings: dict[str, Scaling] = {}
+    counts: dict[str, int] = {}
+    for name, pair in found.items():
+        module, _, leaf = name.rpartition(".")
+        rank = known[name].rank
+        count = pair.rank // rank
+        parts = {name: pair}
+        if name not in modules:
+            counts[name] = count
+            if (count == 1) != (leaf == "weight"):
+                raise UnsupportedError(f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT)
+            other = next((each for each in counts if each.rpartition(".")[0] == module and counts[each] != count), None)
+            if other:
+                raise InputError(
+                    f"has {count} experts of rank {rank}, and {other} has {counts[other]}",
+                    tensor=name,
+                    hint="the config belongs to another adapter, or was edited",
+                    code="E-RANK",
+                )
+            parts = {module: pair}
+            if leaf != "weight":
+                parts = {f"{module}.{expert}.{leaf}": replace(pair, rank=rank, expert=expert, experts=count) for expert in range(count)}
+        for each in parts:
+            if each in pairs:
+                raise InputError("is adapted by itself, and as a part of a parameter", tensor=each, code="E-KEY")
+        pairs |= parts
+        scalings |= dict.fromkeys(parts, known[name])
+    return dict(sorted(pairs.items())), dict(sorted(scalings.items())), counts
+
+
+def stacks(modules: Iterable[str], counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """The modules that are saved together, by the name of the parameter, or of the module that is saved by itself.
+
+    >>> stacks(["mlp.experts.0.down_proj", "mlp.experts.1.down_proj", "q_proj"], {"mlp.experts.down_proj": 2})
+    {'mlp.experts.down_proj': ['mlp.experts.0.down_proj', 'mlp.experts.1.down_proj'], 'q_proj': ['q_proj']}
+    """
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        found.setdefault(_parameter(module, counts), []).append(module)
+    return found
+
+
+def _parameter(module: str, counts: Mapping[str, int]) -> str:
+    head, _, leaf = module.rpartition(".")
+    path, _, expert = head.rpartition(".")
+    stacked = f"{path}.{leaf}"
+    if expert.isdigit() and stacked in counts:
+        return stacked
+    return f"{module}.weight" if f"{module}.weight" in counts else module
+
+
+def wrapper(name: str, counts: Collection[str]) -> str:
+    """The module under whose name PEFT looks for what adapts a parameter: the first that a module registers lies deepest.
+
+    >>> both = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    >>> wrapper(both[0], both), wrapper(both[1], both), wrapper("q_proj", both)
+    ('mlp.experts.base_layer', 'mlp.experts', 'q_proj')
+    """
+    if name not in counts:
+        return name
+    module, _, leaf = name.rpartition(".")
+    return module + WRAPPED if leaf == GATE_UP and f"{module}.{DOWN}" in counts else module
+
+
+def stacked(factors: Mapping[int, tuple[Tensor, Tensor]], experts: int) -> tuple[Tensor, Tensor]:
+    """A and B of a parameter, of those of its experts: every rank becomes the largest, and at least 1, with zeros."""
+    rank = max(1, *(A.shape[0] for A, _ in factors.values()))
+    A, B = next(iter(factors.values()))
+    rows, columns = A.new_zeros(experts, rank, A.shape[1]), B.new_zeros(B.shape[0], rank, experts)
+    for expert, (A, B) in factors.items():
+        rows[expert, : A.shape[0]] = A
+        columns[:, : B.shape[1], expert] = B
+    return rows.flatten(0, 1), columns.flatten(1)
+
+
+def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], counts: Mapping[str, int]) -> None:
+    """Raise IncompatibleError for an adapter that has LoRA on single experts which another has in one parameter.
+
+    Args:
+        name, modules, own: those of the adapter.
+        counts: parameters of all adapters.
+    """
+    paths = {parameter.rpartition(".")[0] for parameter, count in counts.items() if count > 1}
+    for module in modules:
+        path, _, expert = module.rpartition(".")[0].rpartition(".")
+        if path in paths and expert.isdigit() and _parameter(module, own) == module:
+            raise IncompatibleError(
+                "is LoRA on a single expert, and other adapters have it on the parameter of all experts",
+                path=name,
+                tensor=module,
+                hint="load it with PEFT on transformers 5, which fuses the experts, and save it again",
+            )
