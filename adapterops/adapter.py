@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 HELD = 8
-"""Tensors of several experts that stay in memory, so that they are not read anew for each expert."""
+"""How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +201,8 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     files = read_files(path, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
-    def read(tensor: str) -> Tensor:
-        return _finite(files.file, tensor, allow_nonfinite)
+    def read(tensor: str, rows: tuple[int, int] | None = None) -> Tensor:
+        return _finite(files.file, tensor, allow_nonfinite, rows)
 
     read_once = lru_cache(HELD)(read)
 
@@ -210,8 +210,13 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         from adapterops.updates.lowrank import LowRank
 
         pair = files.pairs[module]
-        B, A = map(read if pair.experts == 1 else read_once, (pair.B, pair.A))
-        return LowRank(*pair.factors(B, A), files.scalings[module].scale)
+        if pair.experts == 1:
+            B, A = read(pair.B), read(pair.A)
+        else:
+            B = read_once(pair.B)[:, pair.expert :: pair.experts].contiguous()
+            A = read(pair.A, (pair.expert * pair.rank, (pair.expert + 1) * pair.rank))
+        update = LowRank(B, A, files.scalings[module].scale)
+        return update.T if pair.turned else update
 
     return Adapter(
         Lazy(layout, compute),
@@ -223,8 +228,8 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     )
 
 
-def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
-    values = file.tensor(tensor)
+def _finite(file: SafetensorsFile, tensor: str, allow: bool, rows: tuple[int, int] | None) -> Tensor:
+    values = file.tensor(tensor, rows)
     if not allow and not all_finite(values):
         raise InputError(
             f"has {int((~values.isfinite()).sum())} numbers that are NaN or infinite",
@@ -373,7 +378,8 @@ def _keys(parameter: str, config: AdapterConfig) -> tuple[str, str]:
 def _names(parameter: str, layouts: Sequence[Layout], config: AdapterConfig) -> Iterator[tuple[str, tuple[int, int]]]:
     """The tensors of one or more modules that are saved together, and how large they can get."""
     out, into = layouts[0].shape
-    rank = config.experts.get(parameter, 1) * max(layout.rank for layout in layouts)
+    count, rank = config.experts.get(parameter, 1), max(layout.rank for layout in layouts)
+    rank = rank if count == 1 else count * max(rank, 1)  # see `stacked`
     return zip(_keys(parameter, config), ((rank, into), (out, rank)), strict=True)
 
 

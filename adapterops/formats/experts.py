@@ -47,35 +47,42 @@ def parameters(found: Mapping[str, Pair], targets: Sequence[str]) -> dict[str, P
         if WRAPPED + "." in module:
             raise UnsupportedError("lies inside a module that is adapted itself", tensor=name, hint=HINT)
         levels.setdefault(module, []).append(name)
+    leaves: dict[str, set[str]] = {}
+    for target in targets:
+        leaves.setdefault(target.rpartition(".")[0], set()).add(target.rpartition(".")[2])
     result = {}
     for module, names in levels.items():
-        wanted = sorted({target.rpartition(".")[2] for target in targets if _names(target, module)})
+        wanted = _wanted(module, leaves)
         if names != [module + depth * WRAPPED for depth in range(len(names))]:
             raise InputError("has a LoRA inside another that is not there", tensor=names[-1], hint="save the adapter again", code="E-KEY")
         if not wanted and len(names) == 1 and module.rpartition(".")[2] != EXPERTS:
             result[module] = found[module]
-        elif len(wanted) != len(names):
+            continue
+        if len(wanted) != len(names):
             raise UnsupportedError(
                 f"has LoRA on {len(names)} of its parameters, and the config's target_parameters names {', '.join(wanted) or 'none'} of it",
                 tensor=module,
                 hint="which is which cannot be known: give the config that PEFT saved with it, without parameters that the model lacks",
             )
-        else:
-            for leaf, pair in _assigned(module, wanted, [found[name] for name in names]).items():
-                if f"{module}.{leaf}" in found:
-                    raise InputError("is adapted as a module and as a parameter", tensor=f"{module}.{leaf}", code="E-KEY")
-                result[f"{module}.{leaf}"] = pair
+        for leaf, pair in _assigned(module, wanted, [found[name] for name in names]).items():
+            if f"{module}.{leaf}" in found:
+                raise InputError("is adapted as a module and as a parameter", tensor=f"{module}.{leaf}", code="E-KEY")
+            result[f"{module}.{leaf}"] = pair
     return result
 
 
-def _names(target: str, module: str) -> bool:
-    """Whether a target of the config names a parameter of this module, by PEFT's rule: the end of its name, after a dot, or all of it.
+def _wanted(module: str, leaves: Mapping[str, set[str]]) -> list[str]:
+    """The parameters of a module that the targets name, by PEFT's rule: by the end of their names, after a dot, or by all of it.
 
     A target without a dot is in every module that has such a parameter: any may have a weight, only experts have the others.
+
+    Args:
+        leaves: the targets, the part after the last dot by the part before it.
     """
-    leaf = target.rpartition(".")[2]
-    may_have = "." in target or leaf == "weight" or module.rpartition(".")[2] == EXPERTS
-    return may_have and f".{module}.{leaf}".endswith(f".{target}")
+    parts = module.split(".")
+    named = {leaf for first in range(len(parts)) for leaf in leaves.get(".".join(parts[first:]), ())}
+    anywhere = leaves.get("", set())
+    return sorted(named | (anywhere if parts[-1] == EXPERTS else anywhere & {"weight"}))
 
 
 def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Pair]:
@@ -120,6 +127,7 @@ def by_expert(
     pairs: dict[str, Pair] = {}
     scalings: dict[str, Scaling] = {}
     counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name, pair in found.items():
         module, _, leaf = name.rpartition(".")
         rank = known[name].rank
@@ -129,11 +137,10 @@ def by_expert(
             counts[name] = count
             if (count == 1) != (leaf == "weight"):
                 raise UnsupportedError(f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT)
-            other = next((each for each in counts if each.rpartition(".")[0] == module and counts[each] != count), None)
-            if other:
+            if sizes.setdefault(module, count) != count:
                 raise InputError(
-                    f"has {count} experts of rank {rank}, and {other} has {counts[other]}",
-                    tensor=name,
+                    f"has {sizes[module]} experts by one of its parameters, and {count} of rank {rank} by {leaf}",
+                    tensor=module,
                     hint="the config belongs to another adapter, or was edited",
                     code="E-RANK",
                 )
@@ -208,5 +215,5 @@ def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], count
                 "is LoRA on a single expert, and other adapters have it on the parameter of all experts",
                 path=name,
                 tensor=module,
-                hint="load it with PEFT on transformers 5, which fuses the experts, and save it again",
+                hint="fuse them into the base one after the other",
             )

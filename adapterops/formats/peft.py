@@ -9,14 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.storage.safetensors import Entry, SafetensorsFile
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PREFIX = "base_model.model."
 LORA = re.compile(r"(?P<module>.+)\.(?P<role>lora_A|lora_B)(?:\.(?P<adapter>[^.]+))?\.weight")
@@ -97,8 +93,8 @@ def render(key: Key) -> str:
 class Pair:
     """The tensors of one module, by their names in the file.
 
-    `expert` of `experts`: which part of them is this module's, where they hold those of several. `turned`: they are those of
-    the transposed weight. Shape and rank are the module's.
+    `expert` of `experts`: which of them is this module's, where they hold several: then A has the rows of each together, and
+    every so manieth column of B is its. `turned`: they are those of the transposed weight. Shape and rank are the module's.
     """
 
     A: str
@@ -109,13 +105,6 @@ class Pair:
     expert: int = 0
     experts: int = 1
     turned: bool = False
-
-    def factors(self, B: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-        """B and A of this module, of the tensors that the names stand for."""
-        first = self.expert * self.rank
-        B, A = B[:, self.expert :: self.experts], A[first : first + self.rank]
-        B, A = (A.T, B.T) if self.turned else (B, A)
-        return B.contiguous(), A.contiguous()
 
 
 def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:
