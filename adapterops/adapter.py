@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
-from adapterops.formats.experts import check_alike, stacked, stacks, wrapper
-from adapterops.formats.peft import PREFIX, Key, render
+from adapterops.formats.experts import check_alike
+from adapterops.formats.peft import PREFIX
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
+from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
@@ -303,11 +304,14 @@ def save_adapter(
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     groups = stacks(adapter.layout, adapter.config.experts)
-    chosen = {module: dtype or widest([adapter.layout[each].dtype for each in group]) for group in groups.values() for module in group}
+    layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
+    experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
+    chosen = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
+    stack_of = {module: stack for stack, group in groups.items() for module in group}
     plan = {
-        key: Spec(chosen[group[0]], shape)
-        for parameter, group in groups.items()
-        for key, shape in _names(parameter, [adapter.layout[module] for module in group], adapter.config)
+        key: Spec(chosen[stack], shape)
+        for stack in groups
+        for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
     }
     plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
     modules: dict[str, Kept] = {}
@@ -316,26 +320,29 @@ def save_adapter(
 
     def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module], exact)
+            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[stack_of[module]], exact)
 
     with engine.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:
-            results = engine.run(factors, chain(*groups.values()), workers=workers, progress=progress)
-            for parameter, group in groups.items():
-                found = {}
-                for module, A, B, norm, error in islice(results, len(group)):
-                    errors[module] = error
-                    modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
-                    found[module] = A, B
-                A, B, rank = _together(parameter, found, adapter.config)
-                if rank:
-                    ranks[parameter] = rank
-                    yield from zip(_keys(parameter, adapter.config), (A, B), strict=True)
+            found: dict[str, tuple[Tensor, Tensor]] = {}
+            for module, A, B, norm, error in engine.run(factors, chain(*groups.values()), workers=workers, progress=progress):
+                errors[module] = error
+                modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
+                found[module] = A, B
+                stack = stack_of[module]
+                if len(found) == len(groups[stack]):
+                    *both, rank = together(stack, found, experts)
+                    found = {}
+                    if rank:
+                        ranks[stack] = rank
+                        yield from zip(keys(stack, experts), both, strict=True)
 
         write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
-        config = adapter.config if len(ranks) == len(groups) else replace(adapter.config, targets=None, target_parameters=None)
+        config = replace(adapter.config, experts=experts)
+        if len(ranks) < len(groups):
+            config = replace(config, targets=None, target_parameters=None)
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         write_json(folder / CONFIG, write_config(config, ranks, adapter.replaced))
@@ -368,29 +375,6 @@ def _saved_as(adapter: Adapter, tensor: str) -> str:
 
 def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
-
-
-def _keys(parameter: str, config: AdapterConfig) -> tuple[str, str]:
-    module = wrapper(parameter, config.experts)
-    return render(Key(module, "lora_A")), render(Key(module, "lora_B"))
-
-
-def _names(parameter: str, layouts: Sequence[Layout], config: AdapterConfig) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The tensors of one or more modules that are saved together, and how large they can get."""
-    out, into = layouts[0].shape
-    count, rank = config.experts.get(parameter, 1), max(layout.rank for layout in layouts)
-    rank = rank if count == 1 else count * max(rank, 1)  # see `stacked`
-    return zip(_keys(parameter, config), ((rank, into), (out, rank)), strict=True)
-
-
-def _together(parameter: str, found: Mapping[str, tuple[Tensor, Tensor]], config: AdapterConfig) -> tuple[Tensor, Tensor, int]:
-    """The tensors of modules that are saved together, and the rank of each of them."""
-    if config.experts.get(parameter, 1) == 1:
-        A, B = next(iter(found.values()))
-        return A, B, A.shape[0]
-    experts = {int(module.split(".")[-2]): factors for module, factors in found.items()}
-    A, B = stacked(experts, config.experts[parameter])
-    return A, B, A.shape[0] // config.experts[parameter]
 
 
 def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: bool) -> tuple[str, Tensor, Tensor, float, float]:

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.naming import CONV1D_MODULES
 from adapterops.formats.peft import Pair
 from adapterops.formats.peft_config import Scaling
+from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-WRAPPED = ".base_layer"
 EXPERTS = "experts"
-GATE_UP, DOWN = "gate_up_proj", "down_proj"
 HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
 
 
@@ -44,8 +39,6 @@ def parameters(found: Mapping[str, Pair], targets: Sequence[str]) -> dict[str, P
         module = name
         while module.endswith(WRAPPED):
             module = module.removesuffix(WRAPPED)
-        if WRAPPED + "." in module:
-            raise UnsupportedError("lies inside a module that is adapted itself", tensor=name, hint=HINT)
         levels.setdefault(module, []).append(name)
     leaves: dict[str, set[str]] = {}
     for target in targets:
@@ -147,57 +140,12 @@ def by_expert(
             parts = {module: pair}
             if leaf != "weight":
                 parts = {f"{module}.{expert}.{leaf}": replace(pair, rank=rank, expert=expert, experts=count) for expert in range(count)}
-        for each in parts:
-            if each in pairs:
-                raise InputError("is adapted by itself, and as a part of a parameter", tensor=each, code="E-KEY")
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
+    for name in found:
+        if name in modules and parameter_of(name, counts) != name:
+            raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")
     return dict(sorted(pairs.items())), dict(sorted(scalings.items())), counts
-
-
-def stacks(modules: Iterable[str], counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """The modules that are saved together, by the name of the parameter, or of the module that is saved by itself.
-
-    >>> stacks(["mlp.experts.0.down_proj", "mlp.experts.1.down_proj", "q_proj"], {"mlp.experts.down_proj": 2})
-    {'mlp.experts.down_proj': ['mlp.experts.0.down_proj', 'mlp.experts.1.down_proj'], 'q_proj': ['q_proj']}
-    """
-    found: dict[str, list[str]] = {}
-    for module in modules:
-        found.setdefault(_parameter(module, counts), []).append(module)
-    return found
-
-
-def _parameter(module: str, counts: Mapping[str, int]) -> str:
-    head, _, leaf = module.rpartition(".")
-    path, _, expert = head.rpartition(".")
-    stacked = f"{path}.{leaf}"
-    if expert.isdigit() and stacked in counts:
-        return stacked
-    return f"{module}.weight" if f"{module}.weight" in counts else module
-
-
-def wrapper(name: str, counts: Collection[str]) -> str:
-    """The module under whose name PEFT looks for what adapts a parameter: the first that a module registers lies deepest.
-
-    >>> both = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-    >>> wrapper(both[0], both), wrapper(both[1], both), wrapper("q_proj", both)
-    ('mlp.experts.base_layer', 'mlp.experts', 'q_proj')
-    """
-    if name not in counts:
-        return name
-    module, _, leaf = name.rpartition(".")
-    return module + WRAPPED if leaf == GATE_UP and f"{module}.{DOWN}" in counts else module
-
-
-def stacked(factors: Mapping[int, tuple[Tensor, Tensor]], experts: int) -> tuple[Tensor, Tensor]:
-    """A and B of a parameter, of those of its experts: every rank becomes the largest, and at least 1, with zeros."""
-    rank = max(1, *(A.shape[0] for A, _ in factors.values()))
-    A, B = next(iter(factors.values()))
-    rows, columns = A.new_zeros(experts, rank, A.shape[1]), B.new_zeros(B.shape[0], rank, experts)
-    for expert, (A, B) in factors.items():
-        rows[expert, : A.shape[0]] = A
-        columns[:, : B.shape[1], expert] = B
-    return rows.flatten(0, 1), columns.flatten(1)
 
 
 def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], counts: Mapping[str, int]) -> None:
@@ -210,7 +158,7 @@ def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], count
     paths = {parameter.rpartition(".")[0] for parameter, count in counts.items() if count > 1}
     for module in modules:
         path, _, expert = module.rpartition(".")[0].rpartition(".")
-        if path in paths and expert.isdigit() and _parameter(module, own) == module:
+        if path in paths and expert.isdecimal() and parameter_of(module, own) == module:
             raise IncompatibleError(
                 "is LoRA on a single expert, and other adapters have it on the parameter of all experts",
                 path=name,

@@ -138,7 +138,7 @@ def experts_of(base: Mapping[str, Spec]) -> tuple[dict[str, int], dict[str, dict
         parent, _, expert = head.rpartition(".")
         if len(spec.shape) == 3:
             fused[name] = spec.shape[0]
-        elif expert.isdigit() and parent.endswith("experts") and projection in FUSED:
+        elif expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
             single.setdefault(f"{parent}.{projection}", {})[int(expert)] = spec.shape
     return fused, single
 
@@ -178,7 +178,7 @@ class _Names:
             ]
         head, _, projection = name.rpartition(".")
         parent, _, expert = head.rpartition(".")
-        if expert.isdigit() and parent.endswith("experts") and projection in FUSED:
+        if expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
             return [Place(tensor, row=int(expert)) for tensor in self.index.get(f"{parent}.{FUSED[projection][0]}", [])]
         return []
 
@@ -196,7 +196,7 @@ class _Names:
 
     def _expert(self, place: Place, stored: tuple[int, ...], module: str, shape: tuple[int, int]) -> Place | None:
         *_, expert, projection = ["", *canonical(module).split(".")]
-        if not expert.isdigit() or projection not in FUSED:
+        if not expert.isdecimal() or projection not in FUSED:
             return None
         _, part, parts = FUSED[projection]
         out, into = parts * shape[0], shape[1]

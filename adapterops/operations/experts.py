@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GATE_UP = ".gate_up_proj"
 
 
-def as_stored(adapter: Adapter, base: Checkpoint) -> Adapter:
+def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter, with gate_up_proj of an expert in two wherever the base stores gate_proj and up_proj of it.
 
     Raises:
@@ -37,11 +37,12 @@ def as_stored(adapter: Adapter, base: Checkpoint) -> Adapter:
                 hint="the adapter was trained on another model, or its config has a wrong rank",
                 code="E-NAMES",
             )
-    layout, halves = dict(adapter.layout), dict[str, tuple[str, bool, int]]()
+    layout = dict(adapter.layout)
+    halves: dict[str, tuple[str, bool, int]] = {}
     for module, each in adapter.layout.items():
         head = canonical(module).removesuffix(GATE_UP)
         path, _, expert = head.rpartition(".")
-        shape = single.get(f"{path}.gate_proj", {}).get(int(expert)) if expert.isdigit() and module.endswith(GATE_UP) else None
+        shape = single.get(f"{path}.gate_proj", {}).get(int(expert)) if expert.isdecimal() and module.endswith(GATE_UP) else None
         if shape is None or f"{path}{GATE_UP}" in fused:
             continue
         if (base.config or {}).get("model_type") in INTERLEAVED:

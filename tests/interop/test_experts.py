@@ -170,8 +170,10 @@ def square_alone(model: str, case: str) -> bool:
 CHOSEN = [(model, case) for model in MODELS for case in CASES if not square_alone(model, case)]
 
 
-@pytest.mark.parametrize("stored", HOW_STORED)
-@pytest.mark.parametrize(("model", "case"), CHOSEN)
+@pytest.mark.parametrize(
+    ("model", "case", "stored"),
+    [(model, case, stored) for model, case in CHOSEN for stored in HOW_STORED if stored == "all in one" or "gpt_oss" not in model],
+)
 def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
     base = made(model, stored)
     adapter = trained(base, tmp_path / "adapter", **CASES[case])
@@ -179,8 +181,9 @@ def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, model: s
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter), "--logits"]) == 0
     assert run(["unfuse", str(tmp_path / "out"), str(adapter), "-o", str(tmp_path / "back")]) == 0
+    found = dict(load(tmp_path / "back").named_parameters())
     for name, W in load(base).named_parameters():
-        torch.testing.assert_close(dict(load(tmp_path / "back").named_parameters())[name], W, atol=2e-6, rtol=1e-6)
+        torch.testing.assert_close(found[name], W, atol=2e-6, rtol=1e-6)
 
 
 def assert_saved_as(adapter: ao.Adapter, expected: dict[str, Tensor], base: Path, out: Path) -> None:
@@ -282,14 +285,12 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
 
 
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
-    """PEFT before 0.19 took a parameter as (experts, in, out) whatever it was: A and B have each other's numbers, in their own order."""
+    """PEFT before 0.19 took every parameter for (experts, in, out): A and B of the 4 experts have each other's numbers, in its order."""
     tensors = load_file(adapter / "adapter_model.safetensors")
     for name in [name for name in tensors if "experts" in name and "lora_A" in name]:
         A, B = tensors[name], tensors[name.replace("lora_A", "lora_B")]
-        count = 4
-        per_expert = [(A[e * len(A) // count : (e + 1) * len(A) // count], B[:, e::count]) for e in range(count)]
-        tensors[name] = torch.cat([B_e.T for _, B_e in per_expert])
-        tensors[name.replace("lora_A", "lora_B")] = torch.stack([A_e.T for A_e, _ in per_expert], 2).flatten(1)
+        tensors[name] = torch.cat([B[:, expert::4].T for expert in range(4)])
+        tensors[name.replace("lora_A", "lora_B")] = torch.stack([A_e.T for A_e in A.chunk(4)], 2).flatten(1)
     out.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out / "adapter_model.safetensors")
     (out / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
@@ -332,6 +333,6 @@ def test_parameters_that_are_not_handled_are_named(made: Make, tmp_path: Path) -
     base = made("gpt_oss", "all in one")
     with pytest.raises(UnsupportedError, match="gate_up_proj_bias"):
         ao.open_adapter(trained(base, tmp_path / "a", r=2, target_modules=[], target_parameters=["experts.gate_up_proj_bias"]))
+    both = trained(base, tmp_path / "b", r=2, target_modules=[], target_parameters=["experts.gate_up_proj", "experts.down_proj_bias"])
     with pytest.raises(UnsupportedError, match="down_proj_bias and gate_up_proj"):
-        fields = {"target_parameters": ["experts.gate_up_proj", "experts.down_proj_bias"]}
-        ao.open_adapter(trained(base, tmp_path / "b", r=2, target_modules=[], **fields))
+        ao.open_adapter(both)
