@@ -138,7 +138,7 @@ def experts_of(base: Mapping[str, Spec]) -> tuple[dict[str, int], dict[str, dict
         parent, _, expert = head.rpartition(".")
         if len(spec.shape) == 3:
             fused[name] = spec.shape[0]
-        elif expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
+        elif len(spec.shape) == 2 and expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
             single.setdefault(f"{parent}.{projection}", {})[int(expert)] = spec.shape
     return fused, single
 

@@ -21,7 +21,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter, with gate_up_proj of an expert in two wherever the base stores gate_proj and up_proj of it.
 
     Raises:
-        IncompatibleError: a parameter has another number of experts in the base.
+        IncompatibleError: a parameter has another number of experts in the base, or another shape.
         UnsupportedError: which rows of gate_up_proj are the gate's is not handled for this type of model.
     """
     if not adapter.config.experts:
@@ -51,13 +51,19 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
                 tensor=module,
                 hint="fuse into a checkpoint that stores gate_up_proj",
             )
-        turned = each.shape == (shape[1], 2 * shape[0]) != (2 * shape[0], shape[1])
-        out, into = reversed(each.shape) if turned else each.shape
+        high, wide = shape
+        if each.shape not in ((2 * high, wide), (wide, 2 * high)):
+            raise IncompatibleError(
+                f"is {list(each.shape)}, and gate_proj of this expert is {list(shape)} in the base, half of {[2 * high, wide]}",
+                tensor=module,
+                hint="the adapter was trained on another model",
+                code="E-NAMES",
+            )
         del layout[module]
         for part, projection in enumerate(("gate_proj", "up_proj")):
             half = f"{module.removesuffix(GATE_UP)}.{projection}"
-            layout[half] = replace(each, shape=(out // 2, into))
-            halves[half] = module, turned, part * (out // 2)
+            layout[half] = replace(each, shape=(high, wide))
+            halves[half] = module, each.shape != (2 * high, wide), part * high
 
     def compute(module: str) -> Update:
         if module not in halves:

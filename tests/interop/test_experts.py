@@ -230,6 +230,9 @@ def test_a_sum_adds_what_peft_adds_for_each(made: Make, tmp_path: Path, model: s
     assert_saved_as(total, expected, base, tmp_path / "sum")
     ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), total), tmp_path / "out")
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, tmp_path / "sum"), base)
+    found = ao.verify(ao.open_checkpoint(tmp_path / "out"), ao.open_checkpoint(base), total)
+    assert found.ok
+    assert found.others == found.tensors - len(expected)
 
 
 @pytest.mark.parametrize("stored", HOW_STORED)
