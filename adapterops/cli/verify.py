@@ -117,7 +117,7 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
         print(f"WRONG  {problem.place}: {problem.what}")
     if len(found.problems) > SHOWN:
         print(f"       and {len(found.problems) - SHOWN} more")
-    print(f"{found.path}: {len(found.modules)} adapted weights, {found.tensors - len(found.modules)} other tensors, {found.files} files")
+    print(f"{found.path}: {len(found.modules)} adapted weights, {found.others} other tensors, {found.files} files")
     survivals = [check.survival for check in found.modules.values() if check.survival]
     if survivals:
         total = sum(survivals[1:], survivals[0])

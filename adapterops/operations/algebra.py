@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from adapterops import engine
 from adapterops.adapter import Adapter, combined, joint, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.formats.stacks import stacks
 from adapterops.history import Step, key
 from adapterops.methods.registry import Method, find
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adapterops.adapter import Update
     from adapterops.updates.lowrank import LowRank
 
@@ -212,6 +215,7 @@ def truncate(
         rank: dimensions of every module; where one has fewer, it stays as it is.
         energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
         budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get none.
+            The experts of one parameter get the same rank, as they are saved.
         unit: of the budget, `parameters` or `bytes`; bytes are those of `dtype`, by default each module's own.
         exact: where an update is dense, by a full SVD and not a randomized one.
 
@@ -285,8 +289,11 @@ def _to_budget(
 
     if unit not in ("parameters", "bytes"):
         raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
-    one = {module: replace(each, rank=1, dtype=dtype or each.dtype) for module, each in adapter.layout.items()}
-    cost = {module: each.bytes if unit == "bytes" else each.parameters for module, each in one.items()}
+    groups = stacks(adapter.layout, adapter.config.experts)
+    cost = {}
+    for stack, group in groups.items():
+        one = replace(adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group]))
+        cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
     if budget < min(cost.values()):
         raise OptionError(
             f"a budget of {budget} {unit} does not pay for one dimension of one module", hint=f"the cheapest takes {min(cost.values())}"
@@ -297,8 +304,20 @@ def _to_budget(
             update = adapter.updates[module]
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
-    spectra = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    found = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
     ranks = by_budget(spectra, cost, budget)
     if not any(ranks.values()):  # an adapter that is zero stays one
         ranks[min(cost, key=cost.__getitem__)] = 1
+    ranks = {module: ranks[stack] for stack, group in groups.items() for module in group}
     return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
+
+
+def _joint(spectra: Sequence[Tensor]) -> Tensor:
+    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the squares."""
+    if len(spectra) == 1:
+        return spectra[0]
+    total = spectra[0].new_zeros(max(map(len, spectra)))
+    for values in spectra:
+        total[: len(values)] += values.square()
+    return total.sqrt()
