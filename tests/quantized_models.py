@@ -14,11 +14,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
@@ -26,10 +37,24 @@ from transformers import (
 from adapterops.storage.safetensors import TORCH_NAMES
 
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320}
+ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6]}
+TEXT = {**SIZES, "intermediate_size": 192, "num_hidden_layers": 1, "rope_parameters": ROPE}
+VISION = {"depth": 1, "embed_dim": 64, "hidden_size": 128, "num_heads": 2, "patch_size": 4}
 EXPERTS = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 32}
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=2)),
     "small llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=1)),
+    "uneven llama": lambda: LlamaForCausalLM(LlamaConfig(**{**SIZES, "hidden_size": 80}, intermediate_size=104, num_hidden_layers=1)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SIZES, intermediate_size=192, num_hidden_layers=1, pad_token_id=0)),
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3)),
+    "mamba2": lambda: Mamba2ForCausalLM(
+        Mamba2Config(hidden_size=64, num_hidden_layers=1, vocab_size=320, state_size=8, num_heads=8, head_dim=16, n_groups=1)
+    ),
+    "qwen2_vl": lambda: Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=TEXT, vision_config=VISION)),
+    "gpt_oss": lambda: GptOssForCausalLM(
+        GptOssConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2, head_dim=32)
+    ),
+    "even qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=1)),
     "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=2)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=128, n_layer=2, n_head=4, n_positions=64)),
 }
@@ -37,6 +62,8 @@ TARGETS = {
     "llama": ["q_proj", "down_proj"],
     "small llama": ["q_proj", "down_proj"],
     "qwen3_moe": ["q_proj", "o_proj"],
+    "even qwen3_moe": ["q_proj", "o_proj"],
+    "gpt_oss": ["q_proj", "o_proj"],
     "gpt2": ["c_attn", "c_fc"],
 }
 SCHEMES: dict[str, tuple[list[str], dict[str, Any]]] = {
@@ -60,7 +87,13 @@ def load_quantized(base: Path, scheme: str) -> Any:
     """A 16-bit model, which transformers quantizes as it loads it."""
     four = {} if scheme == "int8" else {"bnb_4bit_compute_dtype": torch.bfloat16}
     config = BitsAndBytesConfig(**SCHEMES[scheme][1], **four)
-    return AutoModelForCausalLM.from_pretrained(base, quantization_config=config, dtype=torch.bfloat16).eval()
+    return auto(base).from_pretrained(base, quantization_config=config, dtype=torch.bfloat16).eval()
+
+
+def auto(folder: Path) -> Any:
+    """What loads it."""
+    config = json.loads((folder / "config.json").read_text())
+    return AutoModelForImageTextToText if "vision_config" in config else AutoModelForCausalLM
 
 
 def write_quantized(folder: Path, base: Path, scheme: str, **options: Any) -> Path:
@@ -71,7 +104,7 @@ def write_quantized(folder: Path, base: Path, scheme: str, **options: Any) -> Pa
 
 def load(folder: Path) -> Any:
     """A model as transformers loads it, of which nothing is missing and nothing is left over."""
-    model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, found = auto(folder).from_pretrained(folder, output_loading_info=True)
     assert not any(found.values()), found
     return model.eval()
 

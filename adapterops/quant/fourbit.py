@@ -205,6 +205,7 @@ class _OnGrid:
         from adapterops.quant.random import generator
 
         scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
+        values = values.cpu()  # where the random numbers are the same on every machine
         end = begin + values.shape[0]
         _, packed, absmax = scheme._blocks(self.shape, self.read, begin * width, end * width)
         before = scheme.decode(self.shape, self.read, begin, end).float()

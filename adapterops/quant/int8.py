@@ -92,6 +92,7 @@ class _OnGrid:
 
         from adapterops.quant.random import generator
 
+        values = values.cpu()  # where the random numbers are the same on every machine
         end = begin + len(values)
         codes, scales = self.scheme._rows(self.shape, self.read, begin, end)
         before = self.scheme.decode(self.shape, self.read, begin, end).float()

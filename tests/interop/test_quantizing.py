@@ -29,7 +29,7 @@ from quantized_models import (
 )
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, FineGrainedFP8Config, Mxfp4Config
 
 from adapterops.cli.main import run
 
@@ -157,6 +157,35 @@ def test_loaded_it_can_be_saved_and_loaded_and_saved_again(made: Made, tmp_path:
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_sizes_that_no_block_divides(made: Made, tmp_path: Path) -> None:
+    """Blocks run across rows. transformers stores such weights; on a CPU it does not compute with them."""
+    for scheme in SCHEMES:
+        typed("quantize", made("uneven llama"), "--to", *SCHEMES[scheme][0], "-o", tmp_path / scheme)
+        assert_alike(load(tmp_path / scheme).state_dict(), load_quantized(made("uneven llama"), scheme).state_dict())
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_vl", "phi3", "mamba2"])
+def test_models_of_other_kinds(made: Made, tmp_path: Path, name: str) -> None:
+    """In memory some have other names than in files."""
+    typed("quantize", made(name), "-o", tmp_path / "out")
+    assert_alike(load(tmp_path / "out").state_dict(), load_quantized(made(name), "nf4").state_dict())
+
+
+def test_a_quantized_model_is_divided_anew(made: Made, tmp_path: Path) -> None:
+    typed("quantize", made("llama"), "--double-quant", "--max-shard-size", "100kB", "-o", tmp_path / "out")
+    typed("quantize", made("llama"), "--double-quant", "-o", tmp_path / "one")
+    files = sorted((tmp_path / "out").glob("*.safetensors"))
+    assert len(files) > 2
+    assert all(path.stat().st_size < 110_000 for path in files)
+    where = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())["weight_map"]
+    found, expected = files_of(tmp_path / "out"), files_of(tmp_path / "one")
+    assert where.keys() == found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    for name in coded(found):
+        assert {where[key] for key in where if key.startswith(name)} == {where[name]}
+    assert torch.equal(logits(load(tmp_path / "out")), logits(load(tmp_path / "one")))
+
+
 # From what transformers saved
 
 
@@ -187,7 +216,8 @@ def test_an_adapter_is_fused_into_what_transformers_saved(made: Made, tmp_path: 
     stored, found, updates = files_of(theirs), files_of(out), deltas(adapter)
     assert found.keys() == stored.keys()
     changed = {key for key in stored if not torch.equal(found[key], stored[key])}
-    assert changed == {f"{module}.weight" for module in updates}  # and of these the codes alone
+    states = {key for key in changed if "quant_state" in key and json.loads(bytes(found[key])) == json.loads(bytes(stored[key]))}
+    assert changed - states == {f"{module}.weight" for module in updates}  # and of these the codes alone
     for module, update in updates.items():
         W, fused = (stands_for(tensors, f"{module}.weight").double() for tensors in (stored, found))
         gain = float(((fused - W) * update).sum() / update.square().sum())
@@ -340,6 +370,86 @@ def test_a_tied_head_of_a_quantized_model(made: Made, tmp_path: Path) -> None:
     for out in ("one", "two"):
         assert files_of(tmp_path / out)["lm_head.weight"].dtype == torch.bfloat16
         load(tmp_path / out)
+
+
+# What is read and not written
+
+
+def write_as(folder: Path, base: Path, tensors: dict[str, Tensor], section: dict[str, Any]) -> Path:
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": section}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fp8(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with every matrix of a layer in FP8, in whole blocks, which are all that transformers dequantizes."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in files_of(made("even qwen3_moe")).items():
+        tensors[name] = tensor
+        if "_proj" in name:
+            blocks = tensor.float().view(tensor.shape[0] // 64, 64, tensor.shape[1] // 64, 64)
+            scales = blocks.abs().amax(dim=(1, 3)) / 448
+            tensors[name] = (blocks / scales[:, None, :, None]).view(tensor.shape).to(torch.float8_e4m3fn)
+            tensors[name.replace(".weight", ".weight_scale_inv")] = scales
+    section = {"quant_method": "fp8", "weight_block_size": [64, 64], "activation_scheme": "dynamic", "fmt": "e4m3"}
+    return write_as(tmp_path_factory.mktemp("fp8") / "model", made("even qwen3_moe"), tensors, section)
+
+
+@pytest.fixture(scope="module")
+def mxfp4(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with its experts in MXFP4, as gpt-oss is."""
+    random = torch.Generator().manual_seed(0)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in files_of(made("gpt_oss")).items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            experts, into, out = tensor.shape
+            tensors[f"{name}_blocks"] = torch.randint(0, 256, (experts, out, into // 32, 16), dtype=torch.uint8, generator=random)
+            tensors[f"{name}_scales"] = torch.randint(115, 122, (experts, out, into // 32), dtype=torch.uint8, generator=random)
+        else:
+            tensors[name] = tensor
+    return write_as(tmp_path_factory.mktemp("mxfp4") / "model", made("gpt_oss"), tensors, {"quant_method": "mxfp4"})
+
+
+@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+def test_it_is_dequantized_as_transformers_does(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    base = request.getfixturevalue(kind)
+    theirs = FineGrainedFP8Config(dequantize=True) if kind == "fp8" else Mxfp4Config(dequantize=True)
+    expected = AutoModelForCausalLM.from_pretrained(base, quantization_config=theirs, dtype=torch.bfloat16).state_dict()
+    typed("dequantize", base, "-o", tmp_path / "out")
+    found = load(tmp_path / "out").state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+def test_it_is_quantized_and_nothing_of_it_stays_as_it_was(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    """Not even experts, which are not quantized: a model has one kind of codes, which its config names."""
+    base = request.getfixturevalue(kind)
+    typed("quantize", base, "-o", tmp_path / "one")
+    typed("dequantize", base, "-o", tmp_path / "16 bits")
+    typed("quantize", tmp_path / "16 bits", "-o", tmp_path / "two")
+    assert_alike(load(tmp_path / "one").state_dict(), load(tmp_path / "two").state_dict())
+
+
+@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    base, name = request.getfixturevalue(kind), {"fp8": "even qwen3_moe", "mxfp4": "gpt_oss"}[kind]
+    adapter = made(name, "adapter")
+    typed("dequantize", base, "-o", tmp_path / "16 bits")
+    for way in (["--dtype", "bfloat16"], ["--quantize", "nf4"]):
+        for source, out in ((base, "one"), (tmp_path / "16 bits", "two")):
+            typed("fuse", source, adapter, *way, "-o", tmp_path / (out + way[1]))
+        assert_alike(files_of(tmp_path / ("one" + way[1])), files_of(tmp_path / ("two" + way[1])))
+        load(tmp_path / ("one" + way[1]))
+        verified(tmp_path / ("one" + way[1]), "--base", base, "--adapter", adapter)
+    if kind == "mxfp4":  # whose attention is in 16 bits: the experts stay as they are
+        typed("fuse", base, adapter, "-o", tmp_path / "kept")
+        before, after = files_of(base), files_of(tmp_path / "kept")
+        assert {key for key in before if not torch.equal(before[key], after[key])} == {f"{module}.weight" for module in deltas(adapter)}
 
 
 # An adapter that was trained on codes

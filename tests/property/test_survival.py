@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from codes import normal
 from corpus import config, write_adapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 
@@ -20,11 +19,13 @@ GAINS: dict[tuple[str, str], dict[float, tuple[float, float]]] = {
     ("nf4", "nearest"): {0.003: (0.01, 0.012), 0.01: (0.016, 0.006), 0.03: (0.04, 0.01), 0.1: (0.84, 0.04)},
     ("nf4", "stochastic"): {0.003: (0.98, 0.05), 0.01: (0.98, 0.02), 0.03: (0.98, 0.01), 0.1: (0.98, 0.01)},
     ("nf4", "16 bits"): {0.003: (1.0, 0.12), 0.01: (1.0, 0.05), 0.03: (1.0, 0.02), 0.1: (1.0, 0.01)},
-    ("int8", "nearest"): {0.003: (0.009, 0.008), 0.01: (0.85, 0.05), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
+    ("int8", "nearest"): {0.003: (0.02, 0.02), 0.01: (0.85, 0.05), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
     ("int8", "stochastic"): {0.003: (1.0, 0.02), 0.01: (1.0, 0.01), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
     ("int8", "16 bits"): {0.003: (1.0, 0.02), 0.01: (1.0, 0.01), 0.03: (1.0, 0.01), 0.1: (1.0, 0.01)},
 }
-"""Scheme and way → ‖ΔW‖ / ‖W‖ → ⟨W' - W, ΔW⟩ / ‖ΔW‖², and how far it may be off, on weights of a normal distribution."""
+"""Scheme and way → ‖ΔW‖ / ‖W‖ → ⟨W' - W, ΔW⟩ / ‖ΔW‖², and how far it may be off, on weights of a normal distribution.
+
+What codes of eight bits stand for is used in bfloat16, which takes it off the grid a little, so that a little more survives."""
 
 NOISE = {0.003: 0.026, 0.01: 0.047, 0.03: 0.078, 0.1: 0.117}
 """‖W' - (W + ΔW)‖ / ‖W‖ of NF4 by chance."""
@@ -65,8 +66,18 @@ def test_how_much_of_an_update_survives(models: Path, tmp_path: Path, scheme: st
     assert found.gain == pytest.approx(gain, abs=off)
     if (scheme, way) == ("nf4", "stochastic"):
         assert found.noise == pytest.approx(NOISE[size], rel=0.05)
-    if (scheme, way) == ("nf4", "nearest"):
-        changed, off = CHANGED[size]
-        assert found.changed / found.entries == pytest.approx(changed, abs=off)
     if (scheme, way) == ("nf4", "16 bits"):
         assert found.noise == pytest.approx(0.092, rel=0.02)
+
+
+@pytest.mark.parametrize("size", NOISE)
+def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, size: float) -> None:
+    """The entries that are said to have changed are those with another code."""
+    fused = ao.fuse(ao.open_checkpoint(models / "nf4"), ao.open_adapter(models / str(size)))
+    found = ao.save_checkpoint(ao.rounding(fused, "nearest"), tmp_path / "out", sync=False, accept_loss=True).total
+    before, after = (load_file(folder / "model.safetensors")[f"{MODULE}.weight"] for folder in (models / "nf4", tmp_path / "out"))
+    differ = before ^ after
+    codes = int((differ & 0xF0 != 0).sum() + (differ & 0x0F != 0).sum())
+    share, off = CHANGED[size]
+    assert codes / found.entries == pytest.approx(share, abs=off)
+    assert found.changed == codes
