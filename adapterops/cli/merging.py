@@ -69,6 +69,8 @@ def opened(path: Path, given: dict[str, Any]) -> Checkpoint:
     checkpoint = open_checkpoint(path, allow_pickle=allow_pickle)
     if view == "original" and original is None:
         raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
+    if not checkpoint.schemes and (original is not None or given["rounding"] is not None):
+        raise OptionError("--original and --rounding are for a base that is quantized, and this one is not", path=path)
     if original is not None and view != "dequantized":
         checkpoint = viewed(checkpoint, open_checkpoint(original, allow_pickle=allow_pickle))
     if checkpoint.schemes and (given["dtype"] or given["quantize"]) and not _same(checkpoint, given):

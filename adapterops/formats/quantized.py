@@ -16,7 +16,8 @@ from adapterops.quant.fourbit import BLOCK_SIZES, NESTED_BLOCK, FourBit
 from adapterops.quant.fp8 import FLOATS, FP8, SCALES
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
-from adapterops.quant.scheme import LONG_NAMES, Scheme
+from adapterops.quant.packed import Packed
+from adapterops.quant.scheme import LONG_NAMES, Part, Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.strict import parse_json
@@ -27,7 +28,7 @@ FP8_SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
 """Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
 
-READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "modelopt", None}
+READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "awq", "modelopt", None}
 FOREIGN = {
     ".qweight": "GPTQ or AWQ",
     ".qzeros": "GPTQ or AWQ",
@@ -99,6 +100,14 @@ def quantized(
             tensor = name.removesuffix("_blocks")
             with at(tensor=tensor):
                 weights[tensor] = _weight(tensor, *_mxfp4(spec, config), entries)
+        elif name.endswith(".weight_packed") and said.get("quant_method") == "compressed-tensors":
+            tensor = name.removesuffix(".weight_packed") + WEIGHT
+            with at(tensor=tensor):
+                weights[tensor] = _weight(tensor, *_compressed(tensor, entries, said, config, read), entries)
+        elif name.endswith(".qweight") and said.get("quant_method") == "awq":
+            tensor = name.removesuffix(".qweight") + WEIGHT
+            with at(tensor=tensor):
+                weights[tensor] = _weight(tensor, *_awq(tensor, spec, entries, said, config), entries)
         elif spec.dtype in FLOATS and name.endswith(WEIGHT) and any(key(name, role) in entries for role in FP8_SCALES):
             with at(tensor=name):
                 weights[name] = _weight(name, *_fp8(name, spec, entries, config, said), entries)
@@ -189,6 +198,45 @@ def _fp8(
             hint=f"blocks need weight_block_size in the {CONFIG} of config.json",
         )
     return FP8(block, roles[0], spec.dtype, scales.dtype, scales.shape, _used_as(config)), spec.shape
+
+
+def _compressed(
+    tensor: str, entries: Mapping[str, Spec], said: Mapping[str, Any], config: Mapping[str, Any], read: Callable[[str], bytes]
+) -> tuple[Packed, tuple[int, ...]]:
+    """pack-quantized: integers of one number of bits for the whole model, in groups or by row."""
+    groups = [group.get("weights") for group in (said.get("config_groups") or {}).values() if isinstance(group, dict)]
+    keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorder")
+    args = {tuple((key, group.get(key)) for key in keys) for group in groups if isinstance(group, dict)}
+    told = dict(next(iter(args))) if len(args) == 1 else {}
+    known = told.get("type") == "int" and told.get("strategy") in ("group", "channel") and told.get("num_bits") in (4, 8)
+    shape_key = key(tensor, "weight_shape")
+    if not known or told.get("actorder") not in (None, "weight") or key(tensor, "weight_g_idx") in entries or shape_key not in entries:
+        raise _foreign(f"compressed-tensors in a way ({said.get('format')}, {told or f'{len(args)} kinds of weights'})", tensor)
+    width = 8 if entries[shape_key].dtype == "I64" else 4
+    data = read(shape_key)
+    shape = tuple(int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width))
+    symmetric, bits = bool(told["symmetric"]), int(told["num_bits"] or 0)
+    size = told["group_size"] if told["strategy"] == "group" else None
+    roles = ["weight_packed", "weight_scale", "weight_shape", *([] if symmetric else ["weight_zero_point"])]
+    return Packed("compressed-tensors", _stored(tensor, roles, entries), bits, size, symmetric, _used_as(config)), shape
+
+
+def _awq(
+    tensor: str, spec: Spec, entries: Mapping[str, Spec], said: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Packed, tuple[int, ...]]:
+    """AutoAWQ's GEMM layout: (in, out / 8) words of eight codes."""
+    bits, size, asymmetric = said.get("bits", 4), said.get("group_size", 128), said.get("zero_point", True)
+    if bits != 4 or said.get("version", "gemm").lower() != "gemm" or len(spec.shape) != 2 or not isinstance(size, int) or size <= 0:
+        raise _foreign(f"AWQ in a way ({bits} bits, groups of {size}, {said.get('version')})", tensor)
+    roles = ["qweight", "scales", *(["qzeros"] if asymmetric else [])]
+    return Packed("awq", _stored(tensor, roles, entries), bits, size, not asymmetric, _used_as(config)), (spec.shape[1] * 8, spec.shape[0])
+
+
+def _stored(tensor: str, roles: Iterable[str], entries: Mapping[str, Spec]) -> tuple[tuple[str, Part], ...]:
+    missing = [key(tensor, role) for role in roles if key(tensor, role) not in entries]
+    if missing:
+        raise InputError(f"lacks {', '.join(missing)}", hint="the checkpoint is incomplete; download it again", code="E-QUANT")
+    return tuple((role, Part(*entries[key(tensor, role)])) for role in roles)
 
 
 def _fp8_block(shape: tuple[int, ...], scales: tuple[int, ...], said: Any) -> tuple[int, int] | None:

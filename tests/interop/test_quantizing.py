@@ -265,6 +265,15 @@ def test_what_was_left_in_16_bits_stays_so(made: Made, tmp_path: Path, skip: lis
     verified(tmp_path / "out", "--base", tmp_path / "theirs", "--adapter", made("llama", "adapter"))
 
 
+def test_a_head_in_codes_goes_into_another_scheme(made: Made, tmp_path: Path) -> None:
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", llm_int8_skip_modules=[])
+    AutoModelForCausalLM.from_pretrained(made("llama"), quantization_config=config).save_pretrained(tmp_path / "theirs")
+    typed("quantize", tmp_path / "theirs", "--to", "int8", "-o", tmp_path / "out")
+    typed("dequantize", tmp_path / "theirs", "-o", tmp_path / "16 bits")
+    typed("quantize", tmp_path / "16 bits", "--to", "int8", "-o", tmp_path / "expected")
+    assert_alike(load(tmp_path / "out").state_dict(), load(tmp_path / "expected").state_dict())
+
+
 @pytest.mark.parametrize("storage", ["bfloat16", "float32"])
 def test_codes_that_are_stored_as_floats(made: Made, tmp_path: Path, storage: str) -> None:
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_quant_storage=storage)

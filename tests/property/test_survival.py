@@ -81,3 +81,25 @@ def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, s
     share, off = CHANGED[size]
     assert codes / found.entries == pytest.approx(share, abs=off)
     assert found.changed == codes
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
+def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str) -> None:
+    """Blocks run across rows, and the last one is short: by chance or anew, it is what it should be, whoever computes it."""
+    shape, module = (1101, 1001), MODULE
+    (tmp_path / "base").mkdir()
+    save_file({f"{module}.weight": 0.02 * normal(5, *shape)}, tmp_path / "base/model.safetensors", {"format": "pt"})
+    tensors = {
+        f"base_model.model.{module}.lora_A.weight": normal(6, 4, 1001),
+        f"base_model.model.{module}.lora_B.weight": normal(7, 1101, 4),
+    }
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", {name: 0.03 * each for name, each in tensors.items()}, config(4, lora_alpha=4)))
+    base = ao.open_checkpoint(tmp_path / "base")
+    ao.save_checkpoint(ao.quantize(ao.fuse(base, adapter), scheme), tmp_path / "anew", sync=False)
+    assert ao.verify(ao.open_checkpoint(tmp_path / "anew"), base, adapter).ok
+    ao.save_checkpoint(ao.quantize(base, scheme), tmp_path / "codes", sync=False)
+    coded = ao.open_checkpoint(tmp_path / "codes")
+    fused = ao.save_checkpoint(ao.rounding(ao.fuse(coded, adapter), "stochastic", 3), tmp_path / "by chance", sync=False)
+    assert fused.total.gain == pytest.approx(0.98 if scheme != "int8" else 1.0, abs=0.02)
+    assert ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=3).ok
+    assert not ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=4).ok

@@ -162,6 +162,14 @@ def test_numbers_that_no_code_stands_for_are_refused(number: float, place: int) 
 
 @BOTH
 @pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
+def test_a_weight_of_no_columns(kind: str, nested: bool) -> None:
+    scheme = FourBit(kind, nested=nested)
+    found = encode(scheme.encoder((3, 0)), torch.empty(3, 0))
+    assert found["weight"].numel() == found["weight.absmax"].numel() == 0
+
+
+@BOTH
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
 def test_a_weight_of_no_rows(kind: str, nested: bool) -> None:
     scheme = FourBit(kind, nested=nested)
     found = scheme.encoder((0, 64)).rest()
@@ -417,6 +425,20 @@ def test_blocks_of_zeros_have_no_grid_to_go_to() -> None:
     found = encode(scheme.encoder((2, 64)), torch.zeros(2, 64))
     result = encode(scheme.on_grid((2, 64), reader(found), "key"), normal(5, 2, 64))
     assert torch.equal(decode(scheme, (2, 64), result), torch.zeros(2, 64, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("largest", [1e-45, 1e-40, 1e-38])
+def test_blocks_of_tiny_numbers_stay_on_their_grid(largest: float) -> None:
+    """Whose reciprocal is no number."""
+    scheme = FourBit(dtype="F32")
+    found = encode(scheme.encoder((2, 64)), torch.stack([torch.full((64,), largest), normal(6, 64)]))
+    W = decode(scheme, (2, 64), found)
+    assert same(encode(scheme.on_grid((2, 64), reader(found), "key"), W), found)
+    target = W.clone()
+    target[0, :5] = 1.0
+    result = decode(scheme, (2, 64), encode(scheme.on_grid((2, 64), reader(found), "key"), target))
+    assert float(result[0].abs().max()) <= largest * 1.01
+    assert torch.equal(result[1], W[1])
 
 
 @pytest.mark.parametrize("shape", [(3, 43), (1, 1), (5, 13)])
