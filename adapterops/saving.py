@@ -247,22 +247,26 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
 
     from adapterops.updates.application import Survival, coded, rounded, store
 
+    scheme, lies, shape = checkpoint.schemes.get(tensor), checkpoint.stored[tensor], checkpoint.layout[tensor].shape
+    used = getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype])
     rows, put, encoder = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor)
     survived: dict[str, Survival] = {}
     plain: dict[str, Survival] = {}
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            stored = rounded(block, getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype]))
+            stored = rounded(block, used)
             put("", as_bytes(stored))
         else:
             pieces, decoded = encoder.rows(block.values.float().to(device), begin)
+            pieces = {role: piece.cpu() for role, piece in pieces.items()}
             for role, piece in pieces.items():
-                put(role, as_bytes(piece.cpu()))
-            stored = decoded().cpu()
+                put(role, as_bytes(piece))
+            stored = decoded().cpu().to(used).float()
             if not block.changes:
                 plain[tensor] = plain.get(tensor, Survival()) + coded(block.values.float(), stored)
-        for module, each in store(block, stored, encoder is not None).items():
+        moved = scheme.moved(shape, lies.read, begin, pieces) if scheme and block.changes and scheme == lies.scheme else None
+        for module, each in store(block, stored, encoder is not None, moved).items():
             survived[module] = survived.get(module, Survival()) + each
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
@@ -309,7 +313,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _check_changed(modules: Facts, out: Path) -> None:
-    if modules and not any(each.changed for each in modules.values()):
+    if modules and not any(each.changed or (each.codes and each.dot) for each in modules.values()):  # the same codes, other scales
         zero = all(each.delta == 0 for each in modules.values())
         raise VerificationError(
             "the result would be the base, byte for byte: " + ("every update is zero" if zero else "rounding erased every update"),

@@ -91,7 +91,7 @@ def modelling(command: Command) -> Command:
 def coding(command: Command) -> Command:
     """Options of every command that quantizes, beyond the scheme."""
     for option in (
-        click.option("--block-size", type=int, default=64, show_default=True, help="Entries that share a scale, in 4 bits."),
+        click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
         click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
     ):
         command = option(command)

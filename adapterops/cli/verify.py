@@ -9,7 +9,7 @@ import click
 
 from adapterops.checkpoint import ROUNDINGS, STOCHASTIC, open_checkpoint
 from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging
+from adapterops.cli.merging import merged, merging, rounding_seed
 from adapterops.errors import OptionError, VerificationError
 from adapterops.operations import verification
 from adapterops.operations.quantization import viewed
@@ -77,8 +77,8 @@ def command(
     told = verification.noted(checkpoint, "round") or {}
     seed = None
     if (rounding or told.get("rounding")) == STOCHASTIC:
-        seed = int(told.get("seed", 0) if rest["seed"] is None else rest["seed"])
-        rest["seed"] = None
+        given = rounding_seed(rest)
+        seed = int(told.get("seed", 0) if given is None else given)
     adapter = merged(sources, rest, before)
     with output.progress("verifying") as report:
         found = verification.verify(

@@ -101,6 +101,8 @@ def _others(folder: Path) -> tuple[Path, ...]:
 
 
 def _shards(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
+    if (folder / ADAPTER_CONFIG).exists() and not any((folder / name).exists() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
+        raise InputError("is an adapter, where a model is needed", path=folder, hint="name the folder of the model", code="E-FOLDER")
     if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():  # which transformers takes before an index
         return {SINGLE: SafetensorsFile(folder / SINGLE)}
     if (folder / INDEX).exists() or (folder / INDEX).is_symlink():

@@ -230,7 +230,9 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
             compare(role, piece)
         wrong = (stored - target).abs() > (wanted - target).abs() * (1 + EQUAL) + EQUAL * target.abs().amax()
         exact = stored == wanted
-        sums = store(block, stored, coded=True)
+        before, scheme = expected.stored[name], expected.schemes[name]
+        moved = scheme.moved(before.shape, before.read, begin, pieces) if block.changes and scheme == before.scheme else None
+        sums = store(block, stored, coded=True, moved=moved)
         for change in block.changes:
             off = int(np.count_nonzero(wrong[change.part].numpy() & ~exact[change.part].numpy()))
             same = int(np.count_nonzero(exact[change.part].numpy()))

@@ -130,6 +130,16 @@ class FourBit:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Nearest(self, shape)
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
+        codes, width = parts["weight"], shape[-1]
+        first = begin * width // 2
+        differ = codes ^ read("weight", first, first + len(codes))
+        entries = torch.stack([differ > 15, differ & 15 != 0], dim=1).view(-1)  # the first is in the high half
+        rows = min(shape[0] if len(shape) < 2 else math.prod(shape[:-1]), begin + len(entries) // max(width, 1)) - begin
+        return entries[: rows * width].view(rows, width)
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _OnGrid(self, shape, read, key)
 
@@ -151,6 +161,8 @@ class _Nearest:
         if full < flat.numel():  # bitsandbytes divides in the last block, where it is short
             codes, largest = self._piece(flat[full:].view(1, -1), False)
             pieces.append((codes, largest.clamp_(min=SMALLEST)))
+        if not pieces:
+            pieces = [(torch.empty(0, dtype=torch.uint8, device=flat.device), flat.new_empty(0))]
         packed, absmax = (torch.cat(each) for each in zip(*pieces, strict=True))
         parts = {"weight": packed}
         if scheme.nested:
@@ -187,7 +199,8 @@ class _Nearest:
 
             kept = [self._kept[begin].cpu() for begin in sorted(self._kept)]
             absmax = torch.cat(kept) if kept else torch.empty(0)
-            offset = float(absmax.mean()) if kept else 0.0
+            offset = float(absmax.mean()) if len(absmax) else 0.0
+            offset = offset if math.isfinite(offset) else float(absmax.double().mean())
             parts["weight.absmax"], parts["weight.nested_absmax"] = _nested(absmax - offset, dynamic_map())
             parts["weight.nested_quant_map"] = dynamic_map()
         return {**parts, scheme.state_role: _text(scheme.state(self.shape, offset))}
@@ -211,14 +224,13 @@ class _OnGrid:
         before = scheme.decode(self.shape, self.read, begin, end).float()
         check_finite(values)
         codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
-        inverse = torch.where(absmax == 0, 0, 1 / absmax)
+        inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
         step = _times((values - before).reshape(-1), inverse, scheme.block_size)
         s = book.values[codes.long()].add_(step).clamp_(-1, 1)
-        lower = book.floor.up_to(s).clamp_(max=14).long()
-        ascending = book.values[book.order.long()]
-        low, gap = ascending[lower], (ascending[1:] - ascending[:-1])[lower]
+        lower = book.floor.up_to(s).clamp_(max=len(book.grid) - 2).long()
+        low, gap = book.grid[lower], (book.grid[1:] - book.grid[:-1])[lower]
         higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
-        changed = book.order[(lower + higher).long()]
+        changed = book.grid_codes[(lower + higher).long()]
         codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
         result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
         return {"weight": result}, lambda: _times(scheme._pairs(result), absmax, scheme.block_size)[: values.numel()].view(values.shape)

@@ -94,5 +94,8 @@ class Packed:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         raise read_only(self.kind)
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        raise read_only(self.kind)
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return self.encoder(shape)

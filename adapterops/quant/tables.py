@@ -19,7 +19,7 @@ NF4 = (
 )  # fmt: skip
 """Quantiles of a normal distribution, by code. Source: Dettmers et al. 2023, arXiv:2305.14314."""
 
-FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, -0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0)
+FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, 0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0)
 """Sign, two bits of exponent, one of mantissa, by code; in twelfths."""
 
 BINS = 1023
@@ -72,12 +72,15 @@ class Codebook:
     Attributes:
         values: code → number.
         order: place → code: `values[order]` ascends. Of FP4's two zeros the first has code 0.
-        place: code → place.
+        grid, grid_codes: the numbers that differ, ascending, and the first code of each.
+        nearest, floor: which place is the nearest, ties to the lower; how many numbers of the grid after the first are not above.
+        pairs: byte → the two numbers that it holds, in 8 bytes.
     """
 
     values: Tensor
     order: Tensor
-    place: Tensor
+    grid: Tensor
+    grid_codes: Tensor
     nearest: Lookup
     floor: Lookup
     pairs: Tensor
@@ -87,13 +90,12 @@ class Codebook:
         table = torch.tensor(values, dtype=torch.float32) / max(values)
         order = torch.tensor(sorted(range(16), key=lambda code: (float(table[code]), code)), dtype=torch.uint8)
         ascending = table[order.long()]
-        place = torch.empty(16, dtype=torch.uint8)
-        place[order.long()] = torch.arange(16, dtype=torch.uint8)
+        distinct = torch.cat([torch.tensor([True]), ascending[1:] != ascending[:-1]])
+        grid = ascending[distinct]
         byte = torch.arange(256)
-        pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1)
-        return cls(
-            table, order, place, Lookup.of((ascending[:-1] + ascending[1:]) / 2), Lookup.of(ascending[1:]), pairs.view(torch.float64)[:, 0]
-        )
+        pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1).view(torch.float64)[:, 0]
+        middles = (ascending[:-1] + ascending[1:]) / 2
+        return cls(table, order, grid, order[distinct], Lookup.of(middles), Lookup.of(grid[1:]), pairs)
 
 
 @cache

@@ -342,14 +342,56 @@ FOREIGN: dict[str, tuple[dict[str, Tensor], str]] = {
 def test_other_formats_are_refused_by_their_name(method: str, told: bool) -> None:
     parts, name = FOREIGN[method]
     tensors = {f"model.layers.0.mlp.up_proj.{role}": tensor for role, tensor in parts.items()}
-    config = {"quantization_config": {"quant_method": method}} if told else {}
-    with pytest.raises(UnsupportedError, match=f"quantized with {name}.* not read here") as caught:
-        recognised(tensors, **config)
-    assert caught.value.tensor in tensors
-    assert method in str(caught.value) or not told
+    section = {"quant_method": method, "version": "gemv", "format": "mxfp4-pack-quantized"}
+    with pytest.raises(UnsupportedError, match=f"quantized with {'AWQ' if method == 'awq' and told else name}.* not read here") as caught:
+        recognised(tensors, **({"quantization_config": section} if told else {}))
+    assert caught.value.tensor
+    assert caught.value.tensor.startswith("model.layers.0.mlp.up_proj.")
+    assert method in str(caught.value).lower() or not told
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "torchao", "quanto", "eetq", "higgs", "vptq", "bitnet", "aqlm", "something new"])
+def awq() -> Tensors:
+    """Four inputs, 32 outputs, one group."""
+    words = torch.ones(4, 4, dtype=torch.int32)
+    return {key(NAME, "qweight"): words, key(NAME, "qzeros"): words[:1], key(NAME, "scales"): torch.ones(1, 32).half()}
+
+
+PACKED_WRONG: dict[str, tuple[Tensors, Any]] = {
+    "no zeros": ({name: tensor for name, tensor in awq().items() if "qzeros" not in name}, {"group_size": 4}),
+    "no scales": ({name: tensor for name, tensor in awq().items() if "scales" not in name}, {"group_size": 4}),
+    "scales of another shape": ({**awq(), key(NAME, "scales"): torch.ones(1, 31).half()}, {"group_size": 4}),
+    "zeros of another dtype": ({**awq(), key(NAME, "qzeros"): torch.ones(1, 4)}, {"group_size": 4}),
+    "too few groups": (awq(), {"group_size": 2}),
+    "groups of nothing": (awq(), {"group_size": 0}),
+    "groups of text": (awq(), {"group_size": "4"}),
+    "other bits": (awq(), {"group_size": 4, "bits": 3}),
+    "another version": (awq(), {"group_size": 4, "version": "marlin"}),
+    "a version that is none": (awq(), {"group_size": 4, "version": None}),
+}
+
+
+@pytest.mark.parametrize(("tensors", "section"), PACKED_WRONG.values(), ids=PACKED_WRONG)
+def test_awq_that_is_broken_or_not_understood(tensors: Tensors, section: Any) -> None:
+    with pytest.raises((InputError, UnsupportedError)) as caught:
+        recognised(tensors, quantization_config={"quant_method": "awq", **section})
+    assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize(
+    "groups", [None, [], "all", {"group_0": None}, {"group_0": {"weights": [4]}}, {"a": {"weights": {"type": ["int"]}}}], ids=str
+)
+def test_packed_tensors_of_which_the_config_says_nothing_useful(groups: Any) -> None:
+    tensors = {
+        key(NAME, "weight_packed"): INTEGERS,
+        key(NAME, "weight_scale"): torch.ones(4, 1),
+        key(NAME, "weight_shape"): INTEGERS[0, :2],
+    }
+    with pytest.raises(UnsupportedError, match="compressed-tensors") as caught:
+        recognised(tensors, quantization_config={"quant_method": "compressed-tensors", "config_groups": groups})
+    assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize("method", ["gptq", "torchao", "quanto", "eetq", "higgs", "vptq", "bitnet", "aqlm", "something new"])
 @pytest.mark.parametrize("codes", [True, False], ids=["beside codes that are known", "alone"])
 def test_other_methods_are_refused_by_their_name(method: str, codes: bool) -> None:
     tensors = {"model.norm.weight": torch.ones(3), **(PLAIN if codes else {})}
