@@ -40,7 +40,9 @@ _HOMES = {
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
     "quantize": "operations.quantization",
+    "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
+    "run_recipe": "recipes.running",
     "save_adapter": "adapter",
     "save_checkpoint": "saving",
     "scale": "operations.selection",
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from adapterops.operations.selection import select as select
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
+    from adapterops.recipes.running import run_recipe as run_recipe
+    from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.application import Survival as Survival
