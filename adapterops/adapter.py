@@ -18,7 +18,7 @@ from adapterops.formats.peft import PREFIX
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
 from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_json, write_manifest
+from adapterops.manifest import described, write_bytes, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec, Stored
 from adapterops.storage.staging import check_output, staged
@@ -89,7 +89,7 @@ class Adapter:
     def __mul__(self, factor: float) -> Adapter:
         factor = float(factor)
         if factor != 1:
-            _check_linear(self, "scaled")
+            check_linear(self, "scaled")
         return self.map(Step("scale", {"by": factor}, (self.history,)), self.layout, lambda _, update: factor * update)
 
     __rmul__ = __mul__
@@ -117,7 +117,7 @@ def combined(
     """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
     if len(adapters) > 1:
         for adapter in adapters:
-            _check_linear(adapter, "added")
+            check_linear(adapter, "added")
     config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
     for adapter in adapters:
         check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
@@ -130,7 +130,8 @@ def combined(
     return Adapter(Lazy(layout, compute), layout, config, step, replaced=_common(adapters))
 
 
-def _check_linear(adapter: Adapter, what: str) -> None:
+def check_linear(adapter: Adapter, what: str) -> None:
+    """Raise UnsupportedError for an adapter that has more than updates, which alone can be `what`: added or scaled."""
     trained = [tensor for tensor in adapter.replaced if tensor not in _under_updates(adapter)]
     if trained:
         raise UnsupportedError(
@@ -276,6 +277,7 @@ def save_adapter(
     exact: bool = False,
     force: bool = False,
     command: Sequence[str] = (),
+    extra: Mapping[str, bytes] | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> Saved:
@@ -289,6 +291,7 @@ def save_adapter(
         exact: approximate dense updates by a full SVD and not by a randomized one.
         force: replace an output of adapterops that is there.
         command: the command line to note in the manifest.
+        extra: other files to write, name → content, asked for at the end.
 
     Raises:
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
@@ -358,8 +361,11 @@ def save_adapter(
             "energy_kept": saved.energy,
             "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in modules.items()},
         }
-        outputs = {path.name: described(path) for path in (folder / WEIGHTS, folder / CONFIG)}
-        write_manifest(folder, adapter.history, hashes.result(), command, kept, outputs)
+        hashed = hashes.result()
+        for file, data in (extra or {}).items():
+            write_bytes(folder / file, data)
+        outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *(extra or {}))}
+        write_manifest(folder, adapter.history, hashed, command, kept, outputs)
     return saved
 
 

@@ -19,7 +19,7 @@ from adapterops.checkpoint import Checkpoint
 from adapterops.errors import ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_manifest
+from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.storage.checksums import crc32
 from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec
 from adapterops.storage.staging import Journal, check_output, staged
@@ -71,6 +71,7 @@ def save_checkpoint(
     accept_loss: bool = False,
     device: str = "cpu",
     command: Sequence[str] = (),
+    extra: Mapping[str, bytes] | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> SavedCheckpoint:
@@ -85,6 +86,7 @@ def save_checkpoint(
         device: where weights are quantized: `cpu` or `cuda`.
         accept_loss: write even if less than `LEAST_GAIN` of an update survives in codes.
         command: the command line to note in the manifest.
+        extra: other files to write, name → content, asked for at the end.
 
     Raises:
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
@@ -107,7 +109,7 @@ def save_checkpoint(
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, device, progress)
             for name, data in small_files(checkpoint):
-                _write_small(folder / name, data, sync)
+                write_bytes(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
             coded = {tensor: facts for file in files.values() for tensor, facts in file.coded.items()}
             _check_changed(modules, out)
@@ -116,6 +118,9 @@ def save_checkpoint(
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
+            for name, data in (extra or {}).items():
+                write_bytes(folder / name, data, sync)
+                outputs[name] = described(folder / name)
             write_manifest(folder, checkpoint.history, hashes.result(), command, {**_kept(modules), **_quantized(coded)}, outputs, sync)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(out, dict(sorted(modules.items())), dict(sorted(coded.items())), len(checkpoint.layout), size)
@@ -362,14 +367,6 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
         total = sum(checkpoint.bytes(tensor) for tensor in owner)
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
         yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
-
-
-def _write_small(path: Path, data: bytes, sync: bool) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
 
 
 def _kept(modules: Facts) -> dict[str, Any]:
