@@ -75,7 +75,9 @@ def test_make_has_the_targets_named() -> None:
 
 
 def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "examples/qlora_to_nf4.py")], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/qlora_to_nf4.py")], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     loss = {name.strip(): float(value) for name, value in re.findall(r"^([a-z0-9+\- ]+?) +(\d+\.\d+)$", done.stdout, re.MULTILINE)}
     base, adapted = loss["base-nf4"], loss["base-nf4 + adapter"]
