@@ -29,6 +29,7 @@ _HOMES = {
     "Survival": "updates.application",
     "Verification": "operations.verification",
     "cast": "checkpoint",
+    "compare": "operations.comparison",
     "dequantize": "operations.quantization",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
@@ -39,6 +40,7 @@ _HOMES = {
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
     "quantize": "operations.quantization",
+    "report": "reports.writing",
     "rounding": "operations.quantization",
     "save_adapter": "adapter",
     "save_checkpoint": "saving",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
+    from adapterops.operations.comparison import compare as compare
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
+    from adapterops.reports.writing import report as report
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.application import Survival as Survival

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
     from adapterops.adapter import Saved
+    from adapterops.reports.findings import Finding
 
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
@@ -220,6 +222,30 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table: by rich on a terminal, where it is installed; plain otherwise."""
+    if not (sys.stdout.isatty() and find_spec("rich")):
+        print(table(header, rows))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD)
+    for number, name in enumerate(header):
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))  # names are no markup
+    Console().print(drawn)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """What a diagnosis says, a sentence or two each."""
+    for finding in findings:
+        print(f"{finding.level}: {finding.text}")
 
 
 @contextmanager

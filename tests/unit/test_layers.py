@@ -25,6 +25,7 @@ LAYERS = [
     {"adapter", "checkpoint"},
     {"saving"},
     {"operations", "logits"},
+    {"reports"},
     {"cli"},
     {"__main__"},
 ]
@@ -33,7 +34,7 @@ EDGE_ONLY = {
     "click": "cli",
     "huggingface_hub": "hub",
     "rich": "cli",
-    "matplotlib": "report",
+    "matplotlib": "reports",
     "ray": "engine",
     "bitsandbytes": "quant",
     "transformers": "logits",
@@ -101,6 +102,8 @@ sys.exit(code)
         ["unfuse", "base", "a", "--dry-run"],
         ["extract", "--help"],
         ["verify", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )
