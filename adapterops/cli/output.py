@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import time
@@ -22,6 +21,7 @@ from adapterops.cli.options import size
 from adapterops.engine import Progress
 from adapterops.errors import AdapterWarning, ResourceError
 from adapterops.history import sources
+from adapterops.manifest import plain
 from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.staging import check_output
 
@@ -200,16 +200,7 @@ def amount(number: float, unit: str = "") -> str:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    print(json.dumps(_plain({"ok": True, **result}), indent=2))
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: numbers that are none are null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    print(json.dumps(plain({"ok": True, **result}), indent=2))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

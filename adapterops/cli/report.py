@@ -27,6 +27,7 @@ from adapterops.cli import options, output
     "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into: SVG, and PNG with matplotlib."
 )
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
 @options.alpha
 @options.workers
@@ -38,6 +39,7 @@ def command(
     out: Path,
     figures: Path | None,
     force: bool,
+    dry_run: bool,
     allow_pickle: bool,
     alpha: float | None,
     workers: int | None,
@@ -55,7 +57,14 @@ def command(
 
     from adapterops.reports.writing import check_report, report
 
-    check_report(adapters, out, model, figures, force)
+    beside = check_report(adapters, out, model, figures, force)
+    if dry_run:
+        told = [str(path) for path in (out, beside, figures) if path]
+        if as_json:
+            output.print_json({"dry_run": True, "paths": told})
+        else:
+            print(f"would write {', '.join(told)}, about {', '.join(map(str, sources))}")
+        return
     with output.progress("measuring") as progress:
         done = report(
             adapters, out, base=model, figures=figures, force=force, command=options.command_line(), workers=workers, progress=progress

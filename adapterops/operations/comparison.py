@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +17,7 @@ from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
 from adapterops.formats.naming import Place, resolve
 from adapterops.operations.algebra import reduced
-from adapterops.operations.analysis import ModuleSpectrum, kept_energy, measured, suggested_rank
+from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -154,17 +154,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What is left of an adapter at a rank: the energy kept, ‖ΔW - cut‖ / ‖ΔW‖, and its size."""
-
-    rank: int
-    energy: float
-    error: float
-    parameters: int
-    bytes: int
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What `compare` found.
 
@@ -221,10 +210,7 @@ def compare(
 
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
     """
-    if not adapters:
-        raise OptionError("there is nothing to compare", hint="name at least one adapter")
-    layout = {module: joint(adapters, module) for module in sorted({module for each in adapters for module in each.layout})}
-    places = resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
+    layout, places = plan(adapters, base)
 
     def one(module: str) -> _Module:
         with at(tensor=module):
@@ -254,6 +240,14 @@ def compare(
         {module: found.weight for module, found in modules.items()} if base else {},
         base,
     )
+
+
+def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[dict[str, Layout], dict[str, Place]]:
+    """The layout of the sum of all adapters, and where in the base each module lies. Raises what `compare` would, before any work."""
+    if not adapters:
+        raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    layout = {module: joint(adapters, module) for module in sorted({module for each in adapters for module in each.layout})}
+    return layout, resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
 
 
 @dataclass
@@ -335,19 +329,6 @@ def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float
                 raise InputError("has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE")
             total += square
     return math.sqrt(total)
-
-
-def cut(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum], rank: int) -> Cut:
-    """What is left at one rank for all modules; those that have less stay as they are."""
-    energy = kept_energy(spectra.values(), rank)
-    smaller = [replace(each, rank=min(rank, each.rank)) for each in layout.values()]
-    return Cut(rank, energy, math.sqrt(max(0.0, 1 - energy)), sum(s.parameters for s in smaller), sum(s.bytes for s in smaller))
-
-
-def cuts(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum]) -> list[Cut]:
-    """What is left at ranks 1, 2, 4, ... and the full one."""
-    full = max((len(each.values) for each in spectra.values()), default=0)
-    return [cut(layout, spectra, rank) for rank in sorted({2**k for k in range(full.bit_length()) if 2**k < full} | {full})]
 
 
 def located(module: str) -> tuple[str, int | None, str]:

@@ -1,12 +1,16 @@
-"""What adapters, their dense updates and their base take in memory."""
+"""What adapters take in memory, at any rank, beside their dense updates and their base."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from adapterops.formats.quantized import convertible
+from adapterops.operations.analysis import ModuleSpectrum, kept_energy
 from adapterops.operations.comparison import Comparison
 from adapterops.quant.fourbit import FourBit
+from adapterops.updates.layout import Layout
 
 HALF = 2
 """Bytes of a number in 16 bits."""
@@ -50,3 +54,27 @@ def sizes(comparison: Comparison) -> Sizes:
         HALF * whole,
         round(FourBit().bits / 8 * coded) + HALF * (whole - coded),
     )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is left of an adapter at a rank: the energy kept, ‖ΔW - cut‖ / ‖ΔW‖, and its size."""
+
+    rank: int
+    energy: float
+    error: float
+    parameters: int
+    bytes: int
+
+
+def cut(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum], rank: int) -> Cut:
+    """What is left at one rank for all modules; those that have less stay as they are."""
+    energy = kept_energy(spectra.values(), rank)
+    smaller = [replace(each, rank=min(rank, each.rank)) for each in layout.values()]
+    return Cut(rank, energy, math.sqrt(max(0.0, 1 - energy)), sum(s.parameters for s in smaller), sum(s.bytes for s in smaller))
+
+
+def cuts(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum]) -> list[Cut]:
+    """What is left at ranks 1, 2, 4, ... and the full one."""
+    full = max((len(each.values) for each in spectra.values()), default=0)
+    return [cut(layout, spectra, rank) for rank in sorted({2**k for k in range(full.bit_length()) if 2**k < full} | {full})]

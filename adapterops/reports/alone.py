@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterops.operations.analysis import kept_energy
-from adapterops.operations.comparison import Comparison, cut, located
+from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.sizes import cut
 from adapterops.reports.figures import percent, size
 from adapterops.reports.findings import Finding, shares, some, times
 

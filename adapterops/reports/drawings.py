@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from adapterops.operations.analysis import SUGGESTED_ENERGY, ModuleSpectrum, kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, Cut, Profile, Shared, cosine, cuts, located
-from adapterops.operations.sizes import sizes
+from adapterops.operations.comparison import Comparison, Profile, Shared, cosine, located
+from adapterops.operations.sizes import Cut, cuts, sizes
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, brief, percent, signed, size
 from adapterops.reports.findings import shares
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from adapterops.operations.analysis import kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, Pair, cuts, located
-from adapterops.operations.sizes import sizes
+from adapterops.operations.comparison import Comparison, Pair, located
+from adapterops.operations.sizes import cuts, sizes
 from adapterops.reports.findings import Finding, shares
 
 

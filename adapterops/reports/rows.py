@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from adapterops.operations.analysis import SUGGESTED_ENERGY, kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, cuts, located
-from adapterops.operations.sizes import sizes
+from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.sizes import cuts, sizes
 from adapterops.reports.figures import brief, percent, signed, size
 from adapterops.reports.findings import shares
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import OptionError
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_manifest
-from adapterops.operations.comparison import Comparison, compare
+from adapterops.manifest import described, plain, write_manifest
+from adapterops.operations.comparison import Comparison, compare, plan
 from adapterops.reports import drawings, plots
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
@@ -94,6 +93,9 @@ def check_report(
     if out.suffix.lower() not in (".html", ".htm"):
         raise OptionError("the page needs a name that ends in .html", path=out, hint="-o report.html")
     beside = out.with_suffix(".json")
+    plan(adapters, base)
+    if figures is not None and Path(figures).resolve() in (out.resolve(), beside.resolve()):
+        raise OptionError("the figures need a folder of their own", path=figures, hint="--figures figures")
     read = [adapter.history for adapter in adapters] + ([base.history] if base else [])
     inputs = [path for history in read for source in sources(history) for path in source.paths]
     check_documents([out], inputs, force, MARK.partition(__version__)[0].encode())
@@ -128,17 +130,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"generator": f"adapterops {__version__}", **_plain(content)}, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"generator": f"adapterops {__version__}", **plain(content)}, indent=1, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode(errors="backslashreplace")
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: numbers that are none are null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _told(source: Mapping[str, Any]) -> str:

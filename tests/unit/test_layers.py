@@ -104,6 +104,7 @@ sys.exit(code)
         ["verify", "--help"],
         ["compare", "--help"],
         ["report", "--help"],
+        ["report", "a", "--base", "base", "--figures", "figures", "--dry-run"],
     ],
     ids=" ".join,
 )
