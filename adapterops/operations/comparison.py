@@ -352,9 +352,11 @@ def labels(adapters: Sequence[Adapter]) -> list[str]:
     """
     paths = [Path(name(adapter)) for adapter in adapters]
     paths = [path.resolve() if path.name in ("", "..") else path for path in paths]
-    found = [path.name for path in paths]
+    short = {path: path.name for path in paths}
     for depth in range(2, 5):
-        found = ["/".join(path.parts[-depth:]) if found.count(label) > 1 else label for path, label in zip(paths, found, strict=True)]
+        taken = list(short.values())
+        short = {path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()}
+    found = [short[path] for path in paths]
     return [f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from importlib.util import find_spec
 from typing import Any
 
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines
-from adapterops.reports.svg import COLOURS, RAMP, SIGNED
+from adapterops.reports.svg import COLOURS, ILLEGAL, RAMP, SIGNED
 
 INCH = 360 / 4.5
 """Figures are as wide as on a phone, at twice its resolution."""
@@ -34,7 +35,9 @@ def png(figure: Figure) -> bytes:
     axes.tick_params(labelsize=7)
     {Lines: _lines, Heatmap: _heatmap, Bars: _bars}[type(figure)](figure, axes, sheet)  # type: ignore[operator]
     out = io.BytesIO()
-    sheet.savefig(out, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that its font does not have
+        sheet.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
@@ -62,7 +65,7 @@ def _lines(figure: Lines, axes: Any, sheet: Any) -> None:
     axes.set_xlabel(_plain(figure.x), fontsize=8)
     axes.set_ylabel(_plain(figure.y), fontsize=8)
     axes.grid(alpha=0.2)
-    if any(not each.faint for each in figure.series):
+    if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7)
 
 
@@ -97,5 +100,5 @@ def _bars(figure: Bars, axes: Any, sheet: Any) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib takes as it is, and not for mathematics."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib takes as it is, and not for mathematics or a label to hide."""
+    return ILLEGAL.sub("\ufffd", text).replace("$", r"\$").replace("_", "\u200b_", text.startswith("_"))
