@@ -74,13 +74,15 @@ Figure: TypeAlias = Lines | Heatmap | Bars
 def percent(value: float) -> str:
     """A fraction in few characters; what is not quite all is not said to be.
 
-    >>> percent(0.5), percent(0.0123), percent(0.00012), percent(12.5), percent(0), percent(0.9967), percent(1 - 1e-9)
-    ('50%', '1.2%', '0.012%', '1250%', '0%', '99.6%', '99.9%')
+    >>> percent(0.5), percent(0.0123), percent(0.00012), percent(12.5), percent(0), percent(0.9967), percent(1 - 1e-9), percent(math.inf)
+    ('50%', '1.2%', '0.012%', '1250%', '0%', '99.6%', '99.9%', '∞')
     """
     hundred = 100 * value
+    if not math.isfinite(hundred):
+        return "∞" if hundred > 0 else "-"
     if 99.5 <= hundred < 100 - 1e-10:
         return f"{math.floor(10 * hundred) / 10:.1f}%"
-    return f"{hundred:.0f}%" if abs(hundred) >= 9.95 or not hundred else f"{hundred:.2g}%" if math.isfinite(hundred) else "∞"
+    return f"{hundred:.0f}%" if abs(hundred) >= 9.95 or not hundred else f"{hundred:.2g}%"
 
 
 def brief(value: float) -> str:

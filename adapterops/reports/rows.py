@@ -15,7 +15,8 @@ Table: TypeAlias = tuple[list[str], list[list[str]]]
 
 def summary_rows(comparison: Comparison) -> Table:
     """One row for each adapter."""
-    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", "of W0", "effective rank", "suggested rank", "mostly in"]
+    beside = ["of W0"] if comparison.weights else []
+    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", *beside, "effective rank", "suggested rank", "mostly in"]
     found, rows = sizes(comparison), []
     for index, profile in enumerate(comparison.profiles):
         relative = comparison.relative(index)
@@ -29,7 +30,7 @@ def summary_rows(comparison: Comparison) -> Table:
                 size(found.parameters[index]).removesuffix("B").strip(),
                 size(found.bytes[index]),
                 brief(profile.norm),
-                "-" if relative is None else percent(relative),
+                *([] if relative is None else [percent(relative)]),
                 f"{profile.effective_rank:.1f}",
                 str(profile.suggested_rank),
                 ", ".join(f"{kind} {percent(kinds[kind])}" for kind in most) or "-",
@@ -90,13 +91,15 @@ def cut_rows(comparison: Comparison) -> Table:
 def module_rows(comparison: Comparison, index: int) -> Table:
     """One row for each module of an adapter."""
     profile = comparison.profiles[index]
-    header = ["module", "shape", "rank", "norm", "of W0", "effective rank", "suggested rank"]
+    beside = ["of W0"] if comparison.weights else []
+    header = ["module", "shape", "rank", "norm", *beside, "effective rank", "suggested rank"]
     rows = []
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])
         shape = f"{layout.shape[0]} x {layout.shape[1]}"
-        size_ = "-" if relative is None else percent(relative)
-        rows.append([module, shape, str(layout.rank), brief(each.norm), size_, f"{each.effective_rank:.1f}", str(suggested_rank([each]))])
+        ratio = [] if relative is None else [percent(relative)]
+        ranks = [f"{each.effective_rank:.1f}", str(suggested_rank([each]))]
+        rows.append([module, shape, str(layout.rank), brief(each.norm), *ratio, *ranks])
     return header, rows
 
 

@@ -137,7 +137,9 @@ def _about(
 
 
 def _overlaps(pair: Pair) -> str:
-    return f"overlap of columns {percent(pair.columns or 0)}, of rows {percent(pair.rows or 0)}, cosine {signed(pair.cosine)}"
+    columns, rows = pair.chance or (0.0, 0.0)
+    overlaps = f"columns overlap by {percent(pair.columns or 0)}, rows by {percent(pair.rows or 0)}"
+    return f"{overlaps}, by chance {percent(columns)} and {percent(rows)}; cosine {signed(pair.cosine)}"
 
 
 def _factors(pair: Pair) -> str:

@@ -93,7 +93,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["flat"], "warning: The update of flat is flat: its 8 dimensions carry nearly equal shares (effective rank 8.0)"),
         (["falling"], "note: The tail of falling is empty: rank 2 would do."),
         (["slow", "slow"], "warning: slow (1) and slow (2) (cosine +1.00) are the same update, or nearly: one of them would do."),
-        (["slow", "turned"], "warning: The subspaces of slow and turned (overlap of columns 100%, of rows 100%"),
+        (["slow", "turned"], "warning: The subspaces of slow and turned (columns overlap by 100%, rows by 100%"),
         (["slow", "turned"], "collide: they change the same directions in different ways. One merged rank-8 adapter cannot hold both"),
         (["flat", "other"], "warning: One merged rank-8 adapter cannot hold the sum of all"),
         (["first", "second"], "started from one random A"),
