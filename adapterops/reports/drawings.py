@@ -49,7 +49,7 @@ def _spectra(profile: Profile, index: int) -> Figure:
     most = max((len(series.values) for series in profile.spectra.values()), default=0)
     middle = []
     for place in range(most):
-        values = sorted(s.values[place] for s in profile.spectra.values() if place < len(s.values))
+        values = sorted(s.values[place] if place < len(s.values) else 0.0 for s in profile.spectra.values())
         middle.append((place + 1.0, values[len(values) // 2]))
     top = max((value for s in profile.spectra.values() for value in s.values), default=0.0)
     drawn = [Series(s.label, [p for p in s.points if p[1] > 1e-9 * top], s.style, s.faint) for s in each]
@@ -145,7 +145,8 @@ def _errors(comparison: Comparison) -> Iterator[Figure]:
     yield Lines(
         "error-rank",
         "Error against rank",
-        "What truncating every module to one rank loses. The sum of all is what a merge of them has to hold.",
+        "What truncating every module to one rank loses."
+        + (" The sum of all is what a merge of them has to hold." if comparison.pairs else ""),
         "rank",
         y,
         lines(lambda cut: float(cut.rank)),
@@ -259,9 +260,10 @@ def _places(profile: Profile) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _order(module: str) -> tuple[str, float, str]:
+def _order(module: str) -> tuple[bool, str, int, str]:
+    """By layer; what is in none comes last."""
     stack, number, kind = located(module)
-    return stack, math.inf if number is None else number, kind
+    return number is None, stack, number or 0, kind
 
 
 def _rows(modules: Sequence[str]) -> dict[str, str]:
