@@ -217,6 +217,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table: by rich on a terminal, where it is installed; plain otherwise."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and find_spec("rich")):
         print(table(header, rows))
         return
@@ -236,7 +237,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        print(f"{finding.level}: {finding.text}")
+        print(f"{finding.level}: {printable(finding.text)}")
+
+
+def printable(text: str) -> str:
+    """Text from strangers' files without what a terminal would obey.
+
+    >>> printable("a\\x1b[31mb") == "a\\ufffd[31mb"
+    True
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 @contextmanager

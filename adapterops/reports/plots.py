@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines
-from adapterops.reports.svg import COLOURS, ILLEGAL, RAMP, SIGNED
+from adapterops.reports.svg import COLOURS, ILLEGAL, RAMP, SIGNED, short
 
 INCH = 360 / 4.5
 """Figures are as wide as on a phone, at twice its resolution."""
@@ -31,7 +31,7 @@ def png(figure: Figure) -> bytes:
     sheet = Sheet(figsize=(4.5, max(height, 2.0)), dpi=2 * INCH, layout="constrained")
     FigureCanvasAgg(sheet)
     axes = sheet.add_subplot()
-    axes.set_title(_plain(figure.title), fontsize=9, loc="left")
+    sheet.suptitle(_plain(short(figure.title, 56)), x=0.02, ha="left", fontsize=9)
     axes.tick_params(labelsize=7)
     {Lines: _lines, Heatmap: _heatmap, Bars: _bars}[type(figure)](figure, axes, sheet)  # type: ignore[operator]
     out = io.BytesIO()
@@ -49,7 +49,12 @@ def _lines(figure: Lines, axes: Any, sheet: Any) -> None:
             colour: str = COLOURS[each.style % len(COLOURS)]
             look: dict[str, Any] = {"alpha": 0.16, "linewidth": 0.7}
             if not each.faint:
-                look = {"linewidth": 1.8, "linestyle": styles[each.style % len(styles)], "marker": ".", "label": _plain(each.label)}
+                look = {
+                    "linewidth": 1.8,
+                    "linestyle": styles[each.style % len(styles)],
+                    "marker": ".",
+                    "label": _plain(short(each.label, 40)),
+                }
             axes.plot(*zip(*points, strict=True), color=colour, **look)
     axes.set_xscale("log" if figure.log_x else "linear")
     axes.set_yscale("log" if figure.log_y else "linear")
@@ -78,9 +83,9 @@ def _heatmap(figure: Heatmap, axes: Any, sheet: Any) -> None:
         return
     low, high = figure.limits
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(len(figure.columns)), [_plain(column) for column in figure.columns], rotation=45, ha="left")
+    axes.set_xticks(range(len(figure.columns)), [_plain(short(column, 18)) for column in figure.columns], rotation=45, ha="left")
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(figure.rows)), [_plain(row) for row in figure.rows], fontsize=5 if len(figure.rows) > 20 else 7)
+    axes.set_yticks(range(len(figure.rows)), [_plain(short(row, 17)) for row in figure.rows], fontsize=5 if len(figure.rows) > 20 else 7)
     sheet.colorbar(image, ax=axes, format=lambda value, _: figure.form(value)).ax.tick_params(labelsize=7)
 
 
@@ -89,11 +94,14 @@ def _bars(figure: Bars, axes: Any, sheet: Any) -> None:
     for style, series in enumerate(figure.series):
         lengths = [0.0 if (value := row[style]) is None or not math.isfinite(value) else value for row in figure.values]
         places = [group + style * thick for group in range(len(figure.groups))]
-        bars = axes.barh(places, lengths, thick * 0.9, color=COLOURS[style % len(COLOURS)], label=_plain(series))
+        bars = axes.barh(places, lengths, thick * 0.9, color=COLOURS[style % len(COLOURS)], label=_plain(short(series, 40)))
         axes.bar_label(bars, [figure.form(length) for length in lengths], fontsize=6, padding=2)
-    axes.set_yticks([group + (len(figure.series) - 1) * thick / 2 for group in range(len(figure.groups))], map(_plain, figure.groups))
+    axes.set_yticks(
+        [group + (len(figure.series) - 1) * thick / 2 for group in range(len(figure.groups))],
+        [_plain(short(group, 24)) for group in figure.groups],
+    )
     axes.invert_yaxis()
-    axes.margins(x=0.18)
+    axes.margins(x=0.28)
     axes.xaxis.set_major_formatter(lambda value, _: figure.form(value))
     if len(figure.series) > 1:
         axes.legend(fontsize=7)

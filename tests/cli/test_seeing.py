@@ -235,8 +235,9 @@ def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch, prepare: Callable
     prepare(monkeypatch)
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
-    output.print_table(["name", "number"], [["[red]a[/red]", "1"], ["b", "22"]])
+    output.print_table(["name", "number"], [["[red]a[/red]", "1"], ["b\x1b[2J", "22"]])
     assert "[red]a[/red]" in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
     assert "22" in terminal.getvalue()
 
 
