@@ -31,6 +31,7 @@ _HOMES = {
     "cast": "checkpoint",
     "compare": "operations.comparison",
     "dequantize": "operations.quantization",
+    "evaluate": "operations.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
     "inspect": "operations.analysis",
@@ -41,9 +42,13 @@ _HOMES = {
     "open_checkpoint": "checkpoint",
     "quantize": "operations.quantization",
     "report": "reports.writing",
+    "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
+    "run_recipe": "recipes.running",
     "save_adapter": "adapter",
     "save_checkpoint": "saving",
+    "scale": "operations.selection",
+    "select": "operations.selection",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
     from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
+    from adapterops.operations.calculator import evaluate as evaluate
     from adapterops.operations.comparison import compare as compare
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
@@ -79,8 +85,12 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import quantize as quantize
     from adapterops.operations.quantization import rounding as rounding
     from adapterops.operations.quantization import viewed as viewed
+    from adapterops.operations.selection import scale as scale
+    from adapterops.operations.selection import select as select
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
+    from adapterops.recipes.running import run_recipe as run_recipe
+    from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from adapterops.errors import OptionError
+from adapterops.operations.algebra import budget as budget
 from adapterops.storage.safetensors import TORCH_NAMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,7 +62,7 @@ def reading(command: Command) -> Command:
     return alpha(nonfinite(command))
 
 
-def writing(command: Command) -> Command:
+def running(command: Command) -> Command:
     """Options of every command that writes something."""
     for option in (
         as_json,
@@ -69,10 +70,15 @@ def writing(command: Command) -> Command:
         workers,
         click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
         click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
-        click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"),
     ):
         command = option(command)
     return command
+
+
+def writing(command: Command) -> Command:
+    """Options of every command that writes something, and is told what."""
+    dtype = click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]")
+    return dtype(running(command))
 
 
 def modelling(command: Command) -> Command:
@@ -91,7 +97,7 @@ def modelling(command: Command) -> Command:
 def coding(command: Command) -> Command:
     """Options of every command that quantizes, beyond the scheme."""
     for option in (
-        click.option("--block-size", type=int, default=64, show_default=True, help="Entries that share a scale, in 4 bits."),
+        click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
         click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
     ):
         command = option(command)
@@ -124,21 +130,6 @@ def fusing(command: Command) -> Command:
     ):
         command = option(command)
     return modelling(coding(command))
-
-
-def budget(text: str | None) -> tuple[int | None, str]:
-    """A number and its unit, `parameters` or `bytes`.
-
-    >>> budget("2M"), budget("1.5GB"), budget("300")
-    ((2000000, 'parameters'), (1500000000, 'bytes'), (300, 'parameters'))
-    """
-    if text is None:
-        return None, "parameters"
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
-    if match is None:
-        raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
-    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
-    return round(float(match[1]) * factor), "bytes" if match[3] else "parameters"
 
 
 def size(text: str | None) -> int | None:

@@ -14,7 +14,7 @@ from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import similar
 from adapterops.storage.safetensors import Entry, SafetensorsFile, TensorFile
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_json
 
 SINGLE = "model.safetensors"
@@ -25,7 +25,7 @@ INDEX_LIMIT = 1 << 26
 """Bytes of the largest index that is read: it names every tensor of the model."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
-NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, "README.md"}
+NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
 """What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second time."""
 
 
@@ -101,6 +101,8 @@ def _others(folder: Path) -> tuple[Path, ...]:
 
 
 def _shards(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
+    if (folder / ADAPTER_CONFIG).exists() and not any((folder / name).exists() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
+        raise InputError("is an adapter, where a model is needed", path=folder, hint="name the folder of the model", code="E-FOLDER")
     if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():  # which transformers takes before an index
         return {SINGLE: SafetensorsFile(folder / SINGLE)}
     if (folder / INDEX).exists() or (folder / INDEX).is_symlink():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
+from adapterops.adapter import HELD
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
-from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.formats.peft import Pair
 from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         len(layouts),
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
-        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)),
+        _zero(files),
         tuple(files.replaced),
     )
 
@@ -96,15 +98,17 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     )
 
 
-def _zero(file: SafetensorsFile, name: str) -> bool:
-    """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
-    size = ITEMSIZE[file.entries[name].dtype]
+def _zero(files: AdapterFiles) -> tuple[str, ...]:
+    """The modules whose B is all zero; a trained one shows otherwise in its first bytes."""
+    read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
-    def zeros(data: bytes | bytearray) -> bool:
-        signs, rest = data[size - 1 :: size], (data[byte::size] for byte in range(size - 1))
+    def zeros(pair: Pair, data: bytes | bytearray) -> bool:
+        size = ITEMSIZE[files.file.entries[pair.B].dtype]
+        first, step = pair.expert * size, pair.experts * size
+        signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    return zeros(file.start(name)) and zeros(file.read(name))
+    return tuple(module for module, pair in files.pairs.items() if zeros(pair, files.file.start(pair.B)) and zeros(pair, read(pair.B)))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from adapterops.errors import InputError, OptionError, at
 from adapterops.formats.naming import Place, resolve
 from adapterops.operations.algebra import reduced
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
+from adapterops.operations.experts import fitted
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def compare(
 
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
     """
-    layout, places = plan(adapters, base)
+    adapters, layout, places = plan(adapters, base)
 
     def one(module: str) -> _Module:
         with at(tensor=module):
@@ -242,12 +243,17 @@ def compare(
     )
 
 
-def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[dict[str, Layout], dict[str, Place]]:
-    """The layout of the sum of all adapters, and where in the base each module lies. Raises what `compare` would, before any work."""
+def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[list[Adapter], dict[str, Layout], dict[str, Place]]:
+    """The adapters with their experts as the base has them, the layout of their sum, and where in the base each module lies.
+
+    Raises what `compare` would, before any work.
+    """
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
-    layout = {module: joint(adapters, module) for module in sorted({module for each in adapters for module in each.layout})}
-    return layout, resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
+    found = [fitted(each, base) if base else each for each in adapters]
+    layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
+    places = resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
+    return found, layout, places
 
 
 @dataclass
