@@ -17,6 +17,7 @@ from strategies import MODULES, adapters, dense, low_rank
 import adapterops as ao
 from adapterops import Adapter, LowRank
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError
+from adapterops.formats.peft_config import AdapterConfig
 from adapterops.operations.comparison import compare, labels
 from adapterops.operations.sizes import cuts, sizes
 
@@ -173,3 +174,20 @@ def test_labels_tell_adapters_apart(tmp_path: Path):
     opened = [ao.open_adapter(path) for path in (*paths, paths[2])]
     assert labels(opened) == ["x/lora", "y/lora", "z (1)", "z (2)"]
     assert labels([2.0 * opened[0], opened[2]]) == ["lora", "z"]
+
+
+def test_experts_are_compared_as_the_base_has_them(tmp_path: Path):
+    """gate_up_proj of the adapter, gate_proj and up_proj of each expert in the base."""
+    path = "model.layers.0.mlp.experts"
+    shapes = {"gate_proj": (4, 6), "up_proj": (4, 6), "down_proj": (6, 4)}
+    save_file(
+        {f"{path}.{e}.{name}.weight": torch.randn(shape) for e in (0, 1) for name, shape in shapes.items()}, tmp_path / "m.safetensors"
+    )
+    base = ao.open_checkpoint(tmp_path / "m.safetensors")
+    adapter = Adapter.of(
+        {f"{path}.{e}.gate_up_proj": low_rank(e, 8, 6, 2) for e in (0, 1)}, AdapterConfig(experts={f"{path}.gate_up_proj": 2})
+    )
+    found, alone = compare([adapter], base=base), compare([adapter])
+    assert set(found.weights) == {f"{path}.{e}.{name}" for e in (0, 1) for name in ("gate_proj", "up_proj")}
+    assert found.profiles[0].norm == pytest.approx(alone.profiles[0].norm)
+    assert found.weights[f"{path}.1.up_proj"] == pytest.approx(float(base.tensors[f"{path}.1.up_proj.weight"].norm()), rel=1e-6)
