@@ -25,7 +25,7 @@ LAYERS = [
     {"adapter", "checkpoint"},
     {"saving"},
     {"operations", "logits"},
-    {"recipes"},
+    {"recipes", "reports"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,7 +34,7 @@ EDGE_ONLY = {
     "click": "cli",
     "huggingface_hub": "hub",
     "rich": "cli",
-    "matplotlib": "report",
+    "matplotlib": "reports",
     "ray": "engine",
     "bitsandbytes": "quant",
     "transformers": "logits",
@@ -105,6 +105,9 @@ sys.exit(code)
         ["run", "recipe.yaml", "--dry-run"],
         ["extract", "--help"],
         ["verify", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
+        ["report", "a", "--base", "base", "--figures", "figures", "--dry-run"],
     ],
     ids=" ".join,
 )
