@@ -184,7 +184,7 @@ class _Nearest:
         divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
         scaled = self._room.scaled[: blocks.numel()].view(blocks.shape)
         scaled = torch.mul(blocks, 1.0 / divisor, out=scaled) if reciprocal else torch.div(blocks, divisor, out=scaled)
-        codes = self.scheme.book.nearest.below(scaled.view(-1), self._room)
+        codes = self.scheme.book.nearest(scaled.view(-1), self._room)
         if self.scheme.kind == "nf4":
             return _packed(codes, 7), absmax
         return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0), absmax
@@ -216,6 +216,7 @@ class _OnGrid:
         import torch
 
         from adapterops.quant.random import generator
+        from adapterops.quant.tables import Room
 
         scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
         values = values.cpu()  # where the random numbers are the same on every machine
@@ -227,7 +228,7 @@ class _OnGrid:
         inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
         step = _times((values - before).reshape(-1), inverse, scheme.block_size)
         s = book.values[codes.long()].add_(step).clamp_(-1, 1)
-        lower = book.floor.up_to(s).clamp_(max=len(book.grid) - 2).long()
+        lower = book.floor(s, Room(len(s), s.device)).clamp_(max=len(book.grid) - 2).long()
         low, gap = book.grid[lower], (book.grid[1:] - book.grid[:-1])[lower]
         higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
         changed = book.grid_codes[(lower + higher).long()]

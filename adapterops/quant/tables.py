@@ -1,7 +1,7 @@
 """The numbers that four bits stand for, and exact rounding to them by table.
 
-[-1, 1] is cut into bins so narrow that no bin holds two thresholds. A bin knows the nearest threshold and how many lie
-below it, so that one comparison finds the code exactly. That is ten times as fast as a search, and gives the same.
+[-1, 1] is cut into thousands of bins. A bin knows how many thresholds lie below it, or that one is near: the few numbers in
+such bins are searched for. That is ten times as fast as searching for all, and gives the same.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,37 +23,39 @@ NF4 = (
 FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, 0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0)
 """Sign, two bits of exponent, one of mantissa, by code; in twelfths."""
 
-BINS = 1023
-"""Half as many bins as there are: their width, 1/1023, is less than half of the least distance of two thresholds."""
+BINS = 8191
+"""Half as many bins as there are: 16 kB of counts, which the first cache holds."""
+
+UNSURE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """How many thresholds lie below a number, or at it."""
+    """How many thresholds lie below a number; or, with `ties`, below it or at it.
 
-    index: Tensor
-    threshold: Tensor
+    `counts`: bin → that number, or `UNSURE` where a threshold is within one and a half bins.
+    """
+
+    thresholds: Tensor
+    counts: Tensor
+    ties: bool
 
     @classmethod
-    def of(cls, thresholds: Tensor) -> Lookup:
-        centre = (torch.arange(2 * BINS + 2, dtype=torch.float64) - BINS - 0.5) / BINS
-        near = (centre[:, None] - thresholds.double()).abs().argmin(dim=1)
-        return cls(near.to(torch.uint8), thresholds[near])
+    def of(cls, thresholds: Tensor, ties: bool = False) -> Lookup:
+        middle = (torch.arange(2 * BINS + 2, dtype=torch.float64) - BINS - 0.5) / BINS
+        counts = torch.bucketize(middle, thresholds.double()).to(torch.uint8)
+        near = ((middle[:, None] - thresholds.double()).abs() < 1.5 / BINS).any(dim=1)
+        return cls(thresholds, counts.masked_fill(near, UNSURE), ties)
 
-    def below(self, s: Tensor, room: Room) -> Tensor:
-        """#{thresholds < s}, as uint8, good until the room is used again. `s` is flat, in [-1, 1] but for rounding."""
+    def __call__(self, s: Tensor, room: Room) -> Tensor:
+        """The numbers, as uint8, good until the room is used again. `s` is flat, in [-1, 1] but for rounding."""
         n = s.numel()
-        near, bins = room.floats[:n], room.bins[:n]
-        bins.copy_(torch.add(room.middle, s, alpha=BINS, out=near))
-        torch.index_select(self.threshold.to(s.device), 0, bins, out=near).sub_(s)
-        above = room.above[:n].copy_(near.view(torch.int32).bitwise_right_shift_(31))  # -1 where s is above, by its sign
-        return torch.index_select(self.index.to(s.device), 0, bins, out=room.counts[:n]).sub_(above)
-
-    def up_to(self, s: Tensor) -> Tensor:
-        """#{thresholds <= s}, as uint8."""
-        bins = s.mul(BINS).add_(BINS + 1).to(torch.int32)
-        side = s.sub(self.threshold.to(s.device).index_select(0, bins)).ge_(0)
-        return self.index.to(s.device).index_select(0, bins).add_(side.to(torch.uint8))
+        bins, found = room.bins[:n], room.found[:n]
+        bins.copy_(torch.add(room.middle, s, alpha=BINS, out=room.floats[:n]))
+        torch.index_select(self.counts.to(s.device), 0, bins, out=found)
+        unsure = torch.from_numpy(np.flatnonzero(found.numpy() == UNSURE)) if s.device.type == "cpu" else (found == UNSURE).nonzero()[:, 0]
+        found[unsure] = torch.bucketize(s[unsure], self.thresholds.to(s.device), right=self.ties).to(torch.uint8)
+        return found
 
 
 class Room:
@@ -61,7 +64,7 @@ class Room:
     def __init__(self, n: int, device: torch.device) -> None:
         self.scaled, self.floats = torch.empty(n, device=device), torch.empty(n, device=device)
         self.bins = torch.empty(n, dtype=torch.int32, device=device)
-        self.counts, self.above = (torch.empty(n, dtype=torch.uint8, device=device) for _ in range(2))
+        self.found = torch.empty(n, dtype=torch.uint8, device=device)
         self.middle = torch.tensor(float(BINS + 1), device=device)
 
 
@@ -95,7 +98,7 @@ class Codebook:
         byte = torch.arange(256)
         pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1).view(torch.float64)[:, 0]
         middles = (ascending[:-1] + ascending[1:]) / 2
-        return cls(table, order, grid, order[distinct], Lookup.of(middles), Lookup.of(grid[1:]), pairs)
+        return cls(table, order, grid, order[distinct], Lookup.of(middles), Lookup.of(grid[1:], ties=True), pairs)
 
 
 @cache
