@@ -36,6 +36,7 @@ CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""
 
+
 HEAD = "lm_head"
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
 CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -43,6 +44,15 @@ CAUSAL = ("ForCausalLM", "LMHeadModel")
 
 SHOWN = 8
 """Names that an error lists of each side."""
+
+
+def conv1d(name: str, config: Mapping[str, Any] | None) -> bool:
+    """Whether the module, or the weight, is a Conv1D of transformers: stored as (in, out), and the other way round when quantized.
+
+    >>> conv1d("h.0.attn.c_attn.weight", {"model_type": "gpt2"}), conv1d("h.0.attn.c_attn", {"model_type": "llama"})
+    (True, False)
+    """
+    return str((config or {}).get("model_type")) in CONV1D_TYPES and name.removesuffix(WEIGHT).rpartition(".")[2] in CONV1D_MODULES
 
 
 @dataclass(frozen=True)

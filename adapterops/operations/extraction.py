@@ -10,7 +10,7 @@ from adapterops import engine
 from adapterops.adapter import Adapter, all_finite
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
-from adapterops.formats.naming import CONV1D_MODULES, CONV1D_TYPES, EMBEDDINGS, WEIGHT, canonical, head_of
+from adapterops.formats.naming import EMBEDDINGS, WEIGHT, canonical, conv1d, head_of
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Step
 from adapterops.operations.algebra import check_cut, truncate
@@ -76,7 +76,7 @@ def extract(
     if not linear:
         raise IncompatibleError(f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED")
     whole = _rest(others, tuned, base, rest, set(linear))
-    transposed = {module for module in linear if _transposed(module, tuned.config)}
+    transposed = {module for module in linear if conv1d(module, tuned.config)}
     layout = {module: _layout(tuned.layout[name], module in transposed) for module, name in linear.items()}
 
     def compute(module: str) -> Update:
@@ -153,10 +153,6 @@ def _plain(checkpoint: Checkpoint, name: str) -> Stored:
 def _is_linear(name: str, spec: Spec, other: Spec) -> bool:
     last = name.removesuffix(WEIGHT).rpartition(".")[2]
     return name.endswith(WEIGHT) and len(spec.shape) == 2 and spec.shape == other.shape and last not in NOT_LINEAR
-
-
-def _transposed(module: str, config: Mapping[str, Any] | None) -> bool:
-    return (config or {}).get("model_type") in CONV1D_TYPES and module.rpartition(".")[2] in CONV1D_MODULES
 
 
 def _layout(spec: Spec, transposed: bool) -> Layout:

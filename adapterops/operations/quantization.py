@@ -8,7 +8,8 @@ from typing import Any
 
 from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, check_dtype
 from adapterops.errors import IncompatibleError, OptionError
-from adapterops.formats.quantized import convertible, described, skipped, turned, without
+from adapterops.formats.converted import convertible, described, skipped, without
+from adapterops.formats.naming import conv1d
 from adapterops.history import Step
 from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
 from adapterops.quant.int8 import Int8
@@ -59,7 +60,7 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
         raise IncompatibleError(
             "has no weight of a Linear layer to quantize", path=checkpoint.files.path if checkpoint.files else None, code="E-NAMES"
         )
-    schemes = {name: Transposed(chosen) if turned(name, checkpoint.config) else chosen for name in names}
+    schemes = {name: Transposed(chosen) if conv1d(name, checkpoint.config) else chosen for name in names}
     layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
     parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]
     return replace(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from adapterops.formats.quantized import convertible
+from adapterops.formats.converted import convertible
 from adapterops.operations.analysis import ModuleSpectrum, kept_energy
 from adapterops.operations.comparison import Comparison
 from adapterops.quant.fourbit import FourBit

@@ -23,7 +23,9 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError
-from adapterops.formats.quantized import Weight, convertible, described, key, matches, quantized, skipped, turned, without
+from adapterops.formats.converted import convertible, described, matches, skipped, without
+from adapterops.formats.naming import conv1d
+from adapterops.formats.quantized import Weight, key, quantized
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.int8 import Int8
@@ -123,8 +125,8 @@ def test_conv1d_is_known_by_its_model_type() -> None:
     assert weights[name].scheme == Transposed(FourBit())
     assert weights[name].shape == (32, 96)
     assert weights["transformer.other.weight"].scheme == FourBit()
-    assert turned(name, {"model_type": "gpt2"})
-    assert not turned(name, {"model_type": "llama"})
+    assert conv1d(name, {"model_type": "gpt2"})
+    assert not conv1d(name, {"model_type": "llama"})
     assert recognised(laid(FourBit(), name, (96, 32)), model_type="llama")[0][name].scheme == FourBit()
 
 
