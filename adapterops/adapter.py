@@ -17,7 +17,8 @@ from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, writ
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec, Stored
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import TORCH_NAMES, Spec, Stored, TensorFile
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
@@ -175,7 +176,7 @@ def name(adapter: Adapter) -> str:
     history = adapter.history
     while isinstance(history, Step) and history.operation == "scale":
         history = history.inputs[0]
-    return str(history.path) if isinstance(history, Source) else f"({history.operation})"
+    return history.name if isinstance(history, Source) else f"({history.operation})"
 
 
 def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_nonfinite: bool = False) -> Adapter:
@@ -189,8 +190,8 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_files` does.
     """
-    path = Path(source)
-    files = read_files(path, alpha)
+    place = Place.of(source)
+    files = read_files(place, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
     def compute(module: str) -> Update:
@@ -204,13 +205,13 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(path, (files.file,), files.paths[1:], alpha),
+        Source(place.path, (files.file,), files.paths[1:], alpha, place.remote),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.replaced.items()},
     )
 
 
-def _finite(file: SafetensorsFile, tensor: str, allow: bool) -> Tensor:
+def _finite(file: TensorFile, tensor: str, allow: bool) -> Tensor:
     values = file.tensor(tensor)
     if not allow and not all_finite(values):
         raise InputError(

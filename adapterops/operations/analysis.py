@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
-from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import TensorFile
 from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
     from adapterops.adapter import Adapter
+
+START = 4096
+"""Bytes of a B in which a trained one shows a number."""
 
 SUGGESTED_ENERGY = 0.99
 """What the suggested rank keeps of ‖ΔW‖_F² over all modules."""
@@ -39,9 +42,9 @@ class Group:
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero,
-    `whole` are tensors that replace the base's."""
+    None where nothing was read to know it; `whole` are tensors that replace the base's."""
 
-    path: Path
+    path: Place
     base_model: str | None
     revision: str | None
     size: int
@@ -49,12 +52,13 @@ class Inspection:
     modules: int
     parameters: int
     dense: int
-    zero: tuple[str, ...]
+    zero: tuple[str, ...] | None
     whole: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
-        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": list(self.zero), "whole": list(self.whole)}
+        zero = None if self.zero is None else list(self.zero)
+        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": zero, "whole": list(self.whole)}
 
 
 def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
@@ -63,13 +67,14 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_files` does.
 
-    Cost: the headers, and of each B as much as it takes to find a number that is not zero.
+    Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the header alone.
     """
-    path = Path(source)
-    files = read_files(path, alpha)
+    place = Place.of(source)
+    files = read_files(place, alpha)
+    here = files.file.path not in place.missing()
     layouts = {module: files.layout(module) for module in files.pairs}
     return Inspection(
-        path,
+        place,
         files.config.base_model,
         files.config.revision,
         files.file.size,
@@ -77,7 +82,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         len(layouts),
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
-        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)),
+        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)) if here else None,
         tuple(files.replaced),
     )
 
@@ -94,7 +99,7 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     )
 
 
-def _zero(file: SafetensorsFile, name: str) -> bool:
+def _zero(file: TensorFile, name: str) -> bool:
     """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
     size = ITEMSIZE[file.entries[name].dtype]
 
@@ -102,7 +107,7 @@ def _zero(file: SafetensorsFile, name: str) -> bool:
         signs, rest = data[size - 1 :: size], (data[byte::size] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    return zeros(file.start(name)) and zeros(file.read(name))
+    return zeros(file.read(name, 0, min(file.entries[name].spec.bytes, START))) and zeros(file.read(name))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ LAYERS = [
     {"adapter", "checkpoint"},
     {"saving"},
     {"operations", "logits"},
+    {"hub"},
     {"cli"},
     {"__main__"},
 ]
