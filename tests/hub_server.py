@@ -24,7 +24,7 @@ LFS = (".safetensors", ".bin", "tokenizer.json")
 SECRET = "hf_secretsecretsecret"
 
 
-class Answer(Exception):
+class Answer(Exception):  # noqa: N818  # an answer, and not an error of ours
     """An answer that is not the usual one."""
 
     def __init__(self, status: int, code: str | None = None, message: str | None = None, **headers: str) -> None:
@@ -241,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.sent += len(body)
         return None
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
     def _hang_up(self) -> None:
         self.close_connection = True

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from adapterops.errors import OptionError
-from adapterops.hub.references import Reference, choose
+from adapterops.hub.references import Reference, choose, parse
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TORCH_NAMES
 
@@ -57,7 +57,17 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
         return [CompletionItem(incomplete, type="file")]
 
 
-SOURCE = Source()
+class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A reference to the Hub, whatever lies here."""
+
+    name = "reference"
+
+    def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        found = value if isinstance(value, Reference) else parse(value)
+        return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
+
+
+SOURCE, REPO = Source(), Repository()
 VERIFY = f"{__name__}.verify"
 """Under this key a context knows of `--verify-inputs`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sys
@@ -122,16 +123,16 @@ def pause(error: Exception, wait: float) -> None:
 
 def passing(error: BaseException) -> bool:
     """Whether the same question may be answered well later: the network, the time, or the Hub's state."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx
 
     for each in chain(error):
-        if isinstance(each, OfflineModeIsEnabled):
+        if isinstance(each, OfflineModeIsEnabled | LocalEntryNotFoundError):  # before the latter the client has tried again itself
             return False
         answer = _answer(each)
         if answer is not None:
             return answer.status_code in PASSING
-        if isinstance(each, httpx.TransportError):
+        if isinstance(each, httpx.TransportError | json.JSONDecodeError):  # the latter for a page of a gateway that is down
             return True
     return False
 
@@ -203,9 +204,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     if status == 401:
         return said("is private, or does not exist: the Hub tells only those who may see it", f"check the name, or {login}", "PRIVATE")
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
-        return said(
-            "does not exist on the Hub, or not for this account", f"check the name; if it is private, {login}", "MISSING"
-        )
+        return said("does not exist on the Hub, or not for this account", f"check the name; if it is private, {login}", "MISSING")
     if status == 403:
         return said("the Hub forbids it", "the token needs the permission to read this repository, or to write to it", "FORBIDDEN")
     if status in (409, 412):
@@ -213,8 +212,6 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     if status == 429:
         return said("the Hub's limit of requests is reached", "wait some minutes" + "; a token has a higher limit" * anonymous, "RATE")
     if status >= 500:
-        return said(
-            f"the Hub has a failure of its own ({status})", "try again later; see https://status.huggingface.co", "SERVER"
-        )
+        return said(f"the Hub has a failure of its own ({status})", "try again later; see https://status.huggingface.co", "SERVER")
     reason = told or error.server_message or "without a reason"
     return NotFoundError(f"the Hub answers {status}: {reason}"[:500], path=what, code="E-HUB")
