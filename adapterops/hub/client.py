@@ -89,7 +89,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def ask(what: str, question: Callable[[], Result], *, waits: tuple[float, ...] = WAITS) -> Result:
+def ask(what: str, question: Callable[[], Result]) -> Result:
     """The answer to a question, which is asked again while the Hub cannot answer it.
 
     Args:
@@ -99,7 +99,7 @@ def ask(what: str, question: Callable[[], Result], *, waits: tuple[float, ...] =
     Raises:
         NotFoundError, OptionError, ResourceError: as `explained` says.
     """
-    for wait in (*waits, None):
+    for wait in (*WAITS, None):
         try:
             return question()
         except AdapterOpsError:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from adapterops import __version__
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError
+from adapterops.hub import client
 from adapterops.hub.card import MARK, render
-from adapterops.hub.client import WAITS, api, ask, explained, passing, pause, say, timeout
+from adapterops.hub.client import api, ask, explained, passing, pause, say, timeout
 from adapterops.hub.package import CARD, STALE, Content, files, made
 from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import Known
@@ -132,7 +133,7 @@ class _Push:
 
         adding = [CommitOperationAdd(name, _given(self.contents[name].source)) for name in new]
         operations = [*adding, *(CommitOperationDelete(name) for name in stale)]
-        for wait in (*WAITS, None):
+        for wait in (*client.WAITS, None):
             try:
                 told = api().create_commit(
                     self.target.repo,
