@@ -24,10 +24,8 @@ def command(reference: Reference, out: Path | None, force: bool, as_json: bool) 
     adapterops pull owner/adapter@v2:subfolder
     """
     from adapterops.hub.pull import pull
-    from adapterops.hub.snapshot import locate
 
-    place = locate(reference)
-    done = pull(place, out or place.beside(""), force=force, command=options.command_line())
+    done = pull(reference, out, force=force, command=options.command_line())
     with output.telling(done.path):
         if as_json:
             output.print_json({**done.__dict__, "path": str(done.path)})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapterops.errors import OptionError
 from adapterops.hub.references import Reference, parse
 
 MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
@@ -16,6 +17,16 @@ SHOWN = 5
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for --max-lora-rank."""
+
+AUTO = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "FEATURE_EXTRACTION": "AutoModel",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+"""What transformers loads for PEFT's task types."""
 
 MODELS = {"fuse": 1, "unfuse": 1}
 """Operations on models, and how many of their inputs are models, where not all are."""
@@ -119,7 +130,12 @@ def _making(made: Made) -> str:
     lines = ["## How it was made\n", *_tree(made, made.manifest.get("operation", {}), 0)]
     command = made.manifest.get("command") or []
     if len(command) > 1:
-        lines += ["\nAgain, with the same bytes as a result:\n", "```", shlex.join(_pinned(made, str(each)) for each in command), "```"]
+        lines += [
+            "\nThe command, which gives the same bytes again:\n",
+            "```",
+            shlex.join(_pinned(made, str(each)) for each in command),
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -128,7 +144,7 @@ def _tree(made: Made, node: Mapping[str, Any], depth: int) -> Iterator[str]:
     if "operation" not in node:
         yield indent + _input(made.inputs[node["input"]])
         return
-    said = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value is not None}
+    said = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value not in (None, False)}
     parameters = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in said.items())
     yield indent + " ".join([f"**{node['operation']}**", *([f"({node['method']})"] if "method" in node else []), parameters]).strip()
     for inner in node.get("of", ()):
@@ -143,11 +159,15 @@ def _input(given: Mapping[str, Any]) -> str:
     return f"`{Path(given.get('path', '')).name}`" + (f", sha256 `{hashes[0]}`" if hashes else "")
 
 
+def _again(made: Made, command: Sequence[Any]) -> str:
+    return shlex.join(_pinned(made, str(each)) for each in command)
+
+
 def _pinned(made: Made, argument: str) -> str:
     """An argument of the command, with the commit for the name of a revision."""
     try:
         reference = parse(argument)
-    except ValueError:
+    except OptionError:
         return argument
     for given in made.inputs:
         if reference is not None and given.get("reference") == reference.place:
@@ -169,41 +189,49 @@ def _figures(made: Made) -> str:
     else:
         return ""
     worst = sorted(modules, key=lambda module: (modules[module][key], module))[:SHOWN]
-    rows += [(f"least: {module}", percent(modules[module][key])) for module in worst if modules[module][key] < 1]
+    rows += [(f"in {module}", percent(modules[module][key])) for module in worst if modules[module][key] < 1]
     return "\n".join(["## What was kept\n", "| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]) + "\n"
 
 
 def _loading(made: Made) -> str:
-    auto = "from transformers import AutoModelForCausalLM\n"
     if made.adapter is None:
-        return (
-            f'## How to load it\n\n```python\n{auto}\nmodel = AutoModelForCausalLM.from_pretrained("{made.repo}")\n```\n\n'
-            f"```\nvllm serve {made.repo}\n```\n"
-        )
-    base = made.bases[0] if made.bases else "BASE"
-    ranks = [made.adapter.get("r"), *dict(made.adapter.get("rank_pattern") or {}).values()]
-    rank = max((each for each in ranks if isinstance(each, int)), default=0)
-    served = next((each for each in VLLM_RANKS if each >= rank), None)
+        load = f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{made.repo}")'
+        return f"## How to load it\n\n```python\n{load}\n```\n\n```\nvllm serve {made.repo}\n```\n"
+    base, task = made.bases[0] if made.bases else "BASE", made.adapter.get("task_type")
+    auto = AUTO.get(str(task), AUTO["CAUSAL_LM"])
     text = f"""## How to load it
 
 ```python
-{auto}from peft import PeftModel
+from peft import PeftModel
+from transformers import {auto}
 
-base = AutoModelForCausalLM.from_pretrained("{base}")
+base = {auto}.from_pretrained("{base}")
 model = PeftModel.from_pretrained(base, "{made.repo}")
 ```
-
-With PEFT installed, transformers alone finds the base:
+"""
+    if made.bases:
+        text += f"""
+Where PEFT is installed, transformers finds the base by itself:
 
 ```python
-{auto}
-model = AutoModelForCausalLM.from_pretrained("{made.repo}")
+from transformers import {auto}
+
+model = {auto}.from_pretrained("{made.repo}")
 ```
 """
-    if served is None:
-        return text + f"\nvLLM serves ranks up to {VLLM_RANKS[-1]}; this one has {rank}.\n"
+    return text + _serving(made, base) if auto == AUTO["CAUSAL_LM"] else text
+
+
+def _serving(made: Made, base: str) -> str:
+    adapter = made.adapter or {}
+    ranks = [adapter.get("r"), *dict(adapter.get("rank_pattern") or {}).values()]
+    rank = max((each for each in ranks if isinstance(each, int)), default=0)
+    served = next((each for each in VLLM_RANKS if each >= rank), None)
+    if served is None or adapter.get("modules_to_save"):
+        why = "modules_to_save" if served else f"the rank {rank}"
+        return f"\nvLLM does not serve {why}: fuse it into its base, and serve that.\n"
     name = made.repo.partition("/")[2]
-    return text + f"\n```\nvllm serve {base} --enable-lora --max-lora-rank {served} --lora-modules {name}={made.repo}\n```\n"
+    return f"\n```\nvllm serve {base} --enable-lora --max-lora-rank {served} --lora-modules {name}={made.repo}\n```\n"
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

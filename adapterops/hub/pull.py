@@ -10,9 +10,9 @@ from pathlib import Path
 
 from adapterops.errors import InputError
 from adapterops.history import Source
-from adapterops.hub.snapshot import wanted
+from adapterops.hub.references import Reference
+from adapterops.hub.snapshot import locate, wanted
 from adapterops.manifest import described, write_manifest
-from adapterops.storage.place import Place
 from adapterops.storage.staging import MANIFEST, check_output, staged
 
 
@@ -27,8 +27,11 @@ class Pulled:
     bytes: int
 
 
-def pull(place: Place, out: Path, *, force: bool = False, command: Sequence[str] = ()) -> Pulled:
+def pull(source: Reference | str, out: str | os.PathLike[str] | None = None, *, force: bool = False, command: Sequence[str] = ()) -> Pulled:
     """Write the files of an adapter or a model on the Hub to a folder: no pickles, and nothing from folders inside.
+
+    Args:
+        out: left out, a folder of its name in the current one.
 
     Every file has the hash that the Hub states. A manifest is written where none came along.
 
@@ -36,7 +39,9 @@ def pull(place: Place, out: Path, *, force: bool = False, command: Sequence[str]
         InputError: there is nothing to take, or a file is not what the Hub says.
         NotFoundError, OutputExistsError, OptionError, ResourceError: as `locate`, `check_output` and `staged` do.
     """
+    place = locate(source)
     assert place.remote is not None
+    out = place.beside("") if out is None else Path(out)
     files = wanted(place)
     if not any(path.suffix == ".safetensors" for path in files):
         shown = ", ".join(path.name for path in place.entries()[:8])
@@ -45,8 +50,8 @@ def pull(place: Place, out: Path, *, force: bool = False, command: Sequence[str]
     for path in files:
         place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
-    source = Source(place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote)
-    told = source.as_json()
+    history = Source(place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote)
+    told = history.as_json()
     with staged(out, force=force) as folder:
         for path in files:
             shutil.copyfile(path, folder / path.name)
@@ -57,5 +62,5 @@ def pull(place: Place, out: Path, *, force: bool = False, command: Sequence[str]
             if found != told["files"][name]:
                 raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
         if MANIFEST not in outputs:
-            write_manifest(folder, source, [told], command, {}, outputs)
+            write_manifest(folder, history, [told], command, {}, outputs)
     return Pulled(out, place.remote.reference, place.remote.revision, tuple(outputs), sum(each["size"] for each in outputs.values()))

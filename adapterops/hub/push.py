@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from adapterops.hub import client
 from adapterops.hub.card import MARK, render
 from adapterops.hub.client import api, ask, explained, passing, pause, say, timeout
 from adapterops.hub.package import CARD, STALE, Content, files, made
-from adapterops.hub.references import Reference
+from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
 
 
@@ -48,8 +49,8 @@ class There:
 
 
 def push(
-    folder: Path,
-    target: Reference,
+    folder: str | os.PathLike[str],
+    repo: Reference | str,
     *,
     private: bool | None = None,
     create_pr: bool = False,
@@ -59,7 +60,7 @@ def push(
     """Make a repository have what is in a folder of adapterops or PEFT: weights, config, tokenizer, manifest and card, in one commit.
 
     Args:
-        target: the repository, and a branch of it where that is not its main one.
+        repo: the repository, and a branch of it where that is not its main one.
         private: whether it has to be private; None: as it is, or as the Hub makes new ones.
         create_pr: propose the change, and leave the branch as it is.
 
@@ -68,6 +69,7 @@ def push(
         OutputExistsError: the repository is public, and was to be private, or the reverse.
         NotFoundError: the Hub refuses, cannot be reached, or the branch changed meanwhile.
     """
+    folder, target = Path(folder), referred(repo)
     if target.inner or (create_pr and target.revision):
         raise OptionError("names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone")
     if not dry_run:

@@ -15,6 +15,9 @@ LONG = re.compile(
     rf"(?:models/)?(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/(?:pr|convert)/[^/:\s]+|[^/:@\s]+))?(?:[/:](?P<inner>[^:\s]*))?", re.ASCII
 )
 SCHEME = "hf://"
+OTHERS = ("datasets/", "spaces/", "buckets/", "kernels/")
+"""What is on the Hub and no model."""
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -55,7 +58,7 @@ def parse(text: str) -> Reference | None:
     explicit = text.startswith(SCHEME)
     found = LONG.fullmatch(text.removeprefix(SCHEME)) if explicit else SHORT.fullmatch(text)
     reference = Reference(found["repo"], unquote(found["revision"] or "") or None, (found["inner"] or "").strip("/")) if found else None
-    unsafe = reference is not None and (".." in reference.inner.split("/") or any(bad in reference.repo for bad in ("--", "..")))
+    unsafe = reference is not None and not _safe(reference)
     if explicit and (reference is None or unsafe):
         raise OptionError(
             f"{text!r} is no reference to the Hub",
@@ -63,6 +66,24 @@ def parse(text: str) -> Reference | None:
         )
     if reference is None or unsafe or (not explicit and _file(reference)):
         return None
+    return reference
+
+
+def _safe(reference: Reference) -> bool:
+    """Whether the Hub may have such a model, and its files lie inside a folder here."""
+    repo = reference.repo
+    return not ("--" in repo or ".." in repo or repo.startswith(OTHERS) or ".." in reference.inner.split("/"))
+
+
+def referred(text: Reference | str) -> Reference:
+    """The reference that a text is.
+
+    Raises:
+        OptionError: it is none.
+    """
+    reference = text if isinstance(text, Reference) else parse(text)
+    if reference is None:
+        raise OptionError(f"{text!r} is no reference to the Hub", hint="write owner/name, or owner/name@revision:folder")
     return reference
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.hub.client import api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import HubFile
-from adapterops.hub.references import COMMIT, Reference
+from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_all
 
@@ -108,7 +108,7 @@ def blob_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def locate(reference: Reference, *, verify: bool = False) -> Place:
+def locate(source: Reference | str, *, verify: bool = False) -> Place:
     """What a reference stands for, pinned to the commit that its revision is now. Nothing but the listing is read.
 
     Args:
@@ -118,6 +118,7 @@ def locate(reference: Reference, *, verify: bool = False) -> Place:
         NotFoundError: it is not there, or the Hub does not say, and the cache does not know.
         InputError: with `verify`, a file is not what the Hub says.
     """
+    reference = referred(source)
     root = _cache(reference.repo)
     try:
         if offline():

@@ -301,3 +301,30 @@ def test_the_hub_is_down_and_the_cache_is_enough(hub: Hub, place: Path, capsys: 
     assert run(READING) == 0
     assert "as the cache has it; the Hub has a failure of its own (503)" in capsys.readouterr().err
     assert tree(place / "out") == tree(place / "one")
+
+
+@pytest.mark.parametrize("pattern", ["xet-write-token", "POST .*/preupload/", "POST .*/commit/"])
+@pytest.mark.parametrize("action", [503, "drop", "lose"])
+def test_pushing_through_xet_is_tried_again(
+    hub: Hub,
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    action: int | str,
+) -> None:
+    if not hasattr(pytest.importorskip("hf_xet"), "XetSession"):
+        pytest.skip("this hf_xet has no local store")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.xet = tmp_path / "store"
+    hub.xet.mkdir()
+    hub.faults = [Fault(pattern, action)]
+    assert run(PUSHING) == 0, capsys.readouterr().err
+    assert hub.faults[0].count == 0
+    assert not hub.asked("PUT /lfs")
+    assert len(hub.repos["me/new"].history()) == 2
+    assert run(PUSHING) == 0
+    assert len(hub.repos["me/new"].history()) == 2

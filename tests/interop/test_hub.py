@@ -314,11 +314,8 @@ def test_files_alone_and_numbers_in_them(hub: Hub, place: Path, tmp_path: Path, 
 
 
 def test_the_library_opens_what_the_hub_has(hub: Hub, tmp_path: Path) -> None:
-    from adapterops.hub.references import Reference
-    from adapterops.hub.snapshot import locate
-
     hub.put("me/a", write_adapter(tmp_path / "a"))
-    found, wanted = ao.open_adapter(locate(Reference("me/a"))), ao.open_adapter(tmp_path / "a")
+    found, wanted = ao.open_adapter(ao.locate("me/a")), ao.open_adapter(tmp_path / "a")
     assert all(torch.equal(found.updates[module].dense(), wanted.updates[module].dense()) for module in wanted.updates)
 
 

@@ -102,6 +102,8 @@ sys.exit(code)
         ["unfuse", "base", "a", "--dry-run"],
         ["extract", "--help"],
         ["verify", "--help"],
+        ["push", "--help"],
+        ["pull", "--help"],
     ],
     ids=" ".join,
 )
