@@ -284,6 +284,8 @@ def save_adapter(
         raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
+    for source in inputs:
+        source.fetch()
     chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
     plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
     plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}

@@ -30,9 +30,18 @@ class Source:
         return str(Place(self.path, self.remote))
 
     def fetch(self) -> None:
-        """Bring the files here that are no tensors' and not here yet."""
+        """Bring the files here that are no tensors' and not here yet.
+
+        Raises:
+            ResourceError: there is no room for them and the tensors.
+        """
+        self.check_room()
         for path in self.others:
             Place(self.path, self.remote).here(path)
+
+    def check_room(self) -> None:
+        """Raise ResourceError if there is no room for what is not here yet."""
+        Place(self.path, self.remote).check_room(self.paths)
 
     def missing(self) -> dict[Path, int]:
         """The files that are not here yet, with their sizes."""

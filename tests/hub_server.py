@@ -1,6 +1,7 @@
 """A small Hub for tests: what the real client asks of the real one for models, with faults on demand.
 
 It keeps repositories in memory, and does what the client's source shows that the Hub does. It has no accounts: any token may write.
+With `elsewhere`, large files come from another host, as the real one's do; with `xet`, a folder, they go through hf_xet's local store.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Fault:
     """What befalls requests of a method and a path that match, `count` times, after `skip` that went well.
 
     `action`: a status; `lose` (done, but no answer), `drop` (neither), `stall` (no answer, for long), `short` (half of the body),
-    `wrong` (other bytes), `whole` (all where a part was asked for); or a function that is called first.
+    `wrong` (other bytes), `whole` (from then on: all where a part was asked for); or a function that is called first.
     """
 
     pattern: str
@@ -136,6 +137,7 @@ class Hub:
         self.log: list[Request] = []
         self.sent = 0
         self.xet: Path | None = None
+        self.elsewhere = False
         self.xet_hashes: dict[str, str] = {}
         self.silence = threading.Event()
         self.lock = threading.RLock()
@@ -399,6 +401,16 @@ class Handler(BaseHTTPRequestHandler):
         if stored.sha256 in self.hub.xet_hashes:
             headers |= {"X-Xet-Hash": self.hub.xet_hashes[stored.sha256], "X-Linked-Size": str(stored.size)}
             headers |= {"X-Xet-Refresh-Route": f"{self.hub.url}/api/models/{repo}/xet-read-token/{revision}"}
+        if self.hub.elsewhere and stored.lfs:
+            headers |= {"X-Linked-Size": str(stored.size), "X-Linked-ETag": f'"{stored.sha256}"'}
+            where = self.hub.url.replace("127.0.0.1", "localhost")
+            return 302, headers | {"Location": f"{where}/cdn/{stored.sha256}?X-Amz-Signature={SECRET}"}, b""
+        return self._part(request, stored, headers)
+
+    def stored_elsewhere(self, request: Request, oid: str) -> Any:
+        return self._part(request, Stored(len(self.hub.objects[oid]), oid), {})
+
+    def _part(self, request: Request, stored: Stored, headers: dict[str, str]) -> Any:
         if request.method == "HEAD":
             return 200, headers | {"Content-Length": str(stored.size)}, b""
         data = self.hub.content(stored)
@@ -443,5 +455,6 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", f"/{ID}.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.upload),
     ("POST", "/lfs/verify", Handler.verify),
+    ("GET HEAD", "/cdn/(?P<oid>[0-9a-f]{64})", Handler.stored_elsewhere),
     ("GET HEAD", f"/{ID}/resolve/{REVISION}/(?P<file>.+)", Handler.resolve),
 ]

@@ -82,6 +82,8 @@ def _print_missing(history: Step | Source) -> None:
     missing = _missing(history)
     if missing["files"]:
         print(f"  to download: {amount(missing['bytes'], 'B')} in {missing['files']} files")
+    for source in sources(history):
+        source.check_room()
 
 
 def _print_saved(saved: Saved) -> None:

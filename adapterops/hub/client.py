@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterops import __version__
@@ -70,6 +71,13 @@ def _prepare() -> None:
         disable_progress_bars()
 
 
+def _http() -> Any:
+    """httpx, or httpx2: that which the client speaks through."""
+    from huggingface_hub import errors
+
+    return import_module(errors.HTTPError.__module__.partition(".")[0])
+
+
 class _Told(logging.Handler):
     """Prints that the client tries again; what else it warns of is told by errors."""
 
@@ -124,7 +132,6 @@ def pause(error: Exception, wait: float) -> None:
 def passing(error: BaseException) -> bool:
     """Whether the same question may be answered well later: the network, the time, or the Hub's state."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx
 
     for each in chain(error):
         if isinstance(each, OfflineModeIsEnabled | LocalEntryNotFoundError):  # before the latter the client has tried again itself
@@ -132,7 +139,7 @@ def passing(error: BaseException) -> bool:
         answer = _answer(each)
         if answer is not None:
             return answer.status_code in PASSING
-        if isinstance(each, httpx.TransportError | json.JSONDecodeError):  # the latter for a page of a gateway that is down
+        if isinstance(each, _http().TransportError | json.JSONDecodeError):  # the latter for a page of a gateway that is down
             return True
     return False
 
@@ -152,7 +159,6 @@ def _answer(error: BaseException) -> Any:
 def explained(error: Exception, what: str) -> AdapterOpsError:
     """What a failure of the client means, and what to do about it."""
     from huggingface_hub import errors
-    from huggingface_hub.utils import httpx
 
     def said(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=code)
@@ -166,9 +172,9 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return said("is not in the cache, and HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, and run it once", "E-HUB-OFFLINE")
         if _answer(cause) is not None:
             return _answered(cause, what)
-        if isinstance(cause, httpx.TimeoutException):
+        if isinstance(cause, _http().TimeoutException):
             return said("the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT")
-        if isinstance(cause, httpx.TransportError):
+        if isinstance(cause, _http().TransportError):
             hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
             return said(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.hub.client import api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import HubFile
 from adapterops.hub.references import COMMIT, Reference, referred
-from adapterops.storage.place import Place
+from adapterops.storage.place import PICKLES, Place
 from adapterops.storage.strict import read_all
 
 SPARE = 1 << 26
 """Bytes that a download leaves free on the disk."""
+
+
+TAKEN = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py", "")
+"""Ends of the names of files that belong to an adapter or a model."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Snapshot:
     def __init__(self, reference: Reference, revision: str, root: Path, files: Mapping[str, Known]) -> None:
         self.reference, self.revision = reference.place, revision
         self._repo, self._root, self._files = reference.repo, root, files
-        inside = (name for name in files if not reference.inner or name == reference.inner or name.startswith(reference.inner + "/"))
+        known = (name for name in files if name == reference.inner or PurePosixPath(name).suffix in (*TAKEN, *PICKLES))
+        inside = (name for name in known if f"{name}/".startswith(f"{reference.inner}/" if reference.inner else ""))
         self.sizes: Mapping[Path, int] = {root / name: files[name].size for name in inside}
         self._locks: dict[Path, threading.Lock] = {path: threading.Lock() for path in self.sizes}
 
@@ -58,7 +61,7 @@ class Snapshot:
             if path.exists():
                 return
             known, what = self._files[self.name(path)], f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
-            _check_space(self._root, known.size, what)
+            self.check_room(known.size)
             from huggingface_hub import hf_hub_download
 
             hub = api()
@@ -75,6 +78,13 @@ class Snapshot:
         """Some bytes of a file that is not here."""
         what = f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
         return ask(what, lambda: _range(self._repo, self.name(path), self.revision, begin, count, what))
+
+    def check_room(self, size: int) -> None:
+        there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+        free = shutil.disk_usage(there).free
+        if size and size + SPARE > free:
+            hint = "free some space, or set HF_HOME to a folder on another disk"
+            raise ResourceError(f"takes {size} bytes, {free} bytes are free in the Hub's cache", path=self.reference, hint=hint)
 
     def check(self, path: Path, sha256: str) -> None:
         wanted = self._files[self.name(path)].sha256
@@ -141,7 +151,7 @@ def locate(source: Reference | str, *, verify: bool = False) -> Place:
     snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})
-        raise NotFoundError(f"has no {reference.inner}; it has {', '.join(top[:8]) or 'nothing'}", path=reference.repo, code="E-HUB-FILE")
+        raise NotFoundError(f"has no {reference.inner or 'files of a model'}; it has {', '.join(top[:8]) or 'nothing'}", path=reference.repo, code="E-HUB-FILE")
     place = Place(root / "snapshots" / revision / reference.inner, snapshot)
     if verify:
         for path in wanted(place):
@@ -202,15 +212,6 @@ def _cached(root: Path, reference: Reference) -> tuple[str, dict[str, Known]] | 
     return (revision, files) if any(_safe(each) for each in files) else None
 
 
-def _check_space(root: Path, size: int, what: str) -> None:
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if size + SPARE > free:
-        raise ResourceError(
-            f"takes {size} bytes, {free} bytes are free in the Hub's cache", path=what, hint="free some space, or set HF_HOME"
-        )
-
-
 def _range(repo: str, name: str, revision: str, begin: int, count: int, what: str) -> bytes:
     """Bytes of a file, in one request: never more of them than asked for, whatever the answer."""
     from huggingface_hub import hf_hub_url
@@ -233,13 +234,8 @@ def _range(repo: str, name: str, revision: str, begin: int, count: int, what: st
     return bytes(data[:count])
 
 
-TAKEN = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py")
-"""Ends of the names of files that belong to an adapter or a model."""
-
-
 def wanted(place: Place) -> list[Path]:
     """The files of a place that `pull` takes: those in the folder itself, and no pickles."""
-    if not place.folder:
+    if place.remote is None or not place.folder:
         return [place.path]
-    sizes: Mapping[Path, Any] = place.remote.sizes if place.remote else {}
-    return [path for path in place.entries() if path in sizes and (path.name.endswith(TAKEN) or os.path.splitext(path.name)[1] == "")]
+    return [path for path in place.entries() if path in place.remote.sizes and path.suffix in TAKEN]

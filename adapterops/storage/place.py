@@ -10,6 +10,9 @@ from typing import Protocol
 
 from adapterops.storage.safetensors import SafetensorsFile, TensorFile
 
+PICKLES = (".bin", ".pt", ".pth")
+"""Ends of files that hold the same as safetensors beside them."""
+
 
 class Remote(Protocol):
     """Where the files of a place come from, pinned to one commit.
@@ -29,6 +32,9 @@ class Remote(Protocol):
 
     def fetch(self, path: Path) -> None:
         """Bring a file here."""
+
+    def check_room(self, size: int) -> None:
+        """Raise ResourceError if the disk has no room for so many bytes."""
 
     def check(self, path: Path, sha256: str) -> None:
         """Raise InputError if the file is not the one that is there."""
@@ -98,10 +104,17 @@ class Place:
         sizes = self.remote.sizes if self.remote else {}
         return {path: sizes[path] for path in (sizes if paths is None else paths) if path in sizes and not path.exists()}
 
+    def check_room(self, paths: Iterable[Path]) -> None:
+        """Raise ResourceError if there is no room for what is not here yet of these files."""
+        if self.remote is not None:
+            self.remote.check_room(sum(self.missing(paths).values()))
+
     def local(self) -> Path:
-        """The path, once all files are here."""
+        """The path, once all files are here that another program would load."""
+        safe = any(path.suffix == ".safetensors" for path in self.missing())
         for path in self.missing():
-            self.here(path)
+            if not (safe and path.suffix in PICKLES):
+                self.here(path)
         return self.path
 
     def beside(self, suffix: str) -> Path:

@@ -313,6 +313,67 @@ def test_files_alone_and_numbers_in_them(hub: Hub, place: Path, tmp_path: Path, 
     assert (place / "lone-r1").is_dir()
 
 
+def test_large_files_come_from_another_host_which_gets_no_token(
+    hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.elsewhere = True
+    hub.put("me/a", write_adapter(tmp_path / "a"), private=True)
+    assert "3 modules" in succeeds(capsys, "show", "me/a")[0]
+    assert [each.range for each in hub.asked("GET /cdn/")] == ["bytes=0-1143"]
+    succeeds(capsys, "pull", "me/a")
+    assert tree(place / "a")[WEIGHTS] == tree(tmp_path / "a")[WEIGHTS]
+    assert all(each.authorized for each in hub.asked("/resolve/"))
+    assert not any(each.authorized for each in hub.asked("/cdn/"))
+
+
+def test_what_is_private(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put("me/a", write_adapter(tmp_path / "a"), private=True)
+    assert run(["show", "me/a"]) == 5
+    assert "is private, or does not exist" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    succeeds(capsys, "show", "me/a")
+
+
+def test_no_room_is_said_before_anything_is_downloaded(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterops.hub import snapshot
+
+    hub.put("me/a", write_adapter(tmp_path / "a"))
+    monkeypatch.setattr(snapshot, "SPARE", 1 << 60)
+    for option in ([], ["--dry-run"]):
+        assert run(["merge", "me/a", "-o", "out", *option]) == 7
+        assert "bytes are free in the Hub's cache" in capsys.readouterr().err
+    assert not [each for each in hub.asked("GET .*safetensors$") if not each.range]
+
+
+def test_other_files_of_a_repository_stay_there(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.put("me/base", write_base(tmp_path / "base"))
+    hub.put(
+        "me/base",
+        {"model.onnx_data": b"large", "pytorch_model.bin": b"pickle", "original/x.safetensors": b"", "photo.png": b"", "LICENSE": b"mit"},
+    )
+    hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
+    succeeds(capsys, "fuse", "me/base", "me/tuned", "-o", "out")
+    assert {path.name for path in (place / "out").iterdir()} >= {"LICENSE", "tokenizer.json", "config.json"}
+    assert not hub.asked("onnx|bin|original|photo")
+
+
+def test_readme_tells_the_truth(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.put("owner/adapter", write_tuned(tmp_path / "a"), ref="v2")
+    hub.put("owner/adapter", tmp_path / "a")
+    hub.put("owner/a", tmp_path / "a")
+    hub.put("owner/b", write_tuned(tmp_path / "b", seed=1), inner="subfolder", ref="v2")
+    hub.put("owner/base", write_base(tmp_path / "base"))
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands = [line.partition("#")[0].split() for line in text.splitlines() if line.startswith("adapterops") and "owner/" in line]
+    assert {command[1] for command in commands} == {"show", "merge", "fuse", "push", "pull"}
+    for command in commands:
+        succeeds(capsys, *command[1:])
+
+
 def test_the_library_opens_what_the_hub_has(hub: Hub, tmp_path: Path) -> None:
     hub.put("me/a", write_adapter(tmp_path / "a"))
     found, wanted = ao.open_adapter(ao.locate("me/a")), ao.open_adapter(tmp_path / "a")
