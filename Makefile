@@ -1,18 +1,22 @@
 # make demo    merge and truncate real adapters, trained here in about a minute
 # make test    everything that is checked
+# make test-gpu  what needs a GPU, where torch finds one
 # make check   style, types, doctests
 # make bench   speed and memory, ours and the peers'
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-.PHONY: demo test check bench clean
+.PHONY: demo test test-gpu check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev check
 	$(BIN)/pytest -q -n 2 --dist loadfile tests
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/pytest -q -m gpu tests/gpu
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ _HOMES = {
     "Verification": "operations.verification",
     "cast": "checkpoint",
     "dequantize": "operations.quantization",
+    "evaluate": "operations.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
     "inspect": "operations.analysis",
@@ -39,12 +40,16 @@ _HOMES = {
     "method": "methods",
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
-    "pull": "hub.pull",
-    "push": "hub.push",
+    "pull": "hub.pulling",
+    "push": "hub.pushing",
     "quantize": "operations.quantization",
+    "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
+    "run_recipe": "recipes.running",
     "save_adapter": "adapter",
     "save_checkpoint": "saving",
+    "scale": "operations.selection",
+    "select": "operations.selection",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
@@ -65,8 +70,8 @@ if TYPE_CHECKING:
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
-    from adapterops.hub.pull import pull as pull
-    from adapterops.hub.push import push as push
+    from adapterops.hub.pulling import pull as pull
+    from adapterops.hub.pushing import push as push
     from adapterops.hub.snapshot import locate as locate
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
     from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
+    from adapterops.operations.calculator import evaluate as evaluate
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -82,8 +88,12 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import quantize as quantize
     from adapterops.operations.quantization import rounding as rounding
     from adapterops.operations.quantization import viewed as viewed
+    from adapterops.operations.selection import scale as scale
+    from adapterops.operations.selection import select as select
     from adapterops.operations.verification import Verification as Verification
     from adapterops.operations.verification import verify as verify
+    from adapterops.recipes.running import run_recipe as run_recipe
+    from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.application import Survival as Survival

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from adapterops import engine
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
-from adapterops.formats.peft import PREFIX, Key, render
+from adapterops.formats.experts import check_alike
+from adapterops.formats.peft import PREFIX
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, write_config
+from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_json, write_manifest
+from adapterops.manifest import described, write_bytes, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TORCH_NAMES, Spec, Stored, TensorFile
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
 
     Update: TypeAlias = LowRank | Dense
+
+
+HELD = 8
+"""How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +90,7 @@ class Adapter:
     def __mul__(self, factor: float) -> Adapter:
         factor = float(factor)
         if factor != 1:
-            _check_linear(self, "scaled")
+            check_linear(self, "scaled")
         return self.map(Step("scale", {"by": factor}, (self.history,)), self.layout, lambda _, update: factor * update)
 
     __rmul__ = __mul__
@@ -111,8 +118,10 @@ def combined(
     """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
     if len(adapters) > 1:
         for adapter in adapters:
-            _check_linear(adapter, "added")
+            check_linear(adapter, "added")
     config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
+    for adapter in adapters:
+        check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
 
     def compute(module: str) -> Update:
@@ -122,7 +131,8 @@ def combined(
     return Adapter(Lazy(layout, compute), layout, config, step, replaced=_common(adapters))
 
 
-def _check_linear(adapter: Adapter, what: str) -> None:
+def check_linear(adapter: Adapter, what: str) -> None:
+    """Raise UnsupportedError for an adapter that has more than updates, which alone can be `what`: added or scaled."""
     trained = [tensor for tensor in adapter.replaced if tensor not in _under_updates(adapter)]
     if trained:
         raise UnsupportedError(
@@ -194,12 +204,22 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     files = read_files(place, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
+    def read(tensor: str, rows: tuple[int, int] | None = None) -> Tensor:
+        return _finite(files.file, tensor, allow_nonfinite, rows)
+
+    read_once = lru_cache(HELD)(read)
+
     def compute(module: str) -> Update:
         from adapterops.updates.lowrank import LowRank
 
         pair = files.pairs[module]
-        B, A = (_finite(files.file, tensor, allow_nonfinite) for tensor in (pair.B, pair.A))
-        return LowRank(B, A, files.scalings[module].scale)
+        if pair.experts == 1:
+            B, A = read(pair.B), read(pair.A)
+        else:
+            B = read_once(pair.B)[:, pair.expert :: pair.experts].contiguous()
+            A = read(pair.A, (pair.expert * pair.rank, (pair.expert + 1) * pair.rank))
+        update = LowRank(B, A, files.scalings[module].scale)
+        return update.T if pair.turned else update
 
     return Adapter(
         Lazy(layout, compute),
@@ -211,8 +231,8 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     )
 
 
-def _finite(file: TensorFile, tensor: str, allow: bool) -> Tensor:
-    values = file.tensor(tensor)
+def _finite(file: TensorFile, tensor: str, allow: bool, rows: tuple[int, int] | None) -> Tensor:
+    values = file.tensor(tensor, rows)
     if not allow and not all_finite(values):
         raise InputError(
             f"has {int((~values.isfinite()).sum())} numbers that are NaN or infinite",
@@ -258,24 +278,27 @@ def save_adapter(
     exact: bool = False,
     force: bool = False,
     command: Sequence[str] = (),
+    extra: Mapping[str, bytes] | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> Saved:
     """Write an adapter as a folder that PEFT loads: tensors, config, and the manifest. It appears whole, or not at all.
 
-    A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result.
+    A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The experts
+    of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
 
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
         exact: approximate dense updates by a full SVD and not by a randomized one.
         force: replace an output of adapterops that is there.
         command: the command line to note in the manifest.
+        extra: other files to write, name → content, asked for at the end.
 
     Raises:
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
         IncompatibleError: a number does not fit `dtype`.
 
-    Cost: memory for the largest module per worker.
+    Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
     if not adapter.layout:
@@ -286,38 +309,53 @@ def save_adapter(
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
         source.fetch()
-    chosen = {module: dtype or layout.dtype for module, layout in adapter.layout.items()}
-    plan = {name: Spec(chosen[module], shape) for module, layout in adapter.layout.items() for name, shape in _names(module, layout)}
+    groups = stacks(adapter.layout, adapter.config.experts)
+    layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
+    experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
+    chosen = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
+    stack_of = {module: stack for stack, group in groups.items() for module in group}
+    plan = {
+        key: Spec(chosen[stack], shape)
+        for stack in groups
+        for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
+    }
     plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
     modules: dict[str, Kept] = {}
+    ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
     def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[module], exact)
+            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[stack_of[module]], exact)
 
     with engine.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:
-            for result in engine.run(factors, adapter.layout, workers=workers, progress=progress):
-                module, A, B, norm, error = result
+            found: dict[str, tuple[Tensor, Tensor]] = {}
+            for module, A, B, norm, error in engine.run(factors, chain(*groups.values()), workers=workers, progress=progress):
                 errors[module] = error
                 modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
-                if A.shape[0]:
-                    yield render(Key(module, "lora_A")), A
-                    yield render(Key(module, "lora_B")), B
+                found[module] = A, B
+                stack = stack_of[module]
+                if len(found) == len(groups[stack]):
+                    *both, rank = together(stack, found, experts)
+                    found = {}
+                    if rank:
+                        ranks[stack] = rank
+                        yield from zip(keys(stack, experts), both, strict=True)
 
         write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
-        ranks = {module: kept.rank for module, kept in modules.items() if kept.rank}
-        config = adapter.config if len(ranks) == len(modules) else replace(adapter.config, targets=None)
+        config = replace(adapter.config, experts=experts)
+        if len(ranks) < len(groups):
+            config = replace(config, targets=None, target_parameters=None)
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         write_json(folder / CONFIG, write_config(config, ranks, adapter.replaced))
         saved = Saved(
             out,
             modules,
-            tuple(module for module in modules if module not in ranks),
+            tuple(module for module, kept in modules.items() if not kept.rank),
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
@@ -326,8 +364,11 @@ def save_adapter(
             "energy_kept": saved.energy,
             "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in modules.items()},
         }
-        outputs = {path.name: described(path) for path in (folder / WEIGHTS, folder / CONFIG)}
-        write_manifest(folder, adapter.history, hashes.result(), command, kept, outputs)
+        hashed = hashes.result()
+        for file, data in (extra or {}).items():
+            write_bytes(folder / file, data)
+        outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *(extra or {}))}
+        write_manifest(folder, adapter.history, hashed, command, kept, outputs)
     return saved
 
 
@@ -343,13 +384,6 @@ def _saved_as(adapter: Adapter, tensor: str) -> str:
 
 def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
-
-
-def _names(module: str, layout: Layout) -> list[tuple[str, tuple[int, int]]]:
-    return [
-        (render(Key(module, "lora_A")), (layout.rank, layout.shape[1])),
-        (render(Key(module, "lora_B")), (layout.shape[0], layout.rank)),
-    ]
 
 
 def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: bool) -> tuple[str, Tensor, Tensor, float, float]:

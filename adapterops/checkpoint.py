@@ -32,6 +32,7 @@ BLOCK = 1 << 19
 
 NEAREST, STOCHASTIC = "nearest", "stochastic"
 ROUNDINGS = (NEAREST, STOCHASTIC)
+WRITTEN = ("nf4", "fp4", "int8")
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,14 @@ class Checkpoint:
         names = [name for name in self.changed if self.on_grid(name)] if self.rounding is None else []
         if names:
             scheme = self.schemes[names[0]].name
+            ways = f"fuse into the 16-bit model, with --quantize {scheme}; or take its numbers, with --original; or round by chance, with "
+            ways += "--rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
+            written = scheme in WRITTEN
             raise OptionError(
-                f"{len(names)} weights are in {scheme}, and nearest rounding on the same grid erases most of an update",
+                f"{len(names)} weights are in {scheme}, "
+                + ("and nearest rounding on the same grid erases most of an update" if written else "which is read, and not written"),
                 path=self.files.path if self.files else None,
-                hint=f"fuse into the 16-bit model, with --quantize {scheme}; or take its numbers, with --original; or round by chance, "
-                "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both",
+                hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
                 code="E-GRID",
             )
 

@@ -60,9 +60,14 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def write_json(path: Path, value: Any, sync: bool = True) -> None:
     """A new JSON file, synced unless asked otherwise."""
-    with open(path, "x", encoding="utf-8", errors="backslashreplace") as file:  # which JSON reads as the same character
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync)  # which JSON reads as the same character
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """A new file, synced unless asked otherwise."""
+    with open(path, "xb") as file:
+        file.write(data)
         file.flush()
         if sync:
             os.fsync(file.fileno())

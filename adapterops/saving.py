@@ -12,14 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_manifest
+from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.storage.checksums import crc32
 from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec
 from adapterops.storage.staging import Journal, check_output, staged
@@ -42,10 +42,14 @@ SYNC_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """What `save_checkpoint` did: what became of each module's update, and how large the files are."""
+    """What `save_checkpoint` did: what became of each module's update, and how large the files are.
+
+    `coded` are the tensors that were quantized without an update in them.
+    """
 
     path: Path
     modules: Facts
+    coded: Facts
     tensors: int
     bytes: int
 
@@ -67,6 +71,7 @@ def save_checkpoint(
     accept_loss: bool = False,
     device: str = "cpu",
     command: Sequence[str] = (),
+    extra: Mapping[str, bytes] | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> SavedCheckpoint:
@@ -81,6 +86,7 @@ def save_checkpoint(
         device: where weights are quantized: `cpu` or `cuda`.
         accept_loss: write even if less than `LEAST_GAIN` of an update survives in codes.
         command: the command line to note in the manifest.
+        extra: other files to write, name → content, asked for at the end.
 
     Raises:
         OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
@@ -105,16 +111,21 @@ def save_checkpoint(
             hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
             files = _write_shards(checkpoint, folder, journal, copying, sync, workers, device, progress)
             for name, data in small_files(checkpoint):
-                _write_small(folder / name, data, sync)
+                write_bytes(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
+            coded = {tensor: facts for file in files.values() for tensor, facts in file.coded.items()}
             _check_changed(modules, out)
             if not accept_loss:
                 _check_survival(modules, out)
             _check_inputs(inputs)
             outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
             outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
-            write_manifest(folder, checkpoint.history, hashes.result(), command, _kept(modules), outputs, sync)
-    return SavedCheckpoint(out, dict(sorted(modules.items())), len(checkpoint.layout), sum(file.size for file in files.values()))
+            for name, data in (extra or {}).items():
+                write_bytes(folder / name, data, sync)
+                outputs[name] = described(folder / name)
+            write_manifest(folder, checkpoint.history, hashes.result(), command, {**_kept(modules), **_quantized(coded)}, outputs, sync)
+    size = sum(file.size for file in files.values())
+    return SavedCheckpoint(out, dict(sorted(modules.items())), dict(sorted(coded.items())), len(checkpoint.layout), size)
 
 
 def check_device(device: str) -> None:
@@ -143,6 +154,9 @@ def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_Facts: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
+
+
 @dataclass
 class _File:
     """A finished file."""
@@ -150,6 +164,7 @@ class _File:
     size: int
     crc32: str
     modules: dict[str, Survival]
+    coded: dict[str, Survival]
 
 
 def _write_shards(
@@ -170,7 +185,7 @@ def _write_shards(
     owner = {tensor: name for name, names in open_shards.items() for tensor in names}
     computed = {tensor: None for tensor in owner if checkpoint.computed(tensor)}
     waiting = {name: sum(tensor in computed for tensor in names) for name, names in open_shards.items()}
-    facts: dict[str, dict[str, Survival]] = {name: {} for name in open_shards}
+    facts: dict[str, _Facts] = {name: ({}, {}) for name in open_shards}
     finished: dict[str, Future[_File]] = {}
 
     def copy(tensor: str) -> None:
@@ -179,16 +194,16 @@ def _write_shards(
             for chunk in part.file.chunks(part.name):
                 put(role, chunk)
 
-    def compute(tensor: str) -> tuple[str, dict[str, Survival]]:
+    def compute(tensor: str) -> tuple[str, _Facts]:
         with at(tensor=tensor):
             return tensor, _compute(checkpoint, tensor, writers[owner[tensor]], device)
 
     def finish(name: str) -> _File:
         if sync:
             writers[name].sync()
-        file = _File(writers[name].size, writers[name].crc32(), facts[name])
-        modules = {module: list(vars(each).values()) for module, each in file.modules.items()}
-        journal.add({"file": name, "size": file.size, "crc32": file.crc32, "modules": modules})
+        file = _File(writers[name].size, writers[name].crc32(), *facts[name])
+        modules, coded = ({name: list(vars(each).values()) for name, each in found.items()} for found in (file.modules, file.coded))
+        journal.add({"file": name, "size": file.size, "crc32": file.crc32, "modules": modules, "coded": coded})
         return file
 
     try:
@@ -198,7 +213,8 @@ def _write_shards(
         unsynced = 0
         for tensor, found in engine.run(compute, computed, workers=workers, progress=progress):
             name = owner[tensor]
-            facts[name] |= found
+            for known, new in zip(facts[name], found, strict=True):
+                known |= new
             waiting[name] -= 1
             unsynced += checkpoint.bytes(tensor)
             if waiting[name] == 0:
@@ -232,28 +248,36 @@ class _Put:
         self._offsets[role] += len(data)
 
 
-def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> dict[str, Survival]:
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> _Facts:
+    """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     import torch
 
-    from adapterops.updates.application import Survival, rounded, store
+    from adapterops.updates.application import Survival, coded, rounded, store
 
+    scheme, lies, shape = checkpoint.schemes.get(tensor), checkpoint.stored[tensor], checkpoint.layout[tensor].shape
+    used = getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype])
     rows, put, encoder = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor)
     survived: dict[str, Survival] = {}
+    plain: dict[str, Survival] = {}
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            stored = rounded(block, getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype]))
+            stored = rounded(block, used)
             put("", as_bytes(stored))
         else:
             pieces, decoded = encoder.rows(block.values.float().to(device), begin)
+            pieces = {role: piece.cpu() for role, piece in pieces.items()}
             for role, piece in pieces.items():
-                put(role, as_bytes(piece.cpu()))
-            stored = decoded().cpu() if block.changes else block.values
-        for module, each in store(block, stored, encoder is not None).items():
+                put(role, as_bytes(piece))
+            stored = decoded().cpu().to(used).float()
+            if not block.changes:
+                plain[tensor] = plain.get(tensor, Survival()) + coded(block.values.float(), stored)
+        moved = scheme.moved(shape, lies.read, begin, pieces) if scheme and block.changes and scheme == lies.scheme else None
+        for module, each in store(block, stored, encoder is not None, moved).items():
             survived[module] = survived.get(module, Survival()) + each
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
-    return survived
+    return survived, plain
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
@@ -270,11 +294,11 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
     done: dict[str, _File] = {}
     for entry in journal.entries():
         with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
-            name, sum_, modules = entry["file"], entry["crc32"], _survivals(entry["modules"])
+            name, sum_, modules, coded = entry["file"], entry["crc32"], _survivals(entry["modules"]), _survivals(entry["coded"])
             if name in names:
                 with open(folder / name, "rb") as file:
                     if crc32(file.fileno()) == sum_:
-                        done[name] = _File(os.fstat(file.fileno()).st_size, sum_, modules)
+                        done[name] = _File(os.fstat(file.fileno()).st_size, sum_, modules, coded)
                         if sync:  # the run that wrote it may not have waited for the disk
                             os.fsync(file.fileno())
     for path in folder.iterdir():
@@ -296,7 +320,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _check_changed(modules: Facts, out: Path) -> None:
-    if modules and not any(each.changed for each in modules.values()):
+    if modules and not any(each.changed or (each.codes and each.dot) for each in modules.values()):  # the same codes, other scales
         zero = all(each.delta == 0 for each in modules.values())
         raise VerificationError(
             "the result would be the base, byte for byte: " + ("every update is zero" if zero else "rounding erased every update"),
@@ -347,14 +371,6 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
         yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
 
 
-def _write_small(path: Path, data: bytes, sync: bool) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-
-
 def _kept(modules: Facts) -> dict[str, Any]:
     """What the manifest says of the updates: how large they are beside the weights, and how much rounding left of them."""
     if not modules:
@@ -363,3 +379,13 @@ def _kept(modules: Facts) -> dict[str, Any]:
 
     total = sum(modules.values(), Survival())
     return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}}
+
+
+def _quantized(coded: Facts) -> dict[str, Any]:
+    """What the manifest says of weights that were quantized without an update: how far their codes are from them."""
+    if not coded:
+        return {}
+    from adapterops.updates.application import Survival
+
+    total = sum(coded.values(), Survival())
+    return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in sorted(coded.items())}}}

@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
         [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     )
     versions = {}
-    for name in ("torch", "peft", "transformers", "numpy", "mergekit"):
+    for name in ("torch", "peft", "transformers", "numpy", "mergekit", "bitsandbytes"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Speed and memory, ours and the peers' in one run: `python benchmarks/run.py [adapters] [models] [--quick]`, or `make bench`.
+"""Speed and memory, ours and the peers' in one run: `python benchmarks/run.py [adapters] [models] [quantized] [--quick]`, or `make bench`.
 
 Written to benchmarks/results/cpu.json, part by part.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 from adapters import adapters
 from bench import HERE, Bench, machine
 from models import models
+from quantized import quantized
 
-PARTS = {"adapters": adapters, "models": models}
+PARTS = {"adapters": adapters, "models": models, "quantized": quantized}
 
 
 def main() -> None:

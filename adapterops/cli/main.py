@@ -25,6 +25,8 @@ COMMANDS = {
     "show": "What is inside an adapter, or a model.",
     "merge": "One adapter of several.",
     "truncate": "A smaller adapter, the best of its size.",
+    "calc": "An expression of adapters.",
+    "run": "What a recipe says.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
     "extract": "The difference of two models, as an adapter.",

@@ -14,7 +14,7 @@ from adapterops.methods import METHODS, PARAMETERS
 from adapterops.methods.registry import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
-from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
 from adapterops.storage.place import Place
 
 Command = Callable[..., Any]
@@ -69,6 +69,8 @@ def opened(path: Place, given: dict[str, Any]) -> Checkpoint:
     checkpoint = open_checkpoint(path, allow_pickle=allow_pickle)
     if view == "original" and original is None:
         raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
+    if not checkpoint.schemes and (original is not None or given["rounding"] is not None):
+        raise OptionError("--original and --rounding are for a base that is quantized, and this one is not", path=path)
     if original is not None and view != "dequantized":
         checkpoint = viewed(checkpoint, open_checkpoint(original, allow_pickle=allow_pickle))
     if checkpoint.schemes and (given["dtype"] or given["quantize"]) and not _same(checkpoint, given):
@@ -76,22 +78,30 @@ def opened(path: Place, given: dict[str, Any]) -> Checkpoint:
     how = given.pop("rounding")
     if how is None:
         return checkpoint
-    seed = given["seed"] or 0
-    if how == STOCHASTIC and not any(given[name] and "seed" in method.defaults for name, method in METHODS.items()):
-        given["seed"] = None  # which is that of the rounding alone
-    return rounding(checkpoint, how, seed)
+    return rounding(checkpoint, how, rounding_seed(given) or 0 if how == STOCHASTIC else 0)
+
+
+def rounding_seed(given: dict[str, Any]) -> int | None:
+    """The --seed, for rounding by chance; taken out of `given` unless the merge needs it, too."""
+    seed: int | None = given["seed"]
+    if not any(given[name] and "seed" in method.defaults for name, method in METHODS.items()):
+        given["seed"] = None
+    return seed
 
 
 def _same(checkpoint: Checkpoint, given: dict[str, Any]) -> bool:
     """Whether the scheme that is asked for is the one that the base is in: it is kept then, with all its details."""
-    return {scheme.name for scheme in checkpoint.schemes.values()} == {given["quantize"]}
+    details = given["double_quant"] or given["block_size"] is not None
+    return not details and {scheme.name for scheme in checkpoint.schemes.values()} == {given["quantize"]}
 
 
 def coded(model: Checkpoint, given: dict[str, Any]) -> Checkpoint:
     """The model in the scheme that the options ask for, which are taken out of `given`."""
     to, double_quant, block_size = (given.pop(name) for name in ("quantize", "double_quant", "block_size"))
     if to is None:
-        if double_quant or block_size != 64:
+        if double_quant or block_size is not None:
             raise OptionError("--double-quant and --block-size go with --quantize")
         return model
-    return model if model.schemes else quantize(model, to, double_quant=double_quant, block_size=block_size)
+    if model.schemes:
+        return model
+    return quantize(model, to, double_quant=double_quant, block_size=BLOCK_SIZE if block_size is None else block_size)

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference, choose, parse
+from adapterops.operations.algebra import budget as budget
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TORCH_NAMES
 
@@ -36,6 +37,14 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(TORCH_NAMES.values())}]"
 
 
+def chosen(text: str) -> Path | Reference:
+    """What a text stands for; where it could stand for two things, a note says which was taken."""
+    choice = choose(text)
+    if choice.note:
+        print(f"note: {choice.note}", file=sys.stderr)
+    return choice.target
+
+
 class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """An adapter or a model: a path, or a reference to the Hub, which is asked what it stands for."""
 
@@ -44,14 +53,12 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         if isinstance(value, Place) or (ctx is not None and ctx.resilient_parsing):
             return Place.of(value)
-        choice = choose(value)
-        if choice.note:
-            print(f"note: {choice.note}", file=sys.stderr)
-        if not isinstance(choice.target, Reference):
-            return Place(choice.target)
+        target = chosen(value)
+        if not isinstance(target, Reference):
+            return Place(target)
         from adapterops.hub.snapshot import locate
 
-        return locate(choice.target, verify=ctx is not None and bool(ctx.meta.get(VERIFY)))
+        return locate(target, verify=verified(ctx))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="file")]
@@ -74,6 +81,12 @@ VERIFY = f"{__name__}.verify"
 
 def _verify(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.meta[VERIFY] = value
+
+
+def verified(context: click.Context | None = None) -> bool:
+    """Whether `--verify-inputs` was given."""
+    context = context or click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(VERIFY))
 
 
 verifying = click.option(
@@ -112,7 +125,7 @@ def reading(command: Command) -> Command:
     return alpha(nonfinite(command))
 
 
-def writing(command: Command) -> Command:
+def running(command: Command) -> Command:
     """Options of every command that writes something."""
     for option in (
         as_json,
@@ -121,10 +134,15 @@ def writing(command: Command) -> Command:
         workers,
         click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
         click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
-        click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"),
     ):
         command = option(command)
     return command
+
+
+def writing(command: Command) -> Command:
+    """Options of every command that writes something, and is told what."""
+    dtype = click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]")
+    return dtype(running(command))
 
 
 def modelling(command: Command) -> Command:
@@ -143,7 +161,7 @@ def modelling(command: Command) -> Command:
 def coding(command: Command) -> Command:
     """Options of every command that quantizes, beyond the scheme."""
     for option in (
-        click.option("--block-size", type=int, default=64, show_default=True, help="Entries that share a scale, in 4 bits."),
+        click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
         click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
     ):
         command = option(command)
@@ -176,21 +194,6 @@ def fusing(command: Command) -> Command:
     ):
         command = option(command)
     return modelling(coding(command))
-
-
-def budget(text: str | None) -> tuple[int | None, str]:
-    """A number and its unit, `parameters` or `bytes`.
-
-    >>> budget("2M"), budget("1.5GB"), budget("300")
-    ((2000000, 'parameters'), (1500000000, 'bytes'), (300, 'parameters'))
-    """
-    if text is None:
-        return None, "parameters"
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
-    if match is None:
-        raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
-    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
-    return round(float(match[1]) * factor), "bytes" if match[3] else "parameters"
 
 
 def size(text: str | None) -> int | None:

@@ -140,7 +140,8 @@ def telling(out: Path) -> Iterator[None]:
 def _tell_saved_model(saved: SavedCheckpoint, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": saved.total.as_json(),
-                    "modules": {module: each.as_json() for module, each in saved.modules.items()}})  # fmt: skip
+                    "modules": {module: each.as_json() for module, each in saved.modules.items()},
+                    "quantized": {tensor: each.noise for tensor, each in saved.coded.items()}})  # fmt: skip
     else:
         _print_saved_model(saved)
 
@@ -169,6 +170,11 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
 
 def _print_saved_model(saved: SavedCheckpoint) -> None:
     print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}; {len(saved.modules)} modules changed")
+    if saved.coded:
+        noise = sum(saved.coded.values(), type(saved.total)()).noise
+        worst = max(saved.coded, key=lambda tensor: saved.coded[tensor].noise)
+        print(f"  {len(saved.coded)} weights are quantized: {percent(noise)} of them is error of rounding", end="")
+        print(f", most {percent(saved.coded[worst].noise)} in {worst}")
     if not saved.modules:
         return
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)

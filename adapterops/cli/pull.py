@@ -23,7 +23,7 @@ def command(reference: Reference, out: Path | None, force: bool, as_json: bool) 
     adapterops pull owner/adapter -o my-adapter
     adapterops pull owner/adapter@v2:subfolder
     """
-    from adapterops.hub.pull import pull
+    from adapterops.hub.pulling import pull
 
     done = pull(reference, out, force=force, command=options.command_line())
     with output.telling(done.path):

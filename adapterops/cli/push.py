@@ -31,7 +31,7 @@ def command(
     adapterops push merged owner/merged --private
     adapterops push merged owner/merged --create-pr --message "TIES of a and b"
     """
-    from adapterops.hub.push import push
+    from adapterops.hub.pushing import push
 
     done = push(folder, repo, private=private, create_pr=create_pr, message=message, dry_run=dry_run)
     with output.telling(folder) if dry_run else output.telling(Path(done.url or done.repo)):

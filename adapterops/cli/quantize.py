@@ -9,7 +9,7 @@ import click
 
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.operations.quantization import SCHEMES, quantize
+from adapterops.operations.quantization import BLOCK_SIZE, SCHEMES, quantize
 from adapterops.storage.place import Place
 
 
@@ -22,7 +22,7 @@ from adapterops.storage.place import Place
     "-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: SOURCE-nf4, for nf4]"
 )
 @options.writing
-def command(source: Place, to: str, double_quant: bool, block_size: int, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
+def command(source: Place, to: str, double_quant: bool, block_size: int | None, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.
 
     Embeddings, the output head, routers and routed experts stay as they are: transformers does not quantize them.
@@ -30,6 +30,11 @@ def command(source: Place, to: str, double_quant: bool, block_size: int, allow_p
     \b
     adapterops quantize model --to nf4 --double-quant -o model-nf4
     """
-    model = quantize(open_checkpoint(source, allow_pickle=allow_pickle), to, double_quant=double_quant, block_size=block_size)
+    model = quantize(
+        open_checkpoint(source, allow_pickle=allow_pickle),
+        to,
+        double_quant=double_quant,
+        block_size=BLOCK_SIZE if block_size is None else block_size,
+    )
     place = out or source.beside(f"-{to}")
     output.write_model(model, place, command=options.command_line(), **rest)

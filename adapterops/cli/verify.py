@@ -8,7 +8,7 @@ import click
 
 from adapterops.checkpoint import ROUNDINGS, STOCHASTIC, open_checkpoint
 from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging
+from adapterops.cli.merging import merged, merging, rounding_seed
 from adapterops.errors import OptionError, VerificationError
 from adapterops.operations import verification
 from adapterops.operations.quantization import viewed
@@ -72,12 +72,12 @@ def command(
     if original is not None:
         before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
     elif verification.noted(checkpoint, "view") is not None:
-        raise OptionError(
-            "was fused with the numbers of the model that its base was quantized from", path=model, hint="name it: --original"
-        )
-    said = {"rounding": rounding, "seed": rest["seed"] or 0} if rounding else verification.noted(checkpoint, "round") or {}
-    if said.get("rounding") == STOCHASTIC:
-        rest["seed"] = None
+        raise OptionError("was fused with the numbers of the model that its base was made from", path=model, hint="name it: --original")
+    told = verification.noted(checkpoint, "round") or {}
+    seed = None
+    if (rounding or told.get("rounding")) == STOCHASTIC:
+        given = rounding_seed(rest)
+        seed = int(told.get("seed", 0) if given is None else given)
     adapter = merged(sources, rest, before)
     with output.progress("verifying") as report:
         found = verification.verify(
@@ -86,7 +86,7 @@ def command(
             adapter,
             dtype=dtype,
             precision=precision,
-            seed=said.get("seed", 0) if said.get("rounding") == STOCHASTIC else None,
+            seed=seed,
             workers=workers,
             progress=report,
         )
@@ -116,7 +116,7 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
         print(f"WRONG  {problem.place}: {problem.what}")
     if len(found.problems) > SHOWN:
         print(f"       and {len(found.problems) - SHOWN} more")
-    print(f"{found.path}: {len(found.modules)} adapted weights, {found.tensors - len(found.modules)} other tensors, {found.files} files")
+    print(f"{found.path}: {len(found.modules)} adapted weights, {found.others} other tensors, {found.files} files")
     survivals = [check.survival for check in found.modules.values() if check.survival]
     if survivals:
         total = sum(survivals[1:], survivals[0])

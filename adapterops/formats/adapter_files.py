@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
+from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.peft import Pair, pairs, replaced
 from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.storage.place import Place
@@ -68,8 +69,9 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         config = read_config(fields) if fields is not None else AdapterConfig()
     whole = replaced(file, config)
     _check_saved(config, whole, config_path if config_path.exists() else weights)
-    found = pairs(file, whole.values())
+    raw = pairs(file, whole.values())
     with at(path=weights):
+        found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
             for name in (pair.A, pair.B):
                 if file.entries[name].dtype not in ITEMSIZE:
@@ -78,9 +80,10 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
                         tensor=name,
                         hint=f"convert it to one of {', '.join(ITEMSIZE)}",
                     )
-        known = _scalings(file, found, fields, alpha, config_path)
+        known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
+        split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
-    return AdapterFiles(file, paths, config, found, known, whole)
+    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, whole)
 
 
 def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) -> None:
@@ -154,12 +157,14 @@ def _fields(file: TensorFile, config_path: Path) -> Any:
     return None
 
 
-def _scalings(file: TensorFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path) -> dict[str, Scaling]:
+def _scalings(
+    file: TensorFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
+) -> dict[str, Scaling]:
     ranks = {module: pair.rank for module, pair in found.items()}
     written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}
     if fields is not None:
         with at(path=config_path if config_path.exists() else None):
-            known = scalings(fields, ranks)
+            known = scalings(fields, ranks, stacked)
         for module, value in written.items():
             if value != known[module].alpha:
                 raise InputError(

@@ -15,7 +15,7 @@ from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import similar
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, TensorFile
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_json
 
 SINGLE = "model.safetensors"
@@ -26,7 +26,7 @@ INDEX_LIMIT = 1 << 26
 """Bytes of the largest index that is read: it names every tensor of the model."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
-NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, "README.md"}
+NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
 """What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second time."""
 
 
@@ -110,6 +110,8 @@ def _others(place: Place) -> tuple[Path, ...]:
 
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
+    if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
+        raise InputError("is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER")
     if place.has(folder / SINGLE):  # which transformers takes before an index
         return {SINGLE: place.open(folder / SINGLE)}
     if place.has(folder / INDEX):

@@ -21,8 +21,13 @@ PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
 
 SYNONYMS = {"block_sparse_moe": "mlp"}
 EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
-FUSED = {"gate_proj": ("gate_up_proj", 0), "up_proj": ("gate_up_proj", 1), "down_proj": ("down_proj", 0)}
-"""Projection of an expert → the parameter that holds it for all experts, and which part of its rows."""
+FUSED = {
+    "gate_proj": ("gate_up_proj", 0, 2),
+    "up_proj": ("gate_up_proj", 1, 2),
+    "gate_up_proj": ("gate_up_proj", 0, 1),
+    "down_proj": ("down_proj", 0, 1),
+}
+"""Projection of an expert → the parameter that holds it for all experts, and which part of its rows, of how many."""
 
 INTERLEAVED = {"gpt_oss"}
 """Model types whose fused experts have the rows of gate and up in turn."""
@@ -84,6 +89,10 @@ def resolve(modules: Mapping[str, tuple[int, int]], base: Mapping[str, Spec], co
             )
         else:
             missing.append(module)
+    for module in modules:
+        head, _, projection = module.rpartition(".")
+        if projection == "gate_up_proj" and (f"{head}.gate_proj" in modules or f"{head}.up_proj" in modules):
+            wrong.append(f"{module} is there whole and in parts")
     _check(found, missing, wrong, len(modules), base)
     names.check_squares(found, modules)
     return found
@@ -113,6 +122,25 @@ def resolve_whole(tensors: Mapping[str, Spec], base: Mapping[str, Spec]) -> dict
             )
         found[tensor] = names[0]
     return found
+
+
+def experts_of(base: Mapping[str, Spec]) -> tuple[dict[str, int], dict[str, dict[int, tuple[int, ...]]]]:
+    """The experts of a checkpoint, by what its parameters are called without prefixes.
+
+    Returns:
+        For parameters that hold all experts, how many; for those that are stored by themselves, the shape of each.
+    """
+    fused: dict[str, int] = {}
+    single: dict[str, dict[int, tuple[int, ...]]] = {}
+    for tensor, spec in base.items():
+        name = canonical(tensor.removesuffix(WEIGHT))
+        head, _, projection = name.rpartition(".")
+        parent, _, expert = head.rpartition(".")
+        if len(spec.shape) == 3:
+            fused[name] = spec.shape[0]
+        elif len(spec.shape) == 2 and expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
+            single.setdefault(f"{parent}.{projection}", {})[int(expert)] = spec.shape
+    return fused, single
 
 
 def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
@@ -150,7 +178,7 @@ class _Names:
             ]
         head, _, projection = name.rpartition(".")
         parent, _, expert = head.rpartition(".")
-        if expert.isdigit() and parent.endswith("experts") and projection in FUSED:
+        if expert.isdecimal() and parent.endswith("experts") and projection in FUSED:
             return [Place(tensor, row=int(expert)) for tensor in self.index.get(f"{parent}.{FUSED[projection][0]}", [])]
         return []
 
@@ -168,25 +196,34 @@ class _Names:
 
     def _expert(self, place: Place, stored: tuple[int, ...], module: str, shape: tuple[int, int]) -> Place | None:
         *_, expert, projection = ["", *canonical(module).split(".")]
-        if not expert.isdigit() or projection not in FUSED:
+        if not expert.isdecimal() or projection not in FUSED:
             return None
-        fused, part = FUSED[projection]
-        parts = 2 if fused == "gate_up_proj" else 1
+        _, part, parts = FUSED[projection]
         out, into = parts * shape[0], shape[1]
         count, high, wide = stored
         if place.row >= count or sorted((high, wide)) != sorted((out, into)):
             return None
-        if high == wide or (parts == 2 and self.type in INTERLEAVED):
-            what = "rows and columns" if high == wide else "gate and up"
+        transposed = self._turned(place.tensor) if high == wide else (high, wide) != (out, into)
+        if transposed is None or (parts == 2 and self.type in INTERLEAVED):
+            what = "rows and columns" if transposed is None else "gate and up"
             raise UnsupportedError(
                 f"lies in {place.tensor}, where {what} cannot be told apart from the files",
                 tensor=module,
                 hint="fuse into a checkpoint that stores each expert by itself",
             )
         start, offset = place.row * high, part * shape[0]
-        if (high, wide) == (out, into):
+        if not transposed:
             return Place(place.tensor, row=start + offset)
         return Place(place.tensor, row=start, column=offset, transposed=True)
+
+    def _turned(self, tensor: str) -> bool | None:
+        """Whether square experts are stored as (in, out): as those of the other parameter are, whose longer side tells."""
+        parent, _, projection = tensor.rpartition(".")
+        size = self.base[tensor].shape[2]
+        other = self.base.get(f"{parent}.{'down_proj' if projection == 'gate_up_proj' else 'gate_up_proj'}")
+        if other is None or sorted(other.shape[1:]) not in ([size, 2 * size], [size / 2, size]):
+            return None
+        return other.shape[1] < other.shape[2]
 
     def check_squares(self, found: Mapping[str, Place], modules: Mapping[str, tuple[int, int]]) -> None:
         """Where other weights of an unknown model are stored transposed, a square one does not say how it is."""

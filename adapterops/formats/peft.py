@@ -33,7 +33,11 @@ OTHER_KINDS = [
     (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
     (r"^lora_(?:unet|te\d?)_|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (r"\.lora_[ab]\b", "lower-case LoRA names, as mlx writes them", "convert it to PEFT's format first"),
-    (r"base_layer\.", "a weight of the base model (a resized or trained layer)", "it replaces the base's and cannot be added"),
+    (
+        r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
+        "a weight of the base model (a resized or trained layer)",
+        "it replaces the base's and cannot be added",
+    ),
     (r"\.bias$", "a trained bias", "train with bias='none'"),
     (r"\.weight$", "a whole trained tensor (modules_to_save)", "it replaces the base's and cannot be added"),
 ]
@@ -87,13 +91,20 @@ def render(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """The tensors of one module, by their names in the file."""
+    """The tensors of one module, by their names in the file.
+
+    `expert` of `experts`: which of them is this module's, where they hold several: then A has the rows of each together, and
+    every so manieth column of B is its. `turned`: they are those of the transposed weight. Shape and rank are the module's.
+    """
 
     A: str
     B: str
     alpha: str | None
     shape: tuple[int, int]
     rank: int
+    expert: int = 0
+    experts: int = 1
+    turned: bool = False
 
 
 def replaced(file: TensorFile, config: AdapterConfig) -> dict[str, str]:

@@ -20,7 +20,6 @@ REFUSED = {
     "use_dora": "DoRA depends on the base weight and cannot be added",
     "lora_bias": "LoRA biases are not handled",
     "trainable_token_indices": "trained token rows replace the base's and cannot be added",
-    "target_parameters": "LoRA on fused experts is not handled",
     "layer_replication": "its layers are not those of the base",
     "loftq_config": "its factors belong to a quantized base",
     "kasa_config": "KaSA depends on the base weight and cannot be added",
@@ -35,9 +34,9 @@ REFUSED = {
 """Fields that change the meaning of the tensors when they are set, and why that is not handled."""
 
 DERIVED = {
-    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules",
-    "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode", "bias",
-    "modules_to_save",
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
+    "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
+    "bias", "modules_to_save",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -64,6 +63,8 @@ class AdapterConfig:
         fields: other fields of the config, verbatim: task_type, lora_dropout, ...
         saved: names, or ends of names, of modules that are in the file whole.
         biases: whether trained biases are.
+        target_parameters: as `targets`, for parameters that are adapted as such.
+        experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
     """
 
     base_model: str | None = None
@@ -72,6 +73,8 @@ class AdapterConfig:
     fields: Mapping[str, Any] = field(default_factory=dict)
     saved: tuple[str, ...] = ()
     biases: bool = False
+    target_parameters: tuple[str, ...] | None = ()
+    experts: Mapping[str, int] = field(default_factory=dict)
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a tensor of this name, whole."""
@@ -114,14 +117,15 @@ def read_config(fields: Any) -> AdapterConfig:
         fields.get("revision") or None,
         _suffixes(fields),
         {name: fields[name] for name in sorted(KEPT & fields.keys())},
-        _saved(fields.get("modules_to_save")),
+        _list("modules_to_save", fields.get("modules_to_save")),
         fields.get("bias") in BIASES,
+        tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
 
 
-def _saved(names: Any) -> tuple[str, ...]:
+def _list(what: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
-        raise InputError(f"modules_to_save is {names!r}, expected names", code="E-CONFIG")
+        raise InputError(f"{what} is {names!r}, expected names", code="E-CONFIG")
     return tuple(names or [])
 
 
@@ -151,12 +155,13 @@ def _suffixes(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(sorted(targets))
 
 
-def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Scaling]:
+def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int], stacked: Collection[str] = ()) -> dict[str, Scaling]:
     """The scaling of every module, by PEFT's rules: the first pattern in the order of the file that matches wins.
 
     Args:
         fields: the config.
         ranks: for each module the rank of its tensors, which is the truth.
+        stacked: those whose tensors may hold several experts, each of the rank that the config says.
 
     Raises:
         InputError: the config's rank is not the tensors', or a value is impossible.
@@ -171,14 +176,15 @@ def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, S
     ranks_said = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
     alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
     for module, rank in ranks.items():
-        if ranks_said[module] != rank:
+        said = ranks_said[module]
+        if rank % said if module in stacked else said != rank:
             raise InputError(
-                f"the config says rank {ranks_said[module]}, the tensors have rank {rank}",
+                f"the config says rank {said}, the tensors have rank {rank}" + (" for all experts" if module in stacked else ""),
                 tensor=module,
                 hint="the config belongs to another adapter, or was edited",
                 code="E-RANK",
             )
-    return {module: Scaling(alphas[module], rank, rslora) for module, rank in ranks.items()}
+    return {module: Scaling(alphas[module], int(ranks_said[module]), rslora) for module in ranks}
 
 
 def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, check: Any) -> dict[str, float]:
@@ -228,12 +234,41 @@ def combine(configs: Sequence[AdapterConfig], names: Sequence[str], *, allow_bas
     """
     base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
     revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
-    targets: set[str] | None = set()
-    for config in configs:
-        targets = None if targets is None or config.targets is None else targets | set(config.targets)
     first = configs[0].fields
     fields = {key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)}
-    return AdapterConfig(base, revision, None if targets is None else tuple(sorted(targets)), fields, configs[0].saved, configs[0].biases)
+    return AdapterConfig(
+        base,
+        revision,
+        _union([config.targets for config in configs]),
+        fields,
+        configs[0].saved,
+        configs[0].biases,
+        _union([config.target_parameters for config in configs]),
+        _experts(configs, names),
+    )
+
+
+def _union(targets: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    found: set[str] = set()
+    for each in targets:
+        if each is None:
+            return None
+        found |= set(each)
+    return tuple(sorted(found))
+
+
+def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for config, name in zip(configs, names, strict=True):
+        for parameter, count in config.experts.items():
+            if found.setdefault(parameter, count) != count:
+                raise IncompatibleError(
+                    f"has {count} experts here, and {found[parameter]} in another adapter",
+                    path=name,
+                    tensor=parameter,
+                    hint="the adapters were trained on different bases",
+                )
+    return found
 
 
 def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
@@ -249,13 +284,16 @@ def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow
 def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Collection[str] = ()) -> dict[str, Any]:
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
 
-    `replaced` are the names of whole tensors that go along.
+    Args:
+        ranks: by the names of modules, and of the parameters in `config.experts`.
+        replaced: the names of whole tensors that go along.
 
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
     r = max(ranks.values())
+    parameters = [name for name in ranks if name in config.experts]
     whole = {tensor.rpartition(".")[0] for tensor in replaced if not tensor.endswith(".bias")}
-    saved = sorted(whole - ranks.keys())
+    saved = sorted(whole - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
     biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in replaced)
     patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
     return dict(
@@ -274,7 +312,8 @@ def write_config(config: AdapterConfig, ranks: Mapping[str, int], replaced: Coll
                 "init_lora_weights": True,
                 "bias": "all" if biases else "none",
                 **({"modules_to_save": saved} if saved else {}),
-                "target_modules": _targets(config.targets, list(ranks)),
+                "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
+                **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
             }.items()
         )
     )

@@ -16,18 +16,22 @@ from adapterops.quant.fourbit import BLOCK_SIZES, NESTED_BLOCK, FourBit
 from adapterops.quant.fp8 import FLOATS, FP8, SCALES
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
-from adapterops.quant.scheme import LONG_NAMES, Scheme
+from adapterops.quant.packed import Packed
+from adapterops.quant.scheme import LONG_NAMES, Part, Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.strict import parse_json
 
 CONFIG = "quantization_config"
+LARGEST = 3.4e38
+"""No float32 is larger."""
+
 STATE = re.compile(r"(.+)\.weight\.quant_state\.bitsandbytes__(nf4|fp4)")
 FP8_SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
 """Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
 
-READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "modelopt", None}
+READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "awq", "modelopt", None}
 FOREIGN = {
     ".qweight": "GPTQ or AWQ",
     ".qzeros": "GPTQ or AWQ",
@@ -99,10 +103,18 @@ def quantized(
             tensor = name.removesuffix("_blocks")
             with at(tensor=tensor):
                 weights[tensor] = _weight(tensor, *_mxfp4(spec, config), entries)
+        elif name.endswith(".weight_packed") and said.get("quant_method") == "compressed-tensors":
+            tensor = name.removesuffix(".weight_packed") + WEIGHT
+            with at(tensor=tensor):
+                weights[tensor] = _weight(tensor, *_compressed(tensor, entries, said, config, read), entries)
+        elif name.endswith(".qweight") and said.get("quant_method") == "awq":
+            tensor = name.removesuffix(".qweight") + WEIGHT
+            with at(tensor=tensor):
+                weights[tensor] = _weight(tensor, *_awq(tensor, spec, entries, said, config), entries)
         elif spec.dtype in FLOATS and name.endswith(WEIGHT) and any(key(name, role) in entries for role in FP8_SCALES):
             with at(tensor=name):
                 weights[name] = _weight(name, *_fp8(name, spec, entries, config, said), entries)
-    if (config.get("model_type")) in CONV1D_TYPES:
+    if _has_conv1d(config):
         weights = {tensor: _turned(weight) if _is_conv1d(tensor) else weight for tensor, weight in weights.items()}
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
@@ -141,13 +153,13 @@ def _fourbit(state: Any, kind: str, spec: Spec, entries: Mapping[str, Spec], ten
     dtypes = {long: short for short, long in LONG_NAMES.items()}
     need(state.get("quant_type") == kind, f"quant_type {state.get('quant_type')!r}, and its name says {kind}")
     need(isinstance(size, int) and size in BLOCK_SIZES, f"blocksize {size!r}")
-    need(state.get("dtype") in dtypes, f"dtype {state.get('dtype')!r}")
+    need(isinstance(state.get("dtype"), str) and state["dtype"] in dtypes, f"dtype {state.get('dtype')!r}")
     need(isinstance(shape, list) and len(shape) > 0 and all(type(n) is int and 0 < n < 1 << 40 for n in shape), f"shape {shape!r}")
     nested = "nested_absmax" in "".join(state) or "nested_blocksize" in state
     if nested:
         need(state.get("nested_blocksize") == NESTED_BLOCK, f"nested_blocksize {state.get('nested_blocksize')!r}")
         need(state.get("nested_dtype") == "float32", f"nested_dtype {state.get('nested_dtype')!r}")
-        need(isinstance(offset, int | float) and math.isfinite(offset), f"nested_offset {offset!r}")
+        need(isinstance(offset, int | float) and abs(offset) < LARGEST, f"nested_offset {offset!r}")
     storage = entries[tensor].dtype if tensor in entries else "U8"
     need(storage in ("U8", "BF16", "F16", "F32"), f"nothing of a weight in {storage}")
     return FourBit(kind, size, nested, dtypes[state["dtype"]], storage, float(offset)), tuple(shape)
@@ -191,6 +203,53 @@ def _fp8(
     return FP8(block, roles[0], spec.dtype, scales.dtype, scales.shape, _used_as(config)), spec.shape
 
 
+def _compressed(
+    tensor: str, entries: Mapping[str, Spec], said: Mapping[str, Any], config: Mapping[str, Any], read: Callable[[str], bytes]
+) -> tuple[Packed, tuple[int, ...]]:
+    """pack-quantized: integers of one number of bits for the whole model, in groups or by row."""
+    section = said.get("config_groups")
+    groups = [group.get("weights") for group in section.values() if isinstance(group, dict)] if isinstance(section, dict) else []
+    keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorder")
+    args = [{name: group.get(name) for name in keys} for group in groups if isinstance(group, dict)]
+    told = args[0] if args and all(each == args[0] for each in args) else {}
+    size = told.get("group_size") if told.get("strategy") == "group" else 0
+    known = told.get("type") == "int" and told.get("strategy") in ("group", "channel") and told.get("num_bits") in (4, 8)
+    known = known and isinstance(size, int) and isinstance(told.get("symmetric"), bool)
+    shape_key = key(tensor, "weight_shape")
+    if not known or told.get("actorder") not in (None, "weight") or key(tensor, "weight_g_idx") in entries or shape_key not in entries:
+        raise _foreign(f"compressed-tensors in a way ({said.get('format')}, {told or f'{len(args)} kinds of weights'})", tensor)
+    width = 8 if entries[shape_key].dtype == "I64" else 4
+    data = read(shape_key)
+    shape = tuple(int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width))
+    symmetric, bits = bool(told["symmetric"]), int(told["num_bits"] or 0)
+    roles = ["weight_packed", "weight_scale", "weight_shape", *([] if symmetric else ["weight_zero_point"])]
+    return Packed("compressed-tensors", _stored(tensor, roles, entries), bits, size or None, symmetric, _used_as(config)), shape
+
+
+def _awq(
+    tensor: str, spec: Spec, entries: Mapping[str, Spec], said: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Packed, tuple[int, ...]]:
+    """AutoAWQ's GEMM layout: (in, out / 8) words of eight codes."""
+    bits, size, asymmetric = said.get("bits", 4), said.get("group_size", 128), said.get("zero_point", True)
+    if bits != 4 or str(said.get("version", "gemm")).lower() != "gemm" or len(spec.shape) != 2 or type(size) is not int or size <= 0:
+        raise _foreign(f"AWQ in a way ({bits} bits, groups of {size}, {said.get('version')})", tensor)
+    into, columns = spec.shape
+    expected = {"scales": ("F16", (into // size, columns * 8)), "qzeros": ("I32", (into // size, columns))}
+    roles = ["qweight", "scales", *(["qzeros"] if asymmetric else [])]
+    stored = _stored(tensor, roles, entries)
+    for role, part in stored:
+        if spec.dtype != "I32" or into % size or (role in expected and part != expected[role]):
+            raise InputError(f"is AWQ in groups of {size}, and its {role} is {part.dtype} {list(part.shape)}", code="E-QUANT")
+    return Packed("awq", stored, bits, size, bool(not asymmetric), _used_as(config)), (columns * 8, into)
+
+
+def _stored(tensor: str, roles: Iterable[str], entries: Mapping[str, Spec]) -> tuple[tuple[str, Part], ...]:
+    missing = [key(tensor, role) for role in roles if key(tensor, role) not in entries]
+    if missing:
+        raise InputError(f"lacks {', '.join(missing)}", hint="the checkpoint is incomplete; download it again", code="E-QUANT")
+    return tuple((role, Part(*entries[key(tensor, role)])) for role in roles)
+
+
 def _fp8_block(shape: tuple[int, ...], scales: tuple[int, ...], said: Any) -> tuple[int, int] | None:
     """Rows and columns that share a scale. The size of blocks is never guessed from their number."""
     if math.prod(scales) == 1:
@@ -212,6 +271,10 @@ def _turned(weight: Weight) -> Weight:
     return Weight(Transposed(weight.scheme), weight.shape[::-1], weight.keys)
 
 
+def _has_conv1d(config: Mapping[str, Any]) -> bool:
+    return str(config.get("model_type")) in CONV1D_TYPES
+
+
 def _is_conv1d(tensor: str) -> bool:
     return tensor.removesuffix(WEIGHT).rpartition(".")[2] in CONV1D_MODULES
 
@@ -221,7 +284,7 @@ def _refuse_foreign(names: Iterable[str], method: Any, any_read: bool) -> None:
         for end, what in FOREIGN.items():
             if name.endswith(end):
                 raise _foreign(f"{what}{f' ({method})' if method else ''}", name)
-    if method not in READ_METHODS or (method is not None and not any_read):
+    if not isinstance(method, str | None) or method not in READ_METHODS or (method is not None and not any_read):
         raise _foreign(str(method), None)
 
 
@@ -252,7 +315,7 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
 
 def turned(name: str, config: Mapping[str, Any] | None) -> bool:
     """Whether the weight is stored as (in, out) in 16 bits, and as (out, in) when quantized."""
-    return (config or {}).get("model_type") in CONV1D_TYPES and _is_conv1d(name)
+    return _has_conv1d(config or {}) and _is_conv1d(name)
 
 
 def skipped(layout: Mapping[str, Spec], chosen: Iterable[str]) -> list[str]:

@@ -17,12 +17,12 @@ from adapterops.hub.card import MARK, Made
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.manifest import seal
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
 CARD = "README.md"
 SMALL = {
-    "config.json", "generation_config.json", "quantization_config.json", "recipe.yaml", MANIFEST,
+    "config.json", "generation_config.json", "quantization_config.json", RECIPE, MANIFEST,
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json",
     "preprocessor_config.json", "processor_config.json",
@@ -32,6 +32,7 @@ SMALL = {
 STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
 """Weights that an earlier push may have left: beside the new ones, another program would load them."""
 
+ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 MANIFEST_LIMIT = 1 << 26
 
 
@@ -73,6 +74,9 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         names = {WEIGHTS, CONFIG}
     there = sorted(path.name for path in folder.iterdir() if path.name != CARD or MARK not in path.read_text(errors="replace"))
     taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
+    if RECIPE in taken and ABSOLUTE.search((folder / RECIPE).read_text(errors="replace")):
+        warnings.warn(f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3)
+        taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
 

@@ -37,6 +37,14 @@ class Reference:
         return self.repo + (f"@{self.revision}" if self.revision else "") + (f":{self.inner}" if self.inner else "")
 
     @property
+    def uri(self) -> str:
+        """
+        >>> Reference("me/a", "v2", "sub").uri
+        'hf://me/a@v2/sub'
+        """
+        return SCHEME + self.repo + (f"@{self.revision}" if self.revision else "") + (f"/{self.inner}" if self.inner else "")
+
+    @property
     def place(self) -> str:
         """Without the revision."""
         return str(Reference(self.repo, None, self.inner))

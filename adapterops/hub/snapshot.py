@@ -151,7 +151,11 @@ def locate(source: Reference | str, *, verify: bool = False) -> Place:
     snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})
-        raise NotFoundError(f"has no {reference.inner or 'files of a model'}; it has {', '.join(top[:8]) or 'nothing'}", path=reference.repo, code="E-HUB-FILE")
+        raise NotFoundError(
+            f"has no {reference.inner or 'files of a model'}; it has {', '.join(top[:8]) or 'nothing'}",
+            path=reference.repo,
+            code="E-HUB-FILE",
+        )
     place = Place(root / "snapshots" / revision / reference.inner, snapshot)
     if verify:
         for path in wanted(place):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
 from adapterops.adapter import Adapter, combined, joint, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.formats.stacks import stacks
 from adapterops.history import Step, key
 from adapterops.methods.registry import Method, find
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adapterops.adapter import Update
     from adapterops.updates.lowrank import LowRank
 
@@ -46,17 +50,7 @@ def merge(
         OptionError: a parameter is impossible, or the number of weights is wrong.
         IncompatibleError: the adapters share no module, or differ in base or shapes.
     """
-    chosen = find(method)
-    weights = _weights(adapters, weights)
-    if space not in chosen.spaces:
-        raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
-    if space == "factors" and "convention" in chosen.defaults:
-        if parameters.get("convention") not in (None, "peft"):
-            raise OptionError("the space of factors is PEFT's, and has PEFT's convention", hint="leave --convention out")
-        parameters = {**parameters, "convention": "peft"}
-    complete = chosen.complete(parameters)
-    if chosen.check:
-        chosen.check(weights, complete)
+    chosen, weights, complete = settings(method, len(adapters), weights, space, parameters)
     _check_overlap(adapters)
     step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
     scaled = [weight * adapter for weight, adapter in zip(weights, adapters, strict=True)]
@@ -65,12 +59,34 @@ def merge(
     return _entrywise(adapters, weights, step, chosen, space, complete, allow_base_mismatch)
 
 
-def _weights(adapters: Sequence[Adapter], weights: Sequence[float] | None) -> list[float]:
-    if not adapters:
+def settings(
+    method: str, count: int, weights: Sequence[float] | None, space: str, parameters: Mapping[str, Any]
+) -> tuple[Method, list[float], dict[str, Any]]:
+    """The method, the weights, and all its parameters, checked as far as that needs none of the `count` adapters.
+
+    Raises:
+        OptionError: as `merge` does.
+    """
+    chosen = find(method)
+    numbers = _weights(count, weights)
+    if space not in chosen.spaces:
+        raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
+    if space == "factors" and "convention" in chosen.defaults:
+        if parameters.get("convention") not in (None, "peft"):
+            raise OptionError("the space of factors is PEFT's, and has PEFT's convention", hint="leave --convention out")
+        parameters = {**parameters, "convention": "peft"}
+    complete = chosen.complete(parameters)
+    if chosen.check:
+        chosen.check(numbers, complete)
+    return chosen, numbers, complete
+
+
+def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
+    if not count:
         raise OptionError("there is nothing to merge", hint="name at least one adapter")
-    given = [1.0] * len(adapters) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(adapters):
-        raise OptionError(f"{len(given)} weights for {len(adapters)} adapters", hint="give one -w for each adapter, or none")
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(given) != count:
+        raise OptionError(f"{len(given)} weights for {count} adapters", hint="give one -w for each adapter, or none")
     if not all(map(math.isfinite, given)):
         raise OptionError(f"the weights must be finite, got {given}")
     return given
@@ -100,6 +116,13 @@ def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mi
     if not method.capped:
         return merged
     return replace(merged, layout={module: _cap(layout) for module, layout in merged.layout.items()})
+
+
+def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> Adapter:
+    """The sum of adapters, however many and whatever modules they have, of rank Σ rᵢ or that of the matrix."""
+    step = Step("add", {}, tuple(adapter.history for adapter in adapters))
+    summed = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    return replace(summed, layout={module: _cap(layout) for module, layout in summed.layout.items()})
 
 
 def _cap(layout: Layout) -> Layout:
@@ -212,6 +235,7 @@ def truncate(
         rank: dimensions of every module; where one has fewer, it stays as it is.
         energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
         budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get none.
+            The experts of one parameter get the same rank, as they are saved.
         unit: of the budget, `parameters` or `bytes`; bytes are those of `dtype`, by default each module's own.
         exact: where an update is dense, by a full SVD and not a randomized one.
 
@@ -220,10 +244,8 @@ def truncate(
 
     Cost: lazy, except for a budget, which needs the singular values of every module.
     """
-    check_cut(rank, energy, budget)
+    check_cut(rank, energy, budget, unit)
     if rank is not None:
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
         return _to_ranks(
             adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact
         )
@@ -232,10 +254,16 @@ def truncate(
     return _to_budget(adapter, budget or 0, unit, dtype, exact, workers, progress)
 
 
-def check_cut(rank: int | None, energy: float | None, budget: int | None) -> None:
-    """Raise OptionError unless exactly one way of cutting is given."""
+def check_cut(rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters") -> None:
+    """Raise OptionError unless exactly one way of cutting is given, and is possible."""
     if sum(option is not None for option in (rank, energy, budget)) != 1:
         raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+        raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
+    if energy is not None and not 0 < energy <= 1:
+        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
+    if unit not in ("parameters", "bytes"):
+        raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
 
 
 def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:
@@ -255,8 +283,6 @@ def reduced(update: Update, rank: int, exact: bool = False) -> LowRank:
 
 
 def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
-    if not 0 < energy <= 1:
-        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
     layout = {
         module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False) for module, each in adapter.layout.items()
     }
@@ -283,10 +309,11 @@ def _to_budget(
     from adapterops.linalg.factor import spectrum
     from adapterops.linalg.ranks import by_budget
 
-    if unit not in ("parameters", "bytes"):
-        raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
-    one = {module: replace(each, rank=1, dtype=dtype or each.dtype) for module, each in adapter.layout.items()}
-    cost = {module: each.bytes if unit == "bytes" else each.parameters for module, each in one.items()}
+    groups = stacks(adapter.layout, adapter.config.experts)
+    cost = {}
+    for stack, group in groups.items():
+        one = replace(adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group]))
+        cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
     if budget < min(cost.values()):
         raise OptionError(
             f"a budget of {budget} {unit} does not pay for one dimension of one module", hint=f"the cheapest takes {min(cost.values())}"
@@ -297,8 +324,35 @@ def _to_budget(
             update = adapter.updates[module]
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
-    spectra = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    found = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
     ranks = by_budget(spectra, cost, budget)
     if not any(ranks.values()):  # an adapter that is zero stays one
         ranks[min(cost, key=cost.__getitem__)] = 1
+    ranks = {module: ranks[stack] for stack, group in groups.items() for module in group}
     return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
+
+
+def _joint(spectra: Sequence[Tensor]) -> Tensor:
+    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the squares."""
+    if len(spectra) == 1:
+        return spectra[0]
+    total = spectra[0].new_zeros(max(map(len, spectra)))
+    for values in spectra:
+        total[: len(values)] += values.square()
+    return total.sqrt()
+
+
+def budget(text: str | None) -> tuple[int | None, str]:
+    """A number and its unit, `parameters` or `bytes`.
+
+    >>> budget("2M"), budget("1.5GB"), budget("300")
+    ((2000000, 'parameters'), (1500000000, 'bytes'), (300, 'parameters'))
+    """
+    if text is None:
+        return None, "parameters"
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
+    if match is None:
+        raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
+    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
+    return round(float(match[1]) * factor), "bytes" if match[3] else "parameters"

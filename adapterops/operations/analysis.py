@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
+from adapterops.adapter import HELD
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
+from adapterops.formats.peft import Pair
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TensorFile
 from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         len(layouts),
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
-        tuple(module for module, pair in files.pairs.items() if _zero(files.file, pair.B)) if here else None,
+        _zero(files) if here else None,
         tuple(files.replaced),
     )
 
@@ -99,15 +101,20 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     )
 
 
-def _zero(file: TensorFile, name: str) -> bool:
-    """Whether a tensor is all zero; a trained one shows otherwise in its first bytes."""
-    size = ITEMSIZE[file.entries[name].dtype]
+def _zero(files: AdapterFiles) -> tuple[str, ...]:
+    """The modules whose B is all zero; a trained one shows otherwise in its first bytes."""
+    read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
-    def zeros(data: bytes | bytearray) -> bool:
-        signs, rest = data[size - 1 :: size], (data[byte::size] for byte in range(size - 1))
+    def start(name: str) -> bytearray:
+        return files.file.read(name, 0, min(files.file.entries[name].spec.bytes, START))
+
+    def zeros(pair: Pair, data: bytes | bytearray) -> bool:
+        size = ITEMSIZE[files.file.entries[pair.B].dtype]
+        first, step = pair.expert * size, pair.experts * size
+        signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    return zeros(file.read(name, 0, min(file.entries[name].spec.bytes, START))) and zeros(file.read(name))
+    return tuple(module for module, pair in files.pairs.items() if zeros(pair, start(pair.B)) and zeros(pair, read(pair.B)))
 
 
 @dataclass(frozen=True)

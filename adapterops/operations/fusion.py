@@ -12,6 +12,7 @@ from adapterops.checkpoint import Checkpoint, Lies, check_dtype
 from adapterops.errors import OptionError, at
 from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
+from adapterops.operations.experts import fitted
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    adapter = fitted(adapter, base)
     places = resolve({module: layout.shape for module, layout in adapter.layout.items()}, base.layout, base.config)
     base = _with_whole(_with_heads(base, places), adapter)
     by_tensor: dict[str, list[str]] = {}

@@ -10,16 +10,17 @@ from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, ch
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.quantized import convertible, described, skipped, turned, without
 from adapterops.history import Step
-from adapterops.quant.fourbit import FourBit
+from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
 from adapterops.quant.int8 import Int8
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import TORCH_NAMES
 
+BLOCK_SIZE = 64
 SCHEMES: Mapping[str, type[FourBit | Int8]] = {"nf4": FourBit, "fp4": FourBit, "int8": Int8}
 
 
-def scheme(name: str, *, double_quant: bool = False, block_size: int = 64, dtype: str = "BF16") -> Scheme:
+def scheme(name: str, *, double_quant: bool = False, block_size: int = BLOCK_SIZE, dtype: str = "BF16") -> Scheme:
     """A scheme by its name.
 
     Raises:
@@ -27,14 +28,16 @@ def scheme(name: str, *, double_quant: bool = False, block_size: int = 64, dtype
     """
     if name not in SCHEMES:
         raise OptionError(f"the scheme must be one of {', '.join(SCHEMES)}, got {name!r}")
+    if block_size not in BLOCK_SIZES:
+        raise OptionError(f"the block size must be one of {', '.join(map(str, BLOCK_SIZES))}, got {block_size}")
     if name == "int8":
-        if double_quant or block_size != 64:
+        if double_quant or block_size != BLOCK_SIZE:
             raise OptionError("int8 has one scale for each row: it has no double quantization and no block size")
         return Int8(dtype)
     return FourBit(name, block_size, double_quant, dtype)
 
 
-def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int = 64) -> Checkpoint:
+def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int = BLOCK_SIZE) -> Checkpoint:
     """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json saying so.
 
     Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads, routers

@@ -81,11 +81,15 @@ class ModuleCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: a check for every adapted module, and the problems, the worst first."""
+    """What `verify` found: a check for every adapted module, and the problems, the worst first.
+
+    `others` are the tensors in which no module lies.
+    """
 
     path: Path
     modules: Mapping[str, ModuleCheck]
     tensors: int
+    others: int
     files: int
     problems: Sequence[Problem]
 
@@ -141,15 +145,17 @@ def verify(
             return _tensor(name, model, expected)
 
     modules: dict[str, ModuleCheck] = {}
+    others = len(common)
     for found, wrong in engine.run(check, common, workers=workers, progress=progress):
         modules |= found
+        others -= bool(found)
         problems += wrong
     if modules and not any(check.changed for check in modules.values()):
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
     files = list(_files(model, base))
     problems += [problem for _, problem in files if problem]
     return Verification(
-        _place(model), dict(sorted(modules.items())), len(common), len(files), sorted(problems, key=lambda problem: -problem.size)
+        _place(model), dict(sorted(modules.items())), len(common), others, len(files), sorted(problems, key=lambda problem: -problem.size)
     )
 
 
@@ -224,7 +230,9 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
             compare(role, piece)
         wrong = (stored - target).abs() > (wanted - target).abs() * (1 + EQUAL) + EQUAL * target.abs().amax()
         exact = stored == wanted
-        sums = store(block, stored, coded=True)
+        before, scheme = expected.stored[name], expected.schemes[name]
+        moved = scheme.moved(before.shape, before.read, begin, pieces) if block.changes and scheme == before.scheme else None
+        sums = store(block, stored, coded=True, moved=moved)
         for change in block.changes:
             off = int(np.count_nonzero(wrong[change.part].numpy() & ~exact[change.part].numpy()))
             same = int(np.count_nonzero(exact[change.part].numpy()))

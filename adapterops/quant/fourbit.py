@@ -13,12 +13,15 @@ from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.quant.tables import Codebook
+    from adapterops.quant.tables import Codebook, Room
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 NESTED_BLOCK = 256
 OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
+
+AT_ONCE = 1 << 18
+"""Entries that are coded at a time: they fit a core's cache, and Python between two kernels does not count."""
 
 SMALLEST = 1e-38
 """Blocks are divided by no less, so that a block of zeros stays one."""
@@ -127,6 +130,16 @@ class FourBit:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Nearest(self, shape)
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
+        codes, width = parts["weight"], shape[-1]
+        first = begin * width // 2
+        differ = codes ^ read("weight", first, first + len(codes))
+        entries = torch.stack([differ > 15, differ & 15 != 0], dim=1).view(-1)  # the first is in the high half
+        rows = min(shape[0] if len(shape) < 2 else math.prod(shape[:-1]), begin + len(entries) // max(width, 1)) - begin
+        return entries[: rows * width].view(rows, width)
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _OnGrid(self, shape, read, key)
 
@@ -137,24 +150,44 @@ class _Nearest:
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
         self.scheme, self.shape = scheme, shape
         self._kept: dict[int, Tensor] = {}
+        self._room: Room | None = None
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
         scheme, flat = self.scheme, values.reshape(-1)
         full = flat.numel() - flat.numel() % scheme.block_size
-        scaled, absmax = _scaled(flat[:full].view(-1, scheme.block_size), reciprocal=True)
+        pieces = [self._piece(part.view(-1, scheme.block_size), True) for part in torch.split(flat[:full], AT_ONCE)] if full else []
         if full < flat.numel():  # bitsandbytes divides in the last block, where it is short
-            last, largest = _scaled(flat[full:].view(1, -1), reciprocal=False)
-            scaled, absmax = _joined(scaled, last), _joined(absmax, largest.clamp_(min=SMALLEST))
-        check_finite(absmax)
-        codes = scheme.book.nearest.below(scaled)
-        codes = codes if scheme.kind == "nf4" else scheme.book.order.to(codes.device)[codes.long()]
-        packed = _packed(codes, 7 if scheme.kind == "nf4" else 0)
+            codes, largest = self._piece(flat[full:].view(1, -1), False)
+            pieces.append((codes, largest.clamp_(min=SMALLEST)))
+        if not pieces:
+            pieces = [(torch.empty(0, dtype=torch.uint8, device=flat.device), flat.new_empty(0))]
+        packed, absmax = (torch.cat(each) for each in zip(*pieces, strict=True))
         parts = {"weight": packed}
         if scheme.nested:
             self._kept[begin] = absmax
         else:
             parts["weight.absmax"] = absmax
         return parts, lambda: _times(scheme._pairs(packed), absmax, scheme.block_size)[: flat.numel()].view(values.shape)
+
+    def _piece(self, blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
+        """The bytes of some blocks, and their absmax."""
+        import torch
+
+        from adapterops.quant.tables import Room
+
+        if self._room is None or self._room.bins.numel() < blocks.numel():
+            self._room = Room(min(AT_ONCE, math.prod(self.shape)), blocks.device)
+        absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) + 0.0  # no -0
+        check_finite(absmax)
+        divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
+        scaled = self._room.scaled[: blocks.numel()].view(blocks.shape)
+        scaled = torch.mul(blocks, 1.0 / divisor, out=scaled) if reciprocal else torch.div(blocks, divisor, out=scaled)
+        codes = self.scheme.book.nearest.below(scaled.view(-1), self._room)
+        if self.scheme.kind == "nf4":
+            return _packed(codes, 7), absmax
+        return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0), absmax
 
     def rest(self) -> dict[str, Tensor]:
         import torch
@@ -166,7 +199,8 @@ class _Nearest:
 
             kept = [self._kept[begin].cpu() for begin in sorted(self._kept)]
             absmax = torch.cat(kept) if kept else torch.empty(0)
-            offset = float(absmax.mean()) if kept else 0.0
+            offset = float(absmax.mean()) if len(absmax) else 0.0
+            offset = offset if math.isfinite(offset) else float(absmax.double().mean())
             parts["weight.absmax"], parts["weight.nested_absmax"] = _nested(absmax - offset, dynamic_map())
             parts["weight.nested_quant_map"] = dynamic_map()
         return {**parts, scheme.state_role: _text(scheme.state(self.shape, offset))}
@@ -184,19 +218,19 @@ class _OnGrid:
         from adapterops.quant.random import generator
 
         scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
+        values = values.cpu()  # where the random numbers are the same on every machine
         end = begin + values.shape[0]
         _, packed, absmax = scheme._blocks(self.shape, self.read, begin * width, end * width)
         before = scheme.decode(self.shape, self.read, begin, end).float()
         check_finite(values)
         codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
-        inverse = torch.where(absmax == 0, 0, 1 / absmax)
+        inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
         step = _times((values - before).reshape(-1), inverse, scheme.block_size)
         s = book.values[codes.long()].add_(step).clamp_(-1, 1)
-        lower = book.floor.up_to(s).clamp_(max=14).long()
-        ascending = book.values[book.order.long()]
-        low, gap = ascending[lower], (ascending[1:] - ascending[:-1])[lower]
+        lower = book.floor.up_to(s).clamp_(max=len(book.grid) - 2).long()
+        low, gap = book.grid[lower], (book.grid[1:] - book.grid[:-1])[lower]
         higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
-        changed = book.order[(lower + higher).long()]
+        changed = book.grid_codes[(lower + higher).long()]
         codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
         result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
         return {"weight": result}, lambda: _times(scheme._pairs(result), absmax, scheme.block_size)[: values.numel()].view(values.shape)
@@ -205,23 +239,6 @@ class _OnGrid:
         parts = self.scheme.parts(self.shape)
         sizes = {role: math.prod(part.shape) * ITEMSIZE[part.dtype] for role, part in parts.items() if role != "weight"}
         return {role: self.read(role, 0, size) for role, size in sizes.items()}
-
-
-def _scaled(blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
-    """Each block divided by its largest magnitude, flat; and these."""
-    import torch
-
-    absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) if blocks.numel() else blocks.new_empty(0)
-    absmax = absmax + 0.0  # no -0
-    divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
-    scaled = blocks * (1.0 / divisor) if reciprocal else blocks / divisor
-    return scaled.reshape(-1), absmax
-
-
-def _joined(a: Tensor, b: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([a, b])
 
 
 def _packed(codes: Tensor, padding: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,9 @@ class FP8:
         return values.to(torch_dtype(self.dtype))
 
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        raise read_only("FP8")
+
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         raise read_only("FP8")
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:

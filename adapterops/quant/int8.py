@@ -55,6 +55,10 @@ class Int8:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Nearest(self)
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        codes = parts["weight"]
+        return codes != self._rows(shape, read, begin, begin + len(codes))[0]
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _OnGrid(self, shape, read, key)
 
@@ -92,6 +96,7 @@ class _OnGrid:
 
         from adapterops.quant.random import generator
 
+        values = values.cpu()  # where the random numbers are the same on every machine
         end = begin + len(values)
         codes, scales = self.scheme._rows(self.shape, self.read, begin, end)
         before = self.scheme.decode(self.shape, self.read, begin, end).float()

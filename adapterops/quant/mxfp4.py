@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,9 @@ class MXFP4:
         return rows[begin - first * into : end - first * into].contiguous()
 
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        raise read_only("MXFP4")
+
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         raise read_only("MXFP4")
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:

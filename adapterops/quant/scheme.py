@@ -70,6 +70,9 @@ class Scheme(Protocol):
             UnsupportedError: the scheme is read only.
         """
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        """Which entries of the rows from `begin` on have another code than before, `parts` being what an encoder made of them."""
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         """By chance to one of the two neighbours on the grid that is stored already, so that the mean is right.
 

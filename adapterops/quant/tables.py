@@ -19,7 +19,7 @@ NF4 = (
 )  # fmt: skip
 """Quantiles of a normal distribution, by code. Source: Dettmers et al. 2023, arXiv:2305.14314."""
 
-FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, -0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0)
+FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, 0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0)
 """Sign, two bits of exponent, one of mantissa, by code; in twelfths."""
 
 BINS = 1023
@@ -39,21 +39,30 @@ class Lookup:
         near = (centre[:, None] - thresholds.double()).abs().argmin(dim=1)
         return cls(near.to(torch.uint8), thresholds[near])
 
-    def below(self, s: Tensor) -> Tensor:
-        """#{thresholds < s}, as uint8. `s` is flat, in [-1, 1] but for rounding."""
-        bins = _bins(s)
-        side = self.threshold.to(s.device).index_select(0, bins).sub_(s).view(torch.int32)  # negative where s is above
-        return self.index.to(s.device).index_select(0, bins).add_(side.bitwise_right_shift_(31).bitwise_and_(1).to(torch.uint8))
+    def below(self, s: Tensor, room: Room) -> Tensor:
+        """#{thresholds < s}, as uint8, good until the room is used again. `s` is flat, in [-1, 1] but for rounding."""
+        n = s.numel()
+        near, bins = room.floats[:n], room.bins[:n]
+        bins.copy_(torch.add(room.middle, s, alpha=BINS, out=near))
+        torch.index_select(self.threshold.to(s.device), 0, bins, out=near).sub_(s)
+        above = room.above[:n].copy_(near.view(torch.int32).bitwise_right_shift_(31))  # -1 where s is above, by its sign
+        return torch.index_select(self.index.to(s.device), 0, bins, out=room.counts[:n]).sub_(above)
 
     def up_to(self, s: Tensor) -> Tensor:
         """#{thresholds <= s}, as uint8."""
-        bins = _bins(s)
+        bins = s.mul(BINS).add_(BINS + 1).to(torch.int32)
         side = s.sub(self.threshold.to(s.device).index_select(0, bins)).ge_(0)
         return self.index.to(s.device).index_select(0, bins).add_(side.to(torch.uint8))
 
 
-def _bins(s: Tensor) -> Tensor:
-    return s.mul(BINS).add_(BINS + 1).to(torch.int32)
+class Room:
+    """Memory for `n` numbers on their way, used again and again: fresh memory costs more than the arithmetic."""
+
+    def __init__(self, n: int, device: torch.device) -> None:
+        self.scaled, self.floats = torch.empty(n, device=device), torch.empty(n, device=device)
+        self.bins = torch.empty(n, dtype=torch.int32, device=device)
+        self.counts, self.above = (torch.empty(n, dtype=torch.uint8, device=device) for _ in range(2))
+        self.middle = torch.tensor(float(BINS + 1), device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +72,15 @@ class Codebook:
     Attributes:
         values: code → number.
         order: place → code: `values[order]` ascends. Of FP4's two zeros the first has code 0.
-        place: code → place.
+        grid, grid_codes: the numbers that differ, ascending, and the first code of each.
+        nearest, floor: which place is the nearest, ties to the lower; how many numbers of the grid after the first are not above.
+        pairs: byte → the two numbers that it holds, in 8 bytes.
     """
 
     values: Tensor
     order: Tensor
-    place: Tensor
+    grid: Tensor
+    grid_codes: Tensor
     nearest: Lookup
     floor: Lookup
     pairs: Tensor
@@ -78,13 +90,12 @@ class Codebook:
         table = torch.tensor(values, dtype=torch.float32) / max(values)
         order = torch.tensor(sorted(range(16), key=lambda code: (float(table[code]), code)), dtype=torch.uint8)
         ascending = table[order.long()]
-        place = torch.empty(16, dtype=torch.uint8)
-        place[order.long()] = torch.arange(16, dtype=torch.uint8)
+        distinct = torch.cat([torch.tensor([True]), ascending[1:] != ascending[:-1]])
+        grid = ascending[distinct]
         byte = torch.arange(256)
-        pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1)
-        return cls(
-            table, order, place, Lookup.of((ascending[:-1] + ascending[1:]) / 2), Lookup.of(ascending[1:]), pairs.view(torch.float64)[:, 0]
-        )
+        pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1).view(torch.float64)[:, 0]
+        middles = (ascending[:-1] + ascending[1:]) / 2
+        return cls(table, order, grid, order[distinct], Lookup.of(middles), Lookup.of(grid[1:]), pairs)
 
 
 @cache

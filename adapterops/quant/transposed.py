@@ -42,6 +42,9 @@ class Transposed:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Turned(self.scheme.encoder(shape[::-1]))
 
+    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return self.scheme.moved(shape[::-1], read, 0, parts).T
+
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _Turned(self.scheme.on_grid(shape[::-1], read, key))
 

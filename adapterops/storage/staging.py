@@ -24,6 +24,9 @@ from typing import Any, BinaryIO
 from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
 
 MANIFEST = "adapterops.json"
+RECIPE = "recipe.yaml"
+"""What an output is made by, written beside it."""
+
 JOURNAL = ".journal"
 ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -95,11 +95,12 @@ class Block(NamedTuple):
     changes: Sequence[Change] = ()
 
 
-def store(block: Block, stored: Tensor, coded: bool) -> dict[str, Survival]:
+def store(block: Block, stored: Tensor, coded: bool, moved: Tensor | None = None) -> dict[str, Survival]:
     """What survived of each update of a block, now that `stored` is kept of it. The values of the block are used up.
 
     Args:
         stored: what is kept, of the same shape; rounded, or for a `coded` weight what its codes stand for.
+        moved: which entries have another code than before, where they had one.
     """
     survived = {}
     for module, part, W, delta, basis in block.changes:
@@ -107,17 +108,22 @@ def store(block: Block, stored: Tensor, coded: bool) -> dict[str, Survival]:
         error = _square(kept - values) if coded else 0.0
         whole = values.shape == block.values.shape and len(block.changes) == 1 and stored is not block.values and values.dtype == W.dtype
         # in place where that is not the result itself: fresh memory costs more than the arithmetic
-        moved = values.copy_(kept).sub_(W) if whole else kept.to(W.dtype) - W
-        inside = _square(moved @ basis()) if basis and coded else _square(moved) if coded else 0.0
-        changed = int(np.count_nonzero(moved.numpy() != 0))
-        sums = [_dot(W, W), _dot(delta, delta), _dot(moved, delta), error, inside]
+        difference = values.copy_(kept).sub_(W) if whole else kept.to(W.dtype) - W
+        inside = _square(difference @ basis()) if basis and coded else _square(difference) if coded else 0.0
+        changed = int(np.count_nonzero(difference.numpy() != 0 if moved is None else moved[part].numpy()))
+        sums = [_dot(W, W), _dot(delta, delta), _dot(difference, delta), error, inside]
         if not all(map(math.isfinite, sums)):
             _explain(W, delta, kept)
-            wide, update, move = W.double(), delta.double(), moved.double()  # finite, only their squares were not
+            wide, update, move = W.double(), delta.double(), difference.double()  # finite, only their squares were not
             sums = [_dot(wide, wide), _dot(update, update), _dot(move, update), error, inside]
         base, size, dot, error, inside = sums
-        survived[module] = Survival(base, size, dot, changed, moved.numel(), moved.numel() if coded else 0, error, inside)
+        survived[module] = Survival(base, size, dot, changed, difference.numel(), difference.numel() if coded else 0, error, inside)
     return survived
+
+
+def coded(values: Tensor, stored: Tensor) -> Survival:
+    """How far the codes of some rows are from what they stand for, where no update lies in them."""
+    return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored - values))
 
 
 def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from corpus import MODULES, write_adapter
+from corpus import MODULES, tree, write_adapter
 from safetensors.torch import save_file
+
+from adapterops.cli.main import run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +46,21 @@ def test_demo_runs_what_is_shown(tmp_path: Path) -> None:
     assert losses["ones"][0] < 0.1 < losses["base"][0]
     assert losses["threes"][1] < 0.1 < losses["base"][1]
     assert max(losses["sum"]) < min(losses["base"])
+
+
+def test_calculations_and_the_recipe_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = README.partition("## Calculating and recipes")[2].partition("\n## ")[0]
+    modules = [f"model.layers.{layer}.{part}" for layer in range(13) for part in ("mlp.up_proj", "self_attn.q_proj")]
+    for seed, name in enumerate("ab"):
+        write_adapter(tmp_path / "runs" / name, rank=6, seed=seed, modules=modules)
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    commands = re.findall(r"^adapterops (.*)$", section, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert run(shlex.split(command, comments=True)) == 0, capsys.readouterr().err
+    assert tree(tmp_path / "again") == tree(tmp_path / "merged")
 
 
 def test_links_lead_somewhere() -> None:

@@ -361,6 +361,26 @@ def test_other_files_of_a_repository_stay_there(hub: Hub, place: Path, tmp_path:
     assert not hub.asked("onnx|bin|original|photo")
 
 
+def test_a_recipe_of_the_hub_is_pinned_and_pushed(
+    hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = hub.put("me/a", write_adapter(tmp_path / "a"), inner="sub", ref="v2")
+    write_adapter(place / "b", seed=1)
+    succeeds(capsys, "calc", "0.5*a + b", "a=me/a@v2:sub", "b=b", "-o", "out", "--verify-inputs")
+    recipe = (place / "out/recipe.yaml").read_text()
+    assert f"hf://me/a@{commit}/sub" in recipe
+    hub.put("me/a", write_adapter(tmp_path / "c", seed=2), inner="sub", ref="v2")
+    succeeds(capsys, "run", "out/recipe.yaml", "-o", "again")
+    assert tree(place / "again")[WEIGHTS] == tree(place / "out")[WEIGHTS]
+    (place / "recipe.yaml").write_text(recipe.replace("../b", "b") + "push: {repo: me/made, private: true}\n")
+    succeeds(capsys, "run", "recipe.yaml", "-o", "third")
+    assert hub.repos["me/made"].private
+    assert hub.files("me/made")["recipe.yaml"] == (place / "third/recipe.yaml").read_bytes()
+    (place / "again/recipe.yaml").write_text(recipe.replace("../b", "/home/me/b"))
+    assert "absolute paths" in succeeds(capsys, "push", "again", "me/other")[1]
+    assert "recipe.yaml" not in hub.files("me/other")
+
+
 def test_readme_tells_the_truth(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     hub.put("owner/adapter", write_tuned(tmp_path / "a"), ref="v2")
     hub.put("owner/adapter", tmp_path / "a")

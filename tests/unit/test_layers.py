@@ -26,6 +26,7 @@ LAYERS = [
     {"saving"},
     {"operations", "logits"},
     {"hub"},
+    {"recipes"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +40,7 @@ EDGE_ONLY = {
     "bitsandbytes": "quant",
     "transformers": "logits",
     "peft": "logits",
+    "yaml": "storage",
 }
 NEVER = {"diffusers", "safetensors", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -100,6 +102,8 @@ sys.exit(code)
         ["fuse", "base", "a", "--dry-run"],
         ["fuse", "base", "a", "a", "--ties", "--dtype", "float32", "--max-shard-size", "1kB", "--dry-run"],
         ["unfuse", "base", "a", "--dry-run"],
+        ["calc", "0.5*truncate(a, rank=1) + ties(a, a)", "a=a", "--rank", "1", "--dry-run"],
+        ["run", "recipe.yaml", "--dry-run"],
         ["extract", "--help"],
         ["verify", "--help"],
         ["push", "--help"],
@@ -113,6 +117,7 @@ def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
+    (tmp_path / "recipe.yaml").write_text("adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n")
     done = subprocess.run([sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -222,6 +222,43 @@ def test_a_square_down_projection_cannot_be_told_apart() -> None:
     assert "rows and columns" in str(refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.down_proj": (E, H, H)})))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_other_parameter_tells_which_way_round_a_square_one_is(turned: bool) -> None:
+    """As in gpt-oss, whose down_proj is square, and in models with H = 2I, whose gate_up_proj is."""
+
+    def tensors(out: int, into: int, inner: int) -> dict[str, Spec]:
+        shapes = {"gate_up_proj": (2 * inner, into), "down_proj": (out, inner)}
+        return base(**{f"{NEW}.experts.{name}": (E, *(shape[::-1] if turned else shape)) for name, shape in shapes.items()})
+
+    down = place(f"{NEW}.experts.1.down_proj", (H, H), tensors(H, H, H))
+    assert down == Place(f"{NEW}.experts.down_proj", row=H, transposed=turned)
+    square = tensors(2 * I, 2 * I, I)
+    assert place(f"{NEW}.experts.1.gate_up_proj", (2 * I, 2 * I), square) == Place(
+        f"{NEW}.experts.gate_up_proj", row=2 * I, transposed=turned
+    )
+    assert place(f"{NEW}.experts.1.up_proj", (I, 2 * I), square) == Place(
+        f"{NEW}.experts.gate_up_proj", row=2 * I + (0 if turned else I), column=I if turned else 0, transposed=turned
+    )
+
+
+def test_two_square_parameters_tell_nothing() -> None:
+    refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.{name}": (E, H, H) for name in ("down_proj", "gate_up_proj")}))
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss"])
+@pytest.mark.parametrize("shape", [(E, 2 * I, H), (E, H, 2 * I)])
+def test_gate_and_up_of_an_expert_together(shape: tuple[int, ...], model_type: str) -> None:
+    found = place(f"{NEW}.experts.2.gate_up_proj", (2 * I, H), base(**{f"{NEW}.experts.gate_up_proj": shape}), model_type)
+    assert found == Place(f"{NEW}.experts.gate_up_proj", row=2 * shape[1], transposed=shape[1] == H)
+
+
+@pytest.mark.parametrize("part", ["gate_proj", "up_proj"])
+def test_gate_and_up_together_and_apart_lie_in_each_other(part: str) -> None:
+    tensors = base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)})
+    modules = {f"{NEW}.experts.0.gate_up_proj": (2 * I, H), f"{NEW}.experts.0.{part}": (I, H)}
+    assert "whole and in parts" in str(refused(modules, tensors))
+
+
 @pytest.mark.parametrize("shape", [(E, 2 * I, H), (E, H, 2 * I)])
 def test_gate_and_up_in_turn_are_refused(shape: tuple[int, ...]) -> None:
     error = refused({f"{NEW}.experts.0.gate_proj": (I, H)}, base(**{f"{NEW}.experts.gate_up_proj": shape}), "gpt_oss")

@@ -1,0 +1,76 @@
+"""`adapterops calc`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.cli import options
+from adapterops.cli.run import follow
+from adapterops.errors import OptionError
+from adapterops.hub.references import Reference
+from adapterops.operations.expression import parse
+from adapterops.recipes.schema import Ingredient, Output, Recipe, spelled
+
+
+@click.command("calc", short_help="An expression of adapters.")
+@click.argument("expression")
+@click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE...")
+@click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
+@options.cutting
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("calculated"),
+    show_default=True,
+    help="Folder to write.",
+)
+@options.writing
+@options.reading
+def command(
+    expression: str,
+    inputs: tuple[str, ...],
+    allow_base_mismatch: bool,
+    rank: int | None,
+    energy: float | None,
+    budget: str | None,
+    exact: bool,
+    out: Path,
+    dtype: str | None,
+    alpha: float | None,
+    allow_nonfinite: bool,
+    **how: Any,
+) -> None:
+    """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
+    truncate, select by pattern, and scale with a factor for each pattern.
+
+    \b
+    adapterops calc "0.7*a - 0.3*b" a=runs/a b=runs/b -o out
+    adapterops calc "ties(a, b, density=0.2, weights=[0.7, 0.3])" a=runs/a b=runs/b
+    adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3, "*": 1.0})' a=runs/a b=runs/b
+    adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=owner/b@v2 --dry-run
+
+    One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output again.
+    """
+    adapters = _named(inputs)
+    ingredients = {name: Ingredient(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in adapters.items()}
+    cut = Output(None, dtype, rank, energy, spelled(budget), exact)
+    recipe = Recipe(Path(), ingredients, parse(expression, adapters), cut, allow_base_mismatch=allow_base_mismatch)
+    follow(recipe, out, **how)
+
+
+def _named(inputs: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in inputs:
+        name, separator, path = each.partition("=")
+        if not separator or not path:
+            raise OptionError(f"{each!r} does not name an adapter", hint="such as a=runs/a")
+        if name in found:
+            raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
+        target = options.chosen(path)
+        found[name] = target.uri if isinstance(target, Reference) else path
+    return found

@@ -1,0 +1,1 @@
+"""Recipes: what to make, of what, and where it goes, in a file."""

@@ -1,0 +1,77 @@
+"""Weights of all kinds, and their way into codes and back, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from adapterops.quant.scheme import Encoder, Read, Scheme
+
+Parts = Mapping[str, Tensor]
+
+DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+KINDS = st.sampled_from(["nf4", "fp4"])
+SHORT_BLOCKS = st.sampled_from([32, 64, 128, 256])
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 1e-45, -1e-42, 1e-38, -9e-39, 6e-8, 3e38, -3.4e38, 65504.0)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@st.composite
+def weights(draw: st.DrawFn, dtypes: tuple[str, ...] = tuple(DTYPES), largest: float = 3.4e38) -> Tensor:
+    """A matrix of a few rows: of blocks that are ordinary, zero, tiny or huge, with single numbers that are special."""
+    height, width = draw(st.sampled_from([(1, 1), (1, 64), (3, 64), (5, 96), (7, 33), (2, 200), (9, 13), (4, 128), (1, 257), (64, 3)]))
+    dtype = DTYPES[draw(st.sampled_from(dtypes))]
+    most = min(largest, torch.finfo(dtype).max)
+    seed = draw(st.integers(0, 10**6))
+    flat = normal(seed, height * width)
+    piece = draw(st.sampled_from([16, 64, 100]))
+    for begin in range(0, len(flat), piece):
+        flat[begin : begin + piece] *= draw(st.sampled_from([1.0, 1.0, 0.02, 0.0, 1e-30, 1e-38, 1e-44, 1e4, 1e37]))
+    for place, number in draw(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(SPECIAL)), max_size=4)):
+        flat[place % len(flat)] = number
+    return flat.view(height, width).clamp(-most, most).to(dtype)
+
+
+def reader(parts: Parts) -> Read:
+    """As if they lay in a file."""
+
+    def read(role: str, begin: int, end: int) -> Tensor:
+        data = raw(parts[role])
+        assert 0 <= begin <= end <= len(data)
+        return data[begin:end].clone()
+
+    return read
+
+
+def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Tensor]:
+    """The parts of a weight, `rows` rows of it at a time."""
+    pieces: dict[str, list[Tensor]] = {}
+    for begin in range(0, len(W), rows or len(W)):
+        for role, piece in encoder.rows(W[begin : begin + (rows or len(W))].float(), begin)[0].items():
+            pieces.setdefault(role, []).append(piece)
+    return {**{role: torch.cat(each) for role, each in pieces.items()}, **encoder.rest()}
+
+
+def decode(scheme: Scheme, shape: tuple[int, ...], parts: Parts) -> Tensor:
+    return scheme.decode(shape, reader(parts), 0, shape[0])
+
+
+def raw(part: Tensor) -> Tensor:
+    """Its bytes."""
+    return part.contiguous().reshape(-1).view(torch.uint8)
+
+
+def same(a: Parts, b: Parts) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(raw(a[role]), raw(b[role])) for role in a)
+
+
+def unpacked(parts: Parts, entries: int) -> Tensor:
+    """The codes of four bits, one a byte: the first is in the high half."""
+    packed = raw(parts["weight"])
+    return torch.stack([packed // 16, packed % 16], dim=1).view(-1)[:entries]

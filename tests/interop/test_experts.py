@@ -1,0 +1,341 @@
+"""LoRA that PEFT trains on the parameters of fused experts: what is read, fused and saved computes what PEFT's unmerged model does."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.errors import IncompatibleError, UnsupportedError
+
+Make = Callable[[str, str], Path]
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 64,
+    "initializer_range": 0.2,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+TOKENS = torch.arange(24).reshape(2, 12)
+
+
+def mixtral() -> nn.Module:
+    return MixtralForCausalLM(MixtralConfig(**SIZES, intermediate_size=20, num_local_experts=3, num_experts_per_tok=2))
+
+
+def qwen3_moe(intermediate: int = 12) -> nn.Module:
+    sizes = {"moe_intermediate_size": intermediate, "num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 40}
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **sizes))
+
+
+def gpt_oss(intermediate: int = 32) -> nn.Module:
+    """Its down_proj is square, as in the released models; its experts are stored as (in, out), gate and up in turn."""
+    sizes = {"intermediate_size": intermediate, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
+    return GptOssForCausalLM(GptOssConfig(**SIZES, **sizes, max_position_embeddings=64, rope_scaling=None))
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "mixtral": mixtral,
+    "qwen3_moe": qwen3_moe,
+    "qwen3_moe, square gate_up_proj": lambda: qwen3_moe(16),
+    "gpt_oss, square down_proj": gpt_oss,
+    "gpt_oss": lambda: gpt_oss(20),
+}
+HOW_STORED = ["each by itself", "all in one"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """The folder of the base with a name in `MODELS`; what is in it must not be changed."""
+    place = tmp_path_factory.mktemp("bases")
+
+    def folder(name: str, stored: str = "all in one") -> Path:
+        path = place / f"{name} {stored}"
+        if not path.exists():
+            torch.manual_seed(list(MODELS).index(name))
+            MODELS[name]().save_pretrained(path, save_original_format=stored == "each by itself")
+        return path
+
+    return folder
+
+
+def trained(base: Path, folder: Path, seed: int = 0, **fields: Any) -> Path:
+    """An adapter that PEFT makes for a base."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.3)
+        model.save_pretrained(folder)
+    return folder
+
+
+def unmerged(base: Path, adapter: Path) -> Any:
+    """PEFT's model, in which base and adapter are still apart. Nothing of the adapter is left over or missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, about PEFT's use of it
+        warnings.filterwarnings(
+            "ignore", r"The following (rank|alpha)_pattern keys"
+        )  # it looks for them among modules alone, and uses them
+        return peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+
+
+def deltas(model: Any) -> dict[str, Tensor]:
+    """Parameter → what PEFT adds to it."""
+    found = {}
+    for name, layer in model.named_modules():
+        if "default" in getattr(layer, "lora_A", {}):
+            module = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            found[f"{module}.{getattr(layer, 'parameter_name', 'weight')}"] = layer.get_delta_weight("default").detach()
+    return found
+
+
+def logits(model: Any) -> Tensor:
+    """In float64, so that only what became of the weights makes a difference."""
+    model.set_experts_implementation("eager")  # the others have no float64
+    with torch.no_grad():
+        found: Tensor = model.double().eval()(input_ids=TOKENS).logits
+    return found
+
+
+def load(folder: Path) -> Any:
+    model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(found.values()), found
+    return model
+
+
+def assert_answers_alike(found: Any, expected: Any, base: Path) -> None:
+    wanted = logits(expected)
+    bound = 64 * torch.finfo(torch.float32).eps * float(wanted.abs().max())
+    assert float((logits(found) - wanted).abs().max()) < bound
+    assert float((logits(load(base)) - wanted).abs().max()) > 1000 * bound
+
+
+BOTH = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+CASES: dict[str, dict[str, Any]] = {
+    "both, and q_proj": {"r": 4, "lora_alpha": 10, "target_modules": ["q_proj"], "target_parameters": BOTH},
+    "both in the other order": {"r": 2, "target_modules": [], "target_parameters": BOTH[::-1]},
+    "names without a dot": {"r": 2, "target_modules": ["q_proj"], "target_parameters": ["down_proj", "gate_up_proj"]},
+    "gate_up_proj of one layer": {
+        "r": 2,
+        "lora_alpha": 3,
+        "target_modules": ["q_proj"],
+        "target_parameters": ["1.mlp.experts.gate_up_proj"],
+    },
+    "down_proj": {"r": 3, "lora_alpha": 9, "target_modules": [], "target_parameters": ["experts.down_proj"]},
+    "rsLoRA and patterns": {
+        "r": 4,
+        "lora_alpha": 7.5,
+        "use_rslora": True,
+        "target_modules": ["q_proj", "v_proj"],
+        "target_parameters": BOTH,
+        "rank_pattern": {"down_proj": 3, "1.mlp.experts.gate_up_proj": 5, "layers.1.self_attn.q_proj": 2},
+        "alpha_pattern": {r".*layers\.0.*gate_up_proj": 3, "^model.layers.1.mlp.experts.down_proj": 5},
+    },
+}
+
+
+def square_alone(model: str, case: str) -> bool:
+    square = {"gpt_oss, square down_proj": "down_proj", "qwen3_moe, square gate_up_proj": "gate_up_proj of one layer"}
+    return square.get(model) == case
+
+
+CHOSEN = [(model, case) for model in MODELS for case in CASES if not square_alone(model, case)]
+
+
+@pytest.mark.parametrize(
+    ("model", "case", "stored"),
+    [(model, case, stored) for model, case in CHOSEN for stored in HOW_STORED if stored == "all in one" or "gpt_oss" not in model],
+)
+def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
+    base = made(model, stored)
+    adapter = trained(base, tmp_path / "adapter", **CASES[case])
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter), "--logits"]) == 0
+    assert run(["unfuse", str(tmp_path / "out"), str(adapter), "-o", str(tmp_path / "back")]) == 0
+    found = dict(load(tmp_path / "back").named_parameters())
+    for name, W in load(base).named_parameters():
+        torch.testing.assert_close(found[name], W, atol=2e-6, rtol=1e-6)
+
+
+def assert_saved_as(adapter: ao.Adapter, expected: dict[str, Tensor], base: Path, out: Path) -> None:
+    """PEFT loads what is saved without a warning, and adds this to the parameters; and so does what is opened again."""
+    ao.save_adapter(adapter, out)
+    found = deltas(unmerged(base, out))
+    assert found.keys() == expected.keys()
+    for name, delta in expected.items():
+        torch.testing.assert_close(found[name], delta, atol=1e-5, rtol=1e-4)
+    again = ao.open_adapter(out)
+    assert again.layout.keys() == adapter.layout.keys()
+    for module, layout in adapter.layout.items():
+        torch.testing.assert_close(again.updates[module].dense(), adapter.updates[module].dense().float(), atol=1e-5, rtol=1e-4)
+        assert again.layout[module].rank >= min(layout.rank, *layout.shape)
+
+
+@pytest.mark.parametrize(("model", "case"), CHOSEN)
+def test_saving_what_was_opened_gives_what_was_trained(made: Make, tmp_path: Path, model: str, case: str) -> None:
+    adapter = trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case])
+    assert_saved_as(
+        ao.open_adapter(adapter), deltas(unmerged(made(model, "all in one"), adapter)), made(model, "all in one"), tmp_path / "out"
+    )
+    sizes = [
+        {name: tensor.shape for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+        for folder in (adapter, tmp_path / "out")
+    ]
+    assert sizes[0] == sizes[1]
+    targets = [json.loads((folder / "adapter_config.json").read_text())["target_parameters"] for folder in (adapter, tmp_path / "out")]
+    assert sorted(targets[0]) == targets[1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_sum_adds_what_peft_adds_for_each(made: Make, tmp_path: Path, model: str) -> None:
+    """Of different ranks and scales, and of different parameters where that can be."""
+    base = made(model, "all in one")
+    cases = [case for case in ("both, and q_proj", "rsLoRA and patterns", "down_proj") if not square_alone(model, case)]
+    folders = [trained(base, tmp_path / str(seed), seed, **CASES[case]) for seed, case in enumerate(cases)]
+    weights = [0.7, -0.4, 1.5][: len(cases)]
+    expected: dict[str, Tensor] = {}
+    for weight, folder in zip(weights, folders, strict=True):
+        for name, delta in deltas(unmerged(base, folder)).items():
+            expected[name] = expected.get(name, torch.zeros(())) + weight * delta
+    total = ao.merge([ao.open_adapter(folder) for folder in folders], weights=weights)
+    assert_saved_as(total, expected, base, tmp_path / "sum")
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), total), tmp_path / "out")
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, tmp_path / "sum"), base)
+    found = ao.verify(ao.open_checkpoint(tmp_path / "out"), ao.open_checkpoint(base), total)
+    assert found.ok
+    assert found.others == found.tensors - len(expected)
+
+
+@pytest.mark.parametrize("stored", HOW_STORED)
+@pytest.mark.parametrize("cut", [{"rank": 2}, {"energy": 0.6}, {"budget": 900}], ids=str)
+def test_what_is_cut_is_what_peft_loads(made: Make, tmp_path: Path, cut: dict[str, Any], stored: str) -> None:
+    """Experts that keep less than others are filled up with zeros."""
+    base = made("mixtral", stored)
+    full = ao.open_adapter(trained(base, tmp_path / "adapter", **CASES["rsLoRA and patterns"]))
+    small = ao.truncate(full, **cut)
+    ao.save_adapter(small, tmp_path / "small")
+    found = deltas(unmerged(base, tmp_path / "small"))
+    again = ao.open_adapter(tmp_path / "small")
+    for module in again.layout:
+        update = small.updates[module].dense()
+        torch.testing.assert_close(again.updates[module].dense(), update.float(), atol=1e-5, rtol=1e-4)
+        path, _, expert = module.rpartition(".")[0].rpartition(".")
+        leaf = module.rpartition(".")[2]
+        delta = found[f"{path}.{leaf}"][int(expert)] if expert.isdigit() and path.endswith("experts") else found[f"{module}.weight"]
+        torch.testing.assert_close(delta, update.float(), atol=1e-5, rtol=1e-4)
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), again), tmp_path / "out")
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, tmp_path / "small"), base)
+
+
+@pytest.mark.parametrize("stored", HOW_STORED)
+def test_ties_is_the_same_however_the_base_is_stored(made: Make, tmp_path: Path, stored: str) -> None:
+    base = made("qwen3_moe", stored)
+    pair = [trained(base, tmp_path / str(seed), seed, **CASES["both, and q_proj"]) for seed in (1, 2)]
+    assert run(["fuse", str(base), *map(str, pair), "--ties", "--density", "0.3", "-o", str(tmp_path / "out")]) == 0
+    merged = ao.merge([ao.open_adapter(path) for path in pair], "ties", density=0.3)
+    before, after = dict(load(base).named_parameters()), dict(load(tmp_path / "out").named_parameters())
+    for module in merged.layout:
+        path, _, expert = module.rpartition(".")[0].rpartition(".")
+        name = f"{path}.{module.rpartition('.')[2]}" if expert.isdigit() and path.endswith("experts") else f"{module}.weight"
+        W, changed = (each[name][int(expert)] if name in before and "experts" in name else each[name] for each in (before, after))
+        torch.testing.assert_close(changed, W + merged.updates[module].dense(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_router_is_adapted_as_a_parameter_too(made: Make, tmp_path: Path) -> None:
+    base = made("mixtral", "each by itself")
+    adapter = trained(base, tmp_path / "adapter", r=2, target_modules=["q_proj"], target_parameters=["gate.weight", *BOTH])
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
+    assert_saved_as(ao.open_adapter(adapter), deltas(unmerged(base, adapter)), base, tmp_path / "saved")
+
+
+def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path) -> None:
+    """PEFT turns w1, w2 and w3 into parameters where transformers has none such, with twice the rank for two of them."""
+    base = made("mixtral", "each by itself")
+    adapter = trained(base, tmp_path / "adapter", r=2, lora_alpha=5, target_modules=["w1", "w2", "w3", "q_proj"])
+    assert json.loads((adapter / "adapter_config.json").read_text())["target_parameters"]
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
+
+
+def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
+    """PEFT before 0.19 took every parameter for (experts, in, out): A and B of the 4 experts have each other's numbers, in its order."""
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for name in [name for name in tensors if "experts" in name and "lora_A" in name]:
+        A, B = tensors[name], tensors[name.replace("lora_A", "lora_B")]
+        tensors[name] = torch.cat([B[:, expert::4].T for expert in range(4)])
+        tensors[name.replace("lora_A", "lora_B")] = torch.stack([A_e.T for A_e in A.chunk(4)], 2).flatten(1)
+    out.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out / "adapter_model.safetensors")
+    (out / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
+    return out
+
+
+@pytest.mark.parametrize("stored", HOW_STORED)
+@pytest.mark.parametrize("case", ["both, and q_proj", "down_proj", "gate_up_proj of one layer"])
+@pytest.mark.parametrize("model", ["qwen3_moe", "qwen3_moe, square gate_up_proj"])
+def test_what_older_versions_of_peft_saved(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
+    if square_alone(model, case):
+        return
+    base = made(model, stored)
+    adapter = trained(base, tmp_path / "adapter", **CASES[case])
+    old = as_old_peft_saves_it(adapter, tmp_path / "old")
+    assert run(["fuse", str(base), str(old), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
+    if case == "both, and q_proj":
+        assert_saved_as(ao.open_adapter(old), deltas(unmerged(base, adapter)), base, tmp_path / "saved")
+
+
+@pytest.mark.parametrize(("model", "case"), [(model, case) for model in MODELS for case in CASES if square_alone(model, case)])
+def test_a_square_parameter_alone_is_refused(made: Make, tmp_path: Path, model: str, case: str) -> None:
+    with pytest.raises(UnsupportedError, match="square"):
+        ao.open_adapter(trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case]))
+
+
+def test_the_number_of_experts_is_that_of_the_base(made: Make, tmp_path: Path) -> None:
+    """A config with half the rank makes twice the experts."""
+    base = made("qwen3_moe", "all in one")
+    adapter = trained(base, tmp_path / "adapter", r=4, target_modules=[], target_parameters=BOTH)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "r": 2}))
+    for stored in HOW_STORED:
+        with pytest.raises(IncompatibleError, match="8 experts in the adapter, and 4 in the base"):
+            ao.fuse(ao.open_checkpoint(made("qwen3_moe", stored)), ao.open_adapter(adapter))
+
+
+def test_parameters_that_are_not_handled_are_named(made: Make, tmp_path: Path) -> None:
+    base = made("gpt_oss", "all in one")
+    with pytest.raises(UnsupportedError, match="gate_up_proj_bias"):
+        ao.open_adapter(trained(base, tmp_path / "a", r=2, target_modules=[], target_parameters=["experts.gate_up_proj_bias"]))
+    both = trained(base, tmp_path / "b", r=2, target_modules=[], target_parameters=["experts.gate_up_proj", "experts.down_proj_bias"])
+    with pytest.raises(UnsupportedError, match="down_proj_bias and gate_up_proj"):
+        ao.open_adapter(both)

@@ -1,0 +1,113 @@
+"""Packed integers of compressed-tensors and AutoAWQ: what the libraries write is read as they would read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from corpus import config, write_adapter
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+OUT, INTO = 64, 256
+ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Which code of eight lies in which four bits of AWQ's words, from the lowest."""
+
+
+def write(folder: Path, tensors: dict[str, Tensor], quantization: dict[str, Any]) -> Path:
+    folder.mkdir()
+    save_file({**tensors, "model.norm.weight": torch.ones(4).half()}, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"dtype": "float16", "quantization_config": quantization}))
+    return folder
+
+
+def compressed(folder: Path, bits: int, symmetric: bool, strategy: str) -> tuple[Path, Tensor]:
+    """A model with one weight as compressed-tensors writes it, and what the weight stands for."""
+    size = 128 if strategy == "group" else INTO
+    W = torch.randn(OUT, INTO, generator=torch.Generator().manual_seed(0))
+    groups, low, high = W.view(OUT, -1, size), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    if symmetric:
+        scale, zero = groups.abs().amax(2) / high, torch.zeros(OUT, INTO // size)
+    else:
+        scale = (groups.amax(2) - groups.amin(2)) / (high - low)
+        zero = (low - groups.amin(2) / scale).round()
+    scale = scale.half()
+    codes = (groups / scale[..., None] + zero[..., None]).round().clamp(low, high)
+    args = QuantizationArgs(num_bits=bits, symmetric=symmetric, strategy=strategy, group_size=size if strategy == "group" else None)
+    expected = ((codes - zero[..., None]) * scale[..., None].float()).view(OUT, INTO)
+    parts = {"weight": expected.half(), "weight_scale": scale, "weight_zero_point": zero.to(torch.int8)}
+    packed = PackedQuantizationCompressor.compress(parts, QuantizationScheme(targets=["Linear"], weights=args))
+    said = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "config_groups": {"group_0": {"weights": args.model_dump(mode="json")}},
+    }
+    return write(folder, {f"model.q_proj.{role}": part.contiguous() for role, part in packed.items()}, said), expected
+
+
+def words(codes: Tensor) -> Tensor:
+    """Eight codes of four bits in each word, in AWQ's order."""
+    packed = torch.zeros(codes.shape[0], codes.shape[1] // 8, dtype=torch.int64)
+    for place, code in enumerate(ORDER):
+        packed |= codes[:, code::8].long() << 4 * place
+    return torch.where(packed >= 1 << 31, packed - (1 << 32), packed).int()
+
+
+def awq(folder: Path) -> tuple[Path, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    codes, zeros = (torch.randint(0, 16, (rows, OUT), generator=generator) for rows in (INTO, INTO // 128))
+    scales = torch.rand(INTO // 128, OUT, generator=generator).half()
+    expected = (codes - zeros.repeat_interleave(128, 0)) * scales.float().repeat_interleave(128, 0)
+    tensors = {"model.q_proj.qweight": words(codes), "model.q_proj.qzeros": words(zeros), "model.q_proj.scales": scales}
+    said = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+    return write(folder, tensors, said), expected.T
+
+
+MODELS = {
+    "4 bits": lambda folder: compressed(folder, 4, True, "group"),
+    "4 bits with zeros": lambda folder: compressed(folder, 4, False, "group"),
+    "8 bits by row": lambda folder: compressed(folder, 8, True, "channel"),
+    "awq": awq,
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_packed_weight_is_what_its_formula_says(kind: str, tmp_path: Path) -> None:
+    base, expected = MODELS[kind](tmp_path / "base")
+    model = ao.open_checkpoint(base)
+    found = model.tensors["model.q_proj.weight"]
+    assert found.dtype == torch.float16
+    assert float((found.float() - expected).abs().max()) <= 2**-10 * float(expected.abs().max())
+    ao.save_checkpoint(ao.dequantize(model), tmp_path / "out")
+    saved = load_file(tmp_path / "out/model.safetensors")
+    assert saved.keys() == {"model.q_proj.weight", "model.norm.weight"}
+    assert torch.equal(saved["model.q_proj.weight"], found)
+    assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_adapter_is_fused_into_16_bits_and_refused_in_the_same(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, _ = MODELS[kind](tmp_path / "base")
+    write_adapter(tmp_path / "a", fields=config(2), modules=["model.q_proj"], rank=2, out=OUT, into=INTO)
+    arguments = ["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]
+    assert run([*arguments, "--rounding", "nearest"]) == 4
+    assert "read, not written" in capsys.readouterr().err
+    assert run([*arguments, "--dtype", "bfloat16"]) == 0
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a"), "--dtype", "bfloat16"]) == 0
+
+
+def test_what_is_packed_in_another_way_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, _ = compressed(tmp_path / "base", 4, True, "group")
+    said = json.loads((base / "config.json").read_text())
+    said["quantization_config"]["config_groups"]["group_0"]["weights"]["actorder"] = "group"
+    (base / "config.json").write_text(json.dumps(said))
+    assert run(["show", str(base)]) == 4
+    assert "compressed-tensors" in capsys.readouterr().err

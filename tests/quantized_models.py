@@ -1,0 +1,176 @@
+"""Tiny models in bfloat16, in codes that transformers itself makes of them, and adapters for both."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
+
+from adapterops.storage.safetensors import TORCH_NAMES
+
+SIZES = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320}
+ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6]}
+TEXT = {**SIZES, "intermediate_size": 192, "num_hidden_layers": 1, "rope_parameters": ROPE}
+VISION = {"depth": 1, "embed_dim": 64, "hidden_size": 128, "num_heads": 2, "patch_size": 4}
+EXPERTS = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 32}
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=2)),
+    "small llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=1)),
+    "uneven llama": lambda: LlamaForCausalLM(LlamaConfig(**{**SIZES, "hidden_size": 80}, intermediate_size=104, num_hidden_layers=1)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SIZES, intermediate_size=192, num_hidden_layers=1, pad_token_id=0)),
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3)),
+    "mamba2": lambda: Mamba2ForCausalLM(
+        Mamba2Config(hidden_size=64, num_hidden_layers=1, vocab_size=320, state_size=8, num_heads=8, head_dim=16, n_groups=1)
+    ),
+    "qwen2_vl": lambda: Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=TEXT, vision_config=VISION)),
+    "gpt_oss": lambda: GptOssForCausalLM(
+        GptOssConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2, head_dim=32)
+    ),
+    "even qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=1)),
+    "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=2)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=128, n_layer=2, n_head=4, n_positions=64)),
+}
+TARGETS = {
+    "llama": ["q_proj", "down_proj"],
+    "small llama": ["q_proj", "down_proj"],
+    "qwen3_moe": ["q_proj", "o_proj"],
+    "even qwen3_moe": ["q_proj", "o_proj"],
+    "gpt_oss": ["q_proj", "o_proj"],
+    "gpt2": ["c_attn", "c_fc"],
+}
+SCHEMES: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "nf4": (["nf4"], {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
+    "nested nf4": (["nf4", "--double-quant"], {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}),
+    "fp4": (["fp4"], {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}),
+    "int8": (["int8"], {"load_in_8bit": True}),
+}
+"""Arguments of ours, and what transformers calls the same."""
+
+TOKENS = torch.arange(24).reshape(2, 12)
+
+
+def write_model(folder: Path, name: str, **options: Any) -> Path:
+    torch.manual_seed(list(MODELS).index(name))
+    MODELS[name]().to(torch.bfloat16).save_pretrained(folder, **options)
+    return folder
+
+
+def load_quantized(base: Path, scheme: str) -> Any:
+    """A 16-bit model, which transformers quantizes as it loads it."""
+    four = {} if scheme == "int8" else {"bnb_4bit_compute_dtype": torch.bfloat16}
+    config = BitsAndBytesConfig(**SCHEMES[scheme][1], **four)
+    return auto(base).from_pretrained(base, quantization_config=config, dtype=torch.bfloat16).eval()
+
+
+def auto(folder: Path) -> Any:
+    """What loads it."""
+    config = json.loads((folder / "config.json").read_text())
+    return AutoModelForImageTextToText if "vision_config" in config else AutoModelForCausalLM
+
+
+def write_quantized(folder: Path, base: Path, scheme: str, **options: Any) -> Path:
+    """What transformers saves of that."""
+    load_quantized(base, scheme).save_pretrained(folder, **options)
+    return folder
+
+
+def load(folder: Path) -> Any:
+    """A model as transformers loads it, of which nothing is missing and nothing is left over."""
+    model, found = auto(folder).from_pretrained(folder, output_loading_info=True)
+    assert not any(found.values()), found
+    return model.eval()
+
+
+def logits(model: Any) -> Tensor:
+    """The weights of a quantized model may be laid out anew by this: nothing may be read from them later."""
+    with torch.no_grad():
+        found: Tensor = model(input_ids=TOKENS).logits
+    return found
+
+
+def write_lora(folder: Path, base: Path, name: str, std: float = 0.05, seed: int = 0, **fields: Any) -> Path:
+    """An adapter of PEFT's for a 16-bit model."""
+    torch.manual_seed(seed)
+    fields = {"r": 8, "target_modules": TARGETS[name], "fan_in_fan_out": name == "gpt2", **fields}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields))
+        for key, parameter in model.named_parameters():
+            if "lora_B" in key:
+                nn.init.normal_(parameter, std=std)
+        model.save_pretrained(folder)
+    return folder
+
+
+def deltas(adapter: Path) -> dict[str, Tensor]:
+    """Module → ΔW, by the definition, in float64."""
+    fields, tensors = json.loads((adapter / "adapter_config.json").read_text()), load_file(adapter / "adapter_model.safetensors")
+    found = {}
+    for key, A in tensors.items():
+        if "lora_A" in key:
+            B = tensors[key.replace("lora_A", "lora_B")]
+            found[key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")] = (
+                fields["lora_alpha"] / fields["r"] * B.double() @ A.double()
+            )
+    return found
+
+
+def files_of(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder; no name may come twice."""
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        new = load_file(path)
+        assert not found.keys() & new.keys()
+        found |= new
+    return found
+
+
+def stands_for(tensors: dict[str, Tensor], name: str) -> Tensor:
+    """The numbers of a weight that is stored in codes, entry by entry, in the dtype they are used in."""
+    if f"{name.removesuffix('.weight')}.SCB" in tensors:
+        codes, scales = tensors[name], tensors[f"{name.removesuffix('.weight')}.SCB"]
+        return (codes.float() * (scales.view(-1, 1) * 7.874015718698502e-3)).bfloat16()
+    state = next(json.loads(bytes(tensor)) for key, tensor in tensors.items() if key.startswith(f"{name}.quant_state"))
+    packed = tensors[name].view(torch.uint8).reshape(-1)
+    codes = torch.stack([packed // 16, packed % 16], dim=1).view(-1).long()
+    absmax = tensors[f"{name}.absmax"]
+    if "nested_offset" in state:
+        block = torch.arange(len(absmax)) // state["nested_blocksize"]
+        absmax = tensors[f"{name}.nested_quant_map"][absmax.long()] * tensors[f"{name}.nested_absmax"][block]
+        absmax = absmax + torch.tensor(state["nested_offset"])
+    values = tensors[f"{name}.quant_map"][codes] * absmax[torch.arange(len(codes)) // state["blocksize"]]
+    return values[: torch.Size(state["shape"]).numel()].view(state["shape"]).to(getattr(torch, state["dtype"]))
+
+
+def coded(tensors: dict[str, Tensor]) -> list[str]:
+    """The weights that are stored in codes."""
+    dtypes = {getattr(torch, name) for name in TORCH_NAMES.values()}
+    return sorted(name for name, tensor in tensors.items() if name.endswith(".weight") and tensor.dtype not in dtypes)

@@ -1,0 +1,575 @@
+"""Which tensors belong together, what is refused, and which modules transformers converts: by its own rules, on models without weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import bitsandbytes.functional as bnb
+import pytest
+import torch
+import transformers
+from bitsandbytes.nn import Linear4bit
+from codes import decode, encode, normal, raw
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import BitsAndBytesConfig
+from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+from transformers.quantizers.base import HfQuantizer
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError
+from adapterops.formats.quantized import Weight, convertible, described, key, matches, quantized, skipped, turned, without
+from adapterops.quant.fourbit import FourBit
+from adapterops.quant.fp8 import FP8
+from adapterops.quant.int8 import Int8
+from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.scheme import Scheme
+from adapterops.quant.transposed import Transposed
+from adapterops.storage.safetensors import Spec
+
+SHORT = {
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int32: "I32",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e8m0fnu: "F8_E8M0",
+}
+NAME = "model.layers.0.mlp.up_proj.weight"
+STATE = f"{NAME}.quant_state.bitsandbytes__nf4"
+SHAPE = (6, 96)
+
+Tensors = dict[str, Tensor]
+
+
+def specs(tensors: Tensors) -> dict[str, Spec]:
+    return {name: Spec(SHORT[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def recognised(tensors: Tensors, **config: Any) -> tuple[dict[str, Weight], list[str]]:
+    return quantized(specs(tensors), config, lambda name: raw(tensors[name]).numpy().tobytes())
+
+
+def laid(scheme: Scheme, name: str = NAME, shape: tuple[int, int] = SHAPE) -> Tensors:
+    """The tensors that a weight is stored as."""
+    found = encode(scheme.encoder(shape), normal(0, *shape))
+    return {key(name, role): found[role].view(part.shape) for role, part in scheme.parts(shape).items()}
+
+
+def text(tensors: Tensors, name: str = STATE) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(bytes(raw(tensors[name])))
+    return state
+
+
+def restated(tensors: Tensors, name: str = STATE, **fields: Any) -> Tensors:
+    """With fields of the state changed, or taken away where they are None."""
+    state = {field: value for field, value in {**text(tensors, name), **fields}.items() if value is not None}
+    return {**tensors, name: torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)}
+
+
+# What is known
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
+@pytest.mark.parametrize("size", [32, 64, 4096])
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_four_bits_are_known_by_their_state(kind: str, nested: bool, size: int, dtype: str) -> None:
+    scheme = FourBit(kind, size, nested, dtype)
+    weights, others = recognised({**laid(scheme), "model.norm.weight": torch.ones(3)})
+    assert others == ["model.norm.weight"]
+    assert weights[NAME].scheme == scheme
+    assert weights[NAME].shape == SHAPE
+    assert weights[NAME].keys == {role: key(NAME, role) for role in scheme.parts(SHAPE)}
+
+
+def test_the_offset_of_nested_scales_is_that_of_the_state() -> None:
+    tensors = laid(FourBit(nested=True))
+    scheme = recognised(tensors)[0][NAME].scheme
+    assert isinstance(scheme, FourBit)
+    assert scheme.offset == text(tensors)["nested_offset"] != 0
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
+@pytest.mark.parametrize("storage", [torch.uint8, torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_what_bitsandbytes_stores_is_read(nested: bool, storage: torch.dtype) -> None:
+    W = normal(1, 16, 64).bfloat16()
+    packed, state = bnb.quantize_4bit(W, quant_type="nf4", compress_statistics=nested, quant_storage=storage)
+    for stored in (packed, packed.view(1, -1)):  # older versions wrote it the other way round
+        tensors = {NAME: stored, **{f"{NAME}.{role}": part for role, part in state.as_dict(packed=True).items()}}
+        weight = recognised(tensors)[0][NAME]
+        assert weight.shape == (16, 64)
+        found = decode(weight.scheme, weight.shape, {role: tensors[name] for role, name in weight.keys.items()})
+        torch.testing.assert_close(found, bnb.dequantize_4bit(packed.view(torch.uint8), state), rtol=2**-8, atol=0)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize(("config", "dtype"), [({}, "BF16"), ({"dtype": "float16"}, "F16"), ({"torch_dtype": "float32"}, "F32")])
+def test_int8_is_known_by_its_scales(marked: bool, config: dict[str, str], dtype: str) -> None:
+    weights, others = recognised(laid(Int8(dtype, marked)), **config)
+    assert (weights[NAME].scheme, weights[NAME].shape, others) == (Int8(dtype, marked), SHAPE, [])
+
+
+def test_conv1d_is_known_by_its_model_type() -> None:
+    name = "transformer.h.0.attn.c_attn.weight"
+    weights, _ = recognised({**laid(FourBit(), name, (96, 32)), **laid(FourBit(), "transformer.other.weight")}, model_type="gpt2")
+    assert weights[name].scheme == Transposed(FourBit())
+    assert weights[name].shape == (32, 96)
+    assert weights["transformer.other.weight"].scheme == FourBit()
+    assert turned(name, {"model_type": "gpt2"})
+    assert not turned(name, {"model_type": "llama"})
+    assert recognised(laid(FourBit(), name, (96, 32)), model_type="llama")[0][name].scheme == FourBit()
+
+
+def fp8(shape: tuple[int, int] = (300, 200), scales: tuple[int, ...] = (3, 2), role: str = "weight_scale_inv") -> Tensors:
+    return {NAME: normal(2, *shape).to(torch.float8_e4m3fn), key(NAME, role): torch.ones(scales)}
+
+
+BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+
+
+@pytest.mark.parametrize(
+    ("scales", "config", "block"),
+    [
+        ((3, 2), BLOCKS, (128, 128)),
+        ((), {}, (300, 200)),
+        ((1,), {}, (300, 200)),
+        ((300,), {}, (1, 200)),
+        ((300, 1), {}, (1, 200)),
+        ((300, 1), BLOCKS, (1, 200)),
+        ((150, 3), {"quantization_config": {"quant_method": "fp8", "weight_block_size": [2, 99]}}, (2, 99)),
+    ],
+    ids=str,
+)
+def test_fp8_is_known_by_the_shape_of_its_scales(scales: tuple[int, ...], config: dict[str, Any], block: tuple[int, int]) -> None:
+    scheme = recognised(fp8(scales=scales), **config)[0][NAME].scheme
+    assert isinstance(scheme, FP8)
+    assert scheme.block == block
+
+
+@pytest.mark.parametrize("role", ["weight_scale_inv", "weight_scale", "scale", "qscale_weight"])
+def test_scales_of_activations_go_along(role: str) -> None:
+    tensors = {**fp8(scales=(), role=role), key(NAME, "input_scale"): torch.ones(())}
+    weights, others = recognised(tensors)
+    assert set(weights[NAME].keys.values()) == set(tensors)
+    assert others == []
+
+
+def mxfp4(name: str = "model.layers.0.mlp.experts.gate_up_proj") -> Tensors:
+    return {f"{name}_blocks": torch.zeros(2, 8, 3, 16, dtype=torch.uint8), f"{name}_scales": torch.zeros(2, 8, 3, dtype=torch.uint8)}
+
+
+def test_mxfp4_is_known_by_its_blocks() -> None:
+    bias = {"model.layers.0.mlp.experts.gate_up_proj_bias": torch.zeros(2, 8)}
+    weights, others = recognised({**mxfp4(), **bias})
+    weight = weights["model.layers.0.mlp.experts.gate_up_proj"]
+    assert (weight.scheme, weight.shape, others) == (MXFP4(), (2, 96, 8), list(bias))
+
+
+def test_a_checkpoint_without_codes_has_none() -> None:
+    tensors = {NAME: torch.ones(3, 4), "steps": torch.ones((), dtype=torch.int8)}
+    assert recognised(tensors) == ({}, list(tensors))
+    assert quantized(specs(tensors), None, lambda name: b"") == ({}, list(tensors))
+
+
+# What is broken
+
+PLAIN, NESTED = laid(FourBit()), laid(FourBit(nested=True))
+
+
+def absent(tensors: Tensors, role: str) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if name != key(NAME, role)}
+
+
+def other(tensors: Tensors, role: str, tensor: Tensor) -> Tensors:
+    return {**tensors, key(NAME, role): tensor}
+
+
+def said(content: bytes) -> Tensors:
+    return {**PLAIN, STATE: torch.tensor(list(content), dtype=torch.uint8)}
+
+
+BROKEN: dict[str, tuple[Tensors, str]] = {
+    "no weight": (absent(PLAIN, "weight"), rf"{NAME} should be U8 \[288, 1\]; found nothing"),
+    "no absmax": (absent(PLAIN, "weight.absmax"), r"weight.absmax should be F32 \[9\]; found nothing"),
+    "no table": (absent(PLAIN, "weight.quant_map"), r"weight.quant_map should be F32 \[16\]; found nothing"),
+    "no nested absmax": (absent(NESTED, "weight.nested_absmax"), r"nested_absmax should be F32 \[1\]; found nothing"),
+    "no nested table": (absent(NESTED, "weight.nested_quant_map"), r"nested_quant_map should be F32 \[256\]; found nothing"),
+    "absmax in 16 bits": (other(PLAIN, "weight.absmax", torch.ones(9).half()), r"should be F32 \[9\]; found F16 \[9\]"),
+    "absmax in 8 bits": (other(PLAIN, "weight.absmax", torch.ones(9).byte()), r"should be F32 \[9\]; found U8 \[9\]"),
+    "nested absmax in 32 bits": (other(NESTED, "weight.absmax", torch.ones(9)), r"should be U8 \[9\]; found F32 \[9\]"),
+    "too few blocks": (other(PLAIN, "weight.absmax", torch.ones(8)), r"should be F32 \[9\]; found F32 \[8\]"),
+    "another shape of absmax": (other(PLAIN, "weight.absmax", torch.ones(9, 1)), r"should be F32 \[9\]; found F32 \[9, 1\]"),
+    "too few nested blocks": (other(NESTED, "weight.nested_absmax", torch.ones(2)), r"should be F32 \[1\]; found F32 \[2\]"),
+    "a small table": (other(PLAIN, "weight.quant_map", torch.ones(15)), r"should be F32 \[16\]; found F32 \[15\]"),
+    "codes cut off": (other(PLAIN, "weight", torch.ones(287, 1).byte()), r"should be U8 \[288, 1\]; found U8 \[287, 1\]"),
+    "codes of another dtype": (other(PLAIN, "weight", torch.ones(288, 1).to(torch.int8)), "nothing of a weight in I8"),
+    "an uncoded weight": (other(PLAIN, "weight", torch.ones(SHAPE)), r"should be F32 \[72, 1\]; found F32 \[6, 96\]"),
+    "a state of floats": ({**PLAIN, STATE: PLAIN[STATE].float()}, "not UTF-8|not JSON"),
+    "a state of nothing": (said(b""), "not JSON"),
+    "a state that is cut off": (said(bytes(PLAIN[STATE])[:-5]), "not JSON"),
+    "a state of bytes": (said(b"\xff\xfe"), "not UTF-8"),
+    "a list for a state": (said(b"[]"), "no object"),
+    "a state that says a thing twice": (said(b'{"shape": [6, 96], "shape": [6, 96]}'), "appears twice"),
+    "an empty state": (said(b"{}"), "quant_type None"),
+    "another kind": (restated(PLAIN, quant_type="fp4"), "quant_type 'fp4', and its name says nf4"),
+    "a kind that is none": (restated(PLAIN, quant_type=4), "quant_type 4"),
+    "no block size": (restated(PLAIN, blocksize=None), "blocksize None"),
+    "an unknown block size": (restated(PLAIN, blocksize=96), "blocksize 96"),
+    "a negative block size": (restated(PLAIN, blocksize=-64), "blocksize -64"),
+    "a block size of text": (restated(PLAIN, blocksize="64"), "blocksize '64'"),
+    "another block size": (restated(PLAIN, blocksize=128), r"should be F32 \[5\]; found F32 \[9\]"),
+    "an unknown dtype": (restated(PLAIN, dtype="float64"), "dtype 'float64'"),
+    "a dtype that is none": (restated(PLAIN, dtype=["bfloat16"]), "dtype"),
+    "no shape": (restated(PLAIN, shape=None), "shape None"),
+    "an empty shape": (restated(PLAIN, shape=[]), r"shape \[\]"),
+    "a negative shape": (restated(PLAIN, shape=[-6, -96]), r"shape \[-6, -96\]"),
+    "a shape of fractions": (restated(PLAIN, shape=[6.0, 96.0]), r"shape \[6.0, 96.0\]"),
+    "a huge shape": (restated(PLAIN, shape=[6, 2**40]), "shape"),
+    "another shape": (restated(PLAIN, shape=[6, 98]), r"should be U8 \[294, 1\]; found U8 \[288, 1\]"),
+    "nested blocks of another size": (restated(NESTED, nested_blocksize=128), "nested_blocksize 128"),
+    "nested scales of another dtype": (restated(NESTED, nested_dtype="float16"), "nested_dtype 'float16'"),
+    "an offset of text": (restated(NESTED, nested_offset="0.1"), "nested_offset '0.1'"),
+    "a huge offset": (restated(NESTED, nested_offset=10**400), "nested_offset"),
+    "an infinite offset": (said(b'{"nested_offset": Infinity}'), "Infinity"),
+    "an offset beyond floats": (said(bytes(NESTED[STATE]).replace(b'_offset": ', b'_offset": 1e999')), "nested_offset|not JSON"),
+    "no nested fields for nested parts": (restated(NESTED, nested_blocksize=None, nested_dtype=None), r"should be F32 \[9\]; found U8"),
+    "nested fields for plain parts": (
+        restated(PLAIN, nested_blocksize=256, nested_dtype="float32", nested_offset=0.0),
+        r"should be U8 \[9\]; found F32 \[9\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "words"), BROKEN.values(), ids=BROKEN)
+def test_four_bits_that_are_broken(tensors: Tensors, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        recognised(tensors)
+    assert caught.value.exit_code == 3
+    assert caught.value.tensor
+    assert caught.value.tensor.startswith(NAME)
+
+
+EIGHT = laid(Int8())
+BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
+    "no weight": (absent(EIGHT, "weight"), InputError, "no weight of two dimensions"),
+    "a weight of one dimension": (other(EIGHT, "weight", torch.ones(6).to(torch.int8)), InputError, "no weight of two dimensions"),
+    "a weight in 16 bits": (other(EIGHT, "weight", torch.ones(SHAPE).half()), InputError, r"should be I8 \[6, 96\]; found F16"),
+    "scales in 16 bits": (other(EIGHT, "SCB", torch.ones(6).half()), InputError, r"should be F32 \[6\]; found F16 \[6\]"),
+    "too few scales": (other(EIGHT, "SCB", torch.ones(5)), InputError, r"should be F32 \[6\]; found F32 \[5\]"),
+    "scales for columns": (other(EIGHT, "SCB", torch.ones(96)), InputError, r"should be F32 \[6\]; found F32 \[96\]"),
+    "another layout": (other(EIGHT, "weight_format", torch.ones((), dtype=torch.uint8)), UnsupportedError, "another layout"),
+    "a layout of two numbers": (other(EIGHT, "weight_format", torch.zeros(2, dtype=torch.uint8)), UnsupportedError, "another layout"),
+    "a layout in 32 bits": (other(EIGHT, "weight_format", torch.zeros(())), UnsupportedError, "another layout"),
+}
+
+
+@pytest.mark.parametrize(("tensors", "kind", "words"), BROKEN_EIGHT.values(), ids=BROKEN_EIGHT)
+def test_int8_that_is_broken(tensors: Tensors, kind: type[AdapterOpsError], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        recognised(tensors)
+    assert caught.value.tensor == NAME
+
+
+FP8S: dict[str, tuple[Tensors, dict[str, Any], str]] = {
+    "two scales": ({**fp8(), key(NAME, "weight_scale"): torch.ones(())}, BLOCKS, "2 tensors of scales"),
+    "blocks of which nobody says the size": (fp8(), {}, "fit no known layout"),
+    "blocks of another size": (fp8(scales=(2, 2)), BLOCKS, "fit no known layout"),
+    "a scale for each column": (fp8(scales=(200,)), {}, "fit no known layout"),
+    "a size of blocks that is none": (
+        fp8(),
+        {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 0]}},
+        "no known layout",
+    ),
+    "a size of blocks in three dimensions": (fp8(), {"quantization_config": {"weight_block_size": [1, 128, 128]}}, "no known layout"),
+    "scales in integers": ({**fp8(scales=(1,)), key(NAME, "weight_scale_inv"): torch.ones(1).int()}, {}, "scales in I32"),
+    "experts in one tensor": (
+        {NAME: torch.ones(2, 8, 8).to(torch.float8_e4m3fn), key(NAME, "weight_scale"): torch.ones(2)},
+        {},
+        r"F8_E4M3 with 1 tensors of scales|shape",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "config", "words"), FP8S.values(), ids=FP8S)
+def test_fp8_that_is_not_understood(tensors: Tensors, config: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words) as caught:
+        recognised(tensors, **config)
+    assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [torch.zeros(2, 8, 2, dtype=torch.uint8), torch.zeros(2, 8, 3), torch.zeros(8, 2, 3, dtype=torch.uint8)],
+    ids=lambda x: str(x.shape),
+)
+def test_mxfp4_that_is_broken(scales: Tensor) -> None:
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    with pytest.raises(InputError, match=r"_scales should be U8 \[2, 8, 3\]") as caught:
+        recognised({**mxfp4(), f"{name}_scales": scales})
+    assert caught.value.tensor == name
+    with pytest.raises(InputError, match="expected \\(experts, rows, blocks, 16\\)"):
+        recognised({**mxfp4(), f"{name}_blocks": torch.zeros(2, 8, 48, dtype=torch.uint8)})
+
+
+# What is foreign
+
+INTEGERS = torch.ones(4, 4, dtype=torch.int32)
+FOREIGN: dict[str, tuple[dict[str, Tensor], str]] = {
+    "gptq": ({"qweight": INTEGERS, "qzeros": INTEGERS, "scales": torch.ones(4, 4).half(), "g_idx": INTEGERS}, "GPTQ or AWQ"),
+    "awq": ({"qweight": INTEGERS, "qzeros": INTEGERS, "scales": torch.ones(4, 4).half()}, "GPTQ or AWQ"),
+    "auto-round": ({"qweight": INTEGERS, "qzeros": INTEGERS}, "GPTQ or AWQ"),
+    "compressed-tensors": (
+        {"weight_packed": INTEGERS, "weight_scale": torch.ones(4, 1), "weight_shape": INTEGERS[0]},
+        "compressed-tensors",
+    ),
+    "modelopt": ({"weight": INTEGERS.byte(), "weight_scale": torch.ones(4, 1), "weight_scale_2": torch.ones(())}, "NVFP4"),
+    "hqq": ({"W_q": INTEGERS.byte(), "meta": INTEGERS}, "HQQ"),
+    "aqlm": ({"codes": INTEGERS, "codebooks": torch.ones(1, 4), "scales": torch.ones(4)}, "AQLM"),
+    "spqr": ({"dense_weights": INTEGERS}, "SpQR"),
+}
+
+
+@pytest.mark.parametrize("method", FOREIGN)
+@pytest.mark.parametrize("told", [True, False], ids=["said by the config", "of which the config says nothing"])
+def test_other_formats_are_refused_by_their_name(method: str, told: bool) -> None:
+    parts, name = FOREIGN[method]
+    tensors = {f"model.layers.0.mlp.up_proj.{role}": tensor for role, tensor in parts.items()}
+    section = {"quant_method": method, "version": "gemv", "format": "mxfp4-pack-quantized"}
+    with pytest.raises(UnsupportedError, match=f"quantized with {'AWQ' if method == 'awq' and told else name}.* not read here") as caught:
+        recognised(tensors, **({"quantization_config": section} if told else {}))
+    assert caught.value.tensor
+    assert caught.value.tensor.startswith("model.layers.0.mlp.up_proj.")
+    assert method in str(caught.value).lower() or not told
+
+
+def awq() -> Tensors:
+    """Four inputs, 32 outputs, one group."""
+    words = torch.ones(4, 4, dtype=torch.int32)
+    return {key(NAME, "qweight"): words, key(NAME, "qzeros"): words[:1], key(NAME, "scales"): torch.ones(1, 32).half()}
+
+
+PACKED_WRONG: dict[str, tuple[Tensors, Any]] = {
+    "no zeros": ({name: tensor for name, tensor in awq().items() if "qzeros" not in name}, {"group_size": 4}),
+    "no scales": ({name: tensor for name, tensor in awq().items() if "scales" not in name}, {"group_size": 4}),
+    "scales of another shape": ({**awq(), key(NAME, "scales"): torch.ones(1, 31).half()}, {"group_size": 4}),
+    "zeros of another dtype": ({**awq(), key(NAME, "qzeros"): torch.ones(1, 4)}, {"group_size": 4}),
+    "too few groups": (awq(), {"group_size": 2}),
+    "groups of nothing": (awq(), {"group_size": 0}),
+    "groups of text": (awq(), {"group_size": "4"}),
+    "other bits": (awq(), {"group_size": 4, "bits": 3}),
+    "another version": (awq(), {"group_size": 4, "version": "marlin"}),
+    "a version that is none": (awq(), {"group_size": 4, "version": None}),
+}
+
+
+@pytest.mark.parametrize(("tensors", "section"), PACKED_WRONG.values(), ids=PACKED_WRONG)
+def test_awq_that_is_broken_or_not_understood(tensors: Tensors, section: Any) -> None:
+    with pytest.raises((InputError, UnsupportedError)) as caught:
+        recognised(tensors, quantization_config={"quant_method": "awq", **section})
+    assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize(
+    "groups", [None, [], "all", {"group_0": None}, {"group_0": {"weights": [4]}}, {"a": {"weights": {"type": ["int"]}}}], ids=str
+)
+def test_packed_tensors_of_which_the_config_says_nothing_useful(groups: Any) -> None:
+    tensors = {
+        key(NAME, "weight_packed"): INTEGERS,
+        key(NAME, "weight_scale"): torch.ones(4, 1),
+        key(NAME, "weight_shape"): INTEGERS[0, :2],
+    }
+    with pytest.raises(UnsupportedError, match="compressed-tensors") as caught:
+        recognised(tensors, quantization_config={"quant_method": "compressed-tensors", "config_groups": groups})
+    assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize("method", ["gptq", "torchao", "quanto", "eetq", "higgs", "vptq", "bitnet", "aqlm", "something new"])
+@pytest.mark.parametrize("codes", [True, False], ids=["beside codes that are known", "alone"])
+def test_other_methods_are_refused_by_their_name(method: str, codes: bool) -> None:
+    tensors = {"model.norm.weight": torch.ones(3), **(PLAIN if codes else {})}
+    with pytest.raises(UnsupportedError, match=f"quantized with {method}, which is not read here"):
+        recognised(tensors, quantization_config={"quant_method": method})
+
+
+def test_codes_that_a_config_tells_of_and_that_are_not_there() -> None:
+    with pytest.raises(UnsupportedError, match="bitsandbytes"):
+        recognised({NAME: torch.ones(3, 4)}, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+
+
+@pytest.mark.parametrize("section", [None, {}, [], "nf4", {"load_in_4bit": True}, {"quant_method": "fp8"}])
+def test_codes_are_known_whatever_a_config_says(section: Any) -> None:
+    assert recognised(PLAIN, quantization_config=section)[0][NAME].scheme == FourBit()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"quantization_config": {"quant_method": ["bitsandbytes"]}}, {"model_type": ["gpt2"]}, {"dtype": ["bfloat16"]}, {"dtype": {}}],
+    ids=str,
+)
+def test_a_config_of_other_types_is_refused_or_has_no_say(config: dict[str, Any]) -> None:
+    with suppress(UnsupportedError):
+        assert recognised(PLAIN, **config)[0][NAME].scheme == FourBit()
+
+
+# What transformers converts
+
+COMPONENTS = ["model", "layers", "1", "11", "mlp", "gate", "proj", "up", "fc1", "lm", "head"]
+NAMES = st.lists(st.sampled_from(COMPONENTS), min_size=1, max_size=4).map(".".join)
+
+
+@examples(max_examples=200)
+@given(NAMES, NAMES, st.data())
+def test_an_entry_of_the_skip_list_means_what_transformers_takes_it_for(module: str, entry: str, data: st.DataObject) -> None:
+    pieces = module.split(".")
+    begin = data.draw(st.integers(0, len(pieces) - 1))
+    end = data.draw(st.integers(begin + 1, len(pieces)))
+    for each in (entry, ".".join(pieces[begin:end]), module, f"{module}.{entry}", module[begin:], entry[1:].strip(".") or entry):
+        assert matches(each, module) == (not should_convert_module(module, [each])), each
+
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 160}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+HEADS = {**GROUPED, "head_dim": 8}
+OLD = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 160}
+MOE = {**HEADS, "moe_intermediate_size": 16}
+LATENT = {
+    **SIZES, "num_key_value_heads": 4, "n_routed_experts": 4, "moe_intermediate_size": 16, "first_k_dense_replace": 0,
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_nope_head_dim": 8, "n_group": 1,
+    "topk_group": 1, "num_experts_per_tok": 2,
+}  # fmt: skip
+SSM = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 160, "state_size": 4}
+SEEN = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "patch_size": 4, "image_size": 16}
+ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
+CLIP = {"model_type": "clip_vision_model", "projection_dim": 16, **SEEN}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "Llama": GROUPED,
+    "Mistral": GROUPED,
+    "Qwen2": GROUPED,
+    "Qwen3": HEADS,
+    "Gemma": HEADS,
+    "Gemma2": HEADS,
+    "Gemma3Text": HEADS,
+    "Phi": SIZES,
+    "Phi3": {**GROUPED, "pad_token_id": 0},
+    "GPT2": OLD,
+    "GPTJ": {**OLD, "rotary_dim": 4},
+    "GPTNeo": {"hidden_size": 32, "num_layers": 1, "num_heads": 4, "vocab_size": 160, "attention_types": [[["global"], 1]]},
+    "GPTNeoX": SIZES,
+    "GPTBigCode": OLD,
+    "OPT": {**SIZES, "ffn_dim": 48, "word_embed_proj_dim": 16},
+    "Bloom": {"hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 160},
+    "Mpt": {"d_model": 32, "n_heads": 4, "n_layers": 1, "vocab_size": 160},
+    "Starcoder2": GROUPED,
+    "StableLm": GROUPED,
+    "Cohere": GROUPED,
+    "Olmo2": GROUPED,
+    "Granite": GROUPED,
+    "Glm4": {**HEADS, "pad_token_id": 0},
+    "SmolLM3": {**GROUPED, "pad_token_id": 0},
+    "Qwen2Moe": {**GROUPED, "num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "Qwen3Moe": {**MOE, "num_experts": 4},
+    "Mixtral": {**GROUPED, "num_local_experts": 4},
+    "Olmoe": {**GROUPED, "num_experts": 4},
+    "Glm4Moe": {**MOE, "n_routed_experts": 4, "first_k_dense_replace": 0, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2},
+    "GptOss": {**HEADS, "num_local_experts": 4},
+    "Llama4Text": {**HEADS, "num_local_experts": 4, "intermediate_size_mlp": 48},
+    "DeepseekV2": LATENT,
+    "DeepseekV3": LATENT,
+    "Mamba": SSM,
+    "Mamba2": {**SSM, "num_heads": 8, "head_dim": 8, "n_groups": 1},
+    "FalconH1": {**GROUPED, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_ssm": 64, "mamba_d_state": 8},
+    "Qwen2VL": {
+        "text_config": {**GROUPED, **ROPE},
+        "vision_config": {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4},
+    },
+    "Llava": {"text_config": {"model_type": "llama", **GROUPED}, "vision_config": CLIP},
+    "Gemma3": {"text_config": HEADS, "vision_config": {**SEEN, "vision_use_head": False}, "mm_tokens_per_image": 4},
+}
+
+
+def made(name: str) -> tuple[Any, dict[str, Spec]]:
+    """A model without weights, and the layout of its checkpoint."""
+    config = getattr(transformers, f"{name}Config")(**MODELS[name])
+    auto = transformers.AutoModelForImageTextToText if "text_config" in MODELS[name] else transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto.from_config(config)
+    tied = set(model.all_tied_weights_keys)
+    return model, {key: Spec("BF16", tuple(tensor.shape)) for key, tensor in model.state_dict().items() if key not in tied}
+
+
+def converted(model: Any, skip: list[str] | None) -> set[str]:
+    """The weights that transformers replaces, given a skip list."""
+    kept = HfQuantizer.get_modules_to_not_convert(model, skip, model._keep_in_fp32_modules)
+    replace_with_bnb_linear(model, kept, BitsAndBytesConfig(load_in_4bit=True))
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+
+
+ROUTED_SHARED = {"Qwen2Moe"}
+"""Of these transformers quantizes the gate of the shared expert, too, unless told otherwise; it is one row."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_quantized_is_what_transformers_converts(name: str) -> None:
+    model, layout = made(name)
+    chosen = set(convertible(layout, model.config.to_dict()))
+    assert chosen
+    assert converted(made(name)[0], skipped(layout, chosen)) == chosen
+    by_itself = converted(model, None)
+    assert chosen == by_itself - ({each for each in by_itself if "shared_expert_gate" in each} if name in ROUTED_SHARED else set())
+
+
+def test_a_skip_list_is_never_empty_and_names_what_has_a_matrix() -> None:
+    layout = {
+        "model.embed_tokens.weight": Spec("BF16", (160, 32)),
+        NAME: Spec("BF16", SHAPE),
+        "model.layers.0.mlp.gate.weight": Spec("BF16", (4, 96)),
+        "model.layers.0.mlp.experts.0.up_proj.weight": Spec("BF16", SHAPE),
+        "model.layers.0.mlp.experts.1.up_proj.weight": Spec("BF16", SHAPE),
+        "model.layers.0.input_layernorm.weight": Spec("BF16", (96,)),
+        "model.conv.weight": Spec("BF16", (3, 4, 5)),
+    }
+    assert convertible(layout, {"vocab_size": 160}) == [NAME]
+    assert skipped(layout, [NAME]) == ["lm_head", "model.embed_tokens", "model.layers.0.mlp.experts", "model.layers.0.mlp.gate"]
+    assert skipped({}, []) == ["lm_head"]
+
+
+def test_a_module_that_the_skip_list_would_hit_by_its_end_is_refused() -> None:
+    layout = {"gate.weight": Spec("BF16", (8, 8)), "model.agate.weight": Spec("BF16", (8, 8))}
+    with pytest.raises(VerificationError, match="would be taken for gate") as caught:
+        skipped(layout, ["model.agate.weight"])
+    assert (caught.value.tensor, caught.value.code) == ("model.agate.weight", "E-SKIP")
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U8", "F8_E4M3", "F64"])
+def test_only_ordinary_floats_are_quantized(dtype: str) -> None:
+    assert convertible({NAME: Spec(dtype, SHAPE)}, {}) == []
+
+
+SCHEMES: dict[str, tuple[Scheme, Callable[[], BitsAndBytesConfig]]] = {
+    "nf4": (FourBit(), lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="bfloat16")),
+    "fp4, nested, turned": (
+        Transposed(FourBit("fp4", nested=True, dtype="F16")),
+        lambda: BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="fp4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="float16"
+        ),
+    ),
+    "int8": (Int8(), lambda: BitsAndBytesConfig(load_in_8bit=True)),
+}
+
+
+@pytest.mark.parametrize(("scheme", "theirs"), SCHEMES.values(), ids=SCHEMES)
+def test_the_config_says_what_transformers_writes(scheme: Scheme, theirs: Callable[[], BitsAndBytesConfig]) -> None:
+    before = {"model_type": "llama", "dtype": "bfloat16"}
+    found = described(before, scheme, ["lm_head"])
+    assert found.pop("quantization_config") == {**theirs().to_dict(), "llm_int8_skip_modules": ["lm_head"]}
+    assert found == before == without(described(before, scheme, []))
+    assert without(None) is None

@@ -1,0 +1,98 @@
+"""Which modules a pattern names, and what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from corpus import config, factors, write_adapter
+
+import adapterops as ao
+from adapterops.errors import OptionError, UnsupportedError
+from adapterops.operations.selection import matching
+
+MODULES = [f"model.layers.{layer}.{part}" for layer in range(12) for part in ("mlp.up_proj", "self_attn.q_proj")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("*", 24), ("*.mlp.*", 12), ("layers.0-11", 24), ("layers.3", 2), ("layers.1-2", 4), ("*.1*.mlp.*", 3), ("*.[0-3].mlp.up_proj", 4)],
+)
+def test_patterns(pattern: str, count: int) -> None:
+    assert len(matching(pattern, MODULES)) == count
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("*.mpl.*", "did you mean mlp?"),
+        ("layers.12-20", "there are layers.0-11"),
+        ("layers.5-3", "there are layers.0-11"),
+        ("layer.3", "did you mean layers?"),
+        ("*.up_prj", "did you mean up_proj"),
+        ("mlp.up_proj", "there are model.layers.0.mlp.up_proj"),
+        ("*.MLP.*", "there are model.layers.0.mlp.up_proj"),
+    ],
+)
+def test_a_pattern_that_matches_nothing(pattern: str, hint: str) -> None:
+    with pytest.raises(OptionError, match="matches none of 24 modules") as caught:
+        matching(pattern, MODULES)
+    assert hint in str(caught.value.hint)
+
+
+def test_no_pattern_takes_long() -> None:
+    begin = time.monotonic()
+    with pytest.raises(OptionError):
+        matching("*a" * 200 + "b", ["a" * 500])
+    assert time.monotonic() - begin < 1
+
+
+def adapter() -> ao.Adapter:
+    return ao.Adapter.of({name: ao.LowRank(torch.ones(2, 1), torch.ones(1, 3)) for name in MODULES})
+
+
+def test_select_keeps_what_is_named() -> None:
+    assert list(ao.select(adapter(), "*.mlp.*", "layers.0").layout) == [name for name in sorted(MODULES) if "mlp" in name or ".0." in name]
+    with pytest.raises(OptionError, match="at least one pattern"):
+        ao.select(adapter())
+
+
+def test_the_first_pattern_wins() -> None:
+    scaled = ao.scale(adapter(), {"layers.0-5": 0.5, "*.mlp.*": 2, "*": 1})
+    for name, update in scaled.updates.items():
+        layer = int(name.split(".")[2])
+        assert update.dense()[0, 0] == (0.5 if layer <= 5 else 2 if "mlp" in name else 1)
+    assert ao.scale(adapter(), 3).updates[MODULES[0]].dense()[0, 0] == 3
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ({"layers.0-5": 2}, "no pattern matches model.layers.10.mlp.up_proj and 11 other"),
+        ({"*": 1, "layers.0": 2}, "earlier patterns match all"),
+        ({"layers.0-11": 1, "layers.20": 2, "*": 1}, "matches none"),
+        ({"*": float("nan")}, "finite"),
+        ({}, "no pattern matches"),
+    ],
+    ids=str,
+)
+def test_factors_that_leave_something_open(by: dict[str, float], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        ao.scale(adapter(), by)
+
+
+def test_all_layers_may_be_named_before_the_rest() -> None:
+    ao.scale(adapter(), {"layers.0-11": 0.3, "*": 1.0})
+
+
+def test_whole_tensors_go_with_their_modules(tmp_path: Path) -> None:
+    head = {"base_model.model.lm_head.weight": torch.ones(5, 8)}
+    a = ao.open_adapter(write_adapter(tmp_path / "a", {**factors(), **head}, config(modules_to_save=["lm_head"])))
+    assert not ao.select(a, "*.q_proj").replaced
+    assert list(ao.select(a, "*_proj", "lm_head").replaced) == ["lm_head.weight"]
+    saved = ao.save_adapter(0.5 * ao.select(a, "*.q_proj"), tmp_path / "out")
+    assert list(saved.modules) == ["layers.0.q_proj", "layers.1.q_proj"]
+    with pytest.raises(UnsupportedError, match="whole trained tensors"):
+        ao.scale(a, {"*": 0.5})
