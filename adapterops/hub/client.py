@@ -6,9 +6,10 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -121,12 +122,23 @@ def ask(what: str, question: Callable[[], Result]) -> Result:
 
 def pause(error: Exception, wait: float) -> None:
     """Wait as long as the Hub asks for, or else `wait`, and say so."""
-    answer = _answer(error)
-    asked = answer.headers.get("Retry-After", "") if answer is not None else ""
-    wait = min(float(asked) + 1, LONGEST_WAIT) if asked.isdecimal() else wait
+    answer = next((found for each in chain(error) if (found := _answer(each)) is not None), None)
+    if answer is not None:
+        wait = min(_asked(answer.headers) or wait, LONGEST_WAIT)
     what = f"is not reached ({type(error).__name__})" if answer is None else f"answers {answer.status_code}"
     say(f"the Hub {what}; trying again in {wait:g} s")
     time.sleep(wait)
+
+
+def _asked(headers: Mapping[str, str]) -> float | None:
+    """The seconds that an answer asks to wait for, and one more.
+
+    >>> _asked({"Retry-After": "7"}), _asked({"RateLimit": '"api";r=0;t=55'}), _asked({"RateLimit": '"api";r=9;t=55'}), _asked({})
+    (8.0, 56.0, None, None)
+    """
+    limit = re.search(r"\br=0\s*;\s*t=(\d+)", headers.get("RateLimit", ""))
+    seconds = limit[1] if limit else headers.get("Retry-After", "")
+    return float(seconds) + 1 if seconds.isdecimal() else None
 
 
 def passing(error: BaseException) -> bool:

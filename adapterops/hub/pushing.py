@@ -11,7 +11,7 @@ from adapterops import __version__
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError
 from adapterops.hub import client
 from adapterops.hub.card import MARK, render
-from adapterops.hub.client import api, ask, explained, passing, pause, say, timeout
+from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
 from adapterops.hub.package import CARD, STALE, Content, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
@@ -82,7 +82,7 @@ def push(
         ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
         there = _there(target)
         if there is None:
-            raise NotFoundError("was created, and is not there", path=target.repo, hint="run it again", code="E-HUB")
+            raise NotFoundError("is not seen by this account", path=target.repo, hint="use a token that may read it", code="E-HUB-MISSING")
     if there is not None and private is not None and there.private != private:
         wanted, is_ = ("private", "public") if private else ("public", "private")
         hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
@@ -205,6 +205,8 @@ def _given(source: Path | bytes) -> str | bytes:
 def _check_token(target: Reference) -> None:
     from huggingface_hub import get_token
 
+    if offline():
+        raise NotFoundError("pushing needs the Hub, and HF_HUB_OFFLINE is set", path=target, hint="unset it", code="E-HUB-OFFLINE")
     if get_token() is None:
         raise NotFoundError("pushing needs a token", path=target, hint="set HF_TOKEN, or run `hf auth login`", code="E-HUB-TOKEN")
 

@@ -231,6 +231,8 @@ def _range(repo: str, name: str, revision: str, begin: int, count: int, what: st
             raise NotFoundError(
                 "the Hub sends whole files where a part is asked for", path=what, hint="download it: adapterops pull", code="E-HUB-RANGE"
             )
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            raise NotFoundError("the Hub sends another part than was asked for", path=what, hint="run it again", code="E-HUB-RANGE")
         for chunk in answer.iter_raw():
             data += chunk
             if len(data) >= count:

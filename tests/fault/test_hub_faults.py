@@ -59,6 +59,14 @@ def test_reading_is_tried_again(hub: Hub, place: Path, capsys: pytest.CaptureFix
     assert (place / "out" / WEIGHTS).exists()
 
 
+def test_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.faults = [Fault("GET /api/models", 429, headers={"RateLimit": '"api";r=0;t=55'}), Fault("GET .*safetensors", 503)]
+    assert run(READING) == 0
+    noted = capsys.readouterr().err
+    assert "the Hub answers 429; trying again in 56 s" in noted
+    assert "the Hub answers 503; trying again in 1 s" in noted
+
+
 SENDING = [
     "GET /api/models/me/new",
     "POST /api/repos/create",
@@ -255,6 +263,22 @@ def test_every_refusal_to_take_something_has_its_words(
     assert "me/new" not in hub.repos or len(hub.repos["me/new"].history()) == 1
 
 
+def test_what_exists_and_is_not_seen(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.put("me/new", {"config.txt": b""})
+    hub.faults = [Fault("GET /api/models/me/new", 404, count=9, headers={"X-Error-Code": "RepoNotFound"})]
+    assert run(PUSHING) == 5
+    assert "me/new: is not seen by this account" in capsys.readouterr().err
+
+
+def test_offline_nothing_is_pushed(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert run(PUSHING) == 5
+    assert "pushing needs the Hub, and HF_HUB_OFFLINE is set" in capsys.readouterr().err
+    assert not hub.log
+
+
 def test_without_a_token_nothing_is_tried(
     hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,3 +357,26 @@ def test_pushing_through_xet_is_tried_again(
     assert len(hub.repos["me/new"].history()) == 2
     assert run(PUSHING) == 0
     assert len(hub.repos["me/new"].history()) == 2
+
+
+def test_a_fusion_that_stopped_goes_on(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was finished from one download is known again from the cache."""
+    hub.put("me/base", write_base(tmp_path / "base"))
+    hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "adapterops", "fuse", "me/base", "me/tuned", "-o", "out", "--workers", "1", "--resume"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+    def kill() -> None:
+        hub.silence.wait(2)
+        process.kill()
+
+    hub.faults = [Fault("GET .*model-00003-of-00004.safetensors$", kill, skip=1)]
+    assert process.wait() == -signal.SIGKILL
+    (left,) = place.glob(".out.adapterops-*")
+    finished = [path.name for path in left.glob("model-0000[12]*")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert finished
+    assert not list(place.glob(".out.adapterops-*"))
+    assert run(["verify", "out", "--base", str(tmp_path / "base"), "--adapter", str(tmp_path / "tuned")]) == 0
