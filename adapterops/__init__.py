@@ -29,6 +29,7 @@ _HOMES = {
     "Survival": "updates.application",
     "Verification": "operations.verification",
     "cast": "checkpoint",
+    "compare": "operations.comparison",
     "dequantize": "operations.quantization",
     "evaluate": "operations.calculator",
     "extract": "operations.extraction",
@@ -43,6 +44,7 @@ _HOMES = {
     "pull": "hub.pulling",
     "push": "hub.pushing",
     "quantize": "operations.quantization",
+    "report": "reports.writing",
     "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
     "run_recipe": "recipes.running",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
     from adapterops.operations.calculator import evaluate as evaluate
+    from adapterops.operations.comparison import compare as compare
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from adapterops.operations.verification import verify as verify
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
+    from adapterops.reports.writing import report as report
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.application import Survival as Survival

@@ -138,7 +138,8 @@ class Checkpoint:
 
     def parts(self, name: str) -> dict[str, tuple[str, Spec]]:
         """What a tensor is saved as: role → name and spec; a whole tensor has the role ""."""
-        if not self.computed(name) and self.stored[name].scheme:
+        by_chance = self.rounding == STOCHASTIC and self.on_grid(name)
+        if self.stored[name].scheme and (by_chance or not self.computed(name)):
             return {role: (key(name, role), part.spec) for role, part in self.stored[name].parts.items()}
         scheme = self.schemes.get(name)
         if scheme is None:

@@ -63,9 +63,11 @@ class Source:
         Raises:
             InputError: a file has not the content that is known where it came from.
         """
+        self.fetch()
         described: dict[str, Any] = {"path": self.path.name if self.path.is_absolute() else self.path.as_posix()}
         if self.remote is not None:
-            described = {"reference": self.remote.reference, "revision": self.remote.revision}
+            reference = self.remote.reference
+            described = {"path": reference, "reference": reference, "revision": self.remote.revision}
         described["files"] = {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors}
         for path in self.others:
             data = read_all(path)

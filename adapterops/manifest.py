@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,15 @@ def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
         file.flush()
         if sync:
             os.fsync(file.fileno())
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold: numbers that are none are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def described(path: Path) -> dict[str, Any]:

@@ -243,6 +243,11 @@ class _Put:
         self._writer, self._parts = writer, parts
         self._offsets = dict.fromkeys(parts, 0)
 
+    @property
+    def missing(self) -> list[str]:
+        """Parts of which nothing is written yet."""
+        return [role for role, offset in self._offsets.items() if offset == 0 and self._parts[role][1].bytes]
+
     def __call__(self, role: str, data: bytes | bytearray | memoryview) -> None:
         self._writer.write(self._parts[role][0], data, self._offsets[role])
         self._offsets[role] += len(data)
@@ -277,6 +282,9 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
             survived[module] = survived.get(module, Survival()) + each
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
+    for role in put.missing:  # of a grid that stays as it is
+        for chunk in lies.parts[role].file.chunks(lies.parts[role].name):
+            put(role, chunk)
     return survived, plain
 
 
@@ -342,7 +350,7 @@ def _check_survival(modules: Facts, out: Path) -> None:
             path=out,
             hint="round by chance with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
             code="E-LOST",
-            details={"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}},
+            details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}},
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adapterops.quant.scheme import Encoder, Read, Scheme
+from adapterops.quant.scheme import Encoder, Scheme
 
 Parts = Mapping[str, Tensor]
 
@@ -38,24 +38,30 @@ def weights(draw: st.DrawFn, dtypes: tuple[str, ...] = tuple(DTYPES), largest: f
     return flat.view(height, width).clamp(-most, most).to(dtype)
 
 
-def reader(parts: Parts) -> Read:
-    """As if they lay in a file."""
+class Reader:
+    """Parts, as if they lay in a file."""
 
-    def read(role: str, begin: int, end: int) -> Tensor:
-        data = raw(parts[role])
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def __call__(self, role: str, begin: int, end: int) -> Tensor:
+        data = raw(self.parts[role])
         assert 0 <= begin <= end <= len(data)
         return data[begin:end].clone()
 
-    return read
+
+reader = Reader
 
 
 def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Tensor]:
-    """The parts of a weight, `rows` rows of it at a time."""
+    """The parts of a weight, `rows` rows of it at a time. On a grid that is there already, other parts stay what they are."""
     pieces: dict[str, list[Tensor]] = {}
     for begin in range(0, len(W), rows or len(W)):
         for role, piece in encoder.rows(W[begin : begin + (rows or len(W))].float(), begin)[0].items():
             pieces.setdefault(role, []).append(piece)
-    return {**{role: torch.cat(each) for role, each in pieces.items()}, **encoder.rest()}
+    inner = getattr(encoder, "inner", encoder)
+    there = inner.read.parts if isinstance(getattr(inner, "read", None), Reader) else {}
+    return {**there, **{role: torch.cat(each) for role, each in pieces.items()}, **encoder.rest()}
 
 
 def decode(scheme: Scheme, shape: tuple[int, ...], parts: Parts) -> Tensor:

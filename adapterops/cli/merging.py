@@ -78,6 +78,8 @@ def opened(path: Place, given: dict[str, Any]) -> Checkpoint:
     how = given.pop("rounding")
     if how is None:
         return checkpoint
+    if not checkpoint.schemes:
+        raise OptionError("--rounding keeps the codes of the base, and --dtype and --quantize ask for others", path=path)
     return rounding(checkpoint, how, rounding_seed(given) or 0 if how == STOCHASTIC else 0)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from adapterops.cli.options import size
 from adapterops.engine import Progress
 from adapterops.errors import AdapterWarning, ResourceError
 from adapterops.history import Source, Step, sources
+from adapterops.manifest import plain
 from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
     from adapterops.adapter import Saved
+    from adapterops.reports.findings import Finding
 
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
@@ -221,16 +223,7 @@ def amount(number: float, unit: str = "") -> str:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    print(json.dumps(_plain({"ok": True, **result}), indent=2))
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: numbers that are none are null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    print(json.dumps(plain({"ok": True, **result}), indent=2))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -243,6 +236,40 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table: by rich on a terminal, where it is installed; plain otherwise."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    if not (sys.stdout.isatty() and find_spec("rich")):
+        print(table(header, rows))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD)
+    for number, name in enumerate(header):
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))  # names are no markup
+    Console().print(drawn)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """What a diagnosis says, a sentence or two each."""
+    for finding in findings:
+        print(f"{finding.level}: {printable(finding.text)}")
+
+
+def printable(text: str) -> str:
+    """Text from strangers' files without what a terminal would obey.
+
+    >>> printable("a\\x1b[31mb") == "a\\ufffd[31mb"
+    True
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 @contextmanager

@@ -47,9 +47,18 @@ FOREIGN = {
 STAYS = {
     *EMBEDDINGS, HEAD, "wpe", "embed_positions", "position_embeddings", "token_type_embeddings", "tok_embeddings", "shared",
     "relative_attention_bias", "embed_out", "output", "score", "classifier", "classification_head", "qa_outputs", "pooler",
-    "gate", "router", "shared_expert_gate", "patch_embed", "position_embedding", "pos_embed",
+    "gate", "router", "shared_expert_gate", "patch_embed", "position_embedding", "pos_embed", "tile_embedding", "embedding",
 }  # fmt: skip
 """Last names of modules that have a matrix and are not quantized: embeddings, heads, routers."""
+
+OWN_LINEAR = {"falcon"}
+"""Model types whose linear layers are classes of their own, which transformers does not quantize."""
+
+STAYS_IN = {"t5": {"wo"}, "mt5": {"wo"}, "umt5": {"wo"}}
+"""Model type → modules that transformers keeps in 32 bits."""
+
+TIED_HEADS = {"cls.predictions.": "cls.predictions.decoder"}
+"""Start of tensor names → an output embedding that may not be in the file."""
 
 NUMBERED = re.compile(r"\.\d+\.")
 EXPERT = re.compile(r"\.experts\.\d+\.")
@@ -188,7 +197,9 @@ def _fp8(
     name: str, spec: Spec, entries: Mapping[str, Spec], config: Mapping[str, Any], said: Mapping[str, Any]
 ) -> tuple[FP8, tuple[int, ...]]:
     roles = [role for role in FP8_SCALES if key(name, role) in entries]
-    if len(roles) != 1 or len(spec.shape) != 2:
+    if len(spec.shape) != 2:
+        raise UnsupportedError(f"is in {spec.dtype} and has {len(spec.shape)} dimensions, expected 2", hint="save the model in 16 bits")
+    if len(roles) != 1:
         raise UnsupportedError(
             f"is in {spec.dtype} with {len(roles)} tensors of scales ({', '.join(roles)}), expected one",
             hint="save the model in 16 bits with the library that quantized it",
@@ -303,12 +314,17 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
     for all, which is never quantized.
     """
     config = config or {}
-    found = []
+    model_type, found = str(config.get("model_type")), []
+    if model_type in OWN_LINEAR:
+        return []
+    stays = STAYS | STAYS_IN.get(model_type, set())
     for name, spec in layout.items():
         module = name.removesuffix(WEIGHT)
+        parent, _, last = module.rpartition(".")
         matrix = name.endswith(WEIGHT) and len(spec.shape) == 2 and spec.dtype in LONG_NAMES
         vocabulary = spec.shape and spec.shape[0] == config.get("vocab_size") and not NUMBERED.search(name)
-        if matrix and not vocabulary and module.rpartition(".")[2] not in STAYS and not EXPERT.search(name):
+        inside = f"{parent}.in_proj_weight" in layout or HEAD in parent.split(".")  # of an attention of torch's own, or of a head
+        if matrix and not vocabulary and not inside and last not in stays and not EXPERT.search(name):
             found.append(name)
     return found
 
@@ -331,7 +347,8 @@ def skipped(layout: Mapping[str, Spec], chosen: Iterable[str]) -> list[str]:
         for name, spec in layout.items()
         if name not in quantized and name.endswith(WEIGHT) and len(spec.shape) == 2
     }
-    skip = sorted({*left, HEAD})
+    heads = {head for start, head in TIED_HEADS.items() if any(name.startswith(start) for name in layout)}
+    skip = sorted({*left, *heads, HEAD})
     for name in quantized:
         module = name.removesuffix(WEIGHT)
         hit = next((entry for entry in skip if matches(entry, module)), None)

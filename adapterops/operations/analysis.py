@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from adapterops.storage.place import Place
 from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adapterops.adapter import Adapter
 
 START = 4096
@@ -150,18 +152,33 @@ def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Pr
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):
-            values = spectrum(reduced(adapter.updates[module], adapter.layout[module].rank))
-        square = values.square()
-        total = float(square.sum())
-        share = square[square > 0] / total if total else square[:0]
-        effective = float((-(share * share.log()).sum()).exp()) if total else 0.0
-        return ModuleSpectrum(total**0.5, tuple(values.tolist()), effective)
+            return measured(spectrum(reduced(adapter.updates[module], adapter.layout[module].rank)))
 
     found = dict(zip(adapter.layout, engine.run(one, adapter.layout, workers=workers, progress=progress), strict=True))
-    most = max(len(each.values) for each in found.values())
-    total = sum(each.norm**2 for each in found.values())
+    return Spectra(found, suggested_rank(found.values()))
+
+
+def measured(values: Tensor) -> ModuleSpectrum:
+    """What is known of an update by its singular values, largest first."""
+    square = values.square()
+    total = float(square.sum())
+    share = square[square > 0] / total if total else square[:0]
+    effective = float((-(share * share.log()).sum()).exp()) if total else 0.0
+    return ModuleSpectrum(total**0.5, tuple(values.tolist()), effective)
+
+
+def suggested_rank(modules: Collection[ModuleSpectrum]) -> int:
+    """The smallest rank for all modules that keeps 99% of Σ‖ΔW‖_F²."""
+    most = max((len(each.values) for each in modules), default=0)
+    total = sum(each.norm**2 for each in modules)
     kept, suggested = 0.0, 0
     while suggested < most and kept < SUGGESTED_ENERGY * total:
-        kept += sum(each.values[suggested] ** 2 for each in found.values() if suggested < len(each.values))
+        kept += sum(each.values[suggested] ** 2 for each in modules if suggested < len(each.values))
         suggested += 1
-    return Spectra(found, suggested)
+    return suggested
+
+
+def kept_energy(modules: Collection[ModuleSpectrum], rank: int) -> float:
+    """The fraction of Σ‖ΔW‖_F² that the best `rank` dimensions of every module hold; 1 where there is nothing to hold."""
+    total, lost = (sum(value**2 for each in modules for value in each.values[start:]) for start in (0, rank))
+    return 1 - lost / total if total else 1.0

@@ -41,7 +41,7 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
     """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json saying so.
 
     Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads, routers
-    and routed experts stay as they are, and config.json lists them.
+    and routed experts stay as they are, or as they are used where they were quantized; config.json lists them.
 
     Args:
         to: `nf4`, `fp4` or `int8`.
@@ -60,14 +60,13 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
             "has no weight of a Linear layer to quantize", path=checkpoint.files.path if checkpoint.files else None, code="E-NAMES"
         )
     schemes = {name: Transposed(chosen) if turned(name, checkpoint.config) else chosen for name in names}
-    kept = {name: found for name, found in checkpoint.schemes.items() if name not in schemes}
     layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
     parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]
     return replace(
         checkpoint,
         layout=layout,
-        schemes={**kept, **schemes},
-        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, {**kept, **schemes})),
+        schemes=schemes,
+        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes)),
         history=Step("quantize", {"to": to, **parameters}, (checkpoint.history,)),
     )
 

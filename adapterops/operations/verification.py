@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adapterops import engine
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
-from adapterops.errors import AdapterOpsError, InputError, VerificationError, at
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError, at
 from adapterops.manifest import checked, described, seal
 from adapterops.operations.fusion import Addition, Piece, fuse
 from adapterops.operations.quantization import as_stored
@@ -150,7 +150,7 @@ def verify(
         modules |= found
         others -= bool(found)
         problems += wrong
-    if modules and not any(check.changed for check in modules.values()):
+    if modules and not any(check.changed or (check.survival and check.survival.dot) for check in modules.values()):
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
     files = list(_files(model, base))
     problems += [problem for _, problem in files if problem]
@@ -209,6 +209,7 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
     from adapterops.updates.application import store
 
     rows, encoder = expected.rows(name), expected.encoder(name)
+    before, scheme = expected.stored[name], expected.schemes[name]
     assert encoder is not None
     offsets = dict.fromkeys(found.parts, 0)
     checks: dict[str, ModuleCheck] = {}
@@ -230,7 +231,6 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
             compare(role, piece)
         wrong = (stored - target).abs() > (wanted - target).abs() * (1 + EQUAL) + EQUAL * target.abs().amax()
         exact = stored == wanted
-        before, scheme = expected.stored[name], expected.schemes[name]
         moved = scheme.moved(before.shape, before.read, begin, pieces) if block.changes and scheme == before.scheme else None
         sums = store(block, stored, coded=True, moved=moved)
         for change in block.changes:
@@ -241,6 +241,9 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
             checks[change.module] = checks.get(change.module, ModuleCheck()) + check
     for role, piece in encoder.rest().items():
         compare(role, piece)
+    for role in [role for role, offset in offsets.items() if offset == 0 and role in before.parts]:  # of a grid that stays as it is
+        if not found.parts[role].same_bytes(before.parts[role]):
+            problems[role] = Problem(name, f"{role} is not the base's")
     return checks, list(problems.values())
 
 
@@ -427,6 +430,6 @@ def opened(path: Path, opening: Any) -> Checkpoint:
     """
     try:
         checkpoint: Checkpoint = opening(path)
-    except InputError as error:
+    except (InputError, UnsupportedError) as error:
         raise VerificationError(error.message, path=error.path, tensor=error.tensor, hint=error.hint, code=error.code) from error
     return checkpoint

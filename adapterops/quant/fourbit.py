@@ -236,9 +236,7 @@ class _OnGrid:
         return {"weight": result}, lambda: _times(scheme._pairs(result), absmax, scheme.block_size)[: values.numel()].view(values.shape)
 
     def rest(self) -> dict[str, Tensor]:
-        parts = self.scheme.parts(self.shape)
-        sizes = {role: math.prod(part.shape) * ITEMSIZE[part.dtype] for role, part in parts.items() if role != "weight"}
-        return {role: self.read(role, 0, size) for role, size in sizes.items()}
+        return {}
 
 
 def _packed(codes: Tensor, padding: int) -> Tensor:

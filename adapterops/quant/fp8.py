@@ -56,7 +56,7 @@ class FP8:
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
         size = ITEMSIZE[self.scale] * across
         scales = read(self.role, first * size, last * size).view(getattr(torch, SCALES[self.scale])).view(-1, across)
-        wide = torch.ldexp(torch.ones(()), scales.int() - 127) if scales.dtype == torch.uint8 else scales.float()
+        wide = torch.ldexp(torch.ones(scales.shape), scales.int() - 127) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first
         values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
         return values.to(torch_dtype(self.dtype))

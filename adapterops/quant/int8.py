@@ -110,4 +110,4 @@ class _OnGrid:
         return {"weight": result, "SCB": scales}, lambda: _values(result, scales)
 
     def rest(self) -> dict[str, Tensor]:
-        return {"weight_format": self.read("weight_format", 0, 1)} if self.scheme.marked else {}
+        return {}

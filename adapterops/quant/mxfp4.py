@@ -53,7 +53,7 @@ class MXFP4:
             codes = read("_blocks", expert * size * BLOCK // 2, (expert + 1) * size * BLOCK // 2)
             scales = read("_scales", expert * size, (expert + 1) * size)
             values = numbers[torch.stack([codes & 15, codes >> 4], dim=1).view(-1).int()].view(size, BLOCK)
-            values.mul_(torch.ldexp(torch.ones(()), scales.int() - 127).view(-1, 1))
+            values.mul_(torch.ldexp(torch.ones(scales.shape), scales.int() - 127).view(-1, 1))
             experts.append(values.view(out, into).T.to(torch_dtype(self.dtype)))
         rows = torch.cat(experts) if experts else torch.empty(0, out, dtype=torch_dtype(self.dtype))
         return rows[begin - first * into : end - first * into].contiguous()

@@ -39,7 +39,7 @@ class Encoder(Protocol):
         """
 
     def rest(self) -> Mapping[str, Tensor]:
-        """The parts that are known when all rows are."""
+        """The parts that are known when all rows are. On a grid that is there already, other parts stay what they are."""
 
 
 class Scheme(Protocol):

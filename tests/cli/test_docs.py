@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,20 @@ def test_every_command_is_described_as_its_help_does(tmp_path: Path) -> None:
     exec(code, described)
     assert (DOCS / "commands.md").read_text(encoding="utf-8") == described["commands"]()  # type: ignore[operator]
     assert all(f"## {command}" in (DOCS / "commands.md").read_text(encoding="utf-8") for command in COMMANDS)
+
+
+EXAMPLES = {
+    "pipeline": ["base", "style", "domain", "out"],
+    "style_and_domain": ["style", "domain", "out"],
+    "rank_bracketing": ["style", "out"],
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_run(example: str, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "work")
+    script = DOCS.parent / f"examples/{example}.py"
+    command = [sys.executable, str(script), *EXAMPLES[example]]
+    done = subprocess.run(command, cwd=tmp_path / "work", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"pipeline": '"verified": true', "style_and_domain": "cosine", "rank_bracketing": "enough for"}[example] in done.stdout

@@ -72,3 +72,16 @@ def test_make_has_the_targets_named() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`?make (\w+)", README):
         assert f"\n{target}:" in makefile
+
+
+def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/qlora_to_nf4.py")], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loss = {name.strip(): float(value) for name, value in re.findall(r"^([a-z0-9+\- ]+?) +(\d+\.\d+)$", done.stdout, re.MULTILINE)}
+    base, adapted = loss["base-nf4"], loss["base-nf4 + adapter"]
+    assert adapted < 0.3 * base
+    for right in ("from-16-bit", "by-chance", "in-16-bit"):
+        assert loss[right] - adapted < 0.15 * (base - adapted)
+    assert loss["nearest"] - adapted > 0.3 * (base - adapted)

@@ -381,6 +381,16 @@ def test_a_recipe_of_the_hub_is_pinned_and_pushed(
     assert "recipe.yaml" not in hub.files("me/other")
 
 
+def test_adapters_on_the_hub_are_compared(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.put("me/a", write_tuned(tmp_path / "a"))
+    hub.put("me/b", write_tuned(tmp_path / "b", seed=1))
+    hub.put("me/base", write_base(tmp_path / "base"))
+    succeeds(capsys, "compare", "me/a", "me/b")
+    succeeds(capsys, "report", "me/a", "me/b", "--base", "me/base")
+    assert "me/a" in (place / "report.html").read_text()
+    assert str(hub.cache) not in (place / "report.html").read_text()
+
+
 def test_readme_tells_the_truth(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     hub.put("owner/adapter", write_tuned(tmp_path / "a"), ref="v2")
     hub.put("owner/adapter", tmp_path / "a")

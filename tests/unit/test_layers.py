@@ -26,7 +26,7 @@ LAYERS = [
     {"saving"},
     {"operations", "logits"},
     {"hub"},
-    {"recipes"},
+    {"recipes", "reports"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,7 +35,7 @@ EDGE_ONLY = {
     "click": "cli",
     "huggingface_hub": "hub",
     "rich": "cli",
-    "matplotlib": "report",
+    "matplotlib": "reports",
     "ray": "engine",
     "bitsandbytes": "quant",
     "transformers": "logits",
@@ -108,6 +108,9 @@ sys.exit(code)
         ["verify", "--help"],
         ["push", "--help"],
         ["pull", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
+        ["report", "a", "--base", "base", "--figures", "figures", "--dry-run"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,49 @@
+"""`adapterops compare`"""
+
+from __future__ import annotations
+
+import click
+
+from adapterops.adapter import open_adapter
+from adapterops.cli import options, output
+from adapterops.errors import OptionError
+from adapterops.operations import comparison as comparing
+from adapterops.storage.place import Place
+
+
+@click.command("compare", short_help="How adapters lie to each other, and what to do about it.")
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
+@options.alpha
+@options.workers
+@options.verifying
+@options.as_json
+@options.strict
+def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None, as_json: bool) -> None:
+    """How adapters lie to each other: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
+
+    Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its standard error.
+
+    \b
+    adapterops compare a b c
+    adapterops compare a b --json
+    """
+    if len(sources) < 2:
+        raise OptionError("there is one adapter, and nothing to compare it with", hint="name another, or use adapterops report for one")
+    adapters = [open_adapter(source, alpha=alpha) for source in sources]
+    with output.progress("measuring") as progress:
+        found = comparing.compare(adapters, workers=workers, progress=progress)
+
+    from adapterops.reports.diagnosis import diagnose
+    from adapterops.reports.numbers import numbers
+    from adapterops.reports.rows import joint_line, pair_rows, summary_rows
+
+    findings = diagnose(found)
+    if as_json:
+        output.print_json(numbers(found, findings))
+        return
+    output.print_table(*summary_rows(found))
+    print()
+    output.print_table(*pair_rows(found))
+    print()
+    print(joint_line(found))
+    output.print_findings(findings)

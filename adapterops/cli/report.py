@@ -1,0 +1,90 @@
+"""`adapterops report`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterops.adapter import open_adapter
+from adapterops.checkpoint import open_checkpoint
+from adapterops.cli import options, output
+from adapterops.storage.place import Place
+
+
+@click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
+@click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="Page to write; its numbers go beside it, as JSON.",
+)
+@click.option(
+    "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into: SVG, and PNG with matplotlib."
+)
+@click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+@options.alpha
+@options.workers
+@options.verifying
+@options.as_json
+@options.strict
+def command(
+    sources: tuple[Place, ...],
+    base: Place | None,
+    out: Path,
+    figures: Path | None,
+    force: bool,
+    dry_run: bool,
+    allow_pickle: bool,
+    alpha: float | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """A page about one adapter or several: a diagnosis, spectra, norms, overlaps, memory. One HTML file that needs nothing else.
+
+    \b
+    adapterops report my-adapter
+    adapterops report a b c --base model -o report.html
+    adapterops report a b --figures figures
+    """
+    adapters = [open_adapter(source, alpha=alpha) for source in sources]
+    model = open_checkpoint(base, allow_pickle=allow_pickle) if base else None
+
+    from adapterops.reports.writing import check_report, report
+
+    beside = check_report(adapters, out, model, figures, force)
+    if dry_run:
+        told = [str(path) for path in (out, beside, figures) if path]
+        if as_json:
+            output.print_json({"dry_run": True, "paths": told})
+        else:
+            print(f"would write {', '.join(told)}, about {', '.join(map(str, sources))}")
+        return
+    with output.progress("measuring") as progress:
+        done = report(
+            adapters, out, base=model, figures=figures, force=force, command=options.command_line(), workers=workers, progress=progress
+        )
+    with output.telling(out):
+        if as_json:
+            output.print_json(
+                {
+                    "path": str(done.path),
+                    "numbers": str(done.numbers),
+                    "figures": None if done.figures is None else str(done.figures),
+                    "drawn": list(done.drawn),
+                    "bytes": done.bytes,
+                    "findings": [{"rule": each.rule, "level": each.level, "text": each.text} for each in done.findings],
+                }
+            )
+            return
+        print(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
+        if done.figures:
+            print(f"wrote {done.figures}: {len(done.drawn)} figures")
+        output.print_findings(done.findings)

@@ -1,0 +1,376 @@
+"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws. Nothing is formed that is (out, in)."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops import engine
+from adapterops.adapter import Adapter, joint, name, sum_of
+from adapterops.checkpoint import Checkpoint
+from adapterops.errors import InputError, OptionError, at
+from adapterops.formats.naming import Place, resolve
+from adapterops.operations.algebra import reduced
+from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
+from adapterops.operations.experts import fitted
+from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.linalg.geometry import Signs
+    from adapterops.updates.lowrank import LowRank
+
+SAME_START = 0.5
+"""A's whose cosine is above this had one random initialisation: that of independent ones is 0 ± 1/sqrt(r · in)."""
+
+SAME_END = 0.9
+"""B's whose cosine is above this are those of one training, not of two."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One adapter by itself. `whole` counts the tensors that replace the base's; of their contents nothing is said."""
+
+    name: str
+    base_model: str | None
+    layout: Mapping[str, Layout]
+    spectra: Mapping[str, ModuleSpectrum]
+    whole: int = 0
+
+    @property
+    def rank(self) -> int:
+        return max((each.rank for each in self.layout.values()), default=0)
+
+    @cached_property
+    def norm(self) -> float:
+        """sqrt(Σ‖ΔW‖_F²) over all modules."""
+        return math.hypot(*(each.norm for each in self.spectra.values()))
+
+    @cached_property
+    def suggested_rank(self) -> int:
+        return suggested_rank(self.spectra.values())
+
+    @cached_property
+    def effective_rank(self) -> float:
+        """The mean over modules, weighted by their energy."""
+        total = self.norm**2
+        return sum(each.norm**2 * each.effective_rank for each in self.spectra.values()) / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
+
+    Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the number
+    of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks are equal.
+    """
+
+    dot: float
+    norms: tuple[float, float]
+    columns: float
+    rows: float
+    chance: tuple[float, float]
+    smaller: int
+    signs: Signs
+    A: tuple[float, float, float] | None
+    B: tuple[float, float, float] | None
+
+    @property
+    def cosine(self) -> float:
+        return _ratio(self.dot, *self.norms)
+
+    def as_json(self) -> dict[str, Any]:
+        from adapterops.linalg.geometry import conflict
+
+        overlaps = {"columns": self.columns / self.smaller, "rows": self.rows / self.smaller} if self.smaller else {}
+        opposed = conflict([self.signs])
+        return {"cosine": self.cosine, **overlaps, "sign_conflict": opposed[0] if opposed else None}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two adapters, by their numbers in the comparison; a module that one lacks is zero there."""
+
+    first: int
+    second: int
+    norms: tuple[float, float]
+    modules: Mapping[str, Shared]
+
+    @cached_property
+    def cosine(self) -> float:
+        """Of the whole updates: ⟨ΔW₁, ΔW₂⟩ / (‖ΔW₁‖ ‖ΔW₂‖)."""
+        return _ratio(sum(each.dot for each in self.modules.values()), *self.norms)
+
+    @property
+    def smaller(self) -> int:
+        """Dimensions of the smaller space, summed over the modules."""
+        return sum(each.smaller for each in self.modules.values())
+
+    @property
+    def columns(self) -> float | None:
+        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules: 0 where they are orthogonal, 1 where one holds the other."""
+        return self._overlap([each.columns for each in self.modules.values()])
+
+    @property
+    def rows(self) -> float | None:
+        """The same of the row spaces."""
+        return self._overlap([each.rows for each in self.modules.values()])
+
+    @property
+    def chance(self) -> tuple[float, float] | None:
+        """What the overlaps of columns and rows are on average for random spaces."""
+        columns, rows = (self._overlap([each.chance[side] for each in self.modules.values()]) for side in (0, 1))
+        return None if columns is None or rows is None else (columns, rows)
+
+    @cached_property
+    def conflict(self) -> tuple[float, float] | None:
+        """The fraction of entries with opposite signs, from a sample of rows, and its standard error."""
+        from adapterops.linalg.geometry import conflict
+
+        return conflict([each.signs for each in self.modules.values()])
+
+    @cached_property
+    def factors(self) -> tuple[float, float] | None:
+        """The cosines of the A's and of the B's as they are stored; None where no module has equal ranks."""
+        sides = []
+        for side in ("A", "B"):
+            known = [factor for each in self.modules.values() if (factor := getattr(each, side))]
+            sides.append(_ratio(sum(k[0] for k in known), math.hypot(*(k[1] for k in known)), math.hypot(*(k[2] for k in known))))
+            if not known:
+                return None
+        return sides[0], sides[1]
+
+    @property
+    def shared_start(self) -> bool:
+        """Whether the A's are nearly equal although the B's differ: both trainings began with one random A."""
+        return self.factors is not None and self.factors[0] > SAME_START and self.factors[1] < SAME_END
+
+    def _overlap(self, energies: Iterable[float]) -> float | None:
+        return sum(energies) / self.smaller if self.smaller else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        profiles: the adapters, in their order.
+        pairs: all pairs of them.
+        sum: the spectra of the sum of all, which is what a merge of them is; empty for one adapter.
+        sum_layout: that of the sum.
+        weights: module → ‖W₀‖_F, where a base was given.
+        base: the base.
+    """
+
+    profiles: Sequence[Profile]
+    pairs: Sequence[Pair]
+    sum: Mapping[str, ModuleSpectrum]
+    sum_layout: Mapping[str, Layout]
+    weights: Mapping[str, float]
+    base: Checkpoint | None = None
+
+    @property
+    def rank(self) -> int:
+        """The largest of the adapters' ranks."""
+        return max(profile.rank for profile in self.profiles)
+
+    def relative(self, index: int, modules: Collection[str] | None = None) -> float | None:
+        """‖ΔW‖ / ‖W₀‖ over the modules of an adapter, or some of them; None without a base."""
+        spectra = self.profiles[index].spectra
+        chosen = list(spectra) if modules is None else modules
+        if not self.weights:
+            return None
+        update, weight = (math.hypot(*values) for values in ([spectra[m].norm for m in chosen], [self.weights[m] for m in chosen]))
+        return update / weight if weight else math.inf if update else 0.0
+
+
+def compare(
+    adapters: Sequence[Adapter],
+    *,
+    base: Checkpoint | None = None,
+    workers: int | None = None,
+    progress: engine.Progress | None = None,
+) -> Comparison:
+    """Spectra and norms of adapters, and of every pair cosine, overlap of subspaces, sign conflict and shared initialisation.
+
+    Everything is exact and in float64, except the sign conflict, which looks at `geometry.ROWS` rows of each weight, the same
+    ones every time, and tells its standard error. A module that an adapter lacks is zero there.
+
+    Args:
+        adapters: at least one.
+        base: the model they belong to: norms are then known relative to its weights, each of which is read once.
+
+    Raises:
+        ShapeError: adapters have different shapes for one module.
+        IncompatibleError: a module is not in the base.
+
+    Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
+    """
+    adapters, layout, places = plan(adapters, base)
+
+    def one(module: str) -> _Module:
+        with at(tensor=module):
+            found = _module(module, {i: each for i, each in enumerate(adapters) if module in each.layout})
+        if base is None:
+            return found
+        place = places[module]
+        with at(path=base.files.path if base.files else None, tensor=place.copied or place.tensor):
+            found.weight = weight_norm(base, place, layout[module].shape)
+        return found
+
+    modules = dict(zip(layout, engine.run(one, layout, workers=workers, progress=progress), strict=True))
+    profiles = [
+        Profile(label, each.config.base_model, each.layout, {m: modules[m].spectra[i] for m in each.layout}, len(each.replaced))
+        for i, (label, each) in enumerate(zip(labels(adapters), adapters, strict=True))
+    ]
+    pairs = [
+        Pair(i, j, (profiles[i].norm, profiles[j].norm), {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs})
+        for i, j in combinations(range(len(adapters)), 2)
+    ]
+    many = len(adapters) > 1
+    return Comparison(
+        profiles,
+        pairs,
+        {module: found.sum for module, found in modules.items()} if many else {},
+        layout if many else {},
+        {module: found.weight for module, found in modules.items()} if base else {},
+        base,
+    )
+
+
+def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[list[Adapter], dict[str, Layout], dict[str, Place]]:
+    """The adapters with their experts as the base has them, the layout of their sum, and where in the base each module lies.
+
+    Raises what `compare` would, before any work.
+    """
+    if not adapters:
+        raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    found = [fitted(each, base) if base else each for each in adapters]
+    layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
+    places = resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
+    return found, layout, places
+
+
+@dataclass
+class _Module:
+    spectra: dict[int, ModuleSpectrum]
+    pairs: dict[tuple[int, int], Shared]
+    sum: ModuleSpectrum
+    weight: float = 0.0
+
+
+def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
+    """All that is measured of one module, in the adapters that have it."""
+    import torch
+
+    from adapterops.linalg.factor import spectrum
+    from adapterops.linalg.geometry import decompose, inner, sampled, shared_energy, signs
+
+    updates = {i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()}
+    numbers = list(updates)
+    parts = {i: decompose(update) for i, update in updates.items()}
+    out, into = updates[numbers[0]].shape
+    chosen = sampled(out, zlib.crc32(module.encode(errors="surrogateescape")))
+    opposed = signs([update.rows(torch.float64)(chosen) for update in updates.values()], out) if len(updates) > 1 else {}
+    norms = {i: float(part.values.square().sum().sqrt()) for i, part in parts.items()}
+    pairs = {}
+    for place, sample in opposed.items():
+        i, j = numbers[place[0]], numbers[place[1]]
+        P, Q = parts[i], parts[j]
+        few = (P.U.shape[1], Q.U.shape[1])
+        pairs[i, j] = Shared(
+            inner(updates[i], updates[j]),
+            (norms[i], norms[j]),
+            shared_energy(P.U, Q.U),
+            shared_energy(P.V, Q.V),
+            (few[0] * few[1] / out, few[0] * few[1] / into),
+            min(few),
+            sample,
+            _alike(updates[i].A, updates[j].A),
+            _alike(updates[i].B, updates[j].B),
+        )
+    total = spectrum(sum_of(list(updates.values()))) if pairs else parts[numbers[0]].values  # type: ignore[arg-type]  # none is dense
+    return _Module({i: measured(part.values) for i, part in parts.items()}, pairs, measured(total))
+
+
+def _wide(update: LowRank) -> LowRank:
+    from adapterops.updates.lowrank import LowRank
+
+    return LowRank(update.B.double(), update.A.double(), update.scale)
+
+
+def _alike(one: Any, other: Any) -> tuple[float, float, float] | None:
+    """Inner product and norms of two factors of one shape."""
+    if one.shape != other.shape or not one.numel():
+        return None
+    return float((one * other).sum()), float(one.norm()), float(other.norm())
+
+
+def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float:
+    """‖W₀‖_F of the weight at a place, in float64 from rows in float32, a block at a time; of a quantized one what its codes stand for.
+
+    Raises:
+        InputError: it has numbers that are NaN or infinite.
+    """
+    import torch
+
+    from adapterops.updates.dense import norm
+
+    tensor = place.copied or place.tensor
+    height, width = reversed(shape) if place.transposed else shape
+    rows, total = base.rows(tensor), 0.0
+    for begin, end in base.blocks(tensor):
+        begin, end = max(begin, place.row), min(end, place.row + height)
+        if begin < end:
+            values = rows(begin, end).values[:, place.column : place.column + width]
+            square = norm(values.to(torch.promote_types(values.dtype, torch.float32))) ** 2
+            if not math.isfinite(square):
+                square = norm(values.double()) ** 2  # finite, only its square was not
+            if not math.isfinite(square):
+                raise InputError("has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE")
+            total += square
+    return math.sqrt(total)
+
+
+def located(module: str) -> tuple[str, int | None, str]:
+    """Where in a model a module lies: what its layers are called, the layer, and the kind of module.
+
+    >>> located("model.layers.3.self_attn.q_proj"), located("model.layers.3.mlp.experts.7.up_proj"), located("lm_head")
+    (('model.layers', 3, 'q_proj'), ('model.layers', 3, 'up_proj'), ('', None, 'lm_head'))
+    """
+    parts = module.split(".")
+    number = next((index for index, part in enumerate(parts[:-1]) if part.isdecimal() and part.isascii()), None)
+    if number is None:
+        return "", None, parts[-1]
+    return ".".join(parts[:number]), int(parts[number]), parts[-1]
+
+
+def labels(adapters: Sequence[Adapter]) -> list[str]:
+    """What to call each adapter: the last part of its path, with as many before it as tell it from the others, or a number.
+
+    >>> labels([])
+    []
+    """
+    paths = [Path(name(adapter)) for adapter in adapters]
+    paths = [path.resolve() if path.name in ("", "..") else path for path in paths]
+    short = {path: path.name for path in paths}
+    for depth in range(2, 5):
+        taken = list(short.values())
+        short = {path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()}
+    found = [short[path] for path in paths]
+    return [f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)]
+
+
+def cosine(modules: Collection[Shared]) -> float:
+    """Of the updates of some modules, taken together."""
+    return _ratio(sum(each.dot for each in modules), *(math.hypot(*(each.norms[side] for each in modules)) for side in (0, 1)))
+
+
+def _ratio(dot: float, *norms: float) -> float:
+    size = math.prod(norms)
+    return max(-1.0, min(1.0, dot / size)) if size else 0.0

@@ -1,0 +1,131 @@
+"""Rules about one adapter: what its spectrum, its norm and its layers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterops.operations.analysis import kept_energy
+from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.sizes import cut
+from adapterops.reports.figures import percent, size
+from adapterops.reports.findings import Finding, shares, some, times
+
+FLAT = 0.8
+"""From this effective rank on, as a fraction of the rank, the dimensions carry nearly equal shares."""
+
+FLAT_FROM = 4
+"""The spectrum of fewer dimensions than these says little."""
+
+EMPTY = 0.5
+"""A tail is empty if this fraction of the rank keeps `SUGGESTED_ENERGY`."""
+
+DWARFS = 1.0
+"""‖ΔW‖ / ‖W₀‖ from which an update is larger than what it updates."""
+
+LARGE = 0.2
+"""‖ΔW‖ / ‖W₀‖ that is unusual: LoRA has 0.3 to 5 % as a rule."""
+
+MOST, FEW = 0.5, 0.25
+"""Most of the update is this fraction of its energy; few layers are this fraction of them."""
+
+LAYERS_FROM = 4
+"""Of fewer layers than these, none are few."""
+
+
+def untrained(comparison: Comparison) -> Iterator[Finding]:
+    for index, profile in enumerate(comparison.profiles):
+        zero = [module for module, each in profile.spectra.items() if not each.norm]
+        numbers = {"zero_modules": len(zero), "modules": len(profile.spectra)}
+        if len(zero) == len(profile.spectra):
+            only = f": only its {profile.whole} whole tensors were" if profile.whole else ", and changes nothing"
+            yield Finding(
+                "never-trained", "warning", f"{profile.name} was never trained{only}: B is zero in every module.", (index,), numbers
+            )
+        elif zero:
+            text = f"{len(zero)} of {len(profile.spectra)} modules of {profile.name} were never trained: {some(zero)}."
+            yield Finding("partly-trained", "warning", text, (index,), numbers)
+
+
+def flat(comparison: Comparison) -> Iterator[Finding]:
+    """The energy-weighted mean of effective rank / rank, over modules whose rank could be higher."""
+    for index, profile in enumerate(comparison.profiles):
+        wide = {m: each for m, each in profile.layout.items() if FLAT_FROM <= each.rank < min(each.shape)}
+        total = sum(profile.spectra[m].norm ** 2 for m in wide)
+        if not total:
+            continue
+        fullness = sum(profile.spectra[m].norm ** 2 * profile.spectra[m].effective_rank / each.rank for m, each in wide.items()) / total
+        if fullness >= FLAT:
+            text = (
+                f"The update of {profile.name} is flat: its {profile.rank} dimensions carry nearly equal shares "
+                f"(effective rank {profile.effective_rank:.1f}). This task wants a higher rank, or another method than LoRA."
+            )
+            yield Finding("flat", "warning", text, (index,), {"effective_share_of_rank": fullness, "threshold": FLAT})
+
+
+def tail(comparison: Comparison) -> Iterator[Finding]:
+    for index, profile in enumerate(comparison.profiles):
+        rank, enough = profile.rank, profile.suggested_rank
+        if profile.norm and enough <= EMPTY * rank:
+            kept = kept_energy(profile.spectra.values(), enough)
+            before, after = (cut(profile.layout, profile.spectra, each).bytes for each in (rank, enough))
+            text = (
+                f"The tail of {profile.name} is empty: rank {enough} would do. It keeps {percent(kept)} of the energy of rank {rank}, "
+                f"in {size(after)} instead of {size(before)} (adapterops truncate --rank {enough})."
+            )
+            yield Finding("empty-tail", "note", text, (index,), {"rank": rank, "suggested_rank": enough, "energy_kept": kept})
+
+
+def norm(comparison: Comparison) -> Iterator[Finding]:
+    for index, profile in enumerate(comparison.profiles):
+        total = comparison.relative(index)
+        if total is None or not profile.norm:
+            continue
+        each = {module: comparison.relative(index, [module]) or 0.0 for module in profile.spectra}
+        worst = max(each, key=each.__getitem__)
+        over = [module for module, value in each.items() if value >= DWARFS]
+        numbers = {"relative": total, "largest": each[worst], "module": worst, "modules_over": len(over)}
+        if total >= DWARFS:
+            text = (
+                f"The norm of {profile.name} dwarfs W0: it is {times(total)} that of the weights it changes. "
+                "Is the scale (alpha) meant to be that large, and did the training converge?"
+            )
+            yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
+        elif over:
+            text = (
+                f"The norm of {profile.name} dwarfs W0 in {len(over)} of {len(each)} modules, most in {worst} "
+                f"({times(each[worst])} its weight)."
+            )
+            yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
+        elif total >= LARGE:
+            text = f"{profile.name} is large: {percent(total)} of the weights it changes, where LoRA as a rule has 0.3% to 5%."
+            yield Finding("large", "note", text, (index,), {**numbers, "threshold": LARGE})
+
+
+def layers(comparison: Comparison) -> Iterator[Finding]:
+    for index, profile in enumerate(comparison.profiles):
+        energy = shares(comparison, index, lambda module: located(module)[:2])
+        numbered = {place: share for place, share in energy.items() if place[1] is not None}
+        if len(numbered) < LAYERS_FROM:
+            continue
+        chosen, carried = [], 0.0
+        for place in sorted(numbered, key=lambda place: -numbered[place]):
+            if carried >= MOST:
+                break
+            chosen.append(place)
+            carried += numbered[place]
+        if carried >= MOST and len(chosen) <= FEW * len(numbered):
+            names = some([str(number) for _, number in sorted(chosen)])
+            where = f"{percent(carried)} of it, in {len(chosen)} of {len(numbered)} layers"
+            text = f"Most of the update of {profile.name} sits in these layers: {names} ({where})."
+            yield Finding("layers", "note", text, (index,), {"layers": [number for _, number in sorted(chosen)], "energy": carried})
+
+
+def kinds(comparison: Comparison) -> Iterator[Finding]:
+    for index, profile in enumerate(comparison.profiles):
+        energy = shares(comparison, index, lambda module: located(module)[2])
+        if len(energy) < 3:
+            continue
+        first = max(energy, key=energy.__getitem__)
+        if energy[first] >= MOST:
+            text = f"Most of the update of {profile.name} is in {first} ({percent(energy[first])} of it)."
+            yield Finding("kinds", "note", text, (index,), {"kind": first, "energy": energy[first]})

@@ -1,0 +1,111 @@
+"""Tables, for the page and for the terminal: a header, and rows of text."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from adapterops.operations.analysis import SUGGESTED_ENERGY, kept_energy, suggested_rank
+from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.sizes import cuts, sizes
+from adapterops.reports.figures import brief, percent, signed, size
+from adapterops.reports.findings import shares
+
+Table: TypeAlias = tuple[list[str], list[list[str]]]
+
+
+def summary_rows(comparison: Comparison) -> Table:
+    """One row for each adapter."""
+    beside = ["of W0"] if comparison.weights else []
+    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", *beside, "effective rank", "suggested rank", "mostly in"]
+    found, rows = sizes(comparison), []
+    for index, profile in enumerate(comparison.profiles):
+        relative = comparison.relative(index)
+        kinds = shares(comparison, index, lambda module: located(module)[2])
+        most = sorted(kinds, key=lambda kind: -kinds[kind])[:2]
+        rows.append(
+            [
+                profile.name if len(comparison.profiles) == 1 else f"{index + 1} {profile.name}",
+                str(len(profile.layout)),
+                str(profile.rank),
+                size(found.parameters[index]).removesuffix("B").strip(),
+                size(found.bytes[index]),
+                brief(profile.norm),
+                *([] if relative is None else [percent(relative)]),
+                f"{profile.effective_rank:.1f}",
+                str(profile.suggested_rank),
+                ", ".join(f"{kind} {percent(kinds[kind])}" for kind in most) or "-",
+            ]
+        )
+    return header, rows
+
+
+def pair_rows(comparison: Comparison) -> Table:
+    """One row for each pair."""
+    header = ["pair", "cosine", "sign conflict", "columns", "rows", "by chance", "cosine of A's", "of B's"]
+    rows = []
+    for pair in comparison.pairs:
+        conflict, chance, factors = pair.conflict, pair.chance, pair.factors
+        rows.append(
+            [
+                " and ".join(comparison.profiles[index].name for index in (pair.first, pair.second)),
+                signed(pair.cosine),
+                f"{100 * conflict[0]:.2f} ± {100 * conflict[1]:.2f}%" if conflict else "-",
+                "-" if pair.columns is None else percent(pair.columns),
+                "-" if pair.rows is None else percent(pair.rows),
+                f"{percent(chance[0])}, {percent(chance[1])}" if chance else "-",
+                *((signed(factors[0]), signed(factors[1])) if factors else ("-", "-")),
+            ]
+        )
+    return header, rows
+
+
+def size_rows(comparison: Comparison) -> Table:
+    """The arithmetic of parameters and memory."""
+    found = sizes(comparison)
+    whole = found.model or found.adapted
+    header = ["what", "parameters", "bytes", "of the 16-bit model" if found.model else "of the 16-bit weights"]
+    rows = [(profile.name, found.parameters[index], found.bytes[index]) for index, profile in enumerate(comparison.profiles)]
+    model = "base" if found.model else "weights"
+    rows += [
+        ("update as a dense matrix, 16 bits", found.adapted, found.dense_16bit),
+        (f"{model}, 16 bits", whole, found.model_16bit),
+        (f"{model}, 4 bits (NF4)", whole, found.model_4bit),
+        (f"{model}, 16 bits, and all adapters", whole + sum(found.parameters), found.model_16bit + sum(found.bytes)),
+        (f"{model}, 4 bits, and all adapters", whole + sum(found.parameters), found.model_4bit + sum(found.bytes)),
+    ]
+    return header, [[name, f"{parameters:,}", size(bytes_), percent(bytes_ / found.model_16bit)] for name, parameters, bytes_ in rows]
+
+
+def cut_rows(comparison: Comparison) -> Table:
+    """Rank against error and size."""
+    named = [(profile.name, profile.layout, profile.spectra) for profile in comparison.profiles]
+    named += [("sum of all", comparison.sum_layout, comparison.sum)] if comparison.pairs else []
+    rows = [
+        [name, str(cut.rank), percent(cut.energy), percent(cut.error), f"{cut.parameters:,}", size(cut.bytes)]
+        for name, layout, spectra in named
+        for cut in cuts(layout, spectra)
+    ]
+    return ["adapter", "rank", "energy kept", "error", "parameters", "bytes"], rows
+
+
+def module_rows(comparison: Comparison, index: int) -> Table:
+    """One row for each module of an adapter."""
+    profile = comparison.profiles[index]
+    beside = ["of W0"] if comparison.weights else []
+    header = ["module", "shape", "rank", "norm", *beside, "effective rank", "suggested rank"]
+    rows = []
+    for module, each in profile.spectra.items():
+        layout, relative = profile.layout[module], comparison.relative(index, [module])
+        shape = f"{layout.shape[0]} x {layout.shape[1]}"
+        ratio = [] if relative is None else [percent(relative)]
+        ranks = [f"{each.effective_rank:.1f}", str(suggested_rank([each]))]
+        rows.append([module, shape, str(layout.rank), brief(each.norm), *ratio, *ranks])
+    return header, rows
+
+
+def joint_line(comparison: Comparison) -> str:
+    """What one adapter of the largest rank holds of the sum of all."""
+    joint, rank = comparison.sum.values(), comparison.rank
+    return (
+        f"their sum: rank {rank} keeps {percent(kept_energy(joint, rank))} of it, {SUGGESTED_ENERGY:.0%} takes rank {suggested_rank(joint)}"
+    )

@@ -1,0 +1,27 @@
+"""The arithmetic of memory."""
+
+from __future__ import annotations
+
+from strategies import low_rank
+
+from adapterops import Adapter
+from adapterops.operations.comparison import compare
+from adapterops.operations.sizes import cut, sizes
+
+
+def test_an_adapter_beside_its_dense_update():
+    adapter = Adapter.of({"layers.0.q_proj": low_rank(1, 64, 128, 4), "layers.0.v_proj": low_rank(2, 32, 128, 4)})
+    found = sizes(compare([adapter, adapter]))
+    assert found.parameters == (4 * (192 + 160),) * 2
+    assert found.bytes == (8 * 4 * (192 + 160),) * 2
+    assert found.adapted == 96 * 128
+    assert (found.dense_16bit, found.model_16bit, found.model) == (2 * 96 * 128, 2 * 96 * 128, None)
+    assert found.model_4bit == round(4.5 / 8 * 96 * 128)
+
+
+def test_a_cut_of_less_than_nothing_more_than_all():
+    adapter = Adapter.of({"q": low_rank(1, 6, 5, 3)})
+    profile = compare([adapter]).profiles[0]
+    none, every = (cut(profile.layout, profile.spectra, rank) for rank in (0, 9))
+    assert (none.energy, none.error, none.bytes) == (0, 1, 0)
+    assert (every.energy, every.error, every.parameters) == (1, 0, 33)

@@ -1,0 +1,109 @@
+"""Figures: they are XML, hold no NaN, nothing from elsewhere, and no name breaks out of them."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterops.reports import plots
+from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, brief, percent
+from adapterops.reports.svg import escape, short, svg
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\x00\ud800\x1b[31m]]>"
+NAMES = st.one_of(st.text(max_size=12), st.just(HOSTILE), st.text("x", min_size=60, max_size=80))
+NUMBERS = st.one_of(
+    st.floats(-1e6, 1e6), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e-300, 1e300]), st.integers(-5, 5).map(float)
+)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> Lines:
+    points = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5)
+    series = draw(st.lists(st.builds(Series, NAMES, points, st.integers(0, 20), st.booleans()), max_size=3))
+    return Lines("n", draw(NAMES), draw(NAMES), draw(NAMES), draw(NAMES), series, log_x=draw(st.booleans()), log_y=draw(st.booleans()))
+
+
+@st.composite
+def heatmaps(draw: st.DrawFn) -> Heatmap:
+    high, wide = draw(st.integers(0, 70)), draw(st.integers(0, 9))
+    value = draw(st.one_of(st.none(), NUMBERS))
+    values = [[value if (row + column) % 2 else 0.5 for column in range(wide)] for row in range(high)]
+    names = [draw(NAMES)] * max(high, wide)
+    return Heatmap(
+        "n", draw(NAMES), draw(NAMES), names[:high], names[:wide], values, (0.0, draw(st.sampled_from([0.0, 1.0]))), draw(st.booleans())
+    )
+
+
+@st.composite
+def bars(draw: st.DrawFn) -> Bars:
+    high, wide = draw(st.integers(0, 4)), draw(st.integers(1, 3))
+    lengths = st.one_of(st.none(), NUMBERS.map(abs))
+    values = [[draw(lengths) for _ in range(wide)] for _ in range(high)]
+    return Bars("n", draw(NAMES), draw(NAMES), [draw(NAMES)] * high, [draw(NAMES)] * wide, values, percent)
+
+
+FIGURES = st.one_of(lines(), heatmaps(), bars())
+TAGS = {"svg", "title", "style", "text", "path", "rect", "circle", "g"}
+GEOMETRY = ("x", "y", "cx", "cy", "r", "d", "width", "height", "transform", "viewBox")
+
+
+@given(FIGURES, st.booleans())
+def test_every_figure_is_harmless_xml(figure: Figure, standalone: bool) -> None:
+    text = svg(figure, standalone)
+    text.encode()
+    root = ET.fromstring(text)
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] in TAGS
+        assert not any(name.startswith("on") or name.endswith("href") for name in element.attrib)
+        for name in GEOMETRY:
+            numbers = element.attrib.get(name, "")
+            assert "nan" not in numbers
+            assert "inf" not in numbers
+    assert text == svg(figure, standalone)
+
+
+@pytest.mark.skipif(not plots.available(), reason="needs matplotlib")
+@settings(max_examples=20)
+@given(FIGURES)
+def test_every_figure_is_a_png(figure: Figure) -> None:
+    assert plots.png(figure).startswith(b"\x89PNG")
+
+
+def test_what_is_drawn() -> None:
+    """The points of a line, in their order, between the axes."""
+    figure = Lines("n", "t", "c", "x", "y", [Series("s", [(1, 1), (2, 10), (4, 100)])], [(2, "here")], (1, 2, 4), log_x=True, log_y=True)
+    root = ET.fromstring(svg(figure))
+    circles = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in root.iter() if c.tag.endswith("circle")]
+    (x0, y0), (x1, y1), (x2, y2) = circles
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.11)
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.11)
+    told = [t.text for t in root.iter() if t.tag.endswith("title")]
+    assert "s: 2, 10" in told
+    assert "here" in [t.text for t in root.iter() if t.tag.endswith("text")]
+
+
+def test_cells_tell_their_values_and_their_colours_are_ordered_in_grey() -> None:
+    values = [[k / 10 for k in range(11)]]
+    root = ET.fromstring(svg(Heatmap("n", "t", "c", ["0"], [str(k) for k in range(11)], values, (0.0, 1.0), form=percent)))
+    cells = [(c[0].text, c.attrib["fill"]) for c in root.iter() if c.tag.endswith("rect") and len(c)]
+    assert [text for text, _ in cells] == [f"0, {k}: {percent(k / 10)}" for k in range(11)]
+    grey = [sum(w * int(c[k : k + 2], 16) for w, k in ((0.299, 1), (0.587, 3), (0.114, 5))) for _, c in cells]
+    assert grey == sorted(grey, reverse=True)
+
+
+def test_a_page_has_the_style_once_and_a_file_has_its_own() -> None:
+    figure = Bars("n", "t", "c", ["g"], ["s"], [[1.0]], brief)
+    assert "<style>" not in svg(figure)
+    assert "<style>" in svg(figure, standalone=True)
+    assert "prefers-color-scheme:dark" in svg(figure, standalone=True)
+
+
+@pytest.mark.parametrize("quote", [str, lambda name: f'"{name}"'], ids=["text", "attribute"])
+def test_escaping(quote: Callable[[str], str]) -> None:
+    assert not set(escape(HOSTILE)) & set("<>\"'\x00\x1b\ud800")
+    assert len(short("x" * 100, 17)) == 17
