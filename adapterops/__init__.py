@@ -36,10 +36,13 @@ _HOMES = {
     "fuse": "operations.fusion",
     "inspect": "operations.analysis",
     "inspect_model": "operations.models",
+    "locate": "hub.snapshot",
     "merge": "operations.algebra",
     "method": "methods",
     "open_adapter": "adapter",
     "open_checkpoint": "checkpoint",
+    "pull": "hub.pulling",
+    "push": "hub.pushing",
     "quantize": "operations.quantization",
     "report": "reports.writing",
     "read_recipe": "recipes.schema",
@@ -69,6 +72,9 @@ if TYPE_CHECKING:
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
+    from adapterops.hub.pulling import pull as pull
+    from adapterops.hub.pushing import push as push
+    from adapterops.hub.snapshot import locate as locate
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
     from adapterops.operations.algebra import merge as merge

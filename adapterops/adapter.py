@@ -20,7 +20,8 @@ from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_json, write_manifest
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec, Stored
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import TORCH_NAMES, Spec, Stored, TensorFile
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
@@ -185,7 +186,7 @@ def name(adapter: Adapter) -> str:
     history = adapter.history
     while isinstance(history, Step) and history.operation == "scale":
         history = history.inputs[0]
-    return str(history.path) if isinstance(history, Source) else f"({history.operation})"
+    return history.name if isinstance(history, Source) else f"({history.operation})"
 
 
 def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_nonfinite: bool = False) -> Adapter:
@@ -199,8 +200,8 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_files` does.
     """
-    path = Path(source)
-    files = read_files(path, alpha)
+    place = Place.of(source)
+    files = read_files(place, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
     def read(tensor: str, rows: tuple[int, int] | None = None) -> Tensor:
@@ -224,13 +225,13 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(path, (files.file,), files.paths[1:], alpha),
+        Source(place.path, (files.file,), files.paths[1:], alpha, place.remote),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.replaced.items()},
     )
 
 
-def _finite(file: SafetensorsFile, tensor: str, allow: bool, rows: tuple[int, int] | None) -> Tensor:
+def _finite(file: TensorFile, tensor: str, allow: bool, rows: tuple[int, int] | None) -> Tensor:
     values = file.tensor(tensor, rows)
     if not allow and not all_finite(values):
         raise InputError(
@@ -306,6 +307,8 @@ def save_adapter(
         raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
+    for source in inputs:
+        source.fetch()
     groups = stacks(adapter.layout, adapter.config.experts)
     layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
     experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
@@ -16,6 +15,7 @@ from adapterops.formats.quantized import key, quantized
 from adapterops.history import Source, Step
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.place import Place
 from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, Stored
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         NotFoundError, InputError: as `read_model` does.
         InputError, UnsupportedError: as `quantized` does.
     """
-    files = read_model(Path(source), allow_pickle)
+    place = Place.of(source)
+    files = read_model(place, allow_pickle)
     entries = {name: entry.spec for name, entry in files.entries().items()}
     where = {name: file for file in files.shards.values() for name in file.entries}
     with at(path=files.path):
@@ -243,7 +244,7 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         stored=stored,
         schemes={name: lies.scheme for name, lies in stored.items() if lies.scheme},
         config=files.config,
-        history=Source(files.path, tuple(files.shards.values()), files.others),
+        history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote),
         files=files,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapterops.storage.place import Place, Remote
 from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import read_all
 
@@ -21,6 +22,30 @@ class Source:
     tensors: tuple[TensorFile, ...]
     others: tuple[Path, ...] = ()
     alpha: float | None = None
+    remote: Remote | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(Place(self.path, self.remote))
+
+    def fetch(self) -> None:
+        """Bring the files here that are no tensors' and not here yet.
+
+        Raises:
+            ResourceError: there is no room for them and the tensors.
+        """
+        self.check_room()
+        for path in self.others:
+            Place(self.path, self.remote).here(path)
+
+    def check_room(self) -> None:
+        """Raise ResourceError if there is no room for what is not here yet."""
+        Place(self.path, self.remote).check_room(self.paths)
+
+    def missing(self) -> dict[Path, int]:
+        """The files that are not here yet, with their sizes."""
+        return Place(self.path, self.remote).missing(self.paths)
 
     def sha256(self) -> str:
         """What identifies the tensors: the hash of their file, or of the hashes of several."""
@@ -33,14 +58,23 @@ class Source:
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
     def as_json(self) -> dict[str, Any]:
-        """What the manifest says of it. Of an absolute path only the name, so that no machine is told of."""
-        described: dict[str, Any] = {
-            "path": self.path.name if self.path.is_absolute() else self.path.as_posix(),
-            "files": {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors},
-        }
+        """What the manifest says of it. Of an absolute path only the name, so that no machine is told of.
+
+        Raises:
+            InputError: a file has not the content that is known where it came from.
+        """
+        self.fetch()
+        described: dict[str, Any] = {"path": self.path.name if self.path.is_absolute() else self.path.as_posix()}
+        if self.remote is not None:
+            reference = self.remote.reference
+            described = {"path": reference, "reference": reference, "revision": self.remote.revision}
+        described["files"] = {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors}
         for path in self.others:
             data = read_all(path)
             described["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        if self.remote is not None:
+            for path in (*(file.path for file in self.tensors), *self.others):
+                self.remote.check(path, described["files"][path.name]["sha256"])
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described

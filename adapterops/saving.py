@@ -102,6 +102,8 @@ def save_checkpoint(
     check_device(device)
     inputs = sources(checkpoint.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
+    for source in inputs:
+        source.fetch()
     plan = _plan(checkpoint, inputs)
     with staged(out, force=force, plan=plan, resume=resume, sync=sync) as folder:
         journal = Journal(folder, plan, sync)

@@ -10,6 +10,7 @@ import click
 from adapterops.cli import options
 from adapterops.cli.run import follow
 from adapterops.errors import OptionError
+from adapterops.hub.references import Reference
 from adapterops.operations.expression import parse
 from adapterops.recipes.schema import Ingredient, Output, Recipe, spelled
 
@@ -51,7 +52,7 @@ def command(
     adapterops calc "0.7*a - 0.3*b" a=runs/a b=runs/b -o out
     adapterops calc "ties(a, b, density=0.2, weights=[0.7, 0.3])" a=runs/a b=runs/b
     adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3, "*": 1.0})' a=runs/a b=runs/b
-    adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=runs/b --dry-run
+    adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=owner/b@v2 --dry-run
 
     One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output again.
     """
@@ -70,5 +71,6 @@ def _named(inputs: tuple[str, ...]) -> dict[str, str]:
             raise OptionError(f"{each!r} does not name an adapter", hint="such as a=runs/a")
         if name in found:
             raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
-        found[name] = path
+        target = options.chosen(path)
+        found[name] = target.uri if isinstance(target, Reference) else path
     return found

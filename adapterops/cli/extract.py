@@ -10,11 +10,12 @@ import click
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.operations.extraction import REST, extract
+from adapterops.storage.place import Place
 
 
 @click.command("extract", short_help="The difference of two models, as an adapter.")
-@click.argument("tuned", type=click.Path(path_type=Path, readable=False))
-@click.argument("base", type=click.Path(path_type=Path, readable=False))
+@click.argument("tuned", type=options.SOURCE)
+@click.argument("base", type=options.SOURCE)
 @options.cutting
 @click.option(
     "--rest", type=click.Choice(REST), default="keep", show_default=True, help="What to do with changed norms, biases and embeddings."
@@ -31,8 +32,8 @@ from adapterops.operations.extraction import REST, extract
 )
 @options.writing
 def command(
-    tuned: Path,
-    base: Path,
+    tuned: Place,
+    base: Place,
     rank: int | None,
     energy: float | None,
     budget: str | None,

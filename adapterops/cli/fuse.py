@@ -10,11 +10,12 @@ import click
 from adapterops.cli import options, output
 from adapterops.cli.merging import coded, merged, merging, opened
 from adapterops.operations.fusion import fuse
+from adapterops.storage.place import Place
 
 
 @click.command("fuse", short_help="Adapters into a base model.")
-@click.argument("base", type=click.Path(path_type=Path, readable=False))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.argument("base", type=options.SOURCE)
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @merging
 @options.fusing
 @click.option(
@@ -28,7 +29,7 @@ from adapterops.operations.fusion import fuse
 )
 @options.writing
 @options.reading
-def command(base: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
+def command(base: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:
     """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
 
     Several adapters are combined first, as `merge` does, and nothing is cut: a merge of single entries is added whole.

@@ -35,6 +35,8 @@ COMMANDS = {
     "quantize": "A model in 4 or 8 bits.",
     "dequantize": "A quantized model in 16 or 32 bits.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
+    "pull": "An adapter or a model from the Hub.",
+    "push": "An adapter or a model to the Hub.",
     "methods": "The methods of merge.",
 }
 

@@ -10,10 +10,11 @@ import click
 from adapterops.cli import options, output
 from adapterops.cli.merging import merged, merging
 from adapterops.operations import algebra
+from adapterops.storage.place import Place
 
 
 @click.command("merge", short_help="One adapter of several.")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @merging
 @options.cutting
 @click.option(
@@ -28,7 +29,7 @@ from adapterops.operations import algebra
 @options.writing
 @options.reading
 def command(
-    sources: tuple[Path, ...],
+    sources: tuple[Place, ...],
     rank: int | None,
     energy: float | None,
     budget: str | None,
@@ -44,6 +45,7 @@ def command(
     \b
     adapterops merge a b c --linear -w 0.5 -w 0.3 -w -0.2 -o merged
     adapterops merge a.safetensors b.safetensors --ties
+    adapterops merge owner/a owner/b@v2:subfolder --ties -o merged
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     """
     adapter = merged(sources, rest)

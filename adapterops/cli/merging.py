@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from adapterops.methods.registry import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
 from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
+from adapterops.storage.place import Place
 
 Command = Callable[..., Any]
 
@@ -43,7 +43,7 @@ def merging(command: Command) -> Command:
     return command
 
 
-def merged(sources: Sequence[Path], given: dict[str, Any], base: Checkpoint | None = None) -> Adapter:
+def merged(sources: Sequence[Place], given: dict[str, Any], base: Checkpoint | None = None) -> Adapter:
     """The adapter that the options in `given`, which are taken out of it, make of the sources; `base` is what it will be fused with."""
     named = [method for method in METHODS if given.pop(method)]
     if len(named) > 1:
@@ -63,7 +63,7 @@ def merged(sources: Sequence[Path], given: dict[str, Any], base: Checkpoint | No
     )
 
 
-def opened(path: Path, given: dict[str, Any]) -> Checkpoint:
+def opened(path: Place, given: dict[str, Any]) -> Checkpoint:
     """The checkpoint to fuse with, or out of, with the numbers that the options ask for, which are taken out of `given`."""
     allow_pickle, view, original = (given.pop(name) for name in ("allow_pickle", "base_view", "original"))
     checkpoint = open_checkpoint(path, allow_pickle=allow_pickle)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from adapterops.errors import OptionError
+from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.algebra import budget as budget
+from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TORCH_NAMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,6 +37,66 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(TORCH_NAMES.values())}]"
 
 
+def chosen(text: str) -> Path | Reference:
+    """What a text stands for; where it could stand for two things, a note says which was taken."""
+    choice = choose(text)
+    if choice.note:
+        print(f"note: {choice.note}", file=sys.stderr)
+    return choice.target
+
+
+class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """An adapter or a model: a path, or a reference to the Hub, which is asked what it stands for."""
+
+    name = "source"
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        if isinstance(value, Place) or (ctx is not None and ctx.resilient_parsing):
+            return Place.of(value)
+        target = chosen(value)
+        if not isinstance(target, Reference):
+            return Place(target)
+        from adapterops.hub.snapshot import locate
+
+        return locate(target, verify=verified(ctx))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A reference to the Hub, whatever lies here."""
+
+    name = "reference"
+
+    def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        found = value if isinstance(value, Reference) else parse(value)
+        return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
+
+
+SOURCE, REPO = Source(), Repository()
+VERIFY = f"{__name__}.verify"
+"""Under this key a context knows of `--verify-inputs`."""
+
+
+def _verify(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[VERIFY] = value
+
+
+def verified(context: click.Context | None = None) -> bool:
+    """Whether `--verify-inputs` was given."""
+    context = context or click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(VERIFY))
+
+
+verifying = click.option(
+    "--verify-inputs",
+    is_flag=True,
+    is_eager=True,  # before the sources are looked for
+    expose_value=False,
+    callback=_verify,
+    help="Download all inputs from the Hub first, and compare them with its hashes; those that are used are compared in any case.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
 alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha of files that do not say it.")
@@ -42,7 +105,7 @@ nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and i
 
 
 def source_argument(**attributes: Any) -> Callable[[Command], Command]:
-    return click.argument("source", type=click.Path(path_type=Path, readable=False), **attributes)
+    return click.argument("source", type=SOURCE, **attributes)
 
 
 def cutting(command: Command) -> Command:
@@ -67,6 +130,7 @@ def running(command: Command) -> Command:
     for option in (
         as_json,
         strict,
+        verifying,
         workers,
         click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
         click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
@@ -110,7 +174,7 @@ def fusing(command: Command) -> Command:
         click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
         click.option(
             "--original",
-            type=click.Path(path_type=Path, readable=False),
+            type=SOURCE,
             help="The 16-bit model that a quantized base was made from; its numbers are what the update is added to.",
         ),
         click.option(
@@ -144,7 +208,17 @@ def size(text: str | None) -> int | None:
     return round(float(match[1]) * {"k": 10**3, "M": 10**6, "G": 10**9}[match[2]]) if match else None
 
 
-HIDDEN = {"-o": 1, "--output": 1, "--workers": 1, "--force": 0, "--json": 0, "--dry-run": 0, "--resume": 0, "--no-sync": 0}
+HIDDEN = {
+    "-o": 1,
+    "--output": 1,
+    "--workers": 1,
+    "--force": 0,
+    "--json": 0,
+    "--dry-run": 0,
+    "--resume": 0,
+    "--no-sync": 0,
+    "--verify-inputs": 0,
+}
 """Options that do not change what is made, with the number of their values."""
 
 

@@ -20,7 +20,7 @@ from adapterops.checkpoint import Checkpoint, cast, sharded
 from adapterops.cli.options import size
 from adapterops.engine import Progress
 from adapterops.errors import AdapterWarning, ResourceError
-from adapterops.history import sources
+from adapterops.history import Source, Step, sources
 from adapterops.manifest import plain
 from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.staging import check_output
@@ -64,13 +64,28 @@ def _print_plan(adapter: Adapter, out: Path, dtype: str | None, as_json: bool) -
     layouts = {module: replace(layout, dtype=dtype or layout.dtype) for module, layout in adapter.layout.items()}
     size = sum(layout.bytes for layout in layouts.values())
     if as_json:
-        print_json({"dry_run": True, "path": str(out), "bytes_at_most": size,
+        print_json({"dry_run": True, "path": str(out), "bytes_at_most": size, "download": _missing(adapter.history),
                     "modules": {module: {"shape": layout.shape, "rank_at_most": layout.rank, "dtype": layout.dtype}
                                 for module, layout in layouts.items()}})  # fmt: skip
         return
     ranks = sorted({layout.rank for layout in layouts.values()})
     print(f"would write {out}: {len(layouts)} modules, rank {span(ranks)}, at most {amount(size, 'B')}")
-    print(f"  of {', '.join(str(source.path) for source in sources(adapter.history))}")
+    print(f"  of {', '.join(source.name for source in sources(adapter.history))}")
+    _print_missing(adapter.history)
+
+
+def _missing(history: Step | Source) -> dict[str, int]:
+    """What has to be downloaded: files, and the bytes of all of them."""
+    sizes = {path: size for source in sources(history) for path, size in source.missing().items()}
+    return {"files": len(sizes), "bytes": sum(sizes.values())}
+
+
+def _print_missing(history: Step | Source) -> None:
+    missing = _missing(history)
+    if missing["files"]:
+        print(f"  to download: {amount(missing['bytes'], 'B')} in {missing['files']} files")
+    for source in sources(history):
+        source.check_room()
 
 
 def _print_saved(saved: Saved) -> None:
@@ -139,6 +154,7 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
     memory = model.working_memory(workers)
     if as_json:
         print_json({"dry_run": True, "path": str(out), "bytes": needed, "free": free, "memory": memory, "changed": changed,
+                    "download": _missing(model.history),
                     "shards": {name: len(tensors) for name, tensors in model.shards.items()}})  # fmt: skip
         return
     print(
@@ -146,7 +162,8 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
     )
     print(f"  {len(changed)} tensors change, {len(model.layout) - len(changed)} are copied byte for byte")
     print(f"  memory: about {amount(memory, 'B')} beyond torch itself")
-    print(f"  of {', '.join(str(source.path) for source in sources(model.history))}")
+    print(f"  of {', '.join(source.name for source in sources(model.history))}")
+    _print_missing(model.history)
     if free < needed:
         raise ResourceError(
             f"needs {needed} bytes, {free} bytes are free", path=out, hint="free some space, or write to another disk with -o"

@@ -10,6 +10,7 @@ import click
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.operations.quantization import BLOCK_SIZE, SCHEMES, quantize
+from adapterops.storage.place import Place
 
 
 @click.command("quantize", short_help="A model in 4 or 8 bits.")
@@ -21,7 +22,7 @@ from adapterops.operations.quantization import BLOCK_SIZE, SCHEMES, quantize
     "-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: SOURCE-nf4, for nf4]"
 )
 @options.writing
-def command(source: Path, to: str, double_quant: bool, block_size: int | None, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
+def command(source: Place, to: str, double_quant: bool, block_size: int | None, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.
 
     Embeddings, the output head, routers and routed experts stay as they are: transformers does not quantize them.
@@ -35,5 +36,5 @@ def command(source: Path, to: str, double_quant: bool, block_size: int | None, a
         double_quant=double_quant,
         block_size=BLOCK_SIZE if block_size is None else block_size,
     )
-    place = out or source.resolve().with_name(f"{source.resolve().name}-{to}")
+    place = out or source.beside(f"-{to}")
     output.write_model(model, place, command=options.command_line(), **rest)

@@ -9,11 +9,12 @@ import click
 from adapterops.adapter import open_adapter
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
+from adapterops.storage.place import Place
 
 
 @click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
-@click.option("--base", type=click.Path(path_type=Path, readable=False), help="Their model: norms are then relative to its weights.")
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
+@click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
 @click.option(
     "-o",
     "--output",
@@ -31,11 +32,12 @@ from adapterops.cli import options, output
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
 @options.alpha
 @options.workers
+@options.verifying
 @options.as_json
 @options.strict
 def command(
-    sources: tuple[Path, ...],
-    base: Path | None,
+    sources: tuple[Place, ...],
+    base: Place | None,
     out: Path,
     figures: Path | None,
     force: bool,

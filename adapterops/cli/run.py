@@ -49,7 +49,7 @@ def command(recipe: Path, out: Path | None, **how: Any) -> None:
 def follow(recipe: Recipe, out: Path, *, dry_run: bool, as_json: bool, workers: int | None, resume: bool = False, **how: Any) -> None:
     """Make what a recipe says, or say what would be made, and print it."""
     with output.progress("measuring") as report:
-        made = make(recipe, workers=workers, progress=report)
+        made = make(recipe, verify=options.verified(), workers=workers, progress=report)
     shared = {"dry_run": dry_run, "as_json": as_json, "workers": workers, **how, **made.options(out)}
     if isinstance(made.result, Adapter):
         output.write(made.result, out, **shared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from adapterops.errors import OptionError
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
 from adapterops.operations.models import inspect_model
+from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
     from adapterops.operations.analysis import Inspection, Spectra
@@ -28,14 +28,16 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
 @options.reading
 @options.workers
+@options.verifying
 @options.as_json
 @options.strict
-def command(source: Path, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool) -> None:
+def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool) -> None:
     """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
     \b
     adapterops show my-adapter
     adapterops show my-adapter --spectrum
+    adapterops show hf://owner/adapter@v2
     adapterops show model-nf4
     """
     if holds_model(source):

@@ -10,6 +10,7 @@ import click
 from adapterops.adapter import open_adapter
 from adapterops.cli import options, output
 from adapterops.operations import algebra
+from adapterops.storage.place import Place
 
 
 @click.command("truncate", short_help="A smaller adapter, the best of its size.")
@@ -25,7 +26,7 @@ from adapterops.operations import algebra
 @options.writing
 @options.reading
 def command(
-    source: Path,
+    source: Place,
     rank: int | None,
     energy: float | None,
     budget: str | None,
@@ -50,11 +51,4 @@ def command(
             adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
         )
     suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
-    place = source.resolve()
-    name = place.name if place.is_dir() else place.stem
-    output.write(smaller, out or _beside(source) / f"{name}-{suffix}", workers=workers, command=options.command_line(), **rest)
-
-
-def _beside(source: Path) -> Path:
-    """The folder that holds the source, as a path that looks like the one given."""
-    return source.parent if source.name not in ("", "..") else source / ".."
+    output.write(smaller, out or source.beside(f"-{suffix}"), workers=workers, command=options.command_line(), **rest)

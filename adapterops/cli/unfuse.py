@@ -10,11 +10,12 @@ import click
 from adapterops.cli import options, output
 from adapterops.cli.merging import coded, merged, merging, opened
 from adapterops.operations.fusion import unfuse
+from adapterops.storage.place import Place
 
 
 @click.command("unfuse", short_help="An adapter out of a model again.")
-@click.argument("fused", type=click.Path(path_type=Path, readable=False))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.argument("fused", type=options.SOURCE)
+@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @merging
 @options.fusing
 @click.option(
@@ -28,7 +29,7 @@ from adapterops.operations.fusion import unfuse
 )
 @options.writing
 @options.reading
-def command(fused: Path, sources: tuple[Path, ...], out: Path, **rest: Any) -> None:
+def command(fused: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:
     """An adapter out of a model again: W - ΔW, which is the base up to the rounding of both steps.
 
     Give the adapters, weights and method that `fuse` was given.

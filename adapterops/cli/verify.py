@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ from adapterops.cli.merging import merged, merging, rounding_seed
 from adapterops.errors import OptionError, VerificationError
 from adapterops.operations import verification
 from adapterops.operations.quantization import viewed
+from adapterops.storage.place import Place
 from adapterops.storage.safetensors import BITS, TORCH_NAMES
 
 if TYPE_CHECKING:
@@ -22,37 +22,36 @@ SHOWN = 5
 
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
-@click.argument("model", type=click.Path(path_type=Path, readable=False))
-@click.option("--base", required=True, type=click.Path(path_type=Path, readable=False), help="The checkpoint it was made from.")
+@click.argument("model", type=options.SOURCE)
+@click.option("--base", required=True, type=options.SOURCE, help="The checkpoint it was made from.")
 @click.option(
     "--adapter",
     "sources",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path, readable=False),
+    type=options.SOURCE,
     help="Adapter; may be given again.",
 )
 @merging
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
 @click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="That of fusing.")
-@click.option(
-    "--original", type=click.Path(path_type=Path, readable=False), help="The --original that it was fused with, for a quantized base."
-)
+@click.option("--original", type=options.SOURCE, help="The --original that it was fused with, for a quantized base.")
 @click.option("--rounding", type=click.Choice(ROUNDINGS), help="The --rounding that it was fused with.  [default: what the manifest says]")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
 @options.reading
 @options.workers
+@options.verifying
 @options.as_json
 @options.strict
 def command(
-    model: Path,
-    base: Path,
-    sources: tuple[Path, ...],
+    model: Place,
+    base: Place,
+    sources: tuple[Place, ...],
     logits: bool,
     dtype: str | None,
     precision: str,
-    original: Path | None,
+    original: Place | None,
     rounding: str | None,
     allow_pickle: bool,
     workers: int | None,
@@ -68,7 +67,7 @@ def command(
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
-    checkpoint = verification.opened(model, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    checkpoint = verification.opened(model.local(), lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     before = open_checkpoint(base, allow_pickle=allow_pickle)
     if original is not None:
         before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
@@ -98,7 +97,7 @@ def command(
         from adapterops.logits import compare
 
         stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in TORCH_NAMES}
-        certificate["logits"] = compare(model, base, adapter, min(stored, key=BITS.__getitem__))
+        certificate["logits"] = compare(model.local(), base.local(), adapter, min(stored, key=BITS.__getitem__))
     if as_json and found.ok:
         output.print_json(certificate)
     elif not as_json:

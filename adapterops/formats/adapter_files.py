@@ -13,7 +13,8 @@ from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.peft import Pair, pairs, replaced
 from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import parse_json, read_json
 from adapterops.updates.layout import ITEMSIZE, Layout, widest
 
@@ -33,7 +34,7 @@ class AdapterFiles:
     `paths` are the files it consists of, `replaced` are whole tensors of the model by their names there.
     """
 
-    file: SafetensorsFile
+    file: TensorFile
     paths: tuple[Path, ...]
     config: AdapterConfig
     pairs: Mapping[str, Pair]
@@ -45,7 +46,7 @@ class AdapterFiles:
         return Layout(pair.shape, pair.rank, widest([self.file.entries[name].dtype for name in (pair.A, pair.B)]))
 
 
-def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
+def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
     """The adapter at `source`.
 
     Args:
@@ -58,11 +59,12 @@ def read_files(source: Path, alpha: float | None = None) -> AdapterFiles:
         InputError: what is there is damaged, contradicts itself, or lacks something.
         UnsupportedError: it is an adapter of a kind that is not handled.
     """
-    weights = _weights(source)
-    file = SafetensorsFile(weights)
-    config_path = weights.with_name(CONFIG)
+    place = Place.of(source)
+    weights = _weights(place)
+    file = place.open(weights)
+    config_path = place.here(weights.with_name(CONFIG))
     with at(path=weights):
-        fields = _fields(file, config_path, required=source.is_dir())
+        fields = _fields(file, config_path)
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
     whole = replaced(file, config)
@@ -92,36 +94,37 @@ def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) ->
             )
 
 
-def _weights(source: Path) -> Path:
-    if not source.is_dir():
-        if not source.exists() and not source.is_symlink():
+def _weights(place: Place) -> Path:
+    source = place.path
+    if not place.folder:
+        if not place.exists and not source.is_symlink():
             raise NotFoundError("does not exist", path=source, hint=similar(source))
         if source.suffix in (".bin", ".pt", ".pth"):
             raise _pickle(source)
         return source
-    if (source / WEIGHTS).exists() or (source / WEIGHTS).is_symlink():
+    if place.has(source / WEIGHTS):
         return source / WEIGHTS
-    inner = sorted(folder for folder in source.iterdir() if (folder / WEIGHTS).exists())
+    inner = [folder for folder in place.entries() if place.has(folder / WEIGHTS)]
     if len(inner) == 1:
         return inner[0] / WEIGHTS
     if inner:
         names = ", ".join(folder.name for folder in inner)
-        raise InputError(f"holds several adapters: {names}", path=source, hint=f"name one, such as {inner[0]}", code="E-FOLDER")
+        raise InputError(f"holds several adapters: {names}", path=place, hint=f"name one, such as {place.inner(inner[0])}", code="E-FOLDER")
     for name in ("adapter_model.bin", "adapter_model.pt"):
-        if (source / name).exists():
-            raise _pickle(source / name)
-    there = sorted(path.name for path in source.iterdir())
+        if place.has(source / name):
+            raise _pickle(place.inner(source / name))
+    there = [path.name for path in place.entries()]
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
-    files = sorted(path for path in source.glob("*.safetensors"))
+    files = [path for path in place.entries() if path.suffix == ".safetensors"]
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
-        path=source,
-        hint=f"name the file itself, such as {files[0]}" if files else "name a folder that PEFT saved an adapter to",
+        path=place,
+        hint=f"name the file itself, such as {place.inner(files[0])}" if files else "name a folder that PEFT saved an adapter to",
         code="E-FOLDER",
     )
 
 
-def _pickle(path: Path) -> InputError:
+def _pickle(path: object) -> InputError:
     return InputError(
         "is a Python pickle, which can run code when it is loaded, and is not read",
         path=path,
@@ -139,7 +142,7 @@ def similar(path: Path) -> str | None:
     return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else None
 
 
-def _fields(file: SafetensorsFile, config_path: Path, required: bool) -> Any:
+def _fields(file: TensorFile, config_path: Path) -> Any:
     """The config beside the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         return read_json(config_path)
@@ -155,7 +158,7 @@ def _fields(file: SafetensorsFile, config_path: Path, required: bool) -> Any:
 
 
 def _scalings(
-    file: SafetensorsFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
+    file: TensorFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
 ) -> dict[str, Scaling]:
     ranks = {module: pair.rank for module, pair in found.items()}
     written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}
@@ -186,7 +189,7 @@ def _scalings(
     return {module: Scaling(value, rank) for module, rank in ranks.items()}
 
 
-def _number(file: SafetensorsFile, name: str) -> float:
+def _number(file: TensorFile, name: str) -> float:
     """The one number in a tensor, read without torch."""
     entry, data = file.entries[name], bytes(file.read(name))
     codes = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}

@@ -13,7 +13,8 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import similar
-from adapterops.storage.safetensors import Entry, SafetensorsFile, TensorFile
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_json
 
@@ -46,16 +47,18 @@ class ModelFiles:
         return {name: entry for file in self.shards.values() for name, entry in file.entries.items()}
 
 
-def holds_model(source: Path) -> bool:
+def holds_model(source: Path | Place) -> bool:
     """Whether a model lies at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
-    if source.is_dir():
-        return not (source / ADAPTER_CONFIG).exists() and any((source / name).exists() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
-    if not source.is_file() or source.with_name(ADAPTER_CONFIG).exists():
+    place = Place.of(source)
+    path = place.path
+    if place.folder:
+        return not place.has(path / ADAPTER_CONFIG) and any(place.has(path / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
+    if not (place.remote or path.is_file()) or place.has(path.with_name(ADAPTER_CONFIG)):
         return False
-    return not any("lora_" in name or name.endswith(".alpha") for name in SafetensorsFile(source).entries)
+    return not any("lora_" in name or name.endswith(".alpha") for name in place.open(path).entries)
 
 
-def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
+def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
     """The checkpoint at `source`: a folder, or a safetensors file.
 
     Args:
@@ -68,66 +71,72 @@ def read_model(source: Path, allow_pickle: bool = False) -> ModelFiles:
     Warns:
         AdapterWarning: the index states a wrong total size.
     """
-    if not source.exists():
+    place = Place.of(source)
+    source = place.path
+    if not place.exists:
         raise NotFoundError("does not exist", path=source, hint=similar(source))
-    if not source.is_dir():
+    if not place.folder:
         if re.search(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$", source.name):
             raise InputError("is one of the files of a checkpoint", path=source, hint=f"name the folder: {source.parent}", code="E-FOLDER")
-        return ModelFiles(source, {SINGLE: SafetensorsFile(source)}, _config(source.parent), ())
-    shards = _shards(source, allow_pickle)
+        return ModelFiles(source, {SINGLE: place.open(source)}, _config(place, source.parent), ())
+    shards = _shards(place, allow_pickle)
     _check_distinct(shards)
-    return ModelFiles(source, shards, _config(source), _others(source))
+    return ModelFiles(source, shards, _config(place, source), _others(place))
 
 
-def _config(folder: Path) -> Mapping[str, Any] | None:
+def _config(place: Place, folder: Path) -> Mapping[str, Any] | None:
     path = folder / "config.json"
-    if not path.exists() and not path.is_symlink():
+    if not place.has(path):
         return None
-    config = read_json(path)
+    config = read_json(place.here(path))
     if not isinstance(config, dict):
         raise InputError(f"is a {type(config).__name__}, expected an object", path=path, code="E-CONFIG")
     return config
 
 
-def _others(folder: Path) -> tuple[Path, ...]:
-    found = [path for path in sorted(folder.iterdir()) if (path.is_file() or path.is_symlink()) and not path.is_dir()]
+def _others(place: Place) -> tuple[Path, ...]:
+    elsewhere = place.missing()
+    found = [path for path in place.entries() if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())]
     found = [path for path in found if not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES)]
     found = [path for path in found if path.name not in NOT_TAKEN]
     for path in found:
+        if path in elsewhere:
+            continue
         if not path.exists():
             raise NotFoundError("is a link to a file that does not exist", path=path)
         _check_inside(path)
     return tuple(found)
 
 
-def _shards(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
-    if (folder / ADAPTER_CONFIG).exists() and not any((folder / name).exists() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
-        raise InputError("is an adapter, where a model is needed", path=folder, hint="name the folder of the model", code="E-FOLDER")
-    if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():  # which transformers takes before an index
-        return {SINGLE: SafetensorsFile(folder / SINGLE)}
-    if (folder / INDEX).exists() or (folder / INDEX).is_symlink():
-        return _indexed(folder / INDEX, SafetensorsFile)
-    files = sorted(path.name for path in folder.glob("*.safetensors"))
+def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
+    folder = place.path
+    if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
+        raise InputError("is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER")
+    if place.has(folder / SINGLE):  # which transformers takes before an index
+        return {SINGLE: place.open(folder / SINGLE)}
+    if place.has(folder / INDEX):
+        return _indexed(place, folder / INDEX, place.open)
+    files = [path for path in place.entries() if path.suffix == ".safetensors"]
     if len(files) == 1:
-        return {SINGLE: SafetensorsFile(folder / files[0])}
-    if any((folder / name).exists() for name in (PICKLE, PICKLE_INDEX)):
-        return _pickles(folder, allow_pickle)
-    there = sorted(path.name for path in folder.iterdir())
+        return {SINGLE: place.open(files[0])}
+    if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
+        return _pickles(place, allow_pickle)
+    there = [path.name for path in place.entries()]
     raise InputError(
         f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}" + (" ..." if len(there) > 8 else ""),
-        path=folder,
+        path=place,
         hint="the index of the shards is missing: download it too" if files else "name a folder that a model was saved to",
         code="E-FOLDER",
     )
 
 
-def _indexed(index: Path, opened: Callable[[Path], TensorFile]) -> dict[str, TensorFile]:
-    content = read_json(index, INDEX_LIMIT)
+def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) -> dict[str, TensorFile]:
+    content = read_json(place.here(index), INDEX_LIMIT)
     with at(path=index):
         where = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
             raise InputError("has no weight_map from tensors to files", code="E-INDEX")
-        files = {name: opened(_inside(index, name)) for name in sorted(set(where.values()))}
+        files = {name: opened(_inside(place, index, name)) for name in sorted(set(where.values()))}
         for tensor, name in where.items():
             if tensor not in files[name].entries:
                 raise InputError(f"says that it is in {name}, where it is not", tensor=tensor, hint="download both again", code="E-INDEX")
@@ -144,12 +153,14 @@ def _indexed(index: Path, opened: Callable[[Path], TensorFile]) -> dict[str, Ten
     return files
 
 
-def _inside(index: Path, name: str) -> Path:
+def _inside(place: Place, index: Path, name: str) -> Path:
     """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own blobs."""
     suffix = index.name.split(".")[1]
     if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
         raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
     path = index.parent / name
+    if place.missing([path]):
+        return path
     if not path.exists():
         raise InputError(f"names {name}, which is missing", path=index, hint="download that file too", code="E-INDEX")
     _check_inside(path)
@@ -159,7 +170,9 @@ def _inside(index: Path, name: str) -> Path:
 def _check_inside(path: Path) -> None:
     """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
-    if root not in real.parents and root.parent.parent / "blobs" not in real.parents:
+    cached = [above.parent for above in root.parents if above.name == "snapshots"][:1]  # of one model; and beside it, shared blobs
+    blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
+    if not any(folder in real.parents for folder in (root, *blobs)):
         raise InputError(f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX")
 
 
@@ -172,16 +185,19 @@ def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
             owner[tensor] = name
 
 
-def _pickles(folder: Path, allow_pickle: bool) -> dict[str, TensorFile]:
+def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     if not allow_pickle:
         raise InputError(
             "has only Python pickles, which can run code when they are loaded, and are not read",
-            path=folder,
+            path=place,
             hint="save the model as safetensors in a place you trust, or read them with torch's restricted loader: --allow-pickle",
             code="E-PICKLE",
         )
     from adapterops.storage.pickles import PickleFile
 
-    index = folder / PICKLE_INDEX
-    found = _indexed(index, PickleFile) if index.exists() else {PICKLE: PickleFile(folder / PICKLE)}
+    def opened(path: Path) -> PickleFile:
+        return PickleFile(place.here(path))
+
+    index = place.path / PICKLE_INDEX
+    found = _indexed(place, index, opened) if place.has(index) else {PICKLE: opened(place.path / PICKLE)}
     return {re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file for name, file in found.items()}

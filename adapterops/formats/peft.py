@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft_config import AdapterConfig
-from adapterops.storage.safetensors import Entry, SafetensorsFile
+from adapterops.storage.safetensors import Entry, TensorFile
 
 PREFIX = "base_model.model."
 LORA = re.compile(r"(?P<module>.+)\.(?P<role>lora_A|lora_B)(?:\.(?P<adapter>[^.]+))?\.weight")
@@ -107,7 +107,7 @@ class Pair:
     turned: bool = False
 
 
-def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:
+def replaced(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the file."""
     found = {}
     for name in sorted(file.entries):
@@ -119,7 +119,7 @@ def replaced(file: SafetensorsFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def pairs(file: SafetensorsFile, apart: Iterable[str] = ()) -> dict[str, Pair]:
+def pairs(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Pair]:
     """The factors of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left out.
 
     Raises:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
@@ -14,12 +13,16 @@ from adapterops.adapter import HELD
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
 from adapterops.formats.peft import Pair
+from adapterops.storage.place import Place
 from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from adapterops.adapter import Adapter
+
+START = 4096
+"""Bytes of a B in which a trained one shows a number."""
 
 SUGGESTED_ENERGY = 0.99
 """What the suggested rank keeps of ‖ΔW‖_F² over all modules."""
@@ -43,9 +46,9 @@ class Group:
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero,
-    `whole` are tensors that replace the base's."""
+    None where nothing was read to know it; `whole` are tensors that replace the base's."""
 
-    path: Path
+    path: Place
     base_model: str | None
     revision: str | None
     size: int
@@ -53,12 +56,13 @@ class Inspection:
     modules: int
     parameters: int
     dense: int
-    zero: tuple[str, ...]
+    zero: tuple[str, ...] | None
     whole: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
-        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": list(self.zero), "whole": list(self.whole)}
+        zero = None if self.zero is None else list(self.zero)
+        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": zero, "whole": list(self.whole)}
 
 
 def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
@@ -67,13 +71,14 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_files` does.
 
-    Cost: the headers, and of each B as much as it takes to find a number that is not zero.
+    Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the header alone.
     """
-    path = Path(source)
-    files = read_files(path, alpha)
+    place = Place.of(source)
+    files = read_files(place, alpha)
+    here = files.file.path not in place.missing()
     layouts = {module: files.layout(module) for module in files.pairs}
     return Inspection(
-        path,
+        place,
         files.config.base_model,
         files.config.revision,
         files.file.size,
@@ -81,7 +86,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         len(layouts),
         sum(layout.parameters for layout in layouts.values()),
         sum(layout.entries for layout in layouts.values()),
-        _zero(files),
+        _zero(files) if here else None,
         tuple(files.replaced),
     )
 
@@ -102,13 +107,16 @@ def _zero(files: AdapterFiles) -> tuple[str, ...]:
     """The modules whose B is all zero; a trained one shows otherwise in its first bytes."""
     read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
+    def start(name: str) -> bytearray:
+        return files.file.read(name, 0, min(files.file.entries[name].spec.bytes, START))
+
     def zeros(pair: Pair, data: bytes | bytearray) -> bool:
         size = ITEMSIZE[files.file.entries[pair.B].dtype]
         first, step = pair.expert * size, pair.experts * size
         signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    return tuple(module for module, pair in files.pairs.items() if zeros(pair, files.file.start(pair.B)) and zeros(pair, read(pair.B)))
+    return tuple(module for module, pair in files.pairs.items() if zeros(pair, start(pair.B)) and zeros(pair, read(pair.B)))
 
 
 @dataclass(frozen=True)

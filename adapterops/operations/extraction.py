@@ -12,7 +12,7 @@ from adapterops.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.formats.naming import EMBEDDINGS, WEIGHT, canonical, conv1d, head_of
 from adapterops.formats.peft_config import AdapterConfig
-from adapterops.history import Step
+from adapterops.history import Source, Step
 from adapterops.operations.algebra import check_cut, truncate
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import Spec, Stored
@@ -192,4 +192,6 @@ def _rest(others: list[str], tuned: Checkpoint, base: Checkpoint, rest: str, ada
 def _config(base: Checkpoint, config: Mapping[str, Any]) -> AdapterConfig:
     causal = any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or [])
     fields = {"task_type": "CAUSAL_LM"} if causal else {}
+    if isinstance(base.history, Source) and base.history.remote:
+        return AdapterConfig(base.history.remote.reference, base.history.remote.revision, fields=fields)
     return AdapterConfig(str(base.files.path) if base.files else None, fields=fields)

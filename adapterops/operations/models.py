@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from adapterops.checkpoint import Checkpoint
 from adapterops.formats.naming import WEIGHT
+from adapterops.history import Source
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Kind:
 class ModelInspection:
     """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they take."""
 
-    path: Path | None
+    path: str | None
     model_type: str | None
     files: int
     tensors: int
@@ -38,7 +38,7 @@ class ModelInspection:
 
     def as_json(self) -> dict[str, Any]:
         kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
-        return {**self.__dict__, "path": None if self.path is None else str(self.path), "kinds": kinds}
+        return {**self.__dict__, "kinds": kinds}
 
 
 def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
@@ -52,7 +52,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         for (kind, shape, stored), names in groups.items()
     )
     return ModelInspection(
-        checkpoint.files.path if checkpoint.files else None,
+        checkpoint.history.name if isinstance(checkpoint.history, Source) else None,
         (checkpoint.config or {}).get("model_type"),
         len(checkpoint.shards),
         len(checkpoint.layout),

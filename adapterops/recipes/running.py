@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from adapterops import engine
+from adapterops import engine, hub
 from adapterops.adapter import Adapter, Saved, open_adapter, save_adapter
 from adapterops.checkpoint import Checkpoint, cast, open_checkpoint
 from adapterops.errors import InputError, OptionError
 from adapterops.history import Source, Step
+from adapterops.hub.references import SCHEME, referred
+from adapterops.hub.snapshot import locate
 from adapterops.operations.algebra import budget, truncate
 from adapterops.operations.calculator import compute
 from adapterops.operations.fusion import fuse, without_copies
@@ -22,12 +22,11 @@ from adapterops.operations.quantization import dequantize, quantize
 from adapterops.recipes.schema import Ingredient, Recipe, read_recipe
 from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.place import Place
 from adapterops.storage.staging import RECIPE
 
 COMMAND = ("adapterops", "run", RECIPE)
 """What makes an output again, as its manifest notes it."""
-
-HUB = "adapterops.hub"
 
 
 def run_recipe(
@@ -40,7 +39,8 @@ def run_recipe(
         force: replace an output of adapterops that is there.
 
     Raises:
-        OptionError: the recipe is wrong, or asks for a push, and there is no module for that; see `read_recipe`.
+        OptionError: the recipe is wrong; see `read_recipe`.
+        NotFoundError: the Hub has not what the recipe means, or refuses what it is to take.
         InputError: an input is not the one whose sha256 the recipe states.
     """
     recipe = read_recipe(path)
@@ -82,8 +82,10 @@ class Made:
         """The recipe as it is stored in `out`: paths as they are from there, and the sha256 of every file."""
 
         def pinned(name: str, ingredient: Ingredient) -> Ingredient:
-            path = ingredient.path
-            if not (_is_reference(path) or os.path.isabs(path)):
+            path, remote = ingredient.path, self.sources[name].remote
+            if remote is not None:
+                path = replace(referred(remote.reference), revision=remote.revision).uri
+            elif not os.path.isabs(path):
                 path = os.path.relpath(located(self.recipe.folder, path), os.path.realpath(out))
             return replace(ingredient, path=path, sha256=_hashes(self.sources[name]))
 
@@ -92,23 +94,24 @@ class Made:
         return replace(self.recipe, inputs=inputs, base=base)
 
 
-def make(recipe: Recipe, *, workers: int | None = None, progress: engine.Progress | None = None) -> Made:
+def make(recipe: Recipe, *, verify: bool = False, workers: int | None = None, progress: engine.Progress | None = None) -> Made:
     """What a recipe makes. Inputs with a sha256 are read whole and compared; nothing is computed yet, unless there is a budget.
+
+    Args:
+        verify: compare all inputs that come from the Hub with its hashes first.
 
     Raises:
         InputError: an input is not the one that the recipe means.
-        OptionError: the recipe asks for a push, and there is no module for that.
+        NotFoundError: an input is to come from the Hub, and is not there.
     """
-    if recipe.push:
-        _hub()
     adapters = {
-        name: open_adapter(_opened(recipe.folder, each.path), alpha=each.alpha, allow_nonfinite=each.allow_nonfinite)
+        name: open_adapter(_opened(recipe.folder, each.path, verify), alpha=each.alpha, allow_nonfinite=each.allow_nonfinite)
         for name, each in recipe.inputs.items()
     }
     sources = {name: _checked(adapter.history, recipe.inputs[name]) for name, adapter in adapters.items()}
     if recipe.base is None:
         return Made(recipe, _adapter(recipe, adapters, workers, progress), sources)
-    base = open_checkpoint(_opened(recipe.folder, recipe.base.path))
+    base = open_checkpoint(_opened(recipe.folder, recipe.base.path, verify))
     sources[""] = _checked(base.history, recipe.base)
     dtype, scheme = recipe.output.dtype, recipe.quantize
     if base.schemes and (dtype or scheme) and {each.name for each in base.schemes.values()} != {scheme}:
@@ -140,11 +143,11 @@ def _adapter(recipe: Recipe, adapters: Mapping[str, Adapter], workers: int | Non
 
 
 def _is_reference(path: str) -> bool:
-    return "://" in path
+    return path.startswith(SCHEME)
 
 
-def _opened(folder: Path, path: str) -> str | Path:
-    return path if _is_reference(path) else located(folder, path)
+def _opened(folder: Path, path: str, verify: bool) -> Place:
+    return locate(path, verify=verify) if _is_reference(path) else Place(located(folder, path))
 
 
 def located(folder: Path, path: str) -> Path:
@@ -186,15 +189,4 @@ def _another(path: Path, said: str, found: str | None) -> InputError:
 def push(recipe: Recipe, out: Path) -> None:
     """Send the output to where the recipe says, if it says so."""
     if recipe.push:
-        private = {} if recipe.push.private is None else {"private": recipe.push.private}
-        _hub().push(out, recipe.push.repo, **private)
-
-
-def _hub() -> Any:
-    """The module that pushes, where there is one."""
-    found = import_module(HUB) if find_spec(HUB) else None
-    if not hasattr(found, "push"):
-        raise OptionError(
-            "push is not available in this version", hint="leave push out of the recipe, and upload the output with the hf command"
-        )
-    return found
+        hub.push(out, recipe.push.repo, private=recipe.push.private)

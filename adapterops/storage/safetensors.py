@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -143,7 +143,7 @@ class SafetensorsFile:
         self._hash: str | None = None
         self._lock = threading.Lock()
         with at(path=path):
-            self.metadata, self.entries, self._start = self._header(header_limit)
+            self.metadata, self.entries, self._start = read_header(self._bytes, self.size, header_limit)
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
@@ -162,22 +162,9 @@ class SafetensorsFile:
         status = os.fstat(self._descriptor)
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
-    def _header(self, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
+    def _bytes(self, begin: int, count: int) -> bytes:
         with reading():
-            start = os.pread(self._descriptor, 32, 0)
-        if not start:
-            raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
-        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
-        if not 0 < length <= self.size - 8 or start[8:9] != b"{":
-            raise _not_safetensors(start, length, self.size)
-        if length > limit:
-            raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
-        with reading():
-            text = os.pread(self._descriptor, length, 8)
-        if len(text) != length:
-            raise InputError(f"is cut off: its header ends after {len(text)} of {length} bytes", code="E-ST-TRUNCATED")
-        metadata, entries = parse_header(text, self.size - 8 - length)
-        return metadata, entries, 8 + length
+            return os.pread(self._descriptor, count, begin)
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         """The bytes of one tensor, or those of it in [begin, end), as stored.
@@ -209,12 +196,6 @@ class SafetensorsFile:
         size = self.entries[name].spec.bytes
         for begin in range(0, size, CHUNK):
             yield self.read(name, begin, min(begin + CHUNK, size))
-
-    def start(self, name: str) -> bytes:
-        """The first bytes of one tensor, at most 4096."""
-        entry = self.entries[name]
-        with at(path=self.path, tensor=name), reading():
-            return os.pread(self._descriptor, min(entry.end - entry.begin, 4096), self._start + entry.begin)
 
     def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
         """One tensor, in memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
@@ -257,6 +238,30 @@ def reading() -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", hint="is the disk all right?", code="E-READ") from error
+
+
+def read_header(read: Callable[[int, int], bytes], size: int, limit: int = HEADER_LIMIT) -> tuple[dict[str, str], dict[str, Entry], int]:
+    """Metadata and entries of a file of `size` bytes, and the position of its data.
+
+    Args:
+        read: the bytes from a position on, as many as asked for, or fewer where the file ends.
+
+    Raises:
+        InputError: it is not a safetensors file, or any rule of the format is broken.
+    """
+    start = read(0, 32)
+    if not start:
+        raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
+    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
+    if not 0 < length <= size - 8 or start[8:9] != b"{":
+        raise _not_safetensors(start, length, size)
+    if length > limit:
+        raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
+    text = read(8, length)
+    if len(text) != length:
+        raise InputError(f"is cut off: its header ends after {len(text)} of {length} bytes", code="E-ST-TRUNCATED")
+    metadata, entries = parse_header(text, size - 8 - length)
+    return metadata, entries, 8 + length
 
 
 def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str, Entry]]:

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -394,17 +393,12 @@ def test_a_link_is_followed_from_where_it_lies(place: Path, capsys: pytest.Captu
     assert tree(place / "link/out") == tree(place / "deep/er/again")
 
 
-def test_a_push_needs_a_hub(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_goes_to_the_hub(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = write("recipe.yaml", GOOD + "output: {path: out}\npush: {repo: me/name, private: true}\n")
-    monkeypatch.setattr("adapterops.recipes.running.HUB", "adapterops.no_such_hub")
-    for dry in ([], ["--dry-run"]):
-        assert "push is not available" in failed(capsys, 2, "run", recipe, *dry)
     pushed: list[Any] = []
-    hub = ModuleType("a_hub")
-    hub.push = lambda folder, repo, **options: pushed.append((folder, repo, options))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "a_hub", hub)
-    monkeypatch.setattr("adapterops.recipes.running.find_spec", lambda name: True)
-    monkeypatch.setattr("adapterops.recipes.running.HUB", "a_hub")
+    monkeypatch.setattr("adapterops.hub.pushing.push", lambda folder, repo, **options: pushed.append((folder, repo, options)))
+    done(capsys, "run", recipe, "--dry-run")
+    assert not pushed
     done(capsys, "run", recipe)
     assert pushed == [(Path("out"), "me/name", {"private": True})]
     assert "push" not in Path("out/recipe.yaml").read_text()

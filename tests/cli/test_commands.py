@@ -171,7 +171,7 @@ def test_methods_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(as_json(capsys, "methods")["methods"]) == set(ao.METHODS)
 
 
-@pytest.mark.parametrize("command", ["show", "merge", "truncate", "methods"])
+@pytest.mark.parametrize("command", ["show", "merge", "truncate", "push", "pull", "methods"])
 def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
 

@@ -1,0 +1,33 @@
+"""`adapterops pull`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterops.cli import options, output
+from adapterops.hub.references import Reference
+
+
+@click.command("pull", short_help="An adapter or a model from the Hub.")
+@click.argument("reference", type=options.REPO)
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: its name]")
+@click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
+@options.as_json
+@options.strict
+def command(reference: Reference, out: Path | None, force: bool, as_json: bool) -> None:
+    """An adapter or a model on the Hub, or a folder inside a repository, as a folder here.
+
+    \b
+    adapterops pull owner/adapter -o my-adapter
+    adapterops pull owner/adapter@v2:subfolder
+    """
+    from adapterops.hub.pulling import pull
+
+    done = pull(reference, out, force=force, command=options.command_line())
+    with output.telling(done.path):
+        if as_json:
+            output.print_json({**done.__dict__, "path": str(done.path)})
+        else:
+            print(f"wrote {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}")

@@ -1,0 +1,50 @@
+"""`adapterops push`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterops.cli import options, output
+from adapterops.hub.references import Reference
+
+
+@click.command("push", short_help="An adapter or a model to the Hub.")
+@click.argument("folder", type=click.Path(path_type=Path, readable=False))
+@click.argument("repo", type=options.REPO)
+@click.option("--private/--public", default=None, help="What the repository has to be.  [default: what it is, or what the Hub makes]")
+@click.option("--create-pr", is_flag=True, help="Propose it as a pull request.")
+@click.option("-m", "--message", help="Of the commit.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@options.as_json
+@options.strict
+def command(
+    folder: Path, repo: Reference, private: bool | None, create_pr: bool, message: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """What a command wrote, to a repository on the Hub: weights, config, tokenizer, manifest and a card, in one commit.
+
+    The repository is made if it does not exist. What it has already is not sent again; where it has everything, nothing is
+    committed. The token is HF_TOKEN, or that of `hf auth login`.
+
+    \b
+    adapterops push merged owner/merged --private
+    adapterops push merged owner/merged --create-pr --message "TIES of a and b"
+    """
+    from adapterops.hub.pushing import push
+
+    done = push(folder, repo, private=private, create_pr=create_pr, message=message, dry_run=dry_run)
+    with output.telling(folder) if dry_run else output.telling(Path(done.url or done.repo)):
+        if as_json:
+            output.print_json({"dry_run": dry_run, **done.__dict__})
+            return
+        verb = "would push" if dry_run else "pushed"
+        if not done.files and not done.removed:
+            print(f"nothing new in {folder}: {done.repo} has it all")
+        else:
+            removed = f", and remove {', '.join(done.removed)}" if done.removed else ""
+            print(f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}")
+        if done.left_out:
+            print(f"  not sent: {', '.join(done.left_out)}")
+        if done.pull_request or done.url:
+            print(f"  {done.pull_request or done.url}")

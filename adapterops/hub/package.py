@@ -1,0 +1,118 @@
+"""What is to go to the Hub from a folder, and what its card is written from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import AdapterWarning, InputError, NotFoundError
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
+from adapterops.formats.model_files import INDEX, SINGLE, holds_model, read_model
+from adapterops.hub.card import MARK, Made
+from adapterops.hub.client import api, ask, say, timeout
+from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.manifest import seal
+from adapterops.storage.staging import MANIFEST, RECIPE
+from adapterops.storage.strict import read_all, read_json
+
+CARD = "README.md"
+SMALL = {
+    "config.json", "generation_config.json", "quantization_config.json", RECIPE, MANIFEST,
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json",
+    "preprocessor_config.json", "processor_config.json",
+}  # fmt: skip
+"""What goes along with the weights; anything else stays here."""
+
+STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
+"""Weights that an earlier push may have left: beside the new ones, another program would load them."""
+
+ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
+MANIFEST_LIMIT = 1 << 26
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file that is to go: a path, or bytes."""
+
+    source: Path | bytes
+    size: int
+    sha256: str
+    blob: str | None = None
+
+    @classmethod
+    def of(cls, source: Path | bytes) -> Content:
+        if isinstance(source, Path) and source.suffix == ".safetensors":
+            with open(source, "rb") as file:
+                return cls(source, source.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        data = read_all(source) if isinstance(source, Path) else source
+        return cls(data, len(data), hashlib.sha256(data).hexdigest(), blob_hash(data))
+
+    def same(self, known: Known | None) -> bool:
+        """Whether it is the file that the Hub knows: a large one by its sha256, a small one by git's hash."""
+        if known is None or known.sha256 is not None or known.size != self.size:
+            return known is not None and known.sha256 == self.sha256
+        return known.blob == (self.blob or blob_hash(read_all(Path(str(self.source)))))
+
+
+def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """What is to go from a folder, by its name there, and the names of what stays."""
+    if not folder.is_dir():
+        raise NotFoundError("is no folder", path=folder, hint="push the folder that holds the adapter or the model")
+    if holds_model(folder):
+        weights = [file.path.name for file in read_model(folder).shards.values()]
+        names = {*weights, *([INDEX] if (folder / INDEX).exists() and SINGLE not in weights else [])}
+    else:
+        path = read_files(folder).paths[0]
+        if path.parent != folder:
+            raise InputError("has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER")
+        names = {WEIGHTS, CONFIG}
+    there = sorted(path.name for path in folder.iterdir() if path.name != CARD or MARK not in path.read_text(errors="replace"))
+    taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
+    if RECIPE in taken and ABSOLUTE.search((folder / RECIPE).read_text(errors="replace")):
+        warnings.warn(f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3)
+        taken.remove(RECIPE)
+    return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
+
+
+def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
+    """What the card tells of, once the manifest is found to tell of these files."""
+    manifest = read_json(folder / MANIFEST, MANIFEST_LIMIT) if MANIFEST in contents else {}
+    if manifest:
+        if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
+            raise InputError(
+                "is damaged: its seal does not fit its content", path=folder / MANIFEST, hint="make the output again", code="E-MANIFEST"
+            )
+        for name, said in manifest["outputs"].items():
+            there = contents.get(name)
+            if there is not None and (there.size != said["size"] or said.get("sha256", there.sha256) != there.sha256):
+                raise InputError(
+                    f"is not as {MANIFEST} says: it was changed", path=folder / name, hint="make the output again", code="E-SHA256"
+                )
+    adapter = read_json(folder / CONFIG) if CONFIG in contents else None
+    found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])
+    if adapter is not None and not found.bases:
+        base = adapter.get("base_model_name_or_path")
+        warnings.warn(
+            f"{CONFIG} names the base {base!r}, which is none on the Hub: who loads this has to know it", AdapterWarning, stacklevel=3
+        )
+    return found
+
+
+def _license(given: Mapping[str, Any]) -> str | None:
+    """The license in the card of an input that came from the Hub."""
+    if "reference" not in given:
+        return None
+    repo = given["reference"].partition(":")[0]
+    try:
+        card = ask(repo, lambda: api().model_info(repo, revision=given["revision"], timeout=timeout())).card_data
+    except NotFoundError as error:
+        say(f"the license of {repo} is not known: {error.message}")
+        return None
+    license_ = card.get("license") if card is not None else None
+    return license_ if isinstance(license_, str) else None

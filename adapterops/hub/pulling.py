@@ -1,0 +1,66 @@
+"""From the Hub: a folder of what lies there, whole or absent, with a manifest that says which commit it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterops.errors import InputError
+from adapterops.history import Source
+from adapterops.hub.references import Reference
+from adapterops.hub.snapshot import locate, wanted
+from adapterops.manifest import described, write_manifest
+from adapterops.storage.staging import MANIFEST, check_output, staged
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What `pull` wrote, of which commit."""
+
+    path: Path
+    reference: str
+    revision: str
+    files: tuple[str, ...]
+    bytes: int
+
+
+def pull(source: Reference | str, out: str | os.PathLike[str] | None = None, *, force: bool = False, command: Sequence[str] = ()) -> Pulled:
+    """Write the files of an adapter or a model on the Hub to a folder: no pickles, and nothing from folders inside.
+
+    Args:
+        out: left out, a folder of its name in the current one.
+
+    Every file has the hash that the Hub states. A manifest is written where none came along.
+
+    Raises:
+        InputError: there is nothing to take, or a file is not what the Hub says.
+        NotFoundError, OutputExistsError, OptionError, ResourceError: as `locate`, `check_output` and `staged` do.
+    """
+    place = locate(source)
+    assert place.remote is not None
+    out = place.beside("") if out is None else Path(out)
+    files = wanted(place)
+    if not any(path.suffix == ".safetensors" for path in files):
+        shown = ", ".join(path.name for path in place.entries()[:8])
+        raise InputError(f"has no safetensors; it has {shown}", path=place, hint="name a folder in it: owner/name:folder", code="E-FOLDER")
+    check_output(out, [place.path], force)
+    for path in files:
+        place.here(path)
+    tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
+    history = Source(place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote)
+    told = history.as_json()
+    with staged(out, force=force) as folder:
+        for path in files:
+            shutil.copyfile(path, folder / path.name)
+            with open(folder / path.name, "rb") as copied:
+                os.fsync(copied.fileno())
+        outputs = {path.name: described(folder / path.name) for path in files}
+        for name, found in outputs.items():
+            if found != told["files"][name]:
+                raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
+        if MANIFEST not in outputs:
+            write_manifest(folder, history, [told], command, {}, outputs)
+    return Pulled(out, place.remote.reference, place.remote.revision, tuple(outputs), sum(each["size"] for each in outputs.values()))

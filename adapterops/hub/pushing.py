@@ -1,0 +1,234 @@
+"""To the Hub: all that is new in one commit, or nothing; safe to repeat, whatever became of the last try."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterops import __version__
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError
+from adapterops.hub import client
+from adapterops.hub.card import MARK, render
+from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
+from adapterops.hub.package import CARD, STALE, Content, files, made
+from adapterops.hub.references import Reference, referred
+from adapterops.hub.snapshot import Known
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What `push` did, or would do.
+
+    Attributes:
+        commit, url: of the new commit, or of the one that has it all already; None for a plan.
+        pull_request: its address, where one was asked for.
+        files, removed: what is new or other than before, and what is no longer there.
+        left_out: what lies in the folder and stays here.
+    """
+
+    repo: str
+    private: bool | None
+    commit: str | None
+    url: str | None
+    pull_request: str | None
+    files: tuple[str, ...]
+    removed: tuple[str, ...]
+    left_out: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class There:
+    """A revision of a repository: its commit, and its files."""
+
+    head: str
+    private: bool
+    files: Mapping[str, Known]
+
+
+def push(
+    folder: str | os.PathLike[str],
+    repo: Reference | str,
+    *,
+    private: bool | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    dry_run: bool = False,
+) -> Pushed:
+    """Make a repository have what is in a folder of adapterops or PEFT: weights, config, tokenizer, manifest and card, in one commit.
+
+    Args:
+        repo: the repository, and a branch of it where that is not its main one.
+        private: whether it has to be private; None: as it is, or as the Hub makes new ones.
+        create_pr: propose the change, and leave the branch as it is.
+
+    Raises:
+        OptionError, InputError: the folder holds neither an adapter nor a model, or is damaged.
+        OutputExistsError: the repository is public, and was to be private, or the reverse.
+        NotFoundError: the Hub refuses, cannot be reached, or the branch changed meanwhile.
+    """
+    folder, target = Path(folder), referred(repo)
+    if target.inner or (create_pr and target.revision):
+        raise OptionError("names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone")
+    if not dry_run:
+        _check_token(target)
+    found, left_out = files(folder)
+    contents = {name: Content.of(path) for name, path in found.items()}
+    about = made(folder, target.repo, contents)
+    there = _there(target)
+    if there is None and not dry_run:
+        ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
+        there = _there(target)
+        if there is None:
+            raise NotFoundError("is not seen by this account", path=target.repo, hint="use a token that may read it", code="E-HUB-MISSING")
+    if there is not None and private is not None and there.private != private:
+        wanted, is_ = ("private", "public") if private else ("public", "private")
+        hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
+        raise OutputExistsError(f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY")
+    if CARD not in contents and _may_write_card(target, there):
+        contents[CARD] = Content.of(render(about).encode())
+    return _Push(target, contents, there, left_out, create_pr, message or f"Upload {folder.resolve().name} with adapterops").run(dry_run)
+
+
+@dataclass(frozen=True)
+class _Push:
+    target: Reference
+    contents: Mapping[str, Content]
+    before: There | None
+    left_out: tuple[str, ...]
+    create_pr: bool
+    message: str
+
+    def new(self, there: There | None) -> list[str]:
+        """The files that a revision has not, or not so."""
+        known = there.files if there else {}
+        return [name for name, content in self.contents.items() if not content.same(known.get(name))]
+
+    def stale(self, there: There | None) -> list[str]:
+        """The files of a revision that are to go."""
+        if not any(STALE.fullmatch(name) for name in self.contents):
+            return []
+        return [name for name in (there.files if there else ()) if STALE.fullmatch(name) and name not in self.contents]
+
+    def run(self, dry_run: bool) -> Pushed:
+        if self.create_pr and self.before and (pull := self._proposed()):
+            say("a pull request with all of it is open")
+            return self._done(pull[0], pull[1], [], [])
+        new, stale = self.new(self.before), self.stale(self.before)
+        if dry_run or self.before is None:
+            return self._done(None, None, new, stale)
+        if not new and not stale:
+            return self._done(self.before.head, None, [], [])
+        try:
+            commit, pull_request = self._commit(new, stale, self.before)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                error.add_note("run it again: what is on the Hub already is not sent twice")
+            raise
+        return self._done(commit, pull_request, new, stale)
+
+    def _commit(self, new: list[str], stale: list[str], before: There) -> tuple[str, str | None]:
+        """The commit, which is there once, whatever is lost on the way: before another try, the Hub is asked for the last one."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        adding = [CommitOperationAdd(name, _given(self.contents[name].source)) for name in new]
+        operations = [*adding, *(CommitOperationDelete(name) for name in stale)]
+        for wait in (*client.WAITS, None):
+            try:
+                told = api().create_commit(
+                    self.target.repo,
+                    operations,
+                    commit_message=self.message,
+                    commit_description=f"adapterops {__version__}",
+                    revision=self.target.revision,
+                    create_pr=self.create_pr,
+                    parent_commit=before.head,
+                )
+                return str(told.oid), told.pr_url
+            except Exception as error:
+                landed = self._landed(before)
+                if landed:
+                    say("the answer was lost; the commit is there")
+                    return landed
+                if wait is None or not passing(error):
+                    raise self._refused(error) from error
+                pause(error, wait)
+        raise AssertionError
+
+    def _landed(self, before: There) -> tuple[str, str | None] | None:
+        """The commit that an earlier try made after all."""
+        if self.create_pr:
+            return self._proposed()
+        now = _there(self.target)
+        if now is None or now.head == before.head:
+            return None
+        if self.new(now) or self.stale(now):
+            raise NotFoundError(
+                f"was changed by somebody else meanwhile: it was at {before.head[:12]}, and is at {now.head[:12]}",
+                path=self.target.repo,
+                hint="nothing was committed; look at what is there, and run it again",
+                code="E-HUB-CHANGED",
+            )
+        return now.head, None
+
+    def _proposed(self) -> tuple[str, str] | None:
+        """An open pull request that has everything."""
+        repo = self.target.repo
+        found = ask(repo, lambda: list(api().get_repo_discussions(repo, discussion_type="pull_request", discussion_status="open")))
+        for each in found:
+            if each.title == self.message:
+                proposed = _there(Reference(repo, f"refs/pr/{each.num}"))
+                if proposed and not self.new(proposed) and not self.stale(proposed):
+                    return proposed.head, f"{api().endpoint}/{repo}/discussions/{each.num}"
+        return None
+
+    def _refused(self, error: Exception) -> AdapterOpsError:
+        if f"{CARD}" in str(error) and getattr(error, "response", None) is None:
+            reason = " ".join(str(error).split())[:300]
+            return NotFoundError(f"the Hub rejects {CARD}: {reason}", path=self.target.repo, hint="nothing was sent", code="E-HUB-CARD")
+        return explained(error, str(self.target))
+
+    def _done(self, commit: str | None, pull_request: str | None, new: list[str], stale: list[str]) -> Pushed:
+        repo = self.target.repo
+        url = f"{api().endpoint}/{repo}/commit/{commit}" if commit else None
+        private = self.before.private if self.before else None
+        size = sum(self.contents[name].size for name in new)
+        return Pushed(repo, private, commit, url, pull_request, tuple(new), tuple(stale), self.left_out, size)
+
+
+def _given(source: Path | bytes) -> str | bytes:
+    return str(source) if isinstance(source, Path) else source
+
+
+def _check_token(target: Reference) -> None:
+    from huggingface_hub import get_token
+
+    if offline():
+        raise NotFoundError("pushing needs the Hub, and HF_HUB_OFFLINE is set", path=target, hint="unset it", code="E-HUB-OFFLINE")
+    if get_token() is None:
+        raise NotFoundError("pushing needs a token", path=target, hint="set HF_TOKEN, or run `hf auth login`", code="E-HUB-TOKEN")
+
+
+def _there(target: Reference) -> There | None:
+    """What a repository holds now; None if it does not exist, or not for this account."""
+    try:
+        revision = target.revision or "main"
+        info = ask(target.repo, lambda: api().model_info(target.repo, revision=revision, files_metadata=True, timeout=timeout()))
+    except NotFoundError as error:
+        if error.code in ("E-HUB-MISSING", "E-HUB-PRIVATE"):
+            return None
+        raise
+    files = {each.rfilename: Known(each.size or 0, each.lfs["sha256"] if each.lfs else None, each.blob_id) for each in info.siblings or ()}
+    return There(str(info.sha), bool(info.private), files)
+
+
+def _may_write_card(target: Reference, there: There | None) -> bool:
+    """Whether the card in the repository is one of ours, or none."""
+    if there is None or CARD not in there.files:
+        return True
+    from huggingface_hub import hf_hub_download
+
+    path = ask(target.repo, lambda: hf_hub_download(target.repo, CARD, revision=there.head, endpoint=api().endpoint))
+    return MARK in Path(path).read_text(encoding="utf-8", errors="replace")

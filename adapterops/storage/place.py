@@ -1,0 +1,126 @@
+"""Where an adapter or a checkpoint lies: a folder or a file, some or all of which may still be elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from adapterops.storage.safetensors import SafetensorsFile, TensorFile
+
+PICKLES = (".bin", ".pt", ".pth")
+"""Ends of files that hold the same as safetensors beside them."""
+
+
+class Remote(Protocol):
+    """Where the files of a place come from, pinned to one commit.
+
+    Attributes:
+        reference: as a person would write it, without the revision.
+        revision: the commit.
+        sizes: the size of every file, by the path that it has here, or would have.
+    """
+
+    reference: str
+    revision: str
+    sizes: Mapping[Path, int]
+
+    def open(self, path: Path) -> TensorFile:
+        """A file of tensors. Its header is read, and the rest when asked for."""
+
+    def fetch(self, path: Path) -> None:
+        """Bring a file here."""
+
+    def check_room(self, size: int) -> None:
+        """Raise ResourceError if the disk has no room for so many bytes."""
+
+    def check(self, path: Path, sha256: str) -> None:
+        """Raise InputError if the file is not the one that is there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A path, and where its files come from that are not here yet.
+
+    >>> Place.of("runs/a").beside("-r8").as_posix()
+    'runs/a-r8'
+    """
+
+    path: Path
+    remote: Remote | None = None
+
+    @classmethod
+    def of(cls, source: str | os.PathLike[str]) -> Place:
+        return source if isinstance(source, Place) else cls(Path(source))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        if self.remote is None:
+            return str(self.path)
+        name, colon, inner = self.remote.reference.partition(":")
+        return f"{name}@{self.remote.revision[:12]}{colon}{inner}"
+
+    @property
+    def folder(self) -> bool:
+        return self.path.is_dir() if self.remote is None else self.path not in self.remote.sizes
+
+    @property
+    def exists(self) -> bool:
+        return self.remote is not None or self.path.exists()
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is there, or a link, be it here or elsewhere."""
+        return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
+
+    def entries(self) -> list[Path]:
+        """What lies in the folder, sorted."""
+        if self.remote is None:
+            return sorted(self.path.iterdir())
+        depth = len(self.path.parts)
+        return sorted({Path(*path.parts[: depth + 1]) for path in self.remote.sizes if self.path in path.parents})
+
+    def inner(self, path: Path) -> str:
+        """How a person would name something in this place."""
+        if self.remote is None:
+            return str(path)
+        return f"{self}{'/' if ':' in str(self) else ':'}{path.relative_to(self.path).as_posix()}"
+
+    def open(self, path: Path) -> TensorFile:
+        """A file of tensors in this place."""
+        return SafetensorsFile(path) if self.remote is None else self.remote.open(path)
+
+    def here(self, path: Path) -> Path:
+        """The path, once the file is here."""
+        if self.remote is not None and path in self.remote.sizes:
+            self.remote.fetch(path)
+        return path
+
+    def missing(self, paths: Iterable[Path] | None = None) -> dict[Path, int]:
+        """What is not here yet of these files, or of all, with the sizes."""
+        sizes = self.remote.sizes if self.remote else {}
+        return {path: sizes[path] for path in (sizes if paths is None else paths) if path in sizes and not path.exists()}
+
+    def check_room(self, paths: Iterable[Path]) -> None:
+        """Raise ResourceError if there is no room for what is not here yet of these files."""
+        if self.remote is not None:
+            self.remote.check_room(sum(self.missing(paths).values()))
+
+    def local(self) -> Path:
+        """The path, once all files are here that another program would load."""
+        safe = any(path.suffix == ".safetensors" for path in self.missing())
+        for path in self.missing():
+            if not (safe and path.suffix in PICKLES):
+                self.here(path)
+        return self.path
+
+    def beside(self, suffix: str) -> Path:
+        """A path for what is made of this: beside it, under its name and a suffix; in the current folder for what came from elsewhere."""
+        if self.remote is not None:
+            return Path(self.remote.reference.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix)
+        place = self.path.resolve()
+        parent = self.path.parent if self.path.name not in ("", "..") else self.path / ".."
+        return parent / ((place.name if place.is_dir() else place.stem) + suffix)
