@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -391,17 +392,27 @@ def test_adapters_on_the_hub_are_compared(hub: Hub, place: Path, tmp_path: Path,
     assert str(hub.cache) not in (place / "report.html").read_text()
 
 
-def test_readme_tells_the_truth(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/hub.md"])
+def test_the_pages_tell_the_truth(page: str, hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     hub.put("owner/adapter", write_tuned(tmp_path / "a"), ref="v2")
     hub.put("owner/adapter", tmp_path / "a")
     hub.put("owner/a", tmp_path / "a")
     hub.put("owner/b", write_tuned(tmp_path / "b", seed=1), inner="subfolder", ref="v2")
     hub.put("owner/base", write_base(tmp_path / "base"))
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     commands = [line.partition("#")[0].split() for line in text.splitlines() if line.startswith("adapterops") and "owner/" in line]
     assert {command[1] for command in commands} == {"show", "merge", "fuse", "push", "pull"}
     for command in commands:
         succeeds(capsys, *command[1:])
+
+
+def test_the_example_publishes(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("a", "b")):
+        hub.put(f"me/{name}", write_tuned(tmp_path / name, seed=seed))
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples/publish.py"))
+    example["main"]("me/a", "me/b", "me/merged", "merged")
+    assert "me/merged" in capsys.readouterr().out
+    assert MARK in hub.files("me/merged")["README.md"].decode()
 
 
 def test_the_library_opens_what_the_hub_has(hub: Hub, tmp_path: Path) -> None:
