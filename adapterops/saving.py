@@ -270,13 +270,16 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
             stored = rounded(block, used)
             put("", as_bytes(stored))
         else:
-            pieces, decoded = encoder.rows(block.values.float().to(device), begin)
+            values = block.values.float()
+            pieces, decoded = encoder.rows(values.to(device), begin)
             pieces = {role: piece.cpu() for role, piece in pieces.items()}
             for role, piece in pieces.items():
                 put(role, as_bytes(piece))
-            stored = decoded().cpu().to(used).float()
-            if not block.changes:
-                plain[tensor] = plain.get(tensor, Survival()) + coded(block.values.float(), stored)
+            stored = decoded().cpu()
+            if block.changes:
+                stored = stored.to(used).float()
+            else:
+                plain[tensor] = plain.get(tensor, Survival()) + coded(values, stored)
         moved = scheme.moved(shape, lies.read, begin, pieces) if scheme and block.changes and scheme == lies.scheme else None
         for module, each in store(block, stored, encoder is not None, moved).items():
             survived[module] = survived.get(module, Survival()) + each

@@ -20,7 +20,7 @@ NESTED_BLOCK = 256
 OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
 
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 19
 """Entries that are coded at a time: they fit a core's cache, and Python between two kernels does not count."""
 
 SMALLEST = 1e-38

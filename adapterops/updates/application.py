@@ -122,8 +122,8 @@ def store(block: Block, stored: Tensor, coded: bool, moved: Tensor | None = None
 
 
 def coded(values: Tensor, stored: Tensor) -> Survival:
-    """How far the codes of some rows are from what they stand for, where no update lies in them."""
-    return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored - values))
+    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used up."""
+    return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored.sub_(values)))
 
 
 def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
