@@ -77,7 +77,17 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
 
     Args:
         dtype: of the weights that were quantized; by default the one they are used in.
+
+    Raises:
+        IncompatibleError: nothing is quantized.
     """
+    if not checkpoint.schemes:
+        raise IncompatibleError(
+            "has no quantized weight",
+            path=checkpoint.files.path if checkpoint.files else None,
+            hint="it is in 16 or 32 bits already",
+            code="E-QUANT",
+        )
     if dtype is not None:
         check_dtype(dtype)
     layout = {

@@ -287,3 +287,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(place: Path, command: l
     ended = Command([*command, "-o", "out", "--resume"]).end()
     assert ended.code == 0, ended
     assert tree(place / "out") == tree(place / "whole")
+
+
+def test_what_is_not_quantized_is_not_dequantized(place: Path, capsys: Capture) -> None:
+    assert "no quantized weight" in printed(capsys, "dequantize", "base", "-o", "out", code=4)
+    assert not (place / "out").exists()
