@@ -99,7 +99,9 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
     if adapter is not None and not found.bases:
         base = adapter.get("base_model_name_or_path")
         warnings.warn(
-            f"{CONFIG} names the base {base!r}, which is none on the Hub: who loads this has to know it", AdapterWarning, stacklevel=3
+            f"{CONFIG} names {f'the base {base!r}, which is none on the Hub' if base else 'no base'}: who loads this has to know it",
+            AdapterWarning,
+            stacklevel=3,
         )
     return found
 
