@@ -20,15 +20,7 @@ from adapterops.recipes.schema import Ingredient, Output, Recipe, spelled
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE...")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
 @options.cutting
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("calculated"),
-    show_default=True,
-    help="Folder to write.",
-)
+@options.output("calculated")
 @options.writing
 @options.reading
 def command(

@@ -16,9 +16,7 @@ from adapterops.storage.place import Place
 @click.command("dequantize", short_help="A quantized model in 16 or 32 bits.")
 @options.source_argument(default=".")
 @options.modelling
-@click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: SOURCE-dequantized]"
-)
+@options.output(help="Folder to write.  [default: SOURCE-dequantized]")
 @options.writing
 def command(source: Place, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
     """A model in NF4, FP4, int8, FP8 or MXFP4 with every weight as it is when used: in 16 bits, or in --dtype.

@@ -21,15 +21,7 @@ from adapterops.storage.place import Place
     "--rest", type=click.Choice(REST), default="keep", show_default=True, help="What to do with changed norms, biases and embeddings."
 )
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("extracted"),
-    show_default=True,
-    help="Folder to write.",
-)
+@options.output("extracted")
 @options.writing
 def command(
     tuned: Place,

@@ -17,15 +17,7 @@ from adapterops.storage.place import Place
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @merging
 @options.cutting
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("merged"),
-    show_default=True,
-    help="Folder to write.",
-)
+@options.output("merged")
 @options.writing
 @options.reading
 def command(

@@ -108,6 +108,12 @@ def source_argument(**attributes: Any) -> Callable[[Command], Command]:
     return click.argument("source", type=SOURCE, **attributes)
 
 
+def output(default: str | None = None, help: str = "Folder to write.") -> Callable[[Command], Command]:
+    """-o, which is handed over as `out`."""
+    place: dict[str, Any] = {} if default is None else {"default": Path(default), "show_default": True}
+    return click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help=help, **place)
+
+
 def cutting(command: Command) -> Command:
     """--rank, --energy, --budget and --exact."""
     for option in (

@@ -12,7 +12,7 @@ from adapterops.hub.references import Reference
 
 @click.command("pull", short_help="An adapter or a model from the Hub.")
 @click.argument("reference", type=options.REPO)
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: its name]")
+@options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @options.as_json
 @options.strict

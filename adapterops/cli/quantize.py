@@ -18,9 +18,7 @@ from adapterops.storage.place import Place
 @click.option("--to", type=click.Choice(list(SCHEMES)), default="nf4", show_default=True, help="The scheme.")
 @options.coding
 @options.modelling
-@click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="Folder to write.  [default: SOURCE-nf4, for nf4]"
-)
+@options.output(help="Folder to write.  [default: SOURCE-nf4, for nf4]")
 @options.writing
 def command(source: Place, to: str, double_quant: bool, block_size: int | None, allow_pickle: bool, out: Path | None, **rest: Any) -> None:
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.

@@ -15,15 +15,7 @@ from adapterops.storage.place import Place
 @click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("report.html"),
-    show_default=True,
-    help="Page to write; its numbers go beside it, as JSON.",
-)
+@options.output("report.html", help="Page to write; its numbers go beside it, as JSON.")
 @click.option(
     "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into: SVG, and PNG with matplotlib."
 )

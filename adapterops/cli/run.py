@@ -15,13 +15,7 @@ from adapterops.recipes.schema import Recipe, read_recipe
 
 @click.command("run", short_help="What a recipe says.")
 @click.argument("recipe", type=click.Path(path_type=Path, readable=False))
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    help="Folder to write.  [default: output.path of the recipe]",
-)
+@options.output(help="Folder to write.  [default: output.path of the recipe]")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same recipe stopped, for models.")
 @options.running
 def command(recipe: Path, out: Path | None, **how: Any) -> None:

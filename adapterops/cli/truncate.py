@@ -16,13 +16,7 @@ from adapterops.storage.place import Place
 @click.command("truncate", short_help="A smaller adapter, the best of its size.")
 @options.source_argument(default=".")
 @options.cutting
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    help="Folder to write.  [default: beside the source, <source>-r<rank>]",
-)
+@options.output(help="Folder to write.  [default: beside the source, <source>-r<rank>]")
 @options.writing
 @options.reading
 def command(

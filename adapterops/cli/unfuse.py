@@ -18,15 +18,7 @@ from adapterops.storage.place import Place
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @merging
 @options.fusing
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("unfused"),
-    show_default=True,
-    help="Folder to write.",
-)
+@options.output("unfused")
 @options.writing
 @options.reading
 def command(fused: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:

@@ -147,7 +147,7 @@ class _Push:
                     parent_commit=before.head,
                 )
                 return str(told.oid), told.pr_url
-            except Exception as error:
+            except Exception as error:  # the client raises errors of five libraries; `explained` tells them apart
                 landed = self._landed(before)
                 if landed:
                     say("the answer was lost; the commit is there")

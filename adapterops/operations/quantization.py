@@ -62,7 +62,7 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
         )
     schemes = {name: Transposed(chosen) if conv1d(name, checkpoint.config) else chosen for name in names}
     layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
-    parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]
+    parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]  # schemes are dataclasses
     return replace(
         checkpoint,
         layout=layout,

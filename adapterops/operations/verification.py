@@ -18,7 +18,8 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError, at
 from adapterops.manifest import checked, described, seal
-from adapterops.operations.fusion import Addition, Piece, fuse
+from adapterops.operations.fusion import Addition, fuse
+from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.quantization import as_stored
 from adapterops.storage.safetensors import TORCH_NAMES
 from adapterops.storage.staging import MANIFEST
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 EQUAL = 1e-5
 """Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell the nearer one."""
-
-PROBES = 2
-"""Vectors on which the merge identity is tried."""
 
 MANIFEST_LIMIT = 1 << 26
 
@@ -270,7 +268,7 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
     from adapterops.updates.application import rounded
 
     checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
-    probes = {piece.module: _Probe(piece) for piece in rows.pieces}
+    probes = {piece.module: Probe(piece) for piece in rows.pieces}
     outside = 0
     dtype = _dtype(expected, name)
     for begin, end in expected.blocks(name):
@@ -282,7 +280,7 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
             if part is None:
                 continue
             off = int(np.count_nonzero(different[part]))
-            near = int(np.count_nonzero(_near(stored[part], W0[part], piece, begin, part).numpy() & different[part])) if off else 0
+            near = int(np.count_nonzero(near_sum(stored[part], W0[part], piece, begin, part).numpy() & different[part])) if off else 0
             changed = _changed(stored[part], W0[part])
             ratio = probes[piece.module].ratio(stored[part], W0[part], begin, part)
             checks[piece.module] += ModuleCheck(stored[part].numel(), stored[part].numel() - off, near, off - near, changed, ratio)
@@ -307,70 +305,6 @@ def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:
     if not check.identity <= 1:  # NaN is wrong, too
         return Problem(name, f"the merge identity of {module} fails: {check.identity:.3g} times its bound", check.identity)
     return None
-
-
-def _near(stored: Tensor, W0: Tensor, piece: Piece, begin: int, part: tuple[slice, slice]) -> Tensor:
-    """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 lies within half a step of it."""
-    from adapterops.updates.lowrank import LowRank
-
-    rows = slice(begin + part[0].start - piece.place.row, begin + part[0].stop - piece.place.row)
-    wide, update = W0.double(), piece.update
-    if isinstance(update, LowRank):
-        B, A = update.scale * update.B[rows].double(), update.A.double()
-        delta, size, terms = B @ A, B.abs() @ A.abs(), update.rank + 2
-    else:
-        delta = piece.delta(begin, part[0]).double()
-        size, terms = delta.abs(), 2
-    uncertain = terms * 2.0**-24 * (wide.abs() + size)
-    return (stored.double() - (wide + delta)).abs() <= _half_step(stored) + uncertain
-
-
-def _half_step(x: Tensor) -> Tensor:
-    """Half the distance of neighbouring numbers at x, in float64."""
-    import torch
-
-    info = torch.finfo(x.dtype)
-    exponent = torch.frexp(x.double().abs().clamp(min=info.tiny)).exponent - 1
-    return torch.ldexp(torch.tensor(info.eps / 2, dtype=torch.float64), exponent)
-
-
-class _Probe:
-    """Random vectors, and what the update of a module makes of them."""
-
-    def __init__(self, piece: Piece) -> None:
-        import torch
-
-        from adapterops.updates.lowrank import LowRank
-
-        self.piece = piece
-        generator = torch.Generator().manual_seed(int.from_bytes(piece.module.encode()[-7:], "little"))
-        self.x = torch.randn(piece.update.shape[1], PROBES, generator=generator, dtype=torch.float64).float()
-        update = piece.update
-        low = isinstance(update, LowRank)
-        self.inner = update.A.float() @ self.x if low else None
-        self.inner_size = torch.linalg.vector_norm(update.A.float(), dim=1) if low else None
-        self.size = torch.linalg.vector_norm(self.x, dim=0)
-
-    def ratio(self, stored: Tensor, W0: Tensor, begin: int, part: tuple[slice, slice]) -> float:
-        """The largest |W'x - (W0 x + B(Ax))| of these rows, as a fraction of what rounding allows: |w·x| is at most ‖w‖‖x‖."""
-        import torch
-
-        norms = torch.linalg.vector_norm
-        rows = slice(begin + part[0].start - self.piece.place.row, begin + part[0].stop - self.piece.place.row)
-        update, fused, wide = self.piece.update, stored.float(), W0.float()
-        if self.inner is not None:
-            B = update.scale * update.B[rows].float()
-            delta, delta_size, rank = B @ self.inner, B.abs() @ self.inner_size, update.rank
-        else:
-            dense = self.piece.delta(begin, part[0]).float()
-            delta, delta_size, rank = dense @ self.x, norms(dense, dim=1), 0
-        fused_size = norms(fused, dim=1)
-        error = (fused.sub_(wide) @ self.x - delta).abs()
-        info = torch.finfo(stored.dtype)
-        width, terms = self.x.shape[0], self.x.shape[0] + rank + 4
-        bound = info.eps / 2 * fused_size + info.tiny * info.eps * width**0.5  # one rounding of every entry
-        bound += terms * 2.0**-24 * (fused_size + norms(wide, dim=1) + delta_size)  # and the arithmetic of this check
-        return float((error / (bound[:, None] * self.size).clamp(min=torch.finfo(torch.float32).tiny)).max())
 
 
 def _files(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem | None]]:

@@ -21,7 +21,7 @@ OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
 
 AT_ONCE = 1 << 19
-"""Entries that are coded at a time: they fit a core's cache, and Python between two kernels does not count."""
+"""Entries that are coded at a time: enough that Python between two kernels, and waiting for it, does not count."""
 
 SMALLEST = 1e-38
 """Blocks are divided by no less, so that a block of zeros stays one."""

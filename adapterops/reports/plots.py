@@ -33,7 +33,7 @@ def png(figure: Figure) -> bytes:
     axes = sheet.add_subplot()
     sheet.suptitle(_plain(short(figure.title, 56)), x=0.02, ha="left", fontsize=9)
     axes.tick_params(labelsize=7)
-    {Lines: _lines, Heatmap: _heatmap, Bars: _bars}[type(figure)](figure, axes, sheet)  # type: ignore[operator]
+    {Lines: _lines, Heatmap: _heatmap, Bars: _bars}[type(figure)](figure, axes, sheet)  # type: ignore[operator]  # each takes its own kind
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that its font does not have

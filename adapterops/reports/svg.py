@@ -60,7 +60,7 @@ def short(text: str, most: int) -> str:
 def svg(figure: Figure, standalone: bool = False) -> str:
     """A figure as SVG text; `standalone`, as a file of its own: with the style that a page has once for all of them."""
     draw = {Lines: _lines, Heatmap: _heatmap, Bars: _bars}[type(figure)]
-    body, height = draw(figure)  # type: ignore[operator]
+    body, height = draw(figure)  # type: ignore[operator]  # each takes its own kind
     head = f'<svg class="ao" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img"'
     if standalone:
         head += f' width="{WIDTH}" height="{height:g}"'
