@@ -121,7 +121,7 @@ def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
     for name in checkpoint.schemes:
         there = original.layout.get(name)
         if there is None or there.shape != checkpoint.layout[name].shape or name in original.schemes:
-            found = "nothing of that name" if there is None else f"{original.stored[name].scheme or there.dtype} {list(there.shape)}"
+            found = "nothing of that name" if there is None else f"{_stored(original, name)} {list(there.shape)}"
             raise IncompatibleError(
                 f"is {list(checkpoint.layout[name].shape)} and quantized; the original has {found}",
                 tensor=name,
@@ -142,3 +142,8 @@ def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None,
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)
     return replace(checkpoint, layout=layout, schemes=schemes, rounding=how or NEAREST, seed=seed)
+
+
+def _stored(checkpoint: Checkpoint, name: str) -> str:
+    """How messages say what a tensor is stored as."""
+    return checkpoint.schemes[name].name if name in checkpoint.schemes else checkpoint.layout[name].dtype
