@@ -1,4 +1,4 @@
-"""Speed and memory, ours and the peers' in one run: `python benchmarks/run.py [adapters] [models] [quantized] [--quick]`, or `make bench`.
+"""Speed and memory, ours and the peers' in one run: `python benchmarks/run.py [PART...] [--quick]`, or `make bench`.
 
 Written to benchmarks/results/cpu.json, part by part.
 """
@@ -14,8 +14,9 @@ from adapters import adapters
 from bench import HERE, Bench, machine
 from models import models
 from quantized import quantized
+from seeing import seeing
 
-PARTS = {"adapters": adapters, "models": models, "quantized": quantized}
+PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing}
 
 
 def main() -> None:
