@@ -114,14 +114,17 @@ class Checkpoint:
 
             from adapterops.updates.application import rounded
 
-            rows, dtype = self.rows(name), getattr(torch, TORCH_NAMES[self.layout[name].dtype])
-            blocks = [rows(begin, end) for begin, end in self.blocks(name)] or [rows(0, 0)]
-            return torch.cat([rounded(block, dtype) for block in blocks]).reshape(self.layout[name].shape)
+            rows, spec = self.rows(name), self.layout[name]
+            dtype = getattr(torch, TORCH_NAMES[spec.dtype])
+            result = torch.empty(spec.matrix, dtype=dtype)
+            for begin, end in self.blocks(name):
+                result[begin:end] = rounded(rows(begin, end), dtype)
+            return result.reshape(spec.shape)
 
         return Lazy(self.layout, compute)
 
     def rows(self, name: str) -> Rows:
-        """Rows of one tensor, as a function of the first and the one after the last."""
+        """Rows of one tensor, as a function of the first and the one after the last. They are good until the next ones are asked for."""
         if name in self.edits:
             return self.edits[name]
         return original(self.views.get(name, self.stored[name]))

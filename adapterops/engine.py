@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import islice
 from typing import TypeVar
 
 from adapterops.errors import OptionError
@@ -58,7 +59,7 @@ def background() -> Iterator[ThreadPoolExecutor]:
 def run(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """`function(item)` for each item, in the order of the items, at most `workers` at a time.
+    """`function(item)` for each item, in the order of the items, at most `workers` at a time: this thread is one of them.
 
     The results do not depend on the number of workers; those that wait for their turn are kept. After an exception nothing
     new is started.
@@ -72,16 +73,34 @@ def run(
     keep_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))  # it counts for the thread that says it
+    pool = ThreadPoolExecutor(
+        max(1, workers - 1), initializer=torch.set_num_threads, initargs=(1,)
+    )  # it counts for the thread that says it
     try:
-        pending: deque[Future[Result]] = deque()
+        pending: deque[tuple[Item, Future[Result]]] = deque()
         started = iter(queue)
         for done in range(1, len(queue) + 1):
-            while len(pending) < AHEAD * workers and (item := next(started, pending)) is not pending:
-                pending.append(pool.submit(function, item))  # type: ignore[arg-type]  # `pending` itself marks the end
-            yield pending.popleft().result()
+            for item in islice(started, AHEAD * workers - len(pending)):
+                pending.append((item, pool.submit(function, item) if workers > 1 else Future()))
+            while not pending[0][1].done():
+                place = next((place for place, (_, future) in enumerate(pending) if future.cancel()), None)  # the first that nobody began
+                if place is None:
+                    break
+                item = pending[place][0]
+                pending[place] = item, _done(function, item)
+            yield pending.popleft()[1].result()
             if progress:
                 progress(done, len(queue))
     finally:
         pool.shutdown(wait=not STOPPING.is_set(), cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """What became of an item, here and now."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(item))
+    except Exception as error:
+        future.set_exception(error)
+    return future

@@ -20,6 +20,7 @@ from adapterops.errors import ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
+from adapterops.memory import Scratch
 from adapterops.storage.checksums import crc32
 from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec
 from adapterops.storage.staging import Journal, check_output, staged
@@ -257,20 +258,20 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     import torch
 
-    from adapterops.updates.application import Survival, coded, rounded, store
+    from adapterops.updates.application import Survival, coded, narrow, rounded, store
 
     scheme, lies, shape = checkpoint.schemes.get(tensor), checkpoint.stored[tensor], checkpoint.layout[tensor].shape
     used = getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype])
-    rows, put, encoder = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor)
+    rows, put, encoder, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor), Scratch()
     survived: dict[str, Survival] = {}
     plain: dict[str, Survival] = {}
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            stored = rounded(block, used)
+            stored = rounded(block, used, memory)
             put("", as_bytes(stored))
         else:
-            values = block.values.float()
+            values = narrow(block.values, torch.float32, memory)
             pieces, decoded = encoder.rows(values.to(device), begin)
             pieces = {role: piece.cpu() for role, piece in pieces.items()}
             for role, piece in pieces.items():

@@ -7,6 +7,7 @@ import time
 import torch
 
 from adapterops import engine
+from adapterops.memory import scratch
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.scheme import Encoder
 
@@ -36,7 +37,8 @@ def encoder() -> Encoder:
 
 
 def quantize(block: tuple[int, int]) -> dict[str, torch.Tensor]:
-    return dict(encoder().rows(W[slice(*block)].float(), block[0])[0])
+    part = W[slice(*block)]
+    return dict(encoder().rows(scratch()("W", part.shape, torch.float32).copy_(part), block[0])[0])
 
 
 def dequantize(block: tuple[int, int]) -> None:
@@ -44,8 +46,9 @@ def dequantize(block: tuple[int, int]) -> None:
 
 
 def fuse(block: tuple[int, int]) -> dict[str, torch.Tensor]:
-    base = scheme.decode(SHAPE, read, *block).float()
-    return dict(encoder().rows(base.addmm_(B[slice(*block)], A), block[0])[0])
+    base = scheme.decode(SHAPE, read, *block)
+    total = scratch()("sum", base.shape, torch.float32).copy_(base)
+    return dict(encoder().rows(total.addmm_(B[slice(*block)], A), block[0])[0])
 
 
 coded = list(engine.run(quantize, blocks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from adapterops.checkpoint import Checkpoint, Lies, check_dtype
 from adapterops.errors import OptionError, at
 from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
+from adapterops.memory import Scratch
 from adapterops.operations.experts import fitted
 from adapterops.storage.lazy import Lazy
 
@@ -160,7 +161,7 @@ class Piece:
     module: str
     place: Place
     update: Any
-    rows: Callable[[slice], Tensor]
+    rows: Callable[..., Tensor]
 
     def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
         """The part of the tensor's rows [begin, end) that it covers, as rows and columns of it, counted from `begin`."""
@@ -184,38 +185,43 @@ class Piece:
 
         return (lambda: self._basis) if isinstance(self.update, LowRank) else None
 
-    def delta(self, begin: int, rows: slice) -> Tensor:
+    def delta(self, begin: int, rows: slice, out: Tensor | None = None) -> Tensor:
         """Its rows that `within` named."""
-        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row))
+        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row), out=out)
 
 
 @dataclass(frozen=True, eq=False)
 class Addition:
-    """The rows of a weight with the updates of the modules that lie in it added, as a function of two row numbers."""
+    """The rows of a weight with the updates of the modules that lie in it added, as a function of two row numbers.
+
+    A block is good until the next one is asked for.
+    """
 
     base: Rows
     pieces: Sequence[Piece]
     dtype: torch.dtype
+    scratch: Scratch = field(default_factory=Scratch)
 
     def __call__(self, begin: int, end: int) -> Block:
-        from adapterops.updates.application import Block, Change
+        import torch
+
+        from adapterops.updates.application import Block, Change, within
 
         before = self.base(begin, end)
-        values, changes, own = before.values, list(before.changes), False
+        values, changes = before.values, list(before.changes)
+        own = self.scratch("sum", values.shape, self.dtype)
         for piece in self.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
-            delta = piece.delta(begin, part[0])
-            whole = delta.shape == values.shape
-            W = values[part].to(self.dtype, copy=not whole)
+            W = within(values, part)
+            if values is own or W.dtype != self.dtype:
+                W = self.scratch(f"W of {piece.module}", W.shape, self.dtype).copy_(W)
+            delta = piece.delta(begin, part[0], self.scratch(f"update of {piece.module}", W.shape, self.dtype))
+            if values is not own:
+                values = own if W.shape == values.shape else own.copy_(values)
+            torch.add(W, delta, out=within(values, part))
             changes.append(Change(piece.module, part, W, delta, piece.basis))
-            if whole:
-                values = W + delta
-            else:
-                values = values if own else values.to(self.dtype, copy=True)
-                values[part] = W + delta
-            own = True
         return Block(values, changes)
 
 

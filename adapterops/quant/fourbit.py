@@ -13,7 +13,8 @@ from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.quant.tables import Codebook, Room
+    from adapterops.memory import Scratch
+    from adapterops.quant.tables import Codebook
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 NESTED_BLOCK = 256
@@ -91,11 +92,13 @@ class FourBit:
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Rows [begin, end). Cost: one gather of 8 bytes for two entries."""
+        from adapterops.memory import scratch
+
         width = shape[-1]
         first, codes, absmax = self._blocks(shape, read, begin * width, end * width)
-        values = _times(self._pairs(codes), absmax, self.block_size)
+        values = self.numbers(codes, absmax, scratch())
         rows = values[begin * width - first : end * width - first].reshape(end - begin, width)
-        return rows.to(torch_dtype(self.dtype))
+        return rows.to(torch_dtype(self.dtype), copy=True)
 
     def _blocks(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[int, Tensor, Tensor]:
         """The whole blocks around entries [begin, end): where they begin, their bytes, and absmax."""
@@ -115,11 +118,14 @@ class FourBit:
         block = torch.arange(begin, end, device=scales.device) // NESTED_BLOCK - first
         return numbers[read("weight.absmax", begin, end).long()] * scales[block] + self.offset
 
-    def _pairs(self, codes: Tensor) -> Tensor:
-        """Bytes → twice as many entries of the codebook, in float32."""
+    def numbers(self, codes: Tensor, absmax: Tensor, memory: Scratch) -> Tensor:
+        """Bytes of whole blocks → what they stand for, flat, in float32, in scratch memory; two to a byte."""
         import torch
 
-        return self.book.pairs.to(codes.device).index_select(0, codes.to(torch.int32)).view(torch.float32)
+        bytes_ = memory("integers", codes.shape, torch.int32, codes.device).copy_(codes)
+        pairs = memory("floats", codes.shape, torch.float64, codes.device)
+        torch.index_select(self.book.pairs.to(codes.device), 0, bytes_, out=pairs)
+        return _times(pairs.view(torch.float32), absmax, self.block_size)
 
     @property
     def book(self) -> Codebook:
@@ -148,46 +154,56 @@ class _Nearest:
     """absmax anew, codes to nearest, ties to the lower number."""
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
+        from adapterops.memory import Scratch
+
         self.scheme, self.shape = scheme, shape
+        self._scratch = Scratch()
         self._kept: dict[int, Tensor] = {}
-        self._room: Room | None = None
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
         scheme, flat = self.scheme, values.reshape(-1)
         full = flat.numel() - flat.numel() % scheme.block_size
-        pieces = [self._piece(part.view(-1, scheme.block_size), True) for part in torch.split(flat[:full], AT_ONCE)] if full else []
-        if full < flat.numel():  # bitsandbytes divides in the last block, where it is short
-            codes, largest = self._piece(flat[full:].view(1, -1), False)
-            pieces.append((codes, largest.clamp_(min=SMALLEST)))
+        pieces = [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], AT_ONCE)] if full else []
+        if full < flat.numel():
+            pieces.append(self._last(flat[full:].view(1, -1)))
         if not pieces:
             pieces = [(torch.empty(0, dtype=torch.uint8, device=flat.device), flat.new_empty(0))]
-        packed, absmax = (torch.cat(each) for each in zip(*pieces, strict=True))
+        packed, absmax = pieces[0] if len(pieces) == 1 else (torch.cat(each) for each in zip(*pieces, strict=True))
         parts = {"weight": packed}
         if scheme.nested:
             self._kept[begin] = absmax
         else:
             parts["weight.absmax"] = absmax
-        return parts, lambda: _times(scheme._pairs(packed), absmax, scheme.block_size)[: flat.numel()].view(values.shape)
+        return parts, lambda: scheme.numbers(packed, absmax, self._scratch)[: flat.numel()].view(values.shape)
 
-    def _piece(self, blocks: Tensor, reciprocal: bool) -> tuple[Tensor, Tensor]:
-        """The bytes of some blocks, and their absmax."""
+    def _piece(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """The bytes of whole blocks, and their absmax."""
+        absmax = self._absmax(blocks)
+        return self._packed(blocks, absmax.clamp(min=SMALLEST).reciprocal_()), absmax
+
+    def _last(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for a block that is short, which bitsandbytes divides."""
+        absmax = self._absmax(block).clamp_(min=SMALLEST)
+        return self._packed(block / absmax, absmax.new_ones(1)), absmax
+
+    def _absmax(self, blocks: Tensor) -> Tensor:
         import torch
 
-        from adapterops.quant.tables import Room
+        from adapterops.memory import scratch
 
-        if self._room is None or self._room.bins.numel() < blocks.numel():
-            self._room = Room(min(AT_ONCE, math.prod(self.shape)), blocks.device)
-        absmax = torch.maximum(blocks.amax(dim=1), -blocks.amin(dim=1)) + 0.0  # no -0
+        absmax = torch.abs(blocks, out=scratch()("floats", blocks.shape, blocks.dtype, blocks.device)).amax(dim=1)
         check_finite(absmax)
-        divisor = absmax.clamp(min=SMALLEST).view(-1, 1)
-        scaled = self._room.scaled[: blocks.numel()].view(blocks.shape)
-        scaled = torch.mul(blocks, 1.0 / divisor, out=scaled) if reciprocal else torch.div(blocks, divisor, out=scaled)
-        codes = self.scheme.book.nearest(scaled.view(-1), self._room)
+        return absmax
+
+    def _packed(self, blocks: Tensor, factors: Tensor) -> Tensor:
+        from adapterops.memory import scratch
+
+        codes = self.scheme.book.nearest(blocks, factors, scratch())
         if self.scheme.kind == "nf4":
-            return _packed(codes, 7), absmax
-        return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0), absmax
+            return _packed(codes, 7)
+        return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0)
 
     def rest(self) -> dict[str, Tensor]:
         import torch
@@ -210,13 +226,16 @@ class _OnGrid:
     """absmax as it is; to the next lower number on the grid or the next higher, by chance."""
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...], read: Read, key: str) -> None:
+        from adapterops.memory import Scratch
+
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
+        self._scratch = Scratch()
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
+        from adapterops.memory import scratch
         from adapterops.quant.random import generator
-        from adapterops.quant.tables import Room
 
         scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
         values = values.cpu()  # where the random numbers are the same on every machine
@@ -228,26 +247,26 @@ class _OnGrid:
         inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
         step = _times((values - before).reshape(-1), inverse, scheme.block_size)
         s = book.values[codes.long()].add_(step).clamp_(-1, 1)
-        lower = book.floor(s, Room(len(s), s.device)).clamp_(max=len(book.grid) - 2).long()
+        lower = book.floor(s.view(1, -1), s.new_ones(1), scratch()).clamp_(max=len(book.grid) - 2).long()
         low, gap = book.grid[lower], (book.grid[1:] - book.grid[:-1])[lower]
         higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
         changed = book.grid_codes[(lower + higher).long()]
         codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
         result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
-        return {"weight": result}, lambda: _times(scheme._pairs(result), absmax, scheme.block_size)[: values.numel()].view(values.shape)
+        return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(values.shape)
 
     def rest(self) -> dict[str, Tensor]:
         return {}
 
 
 def _packed(codes: Tensor, padding: int) -> Tensor:
-    """Two codes a byte, the first in the high half."""
+    """Two codes a byte, the first in the high half. The codes are used up."""
     import torch
 
     if codes.numel() % 2:
         codes = torch.cat([codes, codes.new_full((1,), padding)])
-    words = codes.view(torch.int16)  # the first code is in the low byte
-    return ((words << 4) | (words >> 8)).to(torch.uint8)
+    words = codes.view(torch.int16)  # first + 256 second; times 16 · 256 + 1, that is 256 (16 first + second) + first, modulo 2¹⁶
+    return words.mul_(16 * 256 + 1).bitwise_right_shift_(8).to(torch.uint8)
 
 
 def _times(values: Tensor, factors: Tensor, block_size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -93,7 +94,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
     """Raise InputError for numbers that no code stands for."""
-    if not bool(numbers.isfinite().all()):
+    if numbers.numel() and not all(math.isfinite(float(end)) for end in numbers.aminmax()):
         raise InputError(f"has numbers that are {what}, which no code stands for", hint="is the checkpoint damaged?", code="E-NONFINITE")
 
 

@@ -6,12 +6,15 @@ such bins are searched for. That is ten times as fast as searching for all, and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from adapterops.memory import Scratch
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -26,6 +29,9 @@ FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, 0.0, -0.0625, -8.0, -12.0, -4
 BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
+NEAR = 0.52
+"""How far from the middle of a bin, in bins, a threshold may lie that its numbers have to be compared with: half a bin, and rounding."""
+
 UNSURE = 128
 
 
@@ -33,7 +39,7 @@ UNSURE = 128
 class Lookup:
     """How many thresholds lie below a number; or, with `ties`, below it or at it.
 
-    `counts`: bin → that number, or `UNSURE` where a threshold is within one and a half bins.
+    `counts`: bin → that number, or `UNSURE` where a threshold is in the bin.
     """
 
     thresholds: Tensor
@@ -44,28 +50,38 @@ class Lookup:
     def of(cls, thresholds: Tensor, ties: bool = False) -> Lookup:
         middle = (torch.arange(2 * BINS + 2, dtype=torch.float64) - BINS - 0.5) / BINS
         counts = torch.bucketize(middle, thresholds.double()).to(torch.uint8)
-        near = ((middle[:, None] - thresholds.double()).abs() < 1.5 / BINS).any(dim=1)
+        near = ((middle[:, None] - thresholds.double()).abs() < NEAR / BINS).any(dim=1)
         return cls(thresholds, counts.masked_fill(near, UNSURE), ties)
 
-    def __call__(self, s: Tensor, room: Room) -> Tensor:
-        """The numbers, as uint8, good until the room is used again. `s` is flat, in [-1, 1] but for rounding."""
-        n = s.numel()
-        bins, found = room.bins[:n], room.found[:n]
-        bins.copy_(torch.add(room.middle, s, alpha=BINS, out=room.floats[:n]))
-        torch.index_select(self.counts.to(s.device), 0, bins, out=found)
-        unsure = torch.from_numpy(np.flatnonzero(found.numpy() == UNSURE)) if s.device.type == "cpu" else (found == UNSURE).nonzero()[:, 0]
-        found[unsure] = torch.bucketize(s[unsure], self.thresholds.to(s.device), right=self.ties).to(torch.uint8)
+    def __call__(self, blocks: Tensor, factors: Tensor, memory: Scratch) -> Tensor:
+        """For s = blocks · factors, one for each row, in [-1, 1] but for rounding: the counts, flat, as uint8, in scratch memory."""
+        n, device, factors = blocks.numel(), blocks.device, factors.view(-1, 1)
+        scaled = memory("floats", blocks.shape, torch.float32, device)
+        if device.type != "cpu":  # where searching for all is fast
+            return self._search(torch.mul(blocks, factors, out=scaled)).view(-1)
+        to_bins = factors * BINS
+        huge = to_bins.isinf().view(-1) if math.isinf(float(to_bins.amax())) else None
+        if huge is not None:
+            to_bins[huge] = 0
+        torch.addcmul(_middle(blocks.shape[1]), blocks, to_bins, out=scaled)
+        bins = scaled.view(-1).view(torch.int32).copy_(scaled.view(-1))  # in place
+        found = torch.index_select(self.counts, 0, bins, out=memory("counts", (n,), torch.uint8))
+        counts = found.numpy()
+        unsure = np.flatnonzero(np.equal(counts, UNSURE, out=memory("unsure", (n,), torch.bool).numpy()))
+        s = blocks.numpy().reshape(-1)[unsure] * factors.numpy()[unsure // blocks.shape[1], 0]
+        counts[unsure] = np.searchsorted(self.thresholds.numpy(), s, "right" if self.ties else "left")
+        if huge is not None:
+            found.view(blocks.shape)[huge] = self._search(blocks[huge] * factors[huge])
         return found
 
+    def _search(self, s: Tensor) -> Tensor:
+        return torch.bucketize(s, self.thresholds.to(s.device), right=self.ties, out_int32=True).to(torch.uint8)
 
-class Room:
-    """Memory for `n` numbers on their way, used again and again: fresh memory costs more than the arithmetic."""
 
-    def __init__(self, n: int, device: torch.device) -> None:
-        self.scaled, self.floats = torch.empty(n, device=device), torch.empty(n, device=device)
-        self.bins = torch.empty(n, dtype=torch.int32, device=device)
-        self.found = torch.empty(n, dtype=torch.uint8, device=device)
-        self.middle = torch.tensor(float(BINS + 1), device=device)
+@cache
+def _middle(size: int) -> Tensor:
+    """The bin of 0, as often as a block has entries: so the kernel is a vectorized one."""
+    return torch.full((1, size), float(BINS + 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -213,7 +213,8 @@ class SafetensorsFile:
         values = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
         if values.numel():
             begin = rows[0] * values.nbytes // shape[0] if rows else 0
-            self._fill(memoryview(values.reshape(-1).view(torch.uint8).numpy().data), name, begin)
+            flat = values if values.ndim else values.reshape(-1)
+            self._fill(flat.view(torch.uint8).numpy().data.cast("B"), name, begin)
         return values
 
     def check_unchanged(self) -> None:

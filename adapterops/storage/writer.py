@@ -77,7 +77,8 @@ def as_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a contiguous tensor, without a copy."""
     import torch  # here, so that files can be copied without it
 
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else memoryview(b"")
+    flat = tensor if tensor.ndim else tensor.reshape(-1)
+    return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")
 
 
 def write_safetensors(

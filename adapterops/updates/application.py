@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import IncompatibleError, InputError
+from adapterops.memory import Scratch, scratch
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,15 @@ def store(block: Block, stored: Tensor, coded: bool, moved: Tensor | None = None
     """
     survived = {}
     for module, part, W, delta, basis in block.changes:
-        values, kept = block.values[part], stored[part]
+        values, kept = within(block.values, part), within(stored, part)
         error = _square(kept - values) if coded else 0.0
-        whole = values.shape == block.values.shape and len(block.changes) == 1 and stored is not block.values and values.dtype == W.dtype
         # in place where that is not the result itself: fresh memory costs more than the arithmetic
-        difference = values.copy_(kept).sub_(W) if whole else kept.to(W.dtype) - W
+        alone = values is block.values and len(block.changes) == 1 and stored is not values and values.dtype == W.dtype
+        difference = values.copy_(kept).sub_(W) if alone else kept.to(W.dtype) - W
         inside = _square(difference @ basis()) if basis and coded else _square(difference) if coded else 0.0
-        changed = int(np.count_nonzero(difference.numpy() != 0 if moved is None else moved[part].numpy()))
-        sums = [_dot(W, W), _dot(delta, delta), _dot(difference, delta), error, inside]
+        changed = _nonzero(difference) if moved is None else int(np.count_nonzero(moved[part].numpy()))
+        flat, update, move = W.reshape(-1), delta.reshape(-1), difference.reshape(-1)
+        sums = [*(float(torch.dot(a, b)) for a, b in ((flat, flat), (update, update), (move, update))), error, inside]
         if not all(map(math.isfinite, sums)):
             _explain(W, delta, kept)
             wide, update, move = W.double(), delta.double(), difference.double()  # finite, only their squares were not
@@ -121,19 +123,25 @@ def store(block: Block, stored: Tensor, coded: bool, moved: Tensor | None = None
     return survived
 
 
+def within(matrix: Tensor, part: tuple[slice, slice]) -> Tensor:
+    """A part of a matrix; the matrix itself, where it is all of it."""
+    sizes = tuple(len(range(*cut.indices(size))) for cut, size in zip(part, matrix.shape, strict=True))
+    return matrix if sizes == matrix.shape else matrix[part]
+
+
 def coded(values: Tensor, stored: Tensor) -> Survival:
     """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used up."""
     return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored.sub_(values)))
 
 
-def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`x` rounded once, to nearest, ties to even.
+def narrow(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
+    """`x` rounded once, to nearest, ties to even; in scratch memory, if there is any.
 
     torch casts float64 to 16 bits by way of float32, which rounds twice. Where the first rounding is to odd, the second
     cannot tell (Boldo & Melquiond 2008).
     """
     if x.dtype != torch.float64 or dtype not in (torch.bfloat16, torch.float16):
-        return x.to(dtype)
+        return x.to(dtype) if memory is None or x.dtype == dtype else memory("rounded", x.shape, dtype).copy_(x)
     near = x.float()
     back = near.double()
     toward_zero = torch.where(back.abs() > x.abs(), torch.nextafter(near, torch.zeros_like(near)), near)
@@ -141,22 +149,22 @@ def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(back == x, near, odd).to(dtype)
 
 
-def checked(x: Tensor, dtype: torch.dtype) -> Tensor:
+def checked(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
     """`narrow`, where every finite number stays finite.
 
     Raises:
         IncompatibleError: a number is too large for `dtype`.
     """
-    result = narrow(x, dtype)
+    result = narrow(x, dtype, memory)
     if result is not x and not bool(result.isfinite().all()):
         _check_range(result, int((x.isfinite() & ~result.isfinite()).sum()), "numbers")
     return result
 
 
-def rounded(block: Block, dtype: torch.dtype) -> Tensor:
+def rounded(block: Block, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
     """The values of a block in `dtype`. What an update made of them is checked by `store`."""
     covered = any(change.delta.shape == block.values.shape for change in block.changes)
-    return narrow(block.values, dtype) if covered else checked(block.values, dtype)
+    return (narrow if covered else checked)(block.values, dtype, memory)
 
 
 def _check_range(result: Tensor, count: int, what: str) -> None:
@@ -166,6 +174,11 @@ def _check_range(result: Tensor, count: int, what: str) -> None:
             hint="store it wider: --dtype float32, or bfloat16",
             code="E-OVERFLOW",
         )
+
+
+def _nonzero(a: Tensor) -> int:
+    mask = scratch()("mask", a.shape, torch.bool).numpy()
+    return int(np.count_nonzero(np.not_equal(a.numpy(), 0, out=mask)))
 
 
 def _square(a: Tensor) -> float:

@@ -44,9 +44,9 @@ class LowRank:
         return (self.scale * self.B) @ self.A
 
     def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
-        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`."""
+        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`, in `out`."""
         B, A = self.folded(dtype), self.A.to(dtype).contiguous()
-        return lambda rows, columns=slice(None): B[rows] @ A[:, columns]
+        return lambda rows, columns=None, out=None: torch.mm(B[rows], A if columns is None else A[:, columns], out=out)
 
     def folded(self, dtype: torch.dtype) -> Tensor:
         """scale · B, in `dtype`.

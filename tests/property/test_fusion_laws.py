@@ -270,6 +270,19 @@ def test_weights_of_several_tiles(tmp_path_factory: Folders, shape: tuple[int, i
     assert np.array_equal(wide(fused.tensors["transformer.h.0.mlp.c_fc.weight"]), rounded(wide(each.W) + each.delta, dtype))
 
 
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
+def test_tensors_in_memory_are_those_that_are_saved(tmp_path_factory: Folders, dtype: str) -> None:
+    """In several tiles, which share their memory; added to twice, which does not."""
+    each = layer(1, 1300, 900, 3, 0.25, dtype, torch.float32, False, True)
+    model, name = {"h.0.mlp.c_fc": each}, "transformer.h.0.mlp.c_fc.weight"
+    fused = fuse(fuse(base_of(tmp_path_factory, model), adapter_of(model)), 0.5 * adapter_of(model), precision="float64")
+    out = tmp_path_factory.mktemp("out") / "fused"
+    save(fused, out)
+    assert len(list(fused.blocks(name))) > 1
+    assert torch.equal(fused.tensors[name], open_checkpoint(out).tensors[name])
+    assert_between(wide(fused.tensors[name]), wide(each.W) + 1.5 * each.delta, SLACK["float32"] * each.size, dtype)
+
+
 @few
 @given(models())
 def test_a_dense_update_is_fused_whole(tmp_path_factory: Folders, model: dict[str, Layer]) -> None:

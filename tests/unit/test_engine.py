@@ -23,6 +23,36 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     assert seen == [(done, 20) for done in range(1, 21)]
 
 
+def test_this_thread_is_one_of_the_workers() -> None:
+    def where(_: int) -> int:
+        time.sleep(0.002)
+        return threading.get_ident()
+
+    assert set(engine.run(where, range(5), workers=1)) == {threading.get_ident()}
+    assert threading.get_ident() in (threads := set(engine.run(where, range(40), workers=3)))
+    assert len(threads) <= 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_item_is_done_once_and_a_failure_comes_in_its_turn(workers: int) -> None:
+    started = []
+
+    def fails(item: int) -> int:
+        started.append(item)
+        time.sleep(0.001 * (item % 3))
+        if item == 30:
+            raise ValueError(item)
+        return item
+
+    results = engine.run(fails, range(100), workers=workers)
+    seen = [next(results) for _ in range(30)]
+    with pytest.raises(ValueError, match="30"):
+        next(results)
+    assert seen == list(range(30))
+    assert len(started) == len(set(started))
+    assert set(range(31)) <= set(started)
+
+
 def test_kernels_use_one_thread_and_the_setting_comes_back() -> None:
     before = torch.get_num_threads()
     assert list(engine.run(lambda _: torch.get_num_threads(), range(2), workers=2)) == [1, 1]
