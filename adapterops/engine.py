@@ -73,9 +73,8 @@ def run(
     keep_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(
-        max(1, workers - 1), initializer=torch.set_num_threads, initargs=(1,)
-    )  # it counts for the thread that says it
+    others = max(1, workers - 1)
+    pool = ThreadPoolExecutor(others, initializer=torch.set_num_threads, initargs=(1,))  # it counts for the thread that says it
     try:
         pending: deque[tuple[Item, Future[Result]]] = deque()
         started = iter(queue)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adapterops.memory import Scratch, scratch
 from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, check_finite, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.memory import Scratch
     from adapterops.quant.tables import Codebook
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -92,8 +92,6 @@ class FourBit:
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Rows [begin, end). Cost: one gather of 8 bytes for two entries."""
-        from adapterops.memory import scratch
-
         width = shape[-1]
         first, codes, absmax = self._blocks(shape, read, begin * width, end * width)
         values = self.numbers(codes, absmax, scratch())
@@ -154,8 +152,6 @@ class _Nearest:
     """absmax anew, codes to nearest, ties to the lower number."""
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
-        from adapterops.memory import Scratch
-
         self.scheme, self.shape = scheme, shape
         self._scratch = Scratch()
         self._kept: dict[int, Tensor] = {}
@@ -191,15 +187,11 @@ class _Nearest:
     def _absmax(self, blocks: Tensor) -> Tensor:
         import torch
 
-        from adapterops.memory import scratch
-
         absmax = torch.abs(blocks, out=scratch()("floats", blocks.shape, blocks.dtype, blocks.device)).amax(dim=1)
         check_finite(absmax)
         return absmax
 
     def _packed(self, blocks: Tensor, factors: Tensor) -> Tensor:
-        from adapterops.memory import scratch
-
         codes = self.scheme.book.nearest(blocks, factors, scratch())
         if self.scheme.kind == "nf4":
             return _packed(codes, 7)
@@ -226,15 +218,12 @@ class _OnGrid:
     """absmax as it is; to the next lower number on the grid or the next higher, by chance."""
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...], read: Read, key: str) -> None:
-        from adapterops.memory import Scratch
-
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
         self._scratch = Scratch()
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
-        from adapterops.memory import scratch
         from adapterops.quant.random import generator
 
         scheme, width, book = self.scheme, self.shape[-1], self.scheme.book

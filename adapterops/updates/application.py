@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.memory import Scratch, scratch
+from adapterops.quant.scheme import finite
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def checked(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Ten
         IncompatibleError: a number is too large for `dtype`.
     """
     result = narrow(x, dtype, memory)
-    if result is not x and not bool(result.isfinite().all()):
+    if result is not x and not finite(result):
         _check_range(result, int((x.isfinite() & ~result.isfinite()).sum()), "numbers")
     return result
 
