@@ -235,11 +235,11 @@ class _OnGrid:
         codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
         inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
         step = _times((values - before).reshape(-1), inverse, scheme.block_size)
-        s = book.values[codes.long()].add_(step).clamp_(-1, 1)
-        lower = book.floor(s.view(1, -1), s.new_ones(1), scratch()).clamp_(max=len(book.grid) - 2).long()
-        low, gap = book.grid[lower], (book.grid[1:] - book.grid[:-1])[lower]
-        higher = s > low + gap * torch.rand(s.shape, generator=generator(self.key, begin))
-        changed = book.grid_codes[(lower + higher).long()]
+        s = book.values.index_select(0, codes.int()).add_(step).clamp_(-1, 1)
+        lower = book.floor(s.view(1, -1), s.new_ones(1), scratch()).clamp_(max=len(book.grid) - 2).int()
+        low, gap = book.grid.index_select(0, lower), (book.grid[1:] - book.grid[:-1]).index_select(0, lower)
+        higher = s > gap.mul_(torch.rand(s.shape, generator=generator(self.key, begin))).add_(low)
+        changed = book.grid_codes.index_select(0, lower.add_(higher))
         codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
         result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
         return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(values.shape)
