@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
+from adapterops.finite import all_finite
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft import PREFIX
@@ -242,11 +243,6 @@ def _finite(file: TensorFile, tensor: str, allow: bool, rows: tuple[int, int] | 
             code="E-NONFINITE",
         )
     return values
-
-
-def all_finite(values: Tensor) -> bool:
-    """Whether no number is NaN or infinite. The sum of all tells at once, unless it overflows."""
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 @dataclass(frozen=True)

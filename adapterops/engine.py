@@ -100,6 +100,6 @@ def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:
     future: Future[Result] = Future()
     try:
         future.set_result(function(item))
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is raised when it is the item's turn
         future.set_exception(error)
     return future

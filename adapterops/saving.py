@@ -22,10 +22,10 @@ from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.memory import Scratch
 from adapterops.storage.checksums import crc32
-from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec
+from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec, as_bytes
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
-from adapterops.storage.writer import SafetensorsWriter, as_bytes
+from adapterops.storage.writer import SafetensorsWriter
 
 if TYPE_CHECKING:
     from adapterops.checkpoint import Facts

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import InputError, OptionError
+from adapterops.finite import all_finite
 from adapterops.updates.dense import Dense, norm
 from adapterops.updates.lowrank import LowRank, zero
 
@@ -147,7 +148,7 @@ def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     Rb = torch.linalg.qr(update.B.double(), mode="r").R
     Ra = torch.linalg.qr(update.A.double().T, mode="r").R
     core = update.scale * (Rb @ Ra.T)
-    if not bool(core.isfinite().all()):
+    if not all_finite(core):
         raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
     return Rb, Ra, core
 
@@ -156,7 +157,7 @@ def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     try:
         u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
     except RuntimeError:
-        if not bool(matrix.isfinite().all()):
+        if not all_finite(matrix):
             raise InputError("has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE") from None
         # the divide-and-conquer driver gave up; on the transpose it takes another path
         v, s, ut = torch.linalg.svd(matrix.T, full_matrices=False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import InputError
+from adapterops.finite import all_finite
 from adapterops.updates.lowrank import LowRank
 
 NEGLIGIBLE = 1e-4
@@ -36,7 +37,7 @@ def decompose(update: LowRank) -> Decomposition:
     Qb, Rb = torch.linalg.qr(update.B.double())
     Qa, Ra = torch.linalg.qr(update.A.double().T)
     core = update.scale * (Rb @ Ra.T)
-    if not bool(core.isfinite().all()):
+    if not all_finite(core):
         raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
     u, values, vt = torch.linalg.svd(core, full_matrices=False)
     kept = int((values > NEGLIGIBLE * values[:1].sum()).sum())

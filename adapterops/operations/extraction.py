@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import Adapter, all_finite
+from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
+from adapterops.finite import all_finite
 from adapterops.formats.naming import EMBEDDINGS, WEIGHT, canonical, conv1d, head_of
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Source, Step

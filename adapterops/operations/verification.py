@@ -21,10 +21,9 @@ from adapterops.manifest import checked, described, seal
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.quantization import as_stored
-from adapterops.storage.safetensors import TORCH_NAMES
+from adapterops.storage.safetensors import TORCH_NAMES, as_bytes
 from adapterops.storage.staging import MANIFEST
 from adapterops.storage.strict import read_json
-from adapterops.storage.writer import as_bytes
 
 if TYPE_CHECKING:
     import torch

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.finite import all_finite
 
 if TYPE_CHECKING:
     import torch
@@ -92,14 +92,9 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def finite(numbers: Tensor) -> bool:
-    """Whether no number is NaN or infinite: by the least and the largest, of which NaN is both. A tenth of the cost of `isfinite`."""
-    return not numbers.numel() or all(math.isfinite(float(end)) for end in numbers.aminmax())
-
-
 def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
     """Raise InputError for numbers that no code stands for."""
-    if not finite(numbers):
+    if not all_finite(numbers):
         raise InputError(f"has numbers that are {what}, which no code stands for", hint="is the checkpoint damaged?", code="E-NONFINITE")
 
 

@@ -64,7 +64,7 @@ class Lookup:
         if huge is not None:
             to_bins[huge] = 0
         torch.addcmul(_middle(blocks.shape[1]), blocks, to_bins, out=scaled)
-        bins = scaled.view(-1).view(torch.int32).copy_(scaled.view(-1))  # in place
+        bins = scaled.view(-1).view(torch.int32).copy_(scaled.view(-1))  # in place: entry by entry, of one size
         found = torch.index_select(self.counts, 0, bins, out=memory("counts", (n,), torch.uint8))
         counts = found.numpy()
         unsure = np.flatnonzero(np.equal(counts, UNSURE, out=memory("unsure", (n,), torch.bool).numpy()))

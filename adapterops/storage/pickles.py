@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Entry, check_name
+from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Entry, as_bytes, check_name
 from adapterops.storage.strict import open_regular
-from adapterops.storage.writer import as_bytes
 
 SAFE_SINCE = (2, 10)
 """Before this version of torch, files can break out of its restricted loader (CVE-2026-24747)."""

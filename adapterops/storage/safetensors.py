@@ -213,8 +213,7 @@ class SafetensorsFile:
         values = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
         if values.numel():
             begin = rows[0] * values.nbytes // shape[0] if rows else 0
-            flat = values if values.ndim else values.reshape(-1)
-            self._fill(flat.view(torch.uint8).numpy().data.cast("B"), name, begin)
+            self._fill(as_bytes(values), name, begin)
         return values
 
     def check_unchanged(self) -> None:
@@ -230,6 +229,14 @@ class SafetensorsFile:
                     self._hash = sha256(self._descriptor)
                 self.check_unchanged()
             return self._hash
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor, without a copy."""
+    import torch  # here, so that files can be copied without it
+
+    flat = tensor if tensor.ndim else tensor.reshape(-1)
+    return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import ResourceError
 from adapterops.storage.checksums import combined
-from adapterops.storage.safetensors import TORCH_NAMES, Spec
+from adapterops.storage.safetensors import TORCH_NAMES, Spec, as_bytes
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
@@ -71,14 +71,6 @@ class SafetensorsWriter:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def as_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a contiguous tensor, without a copy."""
-    import torch  # here, so that files can be copied without it
-
-    flat = tensor if tensor.ndim else tensor.reshape(-1)
-    return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")
 
 
 def write_safetensors(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import IncompatibleError, InputError
+from adapterops.finite import all_finite
 from adapterops.memory import Scratch, scratch
-from adapterops.quant.scheme import finite
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def checked(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Ten
         IncompatibleError: a number is too large for `dtype`.
     """
     result = narrow(x, dtype, memory)
-    if result is not x and not finite(result):
+    if result is not x and not all_finite(result):
         _check_range(result, int((x.isfinite() & ~result.isfinite()).sum()), "numbers")
     return result
 
@@ -191,11 +191,11 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def _explain(wide: Tensor, delta: Tensor, result: Tensor) -> None:
-    if not bool(wide.isfinite().all()):
+    if not all_finite(wide):
         raise InputError(
             "the base has numbers that are NaN or infinite", hint="the checkpoint is damaged; download it again", code="E-NONFINITE"
         )
-    if not bool(delta.isfinite().all()):
+    if not all_finite(delta):
         raise InputError(
             "the update has numbers that are NaN or infinite", hint="the training diverged; use another checkpoint", code="E-NONFINITE"
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapterops.errors import IncompatibleError, ShapeError
+from adapterops.finite import all_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class LowRank:
         """
         B = self.B.to(dtype)
         scaled = self.scale * B
-        if abs(self.scale) > 1 and not bool(scaled.isfinite().all()) and bool(B.isfinite().all()):
+        if abs(self.scale) > 1 and not all_finite(scaled) and all_finite(B):
             raise IncompatibleError(
                 f"{self.scale:g} times B is too large for {str(dtype).removeprefix('torch.')}",
                 hint="is that the alpha, and are those the weights, that were meant?",

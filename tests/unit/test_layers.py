@@ -15,7 +15,7 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "memory"},
+    {"errors", "memory", "finite"},
     {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
