@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from adapterops import engine
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
@@ -305,24 +305,15 @@ def save_adapter(
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
         source.fetch()
-    groups = stacks(adapter.layout, adapter.config.experts)
-    layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
-    experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
-    chosen = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
+    groups, experts, dtypes, plan = _plan(adapter, dtype)
     stack_of = {module: stack for stack, group in groups.items() for module in group}
-    plan = {
-        key: Spec(chosen[stack], shape)
-        for stack in groups
-        for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
-    }
-    plan |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
     modules: dict[str, Kept] = {}
     ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
     def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], chosen[stack_of[module]], exact)
+            return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[stack_of[module]], exact)
 
     with engine.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
@@ -355,17 +346,45 @@ def save_adapter(
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
-        kept = {
-            **({"svd": "exact" if exact else "randomized"} if any(layout.dense for layout in adapter.layout.values()) else {}),
-            "energy_kept": saved.energy,
-            "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in modules.items()},
-        }
         hashed = hashes.result()
         for file, data in (extra or {}).items():
             write_bytes(folder / file, data)
         outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *(extra or {}))}
-        write_manifest(folder, adapter.history, hashed, command, kept, outputs)
+        write_manifest(folder, adapter.history, hashed, command, _kept(adapter, saved, exact), outputs)
     return saved
+
+
+class _Plan(NamedTuple):
+    """How an adapter lies in its file: the modules of each stack, the stacks of experts, the dtype of each stack, and the tensors."""
+
+    groups: Mapping[str, Sequence[str]]
+    experts: Mapping[str, int]
+    dtypes: Mapping[str, str]
+    tensors: Mapping[str, Spec]
+
+
+def _plan(adapter: Adapter, dtype: str | None) -> _Plan:
+    groups = stacks(adapter.layout, adapter.config.experts)
+    layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
+    experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
+    dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
+    tensors = {
+        key: Spec(dtypes[stack], shape)
+        for stack in groups
+        for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
+    }
+    tensors |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
+    return _Plan(groups, experts, dtypes, tensors)
+
+
+def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
+    """What the manifest says was kept."""
+    dense = any(layout.dense for layout in adapter.layout.values())
+    return {
+        **({"svd": "exact" if exact else "randomized"} if dense else {}),
+        "energy_kept": saved.energy,
+        "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in saved.modules.items()},
+    }
 
 
 def _whole(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
