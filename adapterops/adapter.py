@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from adapterops import engine
+from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError, UnsupportedError, at
 from adapterops.finite import all_finite
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
@@ -20,9 +21,10 @@ from adapterops.formats.peft_config import AdapterConfig, Scaling, combine, writ
 from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_json, write_manifest
+from adapterops.memory import Scratch
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TORCH_NAMES, Spec, Stored, TensorFile
+from adapterops.storage.safetensors import Spec, Stored
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
@@ -30,7 +32,9 @@ from adapterops.updates.layout import Layout, widest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from adapterops.floats import Array
     from adapterops.updates.dense import Dense
+    from adapterops.updates.factors import Factors
     from adapterops.updates.lowrank import LowRank
 
     Update: TypeAlias = LowRank | Dense
@@ -38,6 +42,14 @@ if TYPE_CHECKING:
 
 HELD = 8
 """How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
+
+
+class Factored(Lazy["Update"]):
+    """Updates of low rank whose factors can also be had in numpy, without torch: `factors(module, dtype)`."""
+
+    def __init__(self, keys: Iterable[str], compute: Callable[[str], Update], factors: Callable[[str, str], Factors]) -> None:
+        super().__init__(keys, compute)
+        self.factors = factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +78,7 @@ class Adapter:
         """An adapter of updates that are in memory."""
         from adapterops.updates.lowrank import LowRank
 
-        names = {f"torch.{long}": short for short, long in TORCH_NAMES.items()}
+        names = {f"torch.{long}": short for short, long in FLOATS.items()}
         layout = {
             module: Layout(update.shape, update.rank, widest([names[str(update.A.dtype)], names[str(update.B.dtype)]]))
             if isinstance(update, LowRank)
@@ -75,24 +87,44 @@ class Adapter:
         }
         return cls(dict(sorted(updates.items())), layout, config or AdapterConfig())
 
-    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Update], Update]) -> Adapter:
-        """The adapter whose update of each module in `layout` is `function` of this one's."""
+    @property
+    def light(self) -> bool:
+        """Whether its updates can be computed without torch."""
+        return isinstance(self.updates, Factored)
+
+    def factors(self, module: str, dtype: str) -> Factors:
+        """The update of a module in numpy, in float32 or float64, of a `light` adapter."""
+        assert isinstance(self.updates, Factored)
+        return self.updates.factors(module, dtype)
+
+    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Any], Any], *, linear: bool = False) -> Adapter:
+        """The adapter whose update of each module in `layout` is `function` of this one's.
+
+        Args:
+            linear: the function does nothing but scale, which `Factors` can do as well.
+        """
 
         def compute(module: str) -> Update:
             with at(tensor=module):
-                return function(module, self.updates[module])
+                update: Update = function(module, self.updates[module])
+                return update
 
-        return replace(self, updates=Lazy(layout, compute), layout=layout, history=operation, scalings={})
+        updates: Mapping[str, Update] = Lazy(layout, compute)
+        if linear and isinstance(self.updates, Factored):
+            factors = self.updates.factors
+            updates = Factored(layout, compute, lambda module, dtype: function(module, factors(module, dtype)))
+        return replace(self, updates=updates, layout=layout, history=operation, scalings={})
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
-        return combined([self, other], Step("add", {}, (self.history, other.history)), lambda updates: sum_of(updates))
+        return combined([self, other], Step("add", {}, (self.history, other.history)), sum_of, linear=True)
 
     def __mul__(self, factor: float) -> Adapter:
         factor = float(factor)
         if factor != 1:
             check_linear(self, "scaled")
-        return self.map(Step("scale", {"by": factor}, (self.history,)), self.layout, lambda _, update: factor * update)
+        step = Step("scale", {"by": factor}, (self.history,))
+        return self.map(step, self.layout, lambda _, update: factor * update, linear=True)
 
     __rmul__ = __mul__
 
@@ -106,7 +138,7 @@ class Adapter:
         return f"<Adapter of {len(self.layout)} modules on {self.config.base_model or 'an unknown base'}>"
 
 
-def sum_of(updates: Sequence[Update]) -> Update:
+def sum_of(updates: Sequence[Any]) -> Any:
     first, *rest = updates
     for update in rest:
         first = first + update
@@ -114,9 +146,18 @@ def sum_of(updates: Sequence[Update]) -> Update:
 
 
 def combined(
-    adapters: Sequence[Adapter], step: Step, function: Callable[[list[Update]], Update], *, allow_base_mismatch: bool = False
+    adapters: Sequence[Adapter],
+    step: Step,
+    function: Callable[[list[Any]], Any],
+    *,
+    linear: bool = False,
+    allow_base_mismatch: bool = False,
 ) -> Adapter:
-    """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
+    """The adapter whose update of each module is `function` of those that have it, over all modules of any.
+
+    Args:
+        linear: the function does nothing but scale and add, which `Factors` can do as well.
+    """
     if len(adapters) > 1:
         for adapter in adapters:
             check_linear(adapter, "added")
@@ -127,9 +168,16 @@ def combined(
 
     def compute(module: str) -> Update:
         with at(tensor=module):
-            return function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
+            update: Update = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
+            return update
 
-    return Adapter(Lazy(layout, compute), layout, config, step, replaced=_common(adapters))
+    def factors(module: str, dtype: str) -> Factors:
+        found: Factors = function([adapter.factors(module, dtype) for adapter in adapters if module in adapter.layout])
+        return found
+
+    light = linear and all(adapter.light for adapter in adapters)
+    updates = Factored(layout, compute, factors) if light else Lazy(layout, compute)
+    return Adapter(updates, layout, config, step, replaced=_common(adapters))
 
 
 def check_linear(adapter: Adapter, what: str) -> None:
@@ -205,25 +253,39 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     files = read_files(place, alpha)
     layout = {module: files.layout(module) for module in files.pairs}
 
-    def read(tensor: str, rows: tuple[int, int] | None = None) -> Tensor:
-        return _finite(files.file, tensor, allow_nonfinite, rows)
+    dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
+
+    def read(name: str, rows: tuple[int, int] | None = None) -> Array:
+        return _finite(Stored(files.file, name), allow_nonfinite, rows)
 
     read_once = lru_cache(HELD)(read)
 
-    def compute(module: str) -> Update:
-        from adapterops.updates.lowrank import LowRank
-
+    def update(module: str, kind: Callable[[Any, Any, float], Any], number: Callable[[Array, str], Any]) -> Any:
         pair = files.pairs[module]
         if pair.experts == 1:
             B, A = read(pair.B), read(pair.A)
         else:
-            B = read_once(pair.B)[:, pair.expert :: pair.experts].contiguous()
+            B = read_once(pair.B)[:, pair.expert :: pair.experts].copy()
             A = read(pair.A, (pair.expert * pair.rank, (pair.expert + 1) * pair.rank))
-        update = LowRank(B, A, files.scalings[module].scale)
-        return update.T if pair.turned else update
+        found = kind(number(B, dtypes[pair.B]), number(A, dtypes[pair.A]), files.scalings[module].scale)
+        return found.T if pair.turned else found
+
+    def compute(module: str) -> Update:
+        from adapterops.floats import tensor
+        from adapterops.updates.lowrank import LowRank
+
+        found: Update = update(module, LowRank, tensor)
+        return found
+
+    def factors(module: str, dtype: str) -> Factors:
+        from adapterops.floats import widened
+        from adapterops.updates.factors import Factors
+
+        found: Factors = update(module, Factors, lambda stored, name: widened(stored, name, Scratch()).astype(dtype, copy=False))
+        return found
 
     return Adapter(
-        Lazy(layout, compute),
+        Factored(layout, compute, factors),
         layout,
         files.config,
         Source(place.path, (files.file,), files.paths[1:], alpha, place.remote),
@@ -232,13 +294,15 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     )
 
 
-def _finite(file: TensorFile, tensor: str, allow: bool, rows: tuple[int, int] | None) -> Tensor:
-    values = file.tensor(tensor, rows)
-    if not allow and not all_finite(values):
+def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
+    from adapterops.floats import finite
+
+    values = tensor.file.array(tensor.name, rows)
+    if not allow and not (fine := finite(values, tensor.spec.dtype)).all():
         raise InputError(
-            f"has {int((~values.isfinite()).sum())} numbers that are NaN or infinite",
-            path=file.path,
-            tensor=tensor,
+            f"has {fine.size - fine.sum()} numbers that are NaN or infinite",
+            path=tensor.file.path,
+            tensor=tensor.name,
             hint="the training diverged; use another checkpoint, or take them as they are with --allow-nonfinite",
             code="E-NONFINITE",
         )
@@ -299,8 +363,8 @@ def save_adapter(
     out = Path(out)
     if not adapter.layout:
         raise OptionError("the adapter has no modules to save", path=out)
-    if dtype is not None and dtype not in TORCH_NAMES:
-        raise OptionError(f"--dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
+    if dtype is not None and dtype not in FLOATS:
+        raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
@@ -413,7 +477,7 @@ def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: boo
     elif update.rank > layout.rank:
         update = truncate(update, layout.rank)
     wide = torch.promote_types(update.B.dtype, torch.float32)
-    target = getattr(torch, TORCH_NAMES[dtype])
+    target = getattr(torch, FLOATS[dtype])
     A, B = update.A.to(target), update.folded(wide).to(target)
     for role, before, after in (("A", update.A, A), ("B", update.B, B)):
         if not all_finite(after) and all_finite(before):

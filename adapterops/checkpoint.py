@@ -9,18 +9,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
+from adapterops.dtypes import FLOATS
 from adapterops.errors import OptionError, at
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
 from adapterops.formats.quantized import key, quantized
 from adapterops.history import Source, Step
+from adapterops.memory import Scratch
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Spec, Stored
+from adapterops.storage.safetensors import CHUNK, Spec, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from adapterops.floats import Array
     from adapterops.updates.application import Block, Survival
 
     Facts: TypeAlias = Mapping[str, Survival]
@@ -54,11 +57,18 @@ class Lies:
         """When used."""
         return self.scheme.dtype if self.scheme else self.parts[""].spec.dtype
 
-    def rows(self, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), all dimensions but the last taken for one."""
+    def stored(self, begin: int, end: int, memory: Scratch | None = None) -> Array:
+        """Rows [begin, end) of a whole tensor as they are stored, all dimensions but the last taken for one."""
+        return self.parts[""].file.array(self.parts[""].name, (begin, end), memory)
+
+    def rows(self, begin: int, end: int, memory: Scratch) -> Array:
+        """Rows [begin, end) in float32, or float64 where that is stored; in scratch memory."""
         if self.scheme is None:
-            return self.parts[""].file.tensor(self.parts[""].name, (begin, end))
-        return self.scheme.decode(self.shape, self.read, begin, end)
+            from adapterops.floats import widened
+
+            return widened(self.stored(begin, end, memory), self.dtype, memory)
+        decoded: Array = self.scheme.decode(self.shape, self.read, begin, end).float().numpy()
+        return decoded
 
     def read(self, role: str, begin: int, end: int) -> Tensor:
         """Bytes of a part."""
@@ -90,6 +100,7 @@ class Checkpoint:
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
         rounding: of a changed weight to the grid it lies on already: `nearest`, which erases small updates, `stochastic`, by
             chance with `seed`, or None, which saving refuses.
+        heavy: whether its edits need torch.
     """
 
     layout: Mapping[str, Spec]
@@ -104,24 +115,40 @@ class Checkpoint:
     views: Mapping[str, Lies] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
+    heavy: bool = False
+
+    @property
+    def light(self) -> bool:
+        """Whether its tensors are computed without torch: codes and float16 are a matter for that."""
+
+        def light(name: str) -> bool:
+            dtypes = self.layout[name].dtype, self.stored[name].dtype
+            return name not in self.schemes and self.stored[name].scheme is None and "F16" not in dtypes
+
+        return not self.heavy and all(map(light, self.changed))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """Tensor name → tensor, computed on every access, rounded to its dtype; a quantized weight before it is coded."""
 
         def compute(name: str) -> Tensor:
-            import torch
+            import numpy as np
 
+            from adapterops.floats import STORED, tensor
             from adapterops.updates.application import rounded
 
-            rows, spec = self.rows(name), self.layout[name]
-            dtype = getattr(torch, TORCH_NAMES[spec.dtype])
-            result = torch.empty(spec.matrix, dtype=dtype)
+            rows, spec, memory = self.rows(name), self.layout[name], Scratch()
+            result = np.empty(spec.matrix, STORED[spec.dtype])
             for begin, end in self.blocks(name):
-                result[begin:end] = rounded(rows(begin, end), dtype)
-            return result.reshape(spec.shape)
+                result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
+            return tensor(result, spec.dtype).reshape(spec.shape)
 
-        return Lazy(self.layout, compute)
+        def found(name: str) -> Tensor:
+            if name not in self.views and self.stored[name].scheme is None and not self.computed(name):
+                return self.stored[name].parts[""].tensor()
+            return compute(name)
+
+        return Lazy(self.layout, found)
 
     def rows(self, name: str) -> Rows:
         """Rows of one tensor, as a function of the first and the one after the last. They are good until the next ones are asked for."""
@@ -207,11 +234,12 @@ class Checkpoint:
 
 def original(lies: Lies) -> Rows:
     """Rows as they were read."""
+    memory = Scratch()
 
     def rows(begin: int, end: int) -> Block:
         from adapterops.updates.application import Block
 
-        return Block(lies.rows(begin, end))
+        return Block(lies.rows(begin, end, memory))
 
     return rows
 
@@ -254,18 +282,18 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
 
 def check_dtype(dtype: str) -> None:
     """Raise OptionError for a name that is not one of safetensors' for floats."""
-    if dtype not in TORCH_NAMES:
-        raise OptionError(f"the dtype must be one of {', '.join(TORCH_NAMES)}, got {dtype!r}")
+    if dtype not in FLOATS:
+        raise OptionError(f"the dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
 
 
 def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     """The checkpoint with every tensor of floats in `dtype`, each number rounded once; those in a scheme keep it."""
     check_dtype(dtype)
     layout = {
-        name: spec._replace(dtype=dtype) if spec.dtype in TORCH_NAMES and name not in checkpoint.schemes else spec
+        name: spec._replace(dtype=dtype) if spec.dtype in FLOATS and name not in checkpoint.schemes else spec
         for name, spec in checkpoint.layout.items()
     }
-    keys = {name: TORCH_NAMES[dtype] for name in ("dtype", "torch_dtype") if name in (checkpoint.config or {})}
+    keys = {name: FLOATS[dtype] for name in ("dtype", "torch_dtype") if name in (checkpoint.config or {})}
     config = None if checkpoint.config is None else {**checkpoint.config, **keys}
     return replace(checkpoint, layout=layout, config=config, history=Step("cast", {"dtype": dtype}, (checkpoint.history,)))
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
-from itertools import islice
-from typing import TypeVar
+from importlib import import_module
+from typing import Generic, TypeVar
 
 from adapterops.errors import OptionError
 
@@ -27,7 +28,7 @@ STOPPING = threading.Event()
 """Set when the process is about to end: what its threads still do is of no use, and nobody waits for it."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) after each module."""
+"""Called with (done, total) after each item."""
 
 
 @cache
@@ -57,49 +58,157 @@ def background() -> Iterator[ThreadPoolExecutor]:
 
 
 def run(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, progress: Progress | None = None
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    light: Callable[[Item], bool] = lambda item: False,
+    ahead: int = AHEAD,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Generator[Result, None, None]:
     """`function(item)` for each item, in the order of the items, at most `workers` at a time: this thread is one of them.
 
     The results do not depend on the number of workers; those that wait for their turn are kept. After an exception nothing
     new is started.
-    """
-    import torch  # here, so that plans can be made without it
 
+    Args:
+        light: which items need no torch. If all are, it is not imported; else one more thread does those, while it is and later.
+        ahead: results a worker may be ahead of the one that is waited for.
+    """
     queue = list(items)
     workers = default_workers() if workers is None else workers
     if workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
     keep_memory()
+    work = _Work(function, queue, light, ahead * workers)
+    heavy = not all(map(light, queue))
+    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
+    if heavy and any(map(light, queue)):
+        others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
+    with _one_thread_in_numpy():
+        try:
+            for thread in others:
+                thread.start()
+            with _one_thread_in_torch(needed=heavy):
+                work.begin()
+                for index in range(len(queue)):
+                    yield work.result(index)
+                    if progress:
+                        progress(index + 1, len(queue))
+        finally:
+            work.stop()
+            for thread in others:
+                if thread.ident is not None and not STOPPING.is_set():
+                    thread.join()
+
+
+class _Work(Generic[Item, Result]):
+    """Items, begun in their order by whoever has time, and what became of them."""
+
+    def __init__(self, function: Callable[[Item], Result], items: Sequence[Item], light: Callable[[Item], bool], ahead: int) -> None:
+        self._function, self._items, self._light, self._ahead = function, items, light, ahead
+        self._open = deque(range(len(items)))
+        self._outcomes: dict[int, Future[Result]] = {}
+        self._next, self._begun = 0, False
+        self._changed = threading.Condition()
+
+    def begin(self) -> None:
+        """From now on any item can be begun, not just light ones."""
+        with self._changed:
+            self._begun = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        with self._changed:
+            self._open.clear()
+            self._changed.notify_all()
+
+    def help(self, lightly: bool = False) -> None:
+        """Do what is open, or the light part of it, until nothing is."""
+        while True:
+            with self._changed:
+                while (index := self._take(lightly)) is None:
+                    if not self._open:
+                        return
+                    self._changed.wait()
+            self._do(index)
+
+    def result(self, index: int) -> Result:
+        """What became of an item; others are done until it is known."""
+        while True:
+            with self._changed:
+                self._next = index
+                self._changed.notify_all()
+                mine = None
+                while index not in self._outcomes and mine is None:
+                    mine = self._take()
+                    if mine is None:
+                        self._changed.wait()
+                if mine is None:
+                    return self._outcomes.pop(index).result()
+            self._do(mine)
+
+    def _take(self, lightly: bool = False) -> int | None:
+        """An item that nobody has begun and that can be."""
+        for place, index in enumerate(self._open):
+            if index >= self._next + self._ahead:
+                break
+            if (self._begun and not lightly) or self._light(self._items[index]):
+                del self._open[place]
+                return index
+        return None
+
+    def _do(self, index: int) -> None:
+        if torch := sys.modules.get("torch") if self._begun else None:
+            torch.set_num_threads(1)  # it counts for the thread that says it
+        outcome: Future[Result] = Future()
+        try:
+            outcome.set_result(self._function(self._items[index]))
+        except Exception as error:  # whatever it is, it is raised when it is the item's turn
+            outcome.set_exception(error)
+        with self._changed:
+            self._outcomes[index] = outcome
+            if outcome.exception() is not None:  # what comes before it has its turn before
+                self._open = deque(other for other in self._open if other < index)
+            self._changed.notify_all()
+
+
+@contextmanager
+def _one_thread_in_numpy() -> Iterator[None]:
+    library = _blas()
+    threads = library.scipy_openblas_get_num_threads64_() if library else 1
+    if library and threads != 1:
+        library.scipy_openblas_set_num_threads64_(1)
+    try:
+        yield
+    finally:
+        if library and threads != 1:
+            library.scipy_openblas_set_num_threads64_(threads)
+
+
+@contextmanager
+def _one_thread_in_torch(needed: bool) -> Iterator[None]:
+    """The same for torch; it is imported if it is needed."""
+    if not needed and "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    others = max(1, workers - 1)
-    pool = ThreadPoolExecutor(others, initializer=torch.set_num_threads, initargs=(1,))  # it counts for the thread that says it
     try:
-        pending: deque[tuple[Item, Future[Result]]] = deque()
-        started = iter(queue)
-        for done in range(1, len(queue) + 1):
-            for item in islice(started, AHEAD * workers - len(pending)):
-                pending.append((item, pool.submit(function, item) if workers > 1 else Future()))
-            while not pending[0][1].done():
-                place = next((place for place, (_, future) in enumerate(pending) if future.cancel()), None)  # the first that nobody began
-                if place is None:
-                    break
-                item = pending[place][0]
-                pending[place] = item, _done(function, item)
-            yield pending.popleft()[1].result()
-            if progress:
-                progress(done, len(queue))
+        yield
     finally:
-        pool.shutdown(wait=not STOPPING.is_set(), cancel_futures=True)
         torch.set_num_threads(threads)
 
 
-def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """What became of an item, here and now."""
-    future: Future[Result] = Future()
-    try:
-        future.set_result(function(item))
-    except Exception as error:  # whatever it is, it is raised when it is the item's turn
-        future.set_exception(error)
-    return future
+@cache
+def _blas() -> ctypes.CDLL | None:
+    """numpy's own OpenBLAS, where that is what it has: it is found through the module that is linked to it."""
+    import_module("numpy")
+    with suppress(AttributeError, OSError, KeyError, TypeError):
+        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+        library.scipy_openblas_set_num_threads64_, library.scipy_openblas_get_num_threads64_  # noqa: B018  # looked up
+        return library
+    return None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.adapter import Adapter, save_adapter
+from adapterops.dtypes import FLOATS
 from adapterops.errors import NotFoundError, OptionError, VerificationError
-from adapterops.storage.safetensors import TORCH_NAMES
 
 TOKENS = 32
 SLACK = 8.0
@@ -51,7 +51,7 @@ def compare(model: Path, base: Path, adapter: Adapter, stored: str) -> dict[str,
         wanted = logits(unmerged)
         layers = unmerged.config.num_hidden_layers
     relative = float((found - wanted).norm() / wanted.norm())
-    bound = SLACK * math.sqrt(layers) * torch.finfo(getattr(torch, TORCH_NAMES[stored])).eps + 1e-5
+    bound = SLACK * math.sqrt(layers) * torch.finfo(getattr(torch, FLOATS[stored])).eps + 1e-5
     if not relative <= bound:
         raise VerificationError(f"the logits differ by {relative:.3g} of their norm, rounding explains {bound:.3g}", path=model)
     return {"relative": relative, "bound": bound}

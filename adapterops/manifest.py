@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def write_manifest(
     command: Sequence[str],
     kept: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
+    *,
+    torch: bool = True,
     sync: bool = True,
 ) -> None:
     """Write the manifest of what is in `folder`.
@@ -35,15 +38,15 @@ def write_manifest(
         inputs: what `Source.as_json` says of each source of the history, in its order.
         kept: what was kept, in total and per module.
         outputs: for each file its size and sha256.
+        torch: whether it was computed by torch, too, and not by numpy alone.
     """
-    import torch
-
     from adapterops import __version__
 
+    libraries = ("numpy", "torch") if torch else ("numpy",)
     operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
     content = {
         "schema": SCHEMA,
-        "versions": {"adapterops": __version__, "torch": torch.__version__},
+        "versions": {"adapterops": __version__, **{name: import_module(name).__version__ for name in libraries}},
         "command": list(command),
         "inputs": list(inputs),
         "operation": operation,

@@ -5,35 +5,64 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
+
+LINE = 64
+"""Bytes of a line of the cache, at which memory begins."""
 
 
 class Scratch:
     """Memory by what it is for. What was in it is lost when it is asked for again for the same use, in whatever shape."""
 
     def __init__(self) -> None:
-        self._bytes: dict[tuple[str, torch.device], Tensor] = {}
-        self._views: dict[tuple[object, ...], Tensor] = {}
+        self._bytes: dict[tuple[str, object], Any] = {}
+        self._views: dict[tuple[object, ...], Any] = {}
+
+    def array(self, use: str, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """A contiguous array with anything in it."""
+        import numpy as np  # here, so that headers can be read without it
+
+        key = use, None, tuple(shape), dtype
+        if key not in self._views:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            self._views[key] = self._memory(use, None, size, _aligned)[:size].view(dtype).reshape(shape)
+        view: NDArray[Any] = self._views[key]
+        return view
 
     def __call__(self, use: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
         """A contiguous tensor with anything in it; on the CPU, unless told otherwise."""
-        found = self._views.get((use, tuple(shape), dtype, device))
-        return self._view(use, tuple(shape), dtype, device) if found is None else found
-
-    def _view(self, use: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | None) -> Tensor:
-        import torch
-
-        where = device or torch.device("cpu")
-        size, memory = math.prod(shape) * dtype.itemsize, self._bytes.get((use, where))
-        if memory is None or len(memory) < size:
-            self._views = {key: view for key, view in self._views.items() if key[0] != use}
-            memory = self._bytes[use, where] = torch.empty(size, dtype=torch.uint8, device=where)
-        view = self._views[use, shape, dtype, device] = memory[:size].view(dtype).view(shape)
+        key = use, device or "cpu", tuple(shape), dtype
+        if key not in self._views:
+            size = math.prod(shape) * dtype.itemsize
+            self._views[key] = self._memory(use, device or "cpu", size, lambda size: _on(device, size))[:size].view(dtype).view(shape)
+        view: Tensor = self._views[key]
         return view
+
+    def _memory(self, use: str, device: object, size: int, new: Any) -> Any:
+        memory = self._bytes.get((use, device))
+        if memory is None or len(memory) < size:
+            self._views = {key: view for key, view in self._views.items() if key[:2] != (use, device)}
+            memory = self._bytes[use, device] = new(size)
+        return memory
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    import numpy as np
+
+    memory = np.empty(size + LINE, np.uint8)
+    return memory[-memory.ctypes.data % LINE :]
+
+
+def _on(device: torch.device | None, size: int) -> Tensor:
+    import torch
+
+    return torch.empty(size, dtype=torch.uint8, device=device)
 
 
 class _Own(threading.local):

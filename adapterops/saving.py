@@ -9,27 +9,31 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.checkpoint import Checkpoint
+from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import ResourceError, VerificationError, at
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.memory import Scratch
 from adapterops.storage.checksums import crc32
-from adapterops.storage.safetensors import BITS, TORCH_NAMES, Spec, as_bytes
+from adapterops.storage.safetensors import Spec, TensorFile, as_bytes
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
 from adapterops.storage.writer import SafetensorsWriter
 
 if TYPE_CHECKING:
     from adapterops.checkpoint import Facts
-    from adapterops.updates.application import Survival
+    from adapterops.floats import Array
+    from adapterops.quant.scheme import Encoder
+    from adapterops.updates.application import Block, Survival
 
 LEAST_GAIN = 0.9
 """What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless told otherwise."""
@@ -108,9 +112,8 @@ def save_checkpoint(
     plan = _plan(checkpoint, inputs)
     with staged(out, force=force, plan=plan, resume=resume, sync=sync) as folder:
         journal = Journal(folder, plan, sync)
-        with engine.background() as hashing, engine.background() as copying:
-            hashes = hashing.submit(lambda: [source.as_json() for source in inputs])
-            files = _write_shards(checkpoint, folder, journal, copying, sync, workers, device, progress)
+        with engine.background() as background:
+            files = _write_shards(checkpoint, inputs, folder, journal, background, sync, workers, device, progress)
             for name, data in small_files(checkpoint):
                 write_bytes(folder / name, data, sync)
             modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
@@ -124,7 +127,9 @@ def save_checkpoint(
             for name, data in (extra or {}).items():
                 write_bytes(folder / name, data, sync)
                 outputs[name] = described(folder / name)
-            write_manifest(folder, checkpoint.history, hashes.result(), command, {**_kept(modules), **_quantized(coded)}, outputs, sync)
+            kept = {**_kept(modules), **_quantized(coded)}
+            read = [source.as_json() for source in inputs]
+            write_manifest(folder, checkpoint.history, read, command, kept, outputs, torch=not checkpoint.light, sync=sync)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(out, dict(sorted(modules.items())), dict(sorted(coded.items())), len(checkpoint.layout), size)
 
@@ -170,6 +175,7 @@ class _File:
 
 def _write_shards(
     checkpoint: Checkpoint,
+    inputs: Sequence[Source],
     folder: Path,
     journal: Journal,
     background: ThreadPoolExecutor,
@@ -178,26 +184,33 @@ def _write_shards(
     device: str,
     progress: engine.Progress | None,
 ) -> dict[str, _File]:
-    """All files of tensors. Unchanged tensors are copied in the background, which needs no torch, while the others are computed."""
+    """All files of tensors. Inputs are hashed while they are in the system's memory; to wait for the disk is for the background."""
     done = _finished(folder, journal, set(checkpoint.shards), sync)
     open_shards = {name: names for name, names in checkpoint.shards.items() if name not in done}
     _check_space(folder, sum(checkpoint.bytes(tensor) for names in open_shards.values() for tensor in names))
     writers: dict[str, SafetensorsWriter] = {}
     owner = {tensor: name for name, names in open_shards.items() for tensor in names}
-    computed = {tensor: None for tensor in owner if checkpoint.computed(tensor)}
-    waiting = {name: sum(tensor in computed for tensor in names) for name, names in open_shards.items()}
+    computed = {tensor for tensor in owner if checkpoint.computed(tensor)}
+    waiting = {name: len(names) for name, names in open_shards.items()}
     facts: dict[str, _Facts] = {name: ({}, {}) for name in open_shards}
     finished: dict[str, Future[_File]] = {}
 
-    def copy(tensor: str) -> None:
-        put = _Put(writers[owner[tensor]], checkpoint.parts(tensor))
-        for role, part in checkpoint.stored[tensor].parts.items():
+    light = checkpoint.light
+    files = [file for source in inputs for file in source.tensors]
+    jobs = [job for file, names in zip_longest(files, open_shards.values()) for job in (file, *(names or ())) if job is not None]
+
+    def do(job: str | TensorFile) -> tuple[str, _Facts] | None:
+        if not isinstance(job, str):
+            job.sha256()
+            return None
+        if job in computed:
+            with at(tensor=job):
+                return job, _compute(checkpoint, job, writers[owner[job]], device)
+        put = _Put(writers[owner[job]], checkpoint.parts(job))
+        for role, part in checkpoint.stored[job].parts.items():
             for chunk in part.file.chunks(part.name):
                 put(role, chunk)
-
-    def compute(tensor: str) -> tuple[str, _Facts]:
-        with at(tensor=tensor):
-            return tensor, _compute(checkpoint, tensor, writers[owner[tensor]], device)
+        return job, ({}, {})
 
     def finish(name: str) -> _File:
         if sync:
@@ -209,23 +222,25 @@ def _write_shards(
 
     try:
         writers |= ((name, _writer(checkpoint, folder, name)) for name in open_shards)
-        pending: deque[Future[Any]] = deque(background.submit(copy, tensor) for tensor in owner if tensor not in computed)
-        finished |= {name: background.submit(finish, name) for name, count in waiting.items() if count == 0}
+        pending: deque[Future[Any]] = deque()
         unsynced = 0
-        for tensor, found in engine.run(compute, computed, workers=workers, progress=progress):
-            name = owner[tensor]
-            for known, new in zip(facts[name], found, strict=True):
-                known |= new
-            waiting[name] -= 1
-            unsynced += checkpoint.bytes(tensor)
-            if waiting[name] == 0:
-                finished[name] = background.submit(finish, name)
-                pending.append(finished[name])
-            elif sync and unsynced > SYNC_BYTES:
-                pending.append(background.submit(writers[name].sync))
-                unsynced = 0
-            while pending and pending[0].done():  # what failed in the background ends the work at once
-                pending.popleft().result()
+        with closing(
+            engine.run(do, jobs, light=lambda job: light or job not in computed, ahead=len(jobs), workers=workers, progress=progress)
+        ) as results:
+            for tensor, found in filter(None, results):
+                name = owner[tensor]
+                for known, new in zip(facts[name], found, strict=True):
+                    known |= new
+                waiting[name] -= 1
+                unsynced += checkpoint.bytes(tensor)
+                if waiting[name] == 0:
+                    finished[name] = background.submit(finish, name)
+                    pending.append(finished[name])
+                elif sync and unsynced > SYNC_BYTES:
+                    pending.append(background.submit(writers[name].sync))
+                    unsynced = 0
+                while pending and pending[0].done():  # what failed in the background ends the work at once
+                    pending.popleft().result()
         for future in pending:
             future.result()
         done |= {name: future.result() for name, future in finished.items()}
@@ -256,33 +271,23 @@ class _Put:
 
 def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> _Facts:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
-    import torch
+    from adapterops.updates.application import Survival, coded, rounded, survival
 
-    from adapterops.updates.application import Survival, coded, narrow, rounded, store
-
-    scheme, lies, shape = checkpoint.schemes.get(tensor), checkpoint.stored[tensor], checkpoint.layout[tensor].shape
-    used = getattr(torch, TORCH_NAMES[checkpoint.layout[tensor].dtype])
-    rows, put, encoder, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), checkpoint.encoder(tensor), Scratch()
+    lies, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
+    rows, put, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), Scratch()
     survived: dict[str, Survival] = {}
     plain: dict[str, Survival] = {}
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            stored = rounded(block, used, memory)
-            put("", as_bytes(stored))
+            put("", rounded(block, dtype, memory).data.cast("B"))
+            found = survival(block, block.values, dtype)
         else:
-            values = narrow(block.values, torch.float32, memory)
-            pieces, decoded = encoder.rows(values.to(device), begin)
-            pieces = {role: piece.cpu() for role, piece in pieces.items()}
-            for role, piece in pieces.items():
-                put(role, as_bytes(piece))
-            stored = decoded().cpu()
-            if block.changes:
-                stored = stored.to(used).float()
-            else:
-                plain[tensor] = plain.get(tensor, Survival()) + coded(values, stored)
-        moved = scheme.moved(shape, lies.read, begin, pieces) if scheme and block.changes and scheme == lies.scheme else None
-        for module, each in store(block, stored, encoder is not None, moved).items():
+            values, kept, moved = _encode(checkpoint, tensor, encoder, block, begin, device, put, memory)
+            if not block.changes:
+                plain[tensor] = plain.get(tensor, Survival()) + coded(values, kept)
+            found = survival(block, kept, "F32", coded=True, moved=moved)
+        for module, each in found.items():
             survived[module] = survived.get(module, Survival()) + each
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
@@ -290,6 +295,27 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
         for chunk in lies.parts[role].file.chunks(lies.parts[role].name):
             put(role, chunk)
     return survived, plain
+
+
+def _encode(
+    checkpoint: Checkpoint, tensor: str, encoder: Encoder, block: Block, begin: int, device: str, put: _Put, memory: Scratch
+) -> tuple[Array, Array, Array | None]:
+    """Write the codes of some rows: the rows, what the codes stand for when they are used, and which codes are not the ones before."""
+    import torch
+
+    from adapterops.floats import narrowed
+
+    scheme, lies, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
+    values = narrowed(block.values, "F32", memory)
+    pieces, decoded = encoder.rows(torch.from_numpy(values).to(device), begin)
+    pieces = {role: piece.cpu() for role, piece in pieces.items()}
+    for role, piece in pieces.items():
+        put(role, as_bytes(piece))
+    stored = decoded().cpu()
+    if block.changes:
+        stored = stored.to(getattr(torch, FLOATS[spec.dtype])).float()
+    same = block.changes and scheme == lies.scheme
+    return values, stored.numpy(), scheme.moved(spec.shape, lies.read, begin, pieces).numpy() if same else None
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:

@@ -4,11 +4,8 @@ import gc
 import sys
 import time
 
-import torch  # noqa: F401  # what start-up mostly is
-
 import adapterops as ao
-from adapterops.methods import METHODS  # noqa: F401  # imported when first used
-from adapterops.updates import application, dense  # noqa: F401  # imported when first used
+from adapterops.updates import application, factors  # noqa: F401  # imported when first used
 
 base, adapter, out = sys.argv[1:4]
 ao.save_checkpoint, ao.fuse, ao.open_checkpoint, ao.open_adapter  # noqa: B018  # imports what is needed of adapterops

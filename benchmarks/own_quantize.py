@@ -15,6 +15,7 @@ SHAPE, RANK = (4096, 14336), 16
 ROWS = 36
 """Half a million entries at a time, as checkpoints are saved."""
 
+sys.setswitchinterval(0.0005)  # as the command does
 scheme, workers = FourBit(), threading.local()
 generator = torch.Generator().manual_seed(0)
 W = torch.randn(SHAPE, generator=generator).mul_(0.02).bfloat16()

@@ -34,7 +34,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from adapterops.storage.safetensors import TORCH_NAMES
+from adapterops.dtypes import FLOATS
 
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320}
 ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6]}
@@ -172,5 +172,5 @@ def stands_for(tensors: dict[str, Tensor], name: str) -> Tensor:
 
 def coded(tensors: dict[str, Tensor]) -> list[str]:
     """The weights that are stored in codes."""
-    dtypes = {getattr(torch, name) for name in TORCH_NAMES.values()}
+    dtypes = {getattr(torch, name) for name in FLOATS.values()}
     return sorted(name for name, tensor in tensors.items() if name.endswith(".weight") and tensor.dtype not in dtypes)

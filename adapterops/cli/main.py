@@ -85,6 +85,7 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's: workers have kernels of one thread, and others would only wait
     gc.set_threshold(1_000_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
     sys.setswitchinterval(0.0005)  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers

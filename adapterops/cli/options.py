@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.algebra import budget as budget
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TORCH_NAMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,11 +30,11 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
         ('F32', 'BF16')
         """
-        found = [short for short, long in TORCH_NAMES.items() if value.lower() in (short.lower(), long)]
-        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(TORCH_NAMES.values())}", param, ctx)
+        found = [short for short, long in FLOATS.items() if value.lower() in (short.lower(), long)]
+        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(FLOATS.values())}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(TORCH_NAMES.values())}]"
+        return f"[{'|'.join(FLOATS.values())}]"
 
 
 def chosen(text: str) -> Path | Reference:

@@ -161,7 +161,7 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
         f"would write {out}: {len(model.layout)} tensors in {len(model.shards)} files, {amount(needed, 'B')}; {amount(free, 'B')} are free"
     )
     print(f"  {len(changed)} tensors change, {len(model.layout) - len(changed)} are copied byte for byte")
-    print(f"  memory: about {amount(memory, 'B')} beyond torch itself")
+    print(f"  memory: about {amount(memory, 'B')} beyond what libraries take")
     print(f"  of {', '.join(source.name for source in sources(model.history))}")
     _print_missing(model.history)
     if free < needed:

@@ -9,11 +9,11 @@ import click
 from adapterops.checkpoint import ROUNDINGS, STOCHASTIC, open_checkpoint
 from adapterops.cli import options, output
 from adapterops.cli.merging import merged, merging, rounding_seed
+from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import OptionError, VerificationError
 from adapterops.operations import verification
 from adapterops.operations.quantization import viewed
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import BITS, TORCH_NAMES
 
 if TYPE_CHECKING:
     from adapterops.operations.verification import Verification
@@ -96,7 +96,7 @@ def command(
     if logits:
         from adapterops.logits import compare
 
-        stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in TORCH_NAMES}
+        stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in FLOATS}
         certificate["logits"] = compare(model.local(), base.local(), adapter, min(stored, key=BITS.__getitem__))
     if as_json and found.ok:
         output.print_json(certificate)

@@ -9,14 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.peft import Pair, pairs, replaced
 from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TensorFile
+from adapterops.storage.safetensors import TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
-from adapterops.updates.layout import ITEMSIZE, Layout, widest
+from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -74,12 +75,8 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
             for name in (pair.A, pair.B):
-                if file.entries[name].dtype not in ITEMSIZE:
-                    raise UnsupportedError(
-                        f"is stored as {file.entries[name].dtype}, which is not a dtype for arithmetic",
-                        tensor=name,
-                        hint=f"convert it to one of {', '.join(ITEMSIZE)}",
-                    )
+                if file.entries[name].dtype not in FLOATS:
+                    raise no_numbers(file.entries[name].dtype, weights, name)
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)

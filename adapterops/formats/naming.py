@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.storage.safetensors import TORCH_NAMES, Spec
+from adapterops.storage.safetensors import Spec
 
 WEIGHT = ".weight"
 PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
@@ -325,7 +326,7 @@ def _list(names: list[str]) -> str:
 
 def _check_dtype(place: Place, base: Mapping[str, Spec]) -> None:
     dtype = base[place.copied or place.tensor].dtype
-    if dtype not in TORCH_NAMES:
+    if dtype not in FLOATS:
         raise UnsupportedError(
             f"is stored as {dtype}: the base is quantized, and nothing can be added to it without loss",
             tensor=place.tensor,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError, at
+from adapterops.memory import Scratch
 from adapterops.storage.safetensors import SafetensorsFile, read_header
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from adapterops.floats import Array
 
 FIRST = 1 << 17
 """Bytes that the first request asks for: the header of nearly every file fits."""
@@ -71,9 +72,9 @@ class HubFile:
         """The bytes of one tensor, in pieces."""
         return self._local().chunks(name)
 
-    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
+    def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
         """One tensor, or rows of it."""
-        return self._local().tensor(name, rows)
+        return self._local().array(name, rows, memory)
 
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened. A commit does not change."""

@@ -13,6 +13,7 @@ from adapterops.adapter import Adapter, combined, joint, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.stacks import stacks
 from adapterops.history import Step, key
+from adapterops.methods.linear import cat, linear
 from adapterops.methods.registry import Method, find
 from adapterops.updates.layout import Layout, widest
 
@@ -108,11 +109,10 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
 
 
 def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mismatch: bool) -> Adapter:
-    def add(updates: list[Update]) -> Update:
-        total: Update = method.kernel(updates, [1.0] * len(updates))
-        return total  # the exact sum; what is saved of it has the rank in the layout
+    def add(updates: list[Any]) -> Any:
+        return method.kernel(updates, [1.0] * len(updates))  # the exact sum; what is saved of it has the rank in the layout
 
-    merged = combined(scaled, step, add, allow_base_mismatch=allow_base_mismatch)
+    merged = combined(scaled, step, add, linear=method.kernel in (linear, cat), allow_base_mismatch=allow_base_mismatch)
     if not method.capped:
         return merged
     return replace(merged, layout={module: _cap(layout) for module, layout in merged.layout.items()})
@@ -121,7 +121,7 @@ def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mi
 def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> Adapter:
     """The sum of adapters, however many and whatever modules they have, of rank Σ rᵢ or that of the matrix."""
     step = Step("add", {}, tuple(adapter.history for adapter in adapters))
-    summed = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    summed = combined(adapters, step, sum_of, linear=True, allow_base_mismatch=allow_base_mismatch)
     return replace(summed, layout={module: _cap(layout) for module, layout in summed.layout.items()})
 
 
@@ -138,7 +138,7 @@ def _entrywise(
     parameters: dict[str, Any],
     allow_base_mismatch: bool,
 ) -> Adapter:
-    merged = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    merged = combined(adapters, step, sum_of, linear=True, allow_base_mismatch=allow_base_mismatch)
     layout = {module: _cap(each) for module, each in merged.layout.items()}
     if space == "factors":
         layout = {module: _equal_ranks(adapters, module) for module in layout}

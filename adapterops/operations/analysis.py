@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
 from adapterops.adapter import HELD
+from adapterops.dtypes import BITS
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
 from adapterops.formats.peft import Pair
 from adapterops.storage.place import Place
-from adapterops.updates.layout import ITEMSIZE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +111,7 @@ def _zero(files: AdapterFiles) -> tuple[str, ...]:
         return files.file.read(name, 0, min(files.file.entries[name].spec.bytes, START))
 
     def zeros(pair: Pair, data: bytes | bytearray) -> bool:
-        size = ITEMSIZE[files.file.entries[pair.B].dtype]
+        size = BITS[files.file.entries[pair.B].dtype] // 8
         first, step = pair.expert * size, pair.experts * size
         signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too

@@ -294,7 +294,7 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
             _alike(updates[i].A, updates[j].A),
             _alike(updates[i].B, updates[j].B),
         )
-    total = spectrum(sum_of(list(updates.values()))) if pairs else parts[numbers[0]].values  # type: ignore[arg-type]  # none is dense
+    total = spectrum(sum_of(list(updates.values()))) if pairs else parts[numbers[0]].values
     return _Module({i: measured(part.values) for i, part in parts.items()}, pairs, measured(total))
 
 
@@ -327,8 +327,8 @@ def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float
     for begin, end in base.blocks(tensor):
         begin, end = max(begin, place.row), min(end, place.row + height)
         if begin < end:
-            values = rows(begin, end).values[:, place.column : place.column + width]
-            square = norm(values.to(torch.promote_types(values.dtype, torch.float32))) ** 2
+            values = torch.from_numpy(rows(begin, end).values)[:, place.column : place.column + width]
+            square = norm(values) ** 2
             if not math.isfinite(square):
                 square = norm(values.double()) ** 2  # finite, only its square was not
             if not math.isfinite(square):

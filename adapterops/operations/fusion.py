@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint, Lies, check_dtype
+from adapterops.checkpoint import Checkpoint, Lies, check_dtype, original
 from adapterops.errors import OptionError, at
 from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
 from adapterops.history import Step
@@ -17,10 +17,9 @@ from adapterops.operations.experts import fitted
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
+    from adapterops.adapter import Update
     from adapterops.checkpoint import Rows
+    from adapterops.floats import Array
     from adapterops.updates.application import Block
 
 PRECISIONS = ("float32", "float64")
@@ -64,6 +63,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         layout=layout,
         edits=Lazy([*by_tensor, *(name for name in base.edits if name not in by_tensor)], edit),
         history=Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)),
+        heavy=base.heavy or not adapter.light,
         holding={**base.holding, **{tensor: sum(_held(adapter, module) for module in modules) for tensor, modules in by_tensor.items()}},
     )
 
@@ -85,15 +85,13 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
         base = _untied(base, dict.fromkeys(new, tied[1] if tied else next(iter(base.layout))))
 
     def edit(name: str) -> Rows:
-        from adapterops.updates.application import Block
-
         if name not in names:
             return base.edits[name]
-        matrix = adapter.replaced[names[name]].tensor().reshape(base.layout[name].matrix)
-        return lambda begin, end: Block(matrix[begin:end])
+        stored = adapter.replaced[names[name]]
+        return original(Lies({"": stored}, stored.spec.shape))
 
     edits = Lazy([*names, *(name for name in base.edits if name not in names)], edit)
-    return replace(base, edits=edits, holding={**base.holding, **{name: base.layout[name].bytes for name in names}})
+    return replace(base, edits=edits)
 
 
 def _whole_names(adapter: Adapter, base: Checkpoint) -> dict[str, str]:
@@ -156,38 +154,33 @@ def _untied(base: Checkpoint, heads: Mapping[str, str]) -> Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The update of one module, oriented as the tensor it is added to, and where in that it lies."""
+    """The update of one module, oriented as the tensor it is added to, and where in that it lies.
+
+    Attributes:
+        shape: of the update.
+        rows: some of its rows, in memory that is given or that is there.
+        update: itself, which needs torch; found once.
+        basis: orthonormal columns that span the rows of the update, where it is of low rank; computed once.
+    """
 
     module: str
     place: Place
-    update: Any
-    rows: Callable[..., Tensor]
+    shape: tuple[int, int]
+    rows: Callable[[slice, Array], Array]
+    update: Callable[[], Update]
+    basis: Callable[[], Array] | None
 
     def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
         """The part of the tensor's rows [begin, end) that it covers, as rows and columns of it, counted from `begin`."""
-        height, width = self.update.shape
+        height, width = self.shape
         first, last = max(begin, self.place.row), min(end, self.place.row + height)
         if first >= last:
             return None
         return slice(first - begin, last - begin), slice(self.place.column, self.place.column + width)
 
-    @cached_property
-    def _basis(self) -> Tensor:
-        import torch
-
-        basis: Tensor = torch.linalg.qr(self.update.A.float().T)[0]
-        return basis
-
-    @property
-    def basis(self) -> Callable[[], Tensor] | None:
-        """Orthonormal columns that span the rows of the update, where it is of low rank; computed when called, once."""
-        from adapterops.updates.lowrank import LowRank
-
-        return (lambda: self._basis) if isinstance(self.update, LowRank) else None
-
-    def delta(self, begin: int, rows: slice, out: Tensor | None = None) -> Tensor:
-        """Its rows that `within` named."""
-        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row), out=out)
+    def delta(self, begin: int, rows: slice, out: Array) -> Array:
+        """Its rows that `within` named, in `out` or in memory of its own."""
+        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row), out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,40 +192,73 @@ class Addition:
 
     base: Rows
     pieces: Sequence[Piece]
-    dtype: torch.dtype
+    dtype: str
     scratch: Scratch = field(default_factory=Scratch)
 
     def __call__(self, begin: int, end: int) -> Block:
-        import torch
+        import numpy as np
 
         from adapterops.updates.application import Block, Change, within
 
         before = self.base(begin, end)
         values, changes = before.values, list(before.changes)
-        own = self.scratch("sum", values.shape, self.dtype)
+        own = self.scratch.array("sum", values.shape, self.dtype)
         for piece in self.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
             W = within(values, part)
             if values is own or W.dtype != self.dtype:
-                W = self.scratch(f"W of {piece.module}", W.shape, self.dtype).copy_(W)
-            delta = piece.delta(begin, part[0], self.scratch(f"update of {piece.module}", W.shape, self.dtype))
+                kept = self.scratch.array(f"W of {piece.module}", W.shape, self.dtype)
+                np.copyto(kept, W)
+                W = kept
+            delta = piece.delta(begin, part[0], self.scratch.array(f"update of {piece.module}", W.shape, self.dtype))
             if values is not own:
-                values = own if W.shape == values.shape else own.copy_(values)
-            torch.add(W, delta, out=within(values, part))
+                if W.shape != values.shape:
+                    np.copyto(own, values)
+                values = own
+            with np.errstate(all="ignore"):  # what is not finite is found when it is stored
+                np.add(W, delta, out=within(values, part))
             changes.append(Change(piece.module, part, W, delta, piece.basis))
         return Block(values, changes)
 
 
 def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], precision: str) -> Addition:
+    return Addition(rows, [_piece(adapter, module, place, precision) for module, place in places.items()], precision)
+
+
+def _piece(adapter: Adapter, module: str, place: Place, precision: str) -> Piece:
+    @cache  # and not a cached property: before Python 3.12 all of a class wait for one another
+    def find() -> Update:
+        with at(tensor=module):
+            update: Update = adapter.updates[module]
+        return update.T if place.transposed else update
+
+    @cache
+    def basis() -> Array:
+        import torch
+
+        spanned: Array = torch.linalg.qr(find().A.float().T)[0].numpy()  # type: ignore[union-attr]  # of low rank
+        return spanned
+
+    height, width = adapter.layout[module].shape
+    if adapter.light:
+        with at(tensor=module):
+            factors = adapter.factors(module, precision)
+        rows = (factors.T if place.transposed else factors).rows()
+    else:
+        rows = _rows(find(), precision)
+    shape = (width, height) if place.transposed else (height, width)
+    return Piece(module, place, shape, rows, find, None if adapter.layout[module].dense else basis)
+
+
+def _rows(update: Update, precision: str) -> Callable[[slice, Array], Array]:
     import torch
 
+    from adapterops.updates.dense import Dense
+
     dtype = getattr(torch, precision)
-    pieces = []
-    for module, place in places.items():
-        with at(tensor=module):
-            update: Any = adapter.updates[module]
-        update = update.T if place.transposed else update
-        pieces.append(Piece(module, place, update, update.rows(dtype)))
-    return Addition(rows, pieces, dtype)
+    if not isinstance(update, Dense):
+        return update.factors(dtype).rows()
+    weight = update.weight.to(dtype).numpy()
+    return lambda rows, out: weight[rows]

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, check_dtype
+from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.converted import convertible, described, skipped, without
 from adapterops.formats.naming import conv1d
@@ -15,7 +16,6 @@ from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
 from adapterops.quant.int8 import Int8
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
-from adapterops.storage.safetensors import TORCH_NAMES
 
 BLOCK_SIZE = 64
 SCHEMES: Mapping[str, type[FourBit | Int8]] = {"nf4": FourBit, "fp4": FourBit, "int8": Int8}
@@ -95,7 +95,7 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
     }
     config = without(checkpoint.config)
     if config and dtype:
-        config |= {key: TORCH_NAMES[dtype] for key in ("dtype", "torch_dtype") if key in config}
+        config |= {key: FLOATS[dtype] for key in ("dtype", "torch_dtype") if key in config}
     step = Step("dequantize", {"dtype": dtype} if dtype else {}, (checkpoint.history,))
     return replace(checkpoint, layout=layout, schemes={}, config=config, history=step)
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterops.adapter import Adapter, check_linear
 from adapterops.errors import OptionError
 from adapterops.history import Step
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Update
+    pass
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 SHOWN = 3
@@ -83,7 +83,7 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
     chosen = {module for pattern in patterns for module in matching(pattern, modules)}
     layout = {module: each for module, each in adapter.layout.items() if module in chosen}
-    selected = adapter.map(Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update)
+    selected = adapter.map(Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update, linear=True)
     kept = {tensor: stored for tensor, stored in adapter.replaced.items() if owner[tensor] in chosen}
     return replace(selected, replaced=kept, config=replace(adapter.config, targets=None, target_parameters=None))
 
@@ -120,8 +120,8 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
     if any(factor != 1 for factor in factors.values()):
         check_linear(adapter, "scaled")
 
-    def scaled(module: str, update: Update) -> Update:
+    def scaled(module: str, update: Any) -> Any:
         return factors[module] * update
 
     step = Step("scale_modules", {"by": {pattern: float(factor) for pattern, factor in by.items()}}, (adapter.history,))
-    return adapter.map(step, adapter.layout, scaled)
+    return adapter.map(step, adapter.layout, scaled, linear=True)

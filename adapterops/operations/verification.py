@@ -11,24 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapterops import engine
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
+from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError, at
 from adapterops.manifest import checked, described, seal
+from adapterops.memory import Scratch
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.quantization import as_stored
-from adapterops.storage.safetensors import TORCH_NAMES, as_bytes
+from adapterops.storage.safetensors import as_bytes
 from adapterops.storage.staging import MANIFEST
 from adapterops.storage.strict import read_json
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from adapterops.floats import Array
     from adapterops.updates.application import Survival
 
 EQUAL = 1e-5
@@ -184,9 +185,9 @@ def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[st
         return _coded(name, model.stored[name], expected)
     if isinstance(rows, Addition):
         return _addition(name, model, rows, expected)
-    dtype = _dtype(expected, name)
+    dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
-        found, wanted = model.stored[name].rows(begin, end), rounded(rows(begin, end), dtype)
+        found, wanted = model.stored[name].stored(begin, end), rounded(rows(begin, end), dtype, memory)
         if np.count_nonzero(_bits(found) != _bits(wanted)):
             return {}, [Problem(name, f"differs from the base's in rows {begin} to {end - 1}")]
     return {}, []
@@ -203,10 +204,13 @@ def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
 
 def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
     """A weight that is stored in codes: every part of it, byte by byte, and what its updates came to."""
-    from adapterops.updates.application import store
+    import torch
 
-    rows, encoder = expected.rows(name), expected.encoder(name)
-    before, scheme = expected.stored[name], expected.schemes[name]
+    from adapterops.floats import narrowed
+    from adapterops.updates.application import survival
+
+    rows, encoder, memory = expected.rows(name), expected.encoder(name), Scratch()
+    before, scheme, dtype = expected.stored[name], expected.schemes[name], getattr(torch, FLOATS[expected.layout[name].dtype])
     assert encoder is not None
     offsets = dict.fromkeys(found.parts, 0)
     checks: dict[str, ModuleCheck] = {}
@@ -221,20 +225,21 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
 
     for begin, end in expected.blocks(name):
         block = rows(begin, end)
-        used, target = found.rows(begin, end), block.values.float()
-        pieces, decoded = encoder.rows(target, begin)
-        stored, wanted = used.float(), decoded().to(used.dtype).float()
+        target, stored = narrowed(block.values, "F32", memory), found.rows(begin, end, memory)
+        pieces, decoded = encoder.rows(torch.from_numpy(target), begin)
+        wanted = decoded().to(dtype).float().numpy()
         for role, piece in pieces.items():
             compare(role, piece)
-        wrong = (stored - target).abs() > (wanted - target).abs() * (1 + EQUAL) + EQUAL * target.abs().amax()
+        wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
-        moved = scheme.moved(before.shape, before.read, begin, pieces) if block.changes and scheme == before.scheme else None
-        sums = store(block, stored, coded=True, moved=moved)
+        same = block.changes and scheme == before.scheme
+        moved = scheme.moved(before.shape, before.read, begin, pieces).numpy() if same else None
+        sums = survival(block, stored, "F32", coded=True, moved=moved)
         for change in block.changes:
-            off = int(np.count_nonzero(wrong[change.part].numpy() & ~exact[change.part].numpy()))
-            same = int(np.count_nonzero(exact[change.part].numpy()))
+            off = int(np.count_nonzero(wrong[change.part] & ~exact[change.part]))
+            right = int(np.count_nonzero(exact[change.part]))
             each = sums[change.module]
-            check = ModuleCheck(each.entries, same, each.entries - same - off, off, each.changed, survival=each)
+            check = ModuleCheck(each.entries, right, each.entries - right - off, off, each.changed, survival=each)
             checks[change.module] = checks.get(change.module, ModuleCheck()) + check
     for role, piece in encoder.rest().items():
         compare(role, piece)
@@ -249,53 +254,49 @@ def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offse
     return f"is not {what}: byte {offset + place} differs"
 
 
-def _bits(tensor: Tensor) -> NDArray[np.integer]:
-    import torch
-
-    words: NDArray[np.integer] = tensor.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]).numpy()
-    return words
+def _bits(stored: Array) -> Array:
+    return np.ascontiguousarray(stored).view({2: np.int16, 4: np.int32, 8: np.int64}[stored.itemsize])
 
 
-def _changed(stored: Tensor, W0: Tensor) -> int:
-    """Entries that differ from the base's."""
-    if stored.dtype == W0.dtype:
-        return int(np.count_nonzero(_bits(stored) != _bits(W0)))
-    return int(np.count_nonzero(stored.double().numpy() != W0.double().numpy()))
+def _changed(stored: Array, dtype: str, before: Array) -> int:
+    """Entries that differ from the base's, which are wide; zeros of another sign do."""
+    from adapterops.floats import widened
+
+    wide = widened(stored, dtype, Scratch())
+    return int(np.count_nonzero(_bits(wide) != _bits(before) if wide.dtype == before.dtype else wide != before))
 
 
 def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+    import torch
+
+    from adapterops.floats import tensor
     from adapterops.updates.application import rounded
 
     checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
     probes = {piece.module: Probe(piece) for piece in rows.pieces}
     outside = 0
-    dtype = _dtype(expected, name)
+    dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
-        stored, W0 = model.stored[name].rows(begin, end), rows.base(begin, end).values
-        wanted = rounded(rows(begin, end), dtype)
-        different = _bits(stored) != _bits(wanted)
+        wanted = rounded(rows(begin, end), dtype, memory)
+        found, before = model.stored[name].stored(begin, end), rows.base(begin, end).values
+        different = _bits(found) != _bits(wanted)
+        stored, W0 = tensor(found, dtype), torch.from_numpy(before)
         for piece in rows.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
             off = int(np.count_nonzero(different[part]))
             near = int(np.count_nonzero(near_sum(stored[part], W0[part], piece, begin, part).numpy() & different[part])) if off else 0
-            changed = _changed(stored[part], W0[part])
+            changed = _changed(found[part], dtype, before[part])
             ratio = probes[piece.module].ratio(stored[part], W0[part], begin, part)
-            checks[piece.module] += ModuleCheck(stored[part].numel(), stored[part].numel() - off, near, off - near, changed, ratio)
+            entries = different[part].size
+            checks[piece.module] += ModuleCheck(entries, entries - off, near, off - near, changed, ratio)
             different[part] = False
         outside += int(np.count_nonzero(different))
     problems = [_judge(module, name, check) for module, check in checks.items()]
     if outside:
         problems.append(Problem(name, f"{outside} entries that no module adapts are not the base's"))
     return checks, [problem for problem in problems if problem]
-
-
-def _dtype(checkpoint: Checkpoint, name: str) -> torch.dtype:
-    import torch
-
-    dtype: torch.dtype = getattr(torch, TORCH_NAMES[checkpoint.layout[name].dtype])
-    return dtype
 
 
 def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:

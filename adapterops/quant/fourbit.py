@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adapterops.dtypes import BITS
 from adapterops.memory import Scratch, scratch
-from adapterops.quant.scheme import ITEMSIZE, LONG_NAMES, Encoder, Part, Read, check_finite, torch_dtype
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read, check_finite, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ class FourBit:
         entries = math.prod(shape)
         blocks = -(-entries // self.block_size)
         parts = {
-            "weight": Part(self.storage, ((entries + 1) // (2 * ITEMSIZE[self.storage]), 1)),
+            "weight": Part(self.storage, ((entries + 1) // (BITS[self.storage] // 4), 1)),
             "weight.absmax": Part("U8" if self.nested else "F32", (blocks,)),
             "weight.quant_map": Part("F32", (16,)),
         }

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterops.quant.scheme import ITEMSIZE, Encoder, Part, Read, read_only, torch_dtype
+from adapterops.dtypes import BITS
+from adapterops.quant.scheme import Encoder, Part, Read, read_only, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ class FP8:
 
     @property
     def bits(self) -> float:
-        return 8 + 8 * ITEMSIZE[self.scale] / math.prod(self.block)
+        return 8 + BITS[self.scale] / math.prod(self.block)
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
         return {"weight": Part(self.stored, shape), self.role: Part(self.scale, self.scale_shape)}
@@ -54,7 +55,7 @@ class FP8:
         width, (rows, columns) = shape[-1], self.block
         values = read("weight", begin * width, end * width).view(getattr(torch, FLOATS[self.stored])).float().view(-1, width)
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
-        size = ITEMSIZE[self.scale] * across
+        size = BITS[self.scale] // 8 * across
         scales = read(self.role, first * size, last * size).view(getattr(torch, SCALES[self.scale])).view(-1, across)
         wide = torch.ldexp(torch.ones(scales.shape), scales.int() - 127) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapterops.dtypes import BITS
 from adapterops.errors import NotFoundError
-from adapterops.quant.scheme import ITEMSIZE, Encoder, Part, Read, read_only, torch_dtype
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read, read_only, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TORCH_NAMES = {"I32": "int32", "I64": "int64", "BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+TORCH_NAMES = {**LONG_NAMES, "I32": "int32", "I64": "int64"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Packed:
 
         tensors = {}
         for role, part in self.stored:
-            size = math.prod(part.shape) * {**ITEMSIZE, "I32": 4, "I64": 8}[part.dtype]
+            size = math.prod(part.shape) * BITS[part.dtype] // 8
             tensors[role] = read(role, 0, size).view(getattr(torch, TORCH_NAMES[part.dtype])).view(part.shape)
         weight = self._decoded(tensors)
         return weight[begin:end].to(torch_dtype(self.dtype)).contiguous()

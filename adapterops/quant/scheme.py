@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.finite import all_finite
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-LONG_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-ITEMSIZE = {"U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "BF16": 2, "F16": 2, "F32": 4}
+LONG_NAMES = {name: FLOATS[name] for name in ("BF16", "F16", "F32")}
+"""What the numbers of a scheme are used as."""
 
 Read = Callable[[str, int, int], "Tensor"]
 """Bytes [begin, end) of a part, by its role, as uint8."""

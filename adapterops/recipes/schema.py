@@ -21,12 +21,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.algebra import budget, check_cut
 from adapterops.operations.expression import Expression, check_name, parse
 from adapterops.operations.functions import nearest
 from adapterops.operations.quantization import SCHEMES
-from adapterops.storage.safetensors import TORCH_NAMES
 from adapterops.storage.strict import open_regular, parse_json
 from adapterops.storage.strict_yaml import LIMIT, Marks, Place, parse_yaml
 
@@ -241,8 +241,8 @@ class _Schema:
         if rank is not None or energy is not None or most is not None:
             self._at(place, check_cut, rank, energy, None if most is None else 1)
         names = {
-            **{short: short for short in TORCH_NAMES},
-            **{long: short for short, long in TORCH_NAMES.items()},
+            **{short: short for short in FLOATS},
+            **{long: short for short, long in FLOATS.items()},
             "bf16": "BF16",
             "fp16": "F16",
         }

@@ -11,15 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.storage.safetensors import CHUNK, TORCH_NAMES, Entry, as_bytes, check_name
+from adapterops.floats import Array, array
+from adapterops.memory import Scratch
+from adapterops.storage.safetensors import CHUNK, Entry, as_bytes, check_name, no_numbers
 from adapterops.storage.strict import open_regular
 
 SAFE_SINCE = (2, 10)
 """Before this version of torch, files can break out of its restricted loader (CVE-2026-24747)."""
 
 DTYPES = {
-    **{getattr(torch, long): short for short, long in TORCH_NAMES.items()},
+    **{getattr(torch, long): short for short, long in FLOATS.items()},
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
@@ -40,6 +43,7 @@ class PickleFile:
         os.close(open_regular(path))
         self.path, self.metadata = path, {"format": "pt"}
         self._identity = self._stat()
+        self._hash: str | None = None
         self.size = self._identity[0]
         self._tensors = self._load()
         self.entries: dict[str, Entry] = {}
@@ -94,15 +98,19 @@ class PickleFile:
         for begin in range(0, size, CHUNK):
             yield self.read(name, begin, min(begin + CHUNK, size))
 
-    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
+    def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
         tensor = self._tensors[name]
+        if self.entries[name].dtype not in FLOATS:
+            raise no_numbers(self.entries[name].dtype, self.path, name)
         part = tensor if rows is None else tensor.reshape(self.entries[name].spec.matrix)[rows[0] : rows[1]]
-        return part.clone(memory_format=torch.contiguous_format)
+        return array(part.clone(memory_format=torch.contiguous_format))
 
     def check_unchanged(self) -> None:
         if self._stat() != self._identity:
             raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
 
     def sha256(self) -> str:
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if self._hash is None:
+            with open(self.path, "rb") as file:
+                self._hash = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._hash

@@ -18,28 +18,23 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.memory import Scratch
 from adapterops.storage.checksums import sha256
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from adapterops.floats import Array
+
 HEADER_LIMIT = 25_000_000
 TENSOR_LIMIT = 200_000
 RANK_LIMIT = 8
 NAME_LIMIT = 512
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Bytes that are copied at once."""
-
-BITS = {
-    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F32": 32, "U32": 32, "I32": 32, "BF16": 16, "F16": 16, "U16": 16, "I16": 16,
-    "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F8_E8M0": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
-}  # fmt: skip
-"""Bits an entry takes, in the order in which safetensors lays dtypes out in a file."""
-
-TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-"""The dtypes that algebra is done in; others are carried as bytes."""
 
 FOREIGN = [
     (b"version https://git-lfs", "a Git-LFS pointer, not the file it points to", "run `git lfs pull`, or download the file again"),
@@ -103,7 +98,7 @@ class TensorFile(Protocol):
     def origin(self) -> tuple[int, ...]: ...
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
     def chunks(self, name: str) -> Iterator[bytearray]: ...
-    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor: ...
+    def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
     def check_unchanged(self) -> None: ...
     def sha256(self) -> str: ...
 
@@ -119,8 +114,11 @@ class Stored:
     def spec(self) -> Spec:
         return self.file.entries[self.name].spec
 
-    def tensor(self) -> Tensor:
-        return self.file.tensor(self.name)
+    def tensor(self, rows: tuple[int, int] | None = None) -> Tensor:
+        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
+        from adapterops.floats import tensor
+
+        return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:
         """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no torch."""
@@ -174,10 +172,13 @@ class SafetensorsFile:
         """
         entry = self.entries[name]
         buffer = bytearray((entry.spec.bytes if end is None else end) - begin)
-        self._fill(memoryview(buffer), name, begin)
-        if entry.dtype == "BOOL" and buffer.strip(b"\x00\x01"):
-            raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
+        self._read_into(buffer, name, begin)
         return buffer
+
+    def _read_into(self, buffer: bytearray, name: str, begin: int) -> None:
+        self._fill(memoryview(buffer), name, begin)
+        if self.entries[name].dtype == "BOOL" and buffer.strip(b"\x00\x01"):
+            raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
 
     def _fill(self, view: memoryview, name: str, begin: int) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
@@ -192,28 +193,29 @@ class SafetensorsFile:
             self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
-        """The bytes of one tensor, in pieces of at most `CHUNK` bytes."""
+        """The bytes of one tensor, in pieces of at most `CHUNK` bytes, each of which is good until the next one is asked for."""
         size = self.entries[name].spec.bytes
+        buffer = bytearray(min(CHUNK, size))
         for begin in range(0, size, CHUNK):
-            yield self.read(name, begin, min(begin + CHUNK, size))
+            del buffer[size - begin :]
+            self._read_into(buffer, name, begin)
+            yield buffer
 
-    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> Tensor:
-        """One tensor, in memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
-        import torch  # here, so that headers can be read without it
+    def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
+        """One tensor as it is stored; or, with all dimensions but the last taken for one, its rows [begin, end).
+
+        In memory of its own, or in scratch memory, if there is any.
+        """
+        from adapterops.floats import STORED  # here, so that headers can be read without numpy
 
         entry = self.entries[name]
-        if entry.dtype not in TORCH_NAMES:
-            raise UnsupportedError(
-                f"is stored as {entry.dtype}, which is not a dtype for arithmetic",
-                path=self.path,
-                tensor=name,
-                hint=f"convert it to one of {', '.join(TORCH_NAMES)}",
-            )
+        if entry.dtype not in STORED:
+            raise no_numbers(entry.dtype, self.path, name)
         shape = entry.shape if rows is None else (rows[1] - rows[0], entry.spec.matrix[1])
-        values = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
-        if values.numel():
+        values = (memory or Scratch()).array("read", shape, STORED[entry.dtype])
+        if values.size:
             begin = rows[0] * values.nbytes // shape[0] if rows else 0
-            self._fill(as_bytes(values), name, begin)
+            self._fill(values.data.cast("B"), name, begin)
         return values
 
     def check_unchanged(self) -> None:
@@ -229,6 +231,15 @@ class SafetensorsFile:
                     self._hash = sha256(self._descriptor)
                 self.check_unchanged()
             return self._hash
+
+
+def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"is stored as {dtype}, which is not a dtype for arithmetic",
+        path=path,
+        tensor=name,
+        hint=f"convert it to one of {', '.join(FLOATS)}",
+    )
 
 
 def as_bytes(tensor: Tensor) -> memoryview:

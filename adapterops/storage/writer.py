@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import ResourceError
 from adapterops.storage.checksums import combined
-from adapterops.storage.safetensors import TORCH_NAMES, Spec, as_bytes
+from adapterops.storage.safetensors import Spec, as_bytes
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def write_safetensors(
             dtype, largest = layout[name]
             if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            contiguous = tensor.to(getattr(torch, TORCH_NAMES[dtype])).contiguous()
+            contiguous = tensor.to(getattr(torch, FLOATS[dtype])).contiguous()
             file.write(as_bytes(contiguous))
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from adapterops.errors import IncompatibleError, InputError
+from adapterops.errors import InputError
 from adapterops.finite import all_finite
-from adapterops.memory import Scratch, scratch
+from adapterops.floats import Array, check_range, checked, narrowed
+from adapterops.memory import Scratch
 
 
 @dataclass(frozen=True)
@@ -85,113 +84,87 @@ class Change(NamedTuple):
 
     module: str
     part: tuple[slice, slice]
-    W: Tensor
-    delta: Tensor
-    basis: Callable[[], Tensor] | None = None
+    W: Array
+    delta: Array
+    basis: Callable[[], Array] | None = None
 
 
 class Block(NamedTuple):
-    """Some rows of a weight, all dimensions but the last taken for one: not rounded yet, and what was changed in them."""
+    """Some rows of a weight, all dimensions but the last taken for one: wide, not rounded yet, and what was changed in them."""
 
-    values: Tensor
+    values: Array
     changes: Sequence[Change] = ()
 
 
-def store(block: Block, stored: Tensor, coded: bool, moved: Tensor | None = None) -> dict[str, Survival]:
-    """What survived of each update of a block, now that `stored` is kept of it. The values of the block are used up.
+def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: Array | None = None) -> dict[str, Survival]:
+    """What survived of each update of a block, now that `kept` is stored of it. The values of the block are used up.
 
     Args:
-        stored: what is kept, of the same shape; rounded, or for a `coded` weight what its codes stand for.
+        kept: what the stored numbers stand for: after `rounded` the values themselves, of a `coded` weight others.
+        dtype: that the numbers are stored in.
         moved: which entries have another code than before, where they had one.
+
+    Raises:
+        InputError: the weight or an update has numbers that are NaN or infinite.
+        IncompatibleError: a sum is too large for `dtype`.
     """
-    survived = {}
+    found = {}
     for module, part, W, delta, basis in block.changes:
-        values, kept = within(block.values, part), within(stored, part)
-        error = _square(kept - values) if coded else 0.0
-        # in place where that is not the result itself: fresh memory costs more than the arithmetic
-        alone = values is block.values and len(block.changes) == 1 and stored is not values and values.dtype == W.dtype
-        difference = values.copy_(kept).sub_(W) if alone else kept.to(W.dtype) - W
-        inside = _square(difference @ basis()) if basis and coded else _square(difference) if coded else 0.0
-        changed = _nonzero(difference) if moved is None else int(np.count_nonzero(moved[part].numpy()))
-        flat, update, move = W.reshape(-1), delta.reshape(-1), difference.reshape(-1)
-        sums = [*(float(torch.dot(a, b)) for a, b in ((flat, flat), (update, update), (move, update))), error, inside]
-        if not all(map(math.isfinite, sums)):
-            _explain(W, delta, kept)
-            wide, update, move = W.double(), delta.double(), difference.double()  # finite, only their squares were not
-            sums = [_dot(wide, wide), _dot(update, update), _dot(move, update), error, inside]
-        base, size, dot, error, inside = sums
-        survived[module] = Survival(base, size, dot, changed, difference.numel(), difference.numel() if coded else 0, error, inside)
-    return survived
+        values, result = within(block.values, part), within(kept, part)
+        with np.errstate(all="ignore"):
+            # in place where nobody needs the values: fresh memory costs more than the arithmetic
+            alone = values is block.values and len(block.changes) == 1 and values.dtype == W.dtype
+            error = result - values if coded else None
+            difference = np.subtract(result, W, out=values if alone else None)
+            changed = _nonzero(difference) if moved is None else int(np.count_nonzero(moved[part]))
+            inside = difference @ basis() if basis and coded else difference if coded else None
+            base, size, dot = _square(W), _square(delta), _dot(difference, delta)
+            if not all(map(math.isfinite, (base, size, dot))):
+                _explain(W, delta, result, dtype)
+                W, delta, difference = (each.astype(np.float64) for each in (W, delta, difference))  # finite, only their squares were not
+                base, size, dot = _square(W), _square(delta), _dot(difference, delta)
+        found[module] = Survival(base, size, dot, changed, difference.size)
+        if error is not None and inside is not None:
+            found[module] += Survival(codes=difference.size, error=_square(error), inside=_square(inside))
+    return found
 
 
-def within(matrix: Tensor, part: tuple[slice, slice]) -> Tensor:
+def coded(values: Array, stored: Array) -> Survival:
+    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used up."""
+    error = np.subtract(stored, values, out=stored)
+    return Survival(base=_square(values), entries=values.size, codes=values.size, error=_square(error))
+
+
+def within(matrix: Array, part: tuple[slice, slice]) -> Array:
     """A part of a matrix; the matrix itself, where it is all of it."""
     sizes = tuple(len(range(*cut.indices(size))) for cut, size in zip(part, matrix.shape, strict=True))
     return matrix if sizes == matrix.shape else matrix[part]
 
 
-def coded(values: Tensor, stored: Tensor) -> Survival:
-    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used up."""
-    return Survival(base=_square(values), entries=values.numel(), codes=values.numel(), error=_square(stored.sub_(values)))
+def rounded(block: Block, dtype: str, memory: Scratch) -> Array:
+    """The values of a block as they are stored in `dtype`. If any were changed, they become what the stored ones stand for.
 
-
-def narrow(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
-    """`x` rounded once, to nearest, ties to even; in scratch memory, if there is any.
-
-    torch casts float64 to 16 bits by way of float32, which rounds twice. Where the first rounding is to odd, the second
-    cannot tell (Boldo & Melquiond 2008).
+    What an update made of them is checked by `survival`.
     """
-    if x.dtype != torch.float64 or dtype not in (torch.bfloat16, torch.float16):
-        return x.to(dtype) if memory is None or x.dtype == dtype else memory("rounded", x.shape, dtype).copy_(x)
-    near = x.float()
-    back = near.double()
-    toward_zero = torch.where(back.abs() > x.abs(), torch.nextafter(near, torch.zeros_like(near)), near)
-    odd = (toward_zero.view(torch.int32) | 1).view(torch.float32)
-    return torch.where(back == x, near, odd).to(dtype)
-
-
-def checked(x: Tensor, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
-    """`narrow`, where every finite number stays finite.
-
-    Raises:
-        IncompatibleError: a number is too large for `dtype`.
-    """
-    result = narrow(x, dtype, memory)
-    if result is not x and not all_finite(result):
-        _check_range(result, int((x.isfinite() & ~result.isfinite()).sum()), "numbers")
-    return result
-
-
-def rounded(block: Block, dtype: torch.dtype, memory: Scratch | None = None) -> Tensor:
-    """The values of a block in `dtype`. What an update made of them is checked by `store`."""
     covered = any(change.delta.shape == block.values.shape for change in block.changes)
-    return (narrow if covered else checked)(block.values, dtype, memory)
+    return (narrowed if covered else checked)(block.values, dtype, memory, settle=bool(block.changes))
 
 
-def _check_range(result: Tensor, count: int, what: str) -> None:
-    if count:
-        raise IncompatibleError(
-            f"{count} {what} are too large for {str(result.dtype).removeprefix('torch.')}",
-            hint="store it wider: --dtype float32, or bfloat16",
-            code="E-OVERFLOW",
-        )
+def _nonzero(a: Array) -> int:
+    """Entries that are not +0."""
+    return int(np.count_nonzero(a.view({4: np.int32, 8: np.int64}[a.itemsize])))  # a fifth of the time that floats take
 
 
-def _nonzero(a: Tensor) -> int:
-    mask = scratch()("mask", a.shape, torch.bool).numpy()
-    return int(np.count_nonzero(np.not_equal(a.numpy(), 0, out=mask)))
-
-
-def _square(a: Tensor) -> float:
+def _square(a: Array) -> float:
     return _dot(a, a)
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float(torch.dot(a.reshape(-1), b.reshape(-1)))
+def _dot(a: Array, b: Array) -> float:
+    return float(np.dot(a.reshape(-1), b.reshape(-1)))
 
 
-def _explain(wide: Tensor, delta: Tensor, result: Tensor) -> None:
-    if not all_finite(wide):
+def _explain(W: Array, delta: Array, kept: Array, dtype: str) -> None:
+    if not all_finite(W):
         raise InputError(
             "the base has numbers that are NaN or infinite", hint="the checkpoint is damaged; download it again", code="E-NONFINITE"
         )
@@ -199,4 +172,4 @@ def _explain(wide: Tensor, delta: Tensor, result: Tensor) -> None:
         raise InputError(
             "the update has numbers that are NaN or infinite", hint="the training diverged; use another checkpoint", code="E-NONFINITE"
         )
-    _check_range(result, int((~result.isfinite()).sum()), "sums")
+    check_range(np.isfinite(W), np.isfinite(kept), dtype, "sums")

@@ -34,7 +34,7 @@ class Dense:
     def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
         """Some rows of ΔW, and of those some columns, as a function of two slices."""
         weight = self.weight.to(dtype)
-        return lambda rows, columns=None, out=None: weight[rows] if columns is None else weight[rows, columns]
+        return lambda rows, columns=None: weight[rows] if columns is None else weight[rows, columns]
 
     @property
     def T(self) -> Dense:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ITEMSIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes an entry takes, for the dtypes that algebra works on; names as safetensors spells them."""
-
+from adapterops.dtypes import BITS
 
 TILE = 200_000
 """Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
@@ -37,7 +35,7 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        return self.parameters * ITEMSIZE[self.dtype]
+        return self.parameters * BITS[self.dtype] // 8
 
 
 def widest(dtypes: list[str]) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adapterops.errors import IncompatibleError, ShapeError
+from adapterops.errors import ShapeError
 from adapterops.finite import all_finite
+from adapterops.updates.factors import Factors, too_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,9 @@ class LowRank:
         return (self.scale * self.B) @ self.A
 
     def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
-        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`, in `out`."""
+        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`."""
         B, A = self.folded(dtype), self.A.to(dtype).contiguous()
-        return lambda rows, columns=None, out=None: torch.mm(B[rows], A if columns is None else A[:, columns], out=out)
+        return lambda rows, columns=None: B[rows] @ (A if columns is None else A[:, columns])
 
     def folded(self, dtype: torch.dtype) -> Tensor:
         """scale · B, in `dtype`.
@@ -58,12 +59,12 @@ class LowRank:
         B = self.B.to(dtype)
         scaled = self.scale * B
         if abs(self.scale) > 1 and not all_finite(scaled) and all_finite(B):
-            raise IncompatibleError(
-                f"{self.scale:g} times B is too large for {str(dtype).removeprefix('torch.')}",
-                hint="is that the alpha, and are those the weights, that were meant?",
-                code="E-OVERFLOW",
-            )
+            raise too_large(self.scale, str(dtype).removeprefix("torch."))
         return scaled
+
+    def factors(self, dtype: torch.dtype) -> Factors:
+        """The same in numpy, in `dtype`."""
+        return Factors(self.folded(dtype).numpy(), self.A.to(dtype).numpy())
 
     @property
     def T(self) -> LowRank:

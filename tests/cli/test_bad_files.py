@@ -263,9 +263,9 @@ def test_file_that_shrinks_while_it_is_read(tmp_path):
 import os, sys
 import adapterops.adapter
 finite = adapterops.adapter._finite
-def shrinking(file, *rest):
-    os.truncate(file.path, file.size - 400)
-    return finite(file, *rest)
+def shrinking(tensor, *rest):
+    os.truncate(tensor.file.path, tensor.file.size - 400)
+    return finite(tensor, *rest)
 adapterops.adapter._finite = shrinking
 from adapterops.cli.main import run
 sys.exit(run(sys.argv[1:]))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command, Fault
 from corpus import factors, tree, write_adapter
 from safetensors.torch import load_file, save_file
-from tiny_models import Command, Fault, write_base
+from tiny_models import write_base
 
 import adapterops as ao
 from adapterops.cli.main import run

@@ -21,10 +21,11 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command, Fault, faulty, path_of
 from corpus import config, tree, write_adapter
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny_models import Command, Fault, faulty, path_of, write_base, write_tuned
+from tiny_models import write_base, write_tuned
 
 from adapterops import engine, saving
 from adapterops.cli.main import run
@@ -747,25 +748,24 @@ def test_interrupted_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse)
 
 
 SLOW_HASH = """
-import glob, sys, time
+import itertools, sys, time
 import adapterops.storage.safetensors as module
-real = module.sha256
+real, calls = module.sha256, itertools.count()
 def slow(descriptor):
     print("hashing", file=sys.stderr, flush=True)
-    while not glob.glob(".out.*/config.json"):
-        time.sleep(0.01)
+    if next(calls) == 0:
+        pause()
     time.sleep(0.1)
     return real(descriptor)
 module.sha256 = slow
 """
-"""The shards are done when the first input is hashed."""
 
 
 def test_an_interrupt_does_not_wait_until_all_inputs_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_base(tmp_path / "base", layers=10)
     write_tuned(tmp_path / "a", layers=10)
-    command = Command(COMMAND, Fault("fsync", "pause", "/config.json$"), setup=SLOW_HASH)
+    command = Command(COMMAND, setup=SLOW_HASH)
     assert command.paused()
     command.signal(signal.SIGINT)
     ended = command.end()
@@ -799,7 +799,8 @@ def test_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ended = Command(COMMAND, setup=LITTLE_MEMORY.format(megabytes)).end()
         codes.append(ended.code)
         assert "Traceback" not in ended.err, f"with {megabytes} MB"
-        assert ended.code in (0, 7) or ended.code < 0  # libraries kill the process where they have no other way
+        killed = ended.code < 0 or "OpenBLAS error" in ended.err  # libraries end the process where they have no other way
+        assert ended.code in (0, 7) or killed
         if ended.code == 0:
             remove(tmp_path / "out")
         elif ended.code == 7:
@@ -834,14 +835,14 @@ def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
 )
 @pytest.mark.parametrize("nth", [1, 6])
 def test_memory_runs_out_in_a_worker(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int) -> None:
-    real, calls = application.store, itertools.count(1)
+    real, calls = application.survival, itertools.count(1)
 
     def fails(*arguments: Any) -> Any:
         if next(calls) == nth:
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(application, "store", fails)
+    monkeypatch.setattr(application, "survival", fails)
     code, shown = fuse()
     assert code == 7
     assert "not enough memory" in shown
@@ -1016,7 +1017,7 @@ def test_two_bad_numbers_are_one_error(place: Path, fuse: Fuse) -> None:
 
 
 def test_a_bug_leaves_nothing_behind(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "store", lambda *arguments, **named: 1 / 0)
+    monkeypatch.setattr(application, "survival", lambda *arguments, **named: 1 / 0)
     code, shown = fuse()
     assert code == 1
     assert "this is a bug in adapterops" in shown

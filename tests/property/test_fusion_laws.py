@@ -25,10 +25,11 @@ from torch import Tensor
 from adapterops import Adapter, LowRank, merge, open_adapter
 from adapterops.checkpoint import Checkpoint, cast, open_checkpoint, sharded
 from adapterops.cli.main import run
+from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.operations.fusion import fuse, unfuse
 from adapterops.saving import SavedCheckpoint, save_checkpoint
-from adapterops.storage.safetensors import BITS, CHUNK, TORCH_NAMES
+from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.strict import read_json
 from adapterops.updates.dense import Dense
 from adapterops.updates.layout import TILE
@@ -94,7 +95,7 @@ def layer(seed: int, out: int, into: int, rank: int, scale: float, dtype: str, k
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     W, B, A = random(out, into, most=120, over=16), random(out, rank, most=3), random(rank, into, most=3)
-    W = (W.T.contiguous() if turned else W).to(getattr(torch, TORCH_NAMES[dtype]))
+    W = (W.T.contiguous() if turned else W).to(getattr(torch, FLOATS[dtype]))
     return Layer(W, LowRank(B.to(kind), A.to(kind), scale), turned)
 
 
@@ -165,7 +166,7 @@ def read_folder(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 def raw_of(model: dict[str, Layer], seed: int = 0) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """The layers of a model and tensors of every other kind, of random bytes: NaN, infinite and denormal numbers too."""
     generator = torch.Generator().manual_seed(seed)
-    names = {f"torch.{long}": short for short, long in TORCH_NAMES.items()}
+    names = {f"torch.{long}": short for short, long in FLOATS.items()}
     weights = {
         f"transformer.{name}.weight": (
             names[str(each.W.dtype)],
@@ -531,7 +532,7 @@ def test_merge_identity(
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(getattr(torch, TORCH_NAMES[dtype]))
+        return torch.randn(shape, generator=generator).to(getattr(torch, FLOATS[dtype]))
 
     tensors, config, weights = kind(random)
     folder = tmp_path_factory.mktemp("identity")
@@ -709,10 +710,10 @@ def test_an_exception_at_any_point_leaves_no_output_and_the_next_run_makes_it(
     save(model, tmp_path / "whole")
     before = {name: tree(tmp_path / name) for name in ("a", "base")}
     for resume in (True, False):
-        for stop in (1, 2, 3):
+        for stop in (1, 3, 6):
 
             def progress(done: int, total: int, stop: int = stop) -> None:
-                assert total == 3
+                assert total == 6  # three weights, one copy, two files to hash
                 if done == stop:
                     raise kind
 
@@ -768,7 +769,7 @@ def test_the_tensors_of_a_checkpoint_are_those_of_its_files(tmp_path_factory: Fo
     folder, generator = tmp_path_factory.mktemp("opened"), torch.Generator().manual_seed(seed)
     shapes = {"a": (3, 4), "b": (5,), "c": (), "d": (2, 3, 4), "e": (0, 3), "f": (3, 0), "g": (0,), "h": (1, 1)}
     tensors = {
-        f"{name}.{dtype}": torch.randn(shape, generator=generator).to(getattr(torch, TORCH_NAMES[dtype]))
+        f"{name}.{dtype}": torch.randn(shape, generator=generator).to(getattr(torch, FLOATS[dtype]))
         for name, shape in shapes.items()
         for dtype in DTYPES
     }

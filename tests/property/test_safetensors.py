@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save, save_file
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.peft import Key, parse, render
-from adapterops.storage.safetensors import TORCH_NAMES, SafetensorsFile, Spec
+from adapterops.storage.safetensors import SafetensorsFile, Spec, Stored
 from adapterops.storage.writer import write_safetensors
 
-DTYPES = {short: getattr(torch, long) for short, long in TORCH_NAMES.items()}
+DTYPES = {short: getattr(torch, long) for short, long in FLOATS.items()}
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="/\\"), min_size=1, max_size=20).filter(
     lambda name: name not in ("..", "__metadata__")
 )
@@ -59,8 +60,8 @@ def test_we_read_what_the_library_writes(tmp_path_factory: pytest.TempPathFactor
     file = SafetensorsFile(path)
     assert set(file.entries) == set(given_tensors)
     for name, tensor in given_tensors.items():
-        assert file.tensor(name).shape == tensor.shape
-        assert bits(file.tensor(name)) == bits(tensor)
+        assert Stored(file, name).tensor().shape == tensor.shape
+        assert bits(Stored(file, name).tensor()) == bits(tensor)
 
 
 def test_tensors_may_turn_out_smaller_than_planned_or_not_come(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -79,6 +81,41 @@ def test_not_everything_is_computed_ahead() -> None:
     time.sleep(0.05)
     assert len(started) <= 2 * engine.AHEAD
     results.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_light_items_among_others(workers: int) -> None:
+    started = []
+
+    def double(item: int) -> int:
+        started.append(item)
+        return 2 * item
+
+    results = engine.run(double, range(60), light=lambda item: item % 3 == 0, ahead=60, workers=workers)
+    assert list(results) == [2 * item for item in range(60)]
+    assert sorted(started) == list(range(60))
+
+
+WITHOUT_TORCH = """
+import sys, threading, time
+from adapterops import engine
+
+def where(item):
+    if item == 4:
+        import torch
+    return "torch" in sys.modules and hasattr(sys.modules["torch"], "get_num_threads"), threading.get_ident()
+
+assert not any(torch for torch, _ in engine.run(where, range(4), light=lambda item: True, workers=2))
+assert "torch" not in sys.modules
+found = list(engine.run(where, range(8), light=lambda item: item != 4, workers=1))
+assert found[4][0]
+assert any(thread != threading.get_ident() for _, thread in found), "nobody worked while torch was imported"
+"""
+
+
+def test_torch_is_imported_if_an_item_needs_it_and_meanwhile_others_are_done() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_workers_is_refused() -> None:

@@ -15,7 +15,8 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "memory", "finite"},
+    {"errors", "memory", "finite", "dtypes"},
+    {"floats"},
     {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
@@ -102,6 +103,9 @@ sys.exit(code)
         ["fuse", "base", "a", "--dry-run"],
         ["fuse", "base", "a", "a", "--ties", "--dtype", "float32", "--max-shard-size", "1kB", "--dry-run"],
         ["unfuse", "base", "a", "--dry-run"],
+        ["fuse", "base", "a", "-o", "out"],
+        ["fuse", "base", "a", "a", "-w", "0.7", "-w", "-0.2", "--dtype", "bfloat16", "-o", "out"],
+        ["unfuse", "base", "a", "--dtype", "float64", "--json", "-o", "out"],
         ["calc", "0.5*truncate(a, rank=1) + ties(a, a)", "a=a", "--rank", "1", "--dry-run"],
         ["run", "recipe.yaml", "--dry-run"],
         ["extract", "--help"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError
 from adapterops.formats.model_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE, ModelFiles, read_model
+from adapterops.storage.safetensors import Stored
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 SPLIT = {ONE: ["a.weight", "b.weight"], TWO: ["c.weight", "norm.weight"]}
@@ -54,7 +55,7 @@ def write_pickled(folder: Path, content: Any = None) -> Path:
 
 
 def assert_holds_all(files: ModelFiles) -> None:
-    found = {name: file.tensor(name) for file in files.shards.values() for name in file.entries}
+    found = {name: Stored(file, name).tensor() for file in files.shards.values() for name in file.entries}
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
         assert torch.equal(found[name], tensor)
@@ -449,8 +450,8 @@ def test_views_in_pickles_are_what_they_show(tmp_path: Path) -> None:
     shared = {"a.weight": whole, "b.weight": whole[1:], "c.weight": whole.T, "d": torch.tensor(2.0), "e": torch.ones(0, 3)}
     (file,) = read_model(write_pickled(tmp_path / "base", shared), allow_pickle=True).shards.values()
     for name, tensor in shared.items():
-        assert torch.equal(file.tensor(name), tensor)
+        assert torch.equal(Stored(file, name).tensor(), tensor)
         assert b"".join(file.chunks(name)) == tensor.contiguous().numpy().tobytes()
-    assert torch.equal(file.tensor("c.weight", (1, 3)), whole.T[1:3])
-    assert torch.equal(file.tensor("d", (0, 1)).reshape(()), shared["d"])
-    assert file.tensor("e", (0, 0)).numel() == 0
+    assert torch.equal(Stored(file, "c.weight").tensor((1, 3)), whole.T[1:3])
+    assert torch.equal(Stored(file, "d").tensor((0, 1)).reshape(()), shared["d"])
+    assert Stored(file, "e").tensor((0, 0)).numel() == 0

@@ -11,22 +11,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, InputError
-from adapterops.updates.application import Block, Change, Survival, narrow, store
+from adapterops.floats import array, narrowed, tensor
+from adapterops.memory import Scratch
+from adapterops.updates.application import Block, Change, Survival, survival
 from adapterops.updates.application import rounded as rounded_block
 
+NAMES = {getattr(torch, long): short for short, long in FLOATS.items()}
 HALVES = [torch.bfloat16, torch.float16]
 DTYPES = [torch.float64, torch.float32, *HALVES]
 FORMATS = {torch.bfloat16: (8, -126, 127), torch.float16: (11, -14, 15), torch.float32: (24, -126, 127)}
 """Bits of the significand, the smallest and the largest exponent."""
 
 
+def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor(narrowed(array(x), NAMES[dtype], Scratch()), NAMES[dtype])
+
+
 def add(W: Tensor, delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Survival]:
     """W + ΔW as it is stored, and what survived of ΔW."""
     wide = W.to(delta.dtype)
-    block = Block(wide + delta, [Change("m", (slice(None), slice(None)), wide, delta)])
-    stored = rounded_block(block, dtype)
-    return stored, store(block, stored, coded=False)["m"]
+    block = Block(array(wide + delta), [Change("m", (slice(None), slice(None)), array(wide), array(delta))])
+    stored = rounded_block(block, NAMES[dtype], Scratch())
+    return tensor(stored, NAMES[dtype]).clone(), survival(block, block.values, NAMES[dtype])["m"]
 
 
 def rounded(x: float, dtype: torch.dtype) -> float:

@@ -1,0 +1,146 @@
+"""The numbers of checkpoints in numpy: as they are stored, and the wider ones that are computed with.
+
+numpy has no bfloat16: its numbers are carried as their 16 bits, which are the upper half of a float32. float16 is numpy's, which
+takes its time, unless torch is there; the one right answer is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterops.dtypes import FLOATS
+from adapterops.errors import IncompatibleError
+from adapterops.memory import Scratch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STORED = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+"""What an array of stored numbers holds, by safetensors' name of their dtype."""
+
+NAN = 0x7FC0
+"""The bfloat16 that stands for all NaNs."""
+
+Array = NDArray[Any]
+
+
+def wide(dtype: str) -> str:
+    """The dtype that numbers are computed with which are stored in another: float64 for float64, float32 for all others."""
+    return "float64" if dtype == "F64" else "float32"
+
+
+def widened(stored: Array, dtype: str, memory: Scratch) -> Array:
+    """Stored numbers as float32, or float64 where they are that, exactly. In scratch memory unless they are already."""
+    if stored.dtype == wide(dtype):
+        return stored
+    result = memory.array("wide", stored.shape, np.float32)
+    if dtype == "BF16":
+        bits = result.view(np.uint32)
+        np.copyto(bits, stored)
+        np.left_shift(bits, 16, out=bits)
+    else:
+        _copy(stored, result)
+    return result
+
+
+def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
+    """Numbers as they are stored, each rounded once, to nearest, ties to even. In scratch memory unless they are already.
+
+    From float64 to 16 bits by way of float32 they would be rounded twice. Where the first rounding is to odd, the second
+    cannot tell (Boldo & Melquiond 2008).
+
+    Args:
+        settle: make of the numbers themselves what the stored ones stand for.
+    """
+    target = STORED[dtype]
+    if numbers.dtype == target:
+        return numbers
+    with np.errstate(all="ignore"):
+        single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
+        result = memory.array("narrow", numbers.shape, target)
+        if dtype != "BF16":
+            _copy(single, result)
+            if settle:
+                _copy(result, numbers)
+            return result
+    bits, step = single.view(np.uint32), memory.array("step", numbers.shape, np.uint32)
+    np.right_shift(bits, 16, out=step)
+    np.bitwise_and(step, 1, out=step)  # the last bit that stays: just below half a step is added to an even number, half to an odd one
+    np.add(step, 0x7FFF, out=step)
+    np.add(step, bits, out=step)
+    if np.isnan(single.min(initial=0)):
+        step[np.isnan(single)] = NAN << 16  # its bits may have run over
+    if settle:
+        np.bitwise_and(step, 0xFFFF0000, out=bits)
+        if single is not numbers:
+            np.copyto(numbers, single)
+    np.right_shift(step, 16, out=step)
+    np.copyto(result, step, casting="unsafe")
+    return result
+
+
+def _copy(numbers: Array, to: Array) -> None:
+    torch = sys.modules.get("torch")
+    if torch and np.float16 in (numbers.dtype, to.dtype):
+        torch.from_numpy(to).copy_(torch.from_numpy(numbers))
+    else:
+        np.copyto(to, numbers, casting="same_kind")
+
+
+def _to_odd(numbers: Array) -> Array:
+    near = numbers.astype(np.float32)
+    back = near.astype(np.float64)
+    toward_zero = np.where(np.abs(back) > np.abs(numbers), np.nextafter(near, np.float32(0)), near)
+    odd = (toward_zero.view(np.uint32) | np.uint32(1)).view(np.float32)
+    return np.where((back == numbers) | np.isnan(numbers), near, odd)
+
+
+def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
+    """`narrowed`, where every finite number stays finite.
+
+    Raises:
+        IncompatibleError: a number is too large for `dtype`.
+    """
+    before = np.isfinite(numbers)
+    result = narrowed(numbers, dtype, memory, settle=settle)
+    if result is not numbers:
+        check_range(before, finite(result, dtype), dtype, "numbers")
+    return result
+
+
+def check_range(before: NDArray[np.bool_], after: NDArray[np.bool_], dtype: str, what: str) -> None:
+    """Raise IncompatibleError for numbers that were finite before they were stored in `dtype`, and are not after."""
+    count = int(np.count_nonzero(before & ~after))
+    if count:
+        raise IncompatibleError(
+            f"{count} {what} are too large for {FLOATS[dtype]}", hint="store it wider: --dtype float32, or bfloat16", code="E-OVERFLOW"
+        )
+
+
+def finite(stored: Array, dtype: str) -> NDArray[np.bool_]:
+    """Which stored numbers are neither NaN nor infinite."""
+    infinity = {"BF16": 0x7F80, "F16": 0x7C00}.get(dtype)
+    if infinity is None:
+        return np.isfinite(stored)
+    result: NDArray[np.bool_] = np.bitwise_and(stored.view(np.uint16), 0x7FFF) < infinity
+    return result
+
+
+def tensor(stored: Array, dtype: str) -> Tensor:
+    """Stored numbers as a tensor of their dtype, in the same memory."""
+    import torch
+
+    flat = torch.from_numpy(stored)
+    return flat.view(torch.bfloat16) if dtype == "BF16" else flat
+
+
+def array(tensor: Tensor) -> Array:
+    """The numbers of a contiguous tensor as they are stored, in the same memory."""
+    import torch
+
+    numbers: Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return numbers

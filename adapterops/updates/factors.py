@@ -1,0 +1,72 @@
+"""The update LoRA learns in numpy, as fusing needs it: torch takes longer to import than a small model takes to fuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adapterops.errors import IncompatibleError
+from adapterops.finite import all_finite
+from adapterops.floats import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """ΔW = scale · B @ A, in float32 or float64; B is (out, r) and A is (r, in).
+
+    >>> one = Factors(np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), scale=2.0)
+    >>> (one + 0.5 * one).rows()(slice(0, 2), np.empty((2, 2)))
+    array([[ 9.,  0.],
+           [18.,  0.]])
+    """
+
+    B: Array
+    A: Array
+    scale: float = 1.0
+
+    def rows(self) -> Callable[[slice, Array], Array]:
+        """Some rows of ΔW, as a function of a slice and the memory for them: each call computes them anew."""
+        B, A = np.ascontiguousarray(self.folded()), np.ascontiguousarray(self.A)
+
+        def product(rows: slice, out: Array) -> Array:
+            with np.errstate(all="ignore"):  # what is not finite is found when the sums are
+                return np.matmul(B[rows], A, out=out)
+
+        return product
+
+    def folded(self) -> Array:
+        """scale · B
+
+        Raises:
+            IncompatibleError: a number is too large.
+        """
+        with np.errstate(all="ignore"):
+            scaled: Array = self.scale * self.B
+        if abs(self.scale) > 1 and not all_finite(scaled) and all_finite(self.B):
+            raise too_large(self.scale, str(scaled.dtype))
+        return scaled
+
+    @property
+    def T(self) -> Factors:
+        """ΔWᵀ, for weights that are stored as (in, out)."""
+        return replace(self, B=self.A.T, A=self.B.T)
+
+    def __add__(self, other: Factors) -> Factors:
+        """The rank of a sum is the sum of the ranks."""
+        return Factors(np.concatenate([self.folded(), other.folded()], axis=1), np.concatenate([self.A, other.A]))
+
+    def __mul__(self, factor: float) -> Factors:
+        """Only `scale` changes."""
+        return replace(self, scale=factor * self.scale)
+
+    __rmul__ = __mul__
+
+
+def too_large(scale: float, dtype: str) -> IncompatibleError:
+    return IncompatibleError(
+        f"{scale:g} times B is too large for {dtype}",
+        hint="is that the alpha, and are those the weights, that were meant?",
+        code="E-OVERFLOW",
+    )

@@ -1,0 +1,91 @@
+"""Updates in numpy are those in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapterops import engine
+from adapterops.errors import IncompatibleError
+from adapterops.floats import Array
+from adapterops.updates.factors import Factors
+from adapterops.updates.lowrank import LowRank
+
+
+def low_rank(seed: int, out: int, into: int, rank: int, scale: float) -> LowRank:
+    generator = torch.Generator().manual_seed(seed)
+    return LowRank(torch.randn(out, rank, generator=generator), torch.randn(rank, into, generator=generator), scale)
+
+
+def dense(factors: Factors) -> Array:
+    shape = factors.B.shape[0], factors.A.shape[1]
+    return factors.rows()(slice(0, shape[0]), np.empty(shape, factors.B.dtype))
+
+
+sizes = st.integers(1, 9)
+
+
+@given(st.integers(0, 999), sizes, sizes, st.integers(0, 5), st.integers(0, 5), st.floats(-3, 3, width=32), st.floats(-2, 2, width=32))
+def test_sums_multiples_and_transposes_are_those_of_torch(seed: int, out: int, into: int, r: int, s: int, scale: float, by: float) -> None:
+    one, other = low_rank(seed, out, into, r, scale), low_rank(seed + 1, out, into, s, 0.5)
+    for dtype in (torch.float32, torch.float64):
+        first, second = one.factors(dtype), other.factors(dtype)
+        exact = by * one.dense().double() + other.dense().double()
+        found = dense(by * first + second)
+        assert found.dtype == first.B.dtype
+        size = max(1.0, float(exact.abs().max()))
+        assert np.abs(found - exact.numpy()).max() <= 1e-5 * size
+        assert np.abs(dense((by * first + second).T) - exact.T.numpy()).max() <= 1e-5 * size
+
+
+def test_factors_are_folded_as_those_of_torch_are() -> None:
+    update = low_rank(0, 8, 6, 3, 0.37)
+    assert np.array_equal(Factors(update.B.numpy(), update.A.numpy(), 0.37).folded(), update.folded(torch.float32).numpy())
+
+
+def test_some_rows_in_memory_that_is_given() -> None:
+    update = low_rank(0, 8, 6, 3, 2.0)
+    out = np.full((2, 6), np.nan, np.float32)
+    found = update.factors(torch.float32).rows()(slice(3, 5), out)
+    assert found is out
+    assert np.allclose(found, update.dense()[3:5].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_scale_that_is_too_large_is_an_error_and_numbers_that_are_not_finite_are_none_here() -> None:
+    B, A = np.full((2, 1), 1e38, np.float32), np.ones((1, 2), np.float32)
+    with pytest.raises(IncompatibleError, match="1e\\+06 times B is too large for float32"):
+        Factors(B, A, 1e6).folded()
+    assert not np.isfinite(Factors(B * np.float32(np.inf), A, 1e6).folded()).any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "rank", "width"), [(585, 16, 896), (107, 16, 4864), (4096, 64, 128), (3, 1, 7), (1, 8, 4096), (600, 400, 512)]
+)
+def test_the_bits_of_a_product_do_not_depend_on_the_threads_of_blas(rows: int, rank: int, width: int) -> None:
+    library = engine._blas()
+    if library is None:
+        pytest.skip("numpy has another BLAS than OpenBLAS here")
+    random = np.random.default_rng(0)
+    B, A = random.standard_normal((rows, rank), np.float32), random.standard_normal((rank, width), np.float32)
+    before, results = library.scipy_openblas_get_num_threads64_(), []
+    try:
+        for threads in (1, 2, 4):
+            library.scipy_openblas_set_num_threads64_(threads)
+            results.append(B @ A)
+    finally:
+        library.scipy_openblas_set_num_threads64_(before)
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+def test_the_threads_of_blas_are_one_while_there_are_workers_and_as_before_after_them() -> None:
+    library = engine._blas()
+    if library is None:
+        pytest.skip("numpy has another BLAS than OpenBLAS here")
+    before = library.scipy_openblas_get_num_threads64_()
+    inside = list(engine.run(lambda _: library.scipy_openblas_get_num_threads64_(), range(3), workers=2))
+    assert inside == [1, 1, 1]
+    assert library.scipy_openblas_get_num_threads64_() == before
