@@ -1,6 +1,6 @@
 """How the one loop over modules runs: threads, each with single-threaded kernels.
 
-Kernels that use one thread give the same bits on any number of cores; the parallelism is over modules.
+Kernels that use one thread give the same bits on any number of cores; the parallelism is over items, such as modules.
 """
 
 from __future__ import annotations
@@ -207,8 +207,7 @@ def _one_thread_in_torch(needed: bool) -> Iterator[None]:
 def _blas() -> ctypes.CDLL | None:
     """numpy's own OpenBLAS, where that is what it has: it is found through the module that is linked to it."""
     import_module("numpy")
-    with suppress(AttributeError, OSError, KeyError, TypeError):
+    with suppress(OSError, KeyError, TypeError):
         library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
-        library.scipy_openblas_set_num_threads64_, library.scipy_openblas_get_num_threads64_  # noqa: B018  # looked up
-        return library
+        return library if hasattr(library, "scipy_openblas_set_num_threads64_") else None
     return None

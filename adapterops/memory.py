@@ -37,10 +37,11 @@ class Scratch:
 
     def __call__(self, use: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
         """A contiguous tensor with anything in it; on the CPU, unless told otherwise."""
-        key = use, device or "cpu", tuple(shape), dtype
+        where = device or "cpu"
+        key = use, where, tuple(shape), dtype
         if key not in self._views:
             size = math.prod(shape) * dtype.itemsize
-            self._views[key] = self._memory(use, device or "cpu", size, lambda size: _on(device, size))[:size].view(dtype).view(shape)
+            self._views[key] = self._memory(use, where, size, lambda size: _on(device, size))[:size].view(dtype).view(shape)
         view: Tensor = self._views[key]
         return view
 

@@ -24,7 +24,7 @@ from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.memory import Scratch
 from adapterops.storage.checksums import crc32
-from adapterops.storage.safetensors import Spec, TensorFile, as_bytes
+from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
 from adapterops.storage.writer import SafetensorsWriter
@@ -194,7 +194,6 @@ def _write_shards(
     waiting = {name: len(names) for name, names in open_shards.items()}
     facts: dict[str, _Facts] = {name: ({}, {}) for name in open_shards}
     finished: dict[str, Future[_File]] = {}
-
     light = checkpoint.light
     files = [file for source in inputs for file in source.tensors]
     jobs = [job for file, names in zip_longest(files, open_shards.values()) for job in (file, *(names or ())) if job is not None]
@@ -208,8 +207,7 @@ def _write_shards(
                 return job, _compute(checkpoint, job, writers[owner[job]], device)
         put = _Put(writers[owner[job]], checkpoint.parts(job))
         for role, part in checkpoint.stored[job].parts.items():
-            for chunk in part.file.chunks(part.name):
-                put(role, chunk)
+            put.copy(role, part)
         return job, ({}, {})
 
     def finish(name: str) -> _File:
@@ -268,6 +266,11 @@ class _Put:
         self._writer.write(self._parts[role][0], data, self._offsets[role])
         self._offsets[role] += len(data)
 
+    def copy(self, role: str, part: Stored) -> None:
+        """All of a part as it lies in another file."""
+        for chunk in part.file.chunks(part.name):
+            self(role, chunk)
+
 
 def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> _Facts:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
@@ -292,8 +295,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
     for role in put.missing:  # of a grid that stays as it is
-        for chunk in lies.parts[role].file.chunks(lies.parts[role].name):
-            put(role, chunk)
+        put.copy(role, lies.parts[role])
     return survived, plain
 
 

@@ -135,5 +135,5 @@ def _child(folder: str, arguments: Sequence[str], faults: Sequence[Fault], setup
     sys.argv = ["adapterops", *arguments]
     exec(setup, {"pause": pause})
     for fault in faults:
-        setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))  # type: ignore[misc]
+        setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))  # type: ignore[misc]  # the type of a default is not inferred
     main()
