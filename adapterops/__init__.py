@@ -24,7 +24,7 @@ _HOMES = {
     "Dense": "updates.dense",
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
-    "Saved": "adapter",
+    "Saved": "adapter_saving",
     "SavedCheckpoint": "saving",
     "Survival": "updates.application",
     "Verification": "operations.verification",
@@ -48,7 +48,7 @@ _HOMES = {
     "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
     "run_recipe": "recipes.running",
-    "save_adapter": "adapter",
+    "save_adapter": "adapter_saving",
     "save_checkpoint": "saving",
     "scale": "operations.selection",
     "select": "operations.selection",
@@ -63,9 +63,9 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from adapterops.adapter import Adapter as Adapter
-    from adapterops.adapter import Saved as Saved
     from adapterops.adapter import open_adapter as open_adapter
-    from adapterops.adapter import save_adapter as save_adapter
+    from adapterops.adapter_saving import Saved as Saved
+    from adapterops.adapter_saving import save_adapter as save_adapter
     from adapterops.checkpoint import Checkpoint as Checkpoint
     from adapterops.checkpoint import cast as cast
     from adapterops.checkpoint import open_checkpoint as open_checkpoint

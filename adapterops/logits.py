@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from adapterops.adapter import Adapter, save_adapter
+from adapterops.adapter import Adapter
+from adapterops.adapter_saving import save_adapter
 from adapterops.dtypes import FLOATS
 from adapterops.errors import NotFoundError, OptionError, VerificationError
 

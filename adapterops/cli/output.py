@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.adapter import Adapter, save_adapter
+from adapterops.adapter import Adapter
+from adapterops.adapter_saving import save_adapter
 from adapterops.checkpoint import Checkpoint, cast, sharded
 from adapterops.cli.options import size
 from adapterops.engine import Progress
@@ -26,7 +27,7 @@ from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Saved
+    from adapterops.adapter_saving import Saved
     from adapterops.reports.findings import Finding
 
 LOSSY_GAIN = 0.9

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adapterops import engine, hub
-from adapterops.adapter import Adapter, Saved, open_adapter, save_adapter
+from adapterops.adapter import Adapter, open_adapter
+from adapterops.adapter_saving import Saved, save_adapter
 from adapterops.checkpoint import Checkpoint, cast, open_checkpoint
 from adapterops.errors import InputError, OptionError
 from adapterops.history import Source, Step

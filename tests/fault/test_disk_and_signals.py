@@ -20,13 +20,13 @@ COMMAND = ["truncate", "a", "--rank", "1", "-o", "out"]
 CLEAN = {"a"}
 SLOW = """
 import sys, time
-import adapterops.adapter as adapter
-real = adapter._factors
+import adapterops.adapter_saving as module
+real = module._factors
 def slow(*arguments):
     print("working", file=sys.stderr, flush=True)
     time.sleep({seconds})
     return real(*arguments)
-adapter._factors = slow
+module._factors = slow
 from adapterops.cli.main import main
 sys.argv = ["adapterops", *sys.argv[1:]]
 main()

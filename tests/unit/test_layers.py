@@ -24,7 +24,7 @@ LAYERS = [
     {"engine", "history"},
     {"manifest"},
     {"adapter", "checkpoint"},
-    {"saving"},
+    {"adapter_saving", "saving"},
     {"operations", "logits"},
     {"hub"},
     {"recipes", "reports"},

@@ -10,7 +10,8 @@ from corpus import PREFIX, config, write_adapter
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adapterops.adapter import Adapter, open_adapter, save_adapter
+from adapterops.adapter import Adapter, open_adapter
+from adapterops.adapter_saving import save_adapter
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.stacks import together
 from adapterops.operations.algebra import merge, truncate
