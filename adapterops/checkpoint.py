@@ -67,8 +67,12 @@ class Lies:
             from adapterops.floats import widened
 
             return widened(self.stored(begin, end, memory), self.dtype, memory)
-        decoded: Array = self.scheme.decode(self.shape, self.read, begin, end).float().numpy()
-        return decoded
+        import torch
+
+        decoded = self.scheme.decode(self.shape, self.read, begin, end)
+        wide = memory.array("wide", decoded.shape, "float32")
+        torch.from_numpy(wide).copy_(decoded)
+        return wide
 
     def read(self, role: str, begin: int, end: int) -> Tensor:
         """Bytes of a part."""

@@ -41,7 +41,7 @@ def compare(model: Path, base: Path, adapter: Adapter, stored: str) -> dict[str,
     @torch.no_grad()
     def logits(network: Any) -> Any:
         tokens = torch.randint(network.config.vocab_size, (1, TOKENS), generator=torch.Generator().manual_seed(0))
-        return network.eval()(input_ids=tokens).logits.double()
+        return network.eval()(input_ids=tokens.to(network.device)).logits.double().cpu()
 
     fused = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     found = logits(fused)

@@ -18,9 +18,14 @@ LINE = 64
 
 
 class Scratch:
-    """Memory by what it is for. What was in it is lost when it is asked for again for the same use, in whatever shape."""
+    """Memory by what it is for. What was in it is lost when it is asked for again for the same use, in whatever shape.
 
-    def __init__(self) -> None:
+    Args:
+        pinned: the system may not move it, so that a GPU can copy from it and to it while a thread does something else.
+    """
+
+    def __init__(self, pinned: bool = False) -> None:
+        self._pinned = pinned
         self._bytes: dict[tuple[str, object], Any] = {}
         self._views: dict[tuple[object, ...], Any] = {}
 
@@ -41,7 +46,7 @@ class Scratch:
         key = use, where, tuple(shape), dtype
         if key not in self._views:
             size = math.prod(shape) * dtype.itemsize
-            self._views[key] = self._memory(use, where, size, lambda size: _on(device, size))[:size].view(dtype).view(shape)
+            self._views[key] = self._memory(use, where, size, lambda size: self._on(device, size))[:size].view(dtype).view(shape)
         view: Tensor = self._views[key]
         return view
 
@@ -52,18 +57,17 @@ class Scratch:
             memory = self._bytes[use, device] = new(size)
         return memory
 
+    def _on(self, device: torch.device | None, size: int) -> Tensor:
+        import torch
+
+        return torch.empty(size, dtype=torch.uint8, device=device, pin_memory=self._pinned)
+
 
 def _aligned(size: int) -> NDArray[np.uint8]:
     import numpy as np
 
     memory = np.empty(size + LINE, np.uint8)
     return memory[-memory.ctypes.data % LINE :]
-
-
-def _on(device: torch.device | None, size: int) -> Tensor:
-    import torch
-
-    return torch.empty(size, dtype=torch.uint8, device=device)
 
 
 class _Own(threading.local):

@@ -306,16 +306,19 @@ def _encode(
     import torch
 
     from adapterops.floats import narrowed
+    from adapterops.quant.transfer import transfer
 
     scheme, lies, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
-    values = narrowed(block.values, "F32", memory)
-    pieces, decoded = encoder.rows(torch.from_numpy(values).to(device), begin)
-    pieces = {role: piece.cpu() for role, piece in pieces.items()}
+    values, way = narrowed(block.values, "F32", memory), transfer(device)
+    with way.working():
+        pieces, decoded = encoder.rows(way.there(values), begin)
+        stored = decoded()
+        if block.changes:
+            stored = stored.to(getattr(torch, FLOATS[spec.dtype])).float()
+        pieces = way.back({**pieces, "": stored})
+    stored = pieces.pop("")
     for role, piece in pieces.items():
         put(role, as_bytes(piece))
-    stored = decoded().cpu()
-    if block.changes:
-        stored = stored.to(getattr(torch, FLOATS[spec.dtype])).float()
     same = block.changes and scheme == lies.scheme
     return values, stored.numpy(), scheme.moved(spec.shape, lies.read, begin, pieces).numpy() if same else None
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -42,24 +43,32 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         return place
 
-    def runs(self, *commands: list[object]) -> list[list[dict[str, float]]]:
-        """Each command `repeats` times, in turn."""
+    def runs(self, *commands: list[object], times: int = 1) -> list[list[dict[str, float]]]:
+        """Each command `times` · `repeats` times, in turn: the shorter it is, the more often."""
         results: list[list[dict[str, float]]] = [[] for _ in commands]
-        for _ in range(self.repeats):
+        for _ in range(times * self.repeats):
             for command, result in zip(commands, results, strict=True):
                 place = self.out()
                 result.append(measure(*[place if part == "OUT" else part for part in command]))
         return results
 
-    def note(self, what: str, value: float, unit: str, target: float, at_least: bool = False, **raw: Any) -> None:
-        holds = value >= target if at_least else value <= target
+    def note(self, what: str, value: float, unit: str, target: float | None = None, at_least: bool = False, **raw: Any) -> None:
+        """A figure; without a target it is one to look at."""
+        holds = target is None or (value >= target if at_least else value <= target)
         self.figures.append({"what": what, "value": value, "unit": unit, "target": target, "at_least": at_least, "holds": holds, **raw})
-        bound = f"{'>=' if at_least else '<='} {target:g} {unit}"
+        bound = "" if target is None else f"{'>=' if at_least else '<='} {target:g} {unit}"
         print(f"{what:64} {value:9.3g} {unit:3} {bound:12} {'ok' if holds else 'MISSED'}", flush=True)
 
 
 def middle(results: list[dict[str, float]], what: str = "seconds") -> float:
     return median(result[what] for result in results)
+
+
+@cache
+def gpu_name() -> str:
+    """What torch finds; asked in a process of its own: what this one holds would count as its children's peak memory."""
+    code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def machine() -> dict[str, Any]:
@@ -74,6 +83,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = None
     return {
+        **({"gpu": gpu_name()} if gpu_name() else {}),
         "cpu": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),

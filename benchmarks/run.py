@@ -1,6 +1,6 @@
 """Speed and memory, ours and the peers' in one run: `python benchmarks/run.py [PART...] [--quick]`, or `make bench`.
 
-Written to benchmarks/results/cpu.json, part by part.
+Written to benchmarks/results, part by part: what needs a GPU to gpu.json, and only where torch finds one.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import tempfile
 from pathlib import Path
 
 from adapters import adapters
-from bench import HERE, Bench, machine
+from bench import HERE, Bench, gpu_name, machine
+from gpu import gpu
 from models import models
 from quantized import quantized
 from seeing import seeing
 
-PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing}
+PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing, "gpu": gpu}
 
 
 def main() -> None:
     quick = "--quick" in sys.argv
-    chosen = [part for part in PARTS if part in sys.argv] or list(PARTS)
-    file = HERE / "results" / "cpu.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
+    chosen = [part for part in PARTS if part in sys.argv] or [part for part in PARTS if part != "gpu" or gpu_name()]
     missed = 0
     for part in chosen:
+        file = HERE / "results" / ("gpu.json" if part == "gpu" else "cpu.json")
+        results = json.loads(file.read_text()) if file.exists() else {}
         with tempfile.TemporaryDirectory() as name:
             bench = Bench(Path(name), 1 if quick else 3)
             PARTS[part](bench)

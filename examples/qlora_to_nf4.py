@@ -32,7 +32,7 @@ def counting(step: int, seed: int) -> torch.Tensor:
 def fit(model: torch.nn.Module, step: int, steps: int, rate: float) -> None:
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=rate)
     for seed in range(steps):
-        batch = counting(step, seed)
+        batch = counting(step, seed).to(model.device)
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -40,7 +40,7 @@ def fit(model: torch.nn.Module, step: int, steps: int, rate: float) -> None:
 
 @torch.no_grad()
 def loss(model: torch.nn.Module) -> float:
-    batch = counting(3, -1)
+    batch = counting(3, -1).to(model.device)
     return float(model.eval()(input_ids=batch, labels=batch).loss)
 
 

@@ -65,7 +65,7 @@ def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Te
 
 
 def decode(scheme: Scheme, shape: tuple[int, ...], parts: Parts) -> Tensor:
-    return scheme.decode(shape, reader(parts), 0, shape[0])
+    return scheme.decode(shape, reader(parts), 0, shape[0]).clone()
 
 
 def raw(part: Tensor) -> Tensor:

@@ -1,9 +1,17 @@
+import os
+
 import pytest
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Only `pytest -m gpu` sees a GPU: transformers and PEFT put models there where they find one, and the rest compares on the CPU."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

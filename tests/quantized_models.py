@@ -83,11 +83,11 @@ def write_model(folder: Path, name: str, **options: Any) -> Path:
     return folder
 
 
-def load_quantized(base: Path, scheme: str) -> Any:
-    """A 16-bit model, which transformers quantizes as it loads it."""
+def load_quantized(base: Path, scheme: str, device: str = "cpu") -> Any:
+    """A 16-bit model, which transformers quantizes as it loads it; on a GPU, if there is one, unless told otherwise."""
     four = {} if scheme == "int8" else {"bnb_4bit_compute_dtype": torch.bfloat16}
     config = BitsAndBytesConfig(**SCHEMES[scheme][1], **four)
-    return auto(base).from_pretrained(base, quantization_config=config, dtype=torch.bfloat16).eval()
+    return auto(base).from_pretrained(base, quantization_config=config, dtype=torch.bfloat16, device_map=device).eval()
 
 
 def auto(folder: Path) -> Any:
@@ -104,7 +104,7 @@ def write_quantized(folder: Path, base: Path, scheme: str, **options: Any) -> Pa
 
 def load(folder: Path) -> Any:
     """A model as transformers loads it, of which nothing is missing and nothing is left over."""
-    model, found = auto(folder).from_pretrained(folder, output_loading_info=True)
+    model, found = auto(folder).from_pretrained(folder, device_map="cpu", output_loading_info=True)
     assert not any(found.values()), found
     return model.eval()
 

@@ -23,7 +23,7 @@ OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
 
 AT_ONCE = 1 << 19
-"""Entries that are coded at a time: enough that Python between two kernels, and waiting for it, does not count."""
+"""Entries that are coded at a time on a CPU: enough that Python between two kernels, and waiting for it, does not count."""
 
 SMALLEST = 1e-38
 """Blocks are divided by no less, so that a block of zeros stays one."""
@@ -97,7 +97,7 @@ class FourBit:
         first, codes, absmax = self._blocks(shape, read, begin * width, end * width)
         values = self.numbers(codes, absmax, scratch())
         rows = values[begin * width - first : end * width - first].reshape(end - begin, width)
-        return rows.to(torch_dtype(self.dtype), copy=True)
+        return scratch()("decoded", rows.shape, torch_dtype(self.dtype), rows.device).copy_(rows)
 
     def _blocks(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[int, Tensor, Tensor]:
         """The whole blocks around entries [begin, end): where they begin, their bytes, and absmax."""
@@ -121,9 +121,11 @@ class FourBit:
         """Bytes of whole blocks → what they stand for, flat, in float32, in scratch memory; two to a byte."""
         import torch
 
+        from adapterops.quant.tables import placed
+
         bytes_ = memory("integers", codes.shape, torch.int32, codes.device).copy_(codes)
         pairs = memory("floats", codes.shape, torch.float64, codes.device)
-        torch.index_select(self.book.pairs.to(codes.device), 0, bytes_, out=pairs)
+        torch.index_select(placed(self.book.pairs, codes.device), 0, bytes_, out=pairs)
         return _times(pairs.view(torch.float32), absmax, self.block_size)
 
     @property
@@ -162,7 +164,8 @@ class _Nearest:
 
         scheme, flat = self.scheme, values.reshape(-1)
         full = flat.numel() - flat.numel() % scheme.block_size
-        pieces = [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], AT_ONCE)] if full else []
+        at_once = AT_ONCE if flat.device.type == "cpu" else full
+        pieces = [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], at_once)] if full else []
         if full < flat.numel():
             pieces.append(self._last(flat[full:].view(1, -1)))
         if not pieces:
@@ -194,9 +197,11 @@ class _Nearest:
 
     def _packed(self, blocks: Tensor, factors: Tensor) -> Tensor:
         codes = self.scheme.book.nearest(blocks, factors, scratch())
-        if self.scheme.kind == "nf4":
+        if self.scheme.kind == "nf4":  # its codes ascend
             return _packed(codes, 7)
-        return _packed(self.scheme.book.order.to(codes.device)[codes.long()], 0)
+        from adapterops.quant.tables import placed
+
+        return _packed(placed(self.scheme.book.order, codes.device)[codes.long()], 0)
 
     def rest(self) -> dict[str, Tensor]:
         import torch

@@ -63,7 +63,7 @@ class Scheme(Protocol):
         """Rows that share a scale: all dimensions but the last taken for one, whole groups of so many are coded at a time."""
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), as a matrix in `dtype`."""
+        """Rows [begin, end), as a matrix in `dtype`. It is good until this thread decodes the next."""
 
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         """To nearest.

@@ -75,7 +75,13 @@ class Lookup:
         return found
 
     def _search(self, s: Tensor) -> Tensor:
-        return torch.bucketize(s, self.thresholds.to(s.device), right=self.ties, out_int32=True).to(torch.uint8)
+        return torch.bucketize(s, placed(self.thresholds, s.device), right=self.ties, out_int32=True).to(torch.uint8)
+
+
+@cache
+def placed(constant: Tensor, device: torch.device) -> Tensor:
+    """A constant on a device, copied there once."""
+    return constant.to(device)
 
 
 @cache

@@ -1,0 +1,23 @@
+"""Into 4 bits on a GPU: in its memory beside the floor and bitsandbytes, and from disk to disk beside the CPU."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import HERE, OURS, Bench, measure, middle
+
+COPIED, CODED = 4, 2.5625
+"""Bytes that move for each entry: 16 bits read and written; 16 bits read, 4 bits and a 64th of 32 written."""
+
+
+def gpu(bench: Bench) -> None:
+    copy, ours, peer = bench.runs(*([sys.executable, HERE / "own_gpu.py", work] for work in ("copy", "ours", "bitsandbytes")))
+    floor = middle(copy, "inner") * CODED / COPIED
+    what = "NF4 of an 8B-shaped model in the memory of a GPU"
+    bench.note(f"{what}: the bytes alone / ours", floor / middle(ours, "inner"), "x", ours=ours, copy=copy)
+    bench.note(f"{what}: bitsandbytes / ours", middle(peer, "inner") / middle(ours, "inner"), "x", peer=peer)
+    base = bench.folder / "base"
+    measure(sys.executable, HERE / "shapes.py", base, "model", 24, "bfloat16", 0)
+    command = [*OURS, "quantize", base, "--to", "nf4", "-o", "OUT"]
+    here, there = bench.runs(command, [*command, "--device", "cuda"])
+    bench.note("quantize a checkpoint of 1 GB: CPU / GPU, whole process", middle(here) / middle(there), "x", cpu=here, gpu=there)
