@@ -1,8 +1,13 @@
-"""Fusing without start-up: `own_fuse.py BASE ADAPTER OUT [--sync]`. Prints the seconds from opening to the last byte."""
+"""Fusing without start-up: `own_fuse.py BASE ADAPTER OUT [--sync]`. Prints the seconds from opening to the last byte.
+
+As in a session that has torch: it converts 16-bit numbers, which numpy does in the command.
+"""
 
 import gc
 import sys
 import time
+
+import torch  # noqa: F401  # start-up
 
 import adapterops as ao
 from adapterops.updates import application, factors  # noqa: F401  # imported when first used
