@@ -45,6 +45,8 @@ def widened(stored: Array, dtype: str, memory: Scratch) -> Array:
 def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
     """Numbers as they are stored, each rounded once, to nearest, ties to even. In scratch memory unless they are already.
 
+    A NaN stays one, with other bits perhaps.
+
     From float64 to 16 bits by way of float32 they would be rounded twice. Where the first rounding is to odd, the second
     cannot tell (Boldo & Melquiond 2008).
 
@@ -61,15 +63,14 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
             _round(single, result, memory.array("step", numbers.shape, np.uint32))
         else:
             _convert(single, result, dtype)
-        if dtype == "BF16" and np.isnan(single.min(initial=0)):
-            result[np.isnan(single)] = NAN
         if settle:
             _convert(result, numbers, dtype)
     return result
 
 
 def _round(numbers: Array, result: Array, step: Array) -> None:
-    """float32 to bfloat16; of a NaN the bits may run over."""
+    """float32 to bfloat16."""
+    nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
     bits = numbers.view(np.uint32)
     np.right_shift(bits, 16, out=step)
     np.bitwise_and(step, 1, out=step)  # the last bit that stays: just below half a step is added to an even number, half to an odd one
@@ -77,6 +78,8 @@ def _round(numbers: Array, result: Array, step: Array) -> None:
     np.add(step, bits, out=step)
     np.right_shift(step, 16, out=step)
     np.copyto(result, step, casting="unsafe")
+    if nan is not None:
+        result[nan] = NAN
 
 
 def _convert(numbers: Array, result: Array, dtype: str) -> None:
@@ -111,14 +114,17 @@ def _to_odd(numbers: Array) -> Array:
 
 
 def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
-    """`narrowed`, where every finite number stays finite.
+    """`narrowed`, where every finite number stays finite, and NaNs have the same bits everywhere.
 
     Raises:
         IncompatibleError: a number is too large for `dtype`.
     """
     before = np.isfinite(numbers)
+    nan = np.isnan(numbers) if dtype == "BF16" and not before.all() else None
     result = narrowed(numbers, dtype, memory, settle=settle)
     if result is not numbers:
+        if nan is not None:
+            result[nan] = NAN
         check_range(before, finite(result, dtype), dtype, "numbers")
     return result
 

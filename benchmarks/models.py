@@ -27,12 +27,12 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
     bench.note(
         "fuse into 0.5B bf16: PEFT / ours, whole process, both synced", middle(peer) / middle(ours), "x", 1, True, ours=ours, peer=peer
     )
-    ours, peer = bench.runs([sys.executable, HERE / "own_fuse.py", base, a, "OUT"], ["cp", "-r", base, "OUT"], times=3)
+    ours, peer = bench.runs([sys.executable, HERE / "own_fuse.py", base, a, "OUT"], ["cp", "-r", base, "OUT"], short=True)
     bench.note("fuse without start-up: ours / cp -r, no fsync", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
     ours, peer = bench.runs(
         [sys.executable, HERE / "own_fuse.py", base, a, "OUT", "--sync"],
         ["sh", "-c", f"cp -r {base} {bench.folder}/out && sync -f {bench.folder}"],
-        times=3,
+        short=True,
     )
     bench.note("fuse without start-up: ours / cp -r, both synced", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
 

@@ -41,7 +41,9 @@ OTHER_KINDS = [
     (r"\.bias$", "a trained bias", "train with bias='none'"),
     (r"\.weight$", "a whole trained tensor (modules_to_save)", "it replaces the base's and cannot be added"),
 ]
-"""What a name that is not LoRA's gives away: pattern, kind, what to do."""
+"""What a name that is not LoRA's gives away: pattern, kind, what to do. The last holds for LoRA's names, too."""
+
+STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def parse(name: str) -> Key:
         InputError: it belongs to nothing that is known.
     """
     match = LORA.fullmatch(name) or ALPHA.fullmatch(name)
-    for pattern, kind, hint in OTHER_KINDS:
-        if re.search(pattern, name) and not (match and pattern.endswith(r"weight$")):
+    for pattern, kind, hint in OTHER_KINDS if match is None or STRANGE.search(name) else ():
+        if re.search(pattern, name):
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if match is None:
         raise InputError("is not the name of a LoRA tensor", tensor=name, hint="only PEFT LoRA adapters are read", code="E-KEY")

@@ -137,8 +137,8 @@ def coded(values: Array, stored: Array) -> Survival:
 
 def within(matrix: Array, part: tuple[slice, slice]) -> Array:
     """A part of a matrix; the matrix itself, where it is all of it."""
-    sizes = tuple(len(range(*cut.indices(size))) for cut, size in zip(part, matrix.shape, strict=True))
-    return matrix if sizes == matrix.shape else matrix[part]
+    height, width = matrix.shape
+    return matrix if part == (slice(0, height), slice(0, width)) else matrix[part]
 
 
 def rounded(block: Block, dtype: str, memory: Scratch) -> Array:

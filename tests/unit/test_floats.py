@@ -71,9 +71,12 @@ def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
     assert wide(dtype) == ("float64" if dtype == "F64" else "float32")
 
 
-def test_a_nan_stays_one_whatever_its_bits() -> None:
-    bits = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FC00000], dtype=np.uint32)
-    assert (narrowed(bits.view(np.float32), "BF16", Scratch()) == NAN).all()
+@pytest.mark.parametrize("torch_is_there", [True, False])
+def test_a_nan_stays_one_whatever_its_bits(torch_is_there: bool) -> None:
+    numbers = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FC00000, 0x3F800000] * 9, dtype=np.uint32).view(np.float32)
+    found = converted(narrowed, numbers, "BF16", torch_is_there)
+    assert (tensor(found, "BF16").isnan().numpy() == np.isnan(numbers)).all()
+    assert (converted(checked, numbers, "BF16", torch_is_there) == np.where(np.isnan(numbers), NAN, 0x3F80)).all()
 
 
 @given(st.lists(st.floats(width=32), max_size=9), st.sampled_from(["F32", "F64", *HALVES]))
