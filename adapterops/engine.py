@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -62,25 +62,26 @@ def run(
     items: Iterable[Item],
     *,
     light: Callable[[Item], bool] = lambda item: False,
-    ahead: int = AHEAD,
+    lane: Callable[[Item], Hashable] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Generator[Result, None, None]:
-    """`function(item)` for each item, in the order of the items, at most `workers` at a time: this thread is one of them.
+    """`function(item)` for each item, at most `workers` at a time: this thread is one of them.
 
-    The results do not depend on the number of workers; those that wait for their turn are kept. After an exception nothing
-    new is started.
+    The results do not depend on the number of workers. They come in the order of the items, and those that wait for their
+    turn are kept; with lanes they come as they are done. After an exception nothing new is started.
 
     Args:
         light: which items need no torch. If all are, it is not imported; else one more thread does those, while it is and later.
-        ahead: results a worker may be ahead of the one that is waited for.
+        lane: what items have in common that are best done in their order, by one thread. A thread without a lane takes what is
+            last in that of another.
     """
     queue = list(items)
     workers = default_workers() if workers is None else workers
     if workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
     keep_memory()
-    work = _Work(function, queue, light, ahead * workers)
+    work = _Work(function, queue, light, lane, AHEAD * workers)
     heavy = not all(map(light, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if heavy and any(map(light, queue)):
@@ -102,14 +103,33 @@ def run(
                     thread.join()
 
 
-class _Work(Generic[Item, Result]):
-    """Items, begun in their order by whoever has time, and what became of them."""
+class _Lane:
+    """Items that nobody has begun, in their order, all light or none; and who is at them."""
 
-    def __init__(self, function: Callable[[Item], Result], items: Sequence[Item], light: Callable[[Item], bool], ahead: int) -> None:
-        self._function, self._items, self._light, self._ahead = function, items, light, ahead
-        self._open = deque(range(len(items)))
+    def __init__(self, light: bool) -> None:
+        self.light, self.open = light, deque[int]()
+        self.thread: int | None = None
+
+
+class _Work(Generic[Item, Result]):
+    """Items, begun by whoever has time, and what became of them."""
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        light: Callable[[Item], bool],
+        lane: Callable[[Item], Hashable] | None,
+        ahead: int,
+    ) -> None:
+        self._function, self._items, self._ordered, self._ahead = function, items, lane is None, ahead
+        lanes: dict[tuple[Hashable, bool], _Lane] = {}
+        for index, item in enumerate(items):
+            key = lane(item) if lane else None, light(item)
+            lanes.setdefault(key, _Lane(key[1])).open.append(index)
+        self._lanes = list(lanes.values())
         self._outcomes: dict[int, Future[Result]] = {}
-        self._next, self._begun = 0, False
+        self._next, self._running, self._begun = 0, 0, False
         self._changed = threading.Condition()
 
     def begin(self) -> None:
@@ -121,7 +141,7 @@ class _Work(Generic[Item, Result]):
     def stop(self) -> None:
         """Begin nothing more."""
         with self._changed:
-            self._open.clear()
+            self._lanes = []
             self._changed.notify_all()
 
     def help(self, lightly: bool = False) -> None:
@@ -129,35 +149,50 @@ class _Work(Generic[Item, Result]):
         while True:
             with self._changed:
                 while (index := self._take(lightly)) is None:
-                    if not self._open:
+                    if not any(lane.open for lane in self._lanes if lane.light or not lightly):
                         return
                     self._changed.wait()
             self._do(index)
 
-    def result(self, index: int) -> Result:
-        """What became of an item; others are done until it is known."""
+    def result(self, place: int) -> Result:
+        """What became of the item of that place; with lanes, of that many a one. Others are done until it is known."""
         while True:
             with self._changed:
-                self._next = index
+                self._next = place
                 self._changed.notify_all()
                 mine = None
-                while index not in self._outcomes and mine is None:
+                while (known := self._known(place)) is None and mine is None:
                     mine = self._take()
                     if mine is None:
                         self._changed.wait()
-                if mine is None:
-                    return self._outcomes.pop(index).result()
-            self._do(mine)
+                if known is not None:
+                    return self._outcomes.pop(known).result()
+            if mine is not None:
+                self._do(mine)
+
+    def _known(self, place: int) -> int | None:
+        """The item whose outcome is next; a failure is, when all before it that was begun is done."""
+        if self._ordered:
+            return place if place in self._outcomes else None
+        good = (index for index, outcome in self._outcomes.items() if outcome.exception() is None)
+        idle = not self._running and not any(lane.open for lane in self._lanes)
+        return next(good, min(self._outcomes) if idle else None)
 
     def _take(self, lightly: bool = False) -> int | None:
         """An item that nobody has begun and that can be."""
-        for place, index in enumerate(self._open):
-            if index >= self._next + self._ahead:
-                break
-            if (self._begun and not lightly) or self._light(self._items[index]):
-                del self._open[place]
-                return index
-        return None
+        me = threading.get_ident()
+        can = [lane for lane in self._lanes if lane.open and (lane.light or (self._begun and not lightly))]
+        if self._ordered:
+            lane = min(can, key=lambda lane: lane.open[0], default=None)
+            if lane is None or lane.open[0] >= self._next + self._ahead:
+                return None
+        else:
+            lane = next((lane for lane in can if lane.thread == me), None) or next((lane for lane in can if lane.thread is None), None)
+        self._running += bool(can)
+        if lane is not None:
+            lane.thread = me
+            return lane.open.popleft()
+        return max(can, key=lambda lane: len(lane.open)).open.pop() if can else None
 
     def _do(self, index: int) -> None:
         if torch := sys.modules.get("torch") if self._begun else None:
@@ -169,8 +204,10 @@ class _Work(Generic[Item, Result]):
             outcome.set_exception(error)
         with self._changed:
             self._outcomes[index] = outcome
+            self._running -= 1
             if outcome.exception() is not None:  # what comes before it has its turn before
-                self._open = deque(other for other in self._open if other < index)
+                for lane in self._lanes:
+                    lane.open = deque(other for other in lane.open if other < index)
             self._changed.notify_all()
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -116,8 +115,8 @@ def save_checkpoint(
             files = _write_shards(checkpoint, inputs, folder, journal, background, sync, workers, device, progress)
             for name, data in small_files(checkpoint):
                 write_bytes(folder / name, data, sync)
-            modules = {module: facts for file in files.values() for module, facts in file.modules.items()}
-            coded = {tensor: facts for file in files.values() for tensor, facts in file.coded.items()}
+            modules = dict(sorted(each for file in files.values() for each in file.modules.items()))  # sums depend on their order
+            coded = dict(sorted(each for file in files.values() for each in file.coded.items()))
             _check_changed(modules, out)
             if not accept_loss:
                 _check_survival(modules, out)
@@ -131,7 +130,7 @@ def save_checkpoint(
             read = [source.as_json() for source in inputs]
             write_manifest(folder, checkpoint.history, read, command, kept, outputs, torch=not checkpoint.light, sync=sync)
     size = sum(file.size for file in files.values())
-    return SavedCheckpoint(out, dict(sorted(modules.items())), dict(sorted(coded.items())), len(checkpoint.layout), size)
+    return SavedCheckpoint(out, modules, coded, len(checkpoint.layout), size)
 
 
 def check_device(device: str) -> None:
@@ -184,7 +183,7 @@ def _write_shards(
     device: str,
     progress: engine.Progress | None,
 ) -> dict[str, _File]:
-    """All files of tensors. Inputs are hashed while they are in the system's memory; to wait for the disk is for the background."""
+    """All files of tensors. The files they lie in are hashed as they are read; to wait for the disk is for the background."""
     done = _finished(folder, journal, set(checkpoint.shards), sync)
     open_shards = {name: names for name, names in checkpoint.shards.items() if name not in done}
     _check_space(folder, sum(checkpoint.bytes(tensor) for names in open_shards.values() for tensor in names))
@@ -195,8 +194,12 @@ def _write_shards(
     facts: dict[str, _Facts] = {name: ({}, {}) for name in open_shards}
     finished: dict[str, Future[_File]] = {}
     light = checkpoint.light
-    files = [file for source in inputs for file in source.tensors]
-    jobs = [job for file, names in zip_longest(files, open_shards.values()) for job in (file, *(names or ())) if job is not None]
+    lies = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in owner}
+    along = {file.path: file for file in lies.values()}
+    others = [file for source in inputs for file in source.tensors if file.path not in along]
+    jobs: list[str | TensorFile] = [*others, *owner, *along.values()]
+    for file in along.values():
+        file.hash_as_read()
 
     def do(job: str | TensorFile) -> tuple[str, _Facts] | None:
         if not isinstance(job, str):
@@ -210,6 +213,12 @@ def _write_shards(
             put.copy(role, part)
         return job, ({}, {})
 
+    def is_light(job: str | TensorFile) -> bool:
+        return light or job not in computed
+
+    def lane(job: str | TensorFile) -> Path:
+        return (lies[job] if isinstance(job, str) else job).path
+
     def finish(name: str) -> _File:
         if sync:
             writers[name].sync()
@@ -222,9 +231,7 @@ def _write_shards(
         writers |= ((name, _writer(checkpoint, folder, name)) for name in open_shards)
         pending: deque[Future[Any]] = deque()
         unsynced = 0
-        with closing(
-            engine.run(do, jobs, light=lambda job: light or job not in computed, ahead=len(jobs), workers=workers, progress=progress)
-        ) as results:
+        with closing(engine.run(do, jobs, light=is_light, lane=lane, workers=workers, progress=progress)) as results:
             for tensor, found in filter(None, results):
                 name = owner[tensor]
                 for known, new in zip(facts[name], found, strict=True):
@@ -385,7 +392,7 @@ def _check_survival(modules: Facts, out: Path) -> None:
             path=out,
             hint="round by chance with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
             code="E-LOST",
-            details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}},
+            details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
         )
 
 
@@ -421,7 +428,7 @@ def _kept(modules: Facts) -> dict[str, Any]:
     from adapterops.updates.application import Survival
 
     total = sum(modules.values(), Survival())
-    return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in sorted(modules.items())}}
+    return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}}
 
 
 def _quantized(coded: Facts) -> dict[str, Any]:
@@ -431,4 +438,4 @@ def _quantized(coded: Facts) -> dict[str, Any]:
     from adapterops.updates.application import Survival
 
     total = sum(coded.values(), Survival())
-    return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in sorted(coded.items())}}}
+    return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in coded.items()}}}

@@ -35,6 +35,7 @@ class HubFile:
     ) -> None:
         self.path, self.size, self.origin = path, size, origin
         self._read, self._fetch, self._lock = read, fetch, threading.Lock()
+        self._hashing = False
         self._file = SafetensorsFile(path) if path.exists() else None
         if self._file is not None:
             self.metadata, self.entries, self._start, self.size = self._file.metadata, self._file.entries, 0, self._file.size
@@ -54,6 +55,8 @@ class HubFile:
                 file = SafetensorsFile(self.path)
                 if file.entries != self.entries:
                     raise InputError("is not the file whose header the Hub sent", path=self.path, hint="run it again", code="E-CHANGED")
+                if self._hashing:
+                    file.hash_as_read()
                 self._file = file
             return self._file
 
@@ -80,6 +83,13 @@ class HubFile:
         """Raise InputError if the file is no longer the one that was opened. A commit does not change."""
         if self._file is not None:
             self._file.check_unchanged()
+
+    def hash_as_read(self) -> None:
+        """Take in what is read of it, once it is here."""
+        with self._lock:
+            self._hashing = True
+            if self._file is not None:
+                self._file.hash_as_read()
 
     def sha256(self) -> str:
         """The hash of the whole file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -15,12 +16,30 @@ ONE = 1 << 31
 READ_AT_ONCE = 1 << 22
 
 
-def sha256(descriptor: int) -> str:
-    """The sha256 of an open file."""
-    digest = hashlib.sha256()
-    for chunk in _read_through(descriptor):
-        digest.update(chunk)
-    return digest.hexdigest()
+class Sha256:
+    """The sha256 of an open file: of what others read of it, as long as that comes in order, and of the rest."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._digest, self._position = descriptor, hashlib.sha256(), 0
+        self._lock = threading.Lock()
+
+    def saw(self, begin: int, data: memoryview) -> None:
+        """What was read from `begin` on. It is taken in if it is what comes next, and no other thread is at it."""
+        if begin <= self._position < begin + len(data) and self._lock.acquire(blocking=False):
+            try:
+                if begin <= self._position < begin + len(data):
+                    self._digest.update(data[self._position - begin :])
+                    self._position = begin + len(data)
+            finally:
+                self._lock.release()
+
+    def hexdigest(self) -> str:
+        """Of the whole file; what is missing is read."""
+        with self._lock:
+            for chunk in _read_through(self._descriptor, self._position):
+                self._digest.update(chunk)
+                self._position += len(chunk)
+            return self._digest.hexdigest()
 
 
 def crc32(descriptor: int) -> str:
@@ -66,9 +85,9 @@ def _power(n: int) -> int:
     return _product(square, ONE >> 1) if n % 2 else square
 
 
-def _read_through(descriptor: int) -> Iterator[memoryview]:
-    """The bytes of a file, in pieces that are good until the next one."""
-    buffer, position = bytearray(min(READ_AT_ONCE, os.fstat(descriptor).st_size + 1)), 0
+def _read_through(descriptor: int, position: int = 0) -> Iterator[memoryview]:
+    """The bytes of a file from a position on, in pieces that are good until the next one."""
+    buffer = bytearray(max(1, min(READ_AT_ONCE, os.fstat(descriptor).st_size - position + 1)))
     while count := os.preadv(descriptor, [buffer], position):
         yield memoryview(buffer)[:count]
         position += count

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.memory import Scratch
-from adapterops.storage.checksums import sha256
+from adapterops.storage.checksums import Sha256
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
@@ -100,6 +99,7 @@ class TensorFile(Protocol):
     def chunks(self, name: str) -> Iterator[bytearray]: ...
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
     def check_unchanged(self) -> None: ...
+    def hash_as_read(self) -> None: ...
     def sha256(self) -> str: ...
 
 
@@ -138,8 +138,8 @@ class SafetensorsFile:
         weakref.finalize(self, os.close, self._descriptor)
         self._identity = self._stat()
         self.size = self._identity[0]
-        self._hash: str | None = None
-        self._lock = threading.Lock()
+        self._hash, self._hashing = Sha256(self._descriptor), False
+        self._hashed: str | None = None
         with at(path=path):
             self.metadata, self.entries, self._start = read_header(self._bytes, self.size, header_limit)
 
@@ -183,12 +183,15 @@ class SafetensorsFile:
     def _fill(self, view: memoryview, name: str, begin: int) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         position = self._start + self.entries[name].begin + begin
+        whole, first = view, position
         while view:
             with at(path=self.path, tensor=name), reading():
                 count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count
+        if self._hashing:
+            self._hash.saw(first, whole)
         if self._stat() != self._identity:
             self.check_unchanged()
 
@@ -223,14 +226,21 @@ class SafetensorsFile:
         if self._stat() != self._identity or not self._in_place():
             raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
 
+    def hash_as_read(self) -> None:
+        """From now on, take in what is read of the file: its hash will be asked for."""
+        if not self._hashing:
+            with at(path=self.path):
+                self._hash.saw(0, memoryview(self._bytes(0, self._start)))
+            self._hashing = True
+
     def sha256(self) -> str:
-        """The hash of the whole file, read in chunks, once."""
-        with self._lock:
-            if self._hash is None:
-                with at(path=self.path), reading():
-                    self._hash = sha256(self._descriptor)
-                self.check_unchanged()
-            return self._hash
+        """The hash of the whole file, every byte of which is read once: with its tensors, or now."""
+        if self._hashed is None:
+            with at(path=self.path), reading():
+                found = self._hash.hexdigest()
+            self.check_unchanged()
+            self._hashed = found
+        return self._hashed
 
 
 def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:

@@ -91,7 +91,7 @@ def test_light_items_among_others(workers: int) -> None:
         started.append(item)
         return 2 * item
 
-    results = engine.run(double, range(60), light=lambda item: item % 3 == 0, ahead=60, workers=workers)
+    results = engine.run(double, range(60), light=lambda item: item % 3 == 0, workers=workers)
     assert list(results) == [2 * item for item in range(60)]
     assert sorted(started) == list(range(60))
 
@@ -121,3 +121,58 @@ def test_torch_is_imported_if_an_item_needs_it_and_meanwhile_others_are_done() -
 def test_no_workers_is_refused() -> None:
     with pytest.raises(OptionError):
         list(engine.run(str, [1], workers=0))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_items_of_lanes_are_done_once_and_told_as_they_are_done(workers: int) -> None:
+    began: list[int] = []
+
+    def slow(item: int) -> int:
+        began.append(item)
+        time.sleep(0.001)
+        return item
+
+    seen: list[int] = []
+    results = engine.run(
+        slow,
+        range(60),
+        light=lambda item: item % 7 == 0,
+        lane=lambda item: item // 20,
+        workers=workers,
+        progress=lambda done, _: seen.append(done),
+    )
+    assert sorted(results) == sorted(began) == list(range(60))
+    assert seen == list(range(1, 61))
+
+
+def test_a_lane_is_done_in_its_order_by_one_thread_and_from_its_end_by_another() -> None:
+    began: dict[int, int] = {}
+    order: list[int] = []
+
+    def slow(item: int) -> int:
+        began[item] = threading.get_ident()
+        order.append(item)
+        time.sleep(0.01 if item < 30 else 0.001)
+        return item
+
+    list(engine.run(slow, range(40), light=lambda item: True, lane=lambda item: item < 30, workers=2))
+    owner = began[0]
+    helped = [item for item in order if item < 30 and began[item] != owner]
+    assert helped == sorted(helped, reverse=True)
+    assert helped[0] == 29
+    assert [item for item in order if began[item] == owner and item < 30] == list(range(30 - len(helped)))
+    assert [item for item in order if item >= 30] == list(range(30, 40))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_with_lanes_the_first_failure_is_raised_when_what_was_begun_is_done(workers: int) -> None:
+    def fails(item: int) -> int:
+        time.sleep(0.001)
+        if item in (5, 25):
+            raise ValueError(item)
+        return item
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match=r"^5$"):
+        list(engine.run(fails, range(40), lane=lambda item: item // 20, workers=workers))
+    assert threading.active_count() <= before

@@ -1,0 +1,74 @@
+"""Files are hashed as they are read: every byte once, whatever is read when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from tiny_models import write_base, write_tuned
+
+import adapterops as ao
+from adapterops.storage import checksums
+from adapterops.storage.checksums import Sha256
+from adapterops.storage.safetensors import SafetensorsFile
+
+DATA = bytes(range(251)) * 40
+
+
+@given(st.lists(st.tuples(st.integers(0, len(DATA)), st.integers(0, 4000)), max_size=8), st.sampled_from([1, 1000, 1 << 22]))
+def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(pieces: list[tuple[int, int]], at_once: int) -> None:
+    with tempfile.TemporaryFile(buffering=0) as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checksums, "READ_AT_ONCE", at_once)
+        file.write(DATA)
+        found = Sha256(file.fileno())
+        for begin, size in pieces:
+            found.saw(begin, memoryview(DATA)[begin : begin + size])
+        assert found.hexdigest() == hashlib.sha256(DATA).hexdigest() == found.hexdigest()
+
+
+def test_threads_that_read_the_same_file(tmp_path: Path) -> None:
+    save_file({f"t{i}": torch.randn(64, 64) for i in range(20)}, tmp_path / "x.safetensors")
+    file = SafetensorsFile(tmp_path / "x.safetensors")
+    file.hash_as_read()
+    names = sorted(file.entries, key=lambda name: file.entries[name].begin)
+    threads = [threading.Thread(target=lambda part: [file.read(name) for name in part], args=(names[i::3],)) for i in range(3)]
+    threads.append(threading.Thread(target=file.sha256))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert file.sha256() == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    base, tuned = tmp_path / "base", tmp_path / "a"
+    write_base(base, layers=4)
+    write_tuned(tuned, layers=4)
+    read: Counter[str] = Counter()
+    real = os.preadv
+
+    def counted(descriptor: int, buffers: list[memoryview], position: int) -> int:
+        count = real(descriptor, buffers, position)
+        read[Path(os.readlink(f"/proc/self/fd/{descriptor}")).name] += count
+        return count
+
+    monkeypatch.setattr(os, "preadv", counted)
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tuned)), tmp_path / "out", workers=workers)
+    shards = sorted(base.glob("*.safetensors"))
+    said = json.loads((tmp_path / "out" / "adapterops.json").read_text())["inputs"][0]["files"]
+    assert len(shards) > 1
+    for shard in shards:
+        assert said[shard.name]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
+        if workers == 1:
+            assert read[shard.name] <= shard.stat().st_size
