@@ -69,7 +69,7 @@ def run(
     """`function(item)` for each item, at most `workers` at a time: this thread is one of them.
 
     The results do not depend on the number of workers. They come in the order of the items, and those that wait for their
-    turn are kept; with lanes they come as they are done. After an exception nothing new is started.
+    turn are kept; with lanes they come as they are done. After an exception nothing is started that comes after its item.
 
     Args:
         light: which items need no torch. If all are, it is not imported; else one more thread does those, while it is and later.

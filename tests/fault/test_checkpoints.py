@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
-from adapterops import engine, saving
+from adapterops import engine, shards
 from adapterops.cli.main import run
 from adapterops.updates import application
 
@@ -217,7 +217,7 @@ def test_the_disk_fails_at_the_nth_call(
 def test_a_sync_that_failed_is_not_tried_again(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, always: bool) -> None:
     """The system reports a failed write to a descriptor once; a second sync would succeed, and the data be lost."""
     if always:
-        monkeypatch.setattr(saving, "SYNC_BYTES", 0)
+        monkeypatch.setattr(shards, "SYNC_BYTES", 0)
     real = os.fsync
     for failing in range(1, 100):
         synced: list[str] = []
@@ -369,12 +369,12 @@ def test_a_resumed_run_takes_over_what_is_finished(place: Path, whole: dict[str,
 
 
 def test_killed_again_and_again_each_run_goes_on_where_the_last_one_stopped(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
-    for shards in (1, 2, 3):
-        more = ["--resume"] if shards > 1 else []
+    for count in (1, 2, 3):
+        more = ["--resume"] if count > 1 else []
         # the journal is there already: its plan is not written a second time
         ended = Command([*COMMAND, *more], Fault("fsync", "kill", JOURNAL, 1 if more else 2, after=True)).end()
         assert ended.code == -signal.SIGKILL
-        assert len(journaled(place)) == shards
+        assert len(journaled(place)) == count
     finished = journaled(place)
     assert fuse("--resume") == (0, "")
     assert reused(place, finished) == set(finished)
@@ -869,9 +869,9 @@ def test_the_one_that_is_done_first_wins(place: Path, whole: dict[str, str], fus
 
 @pytest.mark.parametrize("option", [None, "--resume"])
 def test_two_write_to_one_place(place: Path, whole: dict[str, str], option: str | None) -> None:
-    for shards in (0, 2):
-        if shards:
-            kill_after(shards)
+    for count in (0, 2):
+        if count:
+            kill_after(count)
         commands = [Command([*COMMAND, option] if option else COMMAND) for _ in range(2)]
         assert sorted(command.end().code for command in commands) == [0, 6]
         assert tree(place / "out") == whole

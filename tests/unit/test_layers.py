@@ -24,6 +24,7 @@ LAYERS = [
     {"engine", "history"},
     {"manifest"},
     {"adapter", "checkpoint"},
+    {"shards"},
     {"adapter_saving", "saving"},
     {"operations", "logits"},
     {"hub"},

@@ -1,0 +1,280 @@
+"""The files of a checkpoint's tensors: read, computed and written by all workers, tensor by tensor, in memory for a few tiles."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from adapterops import engine
+from adapterops.checkpoint import Checkpoint
+from adapterops.dtypes import BITS, FLOATS
+from adapterops.errors import ResourceError, at
+from adapterops.history import Source
+from adapterops.memory import Scratch
+from adapterops.storage.checksums import crc32
+from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
+from adapterops.storage.staging import Journal
+from adapterops.storage.writer import SafetensorsWriter
+
+if TYPE_CHECKING:
+    from adapterops.floats import Array
+    from adapterops.quant.scheme import Encoder
+    from adapterops.updates.application import Block, Survival
+
+SYNC_BYTES = 1 << 28
+"""Written bytes after which a file is synced, so that the disk works while the processors do."""
+
+Job: TypeAlias = "str | TensorFile"
+"""A tensor to write, or a file to hash."""
+
+Found: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
+"""What became of each module's update, and of the tensors that were quantized without one."""
+
+
+@dataclass
+class Shard:
+    """A finished file, and the `Found` of its tensors."""
+
+    size: int
+    crc32: str
+    modules: dict[str, Survival]
+    coded: dict[str, Survival]
+
+
+def write_shards(
+    checkpoint: Checkpoint,
+    inputs: Sequence[Source],
+    folder: Path,
+    journal: Journal,
+    *,
+    sync: bool,
+    device: str,
+    workers: int | None,
+    progress: engine.Progress | None,
+) -> dict[str, Shard]:
+    """All files of tensors; those that an earlier run finished are kept. The inputs are hashed, most of them as they are read.
+
+    Raises:
+        ResourceError: there is no room for them.
+    """
+    done = _finished(folder, journal, set(checkpoint.shards), sync)
+    missing = {name: names for name, names in checkpoint.shards.items() if name not in done}
+    _check_space(folder, sum(checkpoint.bytes(tensor) for names in missing.values() for tensor in names))
+    work, finished = _Work(checkpoint, missing, device), dict[str, Future[Shard]]()
+    with engine.background() as background:  # where the disk is waited for
+        try:
+            work.open(folder)
+            pending: deque[Future[Any]] = deque()
+            unsynced = 0
+            jobs = work.jobs(inputs)
+            with closing(engine.run(work.do, jobs, light=work.light, lane=work.lane, workers=workers, progress=progress)) as results:
+                for tensor, facts in filter(None, results):
+                    name = work.owner[tensor]
+                    unsynced += checkpoint.bytes(tensor)
+                    if work.completes(tensor, facts):
+                        finished[name] = background.submit(work.finish, name, journal, sync)
+                        pending.append(finished[name])
+                    elif sync and unsynced > SYNC_BYTES:
+                        pending.append(background.submit(work.writers[name].sync))
+                        unsynced = 0
+                    while pending and pending[0].done():  # what failed in the background ends the work at once
+                        pending.popleft().result()
+            for future in pending:
+                future.result()
+        finally:
+            if not engine.STOPPING.is_set():
+                background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
+                work.close()
+    done |= {name: future.result() for name, future in finished.items()}
+    return {name: done[name] for name in checkpoint.shards}
+
+
+class _Work:
+    """Files on their way: what each waits for, and what is known of the tensors that are there.
+
+    Attributes:
+        owner: tensor → the file it is written to.
+        source: tensor → the file it lies in, or the first of its parts does.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]], device: str) -> None:
+        self.checkpoint, self.shards, self.device = checkpoint, shards, device
+        self.owner = {tensor: name for name, names in shards.items() for tensor in names}
+        self.source = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in self.owner}
+        self.writers: dict[str, SafetensorsWriter] = {}
+        self._computed = {tensor for tensor in self.owner if checkpoint.computed(tensor)}
+        self._light = checkpoint.light
+        self._waiting = {name: len(names) for name, names in shards.items()}
+        self._facts: dict[str, Found] = {name: ({}, {}) for name in shards}
+
+    def open(self, folder: Path) -> None:
+        self.writers |= ((name, _writer(self.checkpoint, folder, name)) for name in self.shards)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+
+    def jobs(self, inputs: Sequence[Source]) -> list[Job]:
+        """The tensors in the order of their files, and the files that they lie in, to be hashed as they are read; first all other files."""
+        along = {file.path: file for file in self.source.values()}
+        for file in along.values():
+            file.hash_as_read()
+        others = [file for source in inputs for file in source.tensors if file.path not in along]
+        return [*others, *self.owner, *along.values()]
+
+    def light(self, job: Job) -> bool:
+        """Whether it needs no torch."""
+        return self._light or job not in self._computed
+
+    def lane(self, job: Job) -> Path:
+        """The file that it reads."""
+        return (self.source[job] if isinstance(job, str) else job).path
+
+    def do(self, job: Job) -> tuple[str, Found] | None:
+        if not isinstance(job, str):
+            job.sha256()
+            return None
+        writer = self.writers[self.owner[job]]
+        if job in self._computed:
+            with at(tensor=job):
+                return job, _compute(self.checkpoint, job, writer, self.device)
+        put = _Put(writer, self.checkpoint.parts(job))
+        for role, part in self.checkpoint.stored[job].parts.items():
+            put.copy(role, part)
+        return job, ({}, {})
+
+    def completes(self, tensor: str, facts: Found) -> bool:
+        """Note that a tensor is written; whether its file is, now."""
+        name = self.owner[tensor]
+        for known, new in zip(self._facts[name], facts, strict=True):
+            known |= new
+        self._waiting[name] -= 1
+        return self._waiting[name] == 0
+
+    def finish(self, name: str, journal: Journal, sync: bool) -> Shard:
+        writer = self.writers[name]
+        if sync:
+            writer.sync()
+        shard = Shard(writer.size, writer.crc32(), *self._facts[name])
+        modules, coded = ({name: list(vars(each).values()) for name, each in found.items()} for found in (shard.modules, shard.coded))
+        journal.add({"file": name, "size": shard.size, "crc32": shard.crc32, "modules": modules, "coded": coded})
+        return shard
+
+
+class _Put:
+    """Writes the parts of one tensor, each from its start on, a piece at a time."""
+
+    def __init__(self, writer: SafetensorsWriter, parts: Mapping[str, tuple[str, Spec]]) -> None:
+        self._writer, self._parts = writer, parts
+        self._offsets = dict.fromkeys(parts, 0)
+
+    @property
+    def missing(self) -> list[str]:
+        """Parts of which nothing is written yet."""
+        return [role for role, offset in self._offsets.items() if offset == 0 and self._parts[role][1].bytes]
+
+    def __call__(self, role: str, data: bytes | bytearray | memoryview) -> None:
+        self._writer.write(self._parts[role][0], data, self._offsets[role])
+        self._offsets[role] += len(data)
+
+    def copy(self, role: str, part: Stored) -> None:
+        """All of a part as it lies in another file."""
+        for chunk in part.file.chunks(part.name):
+            self(role, chunk)
+
+
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> Found:
+    """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
+    from adapterops.updates.application import Survival, coded, rounded, survival
+
+    lies, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
+    rows, put, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), Scratch()
+    survived: dict[str, Survival] = {}
+    plain: dict[str, Survival] = {}
+    for begin, end in checkpoint.blocks(tensor):
+        block = rows(begin, end)
+        if encoder is None:
+            put("", rounded(block, dtype, memory).data.cast("B"))
+            found = survival(block, block.values, dtype)
+        else:
+            values, kept, moved = _encode(checkpoint, tensor, encoder, block, begin, device, put, memory)
+            if not block.changes:
+                plain[tensor] = plain.get(tensor, Survival()) + coded(values, kept)
+            found = survival(block, kept, "F32", coded=True, moved=moved)
+        for module, each in found.items():
+            survived[module] = survived.get(module, Survival()) + each
+    for role, piece in encoder.rest().items() if encoder else ():
+        put(role, as_bytes(piece))
+    for role in put.missing:  # of a grid that stays as it is
+        put.copy(role, lies.parts[role])
+    return survived, plain
+
+
+def _encode(
+    checkpoint: Checkpoint, tensor: str, encoder: Encoder, block: Block, begin: int, device: str, put: _Put, memory: Scratch
+) -> tuple[Array, Array, Array | None]:
+    """Write the codes of some rows: the rows, what the codes stand for when they are used, and which codes are not the ones before."""
+    import torch
+
+    from adapterops.floats import narrowed
+    from adapterops.quant.transfer import transfer
+
+    scheme, lies, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
+    values, way = narrowed(block.values, "F32", memory), transfer(device)
+    with way.working():
+        pieces, decoded = encoder.rows(way.there(values), begin)
+        stored = decoded()
+        if block.changes:
+            stored = stored.to(getattr(torch, FLOATS[spec.dtype])).float()
+        pieces = way.back({**pieces, "": stored})
+    stored = pieces.pop("")
+    for role, piece in pieces.items():
+        put(role, as_bytes(piece))
+    same = block.changes and scheme == lies.scheme
+    return values, stored.numpy(), scheme.moved(spec.shape, lies.read, begin, pieces).numpy() if same else None
+
+
+def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
+    tensors = checkpoint.shards[name]
+    metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
+    parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
+    if any(tensor in checkpoint.schemes for tensor in tensors):  # readers map files: wide numbers must lie at multiples of their size
+        parts.sort(key=lambda part: -BITS[part[1].dtype])
+    return SafetensorsWriter(folder / name, dict(parts), metadata)
+
+
+def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> dict[str, Shard]:
+    """The files that an earlier run finished and that are still what they were; anything else is removed."""
+    done: dict[str, Shard] = {}
+    for entry in journal.entries():
+        with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
+            name, sum_, modules, coded = entry["file"], entry["crc32"], _survivals(entry["modules"]), _survivals(entry["coded"])
+            if name in names:
+                with open(folder / name, "rb") as file:
+                    if crc32(file.fileno()) == sum_:
+                        done[name] = Shard(os.fstat(file.fileno()).st_size, sum_, modules, coded)
+                        if sync:  # the run that wrote it may not have waited for the disk
+                            os.fsync(file.fileno())
+    for path in folder.iterdir():
+        if path.name not in done and path != journal.path:
+            path.unlink()
+    return done
+
+
+def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
+    from adapterops.updates.application import Survival
+
+    return {module: Survival(*each) for module, each in values.items()}
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(f"needs {needed} bytes, {free} bytes are free", hint="free some space, or write to another disk with -o")
