@@ -11,6 +11,14 @@ from adapterops.errors import IncompatibleError
 from adapterops.finite import all_finite
 from adapterops.floats import Array
 
+SMALL = 10**6
+"""Multiplications up to which OpenBLAS takes matrices as they lie, instead of copying them first and clearing the result."""
+
+COLUMNS = 896
+"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same lines of a cache."""
+
+LEAST_ROWS = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Factors:
@@ -28,11 +36,18 @@ class Factors:
 
     def rows(self) -> Callable[[slice, Array], Array]:
         """Some rows of ΔW, as a function of a slice and the memory for them: each call computes them anew."""
-        B, A = np.ascontiguousarray(self.folded()), np.ascontiguousarray(self.A)
+        B = np.ascontiguousarray(self.folded())
+        parts = [np.ascontiguousarray(self.A[:, left : left + COLUMNS]) for left in range(0, self.A.shape[1], COLUMNS)]
+        step = max(LEAST_ROWS, SMALL // max(1, self.A[:, :COLUMNS].size))
 
         def product(rows: slice, out: Array) -> Array:
+            mine = B[rows]
             with np.errstate(all="ignore"):  # what is not finite is found when the sums are
-                return np.matmul(B[rows], A, out=out)
+                for top in range(0, len(mine), step):
+                    for i, part in enumerate(parts):
+                        left = i * COLUMNS
+                        np.matmul(mine[top : top + step], part, out=out[top : top + step, left : left + part.shape[1]])
+            return out
 
         return product
 
