@@ -1,7 +1,7 @@
 """The numbers of checkpoints in numpy: as they are stored, and the wider ones that are computed with.
 
 numpy has no bfloat16: its numbers are carried as their 16 bits, which are the upper half of a float32. float16 is numpy's, which
-takes its time. Where torch is there it converts both, in a fifth of the time; the one right answer is the same.
+takes its time. Where torch is there it converts both, which is faster; the one right answer is the same.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def write_shards(
     done = _finished(folder, journal, set(checkpoint.shards), sync)
     missing = {name: names for name, names in checkpoint.shards.items() if name not in done}
     _check_space(folder, sum(checkpoint.bytes(tensor) for names in missing.values() for tensor in names))
-    work, finished = _Work(checkpoint, missing, device), dict[str, Future[Shard]]()
+    work, finished = _Files(checkpoint, missing, device), dict[str, Future[Shard]]()
     with engine.background() as background:  # where the disk is waited for
         try:
             work.open(folder)
@@ -96,7 +96,7 @@ def write_shards(
     return {name: done[name] for name in checkpoint.shards}
 
 
-class _Work:
+class _Files:
     """Files on their way: what each waits for, and what is known of the tensors that are there.
 
     Attributes:
@@ -115,6 +115,9 @@ class _Work:
         self._facts: dict[str, Found] = {name: ({}, {}) for name in shards}
 
     def open(self, folder: Path) -> None:
+        """Create them; what is read from now on is hashed."""
+        for file in self.source.values():
+            file.hash_as_read()
         self.writers |= ((name, _writer(self.checkpoint, folder, name)) for name in self.shards)
 
     def close(self) -> None:
@@ -124,8 +127,6 @@ class _Work:
     def jobs(self, inputs: Sequence[Source]) -> list[Job]:
         """The tensors in the order of their files, and the files that they lie in, to be hashed as they are read; first all other files."""
         along = {file.path: file for file in self.source.values()}
-        for file in along.values():
-            file.hash_as_read()
         others = [file for source in inputs for file in source.tensors if file.path not in along]
         return [*others, *self.owner, *along.values()]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -69,6 +71,14 @@ def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
     if dtype != "BF16":
         assert narrowed(numbers, dtype, Scratch()) is numbers
     assert wide(dtype) == ("float64" if dtype == "F64" else "float32")
+
+
+def test_a_torch_that_is_only_half_imported_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert (narrowed(np.ones(3, np.float32), "BF16", Scratch()) == 0x3F80).all()
 
 
 @pytest.mark.parametrize("torch_is_there", [True, False])

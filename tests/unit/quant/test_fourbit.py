@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import bitsandbytes.functional as bnb
 import pytest
@@ -13,12 +14,16 @@ from codes import DTYPES, KINDS, SHORT_BLOCKS, decode, encode, normal, reader, s
 from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor
 
+from adapterops.checkpoint import Lies
 from adapterops.errors import InputError
+from adapterops.memory import Scratch
 from adapterops.quant.fourbit import BLOCK_SIZES, NESTED_BLOCK, FourBit
 from adapterops.quant.tables import codebook, dynamic_map
 from adapterops.quant.transposed import Transposed
+from adapterops.storage.safetensors import SafetensorsFile, Stored
 
 BOTH = pytest.mark.parametrize("kind", ["nf4", "fp4"])
 Parts = dict[str, Tensor]
@@ -193,6 +198,21 @@ def test_any_rows_are_decoded_to_the_formula(W: Tensor, kind: str, size: int, ne
     assert rows.dtype == DTYPES[dtype]
     assert rows.shape == (end - begin, W.shape[1])
     assert torch.equal(rows, expected[begin:end])
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+def test_rows_of_two_weights_lie_side_by_side(tmp_path: Path, dtype: str) -> None:
+    scheme, weights_ = FourBit(dtype=dtype), [normal(seed, 8, 64) for seed in (1, 2)]
+    found, lies = [], []
+    for i, W in enumerate(weights_):
+        parts = encode(scheme.encoder(W.shape), W)
+        save_file(parts, tmp_path / f"{i}.safetensors")
+        file = SafetensorsFile(tmp_path / f"{i}.safetensors")
+        lies.append(Lies({role: Stored(file, role) for role in parts}, (8, 64), scheme))
+        found.append(decode(scheme, (8, 64), parts).float())
+    one, other = (each.rows(0, 8, Scratch()) for each in lies)
+    assert torch.equal(torch.from_numpy(one), found[0])
+    assert torch.equal(torch.from_numpy(other), found[1])
 
 
 def test_only_the_bytes_of_the_rows_are_read() -> None:

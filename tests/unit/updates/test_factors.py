@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapterops import engine
 from adapterops.errors import IncompatibleError
 from adapterops.floats import Array
-from adapterops.updates.factors import Factors
+from adapterops.updates.factors import COLUMNS, Factors
 from adapterops.updates.lowrank import LowRank
 
 
@@ -44,6 +44,18 @@ def test_sums_multiples_and_transposes_are_those_of_torch(seed: int, out: int, i
 def test_factors_are_folded_as_those_of_torch_are() -> None:
     update = low_rank(0, 8, 6, 3, 0.37)
     assert np.array_equal(Factors(update.B.numpy(), update.A.numpy(), 0.37).folded(), update.folded(torch.float32).numpy())
+
+
+@pytest.mark.parametrize("rank", [1, 16, 80])
+@pytest.mark.parametrize("width", [COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 300])
+def test_the_pieces_of_a_product_are_the_whole_of_it(width: int, rank: int) -> None:
+    update = low_rank(1, 150, width, rank, 0.5)
+    exact = 0.5 * update.B.double() @ update.A.double()
+    size = 0.5 * update.B.abs().double() @ update.A.abs().double()  # of what is summed
+    rows = update.factors(torch.float32).rows()
+    for part in (slice(0, 150), slice(7, 149), slice(3, 4)):
+        found = torch.from_numpy(rows(part, np.full((part.stop - part.start, width), np.nan, np.float32))).double()
+        assert bool(((found - exact[part]).abs() <= (rank + 2) * 2**-24 * size[part]).all())
 
 
 def test_some_rows_in_memory_that_is_given() -> None:
