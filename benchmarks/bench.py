@@ -43,19 +43,13 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         return place
 
-    def runs(self, *commands: list[object], short: bool = False) -> list[list[dict[str, float]]]:
-        """Each command `repeats` times, in turn.
-
-        A `short` one three times as often, and each time twice, of which the second counts: where the system has to find memory
-        again that another command left in pieces, or that a virtual machine gave back, that would take longer than the work.
-        """
+    def runs(self, *commands: list[object]) -> list[list[dict[str, float]]]:
+        """Each command `repeats` times, in turn."""
         results: list[list[dict[str, float]]] = [[] for _ in commands]
-        for _ in range(3 * self.repeats if short else self.repeats):
+        for _ in range(self.repeats):
             for command, result in zip(commands, results, strict=True):
-                for _ in range(1 + short):
-                    place = self.out()
-                    measured = measure(*[place if part == "OUT" else part for part in command])
-                result.append(measured)
+                place = self.out()
+                result.append(measure(*[place if part == "OUT" else part for part in command]))
         return results
 
     def note(self, what: str, value: float, unit: str, target: float | None = None, at_least: bool = False, **raw: Any) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 from bench import HERE, OURS, Bench, measure, middle
 from shapes import QWEN, modules
@@ -27,14 +28,11 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
     bench.note(
         "fuse into 0.5B bf16: PEFT / ours, whole process, both synced", middle(peer) / middle(ours), "x", 1, True, ours=ours, peer=peer
     )
-    ours, peer = bench.runs([sys.executable, HERE / "own_fuse.py", base, a, "OUT"], ["cp", "-r", base, "OUT"], short=True)
-    bench.note("fuse without start-up: ours / cp -r, no fsync", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
-    ours, peer = bench.runs(
-        [sys.executable, HERE / "own_fuse.py", base, a, "OUT", "--sync"],
-        ["sh", "-c", f"cp -r {base} {bench.folder}/out && sync -f {bench.folder}"],
-        short=True,
-    )
-    bench.note("fuse without start-up: ours / cp -r, both synced", middle(ours, "inner") / middle(peer), "x", 4, ours=ours, peer=peer)
+    for how, sync in {"no fsync": [], "both synced": ["--sync"]}.items():
+        command = [sys.executable, HERE / "fuse_beside_copy.py", base, a, bench.out(), 3 * bench.repeats, *sync]
+        seconds = json.loads(subprocess.run(map(str, command), check=True, capture_output=True, text=True).stdout)
+        ratio = median(seconds["ours"]) / median(seconds["peer"])
+        bench.note(f"fuse without start-up: ours / cp -r, {how}", ratio, "x", 4, **seconds)
 
 
 def growing(bench: Bench, base: Path, a: Path) -> None:

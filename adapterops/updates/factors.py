@@ -35,18 +35,23 @@ class Factors:
     scale: float = 1.0
 
     def rows(self) -> Callable[[slice, Array], Array]:
-        """Some rows of ΔW, as a function of a slice and the memory for them: each call computes them anew."""
+        """Some rows of ΔW, as a function of a slice and the memory for them: each call computes them anew.
+
+        numpy multiplies all pieces of one size in one call, and does not ask for the interpreter's lock in between.
+        """
+        rank, columns = self.A.shape
         B = np.ascontiguousarray(self.folded())
-        parts = [np.ascontiguousarray(self.A[:, left : left + COLUMNS]) for left in range(0, self.A.shape[1], COLUMNS)]
-        step = max(LEAST_ROWS, SMALL // max(1, self.A[:, :COLUMNS].size))
+        across = _runs(columns, COLUMNS)
+        stacks = [np.ascontiguousarray(self.A[:, run].reshape(rank, count, width).swapaxes(0, 1)) for run, count, width in across]
+        most = max(LEAST_ROWS, SMALL // max([1, *(rank * width for _, _, width in across)]))
 
         def product(rows: slice, out: Array) -> Array:
             mine = B[rows]
             with np.errstate(all="ignore"):  # what is not finite is found when the sums are
-                for top in range(0, len(mine), step):
-                    for i, part in enumerate(parts):
-                        left = i * COLUMNS
-                        np.matmul(mine[top : top + step], part, out=out[top : top + step, left : left + part.shape[1]])
+                for down, tall, height in _runs(len(mine), most):
+                    pieces = mine[down].reshape(tall, 1, height, rank)
+                    for (run, count, width), stack in zip(across, stacks, strict=True):
+                        np.matmul(pieces, stack, out=out[down, run].reshape(tall, height, count, width).swapaxes(1, 2))
             return out
 
         return product
@@ -77,6 +82,19 @@ class Factors:
         return replace(self, scale=factor * self.scale)
 
     __rmul__ = __mul__
+
+
+def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:
+    """Where, how many and how large pieces of a length are, in runs of one size: one run, if that takes at most twice as many.
+
+    >>> _runs(4864, 896), _runs(13, 4)
+    ([(slice(0, 4864, None), 8, 608)], [(slice(0, 12, None), 3, 4), (slice(12, 13, None), 1, 1)])
+    """
+    fewest = -(-length // most)
+    size = next((length // count for count in range(fewest, 2 * fewest + 1) if count and length % count == 0), most)
+    whole = length - length % size
+    runs = (slice(0, whole), whole // size, size), (slice(whole, length), 1, length - whole)
+    return [run for run in runs if run[0].start < run[0].stop]
 
 
 def too_large(scale: float, dtype: str) -> IncompatibleError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapterops import engine
 from adapterops.errors import IncompatibleError
 from adapterops.floats import Array
-from adapterops.updates.factors import COLUMNS, Factors
+from adapterops.updates.factors import COLUMNS, Factors, _runs
 from adapterops.updates.lowrank import LowRank
 
 
@@ -47,7 +47,7 @@ def test_factors_are_folded_as_those_of_torch_are() -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 16, 80])
-@pytest.mark.parametrize("width", [COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 300])
+@pytest.mark.parametrize("width", [COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 300, 2 * COLUMNS + 301])
 def test_the_pieces_of_a_product_are_the_whole_of_it(width: int, rank: int) -> None:
     update = low_rank(1, 150, width, rank, 0.5)
     exact = 0.5 * update.B.double() @ update.A.double()
@@ -56,6 +56,15 @@ def test_the_pieces_of_a_product_are_the_whole_of_it(width: int, rank: int) -> N
     for part in (slice(0, 150), slice(7, 149), slice(3, 4)):
         found = torch.from_numpy(rows(part, np.full((part.stop - part.start, width), np.nan, np.float32))).double()
         assert bool(((found - exact[part]).abs() <= (rank + 2) * 2**-24 * size[part]).all())
+
+
+@given(st.integers(0, 5000), st.integers(1, 1000))
+def test_runs_are_all_of_a_length_in_pieces_that_are_not_too_large(length: int, most: int) -> None:
+    runs = _runs(length, most)
+    assert all(count * size == run.stop - run.start for run, count, size in runs)
+    assert [entry for run, _, _ in runs for entry in range(length)[run]] == list(range(length))
+    assert all(0 < size <= most for _, _, size in runs)
+    assert len(runs) <= 2
 
 
 def test_some_rows_in_memory_that_is_given() -> None:
