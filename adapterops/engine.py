@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Generic, TypeVar
 
 from adapterops.errors import OptionError
+from adapterops.libraries import imported_torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -195,7 +196,7 @@ class _Work(Generic[Item, Result]):
         return max(can, key=lambda lane: len(lane.open)).open.pop() if can else None
 
     def _do(self, index: int) -> None:
-        if torch := sys.modules.get("torch") if self._begun else None:
+        if self._begun and (torch := imported_torch()):
             torch.set_num_threads(1)  # it counts for the thread that says it
         outcome: Future[Result] = Future()
         try:
@@ -227,7 +228,7 @@ def _one_thread_in_numpy() -> Iterator[None]:
 @contextmanager
 def _one_thread_in_torch(needed: bool) -> Iterator[None]:
     """The same for torch; it is imported if it is needed."""
-    if not needed and "torch" not in sys.modules:
+    if not needed and imported_torch() is None:
         yield
         return
     import torch

@@ -6,7 +6,6 @@ takes its time. Where torch is there it converts both, which is faster; the one 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError
+from adapterops.libraries import imported_torch
 from adapterops.memory import Scratch
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
     with np.errstate(all="ignore"):
         single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
         result = memory.array("narrow", numbers.shape, target)
-        if dtype == "BF16" and _torch() is None:
+        if dtype == "BF16" and imported_torch() is None:
             _round(single, result, memory.array("step", numbers.shape, np.uint32))
         else:
             _convert(single, result, dtype)
@@ -84,7 +84,7 @@ def _round(numbers: Array, result: Array, step: Array) -> None:
 
 def _convert(numbers: Array, result: Array, dtype: str) -> None:
     """Numbers to the dtype of `result` as that has them; of the two one is stored in `dtype`. By torch, where numpy is slower."""
-    torch = _torch()
+    torch = imported_torch()
     if torch and dtype in ("BF16", "F16"):
         stored = tensor(numbers, dtype) if numbers.dtype == STORED[dtype] else torch.from_numpy(numbers)
         tensor(result, dtype).copy_(stored) if result.dtype == STORED[dtype] else torch.from_numpy(result).copy_(stored)
@@ -97,12 +97,6 @@ def _convert(numbers: Array, result: Array, dtype: str) -> None:
             np.copyto(result, wide)
     else:
         np.copyto(result, numbers, casting="same_kind")
-
-
-def _torch() -> Any:
-    """torch, where it has been imported, and not only half."""
-    module = sys.modules.get("torch")
-    return None if module is None or getattr(module.__spec__, "_initializing", False) else module
 
 
 def _to_odd(numbers: Array) -> Array:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 import torch
@@ -176,3 +178,11 @@ def test_with_lanes_the_first_failure_is_raised_when_what_was_begun_is_done(work
     with pytest.raises(ValueError, match=r"^5$"):
         list(engine.run(fails, range(40), lane=lambda item: item // 20, workers=workers))
     assert threading.active_count() <= before
+
+
+def test_a_torch_that_another_thread_is_importing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")  # it has no threads to set yet
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert list(engine.run(lambda item: item + 1, [1, 2, 3], light=lambda item: True, workers=2)) == [2, 3, 4]

@@ -15,7 +15,7 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "memory", "finite", "dtypes"},
+    {"errors", "memory", "finite", "dtypes", "libraries"},
     {"floats"},
     {"quant"},
     {"updates", "storage"},
