@@ -144,7 +144,7 @@ class _Files:
             return None
         writer = self.writers[self.owner[job]]
         if job in self._computed:
-            with at(tensor=job):
+            with at(path=self.source[job].path, tensor=job):
                 return job, _compute(self.checkpoint, job, writer, self.device)
         put = _Put(writer, self.checkpoint.parts(job))
         for role, part in self.checkpoint.stored[job].parts.items():

@@ -426,7 +426,7 @@ def test_a_weight_that_is_not_finite(fails, base, number):
     weights = load_file(base / TWO)
     weights[NAMES[MODULES[2]]][3, 2] = number
     save_file(weights, base / TWO)
-    fails(3, "E-NONFINITE", "the base has numbers that are NaN or infinite", tensor=NAMES[MODULES[2]], planned=False)
+    fails(3, "E-NONFINITE", base / TWO, "the base has numbers that are NaN or infinite", tensor=NAMES[MODULES[2]], planned=False)
 
 
 def test_a_sum_that_does_not_fit_float16(refused, base, tmp_path):
@@ -443,7 +443,7 @@ def test_a_weight_that_is_not_adapted_and_does_not_fit_the_dtype_that_is_asked_f
     weights = load_file(base / ONE)
     weights["model.embed_tokens.weight"][1, 1] = 1e30
     save_file(weights, base / ONE)
-    fails(4, "E-OVERFLOW", "too large for", options=["--dtype", "float16"], tensor="model.embed_tokens.weight", planned=False)
+    fails(4, "E-OVERFLOW", base / ONE, "too large for", options=["--dtype", "float16"], tensor="model.embed_tokens.weight", planned=False)
 
 
 def test_an_adapter_of_another_model(refused, base, tmp_path):
