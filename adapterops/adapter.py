@@ -292,7 +292,7 @@ def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
             f"has {fine.size - fine.sum()} numbers that are NaN or infinite",
             path=tensor.file.path,
             tensor=tensor.name,
-            hint="the training diverged; use another checkpoint, or take them as they are with --allow-nonfinite",
+            hint="the training diverged; use another checkpoint (merge and truncate take them as they are with --allow-nonfinite)",
             code="E-NONFINITE",
         )
     return values

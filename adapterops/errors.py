@@ -114,6 +114,15 @@ class AdapterWarning(UserWarning):
     """Something a person should know that does not make the result wrong; an error under ``--strict``."""
 
 
+def printable(text: str) -> str:
+    """Text from strangers' files without what a terminal would obey.
+
+    >>> printable("a\\x1b[31mb") == "a\\ufffd[31mb"
+    True
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 @contextmanager
 def at(*, path: object = None, tensor: str | None = None) -> Iterator[None]:
     """Add the place to an error raised inside, where it has none yet."""

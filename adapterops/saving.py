@@ -151,7 +151,9 @@ def _check_changed(modules: Facts, out: Path) -> None:
         raise VerificationError(
             "the result would be the base, byte for byte: " + ("every update is zero" if zero else "rounding erased every update"),
             path=out,
-            hint="B was never trained, or the weights are 0" if zero else "store it wider: --dtype float32",
+            hint="B was never trained, or the weights are 0"
+            if zero
+            else "store it wider: --dtype float32, or float64 with --precision float64",
             code="E-UNCHANGED",
         )
 

@@ -44,6 +44,7 @@ def command(
     """
     number, unit = options.budget(budget)
     after, before = (open_checkpoint(path, allow_pickle=allow_pickle) for path in (tuned, base))
+    output.check(out, others["force"], after.history, before.history)
     with output.progress("comparing") as report:
         adapter = extract(
             after, before, rank, energy=energy, budget=number, unit=unit, rest=rest, exact=exact, workers=workers, progress=report

@@ -20,7 +20,7 @@ from adapterops.storage.place import Place
 @options.fusing
 @options.output("fused")
 @options.writing
-@options.reading
+@options.alpha
 def command(base: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:
     """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
 

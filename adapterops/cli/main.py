@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from adapterops import __version__, engine
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
 
 COMMANDS = {
     "show": "What is inside an adapter, or a model.",
@@ -170,7 +170,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def _say(text: str) -> None:
     """Print to stderr, if anybody can read there."""
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _fail(error: AdapterOpsError, as_json: bool) -> int:

@@ -42,6 +42,7 @@ def command(
     """
     adapter = merged(sources, rest)
     number, unit = options.budget(budget)
+    output.check(out, rest["force"], adapter.history)
     if rank is not None or energy is not None or number is not None:
         with output.progress("measuring") as report:
             adapter = algebra.truncate(

@@ -49,7 +49,7 @@ def merged(sources: Sequence[Place], given: dict[str, Any], base: Checkpoint | N
     if len(named) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in named)} exclude each other")
     parameters = {name: value for name in PARAMETERS if (value := given.pop(name)) is not None}
-    opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite")}
+    opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite") if name in given}
     adapters = [open_adapter(source, **opening) for source in sources]
     if base is not None:
         adapters = [without_copies(adapter, base) for adapter in adapters]
@@ -69,8 +69,10 @@ def opened(path: Place, given: dict[str, Any]) -> Checkpoint:
     checkpoint = open_checkpoint(path, allow_pickle=allow_pickle)
     if view == "original" and original is None:
         raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
-    if not checkpoint.schemes and (original is not None or given["rounding"] is not None):
-        raise OptionError("--original and --rounding are for a base that is quantized, and this one is not", path=path)
+    if not checkpoint.schemes and (original is not None or view is not None or given["rounding"] is not None):
+        raise OptionError("--original, --base-view and --rounding are for a base that is quantized, and this one is not", path=path)
+    if original is not None and view != "dequantized" and given["rounding"] is not None:
+        raise OptionError("--rounding keeps the codes of the base, and --original finds them anew", path=path, hint="leave one of them out")
     if original is not None and view != "dequantized":
         checkpoint = viewed(checkpoint, open_checkpoint(original, allow_pickle=allow_pickle))
     if checkpoint.schemes and (given["dtype"] or given["quantize"]) and not _same(checkpoint, given):

@@ -154,7 +154,6 @@ def writing(command: Command) -> Command:
 def modelling(command: Command) -> Command:
     """Options of every command that writes a checkpoint, beyond those of `writing`."""
     for option in (
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where weights are quantized."),
         click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."),
         click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."),
         click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
@@ -167,6 +166,7 @@ def modelling(command: Command) -> Command:
 def coding(command: Command) -> Command:
     """Options of every command that quantizes, beyond the scheme."""
     for option in (
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where weights are quantized."),
         click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
         click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
     ):
@@ -223,6 +223,7 @@ HIDDEN = {
     "--dry-run": 0,
     "--resume": 0,
     "--no-sync": 0,
+    "--strict": 0,
     "--verify-inputs": 0,
 }
 """Options that do not change what is made, with the number of their values."""
@@ -232,10 +233,12 @@ def command_line() -> list[str]:
     """The command as the manifest notes it: without what does not change the result, and of absolute paths the name only."""
     shown, arguments = ["adapterops"], iter(sys.argv[1:])
     for argument in arguments:
-        option = argument.partition("=")[0]
+        option, is_, value = argument.partition("=")
         if option in HIDDEN:
             for _ in range(0 if "=" in argument else HIDDEN[option]):
                 next(arguments, None)
         elif not (argument.startswith("-o") and not argument.startswith("--")):
-            shown.append(Path(argument).name if argument.startswith("/") else argument)
+            shown.append(
+                Path(argument).name if argument.startswith("/") else option + is_ + (Path(value).name if value.startswith("/") else value)
+            )
     return shown

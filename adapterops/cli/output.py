@@ -20,10 +20,10 @@ from adapterops.adapter_saving import save_adapter
 from adapterops.checkpoint import Checkpoint, cast, sharded
 from adapterops.cli.options import size
 from adapterops.engine import Progress
-from adapterops.errors import AdapterWarning, ResourceError
+from adapterops.errors import AdapterWarning, ResourceError, printable
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import plain
-from adapterops.saving import SavedCheckpoint, save_checkpoint
+from adapterops.saving import SavedCheckpoint, check_device, save_checkpoint
 from adapterops.storage.staging import check_output
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
 
+CHANCE = 0.01
+"""Above this, a person should know how far chance may have moved what survived."""
+
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
 
@@ -41,14 +44,18 @@ def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **option
     """Save an adapter, or say what would be saved, and print it."""
     dtype = options["dtype"]
     if dry_run:
-        inputs = [path for source in sources(adapter.history) for path in source.paths]
-        check_output(out, inputs, options["force"])
+        check(out, options["force"], adapter.history)
         _print_plan(adapter, out, dtype, as_json)
         return
     with progress("writing") as report:
         saved = save_adapter(adapter, out, progress=report, **options)
     with telling(out):
         _tell_saved(saved, as_json)
+
+
+def check(out: Path, force: bool, *histories: Step | Source) -> None:
+    """Raise what writing to `out` would, before the work on these inputs."""
+    check_output(out, [path for history in histories for source in sources(history) for path in source.paths], force)
 
 
 def _tell_saved(saved: Saved, as_json: bool) -> None:
@@ -64,6 +71,7 @@ def _print_plan(adapter: Adapter, out: Path, dtype: str | None, as_json: bool) -
 
     layouts = {module: replace(layout, dtype=dtype or layout.dtype) for module, layout in adapter.layout.items()}
     size = sum(layout.bytes for layout in layouts.values())
+    _check_room(adapter.history)
     if as_json:
         print_json({"dry_run": True, "path": str(out), "bytes_at_most": size, "download": _missing(adapter.history),
                     "modules": {module: {"shape": layout.shape, "rank_at_most": layout.rank, "dtype": layout.dtype}
@@ -85,6 +93,9 @@ def _print_missing(history: Step | Source) -> None:
     missing = _missing(history)
     if missing["files"]:
         print(f"  to download: {amount(missing['bytes'], 'B')} in {missing['files']} files")
+
+
+def _check_room(history: Step | Source) -> None:
     for source in sources(history):
         source.check_room()
 
@@ -118,10 +129,11 @@ def write_model(
     """Save a checkpoint in the dtype and the files that are asked for, or say what would be saved, and print it."""
     most = size(max_shard_size)
     model.check_rounding()
+    check_device(options.get("device", "cpu"))
     model = cast(model, dtype) if dtype else model
     model = sharded(model, most) if most else model
     if dry_run:
-        check_output(out, [path for source in sources(model.history) for path in source.paths], force)
+        check(out, force, model.history)
         _print_model_plan(model, out, options["workers"], as_json)
         return
     with progress("writing") as report:
@@ -153,6 +165,11 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
     needed, changed = sum(map(model.bytes, model.layout)), model.changed
     free = shutil.disk_usage(out.resolve().parent).free
     memory = model.working_memory(workers)
+    _check_room(model.history)
+    if free < needed:
+        raise ResourceError(
+            f"needs {needed} bytes, {free} bytes are free", path=out, hint="free some space, or write to another disk with -o"
+        )
     if as_json:
         print_json({"dry_run": True, "path": str(out), "bytes": needed, "free": free, "memory": memory, "changed": changed,
                     "download": _missing(model.history),
@@ -165,14 +182,11 @@ def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json
     print(f"  memory: about {amount(memory, 'B')} beyond what libraries take")
     print(f"  of {', '.join(source.name for source in sources(model.history))}")
     _print_missing(model.history)
-    if free < needed:
-        raise ResourceError(
-            f"needs {needed} bytes, {free} bytes are free", path=out, hint="free some space, or write to another disk with -o"
-        )
 
 
 def _print_saved_model(saved: SavedCheckpoint) -> None:
-    print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}; {len(saved.modules)} modules changed")
+    changed = f"; {len(saved.modules)} modules changed" if saved.modules else ""
+    print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}{changed}")
     if saved.coded:
         noise = sum(saved.coded.values(), type(saved.total)()).noise
         worst = max(saved.coded, key=lambda tensor: saved.coded[tensor].noise)
@@ -182,7 +196,8 @@ def _print_saved_model(saved: SavedCheckpoint) -> None:
         return
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
     print(f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed")
-    print(f"  survived rounding: {percent(total.gain)} in total, least {percent(saved.modules[worst].gain)} in {worst}")
+    chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
+    print(f"  survived rounding: {percent(total.gain)}{chance} in total, least {percent(saved.modules[worst].gain)} in {worst}")
     if total.codes:
         print(f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows")
     if total.gain < LOSSY_GAIN and total.codes < total.entries:
@@ -264,15 +279,6 @@ def print_findings(findings: Sequence[Finding]) -> None:
         print(f"{finding.level}: {printable(finding.text)}")
 
 
-def printable(text: str) -> str:
-    """Text from strangers' files without what a terminal would obey.
-
-    >>> printable("a\\x1b[31mb") == "a\\ufffd[31mb"
-    True
-    """
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
@@ -283,6 +289,9 @@ def progress(label: str) -> Iterator[Progress | None]:
 
     def report(done: int, total: int) -> None:
         nonlocal bar
+        if bar is not None and (done == 1 or total != bar.length):  # another part of the work
+            bar.render_finish()
+            bar = None
         if bar is None and done < total and time.monotonic() - begin > QUIET_SECONDS:
             bar = click.progressbar(length=total, label=label, file=sys.stderr)
             bar.update(done - 1)

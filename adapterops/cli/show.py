@@ -9,7 +9,7 @@ import click
 from adapterops.adapter import open_adapter
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
 from adapterops.operations.models import inspect_model
@@ -61,7 +61,8 @@ def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite:
 
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
-    print(f"{found.path}: LoRA on {found.base_model or 'an unknown base'}" + (f" at {found.revision}" if found.revision else ""))
+    revision = f" at {found.revision}" if found.revision else ""
+    print(printable(f"{found.path}: LoRA on {found.base_model or 'an unknown base'}{revision}"))
     header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
     if spectra:
         header += ["norm", "effective rank", "spectrum"]
@@ -100,7 +101,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
 
 
 def _print_model(found: ModelInspection) -> None:
-    print(f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files")
+    print(printable(f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files"))
     header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
     rows = [
         [

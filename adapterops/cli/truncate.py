@@ -40,9 +40,11 @@ def command(
     """
     adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
     number, unit = options.budget(budget)
+    suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
+    place = out or source.beside(f"-{suffix}")
+    output.check(place, rest["force"], adapter.history)
     with output.progress("measuring") as report:
         smaller = algebra.truncate(
             adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
         )
-    suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
-    output.write(smaller, out or source.beside(f"-{suffix}"), workers=workers, command=options.command_line(), **rest)
+    output.write(smaller, place, workers=workers, command=options.command_line(), **rest)

@@ -20,7 +20,7 @@ from adapterops.storage.place import Place
 @options.fusing
 @options.output("unfused")
 @options.writing
-@options.reading
+@options.alpha
 def command(fused: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:
     """An adapter out of a model again: W - ΔW, which is the base up to the rounding of both steps.
 

@@ -11,11 +11,15 @@ from adapterops.cli import options, output
 from adapterops.cli.merging import merged, merging, rounding_seed
 from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import OptionError, VerificationError
+from adapterops.history import Step
 from adapterops.operations import verification
+from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.quantization import viewed
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
+    from adapterops.adapter import Adapter
+    from adapterops.checkpoint import Checkpoint
     from adapterops.operations.verification import Verification
 
 SHOWN = 5
@@ -34,12 +38,12 @@ SHOWN = 5
 )
 @merging
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
-@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
-@click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="That of fusing.")
+@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.  [default: what the manifest says]")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="That of fusing.  [default: what the manifest says, or float32]")
 @click.option("--original", type=options.SOURCE, help="The --original that it was fused with, for a quantized base.")
 @click.option("--rounding", type=click.Choice(ROUNDINGS), help="The --rounding that it was fused with.  [default: what the manifest says]")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
-@options.reading
+@options.alpha
 @options.workers
 @options.verifying
 @options.as_json
@@ -50,7 +54,7 @@ def command(
     sources: tuple[Place, ...],
     logits: bool,
     dtype: str | None,
-    precision: str,
+    precision: str | None,
     original: Place | None,
     rounding: str | None,
     allow_pickle: bool,
@@ -78,7 +82,13 @@ def command(
     if (rounding or told.get("rounding")) == STOCHASTIC:
         given = rounding_seed(rest)
         seed = int(told.get("seed", 0) if given is None else given)
+    dtype = dtype or (verification.noted(checkpoint, "cast") or {}).get("dtype")
+    precision = precision or (verification.noted(checkpoint, "fuse") or {}).get("precision", "float32")
     adapter = merged(sources, rest, before)
+    if logits:
+        from adapterops.logits import check_comparable, compare
+
+        check_comparable(checkpoint, adapter)
     with output.progress("verifying") as report:
         found = verification.verify(
             checkpoint,
@@ -91,11 +101,7 @@ def command(
             progress=report,
         )
     certificate = found.as_json()
-    if logits and checkpoint.schemes:
-        raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint="leave --logits out")
-    if logits:
-        from adapterops.logits import compare
-
+    if logits and found.ok:
         stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in FLOATS}
         certificate["logits"] = compare(model.local(), base.local(), adapter, min(stored, key=BITS.__getitem__))
     if as_json and found.ok:
@@ -105,8 +111,20 @@ def command(
     if not found.ok:
         worst = found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({len(found.problems)} problems)", path=model, tensor=worst.place, hint="fuse again", details=certificate
+            f"{worst.what} ({len(found.problems)} problems)",
+            path=model,
+            tensor=worst.place,
+            hint=_forgotten(checkpoint, adapter) or "fuse again",
+            details=certificate,
         )
+
+
+def _forgotten(model: Checkpoint, adapter: Adapter) -> str | None:
+    """What else the manifest says of how the model was made, which looks like damage when it is not said again."""
+    told = verification.noted(model, "merge")
+    given = adapter.history.parameters if isinstance(adapter.history, Step) and adapter.history.operation == "merge" else None
+    said = ", ".join(f"{name} {value}" for name, value in (told or {}).items() if (given or {}).get(name) != value)
+    return f"the manifest says that the adapters were merged with {said}: give the same options, or fuse again" if said else None
 
 
 def _print(found: Verification, logits: dict[str, float] | None) -> None:

@@ -39,9 +39,12 @@ CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 
 
 HEAD = "lm_head"
-EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens")
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of models that have an output embedding."""
+
+GENERATING = (*CAUSAL, "ForConditionalGeneration", "ForMaskedLM", "ForPreTraining")
+"""The same, and of those whose output embedding has other names, or is tied to several."""
 
 SHOWN = 8
 """Names that an error lists of each side."""
@@ -135,6 +138,29 @@ def resolve_whole(tensors: Mapping[str, Spec], base: Mapping[str, Spec]) -> dict
     return found
 
 
+def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
+    """Raise UnsupportedError for a whole embedding where others of the base share it, and it is not known which.
+
+    Such a model would answer with another output embedding than the adapter was trained with.
+    """
+    config = config or {}
+    names = architectures(config)
+    generates = any(name.endswith(GENERATING) for name in names) if names else True
+    said = ties(config)
+    if not generates or said is False or (said is None and not any(name.endswith(CAUSAL) for name in names)):
+        return
+    if any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config):
+        return
+    for name, spec in tensors.items():
+        last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
+        if len(spec.shape) == 2 and (last == HEAD or spec.shape[0] == config.get("vocab_size")):
+            raise UnsupportedError(
+                "is tied to other tensors of the base, and untying them would make it another model",
+                tensor=name,
+                hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
+            )
+
+
 def experts_of(base: Mapping[str, Spec]) -> tuple[dict[str, int], dict[str, dict[int, tuple[int, ...]]]]:
     """The experts of a checkpoint, by what its parameters are called without prefixes.
 
@@ -156,8 +182,11 @@ def experts_of(base: Mapping[str, Spec]) -> tuple[dict[str, int], dict[str, dict
 
 def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
     """The names of the output embedding and of the input embedding that stands for it, in a checkpoint that ties them."""
-    said = ties(config or {})
-    tied = said if said is not None else any(str(name).endswith(CAUSAL) for name in (config or {}).get("architectures") or [])
+    config = config or {}
+    said = ties(config)
+    tied = said if said is not None else any(name.endswith(CAUSAL) for name in architectures(config))
+    if config.get("is_encoder_decoder"):  # which ties more than two
+        return None
     for name in base:
         if canonical(name.removesuffix(WEIGHT)) in EMBEDDINGS and tied and _head_beside(name) not in base:
             return _head_beside(name), name
@@ -169,6 +198,7 @@ class _Names:
 
     def __init__(self, base: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
         self.base, self.type, self.ties = base, str(config.get("model_type", "")), ties(config)
+        self.shared = bool(config.get("is_encoder_decoder"))
         self.index: dict[str, list[str]] = {}
         for tensor, spec in base.items():
             if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
@@ -180,7 +210,7 @@ class _Names:
         name = canonical(module)
         if name in self.index:
             return [Place(tensor) for tensor in self.index[name]]
-        if name == HEAD and self.ties is not False:
+        if name == HEAD and self.ties is not False and not self.shared:
             return [
                 Place(_head_beside(tensor), copied=tensor)
                 for short, tensors in self.index.items()
@@ -286,6 +316,12 @@ def ties(config: Mapping[str, Any]) -> bool | None:
     parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
     said = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
     return any(said) if said else None
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """The classes that a config names."""
+    found = config.get("architectures")
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def untied(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.finite import all_finite
-from adapterops.formats.naming import EMBEDDINGS, WEIGHT, canonical, conv1d, head_of
+from adapterops.formats.naming import CONV1D_MODULES, EMBEDDINGS, WEIGHT, architectures, canonical, check_untied, conv1d, head_of
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.history import Source, Step
 from adapterops.operations.algebra import check_cut, truncate
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 REST = ("keep", "drop", "refuse")
 """What may become of changes that are no update of a Linear layer: norms, biases, embeddings."""
 
-NOT_LINEAR = {*EMBEDDINGS, "wpe", "embed_positions", "position_embeddings", "token_type_embeddings", "gate", "router"}
+NOT_LINEAR = {
+    *EMBEDDINGS,
+    *("shared", "tok_embeddings", "embeddings", "wpe", "embed_positions", "position_embedding", "position_embeddings"),
+    *("token_type_embeddings", "relative_attention_bias", "gate", "router"),
+}
 """Last names of modules that have a matrix and are not Linear layers."""
 
 SHOWN = 5
@@ -77,7 +81,8 @@ def extract(
     if not linear:
         raise IncompatibleError(f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED")
     whole = _rest(others, tuned, base, rest, set(linear))
-    transposed = {module for module in linear if conv1d(module, tuned.config)}
+    config = {**(base.config or {}), **(tuned.config or {})}
+    transposed = {module for module in linear if _is_transposed(module, config)}
     layout = {module: _layout(tuned.layout[name], module in transposed) for module, name in linear.items()}
 
     def compute(module: str) -> Update:
@@ -92,7 +97,7 @@ def extract(
     adapter = Adapter(
         Lazy(layout, compute),
         layout,
-        _config(base, tuned.config or {}),
+        _config(base, config),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         replaced={name: _plain(tuned, source) for name, source in whole.items()},
     )
@@ -156,6 +161,22 @@ def _is_linear(name: str, spec: Spec, other: Spec) -> bool:
     return name.endswith(WEIGHT) and len(spec.shape) == 2 and spec.shape == other.shape and last not in NOT_LINEAR
 
 
+def _is_transposed(module: str, config: Mapping[str, Any]) -> bool:
+    """Whether a weight is stored as (in, out).
+
+    Raises:
+        IncompatibleError: its name is one of those that may be, and the model is not known.
+    """
+    if module.rpartition(".")[2] in CONV1D_MODULES and not config.get("model_type"):
+        raise IncompatibleError(
+            "may be stored as (in, out): is it?",
+            tensor=module,
+            hint="say what the model is: put its model_type, such as gpt2, into config.json of the base",
+            code="E-ORIENTATION",
+        )
+    return conv1d(module, config)
+
+
 def _layout(spec: Spec, transposed: bool) -> Layout:
     out, into = reversed(spec.shape) if transposed else spec.shape
     return Layout((out, into), min(out, into), "F64" if spec.dtype == "F64" else "F32", dense=True)
@@ -184,6 +205,7 @@ def _rest(others: list[str], tuned: Checkpoint, base: Checkpoint, rest: str, ada
         for name in tuned.layout
         if name in others or (name.rpartition(".")[0] in modules - adapted and name.endswith((WEIGHT, ".bias")))
     }
+    check_untied({name: tuned.layout[name] for name in whole}, tuned.layout, tuned.config)
     tied = head_of(tuned.layout, tuned.config)
     if tied and tied[1] in whole:
         whole[tied[0]] = tied[1]
@@ -191,7 +213,7 @@ def _rest(others: list[str], tuned: Checkpoint, base: Checkpoint, rest: str, ada
 
 
 def _config(base: Checkpoint, config: Mapping[str, Any]) -> AdapterConfig:
-    causal = any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or [])
+    causal = any(name.endswith("ForCausalLM") for name in architectures(config))
     fields = {"task_type": "CAUSAL_LM"} if causal else {}
     if isinstance(base.history, Source) and base.history.remote:
         return AdapterConfig(base.history.remote.reference, base.history.remote.revision, fields=fields)

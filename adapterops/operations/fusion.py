@@ -7,11 +7,24 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from adapterops.adapter import Adapter
+from adapterops.adapter import Adapter, name
 from adapterops.checkpoint import Checkpoint, Lies, check_dtype, original
-from adapterops.errors import OptionError, at
-from adapterops.formats.naming import HEAD, WEIGHT, Place, head_of, resolve, resolve_whole, untied
-from adapterops.history import Step
+from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
+from adapterops.finite import all_finite
+from adapterops.formats.naming import (
+    EMBEDDINGS,
+    HEAD,
+    WEIGHT,
+    Place,
+    canonical,
+    check_untied,
+    head_of,
+    resolve,
+    resolve_whole,
+    ties,
+    untied,
+)
+from adapterops.history import Step, sources
 from adapterops.memory import Scratch
 from adapterops.operations.experts import fitted
 from adapterops.storage.lazy import Lazy
@@ -23,6 +36,7 @@ if TYPE_CHECKING:
     from adapterops.updates.application import Block
 
 PRECISIONS = ("float32", "float64")
+BOTH_ENDS = {each + WEIGHT for each in (HEAD, *EMBEDDINGS)}
 
 
 def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
@@ -77,20 +91,46 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     if not adapter.replaced:
         return base
     names = {there: here for here, there in _whole_names(adapter, base).items()}
+    check_untied({there: adapter.replaced[here].spec for there, here in names.items()}, base.layout, base.config)
     tied = head_of(base.layout, base.config)
     if tied and tied[0] not in names and tied[1] in names:
         base = _untied(base, {tied[0]: tied[1]})
-    new = [there for there in names if there not in base.layout]
-    if new:
-        base = _untied(base, dict.fromkeys(new, tied[1] if tied else next(iter(base.layout))))
+    for new in [there for there in names if there not in base.layout]:
+        wanted, found = base.layout[tied[1]].shape if tied else None, adapter.replaced[names[new]].spec.shape
+        if tied is None or wanted != found:
+            raise IncompatibleError(
+                f"is a whole tensor of shape {list(found)}, and "
+                + (f"the embedding in its place is {list(wanted)}" if wanted else "the base has no output embedding"),
+                path=name(adapter),
+                tensor=new,
+                hint="the adapter was trained on another model, or with another vocabulary",
+                code="E-NAMES",
+            )
+        base = _untied(base, {new: tied[1]})
+    if base.config and ties(base.config) and any(canonical(there) in BOTH_ENDS for there in names):
+        base = _untied(base, {})  # both ends are stored, and no longer the same
 
-    def edit(name: str) -> Rows:
-        if name not in names:
-            return base.edits[name]
-        stored = adapter.replaced[names[name]]
-        return original(Lies({"": stored}, stored.spec.shape))
+    def edit(tensor: str) -> Rows:
+        if tensor not in names:
+            return base.edits[tensor]
+        stored = adapter.replaced[names[tensor]]
+        rows = original(Lies({"": stored}, stored.spec.shape))
 
-    edits = Lazy([*names, *(name for name in base.edits if name not in names)], edit)
+        def finite(begin: int, end: int) -> Block:
+            block = rows(begin, end)
+            if not all_finite(block.values):
+                raise InputError(
+                    "has numbers that are NaN or infinite",
+                    path=stored.file.path,
+                    tensor=stored.name,
+                    hint="the training diverged; use another checkpoint",
+                    code="E-NONFINITE",
+                )
+            return block
+
+        return finite
+
+    edits = Lazy([*names, *(tensor for tensor in base.edits if tensor not in names)], edit)
     return replace(base, edits=edits)
 
 
@@ -127,8 +167,15 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter replaced whole tensors; what the base had in their place is not known.
     """
-    trained = {name: stored for name, stored in adapter.replaced.items() if name.removesuffix(WEIGHT) not in adapter.layout}
-    return fuse(fused, -replace(adapter, replaced=trained), dtype=dtype, precision=precision)
+    trained = [tensor for tensor in adapter.replaced if tensor.removesuffix(WEIGHT) not in adapter.layout]
+    if trained:
+        raise UnsupportedError(
+            "replaced the base's, and what that was is not known",
+            path=sources(adapter.history)[0].name,
+            tensor=trained[0],
+            hint="use the base itself, which is what unfusing would give",
+        )
+    return fuse(fused, -replace(adapter, replaced={}), dtype=dtype, precision=precision)
 
 
 def _with_heads(base: Checkpoint, places: Mapping[str, Place]) -> Checkpoint:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
 from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError, at
+from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.model_files import INDEX, PICKLE_INDEX
 from adapterops.manifest import checked, described, seal
 from adapterops.memory import Scratch
 from adapterops.operations.fusion import Addition, fuse
@@ -36,6 +39,9 @@ EQUAL = 1e-5
 """Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell the nearer one."""
 
 MANIFEST_LIMIT = 1 << 26
+
+FREE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config", "use_cache"}
+"""What a config may say of the model that it was saved from, or that the tensors say themselves."""
 
 
 @dataclass(frozen=True)
@@ -120,41 +126,52 @@ def verify(
     """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
 
     Every adapted weight is computed anew and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x) is tried
-    on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other tensors and files
-    are compared by their bytes, and the checksums of the manifest with the files. A weight in codes is coded anew, in the scheme
-    that it is found in, and every part compared.
+    on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other tensors are compared
+    by their bytes. A weight in codes is coded anew, in the scheme that it is found in, and every part compared. Every file is
+    compared with the checksum in the manifest, and there may be no other; without a manifest, config.json is compared with
+    what it should say.
 
     Args:
+        dtype: that was asked for, of the adapted weights or of all.
+        precision: of ΔW and the sum, as for `fuse`.
         seed: of the rounding by chance that was asked for.
 
     Raises:
         IncompatibleError: the adapter does not fit the base.
 
-    Cost: both checkpoints are read once.
+    Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
-    expected = cast(expected, dtype) if dtype else expected
+    expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
     problems = [*_names(model, expected)]
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
+    files = list(_files(model, base, expected))
 
-    def check(name: str) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-        with at(tensor=name):
-            return _tensor(name, model, expected)
+    def check(job: str | Callable[[], Problem | None]) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+        if not isinstance(job, str):
+            problem = job()
+            return {}, [problem] if problem else []
+        with at(tensor=job):
+            return _tensor(job, model, expected)
 
     modules: dict[str, ModuleCheck] = {}
+    jobs: list[str | Callable[[], Problem | None]] = [*common, *(job for _, job in files)]
     others = len(common)
-    for found, wrong in engine.run(check, common, workers=workers, progress=progress):
+    for found, wrong in engine.run(check, jobs, workers=workers, progress=progress):
         modules |= found
         others -= bool(found)
         problems += wrong
     if modules and not any(check.changed or (check.survival and check.survival.dot) for check in modules.values()):
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
-    files = list(_files(model, base))
-    problems += [problem for _, problem in files if problem]
-    return Verification(
-        _place(model), dict(sorted(modules.items())), len(common), others, len(files), sorted(problems, key=lambda problem: -problem.size)
-    )
+    problems.sort(key=lambda problem: -problem.size)
+    return Verification(_place(model), dict(sorted(modules.items())), len(common), others, len({name for name, _ in files}), problems)
+
+
+def _all_in(dtype: str, model: Checkpoint, expected: Checkpoint) -> bool:
+    """Whether tensors that no module adapts were stored in the dtype that was asked for, too."""
+    others = [name for name, spec in expected.layout.items() if spec.dtype in FLOATS and spec.dtype != dtype]
+    return any(name in model.layout and model.layout[name].dtype == dtype for name in others)
 
 
 def _place(model: Checkpoint) -> Path:
@@ -277,18 +294,21 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
     outside = 0
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
-        wanted = rounded(rows(begin, end), dtype, memory)
-        found, before = model.stored[name].stored(begin, end), rows.base(begin, end).values
+        block = rows(begin, end)
+        wanted = rounded(block, dtype, memory)
+        found = model.stored[name].stored(begin, end)
         different = _bits(found) != _bits(wanted)
-        stored, W0 = tensor(found, dtype), torch.from_numpy(before)
+        stored = tensor(found, dtype)
         for piece in rows.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
+            before = block.before(piece.module)
+            W0 = torch.from_numpy(before)
             off = int(np.count_nonzero(different[part]))
-            near = int(np.count_nonzero(near_sum(stored[part], W0[part], piece, begin, part).numpy() & different[part])) if off else 0
-            changed = _changed(found[part], dtype, before[part])
-            ratio = probes[piece.module].ratio(stored[part], W0[part], begin, part)
+            near = int(np.count_nonzero(near_sum(stored[part], W0, piece, begin, part).numpy() & different[part])) if off else 0
+            changed = _changed(found[part], dtype, before)
+            ratio = probes[piece.module].ratio(stored[part], W0, begin, part)
             entries = different[part].size
             checks[piece.module] += ModuleCheck(entries, entries - off, near, off - near, changed, ratio)
             different[part] = False
@@ -307,36 +327,69 @@ def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:
     return None
 
 
-def _files(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
-    """Every file of the output that can be checked, with what is wrong with it."""
+def _files(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Callable[[], Problem | None]]]:
+    """Every file of the output that can be checked, with what finds what is wrong with it."""
     if model.files is None or not model.files.path.is_dir():
         return
     folder = model.files.path
     for name, file in model.files.shards.items():
         metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
         known = metadata is None or file.metadata == (metadata or {"format": "pt"})
-        yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
-    if (folder / MANIFEST).exists():
-        yield from _manifest(folder)
+        problem = None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
+        yield name, partial(_found, problem)
+    shards = {*model.files.shards, INDEX, PICKLE_INDEX}
+    if not (folder / MANIFEST).exists():
+        yield from ((name, partial(_found, problem)) for name, problem in _config(model, expected))
+        yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
+        return
+    content = _manifest(folder)
+    yield MANIFEST, partial(_found, content if isinstance(content, Problem) else None)
+    if not isinstance(content, Problem):
+        yield from ((name, partial(_as_told, folder / name, said)) for name, said in content["outputs"].items())
+        yield from _strangers(folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it")
 
 
-def _manifest(folder: Path) -> Iterator[tuple[str, Problem | None]]:
-    """The manifest, and every file that it names: config, index and tokenizer have no other witness."""
+def _found(problem: Problem | None) -> Problem | None:
+    return problem
+
+
+def _manifest(folder: Path) -> dict[str, Any] | Problem:
+    """The manifest: config, index and tokenizer have no other witness."""
     try:
         content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
     except AdapterOpsError as error:
-        yield MANIFEST, Problem(MANIFEST, error.message)
-        return
+        return Problem(MANIFEST, error.message)
     if not isinstance(content, dict) or content.get("seal") != seal(content):
-        yield MANIFEST, Problem(MANIFEST, "is damaged: its seal does not fit its content")
-        return
-    for name, said in content["outputs"].items():
-        path = folder / name
-        if not path.is_file():
-            yield name, Problem(name, "is missing, and the manifest names it")
-            continue
-        found = described(path) if "sha256" in said else checked(path)
-        yield name, None if found == said else Problem(name, f"is {found}, the manifest says {said}")
+        return Problem(MANIFEST, "is damaged: its seal does not fit its content")
+    return content
+
+
+def _as_told(path: Path, said: Mapping[str, Any]) -> Problem | None:
+    """A file beside what the manifest says of it."""
+    if not path.is_file():
+        return Problem(path.name, "is missing, and the manifest names it")
+    found = described(path) if "sha256" in said else checked(path)
+    return None if found == said else Problem(path.name, f"is {found}, the manifest says {said}")
+
+
+def _strangers(
+    folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
+) -> Iterator[tuple[str, Callable[[], Problem | None]]]:
+    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once more."""
+    for path in sorted(folder.iterdir()):
+        apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known
+        if not apart and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
+            yield path.name, partial(_found, Problem(path.name, what))
+
+
+def _config(model: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
+    """config.json of an output that has no manifest: what it says may not be other than it should be."""
+    found, wanted = model.config or {}, expected.config or {}
+    other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
+    yield (
+        "config.json",
+        Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None,
+    )
 
 
 def noted(model: Checkpoint, operation: str) -> dict[str, Any] | None:

@@ -182,6 +182,8 @@ class SafetensorsFile:
 
     def _fill(self, view: memoryview, name: str, begin: int) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
+        if begin < 0 or begin + len(view) > self.entries[name].spec.bytes:
+            raise AssertionError(f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}")
         position = self._start + self.entries[name].begin + begin
         whole, first = view, position
         while view:
@@ -256,7 +258,7 @@ def as_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a contiguous tensor, without a copy."""
     import torch  # here, so that files can be copied without it
 
-    flat = tensor if tensor.ndim else tensor.reshape(-1)
+    flat = tensor.reshape(-1)  # a column may have any stride and count as contiguous
     return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")
 
 

@@ -52,7 +52,7 @@ class Survival:
     def as_json(self) -> dict[str, Any]:
         """What reports say of it; of a weight in codes a little more."""
         told = {"relative": self.relative if self.base else None, "gain": self.gain, "changed": self.changed, "entries": self.entries}
-        return {**told, "noise": self.noise, "cosine": self.cosine} if self.codes else told
+        return {**told, "uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine} if self.codes else told
 
     @property
     def noise(self) -> float:
@@ -94,6 +94,10 @@ class Block(NamedTuple):
 
     values: Array
     changes: Sequence[Change] = ()
+
+    def before(self, module: str) -> Array:
+        """What was there before the update of a module, where it lies."""
+        return next(change.W for change in self.changes if change.module == module)
 
 
 def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: Array | None = None) -> dict[str, Survival]:
