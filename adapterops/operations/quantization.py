@@ -53,14 +53,6 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
         IncompatibleError: no weight can be quantized.
         VerificationError: transformers would not load it as it is written.
     """
-    if checkpoint.schemes and not checkpoint.edits:
-        found = ", ".join(sorted({each.name for each in checkpoint.schemes.values()}))
-        raise IncompatibleError(
-            f"is quantized already: {found}",
-            path=checkpoint.files.path if checkpoint.files else None,
-            hint="dequantize it first, or take the model that it was made from",
-            code="E-QUANT",
-        )
     used = {checkpoint.layout[name].dtype for name in convertible(checkpoint.layout, checkpoint.config)}
     chosen = scheme(to, double_quant=double_quant, block_size=block_size, dtype="F16" if used == {"F16"} else "BF16")
     names = convertible(checkpoint.layout, checkpoint.config)

@@ -163,7 +163,7 @@ def test_wrong_use(place: Path, capsys: Capture, arguments: list[str], code: int
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     "arguments",
-    [["quantize", "base"], ["dequantize", "base-nf4"], ["fuse", "base", "a", "--quantize", "nf4"], ["fuse", "base", "a"]],
+    [["quantize", "base"], ["quantize", "base", "--dry-run"], ["fuse", "base", "a", "--quantize", "nf4"], ["fuse", "base", "a"]],
     ids=" ".join,
 )
 def test_a_gpu_that_is_not_there(place: Path, capsys: Capture, arguments: list[str]) -> None:
