@@ -277,7 +277,7 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
         Factored(layout, compute, factors),
         layout,
         files.config,
-        Source(place.path, (files.file,), files.paths[1:], alpha, place.remote),
+        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.replaced.items()},
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.dtypes import FLOATS
-from adapterops.errors import OptionError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
 from adapterops.formats.quantized import key, quantized
 from adapterops.history import Source, Step
@@ -36,6 +37,9 @@ BLOCK = 1 << 19
 NEAREST, STOCHASTIC = "nearest", "stochastic"
 ROUNDINGS = (NEAREST, STOCHASTIC)
 WRITTEN = ("nf4", "fp4", "int8")
+
+RELATIVE, ANOTHER = 0.03, 0.5
+"""How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an error."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,37 @@ class Checkpoint:
                 hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
                 code="E-GRID",
             )
+
+    def check_views(self) -> None:
+        """Whether the model whose numbers are taken is the one that was quantized: coded, the first of them are what is there.
+
+        Raises:
+            IncompatibleError: they are another model's. Those of a relative of it are a warning.
+        """
+        for name in [name for name in self.views if name in self.stored and name in self.edits][:1]:
+            import numpy as np
+            import torch
+
+            begin, end = next(iter(self.blocks(name)))
+            stored, original = (lies.rows(begin, end, Scratch()) for lies in (self.stored[name], self.views[name]))
+            scheme = self.stored[name].scheme
+            if scheme and scheme.name in WRITTEN:
+                original = scheme.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
+            apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
+            if RELATIVE < apart <= ANOTHER and scheme and scheme.name in WRITTEN:
+                warnings.warn(
+                    f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
+                    AdapterWarning,
+                    stacklevel=2,
+                )
+            if apart > ANOTHER:
+                raise IncompatibleError(
+                    f"the original is {apart:.0%} away from what the base's codes stand for",
+                    path=self.files.path if self.files else None,
+                    tensor=name,
+                    hint="give the 16-bit model that this one was quantized from",
+                    code="E-NAMES",
+                )
 
     def encoder(self, name: str) -> Encoder | None:
         """What turns the rows of a tensor that is computed into its parts; None where it is whole."""

@@ -95,6 +95,7 @@ def save_checkpoint(
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
         source.fetch()
+    checkpoint.check_views()
     plan = _plan(checkpoint, inputs)
     with staged(out, force=force, plan=plan, resume=resume, sync=sync) as folder:
         journal = Journal(folder, plan, sync)
@@ -160,18 +161,25 @@ def _check_changed(modules: Facts, out: Path) -> None:
 
 def _check_survival(modules: Facts, out: Path) -> None:
     """Raise VerificationError where codes keep too little of an update, and more than chance would explain."""
-    lost = {module: each for module, each in modules.items() if each.codes and each.gain + SIGMAS * each.uncertainty < LEAST_GAIN}
-    if lost:
-        worst = min(lost, key=lambda module: lost[module].gain)
-        total = sum(modules.values(), start=type(lost[worst])())
+    coded = {module: each for module, each in modules.items() if each.codes}
+    if not coded:
+        return
+    worst = min(coded, key=lambda module: coded[module].gain)
+    total = sum(coded.values(), start=type(coded[worst])())
+    lost = [each for each in coded.values() if _too_little(each)]
+    if lost or _too_little(total):
         raise VerificationError(
-            f"{lost[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(modules)} modules; less than "
+            f"{coded[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(coded)} modules in codes; less than "
             f"{LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
             hint="round by chance with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
             code="E-LOST",
             details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
         )
+
+
+def _too_little(survival: Survival) -> bool:
+    return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
 
 
 def _check_inputs(inputs: Sequence[Source]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from adapterops.adapter import Adapter, open_adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, open_checkpoint
+from adapterops.cli import options
 from adapterops.errors import OptionError
 from adapterops.methods import METHODS, PARAMETERS
 from adapterops.methods.registry import SPACES
@@ -51,6 +52,7 @@ def merged(sources: Sequence[Place], given: dict[str, Any], base: Checkpoint | N
     parameters = {name: value for name in PARAMETERS if (value := given.pop(name)) is not None}
     opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite") if name in given}
     adapters = [open_adapter(source, **opening) for source in sources]
+    options.check_alpha(opening.get("alpha"), adapters)
     if base is not None:
         adapters = [without_copies(adapter, base) for adapter in adapters]
     return algebra.merge(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from adapterops.dtypes import FLOATS
 from adapterops.errors import OptionError
+from adapterops.history import sources
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.algebra import budget as budget
 from adapterops.storage.place import Place
+
+if TYPE_CHECKING:
+    from adapterops.adapter import Adapter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -200,6 +204,12 @@ def fusing(command: Command) -> Command:
     ):
         command = option(command)
     return modelling(coding(command))
+
+
+def check_alpha(alpha: float | None, adapters: Sequence[Adapter]) -> None:
+    """Raise OptionError for an `--alpha` that no file needs: it would change nothing."""
+    if alpha is not None and all(source.alpha is None for adapter in adapters for source in sources(adapter.history)):
+        raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
 
 
 def size(text: str | None) -> int | None:

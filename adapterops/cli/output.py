@@ -7,11 +7,11 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from adapterops.adapter_saving import Saved
     from adapterops.reports.findings import Finding
 
+Then: TypeAlias = Callable[[], Mapping[str, Any]]
+"""What is to be done once the output is there, before it is told; what it returns is told, too."""
+
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
 
@@ -40,8 +43,8 @@ QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
 
 
-def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Save an adapter, or say what would be saved, and print it."""
+def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, then: Then = dict, **options: Any) -> None:
+    """Save an adapter, or say what would be saved, and print it, with what is done `then`."""
     dtype = options["dtype"]
     if dry_run:
         check(out, options["force"], adapter.history)
@@ -50,7 +53,7 @@ def write(adapter: Adapter, out: Path, *, dry_run: bool, as_json: bool, **option
     with progress("writing") as report:
         saved = save_adapter(adapter, out, progress=report, **options)
     with telling(out):
-        _tell_saved(saved, as_json)
+        _tell_saved(saved, as_json, then())
 
 
 def check(out: Path, force: bool, *histories: Step | Source) -> None:
@@ -58,12 +61,18 @@ def check(out: Path, force: bool, *histories: Step | Source) -> None:
     check_output(out, [path for history in histories for source in sources(history) for path in source.paths], force)
 
 
-def _tell_saved(saved: Saved, as_json: bool) -> None:
+def _tell_saved(saved: Saved, as_json: bool, more: Mapping[str, Any]) -> None:
     if as_json:
         print_json({"path": str(saved.path), "bytes": saved.bytes, "energy_kept": saved.energy, "dropped": list(saved.dropped),
-                    "modules": {module: kept.__dict__ for module, kept in saved.modules.items()}})  # fmt: skip
+                    "modules": {module: kept.__dict__ for module, kept in saved.modules.items()}, **more})  # fmt: skip
     else:
         _print_saved(saved)
+        _print_more(more)
+
+
+def _print_more(more: Mapping[str, Any]) -> None:
+    for verb, what in more.items():
+        print(f"{verb} it to {what}")
 
 
 def _print_plan(adapter: Adapter, out: Path, dtype: str | None, as_json: bool) -> None:
@@ -124,9 +133,10 @@ def write_model(
     dry_run: bool,
     as_json: bool,
     force: bool,
+    then: Then = dict,
     **options: Any,
 ) -> None:
-    """Save a checkpoint in the dtype and the files that are asked for, or say what would be saved, and print it."""
+    """Save a checkpoint in the dtype and the files that are asked for, or say what would be saved, and print it; see `write`."""
     most = size(max_shard_size)
     model.check_rounding()
     check_device(options.get("device", "cpu"))
@@ -139,7 +149,7 @@ def write_model(
     with progress("writing") as report:
         saved = save_checkpoint(model, out, progress=report, force=force, sync=not no_sync, **options)
     with telling(out):
-        _tell_saved_model(saved, as_json)
+        _tell_saved_model(saved, as_json, then())
 
 
 @contextmanager
@@ -152,13 +162,14 @@ def telling(out: Path) -> Iterator[None]:
         raise
 
 
-def _tell_saved_model(saved: SavedCheckpoint, as_json: bool) -> None:
+def _tell_saved_model(saved: SavedCheckpoint, as_json: bool, more: Mapping[str, Any]) -> None:
     if as_json:
         print_json({"path": str(saved.path), "bytes": saved.bytes, "tensors": saved.tensors, "total": saved.total.as_json(),
                     "modules": {module: each.as_json() for module, each in saved.modules.items()},
-                    "quantized": {tensor: each.noise for tensor, each in saved.coded.items()}})  # fmt: skip
+                    "quantized": {tensor: each.noise for tensor, each in saved.coded.items()}, **more})  # fmt: skip
     else:
         _print_saved_model(saved)
+        _print_more(more)
 
 
 def _print_model_plan(model: Checkpoint, out: Path, workers: int | None, as_json: bool) -> None:
@@ -200,7 +211,9 @@ def _print_saved_model(saved: SavedCheckpoint) -> None:
     print(f"  survived rounding: {percent(total.gain)}{chance} in total, least {percent(saved.modules[worst].gain)} in {worst}")
     if total.codes:
         print(f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows")
-    if total.gain < LOSSY_GAIN and total.codes < total.entries:
+    if total.gain < LOSSY_GAIN and total.codes:
+        warnings.warn(f"codes keep {total.gain:.0%} of the update, by --accept-loss or by chance", AdapterWarning, stacklevel=2)
+    elif total.gain < LOSSY_GAIN:
         warnings.warn(
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "
             "--dtype float32 keeps them",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,16 @@ def follow(recipe: Recipe, out: Path, *, dry_run: bool, as_json: bool, workers: 
     """Make what a recipe says, or say what would be made, and print it."""
     with output.progress("measuring") as report:
         made = make(recipe, verify=options.verified(), workers=workers, progress=report)
-    shared = {"dry_run": dry_run, "as_json": as_json, "workers": workers, **how, **made.options(out)}
+    shared = {"dry_run": dry_run, "as_json": as_json, "workers": workers, "then": partial(_pushed, recipe, out), **how, **made.options(out)}
     if isinstance(made.result, Adapter):
         output.write(made.result, out, **shared)
     else:
         output.write_model(made.result, out, dtype=None, max_shard_size=None, no_sync=False, resume=resume, **shared)
     if dry_run and not as_json:
         print(f"  {recipe.result}")
-    if recipe.push and not dry_run:
-        push(recipe, out)
+
+
+def _pushed(recipe: Recipe, out: Path) -> Mapping[str, Any]:
+    """Where the output was sent, if the recipe says so."""
+    done = push(recipe, out)
+    return {"pushed": done.pull_request or done.url or done.repo} if done else {}

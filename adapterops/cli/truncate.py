@@ -39,6 +39,7 @@ def command(
     adapterops truncate my-adapter --budget 2M
     """
     adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
+    options.check_alpha(alpha, [adapter])
     number, unit = options.budget(budget)
     suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
     place = out or source.beside(f"-{suffix}")

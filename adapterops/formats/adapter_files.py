@@ -32,7 +32,8 @@ EMBEDDED = "lora_adapter_metadata"
 class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
-    `paths` are the files it consists of, `replaced` are whole tensors of the model by their names there.
+    `paths` are the files it consists of, `replaced` are whole tensors of the model by their names there. `alpha` is the one that
+    was given, if it was needed.
     """
 
     file: TensorFile
@@ -41,6 +42,7 @@ class AdapterFiles:
     pairs: Mapping[str, Pair]
     scalings: Mapping[str, Scaling]
     replaced: Mapping[str, str]
+    alpha: float | None = None
 
     def layout(self, module: str) -> Layout:
         pair = self.pairs[module]
@@ -80,7 +82,8 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
-    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, whole)
+    needed = fields is None and not any(pair.alpha for pair in found.values())
+    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, whole, alpha if needed else None)
 
 
 def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) -> None:

@@ -110,13 +110,17 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     if base.config and ties(base.config) and any(canonical(there) in BOTH_ENDS for there in names):
         base = _untied(base, {})  # both ends are stored, and no longer the same
 
+    from adapterops.updates.application import Block, Change
+
     def edit(tensor: str) -> Rows:
         if tensor not in names:
             return base.edits[tensor]
         stored = adapter.replaced[names[tensor]]
         rows = original(Lies({"": stored}, stored.spec.shape))
 
-        def finite(begin: int, end: int) -> Block:
+        before = original(base.views.get(tensor, base.stored[tensor])) if tensor in base.schemes else None
+
+        def trained(begin: int, end: int) -> Block:
             block = rows(begin, end)
             if not all_finite(block.values):
                 raise InputError(
@@ -126,9 +130,13 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
                     hint="the training diverged; use another checkpoint",
                     code="E-NONFINITE",
                 )
-            return block
+            if before is None:
+                return block
+            W = before(begin, end).values.astype(block.values.dtype, copy=False)  # what codes leave of the training is to be seen
+            every = slice(0, W.shape[0]), slice(0, W.shape[1])
+            return Block(block.values.copy(), [Change(tensor.removesuffix(WEIGHT), every, W, block.values - W)])
 
-        return finite
+        return trained
 
     edits = Lazy([*names, *(tensor for tensor in base.edits if tensor not in names)], edit)
     return replace(base, edits=edits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adapterops.quant.scheme import Encoder, Part, Read, check_finite, torch_dtype
@@ -23,7 +23,7 @@ class Int8:
     Source: Dettmers et al. 2022, arXiv:2208.07339.
     """
 
-    dtype: str = "BF16"
+    dtype: str = field(default="BF16", compare=False)  # of which nothing is stored
     marked: bool = True
     """Whether there is a `weight_format`, which older files do not have."""
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterops import engine, hub
 from adapterops.adapter import Adapter, open_adapter
@@ -25,6 +25,9 @@ from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.staging import RECIPE
+
+if TYPE_CHECKING:
+    from adapterops.hub.pushing import Pushed
 
 COMMAND = ("adapterops", "run", RECIPE)
 """What makes an output again, as its manifest notes it."""
@@ -187,7 +190,6 @@ def _another(path: Path, said: str, found: str | None) -> InputError:
     )
 
 
-def push(recipe: Recipe, out: Path) -> None:
+def push(recipe: Recipe, out: Path) -> Pushed | None:
     """Send the output to where the recipe says, if it says so."""
-    if recipe.push:
-        hub.push(out, recipe.push.repo, private=recipe.push.private)
+    return hub.push(out, recipe.push.repo, private=recipe.push.private) if recipe.push else None
