@@ -137,7 +137,8 @@ def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
 
 def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None, seed: int = 0) -> Checkpoint:
     """The checkpoint, to be saved in the schemes that another one is in."""
-    schemes = {name: found for name, found in model.schemes.items() if name in checkpoint.layout}
+    own = checkpoint.schemes
+    schemes = {name: own[name] if own.get(name) == found else found for name, found in model.schemes.items() if name in checkpoint.layout}
     layout = dict(checkpoint.layout)
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)

@@ -16,6 +16,7 @@ from tiny_models import write_base
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.errors import VerificationError
 
 Capture = pytest.CaptureFixture[str]
 ADAPTED = [f"model.layers.{layer}.{name}.weight" for layer in range(3) for name in ("q_proj", "v_proj")]
@@ -293,3 +294,65 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(place: Path, command: l
 def test_what_is_not_quantized_is_not_dequantized(place: Path, capsys: Capture) -> None:
     assert "no quantized weight" in printed(capsys, "dequantize", "base", "-o", "out", code=4)
     assert not (place / "out").exists()
+
+
+def test_options_that_would_change_nothing_are_refused(place: Path, capsys: Capture) -> None:
+    for options in (["--original", "base", "--rounding", "stochastic"], ["--original", "base", "--rounding", "nearest"]):
+        assert "leave one of them out" in printed(capsys, "fuse", "base-nf4", "a", *options, "-o", "out", code=2)
+    assert "and this one is not" in printed(capsys, "fuse", "base", "a", "--base-view", "dequantized", "-o", "out", code=2)
+    for command in (["merge", "a"], ["truncate", "a", "--rank", "1"], ["fuse", "base", "a"]):
+        assert "for files that do not say" in printed(capsys, *command, "--alpha", "99", "-o", "out", code=2)
+    assert not (place / "out").exists()
+
+
+def test_another_model_in_the_place_of_the_original(place: Path, capsys: Capture) -> None:
+    write_base(place / "other", out=64, into=96, seed=5)
+    error = as_json(capsys, "fuse", "base-nf4", "a", "--original", "other", "-o", "out", code=4)
+    assert (error["code"], error["tensor"]) == ("E-NAMES", ADAPTED[0])
+    assert "away from what the base's codes stand for" in error["message"]
+    write_base(place / "relative", out=64, into=96)
+    for path in (place / "relative").glob("*.safetensors"):
+        moved = {
+            name: tensor + (0.05 * torch.randn(64, 96)).bfloat16() if name in ADAPTED else tensor
+            for name, tensor in load_file(path).items()
+        }
+        save_file(moved, path, {"format": "pt"})
+    capsys.readouterr()
+    assert run(["fuse", "base-nf4", "a", "--original", "relative", "-o", "out"]) == 0
+    assert "was that made from it?" in capsys.readouterr().err
+    assert run(["fuse", "base-nf4", "a", "--original", "base", "-o", "out2"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_weight_that_was_trained_whole_is_seen_in_codes(place: Path, capsys: Capture) -> None:
+    """Rounded to the grid that it came from, next to nothing of the training is left; the LoRA beside it survives."""
+    stored = tensors(place / "base")
+    trained, kept = ADAPTED[0], load_file(place / "a/adapter_model.safetensors")
+    kept = {name: 5 * tensor for name, tensor in kept.items() if trained.removesuffix(".weight") not in name}
+    kept[f"base_model.model.{trained}"] = stored[trained].float() * (1 + 0.01 * torch.randn(64, 96))
+    fields = json.loads((place / "a/adapter_config.json").read_text()) | {"modules_to_save": [trained.removesuffix(".weight")]}
+    write_adapter(place / "whole", kept, fields)
+    error = as_json(capsys, "fuse", "base-nf4", "whole", "--rounding", "nearest", "-o", "out", code=8)
+    assert error["code"] == "E-LOST"
+    assert error["details"]["modules"][trained.removesuffix(".weight")]["gain"] < 0.5
+    result = as_json(capsys, "fuse", "base-nf4", "whole", "--original", "base", "-o", "out")
+    assert result["modules"][trained.removesuffix(".weight")]["gain"] > 0.9
+    assert as_json(capsys, "verify", "out", "--base", "base-nf4", "--original", "base", "--adapter", "whole")["verified"]
+
+
+def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path, capsys: Capture) -> None:
+    from adapterops.saving import _check_survival
+    from adapterops.updates.application import Survival
+
+    one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
+    _check_survival({"a": one}, place)
+    with pytest.raises(VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 modules"):
+        _check_survival({"a": one, **{f"m{index}": one for index in range(399)}}, place)
+
+
+def test_int8_by_chance_in_another_dtype_is_verified(place: Path, capsys: Capture) -> None:
+    printed(capsys, "quantize", "base", "--to", "int8", "-o", "base-int8")
+    printed(
+        capsys, "fuse", "base-int8", "a", "--quantize", "int8", "--rounding", "stochastic", "--seed", "1", "--dtype", "float32", "-o", "out"
+    )
+    assert as_json(capsys, "verify", "out", "--base", "base-int8", "--adapter", "a")["verified"]

@@ -313,7 +313,7 @@ def test_rounding_to_nearest_is_refused_for_what_it_loses(made: Made, tmp_path: 
     assert len(error["details"]["modules"]) == 4
     assert error["details"]["total"]["gain"] < 0.5
     result = answered(capsys, *command, "--accept-loss")
-    assert set(result["total"]) == {"relative", "gain", "changed", "entries", "noise", "cosine"}
+    assert set(result["total"]) == {"relative", "gain", "changed", "entries", "uncertainty", "noise", "cosine"}
     assert result["total"] == error["details"]["total"]
     assert result["modules"] == error["details"]["modules"]
     assert f'"gain": {result["total"]["gain"]}' in json.dumps(json.loads((tmp_path / "out/adapterops.json").read_text()))

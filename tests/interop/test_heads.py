@@ -1,0 +1,155 @@
+"""Input and output embeddings, trained whole, of models that share them in different ways."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_models import TOKENS, adapted, gpt2, load, qwen, save
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification, OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+def opt(folder: Path, positions: int = 30) -> Path:
+    torch.manual_seed(0)
+    config = OPTConfig(
+        vocab_size=96,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=positions,
+    )
+    return save(OPTForCausalLM(config), folder)
+
+
+def logits(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=TOKENS).logits.double()
+    return found
+
+
+def unmerged(base: Path, adapter: Path) -> torch.Tensor:
+    return logits(peft.PeftModel.from_pretrained(load(base), adapter).eval())
+
+
+def change(adapter: Path, **tensors: torch.Tensor) -> Path:
+    """The adapter with other tensors where a name ends so."""
+    path = adapter / "adapter_model.safetensors"
+    kept = load_file(path)
+    for end, tensor in tensors.items():
+        (name,) = (name for name in kept if name.endswith(f"{end}.weight"))
+        kept[name] = tensor
+    save_file(kept, path, {"format": "pt"})
+    return adapter
+
+
+@pytest.mark.parametrize("whole", [["lm_head"], ["embed_tokens"]])
+@pytest.mark.parametrize("family", [opt, lambda folder: qwen(folder, tied=True)], ids=["opt", "qwen"])
+def test_a_trained_end_of_a_tied_model_is_what_peft_has(family, whole: list[str], tmp_path: Path, capsys: Capture) -> None:
+    base = family(tmp_path / "base")
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=whole, ensure_weight_tying=False)
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    torch.testing.assert_close(logits(load(tmp_path / "out")), unmerged(base, adapter), rtol=1e-4, atol=1e-5)
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
+
+
+@pytest.mark.parametrize("shape", [(100, 64), (50, 64), (96, 32)], ids=str)
+def test_a_trained_head_of_another_shape(shape: tuple[int, int], tmp_path: Path, capsys: Capture) -> None:
+    base = qwen(tmp_path / "base", tied=True)
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    change(adapter, lm_head=torch.randn(shape))
+    for plan in (["--dry-run"], []):
+        assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out"), *plan]) == 4
+        assert f"is a whole tensor of shape {list(shape)}, and the embedding in its place is [96, 64]" in capsys.readouterr().err
+
+
+def test_a_head_that_both_ends_of_an_encoder_and_decoder_share(tmp_path: Path, capsys: Capture) -> None:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, decoder_start_token_id=0)
+    base = save(T5ForConditionalGeneration(config), tmp_path / "base")
+    model = peft.get_peft_model(
+        T5ForConditionalGeneration.from_pretrained(base),
+        peft.LoraConfig(r=2, target_modules=["q"], modules_to_save=["lm_head"], init_lora_weights=False),
+    )
+    model.save_pretrained(tmp_path / "a")
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "is tied to other tensors of the base" in capsys.readouterr().err
+
+
+def test_ends_that_are_stored_and_said_to_be_tied_are_untied(tmp_path: Path) -> None:
+    base = qwen(tmp_path / "base", tied=True)
+    names = json.loads((base / "model.safetensors.index.json").read_text())["weight_map"]
+    shard = base / names["model.embed_tokens.weight"]
+    stored = load_file(shard)
+    save_file({**stored, "lm_head.weight": stored["model.embed_tokens.weight"].clone()}, shard, {"format": "pt"})
+    names["lm_head.weight"] = shard.name
+    (base / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(adapter)), tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_a_trained_head_that_is_not_finite(tmp_path: Path, capsys: Capture) -> None:
+    base = qwen(tmp_path / "base")
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    bad = torch.randn(96, 64)
+    bad[3, 5] = torch.nan
+    change(adapter, lm_head=bad)
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 3
+    shown = capsys.readouterr().err
+    assert "adapter_model.safetensors: " in shown
+    assert "lm_head.weight: has numbers that are NaN or infinite" in shown
+
+
+def test_unfusing_a_trained_head_says_what_to_use(tmp_path: Path, capsys: Capture) -> None:
+    base = qwen(tmp_path / "base")
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    assert run(["unfuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 4
+    shown = capsys.readouterr().err
+    assert f"error: {tmp_path / 'a'}: " in shown
+    assert "use the base itself" in shown
+
+
+def test_the_difference_of_models_of_which_one_has_no_config(tmp_path: Path, capsys: Capture) -> None:
+    base = gpt2(tmp_path / "base")
+    tuned = gpt2(tmp_path / "tuned")
+    for path in tuned.glob("*.safetensors"):
+        moved = {name: tensor + 0.01 if name.endswith("attn.c_proj.weight") else tensor for name, tensor in load_file(path).items()}
+        moved = {name: tensor.tril() if name.endswith("attn.c_proj.weight") else tensor for name, tensor in moved.items()}
+        save_file(moved, path, {"format": "pt"})
+    expected = logits(load(tuned))
+    (tuned / "config.json").unlink()
+    assert run(["extract", str(tuned), str(base), "--rank", "64", "-o", str(tmp_path / "a")]) == 0
+    torch.testing.assert_close(unmerged(base, tmp_path / "a"), expected, rtol=1e-3, atol=1e-4)
+    (base / "config.json").unlink()
+    assert run(["extract", str(tuned), str(base), "--rank", "64", "-o", str(tmp_path / "b")]) == 4
+    assert "may be stored as (in, out)" in capsys.readouterr().err
+
+
+def test_logits_of_a_model_that_has_none_over_a_vocabulary(tmp_path: Path, capsys: Capture) -> None:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64)
+    base = save(BertForSequenceClassification(config), tmp_path / "base")
+    model = peft.get_peft_model(
+        BertForSequenceClassification.from_pretrained(base), peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)
+    )
+    model.save_pretrained(tmp_path / "a")
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    told = ["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]
+    assert run(told) == 0
+    capsys.readouterr()
+    assert run([*told, "--logits"]) == 2
+    shown = capsys.readouterr()
+    assert "runs causal language models" in shown.err
+    assert shown.out == "", "it is said before the work"
