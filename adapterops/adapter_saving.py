@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -106,7 +107,7 @@ def save_adapter(
 
         def tensors() -> Any:
             found: dict[str, tuple[Tensor, Tensor]] = {}
-            for module, A, B, norm, error in engine.run(factors, chain(*groups.values()), workers=workers, progress=progress):
+            for module, A, B, norm, error in results:
                 errors[module] = error
                 modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
                 found[module] = A, B
@@ -118,7 +119,8 @@ def save_adapter(
                         ranks[stack] = rank
                         yield from zip(keys(stack, experts), both, strict=True)
 
-        write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
+        with closing(engine.run(factors, chain(*groups.values()), workers=workers, progress=progress)) as results:
+            write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
         config = replace(adapter.config, experts=experts)
         if len(ranks) < len(groups):
             config = replace(config, targets=None, target_parameters=None)

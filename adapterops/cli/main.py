@@ -41,6 +41,7 @@ COMMANDS = {
 }
 
 
+SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
 NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "can't start new thread", "annot allocate memory", "failed to map segment")
 """How libraries say that there is no memory left."""
 
@@ -133,16 +134,16 @@ def run(arguments: list[str]) -> int:
         _say(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}")
         return 128 + number
     except MemoryError:
-        return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
+        return _fail(SHORT, as_json)
     except SystemExit:  # click's answer to a reader who is gone
         return _broken_stream(BrokenPipeError())
     except (RuntimeError, ImportError) as error:
         if not any(phrase in str(error) for phrase in NO_MEMORY):
             return _bug()
-        return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
+        return _fail(SHORT, as_json)
     except OSError as error:
         if error.errno == errno.ENOMEM or any(phrase in str(error) for phrase in NO_MEMORY):
-            return _fail(ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module"), as_json)
+            return _fail(SHORT, as_json)
         if error.filename is None and error.errno is None:
             return _bug()
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -14,9 +15,10 @@ from adapterops.hub.references import Reference
 @click.argument("reference", type=options.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @options.as_json
 @options.strict
-def command(reference: Reference, out: Path | None, force: bool, as_json: bool) -> None:
+def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
     """An adapter or a model on the Hub, or a folder inside a repository, as a folder here.
 
     \b
@@ -25,9 +27,10 @@ def command(reference: Reference, out: Path | None, force: bool, as_json: bool) 
     """
     from adapterops.hub.pulling import pull
 
-    done = pull(reference, out, force=force, command=options.command_line())
-    with output.telling(done.path):
+    done = pull(reference, out, force=force, dry_run=dry_run, command=options.command_line())
+    verb = "would write" if dry_run else "wrote"
+    with nullcontext() if dry_run else output.telling(done.path):
         if as_json:
-            output.print_json({**done.__dict__, "path": str(done.path)})
+            output.print_json({"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
         else:
-            print(f"wrote {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}")
+            print(f"{verb} {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}")

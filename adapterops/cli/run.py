@@ -29,8 +29,8 @@ def command(recipe: Path, out: Path | None, **how: Any) -> None:
     result: 0.7*a - 0.3*b
     output: {path: merged, rank: 16}
 
-    Also base, to fuse the result into, and quantize. What messages call --alpha or --allow-base-mismatch are fields here, of the
-    same names.
+    Also base, to fuse the result into, and quantize. What messages call --alpha, --allow-nonfinite, --allow-base-mismatch, --dtype or
+    --quantize are fields here, of the same names; what else they name is an option of `fuse` alone.
 
     The output holds the recipe with every default and the sha256 of every input, which makes the same bytes again.
 

@@ -16,7 +16,7 @@ from adapterops.storage.place import Place
 @click.command("truncate", short_help="A smaller adapter, the best of its size.")
 @options.source_argument(default=".")
 @options.cutting
-@options.output(help="Folder to write.  [default: beside the source, <source>-r<rank>]")
+@options.output(help="Folder to write.  [default: beside the source, such as <source>-r8]")
 @options.writing
 @options.reading
 def command(

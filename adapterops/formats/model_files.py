@@ -190,7 +190,7 @@ def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         raise InputError(
             "has only Python pickles, which can run code when they are loaded, and are not read",
             path=place,
-            hint="save the model as safetensors in a place you trust, or read them with torch's restricted loader: --allow-pickle",
+            hint="save the model as safetensors in a place you trust, or let fuse or another command that has --allow-pickle read them",
             code="E-PICKLE",
         )
     from adapterops.storage.pickles import PickleFile

@@ -159,10 +159,6 @@ def _input(given: Mapping[str, Any]) -> str:
     return f"`{Path(given.get('path', '')).name}`" + (f", sha256 `{hashes[0]}`" if hashes else "")
 
 
-def _again(made: Made, command: Sequence[Any]) -> str:
-    return shlex.join(_pinned(made, str(each)) for each in command)
-
-
 def _pinned(made: Made, argument: str) -> str:
     """An argument of the command, with the commit for the name of a revision."""
     try:

@@ -27,11 +27,19 @@ class Pulled:
     bytes: int
 
 
-def pull(source: Reference | str, out: str | os.PathLike[str] | None = None, *, force: bool = False, command: Sequence[str] = ()) -> Pulled:
+def pull(
+    source: Reference | str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    command: Sequence[str] = (),
+) -> Pulled:
     """Write the files of an adapter or a model on the Hub to a folder: no pickles, and nothing from folders inside.
 
     Args:
         out: left out, a folder of its name in the current one.
+        dry_run: only say what would be written.
 
     Every file has the hash that the Hub states. A manifest is written where none came along.
 
@@ -47,6 +55,9 @@ def pull(source: Reference | str, out: str | os.PathLike[str] | None = None, *, 
         shown = ", ".join(path.name for path in place.entries()[:8])
         raise InputError(f"has no safetensors; it has {shown}", path=place, hint="name a folder in it: owner/name:folder", code="E-FOLDER")
     check_output(out, [place.path], force)
+    if dry_run:
+        size = sum(place.remote.sizes[path] for path in files)
+        return Pulled(out, place.remote.reference, place.remote.revision, tuple(path.name for path in files), size)
     for path in files:
         place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")

@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adapterops.adapter import Adapter, check_linear
 from adapterops.errors import OptionError
 from adapterops.history import Step
-
-if TYPE_CHECKING:
-    pass
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 SHOWN = 3

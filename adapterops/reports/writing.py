@@ -14,7 +14,7 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import OptionError
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, plain, write_manifest
+from adapterops.manifest import described, plain, write_bytes, write_manifest
 from adapterops.operations.comparison import Comparison, compare, plan
 from adapterops.reports import drawings, plots
 from adapterops.reports.diagnosis import diagnose
@@ -114,19 +114,12 @@ def _draw(
         every += drawings.alone(comparison, index)
     with staged(folder, force=force) as place:
         for figure in every:
-            _write(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
+            write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
             if plots.available():
-                _write(place / f"{figure.name}.png", plots.png(figure))
+                write_bytes(place / f"{figure.name}.png", plots.png(figure))
         names = sorted(path.name for path in place.iterdir())
         write_manifest(place, history, read, command, {}, {name: described(place / name) for name in names})
     return tuple(names)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

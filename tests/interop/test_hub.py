@@ -174,6 +174,8 @@ def test_pulled_is_what_was_there(hub: Hub, place: Path, tmp_path: Path, capsys:
     (folder / "README.md").write_text("mine")
     commit = hub.put("me/a", folder)
     hub.put("me/a", {"training_args.bin": b"pickle", "checkpoint-1/adapter_model.safetensors": b"", ".gitattributes": b""}, ref="main")
+    assert succeeds(capsys, "pull", f"me/a@{commit}", "-o", "pulled", "--dry-run")[0].startswith("would write pulled: 3 files")
+    assert not (place / "pulled").exists()
     succeeds(capsys, "pull", f"me/a@{commit}", "-o", "pulled")
     assert {name: digest for name, digest in tree(place / "pulled").items() if name != "adapterops.json"} == tree(folder)
     assert manifest("pulled")["inputs"][0]["revision"] == commit
@@ -374,7 +376,8 @@ def test_a_recipe_of_the_hub_is_pinned_and_pushed(
     succeeds(capsys, "run", "out/recipe.yaml", "-o", "again")
     assert tree(place / "again")[WEIGHTS] == tree(place / "out")[WEIGHTS]
     (place / "recipe.yaml").write_text(recipe.replace("../b", "b") + "push: {repo: me/made, private: true}\n")
-    succeeds(capsys, "run", "recipe.yaml", "-o", "third")
+    told = json.loads(succeeds(capsys, "run", "recipe.yaml", "-o", "third", "--json")[0])
+    assert "me/made" in told["pushed"]
     assert hub.repos["me/made"].private
     assert hub.files("me/made")["recipe.yaml"] == (place / "third/recipe.yaml").read_bytes()
     (place / "again/recipe.yaml").write_text(recipe.replace("../b", "/home/me/b"))

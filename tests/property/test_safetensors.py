@@ -15,7 +15,7 @@ from safetensors.torch import load, load_file, save, save_file
 from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.peft import Key, parse, render
-from adapterops.storage.safetensors import SafetensorsFile, Spec, Stored
+from adapterops.storage.safetensors import SafetensorsFile, Spec, Stored, as_bytes
 from adapterops.storage.writer import write_safetensors
 
 DTYPES = {short: getattr(torch, long) for short, long in FLOATS.items()}
@@ -103,6 +103,17 @@ def test_damage_is_found_or_harmless(tmp_path_factory: pytest.TempPathFactory, d
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that the library names and torch has not
         raise AssertionError(f"we accept what the library refuses: {error}") from error
     assert {name: bits(tensor) for name, tensor in theirs.items()} == {name: bytes(value) for name, value in ours.items()}
+
+
+def test_the_bytes_of_a_column_and_nothing_beyond_a_tensor(tmp_path: Path) -> None:
+    column = torch.arange(6.0).reshape(2, 3).T[:, :1]  # which counts as contiguous, whatever its stride
+    assert bytes(as_bytes(column.expand(3, 1)[:1])) == column[:1].contiguous().numpy().tobytes()
+    turned = torch.empty(1, 5).T.copy_(torch.arange(5.0)[:, None])
+    assert bytes(as_bytes(turned)) == turned.contiguous().numpy().tobytes()
+    save_file({"a": torch.ones(2, 3), "b": torch.zeros(2, 3)}, tmp_path / "two.safetensors")
+    file = SafetensorsFile(tmp_path / "two.safetensors")
+    with pytest.raises(AssertionError, match="a has 24 bytes, not 12 to 36"):
+        file.array("a", (1, 3))
 
 
 SEGMENT = st.from_regex(r"[a-z0-9_]{1,8}", fullmatch=True)
