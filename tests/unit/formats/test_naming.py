@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
-from adapterops.formats.naming import Place, canonical, resolve, untied
+from adapterops.formats.naming import Place, canonical, check_untied, head_of, resolve, untied
 from adapterops.storage.safetensors import Spec
 
 Q = "layers.0.self_attn.q_proj"
