@@ -13,13 +13,13 @@ from adapterops.quant.scheme import LONG_NAMES, Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
 
-EMBEDDING = re.compile(r"^embed_|embed(s|s_layer|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE)
+EMBEDDING = re.compile(r"^embed_|(?<!patch_)embed(s|s_layers?|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE)
 """Last names of embeddings, which are not quantized."""
 
 STAYS = {
     "wte", "wpe", "shared", "relative_attention_bias", "bias_values", "pe_k", "query_feat", "queries_features", "reference_points",
     HEAD, "lm_heads", "output", "score", "classifier", "classification_head", "qa_outputs", "pooler",
-    "gate", "router", "layer", "shared_expert_gate", "weights_proj", "o_a_proj", "scale", "shift",
+    "patch_embed", "gate", "router", "layer", "shared_expert_gate", "weights_proj", "o_a_proj", "wo_a", "scale", "shift",
 }  # fmt: skip
 """Last names of other modules that have a matrix and are not quantized: embeddings, heads, routers, and what is no plain Linear."""
 
@@ -37,9 +37,9 @@ KEPT = {
 """Part of a name → model types in which transformers keeps what has it in 32 bits."""
 
 TIED_HEADS = {
-    HEAD, "lm_head.decoder", "lm_head.out_proj", "generator_lm_head", "fine_acoustics.lm_heads", "ctc_head", "lm_loss", "embed_out",
-    "proj_out", "output_projection", "unembedding_projection", "vocab_projector", "pred_layer.proj", "decoder", "head.decoder",
+    HEAD, "lm_head.decoder", "lm_head.out_proj", "generator_lm_head", "fine_acoustics.lm_heads", "ctc_head", "head.decoder",
     "predictions.decoder", "cls.predictions.decoder", "entity_predictions.decoder",
+    "embed_out", "proj_out", "output_projection", "unembedding_projection",
 }  # fmt: skip
 """Names of output embeddings. One that shares its weight with the input embedding is in the model and not in the file."""
 
@@ -55,31 +55,34 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
     Embeddings, output heads, routers and routed experts stay as they are: transformers holds the latter in one parameter
     for all, which is never quantized. So does what no skip list could tell from one of these.
     """
-    types, sizes = set(map(str, _told(config or {}, "model_type"))), list(_told(config or {}, "vocab_size"))
-    if types & OWN_LINEAR:
+    if not OWN_LINEAR.isdisjoint(_types(config)):
         return []
-    kept, found = {part for part, those in KEPT.items() if those & types}, []
+    sizes, kept, found = list(_told(config or {}, "vocab_size")), _kept(config), []
     for name, spec in layout.items():
         if not _matrix(name, spec) or spec.dtype not in LONG_NAMES or EXPERT.search(name):
             continue
-        parts = name.removesuffix(WEIGHT).split(".")
+        *above, _ = parts = name.removesuffix(WEIGHT).split(".")
         last = next((part for part in reversed(parts) if not part.isdecimal()), "")
         vocabulary = spec.shape[0] in sizes and not NUMBERED.search(name)
-        inside = ".".join(parts[:-1]) + TORCHS_OWN in layout or HEAD in parts[:-1] or not kept.isdisjoint(parts)
+        inside = ".".join(above) + TORCHS_OWN in layout or HEAD in above or not kept.isdisjoint(parts)
         if not (vocabulary or inside or last in STAYS or EMBEDDING.search(last)):
             found.append(name)
-    left = [HEAD, *_left(layout, found)]
+    left = {HEAD, *_left(layout, found)}
     return [name for name in found if not any(matches(entry, name.removesuffix(WEIGHT)) for entry in left)]
 
 
-def skipped(layout: Mapping[str, Spec], chosen: Collection[str]) -> list[str]:
+def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping[str, Any] | None) -> list[str]:
     """The modules to name as not quantized: all others that have a matrix, and output embeddings that may not be in the file.
 
-    Never an empty list, and never null: transformers then chooses by itself.
+    By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never an
+    empty list, and never null: transformers then chooses by itself.
     """
     modules = [name.removesuffix(WEIGHT) for name in chosen]
-    heads = {head for head in TIED_HEADS if not any(matches(head, module) for module in modules)}
-    return sorted(heads.union(_left(layout, chosen)))
+    left = _left(layout, chosen)
+    shared = {module for name in layout if name != (module := name.removesuffix(".bias")) and module + WEIGHT not in layout}
+    lasts = {last for module in left if module + WEIGHT in layout and not (last := module.rpartition(".")[2]).isdecimal()}
+    safe = {entry for entry in TIED_HEADS | shared | lasts | _kept(config) if not any(matches(entry, module) for module in modules)}
+    return sorted(safe | {module for module in left if module.rpartition(".")[2] not in safe})
 
 
 def matches(entry: str, module: str) -> bool:
@@ -104,14 +107,24 @@ def _left(layout: Mapping[str, Spec], chosen: Iterable[str]) -> set[str]:
     return left | {name.removesuffix(TORCHS_OWN) for name in layout if name.endswith(TORCHS_OWN)}
 
 
+def _kept(config: Mapping[str, Any] | None) -> set[str]:
+    types = _types(config)
+    return {part for part, those in KEPT.items() if not those.isdisjoint(types)}
+
+
+def _types(config: Mapping[str, Any] | None) -> set[str]:
+    """The model types of a model and of its parts."""
+    return set(map(str, _told(config or {}, "model_type")))
+
+
 def _matrix(name: str, spec: Spec) -> bool:
     return name.endswith(WEIGHT) and len(spec.shape) == 2
 
 
 def _told(config: Mapping[str, Any], word: str) -> Iterator[Any]:
-    """The values of all keys that begin with a word, of the parts of a model, too."""
+    """The values of all keys that begin with a word, in the configs of the parts of a model, too."""
     for key, value in config.items():
-        if key.startswith(word):
+        if str(key).startswith(word):
             yield value
         if isinstance(value, Mapping):
             yield from _told(value, word)

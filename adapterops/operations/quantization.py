@@ -51,7 +51,6 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
 
     Raises:
         IncompatibleError: no weight can be quantized.
-        VerificationError: transformers would not load it as it is written.
     """
     if checkpoint.schemes and not checkpoint.edits:
         found = ", ".join(sorted({each.name for each in checkpoint.schemes.values()}))
@@ -75,7 +74,7 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
         checkpoint,
         layout=layout,
         schemes=schemes,
-        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes)),
+        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes, checkpoint.config)),
         history=Step("quantize", {"to": to, **parameters}, (checkpoint.history,)),
     )
 
