@@ -72,17 +72,21 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
 
 
 def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping[str, Any] | None) -> list[str]:
-    """The modules to name as not quantized: all others that have a matrix, and output embeddings that may not be in the file.
+    """The modules to name as not quantized: all others that have a matrix, and output embeddings whose weight is not in the file.
 
     By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never an
     empty list, and never null: transformers then chooses by itself.
     """
     modules = [name.removesuffix(WEIGHT) for name in chosen]
+
+    def harmless(entry: str) -> bool:
+        return not any(matches(entry, module) for module in modules)
+
     left = _left(layout, chosen)
+    lasts = {module: last for module in left if module + WEIGHT in layout and not (last := module.rpartition(".")[2]).isdecimal()}
     shared = {module for name in layout if name != (module := name.removesuffix(".bias")) and module + WEIGHT not in layout}
-    lasts = {last for module in left if module + WEIGHT in layout and not (last := module.rpartition(".")[2]).isdecimal()}
-    safe = {entry for entry in TIED_HEADS | shared | lasts | _kept(config) if not any(matches(entry, module) for module in modules)}
-    return sorted(safe | {module for module in left if module.rpartition(".")[2] not in safe})
+    safe = set(filter(harmless, TIED_HEADS | _kept(config) | shared | set(lasts.values())))
+    return sorted(safe | {module for module in left if lasts.get(module) not in safe})
 
 
 def matches(entry: str, module: str) -> bool:
