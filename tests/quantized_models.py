@@ -66,7 +66,7 @@ LATENT = {
     "topk_group": 1, "num_experts_per_tok": 2, "q_lora_rank": 64, "kv_lora_rank": 64, "qk_rope_head_dim": 32, "v_head_dim": 32,
     "qk_nope_head_dim": 32, "index_n_heads": 64, "index_head_dim": 64, "index_topk": 16, "pad_token_id": 0,
 }  # fmt: skip
-PER_LAYER = {"vocab_size_per_layer_input": 320, "hidden_size_per_layer_input": 64}
+PER_LAYER = {"vocab_size_per_layer_input": 256, "hidden_size_per_layer_input": 64}
 WIDE = {
     "d_model": 128, "vocab_size": 320, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 128,
     "decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
