@@ -10,12 +10,23 @@ from typing import Any
 
 import peft
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     BitsAndBytesConfig,
+    CLIPConfig,
+    CLIPModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
+    GlmMoeDsaConfig,
+    GlmMoeDsaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GptOssConfig,
@@ -26,12 +37,20 @@ from transformers import (
     Mamba2ForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     Phi3Config,
     Phi3ForCausalLM,
+    Pop2PianoConfig,
+    Pop2PianoForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 
 from adapterops.dtypes import FLOATS
@@ -40,6 +59,19 @@ SIZES = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
 ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6]}
 TEXT = {**SIZES, "intermediate_size": 192, "num_hidden_layers": 1, "rope_parameters": ROPE}
 VISION = {"depth": 1, "embed_dim": 64, "hidden_size": 128, "num_heads": 2, "patch_size": 4}
+LAYER = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 128, "num_hidden_layers": 1}
+DISTILLED = {"vocab_size": 320, "dim": 128, "hidden_dim": 128, "n_layers": 1, "n_heads": 4}
+LATENT = {
+    **SIZES, "intermediate_size": 192, "moe_intermediate_size": 64, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 1,
+    "topk_group": 1, "num_experts_per_tok": 2, "q_lora_rank": 64, "kv_lora_rank": 64, "qk_rope_head_dim": 32, "v_head_dim": 32,
+    "qk_nope_head_dim": 32, "index_n_heads": 64, "index_head_dim": 64, "index_topk": 16, "pad_token_id": 0,
+}  # fmt: skip
+PER_LAYER = {"vocab_size_per_layer_input": 256, "hidden_size_per_layer_input": 64}
+WIDE = {
+    "d_model": 128, "vocab_size": 320, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 128,
+    "decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
+}  # fmt: skip
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 EXPERTS = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 32}
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=2)),
@@ -57,6 +89,26 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "even qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=1)),
     "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=2)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=128, n_layer=2, n_head=4, n_positions=64)),
+    "whisper": lambda: WhisperForConditionalGeneration(
+        WhisperConfig(**WIDE, **SPECIAL, num_mel_bins=8, max_source_positions=16, decoder_start_token_id=1)
+    ),
+    "modernbert": lambda: ModernBertForMaskedLM(
+        ModernBertConfig(**LAYER, **SPECIAL, vocab_size=320, cls_token_id=1, sep_token_id=2, max_position_embeddings=64)
+    ),
+    "distilbert": lambda: DistilBertForMaskedLM(DistilBertConfig(**DISTILLED)),
+    "distilbert classifier": lambda: DistilBertForSequenceClassification(DistilBertConfig(**DISTILLED)),
+    "albert": lambda: AlbertForMaskedLM(AlbertConfig(**LAYER, vocab_size=320, embedding_size=64)),
+    "gpt": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=320, n_embd=128, n_layer=1, n_head=4, n_positions=64)),
+    "clip": lambda: CLIPModel(
+        CLIPConfig(text_config={**LAYER, "vocab_size": 320}, vision_config={**LAYER, "image_size": 32, "patch_size": 16}, projection_dim=64)
+    ),
+    "pop2piano": lambda: Pop2PianoForConditionalGeneration(
+        Pop2PianoConfig(vocab_size=320, composer_vocab_size=21, d_model=128, d_kv=32, d_ff=128, num_layers=1, num_heads=4)
+    ),
+    "glm_moe_dsa": lambda: GlmMoeDsaForCausalLM(GlmMoeDsaConfig(**LATENT, num_hidden_layers=2)),
+    "gemma4": lambda: Gemma4ForCausalLM(
+        Gemma4TextConfig(**SIZES, **PER_LAYER, intermediate_size=192, num_hidden_layers=1, head_dim=64, global_head_dim=64)
+    ),
 }
 TARGETS = {
     "llama": ["q_proj", "down_proj"],
@@ -92,8 +144,8 @@ def load_quantized(base: Path, scheme: str, device: str = "cpu") -> Any:
 
 def auto(folder: Path) -> Any:
     """What loads it."""
-    config = json.loads((folder / "config.json").read_text())
-    return AutoModelForImageTextToText if "vision_config" in config else AutoModelForCausalLM
+    (name,) = json.loads((folder / "config.json").read_text())["architectures"]
+    return getattr(transformers, name)
 
 
 def write_quantized(folder: Path, base: Path, scheme: str, **options: Any) -> Path:

@@ -51,7 +51,6 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
 
     Raises:
         IncompatibleError: no weight can be quantized.
-        VerificationError: transformers would not load it as it is written.
     """
     used = {checkpoint.layout[name].dtype for name in convertible(checkpoint.layout, checkpoint.config)}
     chosen = scheme(to, double_quant=double_quant, block_size=block_size, dtype="F16" if used == {"F16"} else "BF16")
@@ -67,7 +66,7 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
         checkpoint,
         layout=layout,
         schemes=schemes,
-        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes)),
+        config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes, checkpoint.config)),
         history=Step("quantize", {"to": to, **parameters}, (checkpoint.history,)),
     )
 

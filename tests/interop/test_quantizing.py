@@ -12,6 +12,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from corpus import tree
 from quantized_models import (
     SCHEMES,
@@ -169,6 +170,44 @@ def test_models_of_other_kinds(made: Made, tmp_path: Path, name: str) -> None:
     """In memory some have other names than in files."""
     typed("quantize", made(name), "-o", tmp_path / "out")
     assert_alike(load(tmp_path / "out").state_dict(), load_quantized(made(name), "nf4").state_dict())
+
+
+IDS = {"input_ids": TOKENS}
+PICTURE = torch.linspace(-1, 1, 3 * 32 * 32, dtype=torch.bfloat16).reshape(1, 3, 32, 32)
+SOUND = torch.linspace(-1, 1, 2 * 8 * 32, dtype=torch.bfloat16).reshape(2, 8, 32)
+NOTES = torch.linspace(-1, 1, 2 * 5 * 128, dtype=torch.bfloat16).reshape(2, 5, 128)
+OTHERS: dict[str, tuple[dict[str, Tensor], set[str]]] = {
+    "whisper": ({"input_features": SOUND, "decoder_input_ids": TOKENS}, set()),
+    "modernbert": (IDS, set()),
+    "distilbert": (IDS, set()),
+    "distilbert classifier": (IDS, {"classifier", "pre_classifier"}),
+    "albert": (IDS, set()),
+    "gpt": (IDS, set()),
+    "clip": ({**IDS, "pixel_values": PICTURE}, {"text_projection"}),
+    "pop2piano": ({"inputs_embeds": NOTES, "decoder_input_ids": TOKENS}, set()),
+    "glm_moe_dsa": (IDS, set()),
+    "gemma4": (IDS, set()),
+}
+"""Model → what it takes, and where it is not quantized as transformers does by itself: it quantizes classifiers, too, and leaves
+whatever comes last."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_models_whose_heads_and_embeddings_have_other_names(made: Made, tmp_path: Path, name: str) -> None:
+    typed("quantize", made(name), "-o", tmp_path / "out")
+    inputs, apart = OTHERS[name]
+    ours, theirs = load(tmp_path / "out"), load_quantized(made(name), "nf4")
+    in_codes = [{key for key, module in model.named_modules() if isinstance(module, Linear4bit)} for model in (ours, theirs)]
+    assert in_codes[0] ^ in_codes[1] == apart
+    assert {f"{key}.weight" for key in in_codes[0]} == set(coded(files_of(tmp_path / "out")))
+    states = [
+        {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(tuple(apart) or "-")} for model in (ours, theirs)
+    ]
+    assert_alike(*states)
+    with torch.no_grad():
+        found = ours(**inputs)[0]
+        assert torch.isfinite(found).all()
+        assert apart or torch.equal(found, theirs(**inputs)[0])
 
 
 def test_a_quantized_model_is_divided_anew(made: Made, tmp_path: Path) -> None:
