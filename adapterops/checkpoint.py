@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops import engine
 from adapterops.dtypes import FLOATS
-from adapterops.errors import OptionError, at
+from adapterops.errors import InputError, OptionError, at
+from adapterops.finite import all_finite
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
 from adapterops.formats.quantized import key, quantized
 from adapterops.history import Source, Step
@@ -62,7 +63,11 @@ class Lies:
         return self.parts[""].file.array(self.parts[""].name, (begin, end), memory)
 
     def rows(self, begin: int, end: int, memory: Scratch) -> Array:
-        """Rows [begin, end) in float32, or float64 where that is stored; in scratch memory."""
+        """Rows [begin, end) in float32, or float64 where that is stored; in scratch memory.
+
+        Raises:
+            InputError: codes stand for NaN or infinity.
+        """
         if self.scheme is None:
             from adapterops.floats import widened
 
@@ -71,7 +76,13 @@ class Lies:
 
         decoded = self.scheme.decode(self.shape, self.read, begin, end)
         wide = memory.array("wide", decoded.shape, "float32")
-        torch.from_numpy(wide).copy_(decoded)
+        if not all_finite(torch.from_numpy(wide).copy_(decoded)):
+            raise InputError(
+                "has codes or scales that stand for NaN or infinity",
+                path=next(iter(self.parts.values())).file.path,
+                hint="the checkpoint is damaged; download it again",
+                code="E-NONFINITE",
+            )
         return wide
 
     def read(self, role: str, begin: int, end: int) -> Tensor:

@@ -93,6 +93,17 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+def powers_of_two(exponents: Tensor) -> Tensor:
+    """2^(b - 127) for every byte b, and NaN for 255: E8M0.
+
+    Source: OCP Microscaling Formats 1.0.
+    """
+    import torch
+
+    powers = torch.ldexp(torch.ones(exponents.shape), exponents.int() - 127)
+    return powers.masked_fill_(exponents == 255, torch.nan)
+
+
 def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
     """Raise InputError for numbers that no code stands for."""
     if not all_finite(numbers):
