@@ -154,8 +154,9 @@ class Checkpoint:
 
             rows, spec, memory = self.rows(name), self.layout[name], Scratch()
             result = np.empty(spec.matrix, STORED[spec.dtype])
-            for begin, end in self.blocks(name):
-                result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
+            with at(tensor=name):
+                for begin, end in self.blocks(name):
+                    result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
             return tensor(result, spec.dtype).reshape(spec.shape)
 
         def found(name: str) -> Tensor:
