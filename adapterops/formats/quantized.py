@@ -225,7 +225,7 @@ def _awq(tensor: str, spec: Spec, said: Mapping[str, Any], config: Mapping[str, 
     if len(spec.shape) != 2 or 0 in spec.shape:
         raise damaged(f"is AWQ, and its qweight is {_told(spec)}, expected I32 [in, out / 8]")
     into, columns = spec.shape
-    return Packed("awq", bits, _group(bits, size, into), not zeros, dtype=_used_as(config)), (columns * 8, into)
+    return Packed("awq", bits, _group(bits, into if size == -1 else size, into), not zeros, dtype=_used_as(config)), (columns * 8, into)
 
 
 def _group(bits: Any, size: Any, into: int) -> int:
