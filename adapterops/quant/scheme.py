@@ -110,5 +110,12 @@ def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
         raise InputError(f"has numbers that are {what}, which no code stands for", hint="is the checkpoint damaged?", code="E-NONFINITE")
 
 
+def check_decoded(numbers: Tensor) -> None:
+    """Raise InputError for numbers that no weight has."""
+    if not all_finite(numbers):
+        hint = "the checkpoint is damaged; download it again"
+        raise InputError("has codes or scales that stand for NaN or infinity", hint=hint, code="E-NONFINITE")
+
+
 def read_only(name: str) -> UnsupportedError:
     return UnsupportedError(f"{name} is read, not written", hint="write 16 bits with --dtype bfloat16, or 4 with --quantize nf4")
