@@ -16,7 +16,7 @@ from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
 from adapterops.formats.quantized import key, quantized
 from adapterops.history import Source, Step
 from adapterops.memory import Scratch
-from adapterops.quant.scheme import Encoder, Scheme
+from adapterops.quant.scheme import Encoder, Scheme, check_decoded
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import CHUNK, Spec, Stored
@@ -66,7 +66,11 @@ class Lies:
         return self.parts[""].file.array(self.parts[""].name, (begin, end), memory)
 
     def rows(self, begin: int, end: int, memory: Scratch) -> Array:
-        """Rows [begin, end) in float32, or float64 where that is stored; in scratch memory."""
+        """Rows [begin, end) in float32, or float64 where that is stored; in scratch memory.
+
+        Raises:
+            InputError: codes stand for NaN or infinity.
+        """
         if self.scheme is None:
             from adapterops.floats import widened
 
@@ -75,7 +79,8 @@ class Lies:
 
         decoded = self.scheme.decode(self.shape, self.read, begin, end)
         wide = memory.array("wide", decoded.shape, "float32")
-        torch.from_numpy(wide).copy_(decoded)
+        with at(path=next(iter(self.parts.values())).file.path):
+            check_decoded(torch.from_numpy(wide).copy_(decoded))
         return wide
 
     def read(self, role: str, begin: int, end: int) -> Tensor:
@@ -147,8 +152,9 @@ class Checkpoint:
 
             rows, spec, memory = self.rows(name), self.layout[name], Scratch()
             result = np.empty(spec.matrix, STORED[spec.dtype])
-            for begin, end in self.blocks(name):
-                result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
+            with at(tensor=name):
+                for begin, end in self.blocks(name):
+                    result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
             return tensor(result, spec.dtype).reshape(spec.shape)
 
         def found(name: str) -> Tensor:

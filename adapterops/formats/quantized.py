@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.naming import WEIGHT, conv1d
+from adapterops.formats.unread import check_unread, damaged, foreign
 from adapterops.quant.fourbit import BLOCK_SIZES, NESTED_BLOCK, FourBit
 from adapterops.quant.fp8 import FLOATS, FP8, SCALES
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
 from adapterops.quant.packed import Packed
-from adapterops.quant.scheme import LONG_NAMES, Part, Scheme
+from adapterops.quant.scheme import LONG_NAMES, Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.strict import parse_json
@@ -31,18 +33,9 @@ FP8_SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
 """Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
 
-READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "awq", "modelopt", None}
-FOREIGN = {
-    ".qweight": "GPTQ or AWQ",
-    ".qzeros": "GPTQ or AWQ",
-    ".weight_packed": "compressed-tensors",
-    ".weight_global_scale": "NVFP4",
-    ".weight_scale_2": "NVFP4",
-    ".W_q": "HQQ",
-    ".codebooks": "AQLM",
-    ".dense_weights": "SpQR",
-}
-"""Ends of tensor names by which what is not read is known."""
+LENGTHS = {"I64": "<2q", "I32": "<2i"}
+SMALL = 1 << 16
+"""Bytes that a tensor has at most that says how others are to be read."""
 
 
 class Weight(NamedTuple):
@@ -68,7 +61,7 @@ def quantized(
     """The quantized weights among the tensors of a checkpoint, and the names of the others.
 
     Args:
-        read: the bytes of a small tensor.
+        read: the bytes of a tensor; none but small ones are asked for.
 
     Raises:
         InputError: a part is missing, or is not what the others say.
@@ -78,16 +71,22 @@ def quantized(
     section = config.get(CONFIG)
     said: Mapping[str, Any] = section if isinstance(section, dict) else {}
     weights: dict[str, Weight] = {}
+
+    def read_small(name: str) -> bytes:
+        if entries[name].bytes > SMALL:
+            raise damaged(f"takes {entries[name].bytes} bytes, expected at most {SMALL}", name)
+        return read(name)
+
     for name, spec in entries.items():
         if match := STATE.fullmatch(name):
             with at(tensor=name):
                 tensor = match[1] + WEIGHT
-                scheme, shape = _fourbit(parse_json(read(name)), match[2], spec, entries, tensor)
+                scheme, shape = _fourbit(parse_json(read_small(name)), match[2], spec, entries, tensor)
                 weights[tensor] = _weight(tensor, scheme, shape, entries)
         elif name.endswith(".SCB"):
             tensor = name.removesuffix(".SCB") + WEIGHT
             with at(tensor=tensor):
-                weights[tensor] = _weight(tensor, *_int8(tensor, entries, config, read), entries)
+                weights[tensor] = _weight(tensor, *_int8(tensor, entries, config, read_small), entries)
         elif name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in entries:
             tensor = name.removesuffix("_blocks")
             with at(tensor=tensor):
@@ -95,18 +94,18 @@ def quantized(
         elif name.endswith(".weight_packed") and said.get("quant_method") == "compressed-tensors":
             tensor = name.removesuffix(".weight_packed") + WEIGHT
             with at(tensor=tensor):
-                weights[tensor] = _weight(tensor, *_compressed(tensor, entries, said, config, read), entries)
+                weights[tensor] = _weight(tensor, *_compressed(tensor, entries, said, config, read_small), entries)
         elif name.endswith(".qweight") and said.get("quant_method") == "awq":
             tensor = name.removesuffix(".qweight") + WEIGHT
             with at(tensor=tensor):
-                weights[tensor] = _weight(tensor, *_awq(tensor, spec, entries, said, config), entries)
+                weights[tensor] = _weight(tensor, *_awq(tensor, spec, said, config), entries)
         elif spec.dtype in FLOATS and name.endswith(WEIGHT) and any(key(name, role) in entries for role in FP8_SCALES):
             with at(tensor=name):
                 weights[name] = _weight(name, *_fp8(name, spec, entries, config, said), entries)
     weights = {tensor: _turned(weight) if conv1d(tensor, config) else weight for tensor, weight in weights.items()}
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
-    _refuse_foreign(others, said.get("quant_method"), bool(weights))
+    check_unread({name: entries[name] for name in others}, said.get("quant_method"), bool(weights))
     return weights, others
 
 
@@ -119,16 +118,15 @@ def _weight(tensor: str, scheme: Scheme, shape: tuple[int, ...], entries: Mappin
         state = role.startswith("weight.quant_state")  # as long as whoever wrote it made it
         flat = isinstance(scheme, FourBit) and role == "weight" and found and math.prod(found.shape) == math.prod(part.shape)
         if found is None or found.dtype != part.dtype or not (state or flat or found.shape == part.shape):
-            there = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
-            raise InputError(
-                f"is stored as {scheme.name}, for which {name} should be {part.dtype} {list(part.shape)}; found {there}",
-                tensor=tensor,
-                hint="the checkpoint is incomplete or damaged; download it again",
-                code="E-QUANT",
-            )
+            expected = f"{name} should be {_told(Spec(*part))}; found {_told(found)}"
+            raise damaged(f"is stored as {scheme.name}, for which {expected}", tensor)
         keys[role] = name
     extras = {role: key(tensor, role) for role in EXTRAS if isinstance(scheme, FP8) and key(tensor, role) in entries}
     return Weight(scheme, shape, {**keys, **extras})
+
+
+def _told(spec: Spec | None) -> str:
+    return "nothing" if spec is None else f"{spec.dtype} {list(spec.shape)}"
 
 
 def _fourbit(state: Any, kind: str, spec: Spec, entries: Mapping[str, Spec], tensor: str) -> tuple[FourBit, tuple[int, ...]]:
@@ -137,17 +135,18 @@ def _fourbit(state: Any, kind: str, spec: Spec, entries: Mapping[str, Spec], ten
             raise InputError(f"says {what}", hint="the checkpoint is damaged, or of a kind that is not known here", code="E-QUANT")
 
     need(isinstance(state, dict), "nothing: it is no object")
-    shape, size, offset = state.get("shape"), state.get("blocksize"), state.get("nested_offset", 0.0)
+    shape, size = state.get("shape"), state.get("blocksize")
     dtypes = {long: short for short, long in LONG_NAMES.items()}
     need(state.get("quant_type") == kind, f"quant_type {state.get('quant_type')!r}, and its name says {kind}")
     need(isinstance(size, int) and size in BLOCK_SIZES, f"blocksize {size!r}")
     need(isinstance(state.get("dtype"), str) and state["dtype"] in dtypes, f"dtype {state.get('dtype')!r}")
     need(isinstance(shape, list) and len(shape) > 0 and all(type(n) is int and 0 < n < 1 << 40 for n in shape), f"shape {shape!r}")
     nested = "nested_absmax" in "".join(state) or "nested_blocksize" in state
+    offset = state.get("nested_offset") if nested else 0.0
     if nested:
         need(state.get("nested_blocksize") == NESTED_BLOCK, f"nested_blocksize {state.get('nested_blocksize')!r}")
         need(state.get("nested_dtype") == "float32", f"nested_dtype {state.get('nested_dtype')!r}")
-        need(isinstance(offset, int | float) and abs(offset) < LARGEST, f"nested_offset {offset!r}")
+        need(type(offset) in (int, float) and abs(offset) < LARGEST, f"nested_offset {offset!r}")
     storage = entries[tensor].dtype if tensor in entries else "U8"
     need(storage in ("U8", "BF16", "F16", "F32"), f"nothing of a weight in {storage}")
     return FourBit(kind, size, nested, dtypes[state["dtype"]], storage, float(offset)), tuple(shape)
@@ -200,44 +199,40 @@ def _compressed(
     section = said.get("config_groups")
     groups = [group.get("weights") for group in section.values() if isinstance(group, dict)] if isinstance(section, dict) else []
     keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorder")
-    args = [{name: group.get(name) for name in keys} for group in groups if isinstance(group, dict)]
-    told = args[0] if args and all(each == args[0] for each in args) else {}
-    size = told.get("group_size") if told.get("strategy") == "group" else 0
-    known = told.get("type") == "int" and told.get("strategy") in ("group", "channel") and told.get("num_bits") in (4, 8)
-    known = known and isinstance(size, int) and isinstance(told.get("symmetric"), bool)
-    shape_key = key(tensor, "weight_shape")
-    if not known or told.get("actorder") not in (None, "weight") or key(tensor, "weight_g_idx") in entries or shape_key not in entries:
-        raise _foreign(f"compressed-tensors in a way ({said.get('format')}, {told or f'{len(args)} kinds of weights'})", tensor)
-    width = 8 if entries[shape_key].dtype == "I64" else 4
-    data = read(shape_key)
-    shape = tuple(int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width))
-    symmetric, bits = bool(told["symmetric"]), int(told["num_bits"] or 0)
-    roles = ["weight_packed", "weight_scale", "weight_shape", *([] if symmetric else ["weight_zero_point"])]
-    return Packed("compressed-tensors", _stored(tensor, roles, entries), bits, size or None, symmetric, _used_as(config)), shape
+    args: list[dict[str, Any]] = [{name: group.get(name) for name in keys} for group in groups if isinstance(group, dict)]
+    told: Any = args[0] if args and all(each == args[0] for each in args) else {}
+    bits, symmetric, strategy, size = [told.get(name) for name in ("num_bits", "symmetric", "strategy", "group_size")]
+    known = told.get("type") == "int" and bits in (4, 8) and strategy in ("group", "channel") and isinstance(symmetric, bool)
+    if not known or told.get("actorder") not in (None, "weight") or key(tensor, "weight_g_idx") in entries:
+        raise foreign(f"compressed-tensors in a way ({said.get('format')}, {told or f'{len(args)} kinds of weights'})", tensor)
+    name, used = key(tensor, "weight_shape"), _used_as(config)
+    lengths, scale = entries.get(name), entries.get(key(tensor, "weight_scale"), Spec(used, ()))
+    if lengths is None or lengths.dtype not in LENGTHS or lengths.shape != (2,):
+        raise damaged(f"should be the rows and columns, in {' or '.join(LENGTHS)}; found {_told(lengths)}", name)
+    out, into = struct.unpack(LENGTHS[lengths.dtype], read(name))
+    if min(out, into) <= 0:
+        raise damaged(f"says {[out, into]}, expected rows and columns", name)
+    group = _group(bits, into if strategy == "channel" and size in (None, -1) else size, into)
+    dtype = scale.dtype if scale.dtype in LONG_NAMES else used
+    return Packed("compressed-tensors", bits, group, symmetric, dtype, lengths.dtype, used), (out, into)
 
 
-def _awq(
-    tensor: str, spec: Spec, entries: Mapping[str, Spec], said: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[Packed, tuple[int, ...]]:
+def _awq(tensor: str, spec: Spec, said: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Packed, tuple[int, ...]]:
     """AutoAWQ's GEMM layout: (in, out / 8) words of eight codes."""
-    bits, size, asymmetric = said.get("bits", 4), said.get("group_size", 128), said.get("zero_point", True)
-    if bits != 4 or str(said.get("version", "gemm")).lower() != "gemm" or len(spec.shape) != 2 or type(size) is not int or size <= 0:
-        raise _foreign(f"AWQ in a way ({bits} bits, groups of {size}, {said.get('version')})", tensor)
+    bits, size, zeros = said.get("bits", 4), said.get("group_size", 128), said.get("zero_point", True)
+    if bits != 4 or str(said.get("version", "gemm")).lower() != "gemm" or not isinstance(zeros, bool):
+        raise foreign(f"AWQ in a way ({bits} bits, groups of {size}, zero points {zeros}, {said.get('version')})", tensor)
+    if len(spec.shape) != 2 or 0 in spec.shape:
+        raise damaged(f"is AWQ, and its qweight is {_told(spec)}, expected I32 [in, out / 8]")
     into, columns = spec.shape
-    expected = {"scales": ("F16", (into // size, columns * 8)), "qzeros": ("I32", (into // size, columns))}
-    roles = ["qweight", "scales", *(["qzeros"] if asymmetric else [])]
-    stored = _stored(tensor, roles, entries)
-    for role, part in stored:
-        if spec.dtype != "I32" or into % size or (role in expected and part != expected[role]):
-            raise InputError(f"is AWQ in groups of {size}, and its {role} is {part.dtype} {list(part.shape)}", code="E-QUANT")
-    return Packed("awq", stored, bits, size, bool(not asymmetric), _used_as(config)), (columns * 8, into)
+    return Packed("awq", bits, _group(bits, into if size == -1 else size, into), not zeros, dtype=_used_as(config)), (columns * 8, into)
 
 
-def _stored(tensor: str, roles: Iterable[str], entries: Mapping[str, Spec]) -> tuple[tuple[str, Part], ...]:
-    missing = [key(tensor, role) for role in roles if key(tensor, role) not in entries]
-    if missing:
-        raise InputError(f"lacks {', '.join(missing)}", hint="the checkpoint is incomplete; download it again", code="E-QUANT")
-    return tuple((role, Part(*entries[key(tensor, role)])) for role in roles)
+def _group(bits: Any, size: Any, into: int) -> int:
+    """The size of groups, if `into` columns are whole ones."""
+    if type(bits) is not int or type(size) is not int or size <= 0 or into % size:
+        raise damaged(f"is in {bits!r} bits and groups of {size!r} by the {CONFIG}, expected whole numbers, and groups that divide {into}")
+    return size
 
 
 def _fp8_block(shape: tuple[int, ...], scales: tuple[int, ...], said: Any) -> tuple[int, int] | None:
@@ -259,20 +254,3 @@ def _used_as(config: Mapping[str, Any]) -> str:
 
 def _turned(weight: Weight) -> Weight:
     return Weight(Transposed(weight.scheme), weight.shape[::-1], weight.keys)
-
-
-def _refuse_foreign(names: Iterable[str], method: Any, any_read: bool) -> None:
-    for name in names:
-        for end, what in FOREIGN.items():
-            if name.endswith(end):
-                raise _foreign(f"{what}{f' ({method})' if method else ''}", name)
-    if not isinstance(method, str | None) or method not in READ_METHODS or (method is not None and not any_read):
-        raise _foreign(str(method), None)
-
-
-def _foreign(what: str, tensor: str | None) -> UnsupportedError:
-    return UnsupportedError(
-        f"is quantized with {what}, which is not read here",
-        tensor=tensor,
-        hint="use the 16-bit model it was made from, or dequantize it with its own library and save that",
-    )

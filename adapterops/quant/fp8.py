@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.dtypes import BITS
-from adapterops.quant.scheme import Encoder, Part, Read, read_only, torch_dtype
+from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two, read_only, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ SCALES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "U8": "uint8",
 
 @dataclass(frozen=True)
 class FP8:
-    """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127).
+    """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or for 255 NaN.
 
     Attributes:
         block: rows and columns that share a scale; the last block of either may be cut off.
@@ -57,7 +57,7 @@ class FP8:
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
         size = BITS[self.scale] // 8 * across
         scales = read(self.role, first * size, last * size).view(getattr(torch, SCALES[self.scale])).view(-1, across)
-        wide = torch.ldexp(torch.ones(scales.shape), scales.int() - 127) if scales.dtype == torch.uint8 else scales.float()
+        wide = powers_of_two(scales) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first
         values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
         return values.to(torch_dtype(self.dtype))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterops.quant.scheme import Encoder, Part, Read, read_only, torch_dtype
+from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two, read_only, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ BLOCK = 32
 class MXFP4:
     """One weight for each expert, (experts, in, out) when used, stored as (experts, out, in / 32, 16) bytes and a scale for each 32.
 
-    The low half of a byte comes first; the value is number[code] · 2^(scale - 127).
+    The low half of a byte comes first; the value is number[code] · 2^(scale - 127), or for 255 NaN.
     """
 
     dtype: str = "BF16"
@@ -53,7 +53,7 @@ class MXFP4:
             codes = read("_blocks", expert * size * BLOCK // 2, (expert + 1) * size * BLOCK // 2)
             scales = read("_scales", expert * size, (expert + 1) * size)
             values = numbers[torch.stack([codes & 15, codes >> 4], dim=1).view(-1).int()].view(size, BLOCK)
-            values.mul_(torch.ldexp(torch.ones(scales.shape), scales.int() - 127).view(-1, 1))
+            values.mul_(powers_of_two(scales).view(-1, 1))
             experts.append(values.view(out, into).T.to(torch_dtype(self.dtype)))
         rows = torch.cat(experts) if experts else torch.empty(0, out, dtype=torch_dtype(self.dtype))
         return rows[begin - first * into : end - first * into].contiguous()

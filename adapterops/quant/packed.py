@@ -23,15 +23,16 @@ class Packed:
 
     Attributes:
         kind: `compressed-tensors` or `awq`.
-        stored: role → dtype and shape.
-        bits_each, group_size, symmetric: of the codes; no group size for one scale a row.
+        bits_each, group_size, symmetric: of the codes; all of a row is one group where there is one scale a row.
+        scale, lengths: the dtypes of the scales and, in compressed-tensors, of the shape.
     """
 
     kind: str
-    stored: tuple[tuple[str, Part], ...]
     bits_each: int
-    group_size: int | None
+    group_size: int
     symmetric: bool
+    scale: str = "F16"
+    lengths: str = "I64"
     dtype: str = "BF16"
 
     @property
@@ -41,14 +42,24 @@ class Packed:
     @property
     def bits(self) -> float:
         """
-        >>> Packed("awq", (), 4, 128, False).bits
-        4.25
+        >>> Packed("awq", 4, 128, False).bits
+        4.15625
         """
-        scales = 0 if self.group_size is None else (16 + (0 if self.symmetric else 16)) / self.group_size
-        return self.bits_each + scales
+        return self.bits_each + (BITS[self.scale] + (0 if self.symmetric else self.bits_each)) / self.group_size
 
     def parts(self, shape: tuple[int, ...]) -> Mapping[str, Part]:
-        return dict(self.stored)
+        """
+        >>> Packed("awq", 4, 128, True).parts((64, 256))
+        {'qweight': Part(dtype='I32', shape=(256, 8)), 'scales': Part(dtype='F16', shape=(2, 64))}
+        """
+        out, into = shape
+        rows, columns, groups = (-(-out * self.bits_each // 32), -(-into * self.bits_each // 32), into // self.group_size)
+        if self.kind == "awq":
+            parts = {"qweight": Part("I32", (into, rows)), "scales": Part(self.scale, (groups, out))}
+            return parts if self.symmetric else {**parts, "qzeros": Part("I32", (groups, rows))}
+        parts = {"weight_packed": Part("I32", (out, columns)), "weight_scale": Part(self.scale, (out, groups))}
+        parts["weight_shape"] = Part(self.lengths, (2,))
+        return parts if self.symmetric else {**parts, "weight_zero_point": Part("I32", (rows, groups))}
 
     def granularity(self, shape: tuple[int, ...]) -> int:
         """All rows: the library decodes whole weights."""
@@ -63,7 +74,7 @@ class Packed:
         import torch
 
         tensors = {}
-        for role, part in self.stored:
+        for role, part in self.parts(shape).items():
             size = math.prod(part.shape) * BITS[part.dtype] // 8
             tensors[role] = read(role, 0, size).view(getattr(torch, TORCH_NAMES[part.dtype])).view(part.shape)
         weight = self._decoded(tensors)
@@ -86,8 +97,7 @@ class Packed:
                 role.removeprefix("m."): each
                 for role, each in converter.process({f"m.{role}": each for role, each in tensors.items()}).items()
             }
-        strategy = "channel" if self.group_size is None else "group"
-        args: Any = QuantizationArgs(num_bits=self.bits_each, symmetric=self.symmetric, strategy=strategy, group_size=self.group_size)
+        args: Any = QuantizationArgs(num_bits=self.bits_each, symmetric=self.symmetric, strategy="group", group_size=self.group_size)
         found = PackedQuantizationCompressor.decompress(tensors, QuantizationScheme(targets=["Linear"], weights=args))
         weight: Tensor = found["weight"]
         return weight

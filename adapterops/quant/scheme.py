@@ -93,10 +93,28 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+def powers_of_two(exponents: Tensor) -> Tensor:
+    """2^(b - 127) for every byte b, and NaN for 255: E8M0.
+
+    Source: OCP Microscaling Formats 1.0.
+    """
+    import torch
+
+    powers = torch.ldexp(torch.ones(exponents.shape), exponents.int() - 127)
+    return powers.masked_fill_(exponents == 255, torch.nan)
+
+
 def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
     """Raise InputError for numbers that no code stands for."""
     if not all_finite(numbers):
         raise InputError(f"has numbers that are {what}, which no code stands for", hint="is the checkpoint damaged?", code="E-NONFINITE")
+
+
+def check_decoded(numbers: Tensor) -> None:
+    """Raise InputError for numbers that no weight has."""
+    if not all_finite(numbers):
+        hint = "the checkpoint is damaged; download it again"
+        raise InputError("has codes or scales that stand for NaN or infinity", hint=hint, code="E-NONFINITE")
 
 
 def read_only(name: str) -> UnsupportedError:

@@ -285,6 +285,12 @@ def coded(base):
     return write
 
 
+def test_a_base_of_4_bits_without_its_state(fails, coded):
+    state = "quant_state.bitsandbytes__nf4"
+    name = coded(**{state: None})
+    fails(3, "E-QUANT", f"{name}.{state} or __fp4 is missing", tensor=name)
+
+
 @pytest.mark.parametrize("missing", ["absmax", "quant_map"])
 def test_a_base_of_4_bits_with_a_part_missing(fails, coded, missing):
     name = coded(**{missing: None})
@@ -317,7 +323,7 @@ def test_a_base_of_8_bits(fails, base, dtype):
     shard = base / where()[name]
     save_file({**load_file(shard), name: torch.zeros(12, 8).to(dtype)}, shard)
     write_index(base, where(), sum(tensor.nbytes for path in base.glob("*.safetensors") for tensor in load_file(path).values()))
-    fails(4, "E-UNSUPPORTED", "quantized", "16-bit", tensor=name)
+    fails(3, "E-QUANT", "what its codes stand for is not known", "is missing", tensor=name)
 
 
 # B59: what is handled is in tests/interop

@@ -194,6 +194,54 @@ def test_a_number_that_is_none(tmp_path: Path, capsys: Capture, to: str, number:
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
+def nf4(number: float) -> tuple[dict[str, torch.Tensor], str]:
+    name = ADAPTED[2]
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 96]}
+    parts = {name: torch.zeros(3072, 1, dtype=torch.uint8), f"{name}.absmax": torch.ones(96), f"{name}.quant_map": torch.ones(16)}
+    parts[f"{name}.absmax"][90] = number
+    return {**parts, f"{name}.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)}, name
+
+
+def int8(number: float) -> tuple[dict[str, torch.Tensor], str]:
+    name = ADAPTED[2]
+    parts = {name: torch.ones(64, 96, dtype=torch.int8), f"{name.removesuffix('.weight')}.SCB": torch.ones(64)}
+    parts[f"{name.removesuffix('.weight')}.SCB"][40] = number
+    return parts, name
+
+
+def fp8(number: float, where: str) -> tuple[dict[str, torch.Tensor], str]:
+    name = ADAPTED[2]
+    parts = {name: torch.ones(64, 96), f"{name}_scale": torch.ones(64, 1)}
+    parts[name if where == "code" else f"{name}_scale"][50, 0] = number
+    return {**parts, name: parts[name].to(torch.float8_e4m3fn)}, name
+
+
+NAN, INFINITE = float("nan"), float("inf")
+NO_NUMBERS = {
+    "absmax NaN": lambda: nf4(NAN),
+    "absmax infinite": lambda: nf4(INFINITE),
+    "SCB NaN": lambda: int8(NAN),
+    "fp8 NaN": lambda: fp8(NAN, "code"),
+    "fp8 scale NaN": lambda: fp8(NAN, "scale"),
+    "fp8 scale infinite": lambda: fp8(INFINITE, "scale"),
+}
+
+
+@pytest.mark.parametrize("case", NO_NUMBERS)
+@pytest.mark.parametrize(
+    "command", [["dequantize"], ["dequantize", "--dtype", "float32"], ["fuse", "a", "--dtype", "bfloat16"]], ids=" ".join
+)
+def test_codes_that_stand_for_no_number(place: Path, capsys: Capture, case: str, command: list[str]) -> None:
+    coded, name = NO_NUMBERS[case]()
+    (place / "coded").mkdir()
+    weights = {each: torch.ones(64, 96, dtype=torch.bfloat16) for each in ADAPTED}
+    save_file({**weights, **coded}, place / "coded/model.safetensors")
+    error = as_json(capsys, command[0], "coded", *command[1:], "-o", "out", code=3)
+    assert (error["code"], error["tensor"]) == ("E-NONFINITE", name)
+    assert error["path"].endswith("coded/model.safetensors")
+    assert not (place / "out").exists()
+
+
 def test_a_number_that_is_too_large_for_int8(tmp_path: Path, capsys: Capture) -> None:
     weights = {name: torch.ones(64, 96) for name in ADAPTED}
     weights[ADAPTED[1]][0, 0] = 1e6

@@ -61,13 +61,14 @@ def words(codes: Tensor) -> Tensor:
     return torch.where(packed >= 1 << 31, packed - (1 << 32), packed).int()
 
 
-def awq(folder: Path) -> tuple[Path, Tensor]:
+def awq(folder: Path, said_size: int = 128) -> tuple[Path, Tensor]:
+    size = INTO if said_size == -1 else said_size
     generator = torch.Generator().manual_seed(0)
-    codes, zeros = (torch.randint(0, 16, (rows, OUT), generator=generator) for rows in (INTO, INTO // 128))
-    scales = torch.rand(INTO // 128, OUT, generator=generator).half()
-    expected = (codes - zeros.repeat_interleave(128, 0)) * scales.float().repeat_interleave(128, 0)
+    codes, zeros = (torch.randint(0, 16, (rows, OUT), generator=generator) for rows in (INTO, INTO // size))
+    scales = torch.rand(INTO // size, OUT, generator=generator).half()
+    expected = (codes - zeros.repeat_interleave(size, 0)) * scales.float().repeat_interleave(size, 0)
     tensors = {"model.q_proj.qweight": words(codes), "model.q_proj.qzeros": words(zeros), "model.q_proj.scales": scales}
-    said = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+    said = {"quant_method": "awq", "bits": 4, "group_size": said_size, "zero_point": True, "version": "gemm"}
     return write(folder, tensors, said), expected.T
 
 
@@ -75,7 +76,9 @@ MODELS = {
     "4 bits": lambda folder: compressed(folder, 4, True, "group"),
     "4 bits with zeros": lambda folder: compressed(folder, 4, False, "group"),
     "8 bits by row": lambda folder: compressed(folder, 8, True, "channel"),
+    "8 bits by row with zeros": lambda folder: compressed(folder, 8, False, "channel"),
     "awq": awq,
+    "awq by row": lambda folder: awq(folder, -1),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.packed import Packed
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
@@ -37,7 +39,9 @@ from adapterops.storage.safetensors import Spec
 SHORT = {
     torch.uint8: "U8",
     torch.int8: "I8",
+    torch.int16: "I16",
     torch.int32: "I32",
+    torch.int64: "I64",
     torch.float32: "F32",
     torch.bfloat16: "BF16",
     torch.float16: "F16",
@@ -184,6 +188,7 @@ def test_a_checkpoint_without_codes_has_none() -> None:
 # What is broken
 
 PLAIN, NESTED = laid(FourBit()), laid(FourBit(nested=True))
+PLAIN_STATE = bytes(PLAIN[STATE])
 
 
 def absent(tensors: Tensors, role: str) -> Tensors:
@@ -240,6 +245,10 @@ BROKEN: dict[str, tuple[Tensors, str]] = {
     "nested scales of another dtype": (restated(NESTED, nested_dtype="float16"), "nested_dtype 'float16'"),
     "an offset of text": (restated(NESTED, nested_offset="0.1"), "nested_offset '0.1'"),
     "a huge offset": (restated(NESTED, nested_offset=10**400), "nested_offset"),
+    "no offset": (restated(NESTED, nested_offset=None), "nested_offset None"),
+    "an offset of a list": (restated(NESTED, nested_offset=[1]), "nested_offset"),
+    "an offset of truth": (restated(NESTED, nested_offset=True), "nested_offset True"),
+    "a huge state": (said(PLAIN_STATE + b" " * (1 << 16)), "expected at most 65536"),
     "an infinite offset": (said(b'{"nested_offset": Infinity}'), "Infinity"),
     "an offset beyond floats": (said(bytes(NESTED[STATE]).replace(b'_offset": ', b'_offset": 1e999')), "nested_offset|not JSON"),
     "no nested fields for nested parts": (restated(NESTED, nested_blocksize=None, nested_dtype=None), r"should be F32 \[9\]; found U8"),
@@ -259,6 +268,11 @@ def test_four_bits_that_are_broken(tensors: Tensors, words: str) -> None:
     assert caught.value.tensor.startswith(NAME)
 
 
+@pytest.mark.parametrize("offset", ["abc", [1], 10**400])
+def test_the_offset_of_scales_that_are_not_nested_has_no_say(offset: Any) -> None:
+    assert recognised(restated(PLAIN, nested_offset=offset))[0][NAME].scheme == FourBit()
+
+
 EIGHT = laid(Int8())
 BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
     "no weight": (absent(EIGHT, "weight"), InputError, "no weight of two dimensions"),
@@ -269,6 +283,7 @@ BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
     "scales for columns": (other(EIGHT, "SCB", torch.ones(96)), InputError, r"should be F32 \[6\]; found F32 \[96\]"),
     "another layout": (other(EIGHT, "weight_format", torch.ones((), dtype=torch.uint8)), UnsupportedError, "another layout"),
     "a layout of two numbers": (other(EIGHT, "weight_format", torch.zeros(2, dtype=torch.uint8)), UnsupportedError, "another layout"),
+    "a huge layout": (other(EIGHT, "weight_format", torch.zeros(1 << 17, dtype=torch.uint8)), InputError, "expected at most 65536"),
     "a layout in 32 bits": (other(EIGHT, "weight_format", torch.zeros(())), UnsupportedError, "another layout"),
 }
 
@@ -277,7 +292,7 @@ BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
 def test_int8_that_is_broken(tensors: Tensors, kind: type[AdapterOpsError], words: str) -> None:
     with pytest.raises(kind, match=words) as caught:
         recognised(tensors)
-    assert caught.value.tensor == NAME
+    assert caught.value.tensor in (NAME, key(NAME, "weight_format"))
 
 
 FP8S: dict[str, tuple[Tensors, dict[str, Any], str]] = {
@@ -366,6 +381,14 @@ PACKED_WRONG: dict[str, tuple[Tensors, Any]] = {
     "too few groups": (awq(), {"group_size": 2}),
     "groups of nothing": (awq(), {"group_size": 0}),
     "groups of text": (awq(), {"group_size": "4"}),
+    "groups of truth": (awq(), {"group_size": True}),
+    "groups of fractions": (awq(), {"group_size": 4.0}),
+    "groups that do not divide": (awq(), {"group_size": 3}),
+    "words of another dtype": ({**awq(), key(NAME, "qweight"): torch.ones(4, 4)}, {"group_size": 4}),
+    "words of one dimension": ({**awq(), key(NAME, "qweight"): torch.ones(16, dtype=torch.int32)}, {"group_size": 4}),
+    "no words": ({**awq(), key(NAME, "qweight"): torch.ones(0, 4, dtype=torch.int32)}, {"group_size": 4}),
+    "bits of fractions": (awq(), {"group_size": 4, "bits": 4.0}),
+    "zero points that are none": (awq(), {"group_size": 4, "zero_point": "no"}),
     "other bits": (awq(), {"group_size": 4, "bits": 3}),
     "another version": (awq(), {"group_size": 4, "version": "marlin"}),
     "a version that is none": (awq(), {"group_size": 4, "version": None}),
@@ -377,6 +400,80 @@ def test_awq_that_is_broken_or_not_understood(tensors: Tensors, section: Any) ->
     with pytest.raises((InputError, UnsupportedError)) as caught:
         recognised(tensors, quantization_config={"quant_method": "awq", **section})
     assert caught.value.tensor == NAME
+
+
+def packed(bits: int = 4, **roles: Tensor) -> Tensors:
+    """64 outputs, 256 inputs, groups of 128."""
+    parts = {
+        "weight_packed": torch.ones(64, 8 * bits, dtype=torch.int32),
+        "weight_scale": torch.ones(64, 2).half(),
+        "weight_shape": torch.tensor([64, 256]),
+        "weight_zero_point": torch.ones(2 * bits, 2, dtype=torch.int32),
+    }
+    return {key(NAME, role): part for role, part in {**parts, **roles}.items()}
+
+
+def weights_said(**fields: Any) -> dict[str, Any]:
+    weights = {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": 128, **fields}
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}}
+
+
+CHANNELS = {"weight_scale": torch.ones(64, 1), "weight_zero_point": torch.ones(8, 1, dtype=torch.int32)}
+
+
+@pytest.mark.parametrize("scales", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("lengths", [torch.int32, torch.int64])
+def test_packed_codes_are_known_by_the_config(scales: torch.dtype, lengths: torch.dtype) -> None:
+    tensors = packed(weight_scale=torch.ones(64, 2).to(scales), weight_shape=torch.tensor([64, 256], dtype=lengths))
+    weights, others = recognised(tensors, quantization_config=weights_said())
+    assert (weights[NAME].shape, set(weights[NAME].keys.values()), others) == ((64, 256), set(tensors), [])
+
+
+@pytest.mark.parametrize("size", [None, -1])
+def test_packed_codes_with_a_scale_for_each_row(size: int | None) -> None:
+    weight = recognised(packed(**CHANNELS), quantization_config=weights_said(strategy="channel", group_size=size))[0][NAME]
+    assert isinstance(weight.scheme, Packed)
+    assert weight.scheme.group_size == 256
+
+
+LENGTHS: list[Any] = [[], [64], [0, 256], [-1, 256], [64, 16, 16], [256, 64], [32, 256], [64, 255], [64, 100], [1 << 40, 1 << 20]]
+PACKED_BROKEN: dict[str, tuple[dict[str, Tensor], dict[str, Any], str]] = {
+    **{f"of {lengths}": ({"weight_shape": torch.tensor(lengths, dtype=torch.int64)}, {}, "expected|should be") for lengths in LENGTHS},
+    "a shape in 16 bits": ({"weight_shape": torch.tensor([64, 256], dtype=torch.int16)}, {}, r"in I64 or I32; found I16 \[2\]"),
+    "a shape of floats": ({"weight_shape": torch.tensor([64.0, 256.0])}, {}, r"in I64 or I32; found F32 \[2\]"),
+    "a huge shape": ({"weight_shape": torch.ones(1 << 14).long()}, {}, r"found I64 \[16384\]"),
+    "one dimension": ({"weight_packed": INTEGERS.view(-1)}, {}, r"should be I32 \[64, 32\]; found I32 \[16\]"),
+    "too few words": ({"weight_packed": torch.ones(64, 5).int()}, {}, r"should be I32 \[64, 32\]; found I32 \[64, 5\]"),
+    "wide words": ({"weight_packed": torch.ones(64, 32).long()}, {}, r"should be I32 \[64, 32\]; found I64"),
+    "words of floats": ({"weight_packed": torch.ones(64, 32)}, {}, r"should be I32 \[64, 32\]; found F32"),
+    "scales of integers": ({"weight_scale": torch.ones(64, 2).to(torch.int8)}, {}, r"should be BF16 \[64, 2\]; found I8"),
+    "scales for rows": ({"weight_scale": torch.ones(64, 1)}, {}, r"should be F32 \[64, 2\]; found F32 \[64, 1\]"),
+    "scales turned": ({"weight_scale": torch.ones(2, 64)}, {}, r"should be F32 \[64, 2\]; found F32 \[2, 64\]"),
+    "too few scales": ({"weight_scale": torch.ones(32, 2)}, {}, r"should be F32 \[64, 2\]; found F32 \[32, 2\]"),
+    "too few zero points": ({"weight_zero_point": torch.ones(1, 2).int()}, {}, r"should be I32 \[8, 2\]; found I32 \[1, 2\]"),
+    "zero points in bytes": ({"weight_zero_point": torch.ones(8, 2).byte()}, {}, r"should be I32 \[8, 2\]; found U8"),
+    "other bits": ({}, {"num_bits": 8}, r"should be I32 \[64, 64\]; found I32 \[64, 32\]"),
+    "bits of fractions": ({}, {"num_bits": 4.0}, "4.0 bits"),
+    "zero points that are not said": ({}, {"symmetric": True}, "weight_packed with zero points is missing"),
+    "groups for rows": (CHANNELS, {"strategy": "channel", "group_size": 128}, r"should be F32 \[64, 2\]"),
+    **{f"groups of {size!r}": ({}, {"group_size": size}, f"groups of {size!r} ") for size in (0, -1, 3, True, None, "128", 128.0, [128])},
+    "half the groups": ({}, {"group_size": 64}, r"should be F16 \[64, 4\]; found F16 \[64, 2\]"),
+}
+
+
+@pytest.mark.parametrize(("roles", "fields", "words"), PACKED_BROKEN.values(), ids=PACKED_BROKEN)
+def test_packed_codes_that_are_broken(roles: dict[str, Tensor], fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words) if "[128]" in words else words) as caught:
+        recognised(packed(**roles), quantization_config=weights_said(**fields))
+    assert caught.value.code == "E-QUANT"
+    assert (caught.value.tensor or "").startswith(NAME.removesuffix(".weight"))
+
+
+@pytest.mark.parametrize("role", ["weight_packed", "weight_scale", "weight_shape", "weight_zero_point"])
+def test_packed_codes_of_which_a_part_is_missing(role: str) -> None:
+    with pytest.raises(InputError, match=r"missing|nothing") as caught:
+        recognised(absent(packed(), role), quantization_config=weights_said())
+    assert caught.value.code == "E-QUANT"
 
 
 @pytest.mark.parametrize(

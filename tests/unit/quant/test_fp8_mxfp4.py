@@ -68,6 +68,21 @@ def test_fp8_with_powers_of_two_for_scales(weight: tuple[Tensor, str], scale: st
     check_fp8(FP8((4, 4), "scale", kind, scale, shape, "F32"), codes, stored, 2.0 ** (exponents.double() - 127), 0, len(codes))
 
 
+@pytest.mark.parametrize("scale", ["F8_E8M0", "U8"])
+def test_the_last_power_of_two_is_none(scale: str) -> None:
+    codes, stored = normal(0, 2, 4).to(torch.float8_e4m3fn), torch.tensor([[255], [254]], dtype=torch.uint8)
+    parts = {"weight": codes, "scale": stored.view(torch.float8_e8m0fnu) if scale == "F8_E8M0" else stored}
+    found = FP8((1, 4), "scale", "F8_E4M3", scale, (2, 1), "F32").decode((2, 4), reader(parts), 0, 2)
+    assert torch.equal(found.isnan(), torch.tensor([[True] * 4, [False] * 4]))
+
+
+def test_the_last_power_of_two_is_none_in_mxfp4() -> None:
+    parts = blocks(0, 1, 2, 32)
+    parts["_scales"][0, 1] = 255
+    found = MXFP4().decode((1, 32, 2), reader(parts), 0, 32)
+    assert torch.equal(found.isnan(), torch.tensor([[False, True]] * 32))
+
+
 @examples(max_examples=30)
 @given(fp8_codes(), st.sampled_from([(), (1,), (1, 1)]))
 def test_fp8_with_one_scale(weight: tuple[Tensor, str], shape: tuple[int, ...]) -> None:
