@@ -225,7 +225,8 @@ class Checkpoint:
             import torch
 
             begin, end = next(iter(self.blocks(name)))
-            stored, original = (lies.rows(begin, end, Scratch()) for lies in (self.stored[name], self.views[name]))
+            with at(tensor=name):
+                stored, original = (lies.rows(begin, end, Scratch()) for lies in (self.stored[name], self.views[name]))
             scheme = self.stored[name].scheme
             if scheme and scheme.name in WRITTEN:
                 original = scheme.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
