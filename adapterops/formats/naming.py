@@ -149,7 +149,8 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
     said = ties(config)
     if not generates or said is False or (said is None and not any(name.endswith(CAUSAL) for name in names)):
         return
-    if any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config):
+    several = config.get("is_encoder_decoder")
+    if not several and (any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config)):
         return
     for name, spec in tensors.items():
         last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]

@@ -402,6 +402,8 @@ def test_whose_embeddings_can_be_untied() -> None:
     for shared in ({"is_encoder_decoder": True}, {"architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True}):
         with pytest.raises(UnsupportedError, match="is tied to other tensors"):
             check_untied(embedding, embedding, config | shared)
+        with pytest.raises(UnsupportedError):
+            check_untied(embedding, {**embedding, "lm_head.weight": Spec("F32", (4, 2))}, config | shared)
     check_untied(embedding, embedding, config | {"is_encoder_decoder": True, "architectures": ["BartForSequenceClassification"]})
     check_untied(embedding, embedding, config | {"is_encoder_decoder": True, "tie_word_embeddings": False})
     other = {"model.tokens.weight": Spec("F32", (4, 2))}
