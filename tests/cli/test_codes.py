@@ -359,9 +359,10 @@ def test_another_model_in_the_place_of_the_original(place: Path, capsys: Capture
     assert (error["code"], error["tensor"]) == ("E-NAMES", ADAPTED[0])
     assert "away from what the base's codes stand for" in error["message"]
     write_base(place / "relative", out=64, into=96)
-    for path in (place / "relative").glob("*.safetensors"):
+    generator = torch.Generator().manual_seed(0)
+    for path in sorted((place / "relative").glob("*.safetensors")):
         moved = {
-            name: tensor + (0.05 * torch.randn(64, 96)).bfloat16() if name in ADAPTED else tensor
+            name: tensor + (0.05 * torch.randn(64, 96, generator=generator)).bfloat16() if name in ADAPTED else tensor
             for name, tensor in load_file(path).items()
         }
         save_file(moved, path, {"format": "pt"})
@@ -377,14 +378,16 @@ def test_a_weight_that_was_trained_whole_is_seen_in_codes(place: Path, capsys: C
     stored = tensors(place / "base")
     trained, kept = ADAPTED[0], load_file(place / "a/adapter_model.safetensors")
     kept = {name: 5 * tensor for name, tensor in kept.items() if trained.removesuffix(".weight") not in name}
-    kept[f"base_model.model.{trained}"] = stored[trained].float() * (1 + 0.01 * torch.randn(64, 96))
+    kept[f"base_model.model.{trained}"] = stored[trained].float() * (
+        1 + 0.03 * torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
+    )
     fields = json.loads((place / "a/adapter_config.json").read_text()) | {"modules_to_save": [trained.removesuffix(".weight")]}
     write_adapter(place / "whole", kept, fields)
     error = as_json(capsys, "fuse", "base-nf4", "whole", "--rounding", "nearest", "-o", "out", code=8)
     assert error["code"] == "E-LOST"
     assert error["details"]["modules"][trained.removesuffix(".weight")]["gain"] < 0.5
     result = as_json(capsys, "fuse", "base-nf4", "whole", "--original", "base", "-o", "out")
-    assert result["modules"][trained.removesuffix(".weight")]["gain"] > 0.9
+    assert result["modules"][trained.removesuffix(".weight")]["gain"] > 0.8
     assert as_json(capsys, "verify", "out", "--base", "base-nf4", "--original", "base", "--adapter", "whole")["verified"]
 
 
