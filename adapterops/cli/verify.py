@@ -14,6 +14,7 @@ from adapterops.errors import OptionError, VerificationError
 from adapterops.history import Step
 from adapterops.operations import verification
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.operations.output_files import noted
 from adapterops.operations.quantization import viewed
 from adapterops.storage.place import Place
 
@@ -65,7 +66,8 @@ def command(
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
     Every adapted weight is compared bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x).
-    Every other tensor is compared with the base's bytes, every file with the checksum in the manifest.
+    Every other tensor is compared with the base's bytes, every file with the checksum in the manifest,
+    which has to name all that a loader of models could take for its own.
 
     \b
     adapterops verify fused --base base --adapter my-adapter
@@ -75,15 +77,15 @@ def command(
     before = open_checkpoint(base, allow_pickle=allow_pickle)
     if original is not None:
         before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
-    elif verification.noted(checkpoint, "view") is not None:
+    elif noted(checkpoint, "view") is not None:
         raise OptionError("was fused with the numbers of the model that its base was made from", path=model, hint="name it: --original")
-    told = verification.noted(checkpoint, "round") or {}
+    told = noted(checkpoint, "round") or {}
     seed = None
     if (rounding or told.get("rounding")) == STOCHASTIC:
         given = rounding_seed(rest)
         seed = int(told.get("seed", 0) if given is None else given)
-    dtype = dtype or (verification.noted(checkpoint, "cast") or {}).get("dtype")
-    precision = precision or (verification.noted(checkpoint, "fuse") or {}).get("precision", "float32")
+    dtype = dtype or (noted(checkpoint, "cast") or {}).get("dtype")
+    precision = precision or (noted(checkpoint, "fuse") or {}).get("precision", "float32")
     adapter = merged(sources, rest, before)
     if logits:
         from adapterops.logits import check_comparable, compare
@@ -121,7 +123,7 @@ def command(
 
 def _forgotten(model: Checkpoint, adapter: Adapter) -> str | None:
     """What else the manifest says of how the model was made, which looks like damage when it is not said again."""
-    told = verification.noted(model, "merge")
+    told = noted(model, "merge")
     given = adapter.history.parameters if isinstance(adapter.history, Step) and adapter.history.operation == "merge" else None
     said = ", ".join(f"{name} {value}" for name, value in (told or {}).items() if (given or {}).get(name) != value)
     return f"the manifest says that the adapters were merged with {said}: give the same options, or fuse again" if said else None

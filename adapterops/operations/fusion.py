@@ -117,7 +117,6 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
             return base.edits[tensor]
         stored = adapter.replaced[names[tensor]]
         rows = original(Lies({"": stored}, stored.spec.shape))
-
         before = original(base.views.get(tensor, base.stored[tensor])) if tensor in base.schemes else None
 
         def trained(begin: int, end: int) -> Block:

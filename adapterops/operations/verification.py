@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +14,13 @@ from adapterops import engine
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
 from adapterops.dtypes import FLOATS
-from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, VerificationError, at
-from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
-from adapterops.formats.model_files import INDEX, PICKLE_INDEX
-from adapterops.manifest import checked, described, seal
+from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.memory import Scratch
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
+from adapterops.operations.output_files import Problem, beside, files_of, sums
 from adapterops.operations.quantization import as_stored
 from adapterops.storage.safetensors import as_bytes
-from adapterops.storage.staging import MANIFEST
-from adapterops.storage.strict import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,21 +30,6 @@ if TYPE_CHECKING:
 
 EQUAL = 1e-5
 """Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell the nearer one."""
-
-MANIFEST_LIMIT = 1 << 26
-
-FREE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config", "use_cache"}
-"""What a config may say of the model that it was saved from, or that the tensors say themselves."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something in the output that is not as it should be: where, and what."""
-
-    place: str
-    what: str
-    size: float = math.inf
-    """How bad it is beside others of its kind; files and names come first."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +105,8 @@ def verify(
 
     Every adapted weight is computed anew and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x) is tried
     on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other tensors are compared
-    by their bytes. A weight in codes is coded anew, in the scheme that it is found in, and every part compared. Every file is
-    compared with the checksum in the manifest, and there may be no other; without a manifest, config.json is compared with
-    what it should say.
+    by their bytes. A weight in codes is coded anew, in the scheme that it is found in, and every part compared. For the files see
+    `output_files`.
 
     Args:
         dtype: that was asked for, of the adapted weights or of all.
@@ -146,17 +123,17 @@ def verify(
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
     problems = [*_names(model, expected)]
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
-    files = list(_files(model, base, expected))
+    told, files = sums(model), dict(files_of(model, base, expected))
 
-    def check(job: str | Callable[[], Problem | None]) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-        if not isinstance(job, str):
-            problem = job()
-            return {}, [problem] if problem else []
+    def check(job: str | Path) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+        if isinstance(job, Path):
+            return {}, list(beside(job, told[job]))
         with at(tensor=job):
             return _tensor(job, model, expected)
 
     modules: dict[str, ModuleCheck] = {}
-    jobs: list[str | Callable[[], Problem | None]] = [*common, *(job for _, job in files)]
+    jobs: list[str | Path] = [*common, *told]
+    problems += filter(None, files.values())
     others = len(common)
     for found, wrong in engine.run(check, jobs, workers=workers, progress=progress):
         modules |= found
@@ -165,7 +142,9 @@ def verify(
     if modules and not any(check.changed or (check.survival and check.survival.dot) for check in modules.values()):
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
     problems.sort(key=lambda problem: -problem.size)
-    return Verification(_place(model), dict(sorted(modules.items())), len(common), others, len({name for name, _ in files}), problems)
+    return Verification(
+        _place(model), dict(sorted(modules.items())), len(common), others, len({*files, *(path.name for path in told)}), problems
+    )
 
 
 def _all_in(dtype: str, model: Checkpoint, expected: Checkpoint) -> bool:
@@ -324,88 +303,6 @@ def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:
         return Problem(name, f"{check.wrong} of {check.entries} entries are not W0 + ΔW of {module}", check.wrong / check.entries)
     if not check.identity <= 1:  # NaN is wrong, too
         return Problem(name, f"the merge identity of {module} fails: {check.identity:.3g} times its bound", check.identity)
-    return None
-
-
-def _files(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Callable[[], Problem | None]]]:
-    """Every file of the output that can be checked, with what finds what is wrong with it."""
-    if model.files is None or not model.files.path.is_dir():
-        return
-    folder = model.files.path
-    for name, file in model.files.shards.items():
-        metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
-        known = metadata is None or file.metadata == (metadata or {"format": "pt"})
-        problem = None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
-        yield name, partial(_found, problem)
-    shards = {*model.files.shards, INDEX, PICKLE_INDEX}
-    if not (folder / MANIFEST).exists():
-        yield from ((name, partial(_found, problem)) for name, problem in _config(model, expected))
-        yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
-        return
-    content = _manifest(folder)
-    yield MANIFEST, partial(_found, content if isinstance(content, Problem) else None)
-    if not isinstance(content, Problem):
-        yield from ((name, partial(_as_told, folder / name, said)) for name, said in content["outputs"].items())
-        yield from _strangers(folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it")
-
-
-def _found(problem: Problem | None) -> Problem | None:
-    return problem
-
-
-def _manifest(folder: Path) -> dict[str, Any] | Problem:
-    """The manifest: config, index and tokenizer have no other witness."""
-    try:
-        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
-    except AdapterOpsError as error:
-        return Problem(MANIFEST, error.message)
-    if not isinstance(content, dict) or content.get("seal") != seal(content):
-        return Problem(MANIFEST, "is damaged: its seal does not fit its content")
-    return content
-
-
-def _as_told(path: Path, said: Mapping[str, Any]) -> Problem | None:
-    """A file beside what the manifest says of it."""
-    if not path.is_file():
-        return Problem(path.name, "is missing, and the manifest names it")
-    found = described(path) if "sha256" in said else checked(path)
-    return None if found == said else Problem(path.name, f"is {found}, the manifest says {said}")
-
-
-def _strangers(
-    folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
-) -> Iterator[tuple[str, Callable[[], Problem | None]]]:
-    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once more."""
-    for path in sorted(folder.iterdir()):
-        apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known
-        if not apart and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
-            yield path.name, partial(_found, Problem(path.name, what))
-
-
-def _config(model: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
-    """config.json of an output that has no manifest: what it says may not be other than it should be."""
-    found, wanted = model.config or {}, expected.config or {}
-    other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
-    yield (
-        "config.json",
-        Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None,
-    )
-
-
-def noted(model: Checkpoint, operation: str) -> dict[str, Any] | None:
-    """The parameters of an operation that the manifest of a model tells of; None where it tells of none."""
-    path = model.files.path / MANIFEST if model.files and model.files.path.is_dir() else None
-    if path is None or not path.is_file():
-        return None
-    with suppress(AdapterOpsError):
-        content = read_json(path, MANIFEST_LIMIT)
-        nodes = [content.get("operation")] if isinstance(content, dict) else []
-        while nodes:
-            node = nodes.pop()
-            if isinstance(node, dict):
-                if node.get("operation") == operation:
-                    return {name: value for name, value in node.items() if name not in ("operation", "of")}
-                nodes += node.get("of") or []
     return None
 
 

@@ -12,6 +12,7 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
+from adapterops import checkpoint
 from adapterops.cli import output
 from adapterops.cli.main import run
 from adapterops.operations import algebra, extraction
@@ -154,3 +155,17 @@ def test_each_part_of_the_work_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys
             for done in range(total):
                 report(done + 1, total)
     assert [(bar.length, bar.done, bar.finished) for bar in bars] == [(3, 3, True), (2, 2, True)]
+
+
+def test_verifying_reads_each_adapted_weight_of_the_base_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    rows = checkpoint.Lies.rows
+
+    def counted(lies: checkpoint.Lies, begin: int, end: int, memory: Any) -> Any:
+        seen.append(lies.parts[""].name)
+        return rows(lies, begin, end, memory)
+
+    base, model, adapter = ao.open_checkpoint("base"), ao.open_checkpoint("model"), ao.open_adapter("a")
+    monkeypatch.setattr(checkpoint.Lies, "rows", counted)
+    assert ao.verify(model, base, adapter).ok
+    assert len(seen) == len(set(seen)) == 6

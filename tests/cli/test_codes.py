@@ -407,3 +407,12 @@ def test_int8_by_chance_in_another_dtype_is_verified(place: Path, capsys: Captur
         capsys, "fuse", "base-int8", "a", "--quantize", "int8", "--rounding", "stochastic", "--seed", "1", "--dtype", "float32", "-o", "out"
     )
     assert as_json(capsys, "verify", "out", "--base", "base-int8", "--adapter", "a")["verified"]
+
+
+def test_how_far_chance_moved_what_survived_is_told(place: Path, capsys: Capture) -> None:
+    write_adapter(place / "faint", {name: 0.1 * tensor for name, tensor in small(1).items()})
+    shown = printed(capsys, "fuse", "base", "faint", "--quantize", "nf4", "--accept-loss", "-o", "out")
+    assert "%" in shown.partition(" ± ")[2].partition(" in total")[0]
+    assert "±" not in printed(capsys, "fuse", "base", "a", "-o", "out16")
+    total = as_json(capsys, "fuse", "base", "faint", "--quantize", "nf4", "--accept-loss", "-o", "again")["total"]
+    assert abs(total["gain"] - 1) < 5 * total["uncertainty"]

@@ -1,0 +1,121 @@
+"""The files of an output beside what they should be: each that the manifest names, by its checksum, and none that it does not.
+
+Without a manifest config.json is compared with what it should say, and there may be no other weights and no adapter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.checkpoint import Checkpoint
+from adapterops.errors import AdapterOpsError
+from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.model_files import INDEX, PICKLE_INDEX
+from adapterops.manifest import checked, described, seal
+from adapterops.storage.staging import MANIFEST
+from adapterops.storage.strict import read_json
+
+MANIFEST_LIMIT = 1 << 26
+
+FREE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config", "use_cache"}
+"""What a config may say of the model that it was saved from, or that the tensors say themselves."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the output that is not as it should be: where, and what."""
+
+    place: str
+    what: str
+    size: float = math.inf
+    """How bad it is beside others of its kind; files and names come first."""
+
+
+def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
+    """Files of the output, with what is wrong with them that can be seen without reading them whole."""
+    folder = _folder(model)
+    if model.files is None or folder is None:
+        return
+    for name, file in model.files.shards.items():
+        metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
+        known = metadata is None or file.metadata == (metadata or {"format": "pt"})
+        yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
+    shards = {*model.files.shards, INDEX, PICKLE_INDEX}
+    content = _manifest(folder)
+    if content is None:
+        yield "config.json", _config(model, expected)
+        yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
+    elif isinstance(content, Problem):
+        yield MANIFEST, content
+    else:
+        yield MANIFEST, None
+        yield from _strangers(folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it")
+
+
+def sums(model: Checkpoint) -> dict[Path, Mapping[str, Any]]:
+    """The files that the manifest names, with what it says of them."""
+    folder = _folder(model)
+    content = None if folder is None else _manifest(folder)
+    return {folder / name: said for name, said in content["outputs"].items()} if folder and isinstance(content, dict) else {}
+
+
+def beside(path: Path, said: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a file, beside what the manifest says of it. Config, index and tokenizer have no other witness."""
+    if not path.is_file():
+        yield Problem(path.name, "is missing, and the manifest names it")
+    elif (found := described(path) if "sha256" in said else checked(path)) != said:
+        yield Problem(path.name, f"is {found}, the manifest says {said}")
+
+
+def noted(model: Checkpoint, operation: str) -> dict[str, Any] | None:
+    """The parameters of an operation that the manifest of a model tells of; None where it tells of none."""
+    folder = _folder(model)
+    if folder is None or not (folder / MANIFEST).is_file():
+        return None
+    with suppress(AdapterOpsError):
+        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
+        nodes = [content.get("operation")] if isinstance(content, dict) else []
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, dict):
+                if node.get("operation") == operation:
+                    return {name: value for name, value in node.items() if name not in ("operation", "of")}
+                nodes += node.get("of") or []
+    return None
+
+
+def _folder(model: Checkpoint) -> Path | None:
+    return model.files.path if model.files and model.files.path.is_dir() else None
+
+
+def _manifest(folder: Path) -> dict[str, Any] | Problem | None:
+    """The manifest, or what is wrong with it; None where there is none."""
+    if not (folder / MANIFEST).exists():
+        return None
+    try:
+        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
+    except AdapterOpsError as error:
+        return Problem(MANIFEST, error.message)
+    if not isinstance(content, dict) or content.get("seal") != seal(content):
+        return Problem(MANIFEST, "is damaged: its seal does not fit its content")
+    return content
+
+
+def _strangers(folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None) -> Iterator[tuple[str, Problem]]:
+    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once more."""
+    for path in sorted(folder.iterdir()):
+        apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known
+        if not apart and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
+            yield path.name, Problem(path.name, what)
+
+
+def _config(model: Checkpoint, expected: Checkpoint) -> Problem | None:
+    """What config.json says that it should not."""
+    found, wanted = model.config or {}, expected.config or {}
+    other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
+    return Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None
