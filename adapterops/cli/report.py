@@ -16,9 +16,7 @@ from adapterops.storage.place import Place
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
 @options.output("report.html", help="Page to write; its numbers go into a JSON file of the same name.")
-@click.option(
-    "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG."
-)
+@click.option("--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG.")
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")

@@ -6,17 +6,13 @@ The names in it come from strangers' files: whatever the template prints is esca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING
 
 from adapterops import __version__
 from adapterops.operations.comparison import Comparison
 from adapterops.reports import drawings, rows
 from adapterops.reports.findings import Finding
-from adapterops.reports.svg import STYLE, legible, svg
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from adapterops.reports.svg import STYLE, svg
+from adapterops.templates import template
 
 MARK = f'<meta name="generator" content="adapterops {__version__}">'
 """What a page must hold to be replaced by another one."""
@@ -29,13 +25,12 @@ def page(comparison: Comparison, findings: Sequence[Finding], inputs: Sequence[s
         inputs: what each adapter was read from.
         base: the name of their model, where its weights were read.
     """
-    from markupsafe import Markup
-
     profiles = comparison.profiles
-    return _template().render(
-        mark=Markup(MARK),
+    return template("adapterops.reports", "page.html.j2").render(
+        mark=MARK,
         version=__version__,
-        figure_style=Markup(STYLE),
+        figure_style=STYLE,
+        svg=svg,
         names=", ".join(profile.name for profile in profiles),
         models=list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles)),
         base=base,
@@ -55,21 +50,3 @@ def page(comparison: Comparison, findings: Sequence[Finding], inputs: Sequence[s
             for index, profile in enumerate(profiles)
         ],
     )
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("adapterops.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: value if isinstance(value, Markup) else legible(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["svg"] = lambda figure: Markup(svg(figure))  # which escapes what it is given
-    return environment.get_template("page.html.j2")

@@ -39,22 +39,13 @@ svg.ao .small{font-size:9px}
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def legible(text: str) -> str:
-    """A text with U+FFFD for every character that neither XML nor UTF-8 can hold.
-
-    >>> legible("a\\x00b\\udcff")
-    'a\ufffdb\ufffd'
-    """
-    return ILLEGAL.sub("\ufffd", text)
-
-
 def escape(text: str) -> str:
     """Text for XML, element or attribute, whatever is in it.
 
     >>> escape("</script><img onerror='x'>\\x00")
     '&lt;/script&gt;&lt;img onerror=&#x27;x&#x27;&gt;\ufffd'
     """
-    return html.escape(legible(text))
+    return html.escape(ILLEGAL.sub("\ufffd", text))
 
 
 def short(text: str, most: int) -> str:
