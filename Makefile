@@ -7,7 +7,7 @@
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
-INSTALL := $(BIN)/pip install -q -c constraints.txt -e '.[packed]'
+INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
 .PHONY: demo test test-gpu check bench clean
 
 demo: $(VENV)/.demo
@@ -29,9 +29,10 @@ bench: $(VENV)/.dev
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py
 
+# pip 25.1 is the first that knows dependency groups
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q 'pip>=25.1'  # the first that knows dependency groups
+	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
