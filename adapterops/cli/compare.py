@@ -11,7 +11,7 @@ from adapterops.operations import comparison as comparing
 from adapterops.storage.place import Place
 
 
-@click.command("compare", short_help="How adapters lie to each other, and what to do about it.")
+@click.command("compare", short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @options.alpha
 @options.workers
@@ -19,7 +19,7 @@ from adapterops.storage.place import Place
 @options.as_json
 @options.strict
 def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None, as_json: bool) -> None:
-    """How adapters lie to each other: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
+    """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its standard error.
 

@@ -23,7 +23,7 @@ from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, Resou
 
 COMMANDS = {
     "show": "What is inside an adapter, or a model.",
-    "compare": "How adapters lie to each other, and what to do about it.",
+    "compare": "How adapters relate, and what to do about it.",
     "report": "A page about adapters: figures, tables, and what they mean.",
     "merge": "One adapter of several.",
     "truncate": "A smaller adapter, the best of its size.",

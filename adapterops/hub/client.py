@@ -111,7 +111,7 @@ def ask(what: str, question: Callable[[], Result]) -> Result:
             return question()
         except AdapterOpsError:
             raise
-        except Exception as error:  # the client raises errors of five libraries; `explained` tells them apart
+        except Exception as error:  # the client raises errors of five libraries; `explained` distinguishes them
             if wait is None or not passing(error):
                 raise explained(error, what) from error
             pause(error, wait)

@@ -30,7 +30,7 @@ SMALL = {
 """What goes along with the weights; anything else stays here."""
 
 STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
-"""Weights that an earlier push may have left: beside the new ones, another program would load them."""
+"""Weights that an earlier push may have left: another program would load them instead of the new ones."""
 
 ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 MANIFEST_LIMIT = 1 << 26
@@ -81,16 +81,16 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
 
 
 def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
-    """What the card tells of, once the manifest is found to tell of these files."""
+    """What the card is about, after a check that the manifest describes these files."""
     manifest = read_json(folder / MANIFEST, MANIFEST_LIMIT) if MANIFEST in contents else {}
     if manifest:
         if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
             raise InputError(
                 "is damaged: its seal does not fit its content", path=folder / MANIFEST, hint="make the output again", code="E-MANIFEST"
             )
-        for name, said in manifest["outputs"].items():
+        for name, expected in manifest["outputs"].items():
             there = contents.get(name)
-            if there is not None and (there.size != said["size"] or said.get("sha256", there.sha256) != there.sha256):
+            if there is not None and (there.size != expected["size"] or expected.get("sha256", there.sha256) != there.sha256):
                 raise InputError(
                     f"is not as {MANIFEST} says: it was changed", path=folder / name, hint="make the output again", code="E-SHA256"
                 )
@@ -98,11 +98,11 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
     found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])
     if adapter is not None and not found.bases:
         base = adapter.get("base_model_name_or_path")
-        warnings.warn(
-            f"{CONFIG} names {f'the base {base!r}, which is none on the Hub' if base else 'no base'}: who loads this has to know it",
-            AdapterWarning,
-            stacklevel=3,
-        )
+        if base:
+            text = f"the base in {CONFIG}, {base!r}, is not a Hub repository: whoever loads this needs its path"
+        else:
+            text = f"{CONFIG} names no base: whoever loads this has to know it"
+        warnings.warn(text, AdapterWarning, stacklevel=3)
     return found
 
 

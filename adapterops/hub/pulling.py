@@ -1,4 +1,4 @@
-"""From the Hub: a folder of what lies there, whole or absent, with a manifest that says which commit it is."""
+"""From the Hub: a folder of its files, complete or absent, with a manifest that says which commit it is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def pull(
         place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
     history = Source(place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote)
-    told = history.as_json()
+    read = history.as_json()
     with staged(out, force=force) as folder:
         for path in files:
             shutil.copyfile(path, folder / path.name)
@@ -70,8 +70,8 @@ def pull(
                 os.fsync(copied.fileno())
         outputs = {path.name: described(folder / path.name) for path in files}
         for name, found in outputs.items():
-            if found != told["files"][name]:
+            if found != read["files"][name]:
                 raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
         if MANIFEST not in outputs:
-            write_manifest(folder, history, [told], command, {}, outputs)
+            write_manifest(folder, history, [read], command, {}, outputs)
     return Pulled(out, place.remote.reference, place.remote.revision, tuple(outputs), sum(each["size"] for each in outputs.values()))

@@ -25,7 +25,7 @@ class Pushed:
         commit, url: of the new commit, or of the one that has it all already; None for a plan.
         pull_request: its address, where one was asked for.
         files, removed: what is new or other than before, and what is no longer there.
-        left_out: what lies in the folder and stays here.
+        left_out: what is in the folder and stays here.
     """
 
     repo: str
@@ -137,7 +137,7 @@ class _Push:
         operations = [*adding, *(CommitOperationDelete(name) for name in stale)]
         for wait in (*client.WAITS, None):
             try:
-                told = api().create_commit(
+                made = api().create_commit(
                     self.target.repo,
                     operations,
                     commit_message=self.message,
@@ -146,8 +146,8 @@ class _Push:
                     create_pr=self.create_pr,
                     parent_commit=before.head,
                 )
-                return str(told.oid), told.pr_url
-            except Exception as error:  # the client raises errors of five libraries; `explained` tells them apart
+                return str(made.oid), made.pr_url
+            except Exception as error:  # the client raises errors of five libraries; `explained` distinguishes them
                 landed = self._landed(before)
                 if landed:
                     say("the answer was lost; the commit is there")

@@ -1,4 +1,4 @@
-"""A safetensors file on the Hub: its header by one request for a few bytes, and the whole once its tensors are asked for."""
+"""A safetensors file on the Hub: its header by one request for a few bytes, and all of it once its tensors are asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = 1 << 17
 """Bytes that the first request asks for: the header of nearly every file fits."""
 
 SMALL = 1 << 16
-"""Bytes of a tensor that are read alone, without the file."""
+"""Up to this many bytes of a tensor are read without the rest of the file."""
 
 
 class HubFile:

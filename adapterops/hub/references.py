@@ -78,7 +78,7 @@ def parse(text: str) -> Reference | None:
 
 
 def _safe(reference: Reference) -> bool:
-    """Whether the Hub may have such a model, and its files lie inside a folder here."""
+    """Whether the Hub may have such a model, and its files are inside a folder here."""
     repo = reference.repo
     return not ("--" in repo or ".." in repo or repo.startswith(OTHERS) or ".." in reference.inner.split("/"))
 
@@ -109,13 +109,13 @@ class Choice:
 
 
 def choose(text: str) -> Choice:
-    """A path or a reference. What lies here is taken before what lies on the Hub, and so is what is missing in a folder that lies here."""
+    """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder."""
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
         return Choice(reference or Path(text).expanduser())
     path = Path(text)
     if path.exists() or path.is_symlink():
-        return Choice(path, f"{text} is taken for what lies here; the Hub's is hf://{text}")
+        return Choice(path, f"{text} is taken for the local path; the Hub's is hf://{text}")
     if path.parent.is_dir():
         return Choice(path, f"{path.parent} is a folder here, so {text} is taken for a path; the Hub's is hf://{text}")
     return Choice(reference)

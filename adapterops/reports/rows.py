@@ -62,18 +62,18 @@ def pair_rows(comparison: Comparison) -> Table:
 def size_rows(comparison: Comparison) -> Table:
     """The arithmetic of parameters and memory."""
     found = sizes(comparison)
-    whole = found.model or found.adapted
+    parameters = found.model or found.adapted
     header = ["what", "parameters", "bytes", "of the 16-bit model" if found.model else "of the 16-bit weights"]
     rows = [(profile.name, found.parameters[index], found.bytes[index]) for index, profile in enumerate(comparison.profiles)]
     model = "base" if found.model else "weights"
     rows += [
         ("update as a dense matrix, 16 bits", found.adapted, found.dense_16bit),
-        (f"{model}, 16 bits", whole, found.model_16bit),
-        (f"{model}, 4 bits (NF4)", whole, found.model_4bit),
-        (f"{model}, 16 bits, and all adapters", whole + sum(found.parameters), found.model_16bit + sum(found.bytes)),
-        (f"{model}, 4 bits, and all adapters", whole + sum(found.parameters), found.model_4bit + sum(found.bytes)),
+        (f"{model}, 16 bits", parameters, found.model_16bit),
+        (f"{model}, 4 bits (NF4)", parameters, found.model_4bit),
+        (f"{model}, 16 bits, and all adapters", parameters + sum(found.parameters), found.model_16bit + sum(found.bytes)),
+        (f"{model}, 4 bits, and all adapters", parameters + sum(found.parameters), found.model_4bit + sum(found.bytes)),
     ]
-    return header, [[name, f"{parameters:,}", size(bytes_), percent(bytes_ / found.model_16bit)] for name, parameters, bytes_ in rows]
+    return header, [[name, f"{count:,}", size(bytes_), percent(bytes_ / found.model_16bit)] for name, count, bytes_ in rows]
 
 
 def cut_rows(comparison: Comparison) -> Table:

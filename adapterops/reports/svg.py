@@ -85,7 +85,7 @@ def _lines(figure: Lines) -> tuple[str, float]:
         parts.append(
             f'<path class="grid" d="M{left} {y(value):.1f}H{right}"/>' + _text(left - 5, y(value) + 4, figure.y_form(value), "end")
         )
-    for value in _apart(figure.ticks or x.ticks(), x, figure.x_form):
+    for value in _spaced(figure.ticks or x.ticks(), x, figure.x_form):
         parts.append(
             f'<path class="grid" d="M{x(value):.1f} {top}V{bottom}"/>' + _text(x(value), bottom + 14, figure.x_form(value), "middle")
         )
@@ -131,7 +131,7 @@ class _Axis:
         return power_ticks(self.low, self.high) if self.log else round_ticks(self.low, self.high)
 
 
-def _apart(ticks: Sequence[float], axis: _Axis, form: Form) -> list[float]:
+def _spaced(ticks: Sequence[float], axis: _Axis, form: Form) -> list[float]:
     """Those of the ticks whose labels do not touch."""
     kept: list[float] = []
     for tick in ticks:

@@ -142,7 +142,7 @@ def test_what_lies_here_is_taken_first(hub: Hub, place: Path, tmp_path: Path, ca
     write_adapter(place / "me/a")
     shown, noted = succeeds(capsys, "show", "me/a")
     assert shown.startswith("me/a: LoRA")
-    assert noted == "note: me/a is taken for what lies here; the Hub's is hf://me/a\n"
+    assert noted == "note: me/a is taken for the local path; the Hub's is hf://me/a\n"
     assert not hub.log
     assert run(["show", "me/typo"]) == 5
     assert "me is a folder here" in capsys.readouterr().err
