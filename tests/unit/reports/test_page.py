@@ -1,4 +1,4 @@
-"""The page and its numbers: whole, harmless, and the same bytes every time."""
+"""The page: harmless whatever the names in it, and complete."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
-import corpus
 import pytest
-import torch
-from corpus import config, factors, tree, write_adapter
-from safetensors.torch import save_file
+from corpus import config, factors, write_adapter
 
 import adapterops as ao
-from adapterops.errors import OptionError, OutputExistsError
+from adapterops.operations.comparison import compare
+from adapterops.reports.page import MARK, page
 
 HOSTILE = "<\\script><img src=x onerror=alert(1)>&\"'"
 MODULES = (f"layers.0.{HOSTILE}.q_proj", "layers.1.v_proj", "layers.2.v_proj")
@@ -76,53 +74,18 @@ def test_names_of_strangers_do_nothing(tmp_path: Path, adapters: list[ao.Adapter
     assert set(numbers["adapters"][0]["modules"]) == set(MODULES)
 
 
-def test_the_same_adapters_give_the_same_bytes(tmp_path: Path, adapters: list[ao.Adapter]) -> None:
-    for name, workers in (("one", 1), ("two", 3)):
-        (tmp_path / name).mkdir()
-        ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", workers=workers)
-    assert tree(tmp_path / "one") == tree(tmp_path / "two")
-
-
-def test_diagnosis_comes_first_and_numbers_say_what_it_is_of(tmp_path: Path) -> None:
-    write_adapter(tmp_path / "a")
-    weights = {f"{module}.weight": torch.ones(12, 8) for module in corpus.MODULES}
-    save_file(weights, tmp_path / "m.safetensors")
-    done = ao.report([ao.open_adapter(tmp_path / "a")], tmp_path / "r.html", base=ao.open_checkpoint(tmp_path / "m.safetensors"))
-    text = done.path.read_text()
-    assert text.index("<h2>Diagnosis") < text.index("<h2>Summary") < text.index("<svg") < text.index("<h2>Tables")
-    numbers = json.loads(done.numbers.read_text())
-    assert list(numbers["inputs"][0]["files"]) == ["adapter_model.safetensors", "adapter_config.json"]
-    assert numbers["base"] == "m.safetensors"
-    assert numbers["adapters"][0]["relative"] > 0
-    assert numbers["memory"]["model"] == 3 * 96
-    assert numbers["sum"] is None
-    assert str(tmp_path) not in text + done.numbers.read_text()
-
-
-def test_only_reports_are_replaced(tmp_path: Path) -> None:
-    adapter = ao.open_adapter(write_adapter(tmp_path / "a"))
-    out = tmp_path / "r.html"
-    ao.report([adapter], out, figures=tmp_path / "figures")
-    before = tree(tmp_path)
-    for options in ({}, {"figures": tmp_path / "figures"}):
-        with pytest.raises(OutputExistsError):
-            ao.report([adapter], out, **options)
-    ao.report([adapter], out, figures=tmp_path / "figures", force=True)
-    assert tree(tmp_path) == before
-    for name in ("r.html", "r.json"):
-        mine = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_text("my own page")
-        with pytest.raises(OutputExistsError, match="not written by adapterops"):
-            ao.report([adapter], out, force=True)
-        assert (tmp_path / name).read_text() == "my own page"
-        (tmp_path / name).write_bytes(mine)
-
-
-def test_places_that_cannot_be(tmp_path: Path) -> None:
-    folder = write_adapter(tmp_path / "a")
-    before = tree(tmp_path)
-    adapter = ao.open_adapter(folder)
-    for out, figures in (("r.txt", None), ("r.json", None), ("a/r.html", None), ("r.html", "r.html"), ("r.html", "a/figures")):
-        with pytest.raises(OptionError):
-            ao.report([adapter], tmp_path / out, figures=figures and tmp_path / figures)
-    assert tree(tmp_path) == before
+def test_what_is_on_it(adapters: list[ao.Adapter]) -> None:
+    one = page(compare(adapters[:1]), [], ["from here"], None)
+    assert MARK in one
+    assert "no rule found anything to say" in one
+    assert "<h2>Overview</h2>" in one
+    assert "<h3>Pairs</h3>" not in one
+    assert "<li>from here</li>" in one
+    assert "relative to the weights" not in one
+    several = page(compare(adapters), [], [], "a & b")
+    assert "<h2>Comparison</h2>" in several
+    assert "<h3>Pairs</h3>" in several
+    assert "3 LoRA adapters on &lt;" in several
+    assert "relative to the weights in a &amp; b." in several
+    assert several.count("<figure>") == several.count("<svg")
+    assert several.count("<details>") == 3
