@@ -95,3 +95,17 @@ def test_of_what_something_else_made() -> None:
 
 def test_it_does_not_change() -> None:
     assert card(HUB, MERGED, ADAPTER) == card(HUB, MERGED, ADAPTER)
+
+
+def test_names_of_strangers_add_no_markup() -> None:
+    hostile = "<img src=x onerror=alert(1)>\n\n# title"
+    inputs = [{"path": hostile, "files": {}}, {"path": "b", "files": {}}]
+    modules = {hostile: {"energy_kept": 0.5}}
+    operation = {**MERGED, "density": hostile}
+    command = ["adapterops", hostile]
+    _, text = card(inputs, operation, {"base_model_name_or_path": hostile}, energy_kept=0.5, modules=modules, command=command)
+    prose = text.replace(MARK, "").partition("```")[0] + text.rpartition("```")[2]
+    assert "<" not in prose
+    assert "&lt;img src=x onerror=alert(1)&gt;" in prose
+    assert text.count("\n# ") == 1
+    assert text.count("```") == 6, "of the command, of PEFT, of vLLM: the hostile one closes none"
