@@ -74,7 +74,8 @@ def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.
     if len(set(divisors)) == 1 and len(divisors) < 256:  # counted in bytes, a tenth of the time
         count = reduce(add, [agrees.view(np.uint8) for agrees in each_agrees])
         np.maximum(count, 1, out=count)
-        return np.multiply(count, divisors[0] or 1.0, dtype=dtype)
+        counted: Array = np.multiply(count, divisors[0] or 1.0, dtype=dtype)
+        return counted
     total: Array = reduce(add, [agrees * dtype.type(each) for agrees, each in zip(each_agrees, divisors, strict=True)])
     none = np.abs(total) < 1e-8 if min(divisors) < 0 else total == 0  # negative ones may cancel: mergekit's rule
     return np.add(total * ~none, none, out=total)
