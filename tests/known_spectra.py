@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank
@@ -13,8 +13,8 @@ SHAPE = (96, 80)
 MODULES = [f"model.layers.{layer}.{name}" for layer in range(8) for name in ("q_proj", "up_proj", "down_proj")]
 
 
-def orthonormal(seed: int, size: int, rank: int) -> torch.Tensor:
-    return torch.linalg.qr(low_rank(seed, size, rank, rank).B).Q
+def orthonormal(seed: int, size: int, rank: int) -> np.ndarray:
+    return np.linalg.qr(low_rank(seed, size, rank, rank).B)[0]
 
 
 def adapter(seed: int, values: list[float], gain: dict[str, float] | None = None, start: int | None = None) -> Adapter:
@@ -22,7 +22,7 @@ def adapter(seed: int, values: list[float], gain: dict[str, float] | None = None
     updates = {}
     for number, module in enumerate(MODULES):
         U, V = orthonormal(100 * seed + number, SHAPE[0], len(values)), orthonormal(100 * (start or seed) + number, SHAPE[1], len(values))
-        updates[module] = LowRank(U * torch.tensor(values, dtype=torch.float64) * (gain or {}).get(module, 1.0), V.T)
+        updates[module] = LowRank(U * np.array(values) * (gain or {}).get(module, 1.0), V.T)
     return Adapter.of(updates)
 
 

@@ -14,7 +14,7 @@ from interrupted import CLEAN, SHARDS, Fuse, longer, names, remove, removed, rep
 from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
-from adapterops.updates import application
+from adapterops.updates import survival
 
 
 @pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
@@ -72,7 +72,7 @@ def test_two_bad_numbers_are_one_error(place: Path, fuse: Fuse) -> None:
 
 
 def test_a_bug_leaves_nothing_behind(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "survival", lambda *arguments, **named: 1 / 0)
+    monkeypatch.setattr(survival, "survival", lambda *arguments, **named: 1 / 0)
     code, shown = fuse()
     assert code == 1
     assert "this is a bug in adapterops" in shown

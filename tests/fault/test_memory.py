@@ -14,7 +14,7 @@ from interrupted import CLEAN, COMMAND, Fuse, names, remove
 from tiny_models import write_base, write_tuned
 
 from adapterops import engine
-from adapterops.updates import application
+from adapterops.updates import survival
 
 LITTLE_MEMORY = """
 import os, resource
@@ -75,14 +75,14 @@ def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
 )
 @pytest.mark.parametrize("nth", [1, 6])
 def test_memory_runs_out_in_a_worker(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int) -> None:
-    real, calls = application.survival, itertools.count(1)
+    real, calls = survival.survival, itertools.count(1)
 
     def fails(*arguments: Any) -> Any:
         if next(calls) == nth:
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(application, "survival", fails)
+    monkeypatch.setattr(survival, "survival", fails)
     code, shown = fuse()
     assert code == 7
     assert "not enough memory" in shown

@@ -23,7 +23,7 @@ def test_pairs() -> None:
 
 def test_subspaces() -> None:
     a = adapter(1, SLOW)
-    rotated = Adapter.of({m: LowRank(u.B.flip(1), u.A) for m, u in a.updates.items()})  # the same spaces, another map
+    rotated = Adapter.of({m: LowRank(u.B[:, ::-1], u.A) for m, u in a.updates.items()})  # the same spaces, another map
     colliding = rules(a, rotated)
     assert "The subspaces of (memory) (1) and (memory) (2)" in colliding["colliding"]
     assert "collide" in colliding["colliding"]

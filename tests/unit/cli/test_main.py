@@ -1,0 +1,85 @@
+"""Whatever happens in a command becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import warnings
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from adapterops.cli import main
+from adapterops.errors import AdapterWarning, InputError
+
+
+@pytest.fixture(autouse=True)
+def warnings_as_before() -> Iterator[None]:
+    with warnings.catch_warnings():
+        yield
+
+
+def ending(monkeypatch: pytest.MonkeyPatch, event: BaseException | None) -> None:
+    """Let `adapterops methods` end with this."""
+
+    @click.command()
+    @click.option("--json", is_flag=True)
+    @click.option("--strict", is_flag=True)
+    def command(json: bool, strict: bool) -> None:
+        if isinstance(event, Warning):
+            warnings.warn(event, stacklevel=1)
+        elif event is not None:
+            raise event
+
+    monkeypatch.setattr("adapterops.cli.methods.command", command)
+
+
+EVENTS = [
+    (None, 0, ""),
+    (InputError("is damaged", path="a", hint="get another"), 3, "error: a: is damaged\n  get another"),
+    (click.UsageError("no such thing"), 2, "no such thing"),
+    (MemoryError(), 7, "there is not enough memory"),
+    (RuntimeError("std::bad_alloc"), 7, "use fewer --workers"),
+    (RuntimeError("odd"), 1, "this is a bug in adapterops"),
+    (OSError(errno.ENOSPC, "No space left on device", "x"), 7, "x: No space left on device"),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), 7, "there is not enough memory"),
+    (KeyboardInterrupt(), 130, "stopped by SIGINT; nothing was written"),
+    (main.Terminated(signal.SIGTERM), 143, "stopped by SIGTERM; nothing was written"),
+]
+
+
+@pytest.mark.parametrize(("event", "code", "message"), EVENTS, ids=lambda each: repr(each)[:40])
+def test_how_a_command_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], event: BaseException | None, code: int, message: str
+) -> None:
+    ending(monkeypatch, event)
+    assert main.run(["methods"]) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+    assert ("Traceback" in printed.err) == (code == 1)
+
+
+def test_errors_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ending(monkeypatch, InputError("is damaged", path="a", hint="get another", code="E-X"))
+    assert main.run(["methods", "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert answer["error"] == {"code": "E-X", "message": "is damaged", "hint": "get another", "path": "a", "tensor": None}
+
+
+def test_a_warning_is_an_error_under_strict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ending(monkeypatch, AdapterWarning("half of it is lost"))
+    assert main.run(["methods"]) == 0
+    assert capsys.readouterr().err == "warning: half of it is lost\n"
+    assert main.run(["methods", "--strict"]) == 3
+    assert "half of it is lost (an error under --strict)" in capsys.readouterr().err
+
+
+def test_every_command_is_a_module_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in main.COMMANDS:
+        assert main.run([name, "--help"]) == 0
+        assert f"adapterops {name}" in capsys.readouterr().out
+    assert main.run(["no-such-command"]) == 2

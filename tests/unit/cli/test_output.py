@@ -1,0 +1,69 @@
+"""What commands print: tables alike everywhere, numbers that do not flatter, progress for people alone."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapterops.cli import output
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_is_the_same_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [["[red]a[/red]", "1"], ["b\x1b[2J", "22"]]
+    output.print_table(["name", "number"], rows)
+    printed = capsys.readouterr().out
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    output.print_table(["name", "number"], rows)
+    assert terminal.getvalue() == printed == "name          number\n[red]a[/red]       1\nb\ufffd[2J             22\n"
+
+
+def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(["a", "b"], [])
+    assert capsys.readouterr().out == "a  b\n"
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_only_all_of_it_is_100_percent(fraction: float) -> None:
+    assert float(output.percent(fraction).rstrip("%")) < 100
+    assert float(output.percent(fraction).rstrip("%")) == pytest.approx(100 * fraction, abs=0.0051)
+
+
+@given(st.integers(0, 10**13))
+def test_amounts_are_right_to_a_twentieth(number: int) -> None:
+    value, *letter = output.amount(number).split()
+    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}["".join(letter)]
+    assert float(value) * factor == pytest.approx(number, rel=0.051)
+
+
+def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    with output.progress("working") as report:
+        assert report is None
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with output.progress("working") as report:
+        assert report is not None
+        report(1, 2)
+        report(2, 2)
+    assert terminal.getvalue() == "", "what is done soon shows no bar"
+    monkeypatch.setattr(output, "QUIET_SECONDS", -1.0)
+    with output.progress("working") as report:
+        assert report is not None
+        report(1, 2)
+        report(2, 2)
+    assert "working" in terminal.getvalue()
+
+
+def test_an_error_after_the_output_says_that_it_is_there() -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped, output.telling(Path("out")):
+        raise KeyboardInterrupt
+    assert stopped.value.__notes__ == ["out is written"]

@@ -1,0 +1,127 @@
+"""tests/unit mirrors the package file by file: a module's tests are where its path says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import adapterops
+
+PACKAGE, UNIT = Path(adapterops.__file__).parent, Path(__file__).parent
+
+MISSING = {
+    "adapter.py",
+    "adapter_saving.py",
+    "checkpoint.py",
+    "cli/calc.py",
+    "cli/compare.py",
+    "cli/dequantize.py",
+    "cli/extract.py",
+    "cli/fuse.py",
+    "cli/merge.py",
+    "cli/merging.py",
+    "cli/methods.py",
+    "cli/pull.py",
+    "cli/push.py",
+    "cli/quantize.py",
+    "cli/report.py",
+    "cli/run.py",
+    "cli/show.py",
+    "cli/truncate.py",
+    "cli/unfuse.py",
+    "cli/verify.py",
+    "errors.py",
+    "formats/adapter_files.py",
+    "formats/converted.py",
+    "formats/patterns.py",
+    "formats/peft.py",
+    "formats/peft_config.py",
+    "formats/stacks.py",
+    "history.py",
+    "libraries.py",
+    "logits.py",
+    "manifest.py",
+    "methods/families/dare.py",
+    "methods/families/della.py",
+    "methods/families/linear.py",
+    "methods/families/magnitude.py",
+    "methods/families/ties.py",
+    "methods/spaces.py",
+    "methods/tiles.py",
+    "methods/vocabulary.py",
+    "operations/algebra.py",
+    "operations/analysis.py",
+    "operations/calculator.py",
+    "operations/extraction.py",
+    "operations/formula.py",
+    "operations/functions.py",
+    "operations/fusion.py",
+    "operations/identity.py",
+    "operations/models.py",
+    "operations/output_files.py",
+    "operations/quantization.py",
+    "operations/verification.py",
+    "quant/fp8.py",
+    "quant/mxfp4.py",
+    "quant/packed.py",
+    "quant/scheme.py",
+    "quant/transfer.py",
+    "quant/transposed.py",
+    "recipes/running.py",
+    "recipes/schema.py",
+    "registry.py",
+    "saving.py",
+    "shards.py",
+    "storage/checksums.py",
+    "storage/lazy.py",
+    "storage/pickles.py",
+    "storage/place.py",
+    "storage/safetensors.py",
+    "storage/staging.py",
+    "storage/strict.py",
+    "storage/strict_yaml.py",
+    "storage/writer.py",
+    "updates/dense.py",
+    "updates/layout.py",
+    "updates/merged.py",
+    "updates/protocol.py",
+}
+"""Modules without unit tests of their own yet. This list only shrinks."""
+
+MISPLACED = {"quant/test_fp8_mxfp4.py", "storage/test_hashing.py"}
+"""Tests that do not have the name of their module yet. This list only shrinks."""
+
+OF_THE_PACKAGE = {"test_layers.py", "test_mirror.py"}
+"""Tests of no single module."""
+
+
+def has_code(path: Path) -> bool:
+    """Whether a module defines or does anything, beyond its docstring and what it takes from elsewhere."""
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(not isinstance(each, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign) for each in statements)
+
+
+MODULES = {
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py") and has_code(path)
+}
+TESTS = {path.relative_to(UNIT).as_posix() for path in UNIT.rglob("test_*.py")} - OF_THE_PACKAGE
+
+
+def mirrored(module: str) -> str:
+    """The file that holds the tests of a module."""
+    path = Path(module)
+    return (path.parent / f"test_{path.name}").as_posix()
+
+
+def test_every_module_has_its_tests() -> None:
+    missing = {module for module in MODULES if mirrored(module) not in TESTS}
+    assert not missing - MISSING, "write tests/unit/<room>/test_<module>.py"
+    assert not MISSING - missing, "these have tests, or are gone: take them off the list"
+
+
+def test_every_test_has_its_module() -> None:
+    expected = {mirrored(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py")}
+    assert not TESTS - expected - MISPLACED, "a module was moved or renamed: move its tests, too"
+    assert not MISPLACED - (TESTS - expected), "these are in place, or gone: take them off the list"
