@@ -43,8 +43,8 @@ RELATIVE, ANOTHER = 0.03, 0.5
 
 
 @dataclass(frozen=True)
-class Lies:
-    """A tensor as it lies in files: whole, or quantized, in several parts.
+class StoredTensor:
+    """A tensor as it is stored in files: as one, or quantized, in several parts.
 
     Attributes:
         parts: by their roles; a whole tensor has one, of role "".
@@ -90,8 +90,8 @@ class Lies:
         data = self.parts[role].file.read(self.parts[role].name, begin, end)
         return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
 
-    def same_bytes(self, other: Lies) -> bool:
-        """Whether the two lie in files as the same bytes."""
+    def same_bytes(self, other: StoredTensor) -> bool:
+        """Whether the two are stored as the same bytes."""
         return self.parts.keys() == other.parts.keys() and all(part.same_bytes(other.parts[role]) for role, part in self.parts.items())
 
 
@@ -111,21 +111,21 @@ class Checkpoint:
         files: the folder it was opened from, whose other files go along.
         holding: edited tensor → about the bytes that its edit keeps in memory.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
-        rounding: of a changed weight to the grid it lies on already: `nearest`, which erases small updates, `stochastic`, by
+        rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates, `stochastic`, by
             chance with `seed`, or None, which saving refuses.
         heavy: whether its edits need torch.
     """
 
     layout: Mapping[str, Spec]
     shards: Mapping[str, Sequence[str]]
-    stored: Mapping[str, Lies]
+    stored: Mapping[str, StoredTensor]
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     edits: Mapping[str, Rows] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     files: ModelFiles | None = None
     holding: Mapping[str, int] = field(default_factory=dict)
-    views: Mapping[str, Lies] = field(default_factory=dict)
+    views: Mapping[str, StoredTensor] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
     heavy: bool = False
@@ -172,8 +172,8 @@ class Checkpoint:
 
     def computed(self, name: str) -> bool:
         """Whether a tensor is computed, rather than copied byte for byte."""
-        lies = self.stored[name]
-        return name in self.edits or self.schemes.get(name) != lies.scheme or self.layout[name].dtype != lies.dtype
+        stored = self.stored[name]
+        return name in self.edits or self.schemes.get(name) != stored.scheme or self.layout[name].dtype != stored.dtype
 
     @property
     def changed(self) -> list[str]:
@@ -199,7 +199,7 @@ class Checkpoint:
         return name in self.edits and name not in self.views and name in self.schemes and self.schemes[name] == self.stored[name].scheme
 
     def check_rounding(self) -> None:
-        """Raise OptionError where an update would be rounded to nearest on the grid that the weight lies on, unless that was asked for."""
+        """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was asked for."""
         names = [name for name in self.changed if self.on_grid(name)] if self.rounding is None else []
         if names:
             scheme = self.schemes[names[0]].name
@@ -226,7 +226,7 @@ class Checkpoint:
 
             begin, end = next(iter(self.blocks(name)))
             with at(tensor=name):
-                stored, original = (lies.rows(begin, end, Scratch()) for lies in (self.stored[name], self.views[name]))
+                stored, original = (each.rows(begin, end, Scratch()) for each in (self.stored[name], self.views[name]))
             scheme = self.stored[name].scheme
             if scheme and scheme.name in WRITTEN:
                 original = scheme.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
@@ -248,11 +248,11 @@ class Checkpoint:
 
     def encoder(self, name: str) -> Encoder | None:
         """What turns the rows of a tensor that is computed into its parts; None where it is whole."""
-        scheme, lies, shape = self.schemes.get(name), self.stored[name], self.layout[name].shape
+        scheme, stored, shape = self.schemes.get(name), self.stored[name], self.layout[name].shape
         if scheme is None:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
-            return scheme.on_grid(shape, lies.read, f"{self.seed}:{name}")
+            return scheme.on_grid(shape, stored.read, f"{self.seed}:{name}")
         return scheme.encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:
@@ -278,14 +278,14 @@ class Checkpoint:
         return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"
 
 
-def original(lies: Lies) -> Rows:
+def original(stored: StoredTensor) -> Rows:
     """Rows as they were read."""
     memory = Scratch()
 
     def rows(begin: int, end: int) -> Block:
         from adapterops.updates.application import Block
 
-        return Block(lies.rows(begin, end, memory))
+        return Block(stored.rows(begin, end, memory))
 
     return rows
 
@@ -305,11 +305,11 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     where = {name: file for file in files.shards.values() for name in file.entries}
     with at(path=files.path):
         weights, others = quantized(entries, files.config, lambda name: bytes(where[name].read(name)))
-    stored = {name: Lies({"": Stored(where[name], name)}, entries[name].shape) for name in others}
+    stored = {name: StoredTensor({"": Stored(where[name], name)}, entries[name].shape) for name in others}
     for name, weight in weights.items():
         parts = {role: Stored(where[part], part) for role, part in weight.keys.items()}
-        stored[name] = Lies(parts, weight.shape, weight.scheme)
-    main = {next(iter(lies.parts.values())).name: name for name, lies in stored.items()}
+        stored[name] = StoredTensor(parts, weight.shape, weight.scheme)
+    main = {next(iter(each.parts.values())).name: name for name, each in stored.items()}
     shards = {
         shard: [main[entry] for entry in sorted(file.entries, key=lambda name: file.entries[name].begin) if entry in main]
         for shard, file in files.shards.items()
@@ -319,7 +319,7 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         layout={name: Spec(stored[name].dtype, stored[name].shape) for name in order},
         shards={shard: names for shard, names in shards.items() if names},
         stored=stored,
-        schemes={name: lies.scheme for name, lies in stored.items() if lies.scheme},
+        schemes={name: each.scheme for name, each in stored.items() if each.scheme},
         config=files.config,
         history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote),
         files=files,

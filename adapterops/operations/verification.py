@@ -12,7 +12,7 @@ import numpy as np
 
 from adapterops import engine
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
+from adapterops.checkpoint import STOCHASTIC, Checkpoint, StoredTensor, cast
 from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.memory import Scratch
@@ -189,7 +189,7 @@ def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[st
     return {}, []
 
 
-def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
+def _copied(name: str, found: StoredTensor, wanted: StoredTensor) -> Iterator[Problem]:
     for role, part in wanted.parts.items():
         other = found.parts[role]
         for index, (mine, base) in enumerate(zip_longest(other.file.chunks(other.name), part.file.chunks(part.name))):
@@ -198,7 +198,7 @@ def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
                 break
 
 
-def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+def _coded(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
     """A weight that is stored in codes: every part of it, byte by byte, and what its updates came to."""
     import torch
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapterops.checkpoint import Lies
+from adapterops.checkpoint import StoredTensor
 from adapterops.errors import InputError
 from adapterops.memory import Scratch
 from adapterops.quant.fourbit import BLOCK_SIZES, NESTED_BLOCK, FourBit
@@ -203,14 +203,14 @@ def test_any_rows_are_decoded_to_the_formula(W: Tensor, kind: str, size: int, ne
 @pytest.mark.parametrize("dtype", ["F32", "BF16"])
 def test_rows_of_two_weights_lie_side_by_side(tmp_path: Path, dtype: str) -> None:
     scheme, weights_ = FourBit(dtype=dtype), [normal(seed, 8, 64) for seed in (1, 2)]
-    found, lies = [], []
+    found, tensors = [], []
     for i, W in enumerate(weights_):
         parts = encode(scheme.encoder(W.shape), W)
         save_file(parts, tmp_path / f"{i}.safetensors")
         file = SafetensorsFile(tmp_path / f"{i}.safetensors")
-        lies.append(Lies({role: Stored(file, role) for role in parts}, (8, 64), scheme))
+        tensors.append(StoredTensor({role: Stored(file, role) for role in parts}, (8, 64), scheme))
         found.append(decode(scheme, (8, 64), parts).float())
-    one, other = (each.rows(0, 8, Scratch()) for each in lies)
+    one, other = (each.rows(0, 8, Scratch()) for each in tensors)
     assert torch.equal(torch.from_numpy(one), found[0])
     assert torch.equal(torch.from_numpy(other), found[1])
 
