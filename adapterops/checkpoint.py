@@ -13,10 +13,13 @@ from adapterops import engine
 from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
-from adapterops.formats.quantized import key, quantized
+from adapterops.formats.quantized import quantized
 from adapterops.history import Source, Step
 from adapterops.memory import Scratch
-from adapterops.quant.scheme import Encoder, Scheme, check_decoded
+from adapterops.quant.checks import check_decoded
+from adapterops.quant.header import key
+from adapterops.quant.registry import is_written, writable
+from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import CHUNK, Spec, Stored
@@ -36,7 +39,6 @@ BLOCK = 1 << 19
 
 NEAREST, STOCHASTIC = "nearest", "stochastic"
 ROUNDINGS = (NEAREST, STOCHASTIC)
-WRITTEN = ("nf4", "fp4", "int8")
 
 RELATIVE, ANOTHER = 0.03, 0.5
 """How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an error."""
@@ -202,12 +204,12 @@ class Checkpoint:
         """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was asked for."""
         names = [name for name in self.changed if self.on_grid(name)] if self.rounding is None else []
         if names:
-            scheme = self.schemes[names[0]].name
-            ways = f"fuse into the 16-bit model, with --quantize {scheme}; or take its numbers, with --original; or round by chance, with "
-            ways += "--rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
-            written = scheme in WRITTEN
+            scheme = self.schemes[names[0]]
+            ways = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; or round at random, "
+            ways += "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
+            written = is_written(scheme)
             raise OptionError(
-                f"{len(names)} weights are in {scheme}, "
+                f"{len(names)} weights are in {scheme.name}, "
                 + ("and nearest rounding on the same grid erases most of an update" if written else "which is read, and not written"),
                 path=self.files.path if self.files else None,
                 hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
@@ -228,10 +230,11 @@ class Checkpoint:
             with at(tensor=name):
                 stored, original = (each.rows(begin, end, Scratch()) for each in (self.stored[name], self.views[name]))
             scheme = self.stored[name].scheme
-            if scheme and scheme.name in WRITTEN:
-                original = scheme.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
+            written = scheme if scheme and is_written(scheme) else None
+            if written:
+                original = written.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
             apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
-            if RELATIVE < apart <= ANOTHER and scheme and scheme.name in WRITTEN:
+            if RELATIVE < apart <= ANOTHER and written:
                 warnings.warn(
                     f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
                     AdapterWarning,
@@ -252,8 +255,8 @@ class Checkpoint:
         if scheme is None:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
-            return scheme.on_grid(shape, stored.read, f"{self.seed}:{name}")
-        return scheme.encoder(shape)
+            return writable(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
+        return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:
         """Row ranges that make up a tensor, each of about `BLOCK` entries. They depend on its shape and schemes alone."""

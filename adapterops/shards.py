@@ -225,6 +225,7 @@ def _encode(
     import torch
 
     from adapterops.floats import narrowed
+    from adapterops.quant.registry import writable
     from adapterops.quant.transfer import transfer
 
     scheme, before, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
@@ -239,7 +240,7 @@ def _encode(
     for role, piece in pieces.items():
         put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme
-    return values, stored.numpy(), scheme.moved(spec.shape, before.read, begin, pieces).numpy() if same else None
+    return values, stored.numpy(), writable(scheme).changed(spec.shape, before.read, begin, pieces).numpy() if same else None
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:

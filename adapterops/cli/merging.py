@@ -15,7 +15,7 @@ from adapterops.methods import METHODS, PARAMETERS
 from adapterops.methods.registry import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
-from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
+from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.storage.place import Place
 
 Command = Callable[..., Any]
@@ -110,4 +110,4 @@ def coded(model: Checkpoint, given: dict[str, Any]) -> Checkpoint:
         return model
     if model.schemes:
         return model
-    return quantize(model, to, double_quant=double_quant, block_size=BLOCK_SIZE if block_size is None else block_size)
+    return quantize(model, to, double_quant=double_quant, block_size=block_size)

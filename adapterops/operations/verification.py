@@ -20,6 +20,7 @@ from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, beside, files_of, sums
 from adapterops.operations.quantization import as_stored
+from adapterops.quant.registry import writable
 from adapterops.storage.safetensors import as_bytes
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _coded(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[dict[s
         wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
         same = block.changes and scheme == before.scheme
-        moved = scheme.moved(before.shape, before.read, begin, pieces).numpy() if same else None
+        moved = writable(scheme).changed(before.shape, before.read, begin, pieces).numpy() if same else None
         sums = survival(block, stored, "F32", coded=True, moved=moved)
         for change in block.changes:
             off = int(np.count_nonzero(wrong[change.part] & ~exact[change.part]))

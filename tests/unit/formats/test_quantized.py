@@ -26,12 +26,13 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError
 from adapterops.formats.converted import TIED_HEADS, convertible, described, matches, skipped, without
 from adapterops.formats.naming import conv1d
-from adapterops.formats.quantized import Weight, key, quantized
+from adapterops.formats.quantized import Weight, quantized
+from adapterops.quant.header import key
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
-from adapterops.quant.packed import Packed
+from adapterops.quant.compressed import Compressed
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import Spec
@@ -432,8 +433,8 @@ def test_packed_codes_are_known_by_the_config(scales: torch.dtype, lengths: torc
 @pytest.mark.parametrize("size", [None, -1])
 def test_packed_codes_with_a_scale_for_each_row(size: int | None) -> None:
     weight = recognised(packed(**CHANNELS), quantization_config=weights_said(strategy="channel", group_size=size))[0][NAME]
-    assert isinstance(weight.scheme, Packed)
-    assert weight.scheme.group_size == 256
+    assert isinstance(weight.scheme, Compressed)
+    assert weight.scheme.group == 256
 
 
 LENGTHS: list[Any] = [[], [64], [0, 256], [-1, 256], [64, 16, 16], [256, 64], [32, 256], [64, 255], [64, 100], [1 << 40, 1 << 20]]
