@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import InputError, OptionError, UnsupportedError
 from adapterops.quant.bitsandbytes import section
 from adapterops.quant.checks import check_finite
 from adapterops.quant.header import Claim, Header, key
@@ -34,7 +34,9 @@ class Int8:
     """Whether there is a `weight_format`, which older files do not have."""
 
     @classmethod
-    def make(cls, name: str, dtype: str) -> Int8:
+    def make(cls, name: str, dtype: str, *, double_quant: bool = False, block_size: int | None = None) -> Int8:
+        if double_quant or block_size is not None:
+            raise OptionError("int8 has one scale for each row: it has no double quantization and no block size")
         return cls(dtype)
 
     @classmethod
