@@ -72,8 +72,8 @@ def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
 
 
 def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputError | UnsupportedError:
-    beside = (f"{name}_scale", f"{name}.quant_state")
-    found = next((each for each in left if each.startswith(beside)), None)
+    prefixes = (f"{name}_scale", f"{name}.quant_state")
+    found = next((each for each in left if each.startswith(prefixes)), None)
     if found or not name.endswith(WEIGHT):
         return UnsupportedError(
             f"is in {spec.dtype}{f', with {found},' if found else ''} in a way that is not read here",

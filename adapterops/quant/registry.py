@@ -99,8 +99,9 @@ def schemes() -> list[Registered]:
     Raises:
         UnsupportedError: a package that says it has a scheme cannot be imported.
     """
+    _load_own()  # first: their names are theirs
     _load_others()
-    return own() + [each for each in _REGISTERED if not _is_own(each)]
+    return sorted(_REGISTERED, key=lambda each: (not _is_own(each), each.module))
 
 
 def _is_own(each: Registered) -> bool:

@@ -1,6 +1,6 @@
 """The numbers that four bits stand for, and exact rounding to them by table.
 
-[-1, 1] is cut into thousands of bins. A bin knows how many thresholds lie below it, or that one is near: the few numbers in
+[-1, 1] is cut into thousands of bins. A bin knows how many thresholds are below it, or that one is near: the few numbers in
 such bins are searched for. That is ten times as fast as searching for all, and gives the same.
 """
 
@@ -31,14 +31,14 @@ BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
 NEAR = 0.52
-"""How far from the middle of a bin, in bins, a threshold may lie that its numbers have to be compared with: half a bin, and rounding."""
+"""How far from the middle of a bin, in bins, a threshold may be so that its numbers have to be compared with: half a bin, and rounding."""
 
 UNSURE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """How many thresholds lie below a number; or, with `ties`, below it or at it.
+    """How many thresholds are below a number; or, with `ties`, below it or at it.
 
     `counts`: bin → that number, or `UNSURE` where a threshold is in the bin.
     """
