@@ -53,8 +53,8 @@ class FP8:
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
         """By the dtype of the weight, and a tensor of scales, whose shape says what each is for."""
-        weight, roles = header.part(tensor, role), header.roles(tensor, ROLES)
-        if weight is None or weight.dtype not in FLOATS or not roles:
+        weight = header.part(tensor, role)
+        if weight is None or weight.dtype not in FLOATS or not (roles := header.roles(tensor, ROLES)):
             return None
         shape = weight.shape
         if len(shape) != 2:

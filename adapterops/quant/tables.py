@@ -31,7 +31,7 @@ BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
 NEAR = 0.52
-"""How far from the middle of a bin, in bins, a threshold may be so that its numbers have to be compared with: half a bin, and rounding."""
+"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers: half a bin, and rounding."""
 
 UNSURE = 128
 
