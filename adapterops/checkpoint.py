@@ -289,7 +289,7 @@ def original(stored: StoredTensor) -> Rows:
 def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:
     """The checkpoint in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
 
-    Weights in NF4, FP4, int8, FP8 and MXFP4 are known by their parts, and are one tensor each.
+    Quantized weights are found by the schemes of the registry, and are one tensor each, whatever their parts.
 
     Raises:
         NotFoundError, InputError: as `read_model` does.
