@@ -13,10 +13,13 @@ from adapterops import engine
 from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
-from adapterops.formats.quantized import key, quantized
+from adapterops.formats.quantized import quantized
 from adapterops.history import Source, Step
 from adapterops.memory import Scratch
-from adapterops.quant.scheme import Encoder, Scheme, check_decoded
+from adapterops.quant.checks import check_decoded
+from adapterops.quant.header import key
+from adapterops.quant.registry import is_written, writable
+from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import CHUNK, Spec, Stored
@@ -36,15 +39,14 @@ BLOCK = 1 << 19
 
 NEAREST, STOCHASTIC = "nearest", "stochastic"
 ROUNDINGS = (NEAREST, STOCHASTIC)
-WRITTEN = ("nf4", "fp4", "int8")
 
 RELATIVE, ANOTHER = 0.03, 0.5
 """How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an error."""
 
 
 @dataclass(frozen=True)
-class Lies:
-    """A tensor as it lies in files: whole, or quantized, in several parts.
+class StoredTensor:
+    """A tensor as it is stored in files: as one, or quantized, in several parts.
 
     Attributes:
         parts: by their roles; a whole tensor has one, of role "".
@@ -90,8 +92,8 @@ class Lies:
         data = self.parts[role].file.read(self.parts[role].name, begin, end)
         return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
 
-    def same_bytes(self, other: Lies) -> bool:
-        """Whether the two lie in files as the same bytes."""
+    def same_bytes(self, other: StoredTensor) -> bool:
+        """Whether the two are stored as the same bytes."""
         return self.parts.keys() == other.parts.keys() and all(part.same_bytes(other.parts[role]) for role, part in self.parts.items())
 
 
@@ -111,20 +113,20 @@ class Checkpoint:
         files: the folder it was opened from, whose other files go along.
         holding: edited tensor → about the bytes that its edit keeps in memory.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
-        rounding: of a changed weight to the grid it lies on already: `nearest`, which erases small updates, `stochastic`, by
+        rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates, `stochastic`, by
             chance with `seed`, or None, which saving refuses.
     """
 
     layout: Mapping[str, Spec]
     shards: Mapping[str, Sequence[str]]
-    stored: Mapping[str, Lies]
+    stored: Mapping[str, StoredTensor]
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     edits: Mapping[str, Rows] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     files: ModelFiles | None = None
     holding: Mapping[str, int] = field(default_factory=dict)
-    views: Mapping[str, Lies] = field(default_factory=dict)
+    views: Mapping[str, StoredTensor] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
 
@@ -165,8 +167,8 @@ class Checkpoint:
 
     def computed(self, name: str) -> bool:
         """Whether a tensor is computed, rather than copied byte for byte."""
-        lies = self.stored[name]
-        return name in self.edits or self.schemes.get(name) != lies.scheme or self.layout[name].dtype != lies.dtype
+        stored = self.stored[name]
+        return name in self.edits or self.schemes.get(name) != stored.scheme or self.layout[name].dtype != stored.dtype
 
     @property
     def changed(self) -> list[str]:
@@ -192,15 +194,15 @@ class Checkpoint:
         return name in self.edits and name not in self.views and name in self.schemes and self.schemes[name] == self.stored[name].scheme
 
     def check_rounding(self) -> None:
-        """Raise OptionError where an update would be rounded to nearest on the grid that the weight lies on, unless that was asked for."""
+        """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was asked for."""
         names = [name for name in self.changed if self.on_grid(name)] if self.rounding is None else []
         if names:
-            scheme = self.schemes[names[0]].name
-            ways = f"fuse into the 16-bit model, with --quantize {scheme}; or take its numbers, with --original; or round by chance, with "
-            ways += "--rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
-            written = scheme in WRITTEN
+            scheme = self.schemes[names[0]]
+            ways = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; or round at random, "
+            ways += "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
+            written = is_written(scheme)
             raise OptionError(
-                f"{len(names)} weights are in {scheme}, "
+                f"{len(names)} weights are in {scheme.name}, "
                 + ("and nearest rounding on the same grid erases most of an update" if written else "which is read, and not written"),
                 path=self.files.path if self.files else None,
                 hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
@@ -219,12 +221,13 @@ class Checkpoint:
 
             begin, end = next(iter(self.blocks(name)))
             with at(tensor=name):
-                stored, original = (lies.rows(begin, end, Scratch()) for lies in (self.stored[name], self.views[name]))
+                stored, original = (each.rows(begin, end, Scratch()) for each in (self.stored[name], self.views[name]))
             scheme = self.stored[name].scheme
-            if scheme and scheme.name in WRITTEN:
-                original = scheme.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
+            written = scheme if scheme and is_written(scheme) else None
+            if written:
+                original = written.encoder(self.stored[name].shape).rows(torch.from_numpy(original), begin)[1]().float().numpy()
             apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
-            if RELATIVE < apart <= ANOTHER and scheme and scheme.name in WRITTEN:
+            if RELATIVE < apart <= ANOTHER and written:
                 warnings.warn(
                     f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
                     AdapterWarning,
@@ -241,12 +244,12 @@ class Checkpoint:
 
     def encoder(self, name: str) -> Encoder | None:
         """What turns the rows of a tensor that is computed into its parts; None where it is whole."""
-        scheme, lies, shape = self.schemes.get(name), self.stored[name], self.layout[name].shape
+        scheme, stored, shape = self.schemes.get(name), self.stored[name], self.layout[name].shape
         if scheme is None:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
-            return scheme.on_grid(shape, lies.read, f"{self.seed}:{name}")
-        return scheme.encoder(shape)
+            return writable(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
+        return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:
         """Row ranges that make up a tensor, each of about `BLOCK` entries. They depend on its shape and schemes alone."""
@@ -271,14 +274,14 @@ class Checkpoint:
         return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"
 
 
-def original(lies: Lies) -> Rows:
+def original(stored: StoredTensor) -> Rows:
     """Rows as they were read."""
     memory = Scratch()
 
     def rows(begin: int, end: int) -> Block:
         from adapterops.updates.survival import Block
 
-        return Block(lies.rows(begin, end, memory))
+        return Block(stored.rows(begin, end, memory))
 
     return rows
 
@@ -286,7 +289,7 @@ def original(lies: Lies) -> Rows:
 def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:
     """The checkpoint in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
 
-    Weights in NF4, FP4, int8, FP8 and MXFP4 are known by their parts, and are one tensor each.
+    Quantized weights are found by the schemes of the registry, and are one tensor each, whatever their parts.
 
     Raises:
         NotFoundError, InputError: as `read_model` does.
@@ -298,11 +301,11 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     where = {name: file for file in files.shards.values() for name in file.entries}
     with at(path=files.path):
         weights, others = quantized(entries, files.config, lambda name: bytes(where[name].read(name)))
-    stored = {name: Lies({"": Stored(where[name], name)}, entries[name].shape) for name in others}
+    stored = {name: StoredTensor({"": Stored(where[name], name)}, entries[name].shape) for name in others}
     for name, weight in weights.items():
         parts = {role: Stored(where[part], part) for role, part in weight.keys.items()}
-        stored[name] = Lies(parts, weight.shape, weight.scheme)
-    main = {next(iter(lies.parts.values())).name: name for name, lies in stored.items()}
+        stored[name] = StoredTensor(parts, weight.shape, weight.scheme)
+    main = {next(iter(each.parts.values())).name: name for name, each in stored.items()}
     shards = {
         shard: [main[entry] for entry in sorted(file.entries, key=lambda name: file.entries[name].begin) if entry in main]
         for shard, file in files.shards.items()
@@ -312,7 +315,7 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         layout={name: Spec(stored[name].dtype, stored[name].shape) for name in order},
         shards={shard: names for shard, names in shards.items() if names},
         stored=stored,
-        schemes={name: lies.scheme for name, lies in stored.items() if lies.scheme},
+        schemes={name: each.scheme for name, each in stored.items() if each.scheme},
         config=files.config,
         history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote),
         files=files,

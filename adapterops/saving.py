@@ -16,6 +16,7 @@ from adapterops.errors import ResourceError, VerificationError
 from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
+from adapterops.quant.bitsandbytes import check_installed
 from adapterops.shards import write_shards
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
@@ -121,12 +122,18 @@ def save_checkpoint(
 
 
 def check_device(device: str) -> None:
-    """Raise ResourceError for a device that is not there."""
+    """Raise for a device that is not there, or that cannot be used.
+
+    Raises:
+        ResourceError: torch finds no GPU.
+        NotFoundError: what encodes on a GPU is not installed.
+    """
     if device != "cpu":
         import torch
 
         if not torch.cuda.is_available():
             raise ResourceError(f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU")
+        check_installed()
 
 
 def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:

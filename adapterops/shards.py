@@ -101,7 +101,7 @@ class _Files:
 
     Attributes:
         owner: tensor → the file it is written to.
-        source: tensor → the file it lies in, or the first of its parts does.
+        source: tensor → the file that holds it, or its first part.
     """
 
     def __init__(self, checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]], device: str) -> None:
@@ -186,7 +186,7 @@ class _Put:
         self._offsets[role] += len(data)
 
     def copy(self, role: str, part: Stored) -> None:
-        """All of a part as it lies in another file."""
+        """All of a part as another file has it."""
         for chunk in part.file.chunks(part.name):
             self(role, chunk)
 
@@ -195,7 +195,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     from adapterops.updates.survival import Survival, coded, rounded, survival
 
-    lies, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
+    stored, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
     rows, put, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), Scratch()
     survived: dict[str, Survival] = {}
     plain: dict[str, Survival] = {}
@@ -214,7 +214,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     for role, piece in encoder.rest().items() if encoder else ():
         put(role, as_bytes(piece))
     for role in put.missing:  # of a grid that stays as it is
-        put.copy(role, lies.parts[role])
+        put.copy(role, stored.parts[role])
     return survived, plain
 
 
@@ -225,9 +225,10 @@ def _encode(
     import torch
 
     from adapterops.floats import narrowed
+    from adapterops.quant.registry import writable
     from adapterops.quant.transfer import transfer
 
-    scheme, lies, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
+    scheme, before, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
     values, way = narrowed(block.values, "F32", memory), transfer(device)
     with way.working():
         pieces, decoded = encoder.rows(way.there(values), begin)
@@ -238,8 +239,8 @@ def _encode(
     stored = pieces.pop("")
     for role, piece in pieces.items():
         put(role, as_bytes(piece))
-    same = block.changes and scheme == lies.scheme
-    return values, stored.numpy(), scheme.moved(spec.shape, lies.read, begin, pieces).numpy() if same else None
+    same = block.changes and scheme == before.scheme
+    return values, stored.numpy(), writable(scheme).changed(spec.shape, before.read, begin, pieces).numpy() if same else None
 
 
 def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:

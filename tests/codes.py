@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from adapterops.quant.fourbit import FourBit
 from adapterops.quant.scheme import Encoder, Scheme
 
 Parts = Mapping[str, Tensor]
@@ -81,3 +85,21 @@ def unpacked(parts: Parts, entries: int) -> Tensor:
     """The codes of four bits, one a byte: the first is in the high half."""
     packed = raw(parts["weight"])
     return torch.stack([packed // 16, packed % 16], dim=1).view(-1)[:entries]
+
+
+def formula(scheme: FourBit, shape: tuple[int, ...], parts: Parts) -> Tensor:
+    """codebook[code] · absmax, number by number, in float32, rounded once; absmax from its own codes where it is nested."""
+    entries = math.prod(shape)
+    block = torch.arange(entries) // scheme.block_size
+    absmax = parts["weight.absmax"]
+    if scheme.nested:
+        offset = json.loads(bytes(parts[scheme.state_role]))["nested_offset"]
+        of = torch.arange(len(absmax)) // 256
+        absmax = parts["weight.nested_quant_map"][absmax.long()] * parts["weight.nested_absmax"][of] + torch.tensor(offset)
+    values = parts["weight.quant_map"][unpacked(parts, entries).long()] * absmax[block]
+    return values.view(shape).to(DTYPES[scheme.dtype])
+
+
+def opened(scheme: FourBit, parts: Parts) -> FourBit:
+    """As it is when it is read from files: with the offset that the JSON says."""
+    return replace(scheme, offset=json.loads(bytes(parts[scheme.state_role])).get("nested_offset", 0.0))

@@ -16,7 +16,7 @@ from adapterops.methods.registry import parameters
 from adapterops.methods.spaces import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
-from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
+from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.storage.place import Place
 
 Command = Callable[..., Any]
@@ -115,4 +115,4 @@ def coded(model: Checkpoint, given: dict[str, Any]) -> Checkpoint:
         return model
     if model.schemes:
         return model
-    return quantize(model, to, double_quant=double_quant, block_size=BLOCK_SIZE if block_size is None else block_size)
+    return quantize(model, to, double_quant=double_quant, block_size=block_size)

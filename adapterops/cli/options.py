@@ -16,6 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.history import sources
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.algebra import budget as budget
+from adapterops.quant.registry import written
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -39,6 +40,25 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(FLOATS.values())}]"
+
+
+class SchemeName(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A scheme that is written; which ones are there is not asked before someone wants to know."""
+
+    name = "scheme"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        names = ", ".join(written())
+        return value if value in written() else self.fail(f"{value!r} is not one of {names}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(written())}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in written() if name.startswith(incomplete)]
+
+
+SCHEME = SchemeName()
 
 
 def chosen(text: str) -> Path | Reference:
@@ -197,7 +217,7 @@ def fusing(command: Command) -> Command:
             type=click.Choice(["nearest", "stochastic"]),
             help="Of a changed weight to the grid that it lies on; by chance with --seed, or to nearest, which erases small updates.",
         ),
-        click.option("--quantize", type=click.Choice(["nf4", "fp4", "int8"]), help="Write the result in 4 or 8 bits."),
+        click.option("--quantize", type=SCHEME, help="Write the result in 4 or 8 bits."),
         click.option(
             "--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of ΔW and the sum."
         ),

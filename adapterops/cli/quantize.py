@@ -9,13 +9,13 @@ import click
 
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.operations.quantization import BLOCK_SIZE, SCHEMES, quantize
+from adapterops.operations.quantization import quantize
 from adapterops.storage.place import Place
 
 
 @click.command("quantize", short_help="A model in 4 or 8 bits.")
 @options.source_argument(default=".")
-@click.option("--to", type=click.Choice(list(SCHEMES)), default="nf4", show_default=True, help="The scheme.")
+@click.option("--to", type=options.SCHEME, default="nf4", show_default=True, help="The scheme.")
 @options.coding
 @options.modelling
 @options.output(help="Folder to write.  [default: SOURCE-nf4, for nf4]")
@@ -32,7 +32,7 @@ def command(source: Place, to: str, double_quant: bool, block_size: int | None, 
         open_checkpoint(source, allow_pickle=allow_pickle),
         to,
         double_quant=double_quant,
-        block_size=BLOCK_SIZE if block_size is None else block_size,
+        block_size=block_size,
     )
     place = out or source.beside(f"-{to}")
     output.write_model(model, place, command=options.command_line(), **rest)

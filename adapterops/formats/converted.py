@@ -7,10 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from adapterops.formats.naming import HEAD, WEIGHT
-from adapterops.formats.quantized import CONFIG
-from adapterops.quant.fourbit import FourBit
-from adapterops.quant.scheme import LONG_NAMES, Scheme
-from adapterops.quant.transposed import Transposed
+from adapterops.quant.header import CONFIG
+from adapterops.quant.scheme import LONG_NAMES, Writable
 from adapterops.storage.safetensors import Spec
 
 EMBEDDING = re.compile(r"^embed_|(?<!patch_)embed(s|s_layers?|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE)
@@ -57,7 +55,7 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
     """
     if not OWN_LINEAR.isdisjoint(_types(config)):
         return []
-    sizes, kept, found = list(_told(config or {}, "vocab_size")), _kept(config), []
+    sizes, kept, found = list(_values(config or {}, "vocab_size")), _kept(config), []
     for name, spec in layout.items():
         if not _matrix(name, spec) or spec.dtype not in LONG_NAMES or EXPERT.search(name):
             continue
@@ -118,42 +116,25 @@ def _kept(config: Mapping[str, Any] | None) -> set[str]:
 
 def _types(config: Mapping[str, Any] | None) -> set[str]:
     """The model types of a model and of its parts."""
-    return set(map(str, _told(config or {}, "model_type")))
+    return set(map(str, _values(config or {}, "model_type")))
 
 
 def _matrix(name: str, spec: Spec) -> bool:
     return name.endswith(WEIGHT) and len(spec.shape) == 2
 
 
-def _told(config: Mapping[str, Any], word: str) -> Iterator[Any]:
+def _values(config: Mapping[str, Any], word: str) -> Iterator[Any]:
     """The values of all keys that begin with a word, in the configs of the parts of a model, too."""
     for key, value in config.items():
         if str(key).startswith(word):
             yield value
         if isinstance(value, Mapping):
-            yield from _told(value, word)
+            yield from _values(value, word)
 
 
-def described(config: Mapping[str, Any] | None, scheme: Scheme, skip: list[str]) -> dict[str, Any]:
+def described(config: Mapping[str, Any] | None, scheme: Writable, skip: list[str]) -> dict[str, Any]:
     """config.json with what transformers needs to load the weights in `scheme`."""
-    four = scheme.scheme if isinstance(scheme, Transposed) else scheme
-    is_four = isinstance(four, FourBit)
-    section = {
-        "quant_method": "bitsandbytes",
-        "load_in_4bit": is_four,
-        "load_in_8bit": not is_four,
-        "_load_in_4bit": is_four,
-        "_load_in_8bit": not is_four,
-        "bnb_4bit_quant_type": four.kind if isinstance(four, FourBit) else "fp4",
-        "bnb_4bit_use_double_quant": isinstance(four, FourBit) and four.nested,
-        "bnb_4bit_compute_dtype": LONG_NAMES[four.dtype] if is_four else "float32",
-        "bnb_4bit_quant_storage": "uint8",
-        "llm_int8_skip_modules": skip,
-        "llm_int8_threshold": 6.0,
-        "llm_int8_has_fp16_weight": False,
-        "llm_int8_enable_fp32_cpu_offload": False,
-    }
-    return {**(config or {}), CONFIG: section}
+    return {**(config or {}), CONFIG: scheme.describe(skip)}
 
 
 def without(config: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from adapterops.dtypes import BITS
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.naming import WEIGHT
+from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.registry import Registered
 from adapterops.storage.safetensors import Spec
 
-READ_METHODS = {"bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4", "compressed-tensors", "awq", "modelopt", None}
 FOREIGN = {
     ".qweight": "GPTQ or AWQ",
     ".qzeros": "GPTQ or AWQ",
@@ -28,32 +29,17 @@ CODES = {dtype for dtype, bits in BITS.items() if bits <= 8} - {"BOOL"}
 BUFFER = re.compile(r"(.+[._])?(bias|mask)")
 """Masks of attention, which older models have in 8 bits."""
 
-STATE = ".weight.quant_state.bitsandbytes__nf4 or __fp4"
-SCALES = {"U8": STATE, "I8": ".SCB"}
+CODES_NEED = {"U8": ".weight.quant_state.bitsandbytes__nf4 or __fp4", "I8": ".SCB"}
 """What codes are without meaning without, by their dtype."""
 
-PARTS = {
-    ".weight.absmax": STATE,
-    ".weight.quant_map": STATE,
-    ".weight.nested_absmax": STATE,
-    ".weight.nested_quant_map": STATE,
-    ".weight_format": ".SCB",
-    ".weight_scale": ".weight in FP8",
-    ".qscale_weight": ".weight in FP8",
-    "_scale_inv": " in FP8",
-    ".weight_shape": ".weight_packed",
-    ".weight_zero_point": ".weight_packed with zero points",
-    "_blocks": "_scales",
-    "_scales": "_blocks",
-}
-"""Ends of the names of parts, and what is missing where one is left over."""
 
-
-def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool) -> None:
+def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes: Collection[Registered]) -> None:
     """Raise for the first tensor that belongs to a quantized weight, among those that no scheme has taken.
 
     Args:
         method: the `quant_method` of the config.
+        any_read: whether any weight was taken.
+        schemes: those that were asked.
 
     Raises:
         InputError: parts of it are missing.
@@ -63,46 +49,36 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool) -> None:
         for end, what in FOREIGN.items():
             if name.endswith(end):
                 raise foreign(f"{what}{f' ({method})' if method else ''}", name)
-    if not isinstance(method, str | None) or method not in READ_METHODS:
-        raise foreign(str(method), None)
+    known = frozenset[str]().union(*(each.methods for each in schemes))
+    if method is not None and (not isinstance(method, str) or method not in known):
+        raise foreign(str(method))
     for name, spec in left.items():
         if _holds_codes(name, spec, any_read or method is not None):
             raise _without_meaning(name, spec, left)
+    remains = [remainder for each in schemes for remainder in each.remains]
     for name, spec in left.items():
-        for end, missing in PARTS.items():
-            if name.endswith(end) and (spec.dtype == "U8" or end not in ("_blocks", "_scales")):
+        for end, missing, dtype in remains:
+            if name.endswith(end) and dtype in (None, spec.dtype):
                 raise damaged(f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name)
     if method is not None and not any_read:
-        raise foreign(str(method), None)
-
-
-def foreign(what: str, tensor: str | None) -> UnsupportedError:
-    return UnsupportedError(
-        f"is quantized with {what}, which is not read here",
-        tensor=tensor,
-        hint="use the 16-bit model it was made from, or dequantize it with its own library and save that",
-    )
+        raise foreign(str(method))
 
 
 def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
     if spec.dtype not in CODES:
         return False
-    buffer = spec.dtype in SCALES and (not quantized or BUFFER.fullmatch(name))
+    buffer = spec.dtype in CODES_NEED and (not quantized or BUFFER.fullmatch(name))
     return name.endswith(WEIGHT) or (len(spec.shape) >= 2 and not buffer)
 
 
 def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputError | UnsupportedError:
-    beside = (f"{name}_scale", f"{name}.quant_state")
-    found = next((each for each in left if each.startswith(beside)), None)
+    prefixes = (f"{name}_scale", f"{name}.quant_state")
+    found = next((each for each in left if each.startswith(prefixes)), None)
     if found or not name.endswith(WEIGHT):
         return UnsupportedError(
             f"is in {spec.dtype}{f', with {found},' if found else ''} in a way that is not read here",
             tensor=name,
             hint="save the model in 16 bits with the library that quantized it",
         )
-    missing = name.removesuffix(WEIGHT) + SCALES.get(spec.dtype, ".weight_scale_inv or .weight_scale")
+    missing = name.removesuffix(WEIGHT) + CODES_NEED.get(spec.dtype, ".weight_scale_inv or .weight_scale")
     return damaged(f"is in {spec.dtype}, and what its codes stand for is not known: {missing} is missing", name)
-
-
-def damaged(what: str, tensor: str | None = None) -> InputError:
-    return InputError(what, tensor=tensor, hint="the checkpoint is incomplete or damaged; download it again", code="E-QUANT")

@@ -150,14 +150,14 @@ def _difference(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> A
 
 
 def _plain(checkpoint: Checkpoint, name: str) -> Stored:
-    lies = checkpoint.stored[name]
-    if lies.scheme:
+    stored = checkpoint.stored[name]
+    if stored.scheme:
         raise UnsupportedError(
-            f"changed, is stored as {lies.scheme.name}, and would go into the adapter whole",
+            f"changed, is stored as {stored.scheme.name}, and would go into the adapter whole",
             tensor=name,
             hint="dequantize the tuned model first, or leave it out with --rest drop",
         )
-    return lies.parts[""]
+    return stored.parts[""]
 
 
 def _is_linear(name: str, spec: Spec, other: Spec) -> bool:

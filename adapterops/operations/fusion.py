@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from adapterops.adapter import Adapter, name
-from adapterops.checkpoint import Checkpoint, Lies, check_dtype, original
+from adapterops.checkpoint import Checkpoint, StoredTensor, check_dtype, original
 from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.finite import all_finite
 from adapterops.formats.naming import (
@@ -113,7 +113,7 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
         if tensor not in names:
             return base.edits[tensor]
         stored = adapter.replaced[names[tensor]]
-        rows = original(Lies({"": stored}, stored.spec.shape))
+        rows = original(StoredTensor({"": stored}, stored.spec.shape))
         before = original(base.views.get(tensor, base.stored[tensor])) if tensor in base.schemes else None
 
         def trained(begin: int, end: int) -> Block:
@@ -155,7 +155,9 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
 
     def copied(name: str) -> bool:
         there = names[name] if names[name] in base.layout else tied[1] if tied else None
-        return there is not None and Lies({"": adapter.replaced[name]}, adapter.replaced[name].spec.shape).same_bytes(base.stored[there])
+        return there is not None and StoredTensor({"": adapter.replaced[name]}, adapter.replaced[name].spec.shape).same_bytes(
+            base.stored[there]
+        )
 
     return replace(adapter, replaced={name: stored for name, stored in adapter.replaced.items() if not copied(name)})
 

@@ -1,9 +1,8 @@
-"""Checkpoints into block formats and out of them."""
+"""Checkpoints into schemes of quantization and out of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, check_dtype
@@ -12,67 +11,45 @@ from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.converted import convertible, described, skipped, without
 from adapterops.formats.naming import conv1d
 from adapterops.history import Step
-from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
-from adapterops.quant.int8 import Int8
-from adapterops.quant.scheme import Scheme
+from adapterops.quant.registry import make
 from adapterops.quant.transposed import Transposed
 
-BLOCK_SIZE = 64
-SCHEMES: Mapping[str, type[FourBit | Int8]] = {"nf4": FourBit, "fp4": FourBit, "int8": Int8}
 
-
-def scheme(name: str, *, double_quant: bool = False, block_size: int = BLOCK_SIZE, dtype: str = "BF16") -> Scheme:
-    """A scheme by its name.
-
-    Raises:
-        OptionError: there is none, or it has no such options.
-    """
-    if name not in SCHEMES:
-        raise OptionError(f"the scheme must be one of {', '.join(SCHEMES)}, got {name!r}")
-    if block_size not in BLOCK_SIZES:
-        raise OptionError(f"the block size must be one of {', '.join(map(str, BLOCK_SIZES))}, got {block_size}")
-    if name == "int8":
-        if double_quant or block_size != BLOCK_SIZE:
-            raise OptionError("int8 has one scale for each row: it has no double quantization and no block size")
-        return Int8(dtype)
-    return FourBit(name, block_size, double_quant, dtype)
-
-
-def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int = BLOCK_SIZE) -> Checkpoint:
+def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int | None = None) -> Checkpoint:
     """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json saying so.
 
     Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads, routers
     and routed experts stay as they are, or as they are used where they were quantized; config.json lists them.
 
     Args:
-        to: `nf4`, `fp4` or `int8`.
+        to: a scheme that is written, such as `nf4`, `fp4` or `int8`.
         double_quant: store the scales of 4-bit blocks in 8 bits.
-        block_size: entries that share a scale.
+        block_size: entries that share a scale, in 4 bits; 64 by default.
 
     Raises:
+        OptionError: there is no such scheme, or it has no such options.
         IncompatibleError: no weight can be quantized.
     """
-    used = {checkpoint.layout[name].dtype for name in convertible(checkpoint.layout, checkpoint.config)}
-    chosen = scheme(to, double_quant=double_quant, block_size=block_size, dtype="F16" if used == {"F16"} else "BF16")
     names = convertible(checkpoint.layout, checkpoint.config)
+    used = {checkpoint.layout[name].dtype for name in names}
+    chosen = make(to, "F16" if used == {"F16"} else "BF16", double_quant=double_quant, block_size=block_size)
     if not names:
         raise IncompatibleError(
             "has no weight of a Linear layer to quantize", path=checkpoint.files.path if checkpoint.files else None, code="E-NAMES"
         )
     schemes = {name: Transposed(chosen) if conv1d(name, checkpoint.config) else chosen for name in names}
     layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
-    parameters = {key: value for key, value in asdict(chosen).items() if key not in ("offset", "marked")}  # type: ignore[call-overload]  # schemes are dataclasses
     return replace(
         checkpoint,
         layout=layout,
         schemes=schemes,
         config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes, checkpoint.config)),
-        history=Step("quantize", {"to": to, **parameters}, (checkpoint.history,)),
+        history=Step("quantize", {"to": to, **chosen.parameters}, (checkpoint.history,)),
     )
 
 
 def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
-    """The checkpoint without codes: every quantized weight as it is when used, and a config.json without quantization.
+    """The checkpoint without quantization: every quantized weight as it is when used, and a config.json that says so.
 
     Args:
         dtype: of the weights that were quantized; by default the one they are used in.
@@ -100,7 +77,7 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
 
 
 def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0) -> Checkpoint:
-    """The checkpoint with a rule for changed weights that lie on a grid already: `nearest` or `stochastic`."""
+    """The checkpoint with a rule for changed weights that are on a grid already: `nearest` or `stochastic`."""
     if how is None:
         return checkpoint
     if how not in ROUNDINGS:
@@ -112,7 +89,7 @@ def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0) -> Checkpoi
 def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
     """The checkpoint with the numbers of its quantized weights taken from the model that it was quantized from.
 
-    Tensors that are not changed are still copied as they are; changed ones are coded anew, from numbers without a grid.
+    Tensors that are not changed are still copied as they are; changed ones are encoded anew, from numbers without a grid.
 
     Raises:
         IncompatibleError: the original lacks a weight, or has it in another shape.

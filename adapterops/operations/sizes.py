@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from adapterops.formats.converted import convertible
 from adapterops.operations.analysis import ModuleSpectrum, kept_energy
 from adapterops.operations.comparison import Comparison
-from adapterops.quant.fourbit import FourBit
+from adapterops.quant.registry import make
 from adapterops.updates.layout import Layout
 
 HALF = 2
@@ -52,7 +52,7 @@ def sizes(comparison: Comparison) -> Sizes:
         adapted,
         whole if comparison.base else None,
         HALF * whole,
-        round(FourBit().bits / 8 * coded) + HALF * (whole - coded),
+        round(make("nf4").bits / 8 * coded) + HALF * (whole - coded),
     )
 
 

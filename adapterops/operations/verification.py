@@ -12,7 +12,7 @@ import numpy as np
 
 from adapterops import engine
 from adapterops.adapter import Adapter
-from adapterops.checkpoint import STOCHASTIC, Checkpoint, Lies, cast
+from adapterops.checkpoint import STOCHASTIC, Checkpoint, StoredTensor, cast
 from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.memory import Scratch
@@ -20,6 +20,7 @@ from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, beside, files_of, sums
 from adapterops.operations.quantization import as_stored
+from adapterops.quant.registry import writable
 from adapterops.storage.safetensors import as_bytes
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[st
     return {}, []
 
 
-def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
+def _copied(name: str, found: StoredTensor, wanted: StoredTensor) -> Iterator[Problem]:
     for role, part in wanted.parts.items():
         other = found.parts[role]
         for index, (mine, base) in enumerate(zip_longest(other.file.chunks(other.name), part.file.chunks(part.name))):
@@ -198,7 +199,7 @@ def _copied(name: str, found: Lies, wanted: Lies) -> Iterator[Problem]:
                 break
 
 
-def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+def _coded(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
     """A weight that is stored in codes: every part of it, byte by byte, and what its updates came to."""
     import torch
 
@@ -229,7 +230,7 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
         wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
         same = block.changes and scheme == before.scheme
-        moved = scheme.moved(before.shape, before.read, begin, pieces).numpy() if same else None
+        moved = writable(scheme).changed(before.shape, before.read, begin, pieces).numpy() if same else None
         sums = survival(block, stored, "F32", coded=True, moved=moved)
         for change in block.changes:
             off = int(np.count_nonzero(wrong[change.part] & ~exact[change.part]))

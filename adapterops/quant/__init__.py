@@ -1,1 +1,1 @@
-"""Block formats: how a weight lies in few bits, and back."""
+"""Schemes of quantization: how a weight is stored in few bits, and what it stands for."""

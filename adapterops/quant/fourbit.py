@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterops.dtypes import BITS
+from adapterops.errors import InputError, OptionError, at
 from adapterops.memory import Scratch, scratch
-from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read, check_finite, torch_dtype
+from adapterops.quant.bitsandbytes import section
+from adapterops.quant.blocks import NESTED_BLOCK, Nearest, OnGrid, times
+from adapterops.quant.header import Claim, Header, key
+from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,17 +23,23 @@ if TYPE_CHECKING:
     from adapterops.quant.tables import Codebook
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-NESTED_BLOCK = 256
 OFFSET_ROOM = 24
 """Characters kept for the one number of the JSON state that is known last; JSON does not mind spaces."""
 
-AT_ONCE = 1 << 19
-"""Entries that are coded at a time on a CPU: enough that Python between two kernels, and waiting for it, does not count."""
+LARGEST = 3.4e38
+"""No float32 is larger."""
 
-SMALLEST = 1e-38
-"""Blocks are divided by no less, so that a block of zeros stays one."""
+STATE = "weight.quant_state.bitsandbytes__"
+MISSING = f".{STATE}nf4 or __fp4"
 
 
+@scheme(
+    "nf4",
+    "fp4",
+    marks=(f"{STATE}nf4", f"{STATE}fp4"),
+    methods=("bitsandbytes",),
+    remains=tuple(Remainder(f".weight.{role}", MISSING) for role in ("absmax", "quant_map", "nested_absmax", "nested_quant_map")),
+)
 @dataclass(frozen=True)
 class FourBit:
     """Blocks of `block_size` entries, flat and across rows: a code of four bits each, and absmax = max |w| of the block.
@@ -60,7 +71,28 @@ class FourBit:
 
     @property
     def state_role(self) -> str:
-        return f"weight.quant_state.bitsandbytes__{self.kind}"
+        return STATE + self.kind
+
+    @classmethod
+    def make(cls, name: str, dtype: str, *, double_quant: bool = False, block_size: int = 64) -> FourBit:
+        if block_size not in BLOCK_SIZES:
+            sizes = ", ".join(map(str, BLOCK_SIZES))
+            raise OptionError(f"the block size must be one of {sizes}, got {block_size}")
+        return cls(name, block_size, double_quant, dtype)
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim:
+        """By the JSON state, which says the kind, the size of blocks, the dtype, the shape and the offset of nested scales."""
+        state_name, kind = key(tensor, role), role.removeprefix(STATE)
+        with at(tensor=state_name):
+            state = header.json_of(state_name)
+            storage = header.part(tensor, "weight")
+            found, shape = _stated(state, kind, storage.dtype if storage else "U8")
+        parts = found.parts(shape)
+        parts[role] = Part("U8", header.entries[state_name].shape)  # whoever wrote it chose the length
+        if storage and math.prod(storage.shape) == math.prod(parts["weight"].shape):
+            parts["weight"] = parts["weight"]._replace(shape=storage.shape)  # older versions wrote a row
+        return Claim(found, shape, parts)
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
         entries = math.prod(shape)
@@ -94,12 +126,12 @@ class FourBit:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Rows [begin, end). Cost: one gather of 8 bytes for two entries."""
         width = shape[-1]
-        first, codes, absmax = self._blocks(shape, read, begin * width, end * width)
+        first, codes, absmax = self.blocks(shape, read, begin * width, end * width)
         values = self.numbers(codes, absmax, scratch())
         rows = values[begin * width - first : end * width - first].reshape(end - begin, width)
         return scratch()("decoded", rows.shape, torch_dtype(self.dtype), rows.device).copy_(rows)
 
-    def _blocks(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[int, Tensor, Tensor]:
+    def blocks(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[int, Tensor, Tensor]:
         """The whole blocks around entries [begin, end): where they begin, their bytes, and absmax."""
         entries, size = math.prod(shape), self.block_size
         first, last = begin // size, -(-end // size)
@@ -126,7 +158,7 @@ class FourBit:
         bytes_ = memory("integers", codes.shape, torch.int32, codes.device).copy_(codes)
         pairs = memory("floats", codes.shape, torch.float64, codes.device)
         torch.index_select(placed(self.book.pairs, codes.device), 0, bytes_, out=pairs)
-        return _times(pairs.view(torch.float32), absmax, self.block_size)
+        return times(pairs.view(torch.float32), absmax, self.block_size)
 
     @property
     def book(self) -> Codebook:
@@ -134,10 +166,26 @@ class FourBit:
 
         return codebook(self.kind)
 
-    def encoder(self, shape: tuple[int, ...]) -> Encoder:
-        return _Nearest(self, shape)
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "block_size": self.block_size,
+            "nested": self.nested,
+            "dtype": self.dtype,
+            "storage": self.storage,
+        }
 
-    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+    def describe(self, skip: list[str]) -> dict[str, Any]:
+        return section(skip, four=True, kind=self.kind, nested=self.nested, compute=LONG_NAMES[self.dtype])
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        return Nearest(self, shape)
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         import torch
 
         codes, width = parts["weight"], shape[-1]
@@ -147,146 +195,27 @@ class FourBit:
         rows = min(shape[0] if len(shape) < 2 else math.prod(shape[:-1]), begin + len(entries) // max(width, 1)) - begin
         return entries[: rows * width].view(rows, width)
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return _OnGrid(self, shape, read, key)
 
+def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ...]]:
+    """The scheme and the shape that a state says."""
 
-class _Nearest:
-    """absmax anew, codes to nearest, ties to the lower number."""
+    def need(holds: bool, what: str) -> None:
+        if not holds:
+            raise InputError(f"says {what}", hint="the checkpoint is damaged, or of a kind that is not known here", code="E-QUANT")
 
-    def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
-        self.scheme, self.shape = scheme, shape
-        self._scratch = Scratch()
-        self._kept: dict[int, Tensor] = {}
-
-    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        import torch
-
-        scheme, flat = self.scheme, values.reshape(-1)
-        full = flat.numel() - flat.numel() % scheme.block_size
-        at_once = AT_ONCE if flat.device.type == "cpu" else full
-        pieces = [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], at_once)] if full else []
-        if full < flat.numel():
-            pieces.append(self._last(flat[full:].view(1, -1)))
-        if not pieces:
-            pieces = [(torch.empty(0, dtype=torch.uint8, device=flat.device), flat.new_empty(0))]
-        packed, absmax = pieces[0] if len(pieces) == 1 else (torch.cat(each) for each in zip(*pieces, strict=True))
-        parts = {"weight": packed}
-        if scheme.nested:
-            self._kept[begin] = absmax
-        else:
-            parts["weight.absmax"] = absmax
-        return parts, lambda: scheme.numbers(packed, absmax, self._scratch)[: flat.numel()].view(values.shape)
-
-    def _piece(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """The bytes of whole blocks, and their absmax."""
-        absmax = self._absmax(blocks)
-        return self._packed(blocks, absmax.clamp(min=SMALLEST).reciprocal_()), absmax
-
-    def _last(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for a block that is short, which bitsandbytes divides."""
-        absmax = self._absmax(block).clamp_(min=SMALLEST)
-        return self._packed(block / absmax, absmax.new_ones(1)), absmax
-
-    def _absmax(self, blocks: Tensor) -> Tensor:
-        import torch
-
-        magnitudes = torch.abs(blocks, out=scratch()("floats", blocks.shape, blocks.dtype, blocks.device))
-        absmax = magnitudes.view(torch.int32).amax(dim=1).view(torch.float32)  # same order, NaN above all, half the time
-        check_finite(absmax)
-        return absmax
-
-    def _packed(self, blocks: Tensor, factors: Tensor) -> Tensor:
-        codes = self.scheme.book.nearest(blocks, factors, scratch())
-        if self.scheme.kind == "nf4":  # its codes ascend
-            return _packed(codes, 7)
-        from adapterops.quant.tables import placed
-
-        return _packed(placed(self.scheme.book.order, codes.device)[codes.long()], 0)
-
-    def rest(self) -> dict[str, Tensor]:
-        import torch
-
-        scheme = self.scheme
-        parts, offset = {"weight.quant_map": scheme.book.values}, 0.0
-        if scheme.nested:
-            from adapterops.quant.tables import dynamic_map
-
-            kept = [self._kept[begin].cpu() for begin in sorted(self._kept)]
-            absmax = torch.cat(kept) if kept else torch.empty(0)
-            offset = float(absmax.mean()) if len(absmax) else 0.0
-            offset = offset if math.isfinite(offset) else float(absmax.double().mean())
-            parts["weight.absmax"], parts["weight.nested_absmax"] = _nested(absmax - offset, dynamic_map())
-            parts["weight.nested_quant_map"] = dynamic_map()
-        return {**parts, scheme.state_role: _text(scheme.state(self.shape, offset))}
-
-
-class _OnGrid:
-    """absmax as it is; to the next lower number on the grid or the next higher, by chance."""
-
-    def __init__(self, scheme: FourBit, shape: tuple[int, ...], read: Read, key: str) -> None:
-        self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
-        self._scratch = Scratch()
-
-    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        import torch
-
-        from adapterops.quant.random import generator
-
-        scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
-        values = values.cpu()  # where the random numbers are the same on every machine
-        end = begin + values.shape[0]
-        _, packed, absmax = scheme._blocks(self.shape, self.read, begin * width, end * width)
-        before = scheme.decode(self.shape, self.read, begin, end).float()
-        check_finite(values)
-        codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
-        inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
-        step = _times((values - before).reshape(-1), inverse, scheme.block_size)
-        s = book.values.index_select(0, codes.int()).add_(step).clamp_(-1, 1)
-        lower = book.floor(s.view(1, -1), s.new_ones(1), scratch()).clamp_(max=len(book.grid) - 2).int()
-        low, gap = book.grid.index_select(0, lower), (book.grid[1:] - book.grid[:-1]).index_select(0, lower)
-        higher = s > gap.mul_(torch.rand(s.shape, generator=generator(self.key, begin))).add_(low)
-        changed = book.grid_codes.index_select(0, lower.add_(higher))
-        codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
-        result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
-        return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(values.shape)
-
-    def rest(self) -> dict[str, Tensor]:
-        return {}
-
-
-def _packed(codes: Tensor, padding: int) -> Tensor:
-    """Two codes a byte, the first in the high half. The codes are used up."""
-    import torch
-
-    if codes.numel() % 2:
-        codes = torch.cat([codes, codes.new_full((1,), padding)])
-    words = codes.view(torch.int16)  # first + 256 second; times 16 · 256 + 1, that is 256 (16 first + second) + first, modulo 2¹⁶
-    return words.mul_(16 * 256 + 1).bitwise_right_shift_(8).to(torch.uint8)
-
-
-def _times(values: Tensor, factors: Tensor, block_size: int) -> Tensor:
-    """Flat values, each block by its factor; in place where it can be."""
-    full = values.numel() // block_size * block_size
-    values[:full].view(-1, block_size).mul_(factors[: full // block_size].view(-1, 1))
-    if full < values.numel():
-        values[full:].mul_(factors[full // block_size])
-    return values
-
-
-def _nested(absmax: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """8-bit codes of the nearest of 256 numbers, times the largest magnitude in blocks of 256; and these."""
-    import torch
-
-    short = -absmax.numel() % NESTED_BLOCK
-    blocks = torch.nn.functional.pad(absmax, (0, short)).view(-1, NESTED_BLOCK)
-    largest = blocks.abs().amax(dim=1) if blocks.numel() else absmax
-    scaled = blocks / largest.clamp(min=SMALLEST).view(-1, 1)
-    codes = torch.bucketize(scaled, (numbers[:-1] + numbers[1:]) / 2).to(torch.uint8)
-    return codes.view(-1)[: absmax.numel()], largest
-
-
-def _text(data: bytes) -> Tensor:
-    import torch
-
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    need(isinstance(state, dict), "nothing: it is no object")
+    shape, size, dtype = state.get("shape"), state.get("blocksize"), state.get("dtype")
+    dtypes = {long: short for short, long in LONG_NAMES.items()}
+    need(state.get("quant_type") == kind, f"quant_type {state.get('quant_type')!r}, and its name says {kind}")
+    need(isinstance(size, int) and size in BLOCK_SIZES, f"blocksize {size!r}")
+    need(isinstance(dtype, str) and dtype in dtypes, f"dtype {dtype!r}")
+    whole = isinstance(shape, list) and len(shape) > 0 and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
+    need(whole, f"shape {shape!r}")
+    nested = "nested_absmax" in "".join(state) or "nested_blocksize" in state
+    offset = state.get("nested_offset") if nested else 0.0
+    if nested:
+        need(state.get("nested_blocksize") == NESTED_BLOCK, f"nested_blocksize {state.get('nested_blocksize')!r}")
+        need(state.get("nested_dtype") == "float32", f"nested_dtype {state.get('nested_dtype')!r}")
+        need(type(offset) in (int, float) and abs(offset) < LARGEST, f"nested_offset {offset!r}")
+    need(storage in ("U8", "BF16", "F16", "F32"), f"nothing of a weight in {storage}")
+    return FourBit(kind, size, nested, dtypes[dtype], storage, float(offset)), tuple(shape)

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterops.dtypes import BITS
-from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two, read_only, torch_dtype
+from adapterops.errors import UnsupportedError
+from adapterops.quant.header import CONFIG, Claim, Header
+from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.scheme import Part, Read, powers_of_two, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FLOATS = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 SCALES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "U8": "uint8", "F8_E8M0": "uint8"}
+ROLES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
+EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
+"""Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
 
 
+@scheme(
+    "fp8",
+    marks=("weight",),
+    methods=("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors"),
+    remains=(
+        Remainder(".weight_scale", ".weight in FP8"),
+        Remainder(".qscale_weight", ".weight in FP8"),
+        Remainder("_scale_inv", " in FP8"),
+    ),
+)
 @dataclass(frozen=True)
 class FP8:
     """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or for 255 NaN.
@@ -34,6 +49,33 @@ class FP8:
     scale: str
     scale_shape: tuple[int, ...]
     dtype: str = "BF16"
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        """By the dtype of the weight, and a tensor of scales, whose shape says what each is for."""
+        weight = header.part(tensor, role)
+        if weight is None or weight.dtype not in FLOATS or not (roles := header.roles(tensor, ROLES)):
+            return None
+        shape = weight.shape
+        if len(shape) != 2:
+            hint = "save the model in 16 bits"
+            raise UnsupportedError(f"is in {weight.dtype} and has {len(shape)} dimensions, expected 2", hint=hint)
+        if len(roles) != 1:
+            raise UnsupportedError(
+                f"is in {weight.dtype} with {len(roles)} tensors of scales ({', '.join(roles)}), expected one",
+                hint="save the model in 16 bits with the library that quantized it",
+            )
+        scales = header.part(tensor, roles[0])
+        block = _block(shape, scales.shape, header.section.get("weight_block_size")) if scales else None
+        if scales is None or scales.dtype not in SCALES or block is None:
+            scaled = f"{scales.dtype} of shape {list(scales.shape)}" if scales else "nothing"
+            raise UnsupportedError(
+                f"of shape {list(shape)} has scales in {scaled}, which fit no known layout",
+                hint=f"blocks need weight_block_size in the {CONFIG} of config.json",
+            )
+        found = cls(block, roles[0], weight.dtype, scales.dtype, scales.shape, header.used_as)
+        extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
+        return Claim(found, shape, {**found.parts(shape), **extras})
 
     @property
     def name(self) -> str:
@@ -62,11 +104,14 @@ class FP8:
         values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
         return values.to(torch_dtype(self.dtype))
 
-    def encoder(self, shape: tuple[int, ...]) -> Encoder:
-        raise read_only("FP8")
 
-    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        raise read_only("FP8")
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return self.encoder(shape)
+def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:
+    """Rows and columns that share a scale. The size of blocks is never guessed from their number."""
+    if math.prod(scales) == 1:
+        return shape[0], shape[1]
+    if scales in ((shape[0],), (shape[0], 1)):
+        return 1, shape[1]
+    if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+        rows, columns = size
+        return (rows, columns) if scales == (-(-shape[0] // rows), -(-shape[1] // columns)) else None
+    return None

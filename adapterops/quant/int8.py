@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adapterops.quant.scheme import Encoder, Part, Read, check_finite, torch_dtype
+from adapterops.errors import InputError, OptionError, UnsupportedError
+from adapterops.quant.bitsandbytes import section
+from adapterops.quant.checks import check_finite
+from adapterops.quant.header import Claim, Header, key
+from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.scheme import Encoder, Part, Read, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,9 +21,10 @@ STEP = 7.874015718698502e-3
 """1/127, as bitsandbytes rounds it."""
 
 
+@scheme("int8", marks=("SCB",), methods=("bitsandbytes",), remains=(Remainder(".weight_format", ".SCB"),))
 @dataclass(frozen=True)
 class Int8:
-    """W[i, j] = code[i, j] · SCB[i] / 127, where SCB is max |W[i]|; W is rounded to float16 before it is coded.
+    """W[i, j] = code[i, j] · SCB[i] / 127, where SCB is max |W[i]|; W is rounded to float16 before it is encoded.
 
     Source: Dettmers et al. 2022, arXiv:2208.07339.
     """
@@ -26,6 +32,25 @@ class Int8:
     dtype: str = field(default="BF16", compare=False)  # of which nothing is stored
     marked: bool = True
     """Whether there is a `weight_format`, which older files do not have."""
+
+    @classmethod
+    def make(cls, name: str, dtype: str, *, double_quant: bool = False, block_size: int | None = None) -> Int8:
+        if double_quant or block_size is not None:
+            raise OptionError("int8 has one scale for each row: it has no double quantization and no block size")
+        return cls(dtype)
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim:
+        """By its scales."""
+        weight = header.part(tensor, "weight")
+        if weight is None or len(weight.shape) != 2:
+            raise InputError(f"has scales, and no weight of two dimensions: {weight}", code="E-QUANT")
+        marked = header.part(tensor, "weight_format") is not None
+        if marked and header.bytes_of(key(tensor, "weight_format")) != b"\0":
+            hint = "save it again with a recent bitsandbytes"
+            raise UnsupportedError("is stored in another layout than row by row", hint=hint)
+        found = cls(header.used_as, marked)
+        return Claim(found, weight.shape, found.parts(weight.shape))
 
     @property
     def name(self) -> str:
@@ -52,10 +77,17 @@ class Int8:
         codes = read("weight", begin * shape[-1], end * shape[-1]).view(torch.int8).view(end - begin, shape[-1])
         return codes, read("SCB", 4 * begin, 4 * end).view(torch.float32)
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"dtype": self.dtype}
+
+    def describe(self, skip: list[str]) -> dict[str, Any]:
+        return section(skip, four=False)
+
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Nearest(self)
 
-    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         codes = parts["weight"]
         return codes != self._rows(shape, read, begin, begin + len(codes))[0]
 

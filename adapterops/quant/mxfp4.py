@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two, read_only, torch_dtype
+from adapterops.errors import InputError
+from adapterops.quant.header import Claim, Header
+from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.scheme import Part, Read, powers_of_two, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,14 +18,35 @@ NUMBERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0,
 BLOCK = 32
 
 
+@scheme(
+    "mxfp4",
+    marks=("_blocks",),
+    methods=("mxfp4",),
+    remains=(Remainder("_blocks", "_scales", "U8"), Remainder("_scales", "_blocks", "U8")),
+)
 @dataclass(frozen=True)
 class MXFP4:
-    """One weight for each expert, (experts, in, out) when used, stored as (experts, out, in / 32, 16) bytes and a scale for each 32.
+    """One weight for each expert, (experts, in, out) when used, stored as (experts, out, in / 32, 16) bytes.
+
+    There is a scale for each 32.
 
     The low half of a byte comes first; the value is number[code] · 2^(scale - 127), or for 255 NaN.
     """
 
     dtype: str = "BF16"
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        """By its blocks, where there are scales, too."""
+        blocks = header.part(tensor, role)
+        if blocks is None or not header.roles(tensor, ("_scales",)):
+            return None
+        if len(blocks.shape) != 4 or blocks.shape[3] != BLOCK // 2:
+            expected = "(experts, rows, blocks, 16)"
+            raise InputError(f"has blocks of shape {list(blocks.shape)}, expected {expected}", code="E-QUANT")
+        experts, out, count, _ = blocks.shape
+        found, shape = cls(header.used_as), (experts, count * BLOCK, out)
+        return Claim(found, shape, found.parts(shape))
 
     @property
     def name(self) -> str:
@@ -35,10 +58,11 @@ class MXFP4:
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
         experts, into, out = shape
-        return {"_blocks": Part("U8", (experts, out, into // BLOCK, BLOCK // 2)), "_scales": Part("U8", (experts, out, into // BLOCK))}
+        scales = (experts, out, into // BLOCK)
+        return {"_blocks": Part("U8", (*scales, BLOCK // 2)), "_scales": Part("U8", scales)}
 
     def granularity(self, shape: tuple[int, ...]) -> int:
-        """The rows of one expert: it is stored the other way round."""
+        """The rows of one expert: it is stored transposed."""
         return shape[1]
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
@@ -57,12 +81,3 @@ class MXFP4:
             experts.append(values.view(out, into).T.to(torch_dtype(self.dtype)))
         rows = torch.cat(experts) if experts else torch.empty(0, out, dtype=torch_dtype(self.dtype))
         return rows[begin - first * into : end - first * into].contiguous()
-
-    def encoder(self, shape: tuple[int, ...]) -> Encoder:
-        raise read_only("MXFP4")
-
-    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        raise read_only("MXFP4")
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return self.encoder(shape)

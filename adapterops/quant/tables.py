@@ -1,6 +1,6 @@
 """The numbers that four bits stand for, and exact rounding to them by table.
 
-[-1, 1] is cut into thousands of bins. A bin knows how many thresholds lie below it, or that one is near: the few numbers in
+[-1, 1] is cut into thousands of bins. A bin knows how many thresholds are below it, or that one is near: the few numbers in
 such bins are searched for. That is ten times as fast as searching for all, and gives the same.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from adapterops.memory import Scratch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -30,14 +31,14 @@ BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
 NEAR = 0.52
-"""How far from the middle of a bin, in bins, a threshold may lie that its numbers have to be compared with: half a bin, and rounding."""
+"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers: half a bin, and rounding."""
 
 UNSURE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """How many thresholds lie below a number; or, with `ties`, below it or at it.
+    """How many thresholds are below a number; or, with `ties`, below it or at it.
 
     `counts`: bin → that number, or `UNSURE` where a threshold is in the bin.
     """
@@ -48,6 +49,8 @@ class Lookup:
 
     @classmethod
     def of(cls, thresholds: Tensor, ties: bool = False) -> Lookup:
+        import torch
+
         middle = (torch.arange(2 * BINS + 2, dtype=torch.float64) - BINS - 0.5) / BINS
         counts = torch.bucketize(middle, thresholds.double()).to(torch.uint8)
         near = ((middle[:, None] - thresholds.double()).abs() < NEAR / BINS).any(dim=1)
@@ -55,6 +58,9 @@ class Lookup:
 
     def __call__(self, blocks: Tensor, factors: Tensor, memory: Scratch) -> Tensor:
         """For s = blocks · factors, one for each row, in [-1, 1] but for rounding: the counts, flat, as uint8, in scratch memory."""
+        import numpy as np
+        import torch
+
         n, device, factors = blocks.numel(), blocks.device, factors.view(-1, 1)
         scaled = memory("floats", blocks.shape, torch.float32, device)
         if device.type != "cpu":  # where searching for all is fast
@@ -75,6 +81,8 @@ class Lookup:
         return found
 
     def _search(self, s: Tensor) -> Tensor:
+        import torch
+
         return torch.bucketize(s, placed(self.thresholds, s.device), right=self.ties, out_int32=True).to(torch.uint8)
 
 
@@ -87,6 +95,8 @@ def placed(constant: Tensor, device: torch.device) -> Tensor:
 @cache
 def _middle(size: int) -> Tensor:
     """The bin of 0, as often as a block has entries: so the kernel is a vectorized one."""
+    import torch
+
     return torch.full((1, size), float(BINS + 1))
 
 
@@ -112,6 +122,8 @@ class Codebook:
 
     @classmethod
     def of(cls, values: tuple[float, ...]) -> Codebook:
+        import torch
+
         table = torch.tensor(values, dtype=torch.float32) / max(values)
         order = torch.tensor(sorted(range(16), key=lambda code: (float(table[code]), code)), dtype=torch.uint8)
         ascending = table[order.long()]
@@ -135,6 +147,8 @@ def dynamic_map() -> Tensor:
 
     Source: Dettmers 2015, arXiv:1511.04561.
     """
+    import torch
+
     numbers = [0.0, 1.0]
     for exponent in range(7):
         edges = torch.linspace(0.1, 1, 2**exponent + 1, dtype=torch.float32)

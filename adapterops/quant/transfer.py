@@ -1,16 +1,18 @@
-"""Rows on their way to the device where they are coded, and back."""
+"""Rows on their way to the device where they are encoded, and back."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from adapterops.floats import Array
 from adapterops.memory import Scratch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.floats import Array
 
 
 class Transfer:
@@ -21,6 +23,8 @@ class Transfer:
     """
 
     def __init__(self, device: str) -> None:
+        import torch
+
         self._device = torch.device(device)
         self._stream = None if self._device.type == "cpu" else torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # it is not annotated
         self._memory = Scratch(pinned=True)
@@ -28,6 +32,8 @@ class Transfer:
     @contextmanager
     def working(self) -> Iterator[None]:
         """What is computed on the device here follows what was sent."""
+        import torch
+
         if self._stream is None:
             yield
         else:
@@ -36,6 +42,8 @@ class Transfer:
 
     def there(self, values: Array) -> Tensor:
         """Values on the device, or soon."""
+        import torch
+
         here = torch.from_numpy(values)
         if self._stream is None:
             return here

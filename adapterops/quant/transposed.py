@@ -1,22 +1,27 @@
-"""A weight that is stored the other way round."""
+"""A weight that is stored transposed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from adapterops.quant.scheme import Encoder, Part, Read, Scheme
+from adapterops.quant.scheme import Encoder, Part, Read, Scheme, Writable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+S = TypeVar("S", bound=Scheme, covariant=True)
+
 
 @dataclass(frozen=True)
-class Transposed:
-    """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a time."""
+class Transposed(Generic[S]):
+    """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a time.
 
-    scheme: Scheme
+    It is written if the scheme is.
+    """
+
+    scheme: S
 
     @property
     def name(self) -> str:
@@ -39,18 +44,25 @@ class Transposed:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         return self.scheme.decode(shape[::-1], read, 0, shape[1]).T[begin:end].contiguous()
 
-    def encoder(self, shape: tuple[int, ...]) -> Encoder:
-        return _Turned(self.scheme.encoder(shape[::-1]))
+    @property
+    def parameters(self: Transposed[Writable]) -> Mapping[str, Any]:
+        return self.scheme.parameters
 
-    def moved(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return self.scheme.moved(shape[::-1], read, 0, parts).T
+    def describe(self: Transposed[Writable], skip: list[str]) -> dict[str, Any]:
+        return self.scheme.describe(skip)
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return _Turned(self.scheme.on_grid(shape[::-1], read, key))
+    def encoder(self: Transposed[Writable], shape: tuple[int, ...]) -> Encoder:
+        return _Transposed(self.scheme.encoder(shape[::-1]))
+
+    def on_grid(self: Transposed[Writable], shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return _Transposed(self.scheme.on_grid(shape[::-1], read, key))
+
+    def changed(self: Transposed[Writable], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return self.scheme.changed(shape[::-1], read, 0, parts).T
 
 
 @dataclass(frozen=True)
-class _Turned:
+class _Transposed:
     inner: Encoder
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:

@@ -26,7 +26,7 @@ from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.algebra import budget, check_cut
 from adapterops.operations.expression import Expression, check_name, parse
 from adapterops.operations.functions import nearest
-from adapterops.operations.quantization import SCHEMES
+from adapterops.quant.registry import written
 from adapterops.storage.strict import open_regular, parse_json
 from adapterops.storage.strict_yaml import LIMIT, Marks, Place, parse_yaml
 
@@ -170,7 +170,7 @@ class _Schema:
             self._at(("inputs", name), check_name, name)
         inputs = {name: self._ingredient(("inputs", name), value, ADAPTER) for name, value in names.items()}
         base = self._ingredient(("base",), top["base"], CHECKPOINT) if top.get("base") is not None else None
-        quantize = self._choice(("quantize",), top.get("quantize"), SCHEMES)
+        quantize = self._choice(("quantize",), top.get("quantize"), written())
         if quantize and base is None:
             self._fail(("quantize",), "needs a base", "only models are quantized: name the one to fuse the result into")
         result = self._at(("result",), parse, self._text(("result",), top["result"]), names)

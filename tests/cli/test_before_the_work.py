@@ -159,13 +159,13 @@ def test_each_part_of_the_work_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_verifying_reads_each_adapted_weight_of_the_base_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    rows = checkpoint.Lies.rows
+    rows = checkpoint.StoredTensor.rows
 
-    def counted(lies: checkpoint.Lies, begin: int, end: int, memory: Any) -> Any:
-        seen.append(lies.parts[""].name)
-        return rows(lies, begin, end, memory)
+    def counted(stored: checkpoint.StoredTensor, begin: int, end: int, memory: Any) -> Any:
+        seen.append(stored.parts[""].name)
+        return rows(stored, begin, end, memory)
 
     base, model, adapter = ao.open_checkpoint("base"), ao.open_checkpoint("model"), ao.open_adapter("a")
-    monkeypatch.setattr(checkpoint.Lies, "rows", counted)
+    monkeypatch.setattr(checkpoint.StoredTensor, "rows", counted)
     assert ao.verify(model, base, adapter).ok
     assert len(seen) == len(set(seen)) == 6

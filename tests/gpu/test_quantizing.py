@@ -14,9 +14,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from adapterops.cli.main import run
+from adapterops.quant.bitsandbytes import four_bit
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.int8 import Int8
-from adapterops.quant.scheme import Scheme
+from adapterops.quant.scheme import Writable
 from adapterops.quant.transposed import Transposed
 
 pytestmark = [
@@ -24,13 +25,13 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU; `make test-gpu` looks for one"),
 ]
 
-ENCODED: dict[str, Scheme] = {
+ENCODED: dict[str, Writable] = {
     "nf4": FourBit(),
     "nested nf4": FourBit(nested=True),
     "nf4 in large blocks": FourBit(block_size=256),
     "fp4": FourBit("fp4"),
     "int8": Int8(),
-    "turned nf4": Transposed(FourBit()),
+    "transposed nf4": Transposed(FourBit()),
 }
 ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
@@ -53,20 +54,20 @@ def on_cpu(parts: dict[str, Tensor]) -> dict[str, Tensor]:
 @ALL_DTYPES
 @pytest.mark.parametrize("shape", [(512, 1024), (257, 333), (3, 96)], ids=str)
 @pytest.mark.parametrize("scheme", ENCODED.values(), ids=ENCODED)
-def test_codes_are_those_of_the_cpu(scheme: Scheme, shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_codes_are_those_of_the_cpu(scheme: Writable, shape: tuple[int, int], dtype: torch.dtype) -> None:
     W = weight(shape, dtype)
     assert same(on_cpu(encode(scheme.encoder(shape), W.cuda())), encode(scheme.encoder(shape), W))
 
 
 @pytest.mark.parametrize("scheme", ENCODED.values(), ids=ENCODED)
-def test_what_codes_stand_for_is_the_same(scheme: Scheme) -> None:
+def test_what_codes_stand_for_is_the_same(scheme: Writable) -> None:
     W = weight((256, 320), torch.float32)
     here, there = (scheme.encoder(W.shape).rows(values, 0)[1]() for values in (W, W.cuda()))
     assert torch.equal(there.cpu(), here)
 
 
 @pytest.mark.parametrize("scheme", ENCODED.values(), ids=ENCODED)
-def test_rounding_by_chance_gives_the_same_bytes(scheme: Scheme) -> None:
+def test_stochastic_rounding_gives_the_same_bytes(scheme: Writable) -> None:
     W = weight((256, 320), torch.bfloat16)
     found = encode(scheme.encoder(W.shape), W)
     target = W.float() + 0.002 * normal(2, 256, 320)
@@ -90,6 +91,18 @@ def test_codes_are_those_of_bitsandbytes(kind: str, dtype: torch.dtype) -> None:
     assert int(different.sum()) <= allowed
 
 
+@pytest.mark.parametrize("size", [32, 64, 128, 4096])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_its_kernel_encodes_has_the_bytes_of_the_cpu(size: int, seed: int) -> None:
+    """Of bfloat16; of ordinary blocks, so that nothing is left to our own kernels."""
+    W = (0.02 * normal(seed, 2048, 4096)).bfloat16()
+    found = four_bit(W.float().cuda().view(-1, size), "nf4")
+    assert found is not None
+    expected = encode(FourBit(block_size=size).encoder(W.shape), W)
+    assert torch.equal(found[0].cpu(), expected["weight"])
+    assert torch.equal(found[1].cpu(), expected["weight.absmax"])
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_model_is_quantized_to_the_same_bytes(tmp_path: Path, name: str, scheme: str) -> None:
@@ -104,7 +117,7 @@ def test_a_model_is_quantized_to_the_same_bytes(tmp_path: Path, name: str, schem
 
 
 @pytest.mark.parametrize("scheme", ["nf4", "nested nf4", "int8"])
-def test_an_update_is_rounded_by_chance_to_the_same_bytes(tmp_path: Path, scheme: str) -> None:
+def test_an_update_is_rounded_stochastically_to_the_same_bytes(tmp_path: Path, scheme: str) -> None:
     base = write_model(tmp_path / "base", "llama")
     adapter, theirs = write_lora(tmp_path / "adapter", base, "llama"), write_quantized(tmp_path / "theirs", base, scheme)
     for device in ("cpu", "cuda"):

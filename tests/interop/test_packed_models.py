@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
+from compressed_tensors.entrypoints.convert import AutoAWQConverter
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from corpus import config, write_adapter
 from safetensors.torch import load_file, save_file
@@ -105,6 +106,27 @@ def test_an_adapter_is_fused_into_16_bits_and_refused_in_the_same(kind: str, tmp
     assert "read, not written" in capsys.readouterr().err
     assert run([*arguments, "--dtype", "bfloat16"]) == 0
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a"), "--dtype", "bfloat16"]) == 0
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["zeros", "no zeros"])
+def test_awq_is_what_compressed_tensors_makes_of_it(symmetric: bool, tmp_path: Path) -> None:
+    base, _ = awq(tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    if symmetric:
+        del tensors["model.q_proj.qzeros"]
+        said = json.loads((base / "config.json").read_text())
+        said["quantization_config"]["zero_point"] = False
+        base = write(
+            tmp_path / "symmetric", {name: each for name, each in tensors.items() if "norm" not in name}, said["quantization_config"]
+        )
+    found = ao.open_checkpoint(base).tensors["model.q_proj.weight"]
+    parts = AutoAWQConverter(4, 128, not symmetric).process({name.removeprefix("model."): each for name, each in tensors.items()})
+    args = QuantizationArgs(num_bits=4, symmetric=symmetric, strategy="group", group_size=128)
+    theirs = PackedQuantizationCompressor.decompress(
+        {name.removeprefix("q_proj."): each for name, each in parts.items() if "norm" not in name},
+        QuantizationScheme(targets=["Linear"], weights=args),
+    )
+    assert torch.equal(found, theirs["weight"].half())
 
 
 def test_what_is_packed_in_another_way_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,11 @@ sys.exit(code)
         ["unfuse", "base", "a", "--dtype", "float64", "--json", "-o", "out"],
         ["calc", "0.5*truncate(a, rank=1) + ties(a, a)", "a=a", "--rank", "1", "--dry-run"],
         ["run", "recipe.yaml", "--dry-run"],
+        ["show", "packed"],
+        ["dequantize", "packed", "--dry-run"],
+        ["quantize", "base", "--dry-run"],
+        ["quantize", "--help"],
+        ["fuse", "--help"],
         ["extract", "--help"],
         ["verify", "--help"],
         ["push", "--help"],
@@ -133,7 +138,9 @@ sys.exit(code)
 )
 def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
     from corpus import MODULES, write_adapter
+    from gptq_models import GPTQWeight, write_gptq
 
+    write_gptq(tmp_path / "packed", {"fc": GPTQWeight.random(32, 64, 3, 32, ordered=True)}, 32)
     write_adapter(tmp_path / "a")
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors", {"format": "pt"})

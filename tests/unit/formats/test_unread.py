@@ -6,6 +6,7 @@ import pytest
 
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError
 from adapterops.formats.unread import check_unread
+from adapterops.quant.registry import own
 from adapterops.storage.safetensors import Spec
 
 MODULE = "model.layers.0.mlp.up_proj"
@@ -15,7 +16,7 @@ Tensors = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def check(left: Tensors, method: str | None = None, any_read: bool = True) -> None:
-    check_unread({name: Spec(*spec) for name, spec in left.items()}, method, any_read)
+    check_unread({name: Spec(*spec) for name, spec in left.items()}, method, any_read, own())
 
 
 LEFT: dict[str, tuple[Tensors, str]] = {

@@ -9,11 +9,12 @@ from codes import DTYPES, decode, encode, normal, reader, same, weights
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from recognition import NAME, SHAPE, Tensors, absent, laid, other, recognised
 from torch import Tensor
 
-from adapterops.errors import InputError
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError
+from adapterops.quant.header import key
 from adapterops.quant.int8 import Int8
-from adapterops.quant.transposed import Transposed
 
 WIDE = Int8("F32")
 
@@ -140,8 +141,33 @@ def test_the_same_key_gives_the_same_bytes_and_rows_do_not_depend_on_those_befor
     assert torch.equal(alone, results[0]["weight"][4:8])
 
 
-def test_a_transposed_weight_is_that_of_its_transpose() -> None:
-    W = normal(10, 30, 20)
-    found = encode(Transposed(WIDE).encoder(W.shape), W)
-    assert same(found, encode(WIDE.encoder((20, 30)), W.T.contiguous()))
-    assert torch.equal(Transposed(WIDE).decode((30, 20), reader(found), 0, 30), decode(WIDE, (20, 30), found).T)
+# What is known, and what is broken
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize(("config", "dtype"), [({}, "BF16"), ({"dtype": "float16"}, "F16"), ({"torch_dtype": "float32"}, "F32")])
+def test_int8_is_known_by_its_scales(marked: bool, config: dict[str, str], dtype: str) -> None:
+    weights, others = recognised(laid(Int8(dtype, marked)), **config)
+    assert (weights[NAME].scheme, weights[NAME].shape, others) == (Int8(dtype, marked), SHAPE, [])
+
+
+EIGHT = laid(Int8())
+BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
+    "no weight": (absent(EIGHT, "weight"), InputError, "no weight of two dimensions"),
+    "a weight of one dimension": (other(EIGHT, "weight", torch.ones(6).to(torch.int8)), InputError, "no weight of two dimensions"),
+    "a weight in 16 bits": (other(EIGHT, "weight", torch.ones(SHAPE).half()), InputError, r"should be I8 \[6, 96\]; found F16"),
+    "scales in 16 bits": (other(EIGHT, "SCB", torch.ones(6).half()), InputError, r"should be F32 \[6\]; found F16 \[6\]"),
+    "too few scales": (other(EIGHT, "SCB", torch.ones(5)), InputError, r"should be F32 \[6\]; found F32 \[5\]"),
+    "scales for columns": (other(EIGHT, "SCB", torch.ones(96)), InputError, r"should be F32 \[6\]; found F32 \[96\]"),
+    "another layout": (other(EIGHT, "weight_format", torch.ones((), dtype=torch.uint8)), UnsupportedError, "another layout"),
+    "a layout of two numbers": (other(EIGHT, "weight_format", torch.zeros(2, dtype=torch.uint8)), UnsupportedError, "another layout"),
+    "a huge layout": (other(EIGHT, "weight_format", torch.zeros(1 << 17, dtype=torch.uint8)), InputError, "expected at most 65536"),
+    "a layout in 32 bits": (other(EIGHT, "weight_format", torch.zeros(())), UnsupportedError, "another layout"),
+}
+
+
+@pytest.mark.parametrize(("tensors", "kind", "words"), BROKEN_EIGHT.values(), ids=BROKEN_EIGHT)
+def test_int8_that_is_broken(tensors: Tensors, kind: type[AdapterOpsError], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        recognised(tensors)
+    assert caught.value.tensor in (NAME, key(NAME, "weight_format"))

@@ -1,8 +1,9 @@
-"""What is read and not written, against formulas that go entry by entry, and against transformers."""
+"""FP8, against a formula that goes entry by entry: what is known by the shape of its scales, and what is refused."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,12 @@ from codes import DTYPES, normal, reader
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from recognition import NAME, Tensors, recognised
 from torch import Tensor
-from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from adapterops.errors import UnsupportedError
 from adapterops.quant.fp8 import FP8
-from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.header import key
 
 FLOATS = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 
@@ -76,13 +77,6 @@ def test_the_last_power_of_two_is_none(scale: str) -> None:
     assert torch.equal(found.isnan(), torch.tensor([[True] * 4, [False] * 4]))
 
 
-def test_the_last_power_of_two_is_none_in_mxfp4() -> None:
-    parts = blocks(0, 1, 2, 32)
-    parts["_scales"][0, 1] = 255
-    found = MXFP4().decode((1, 32, 2), reader(parts), 0, 32)
-    assert torch.equal(found.isnan(), torch.tensor([[False, True]] * 32))
-
-
 @examples(max_examples=30)
 @given(fp8_codes(), st.sampled_from([(), (1,), (1, 1)]))
 def test_fp8_with_one_scale(weight: tuple[Tensor, str], shape: tuple[int, ...]) -> None:
@@ -109,50 +103,65 @@ def test_all_bytes_of_fp8() -> None:
         assert torch.equal(found.nan_to_num(), codes.float().nan_to_num())
 
 
-def blocks(seed: int, experts: int, out: int, into: int) -> dict[str, Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    return {
-        "_blocks": torch.randint(0, 256, (experts, out, into // 32, 16), dtype=torch.uint8, generator=random),
-        "_scales": torch.randint(112, 136, (experts, out, into // 32), dtype=torch.uint8, generator=random),
-    }
+# What is known, and what is refused
 
 
-@examples(max_examples=30)
-@given(st.integers(0, 10**6), st.sampled_from([(1, 1, 32), (3, 5, 64), (2, 96, 32)]), st.sampled_from(["BF16", "F32"]), st.data())
-def test_mxfp4_is_what_transformers_makes_of_it(seed: int, sizes: tuple[int, int, int], dtype: str, data: st.DataObject) -> None:
-    experts, out, into = sizes
-    parts = blocks(seed, experts, out, into)
-    expected = convert_moe_packed_tensors(parts["_blocks"].clone(), parts["_scales"].clone(), dtype=DTYPES[dtype])
-    assert expected.shape == (experts, into, out)
-    rows = expected.reshape(-1, out)
-    begin = data.draw(st.integers(0, len(rows)))
-    end = data.draw(st.integers(begin, len(rows)))
-    found = MXFP4(dtype).decode((experts, into, out), reader(parts), begin, end)
-    assert found.dtype == DTYPES[dtype]
-    assert torch.equal(found, rows[begin:end])
+def fp8(shape: tuple[int, int] = (300, 200), scales: tuple[int, ...] = (3, 2), role: str = "weight_scale_inv") -> Tensors:
+    return {NAME: normal(2, *shape).to(torch.float8_e4m3fn), key(NAME, role): torch.ones(scales)}
 
 
-def test_mxfp4_entry_by_entry() -> None:
-    parts = blocks(1, 2, 3, 64)
-    found = MXFP4("F32").decode((2, 64, 3), reader(parts), 0, 128).view(2, 64, 3)
-    numbers = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
-    for expert, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(64), torch.arange(3)).tolist():
-        byte = int(parts["_blocks"][expert, column, row // 32, row % 32 // 2])
-        code = byte // 16 if row % 2 else byte % 16  # the low half is the first
-        expected = (-1) ** (code // 8) * numbers[code % 8] * 2.0 ** (int(parts["_scales"][expert, column, row // 32]) - 127)
-        assert float(found[expert, row, column]) == expected
+BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
 
 
-def test_the_parts_of_mxfp4() -> None:
-    parts = blocks(2, 4, 6, 96)
-    said = MXFP4().parts((4, 96, 6))
-    assert {role: part.shape for role, part in said.items()} == {role: tuple(part.shape) for role, part in parts.items()}
-    assert MXFP4().granularity((4, 96, 6)) == 96
+@pytest.mark.parametrize(
+    ("scales", "config", "block"),
+    [
+        ((3, 2), BLOCKS, (128, 128)),
+        ((), {}, (300, 200)),
+        ((1,), {}, (300, 200)),
+        ((300,), {}, (1, 200)),
+        ((300, 1), {}, (1, 200)),
+        ((300, 1), BLOCKS, (1, 200)),
+        ((150, 3), {"quantization_config": {"quant_method": "fp8", "weight_block_size": [2, 99]}}, (2, 99)),
+    ],
+    ids=str,
+)
+def test_fp8_is_known_by_the_shape_of_its_scales(scales: tuple[int, ...], config: dict[str, Any], block: tuple[int, int]) -> None:
+    scheme = recognised(fp8(scales=scales), **config)[0][NAME].scheme
+    assert isinstance(scheme, FP8)
+    assert scheme.block == block
 
 
-@pytest.mark.parametrize("scheme", [FP8((1, 8), "weight_scale", "F8_E4M3", "F32", (4,)), MXFP4()], ids=["fp8", "mxfp4"])
-def test_neither_is_written(scheme: FP8 | MXFP4) -> None:
-    with pytest.raises(UnsupportedError, match="read, not written"):
-        scheme.encoder((4, 8))
-    with pytest.raises(UnsupportedError, match="read, not written"):
-        scheme.on_grid((4, 8), reader({}), "key")
+@pytest.mark.parametrize("role", ["weight_scale_inv", "weight_scale", "scale", "qscale_weight"])
+def test_scales_of_activations_go_along(role: str) -> None:
+    tensors = {**fp8(scales=(), role=role), key(NAME, "input_scale"): torch.ones(())}
+    weights, others = recognised(tensors)
+    assert set(weights[NAME].keys.values()) == set(tensors)
+    assert others == []
+
+
+FP8S: dict[str, tuple[Tensors, dict[str, Any], str]] = {
+    "two scales": ({**fp8(), key(NAME, "weight_scale"): torch.ones(())}, BLOCKS, "2 tensors of scales"),
+    "blocks of which nobody says the size": (fp8(), {}, "fit no known layout"),
+    "blocks of another size": (fp8(scales=(2, 2)), BLOCKS, "fit no known layout"),
+    "a scale for each column": (fp8(scales=(200,)), {}, "fit no known layout"),
+    "a size of blocks that is none": (
+        fp8(),
+        {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 0]}},
+        "no known layout",
+    ),
+    "a size of blocks in three dimensions": (fp8(), {"quantization_config": {"weight_block_size": [1, 128, 128]}}, "no known layout"),
+    "scales in integers": ({**fp8(scales=(1,)), key(NAME, "weight_scale_inv"): torch.ones(1).int()}, {}, "scales in I32"),
+    "experts in one tensor": (
+        {NAME: torch.ones(2, 8, 8).to(torch.float8_e4m3fn), key(NAME, "weight_scale"): torch.ones(2)},
+        {},
+        r"3 dimensions",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "config", "words"), FP8S.values(), ids=FP8S)
+def test_fp8_that_is_not_understood(tensors: Tensors, config: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words) as caught:
+        recognised(tensors, **config)
+    assert caught.value.tensor == NAME

@@ -1,0 +1,94 @@
+"""AWQ: integers of four bits in groups, as AutoAWQ's GEMM kernel has them. Read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.dtypes import BITS
+from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.header import Claim, Header, shown
+from adapterops.quant.registry import scheme
+from adapterops.quant.scheme import Part, Read, torch_dtype
+from adapterops.quant.words import WORD, group_size, unpacked, whole, words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EACH = 4
+"""Bits of a code."""
+
+PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
+"""Where in a word, from the lowest bits on, each of its eight codes is."""
+
+
+@scheme("awq", marks=("qweight",), methods=("awq",))
+@dataclass(frozen=True)
+class AWQ:
+    """W[i, j] = (code[j, i] - zero[j // group, i]) · scale[j // group, i]; without zeros they are 8.
+
+    AWQ rescales the inputs of some layers: W is not the weight that was quantized, but that of the rescaled model.
+
+    Source: Lin et al. 2023, arXiv:2306.00978.
+    """
+
+    group: int
+    symmetric: bool
+    scale: str = "F16"
+    dtype: str = "BF16"
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        """By the config: GPTQ's tensors have the same names."""
+        section, spec = header.section, header.part(tensor, role)
+        if section.get("quant_method") != "awq" or spec is None:
+            return None
+        bits, size, zeros = section.get("bits", EACH), section.get("group_size", 128), section.get("zero_point", True)
+        if bits != EACH or str(section.get("version", "gemm")).lower() != "gemm" or not isinstance(zeros, bool):
+            variant = f"{bits} bits, groups of {size}, zero points {zeros}, {section.get('version')}"
+            raise foreign(f"AWQ in a way ({variant})", tensor)
+        if len(spec.shape) != 2 or 0 in spec.shape:
+            raise damaged(f"is AWQ, and its qweight is {shown(spec)}, expected I32 [in, out / 8]")
+        into, columns = spec.shape
+        found = cls(group_size(bits, into if size == -1 else size, into), not zeros, dtype=header.used_as)
+        shape = (columns * WORD // EACH, into)
+        return Claim(found, shape, found.parts(shape))
+
+    @property
+    def name(self) -> str:
+        return "awq"
+
+    @property
+    def bits(self) -> float:
+        """
+        >>> AWQ(128, symmetric=False).bits
+        4.15625
+        """
+        return EACH + (BITS[self.scale] + (0 if self.symmetric else EACH)) / self.group
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        """
+        >>> AWQ(128, symmetric=True).parts((64, 256))
+        {'qweight': Part(dtype='I32', shape=(256, 8)), 'scales': Part(dtype='F16', shape=(2, 64))}
+        """
+        out, into = shape
+        groups, columns = into // self.group, words(out, EACH)
+        parts = {"qweight": Part("I32", (into, columns)), "scales": Part(self.scale, (groups, out))}
+        return parts if self.symmetric else {**parts, "qzeros": Part("I32", (groups, columns))}
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        """All rows: they are stored transposed."""
+        return shape[0]
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        """Rows [begin, end)."""
+        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
+        scales = tensors["scales"].float().repeat_interleave(self.group, dim=0)
+        values = _ordered(tensors["qweight"]).float()
+        values -= 8 if self.symmetric else _ordered(tensors["qzeros"]).float().repeat_interleave(self.group, dim=0)
+        return values.mul_(scales).T[begin:end].to(torch_dtype(self.dtype)).contiguous()
+
+
+def _ordered(packed: Tensor) -> Tensor:
+    """(rows, n) words → (rows, 8 n) codes, in the order of the columns."""
+    return unpacked(packed, EACH).view(len(packed), -1, len(PLACES))[..., list(PLACES)].flatten(1)

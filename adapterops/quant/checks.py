@@ -1,0 +1,40 @@
+"""What is refused of quantized weights: numbers without a code, codes without a number, files that are incomplete or foreign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.finite import all_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
+    """Raise InputError for numbers that no code stands for."""
+    if not all_finite(numbers):
+        hint = "is the checkpoint damaged?"
+        raise InputError(f"has numbers that are {what}, which no code stands for", hint=hint, code="E-NONFINITE")
+
+
+def check_decoded(numbers: Tensor) -> None:
+    """Raise InputError for numbers that no weight has."""
+    if not all_finite(numbers):
+        hint = "the checkpoint is damaged; download it again"
+        raise InputError("has codes or scales that stand for NaN or infinity", hint=hint, code="E-NONFINITE")
+
+
+def damaged(what: str, tensor: str | None = None) -> InputError:
+    """The error for a quantized weight whose parts do not agree."""
+    hint = "the checkpoint is incomplete or damaged; download it again"
+    return InputError(what, tensor=tensor, hint=hint, code="E-QUANT")
+
+
+def foreign(what: str, tensor: str | None = None) -> UnsupportedError:
+    """The error for a weight in a scheme that is known by name only."""
+    return UnsupportedError(
+        f"is quantized with {what}, which is not read here",
+        tensor=tensor,
+        hint="use the 16-bit model it was made from, or dequantize it with its own library and save that",
+    )

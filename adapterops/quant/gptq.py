@@ -1,0 +1,135 @@
+"""GPTQ: integers of 2, 3, 4 or 8 bits in groups of columns, as AutoGPTQ and GPTQModel have them. Read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.dtypes import BITS
+from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.header import Claim, Header, shown
+from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.scheme import LONG_NAMES, Part, Read, torch_dtype
+from adapterops.quant.words import WORD, group_size, unpacked, whole, words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WIDTHS = (2, 3, 4, 8)
+LAYOUTS = {"gptq": 1, "gptq_v2": 0}
+"""`checkpoint_format` → what was subtracted from the zero points before they were stored."""
+
+AT_ONCE = 1 << 20
+"""Entries that are decoded at a time."""
+
+
+@scheme("gptq", marks=("qweight",), methods=("gptq",), remains=(Remainder(".g_idx", ".qweight"),))
+@dataclass(frozen=True)
+class GPTQ:
+    """W[i, j] = (code[j, i] - zero[g, i]) · scale[g, i], where g = g_idx[j], or j // group.
+
+    Codes and zeros are streams of bits in words: codes down the columns, zeros along the rows. The first layout stores
+    zero - 1, modulo 2^bits; of libraries that read it some do not wrap 2^bits, which no quantizer means, to 0.
+
+    Attributes:
+        width: bits of a code.
+        group: columns that share a scale, in the order in which they were quantized.
+        ordered: whether that is not the order of the columns, or might not be: there is a `g_idx`.
+        offset: what was subtracted from zeros.
+
+    Source: Frantar et al. 2022, arXiv:2210.17323.
+    """
+
+    width: int
+    group: int
+    ordered: bool = True
+    offset: int = 1
+    scale: str = "F16"
+    dtype: str = "BF16"
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        """By the config: AWQ's tensors have the same names."""
+        section, spec = header.section, header.part(tensor, role)
+        if section.get("quant_method") != "gptq" or spec is None:
+            return None
+        layout = str(section.get("checkpoint_format") or section.get("format") or "gptq")
+        bits, size = section.get("bits"), section.get("group_size", 128)
+        if layout not in LAYOUTS or section.get("is_marlin_format") or bits not in WIDTHS or type(bits) is not int:
+            marlin = " for Marlin" if section.get("is_marlin_format") else ""
+            known = f"{', '.join(map(str, WIDTHS))} bits, {' or '.join(LAYOUTS)}"
+            raise foreign(f"GPTQ in another way ({bits!r} bits, {layout!r}{marlin}; known are {known})", tensor)
+        if len(spec.shape) != 2 or 0 in spec.shape or spec.shape[0] * WORD % bits:
+            raise damaged(f"is GPTQ, and its qweight is {shown(spec)}, expected I32 [in · {bits} / 32, out]")
+        into, out = spec.shape[0] * WORD // bits, spec.shape[1]
+        group = group_size(bits, into if size == -1 else size, into)
+        scales = header.part(tensor, "scales")
+        scale = scales.dtype if scales and scales.dtype in LONG_NAMES else "F16"
+        ordered = header.part(tensor, "g_idx") is not None
+        found = cls(bits, group, ordered, LAYOUTS[layout], scale, header.used_as)
+        return Claim(found, (out, into), found.parts((out, into)))
+
+    @property
+    def name(self) -> str:
+        return "gptq"
+
+    @property
+    def bits(self) -> float:
+        """
+        >>> GPTQ(4, 128).bits
+        4.15625
+        """
+        return self.width + (BITS[self.scale] + self.width) / self.group
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        """
+        >>> GPTQ(3, 128, ordered=False).parts((64, 256))["qzeros"]
+        Part(dtype='I32', shape=(2, 6))
+        """
+        out, into = shape
+        groups = into // self.group
+        parts = {
+            "qweight": Part("I32", (words(into, self.width), out)),
+            "qzeros": Part("I32", (groups, words(out, self.width))),
+            "scales": Part(self.scale, (groups, out)),
+        }
+        return {**parts, "g_idx": Part("I32", (into,))} if self.ordered else parts
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        """All rows: they are stored transposed."""
+        return shape[0]
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        """Rows [begin, end).
+
+        Raises:
+            InputError: a column is of a group that has no scale.
+
+        Memory: the stored parts, the result, and tiles in float32.
+        """
+        import torch
+
+        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
+        groups = self._groups(tensors.get("g_idx"), shape[1])
+        zeros = unpacked(tensors["qzeros"], self.width)
+        zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
+        scales = tensors["scales"].T.float()
+        result = torch.empty(end - begin, shape[1], dtype=torch_dtype(self.dtype))
+        step = max(1, AT_ONCE // shape[1])
+        for first in range(begin, end, step):
+            rows = slice(first, min(first + step, end))
+            codes = unpacked(tensors["qweight"][:, rows].T.contiguous(), self.width)
+            values = codes.float().sub_(zeros[rows][:, groups]).mul_(scales[rows][:, groups])
+            result[first - begin : rows.stop - begin] = values
+        return result
+
+    def _groups(self, stored: Tensor | None, into: int) -> Tensor:
+        """The group of each column."""
+        import torch
+
+        if stored is None:
+            return torch.arange(into) // self.group
+        if int(stored.min()) < 0 or int(stored.max()) >= into // self.group:
+            found = f"{int(stored.min())} to {int(stored.max())}"
+            raise damaged(f"has columns in the groups {found} by its g_idx, expected 0 to {into // self.group - 1}")
+        return stored.long()

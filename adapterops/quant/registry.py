@@ -1,0 +1,177 @@
+"""The schemes: each is a class in a file of its own that registers itself, here or in another package.
+
+A file of this folder is found because it is there; one of another package because that has an entry point in the group
+`adapterops.schemes`, which names the module. Nothing here, and nothing at the top of the files, imports torch or numpy:
+help and plans need the names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
+
+from adapterops.errors import OptionError, UnsupportedError
+from adapterops.quant.header import Claim, Header
+from adapterops.quant.scheme import Scheme, Writable
+
+GROUP = "adapterops.schemes"
+
+
+class Detecting(Protocol):
+    """What the class of a scheme has: a classmethod that finds its weights."""
+
+    def detect(self, header: Header, tensor: str, role: str) -> Claim | None:
+        """What a weight that has a part of role `role`, one of the marks, is stored as; None for a weight of another scheme.
+
+        Raises:
+            InputError, UnsupportedError: it is of this scheme, and broken, or of a variant that is not read.
+        """
+
+
+class Remainder(NamedTuple):
+    """How a part that belongs to no weight is known: the end of its name and perhaps its dtype; and what is missing."""
+
+    end: str
+    missing: str
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered class, and what is known of its schemes without a weight.
+
+    Attributes:
+        names: of its schemes.
+        module: where the class is.
+        marks: roles of parts; a weight of these schemes has one of them.
+        methods: what a config calls them: its `quant_method`.
+        remains: parts that may be left over where a weight is incomplete.
+        make: a scheme by its name, a dtype and options; None for schemes that are only read.
+    """
+
+    names: tuple[str, ...]
+    module: str
+    detect: Callable[[Header, str, str], Claim | None]
+    marks: tuple[str, ...]
+    methods: frozenset[str]
+    remains: tuple[Remainder, ...]
+    make: Callable[..., Writable] | None
+
+
+_REGISTERED: list[Registered] = []
+Class = TypeVar("Class", bound=Detecting)
+
+
+def scheme(
+    *names: str, marks: tuple[str, ...], methods: tuple[str, ...] = (), remains: tuple[Remainder, ...] = ()
+) -> Callable[[Class], Class]:
+    """Register the class of the schemes `names`; the attributes are those of `Registered`.
+
+    Raises:
+        ValueError: a name is taken.
+    """
+
+    def register(kind: Class) -> Class:
+        taken = {name for each in _REGISTERED for name in each.names} & set(names)
+        if taken:
+            raise ValueError(f"the scheme {min(taken)} is registered already")
+        module, make = kind.detect.__module__, getattr(kind, "make", None)
+        _REGISTERED.append(Registered(names, module, kind.detect, marks, frozenset(methods), remains, make))
+        return kind
+
+    return register
+
+
+def own() -> list[Registered]:
+    """The schemes of this package, sorted by their files."""
+    _load_own()
+    return sorted(filter(_is_own, _REGISTERED), key=lambda each: each.module)
+
+
+def schemes() -> list[Registered]:
+    """All schemes, those of other packages last.
+
+    Raises:
+        UnsupportedError: a package that says it has a scheme cannot be imported.
+    """
+    _load_own()  # first: their names are theirs
+    _load_others()
+    return sorted(_REGISTERED, key=lambda each: (not _is_own(each), each.module))
+
+
+def _is_own(each: Registered) -> bool:
+    return each.module.startswith(f"{__package__}.")
+
+
+@cache
+def _load_own() -> None:
+    import adapterops.quant as folder
+
+    for module in sorted(each.name for each in pkgutil.iter_modules(folder.__path__)):
+        import_module(f"{folder.__name__}.{module}")
+
+
+@cache
+def _load_others() -> None:
+    from importlib import metadata  # here: it takes as long as reading a header
+
+    for point in sorted(metadata.entry_points(group=GROUP)):
+        try:
+            point.load()
+        except Exception as error:
+            raise UnsupportedError(
+                f"the scheme {point.name} of another package cannot be loaded from {point.value}: {error}",
+                hint="update that package, or uninstall it",
+            ) from error
+
+
+def written() -> dict[str, Callable[..., Writable]]:
+    """The names of the schemes that are written, and what makes one."""
+    return {name: each.make for each in schemes() if each.make for name in each.names}
+
+
+def is_written(scheme: Scheme) -> TypeGuard[Writable]:
+    """Whether a scheme can encode."""
+    return scheme.name in written()
+
+
+def writable(scheme: Scheme) -> Writable:
+    """The scheme, which is to encode something.
+
+    Raises:
+        UnsupportedError: it is read only.
+    """
+    if not is_written(scheme):
+        ways = " or ".join(f"--quantize {name}" for name in written())
+        hint = f"write 16 bits with --dtype bfloat16, or fewer with {ways}"
+        raise UnsupportedError(f"{scheme.name} is read, not written", hint=hint)
+    return scheme
+
+
+def make(name: str, dtype: str = "BF16", **options: Any) -> Writable:
+    """A scheme by its name.
+
+    Args:
+        dtype: what its numbers are used as.
+        options: of the scheme; None and False leave one at its default.
+
+    Raises:
+        OptionError: there is no such scheme, it has no such option, or an option has an impossible value.
+
+    >>> make("nf4", double_quant=True).bits
+    4.126953125
+    """
+    makers = written()
+    if name not in makers:
+        raise OptionError(f"the scheme must be one of {', '.join(makers)}, got {name!r}")
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    known = inspect.signature(makers[name]).parameters
+    for option in given:
+        if option not in known:
+            raise OptionError(f"{name} has no option {option}", hint="leave it out")
+    return makers[name](name, dtype, **given)

@@ -1,0 +1,70 @@
+"""Codes of a few bits, packed into words of 32, and what groups of them stand for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from adapterops.dtypes import BITS
+from adapterops.quant.checks import damaged
+from adapterops.quant.header import CONFIG
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TORCH_NAMES = {**LONG_NAMES, "I32": "int32", "I64": "int64"}
+WORD = 32
+
+
+def words(entries: int, bits: int) -> int:
+    """Words that so many codes take."""
+    return -(-entries * bits // WORD)
+
+
+def unpacked(packed: Tensor, bits: int) -> Tensor:
+    """The codes in rows of words, as uint8: a stream of bits from the lowest on, so that a code may go on in the next word.
+
+    Args:
+        packed: int32, (rows, n), where n words hold a whole number of codes.
+
+    Returns:
+        (rows, 32 n / bits).
+
+    >>> import torch
+    >>> unpacked(torch.tensor([[0x76543210]], dtype=torch.int32), 4).tolist()
+    [[0, 1, 2, 3, 4, 5, 6, 7]]
+    """
+    import torch
+
+    step = math.gcd(WORD, bits)
+    count = bits // step  # words after which the pattern comes again
+    wide = packed.view(len(packed), -1, count).long() & 0xFFFFFFFF
+    codes = torch.empty(*wide.shape[:2], WORD // step, dtype=torch.uint8)
+    for place in range(WORD // step):
+        word, shift = divmod(place * bits, WORD)
+        code = wide[..., word] >> shift
+        if shift + bits > WORD:
+            code |= wide[..., word + 1] << WORD - shift
+        codes[..., place] = code & (1 << bits) - 1
+    return codes.view(len(packed), -1)
+
+
+def whole(part: Part, read: Read, role: str) -> Tensor:
+    """All of a part, in its dtype and shape."""
+    import torch
+
+    data = read(role, 0, math.prod(part.shape) * BITS[part.dtype] // 8)
+    return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(part.shape)
+
+
+def group_size(bits: Any, size: Any, into: int) -> int:
+    """The number of columns that share a scale.
+
+    Raises:
+        InputError: the config does not say a number of which `into` is a multiple.
+    """
+    if type(bits) is not int or type(size) is not int or size <= 0 or into % size:
+        expected = f"whole numbers, and groups that divide {into}"
+        raise damaged(f"is in {bits!r} bits and groups of {size!r} by the {CONFIG}, expected {expected}")
+    return size

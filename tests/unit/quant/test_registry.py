@@ -1,0 +1,110 @@
+"""The registry of schemes: who is in it, in what order, and what it takes to know the names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import adapterops.quant
+from adapterops.errors import OptionError, UnsupportedError
+from adapterops.quant import registry
+from adapterops.quant.fourbit import FourBit
+from adapterops.quant.fp8 import FP8
+from adapterops.quant.header import Claim, Header
+from adapterops.quant.int8 import Int8
+from adapterops.quant.transposed import Transposed
+
+FOLDER = Path(adapterops.quant.__file__).parent
+READ_ONLY = FP8((1, 8), "weight_scale", "F8_E4M3", "F32", (4,))
+
+
+class Toy:
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        return None
+
+
+@pytest.fixture
+def other_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Entry points are looked for again, and what they register is forgotten afterwards."""
+    registry.schemes()
+    monkeypatch.setattr(registry, "_REGISTERED", list(registry._REGISTERED))
+    registry._load_others.cache_clear()
+    yield monkeypatch
+    registry._load_others.cache_clear()
+
+
+def test_every_file_of_the_folder_that_registers_is_found() -> None:
+    files = {path.stem for path in FOLDER.glob("*.py") if "\n@scheme(" in path.read_text(encoding="utf-8")}
+    assert {each.module.rpartition(".")[2] for each in registry.own()} == files
+    assert {name for each in registry.own() for name in each.names} >= {"nf4", "fp4", "int8", "fp8", "mxfp4", "awq", "gptq"}
+    assert list(registry.written()) == ["nf4", "fp4", "int8"]
+
+
+@pytest.mark.parametrize("first", ["int8", "gptq"])
+def test_the_order_is_that_of_the_files_and_no_file_needs_torch(first: str) -> None:
+    script = f"import sys, adapterops.quant.{first}; from adapterops.quant.registry import own; print(*(each.names[0] for each in own()))"
+    script += "; assert not {'torch', 'numpy', 'importlib.metadata'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [each.names[0] for each in registry.own()]
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="nf4 is registered already"):
+        registry.scheme("toy", "nf4", marks=("toy",))(Toy)
+    assert all("toy" not in each.names for each in registry.own())
+
+
+def test_schemes_are_made_by_their_names() -> None:
+    assert registry.make("nf4") == FourBit()
+    assert registry.make("fp4", "F16", double_quant=True, block_size=128) == FourBit("fp4", 128, True, "F16")
+    assert registry.make("int8", "F32", double_quant=False, block_size=None) == Int8("F32")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("nf5", {}, "must be one of nf4, fp4, int8, got 'nf5'"),
+        ("fp8", {}, "must be one of"),
+        ("nf4", {"block_size": 63}, "block size must be one of 32, 64"),
+        ("nf4", {"block_size": 0}, "block size must be one of"),
+        ("int8", {"double_quant": True}, "no double quantization"),
+        ("int8", {"block_size": 64}, "no block size"),
+        ("nf4", {"groups": 3}, "nf4 has no option groups"),
+    ],
+    ids=str,
+)
+def test_wrong_names_and_options(name: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        registry.make(name, **options)
+
+
+def test_what_is_written() -> None:
+    assert registry.is_written(FourBit("fp4"))
+    assert registry.is_written(Transposed(Int8()))
+    for scheme in (READ_ONLY, Transposed(READ_ONLY)):
+        assert not registry.is_written(scheme)
+        with pytest.raises(UnsupportedError, match="fp8 is read, not written") as caught:
+            registry.writable(scheme)
+        assert caught.value.hint == "write 16 bits with --dtype bfloat16, or fewer with --quantize nf4 or --quantize fp4 or --quantize int8"
+
+
+def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch) -> None:
+    point = metadata.EntryPoint("toy", "toy_package", registry.GROUP)
+    other_packages.setattr(metadata, "entry_points", lambda group: [point] if group == "adapterops.schemes" else [])
+    other_packages.setattr(metadata.EntryPoint, "load", lambda self: registry.scheme("aaa", marks=("toy",))(Toy))
+    assert registry.schemes()[-1].names == ("aaa",)
+    assert registry.schemes()[:-1] == registry.own()
+
+
+def test_a_package_that_cannot_be_loaded_is_named(other_packages: pytest.MonkeyPatch) -> None:
+    point = metadata.EntryPoint("toy", "no_such_package:Scheme", registry.GROUP)
+    other_packages.setattr(metadata, "entry_points", lambda group: [point])
+    with pytest.raises(UnsupportedError, match=r"scheme toy .* cannot be loaded from no_such_package:Scheme: No module named") as caught:
+        registry.schemes()
+    assert caught.value.hint == "update that package, or uninstall it"
