@@ -144,10 +144,10 @@ def _tree(made: Made, node: Mapping[str, Any], depth: int) -> Iterator[str]:
     if "operation" not in node:
         yield indent + _input(made.inputs[node["input"]])
         return
-    said = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value not in (None, False)}
+    said = {name: value for name, value in node.items() if name not in ("operation", "inputs", "method") and value not in (None, False)}
     parameters = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in said.items())
     yield indent + " ".join([f"**{node['operation']}**", *([f"({node['method']})"] if "method" in node else []), parameters]).strip()
-    for inner in node.get("of", ()):
+    for inner in node.get("inputs", ()):
         yield from _tree(made, inner, depth + 1)
 
 
@@ -232,7 +232,7 @@ def _serving(made: Made, base: str) -> str:
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield node
-    for inner in node.get("of", ()):
+    for inner in node.get("inputs", ()):
         yield from _nodes(inner)
 
 
@@ -240,7 +240,7 @@ def _models(node: Mapping[str, Any]) -> list[int]:
     """The inputs that are models, of an operation that makes a model."""
     if "input" in node:
         return [node["input"]]
-    inner = list(node.get("of", ()))
+    inner = list(node.get("inputs", ()))
     return [index for each in inner[: MODELS.get(node.get("operation", ""), len(inner))] for index in _models(each)]
 
 

@@ -47,8 +47,7 @@ def extract(
     unit: str = "parameters",
     rest: str = "keep",
     exact: bool = False,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Adapter:
     """tuned - base as an adapter: for every Linear weight that changed, its best approximation of low rank.
 
@@ -73,7 +72,7 @@ def extract(
         with at(tensor=name):
             return name if _differs(tuned, name, base, pairs[name]) else None
 
-    changed = [name for name in engine.run(differs, pairs, workers=workers, progress=progress) if name]
+    changed = [name for name in engine.run(differs, pairs, how=how) if name]
     if not changed:
         raise IncompatibleError("the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED")
     linear = {name.removesuffix(WEIGHT): name for name in changed if _is_linear(name, tuned.layout[name], base.layout[pairs[name]])}
@@ -101,7 +100,7 @@ def extract(
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         replaced={name: _plain(tuned, source) for name, source in whole.items()},
     )
-    return truncate(adapter, rank, energy=energy, budget=budget, unit=unit, exact=exact, workers=workers, progress=progress)
+    return truncate(adapter, rank, energy=energy, budget=budget, unit=unit, exact=exact, how=how)
 
 
 def _pairs(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:

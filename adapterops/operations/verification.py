@@ -98,8 +98,7 @@ def verify(
     dtype: str | None = None,
     precision: str = "float32",
     seed: int | None = None,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Verification:
     """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
 
@@ -135,7 +134,7 @@ def verify(
     jobs: list[str | Path] = [*common, *told]
     problems += filter(None, files.values())
     others = len(common)
-    for found, wrong in engine.run(check, jobs, workers=workers, progress=progress):
+    for found, wrong in engine.run(check, jobs, how=how):
         modules |= found
         others -= bool(found)
         problems += wrong

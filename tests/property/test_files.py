@@ -78,7 +78,7 @@ def test_a_manifest_names_no_machine(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     manifest = json.loads(text)
     assert manifest["inputs"][0]["path"] == "a"
-    assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "of": [{"input": 0}]}
+    assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "inputs": [{"input": 0}]}
     from corpus import digest
 
     assert manifest["inputs"][0]["files"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "a/adapter_model.safetensors")
