@@ -74,7 +74,9 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int) -> int:
     """
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
     written = max((spec.bytes for spec in _arranged(adapter, dtype).tensors.values()), default=0)
-    read = sum(max((entry.spec.bytes for entry in file.entries.values()), default=0) for s in sources(adapter.history) for file in s.tensors)
+    read = sum(
+        max((entry.spec.bytes for entry in file.entries.values()), default=0) for s in sources(adapter.history) for file in s.tensors
+    )
     return workers * ((4 * 4 * largest if any(map(_by_entries, steps(adapter.history))) else 4 * 2 * read) + AHEAD * 2 * written)
 
 

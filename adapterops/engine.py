@@ -76,7 +76,8 @@ class Execution:
         fitting = [workers for workers in range(1, self.threads + 1) if needs(workers) <= self.memory]
         if not fitting:
             raise ResourceError(
-                f"--memory allows {self.memory} bytes, and one worker takes {needs(1)}", hint=f"the least that works is --memory {_kB(needs(1))}"
+                f"--memory allows {self.memory} bytes, and one worker takes {needs(1)}",
+                hint=f"the least that works is --memory {_kB(needs(1))}",
             )
         return replace(self, workers=max(fitting))
 

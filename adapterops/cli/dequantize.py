@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
+from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Request
 
@@ -17,15 +18,11 @@ from adapterops.requests.request import Model, Request
 @options.output(help="Folder to write.  [default: SOURCE-dequantized]")
 @options.dtype
 @options.running
-def command(
-    source: str, modelling: options.Modelling, out: Path | None, dtype: str | None, running: options.Running
-) -> None:
+def command(source: str, modelling: options.Modelling, out: Path | None, dtype: str | None, running: options.Running) -> None:
     """A model in NF4, FP4, int8, FP8 or MXFP4 with every weight as it is when used: in 16 bits, or in --dtype.
 
     \b
     adapterops dequantize model-nf4 --dtype bfloat16 -o model
     """
-    request = Request(
-        base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
-    )
-    output.write(request, out or named_after(source, "-dequantized"), modelling.run(running))
+    request = Request(base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype))
+    write(request, out or named_after(source, "-dequantized"), modelling.run(running))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
+from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.request import Extract, Model, Output, Request
 
@@ -16,7 +17,9 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @click.argument("tuned", type=options.TEXT)
 @click.argument("base", type=options.TEXT)
 @options.cutting
-@click.option("--rest", type=click.Choice(REST), default=REST[0], show_default=True, help="What to do with changed norms, biases and embeddings.")
+@click.option(
+    "--rest", type=click.Choice(REST), default=REST[0], show_default=True, help="What to do with changed norms, biases and embeddings."
+)
 @options.allow_pickle
 @options.output("extracted")
 @options.dtype
@@ -39,4 +42,4 @@ def command(
     """
     change = Extract(Model(tuned), rest)
     request = Request(base=Model(base), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
-    output.write(request, out, running)
+    write(request, out, running)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
 from adapterops.cli.fusing import fusing
+from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
@@ -29,4 +30,4 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     """
-    output.write(request, out, modelling.run(running))
+    write(request, out, modelling.run(running))

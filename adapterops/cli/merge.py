@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
 
@@ -42,4 +43,4 @@ def command(
     """
     inputs = options.inputs(sources, alpha, allow_nonfinite)
     request = Request(inputs, merge.expression(inputs), merge.allow_base_mismatch, output=replace(cut, dtype=dtype))
-    output.write(request, out, running)
+    write(request, out, running)

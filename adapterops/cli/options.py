@@ -12,12 +12,13 @@ from typing import Any, TypeAlias, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from adapterops.checkpoint import ROUNDINGS
 from adapterops.dtypes import FLOATS
 from adapterops.engine import DEVICES, Execution
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.fusion import PRECISIONS
-from adapterops.operations.quantization import ROUNDINGS, SCHEMES
+from adapterops.operations.quantization import SCHEMES
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
 from adapterops.storage.place import Place

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
+from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Quantize, Request
 
@@ -33,7 +34,5 @@ def command(
     \b
     adapterops quantize model --to nf4 --double-quant -o model-nf4
     """
-    request = Request(
-        base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
-    )
-    output.write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.run(running))
+    request = Request(base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype))
+    write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.run(running))

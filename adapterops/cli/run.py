@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
+from adapterops.cli.writing import write
 from adapterops.recipes.running import COMMAND, destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
 
@@ -47,9 +48,7 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
 
 def follow(recipe: Recipe, out: Path, running: options.Running) -> None:
     """Make what a recipe asks for, or print what would be made."""
-    output.write(
-        recipe.request, out, running, folder=recipe.folder, command=COMMAND, stored=stored, then=partial(_pushed, recipe, out)
-    )
+    write(recipe.request, out, running, folder=recipe.folder, command=COMMAND, stored=stored, then=partial(_pushed, recipe, out))
     if running.dry_run and not running.as_json and recipe.request.result:
         print(f"  {recipe.request.result}")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
+from adapterops.cli.writing import write
 from adapterops.operations.algebra import check_cut
 from adapterops.operations.expression import parse
 from adapterops.requests.places import named_after
@@ -41,4 +42,4 @@ def command(
     inputs = options.inputs([source], alpha, allow_nonfinite)
     suffix = f"r{cut.rank}" if cut.rank else f"e{cut.energy:g}" if cut.energy else f"b{click.get_current_context().params['budget']}"
     request = Request(inputs, parse("a", inputs), output=replace(cut, dtype=dtype))
-    output.write(request, out or named_after(source, f"-{suffix}"), running)
+    write(request, out or named_after(source, f"-{suffix}"), running)

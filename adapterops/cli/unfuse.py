@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options
 from adapterops.cli.fusing import fusing
+from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
@@ -25,4 +26,4 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
     \b
     adapterops unfuse fused my-adapter -o restored
     """
-    output.write(request, out, modelling.run(running))
+    write(request, out, modelling.run(running))

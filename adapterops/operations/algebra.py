@@ -302,9 +302,7 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
 
-def _to_budget(
-    adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: engine.Execution
-) -> Adapter:
+def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: engine.Execution) -> Adapter:
     from adapterops.linalg.factor import spectrum
     from adapterops.linalg.ranks import by_budget
 

@@ -120,7 +120,7 @@ def verify(
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
-    problems = [*_names(model, expected)]
+    problems, how = [*_names(model, expected)], how.within(expected.working_memory)
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
     told, files = sums(model), dict(files_of(model, base, expected))
 

@@ -32,8 +32,13 @@ class Opened:
     @property
     def paths(self) -> list[Path]:
         """All files that are read."""
-        sources = [_source(each) for each in (*self.adapters.values(), *self.models.values())]
-        return [path for source in sources for path in source.paths]
+        return [path for source in self.sources for path in source.paths]
+
+    @property
+    def sources(self) -> list[Source]:
+        """What was read of each."""
+        opened: list[Adapter | Checkpoint] = [*self.adapters.values(), *self.models.values()]
+        return list(map(_source, opened))
 
 
 def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) -> Opened:
@@ -58,9 +63,9 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) 
     used = {name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED}
     models = {name: model(each) for name, each in used.items()}
     adapters = {name: adapter(each) for name, each in request.inputs.items()}
-    if any(each.alpha is not None for each in request.inputs.values()):
-        if all(_source(each).alpha is None for each in adapters.values()):
-            raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
+    given = any(each.alpha is not None for each in request.inputs.values())
+    if given and all(_source(each).alpha is None for each in adapters.values()):
+        raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
     return Opened(adapters, models)
 
 
@@ -107,9 +112,7 @@ def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Requ
 def with_models(request: Request, models: Mapping[str, Model]) -> Request:
     """The request with other models: `base`, `original`, `tuned`."""
     extract = request.extract and replace(request.extract, tuned=models.get("tuned", request.extract.tuned))
-    return replace(
-        request, base=models.get("base", request.base), original=models.get("original", request.original), extract=extract
-    )
+    return replace(request, base=models.get("base", request.base), original=models.get("original", request.original), extract=extract)
 
 
 def hashed(request: Request, opened: Opened) -> Request:
@@ -127,7 +130,8 @@ def anonymous(request: Request, out: Path) -> Request:
 
     def noted(stated: Stated) -> Stated:
         path, place = stated.path, os.path.realpath(out)
-        far = not path.startswith(SCHEME) and os.path.dirname(os.path.commonpath([place, os.path.join(place, path)])) == "/"
+        there = os.path.normpath(os.path.join(place, path))
+        far = not path.startswith(SCHEME) and (os.path.isabs(path) or os.path.commonpath([place, there]) == os.sep)
         return replace(stated, path=Path(path).name if far else path, hashes={})
 
     inputs = {name: noted(each) for name, each in request.inputs.items()}

@@ -79,7 +79,7 @@ class Reader:
         for name in names:
             self.at(("inputs", name), check_name, name)
         result = self.optional(("result",), top, self.text)
-        return self.at(
+        request: Request = self.at(
             (),
             Request,
             inputs={name: self._input(("inputs", name), value) for name, value in names.items()},
@@ -95,6 +95,7 @@ class Reader:
             output=self._output(top.get("output")),
             **{name: self.truth((name,), top.get(name)) for name in TRUTHS},
         )
+        return request
 
     def where(self, place: Place) -> str:
         """The line and the column, where they are known, and the names of what encloses it."""

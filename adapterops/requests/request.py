@@ -9,7 +9,7 @@ from typing import Any
 from adapterops.checkpoint import STOCHASTIC
 from adapterops.errors import OptionError
 from adapterops.operations.algebra import budget, check_cut
-from adapterops.operations.expression import Expression, parse
+from adapterops.operations.expression import Expression
 
 MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = ("merge", "fuse", "unfuse", "extract", "quantize", "dequantize")
 
@@ -102,8 +102,6 @@ class Request:
     Raises:
         OptionError: fields exclude each other, or one needs another.
 
-    >>> Request({"a": Input("style")}, parse("0.5*a", ["a"]), base=Model("base")).kind
-    'fuse'
     """
 
     inputs: Mapping[str, Input] = field(default_factory=dict)

@@ -80,9 +80,8 @@ def plan(made: Made, how: Execution = DEFAULT) -> Plan:
     Raises:
         ResourceError: there is no room for the downloads, or too little memory.
     """
-    for each in (*made.opened.adapters.values(), *made.opened.models.values()):
-        if not isinstance(each.history, Step):
-            each.history.check_room()
+    for source in made.opened.sources:
+        source.check_room()
     if isinstance(made.result, Checkpoint):
         return plan_checkpoint(made.result, how)
     return plan_adapter(made.result, dtype=made.request.output.dtype, exact=made.request.output.exact, how=how)
@@ -106,9 +105,7 @@ def save(
     request = made.request
     origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
     if isinstance(made.result, Checkpoint):
-        return save_checkpoint(
-            made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how
-        )
+        return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how)
     return save_adapter(made.result, out, dtype=request.output.dtype, exact=request.output.exact, force=force, origin=origin, how=how)
 
 

@@ -12,7 +12,10 @@ from adapterops.hub.card import MARK, Made, render
 COMMIT = "0123456789" * 4
 HUB = [{"reference": "me/base", "revision": COMMIT}, {"reference": "me/a:sub", "revision": COMMIT}]
 LOCAL = [{"path": "base", "files": {"model.safetensors": {"sha256": "ab"}}}, {"path": "runs/a", "files": {}}]
-FUSED = {"operation": "fuse", "inputs": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "inputs": [{"input": 1}]}]}
+FUSED = {
+    "operation": "fuse",
+    "inputs": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "inputs": [{"input": 1}]}],
+}
 MERGED = {"operation": "merge", "method": "ties", "density": 0.3, "weights": [1.0, 1.0], "inputs": [{"input": 0}, {"input": 1}]}
 NF4 = {"operation": "quantize", "to": "nf4"}
 ADAPTER = {"base_model_name_or_path": "some/base", "r": 8, "rank_pattern": {"layers.0.q_proj": 48}}

@@ -15,6 +15,7 @@ from corpus import config, factors, tree, write_adapter
 from safetensors.torch import save_file
 
 import adapterops as ao
+from adapterops.engine import Execution
 from adapterops.errors import OptionError, OutputExistsError
 from adapterops.reports import plots
 
@@ -80,7 +81,7 @@ def test_names_of_strangers_do_nothing(tmp_path: Path, adapters: list[ao.Adapter
 def test_the_same_adapters_give_the_same_bytes(tmp_path: Path, adapters: list[ao.Adapter]) -> None:
     for name, workers in (("one", 1), ("two", 3)):
         (tmp_path / name).mkdir()
-        ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", workers=workers)
+        ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", how=Execution(workers))
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 

@@ -107,6 +107,6 @@ def test_the_threads_of_blas_are_one_while_there_are_workers_and_as_before_after
     if library is None:
         pytest.skip("numpy has another BLAS than OpenBLAS here")
     before = library.scipy_openblas_get_num_threads64_()
-    inside = list(engine.run(lambda _: library.scipy_openblas_get_num_threads64_(), range(3), workers=2))
+    inside = list(engine.run(lambda _: library.scipy_openblas_get_num_threads64_(), range(3), how=engine.Execution(2)))
     assert inside == [1, 1, 1]
     assert library.scipy_openblas_get_num_threads64_() == before
