@@ -132,7 +132,7 @@ def run(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
-    light: Callable[[Item], bool] = lambda item: False,
+    light: Callable[[Item], bool] = lambda item: True,
     lane: Callable[[Item], Hashable] | None = None,
     how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.errors import ResourceError
 from adapterops.history import Source, Step, sources
+from adapterops.methods import METHODS
 from adapterops.storage.strict import read_all
 
 THRESHOLDS = "thresholds over the whole model"
@@ -98,7 +99,7 @@ def steps(history: Step | Source) -> Iterator[Step]:
 
 
 def _needs(step: Step) -> Iterator[str]:
-    if step.parameters.get("convention") == "paper":
+    if step.operation == "merge" and METHODS[step.parameters["method"]].whole_model(step.parameters):
         yield THRESHOLDS
     if "budget" in step.parameters:
         yield SPECTRA

@@ -11,13 +11,14 @@ import click
 from adapterops.checkpoint import STOCHASTIC
 from adapterops.cli.options import group
 from adapterops.errors import OptionError
-from adapterops.methods import METHODS, PARAMETERS
-from adapterops.methods.registry import SPACES
+from adapterops.methods import METHODS
+from adapterops.methods.registry import Parameter, parameters
+from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
 from adapterops.operations.expression import Expression
 from adapterops.operations.formula import Call, Input
 
-DEFAULT = "linear"
+DEFAULT, DELTA = "linear", "delta"
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Merge:
         """
         name = self.method or DEFAULT
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
-        parameters = {each: value for each, value in self.parameters.items() if each not in idle}
-        space = self.space or SPACES[0]
-        method, weights, complete = settings(name, len(names), self.weights or None, space, parameters)
+        given = {each: value for each, value in self.parameters.items() if each not in idle}
+        space = self.space or DELTA
+        method, weights, complete = settings(name, len(names), self.weights or None, space, given)
         tree = Call(method.name, tuple(Input(each) for each in names), {"weights": weights, "space": space, **complete})
         return Expression(tree, str(tree))
 
@@ -58,12 +59,12 @@ def _merge(weights: tuple[float, ...], space: str | None, allow_base_mismatch: b
     methods = [name for name in METHODS if given[name]]
     if len(methods) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in methods)} exclude each other")
-    parameters = {name: given[name] for name in PARAMETERS if given[name] is not None}
-    return Merge(methods[0] if methods else None, weights, space, allow_base_mismatch, parameters)
+    chosen = {name: given[name] for name in parameters() if given[name] is not None}
+    return Merge(methods[0] if methods else None, weights, space, allow_base_mismatch, chosen)
 
 
-def _parameter(name: str) -> Any:
-    parameter, takers = PARAMETERS[name], [method for method in METHODS.values() if name in method.defaults]
+def _parameter(name: str, parameter: Parameter) -> Any:
+    takers = [method for method in METHODS.values() if name in method.defaults]
     kind: Any = click.Choice(parameter.choices) if parameter.choices else (int if parameter.whole else float)
     defaults = {method.defaults[name] for method in takers} - {None}
     shown = "  [default: " + ", ".join(f"{default}" for default in sorted(defaults, key=str)) + "]" if len(defaults) == 1 else ""
@@ -76,12 +77,14 @@ merging = group(
     "merge",
     _merge,
     *(click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary) for name, method in METHODS.items()),
-    *map(_parameter, PARAMETERS),
+    *(_parameter(name, parameter) for name, parameter in parameters().items()),
     click.option("-w", "--weight", "weights", multiple=True, type=float, help="One for each adapter, in their order.  [default: 1]"),
     click.option(
         "--space",
-        type=click.Choice(SPACES),
-        help=f"Act on ΔW = BA, or on A's and B's as PEFT does.  [default: {SPACES[0]}]",
+        type=click.Choice(list(SPACES)),
+        help="Where the method acts: on "
+        + "; ".join(f"{space.help} ({space.name})" for space in SPACES.values())
+        + f".  [default: {DELTA}]",
     ),
     click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models."),
 )

@@ -60,7 +60,7 @@ def test_each_item_is_done_once_and_a_failure_comes_in_its_turn(workers: int) ->
 
 def test_kernels_use_one_thread_and_the_setting_comes_back() -> None:
     before = torch.get_num_threads()
-    assert list(engine.run(lambda _: torch.get_num_threads(), range(2), how=Execution(2))) == [1, 1]
+    assert list(engine.run(lambda _: torch.get_num_threads(), range(2), light=lambda item: False, how=Execution(2))) == [1, 1]
     assert torch.get_num_threads() == before
 
 
