@@ -18,6 +18,8 @@ from adapterops.storage.strict import read_all
 THRESHOLDS = "thresholds over the whole model"
 """TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""
 
+DIFFERENCES = "which tensors of the two models differ"
+
 SPECTRA = "spectra of every module"
 """A budget is spent where singular values are largest: all are computed first."""
 
@@ -101,6 +103,8 @@ def steps(history: Step | Source) -> Iterator[Step]:
 def _needs(step: Step) -> Iterator[str]:
     if step.operation == "merge" and METHODS[step.parameters["method"]].whole_model(step.parameters):
         yield THRESHOLDS
+    if step.operation == "extract":
+        yield DIFFERENCES
     if "budget" in step.parameters:
         yield SPECTRA
 

@@ -17,7 +17,7 @@ from adapterops.history import Step
 from adapterops.manifest import Origin
 from adapterops.operations import algebra
 from adapterops.operations.calculator import compute
-from adapterops.operations.extraction import extract
+from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
 from adapterops.plan import Plan
@@ -70,8 +70,7 @@ def make(
     check_device(how.device)
     opened = open_inputs(request, folder, verify=verify)
     check_output(out, opened.paths, force)
-    truncate: Truncate = partial(bounded if planning else measured, how=how)
-    return Made(request, folder, opened, result(request, opened, truncate, how))
+    return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
 
 
 def plan(made: Made, how: Execution = DEFAULT) -> Plan:
@@ -109,14 +108,16 @@ def save(
     return save_adapter(made.result, out, dtype=request.output.dtype, exact=request.output.exact, force=force, origin=origin, how=how)
 
 
-def result(request: Request, opened: Opened, truncate: Truncate, how: Execution = DEFAULT) -> Adapter | Checkpoint:
-    """The adapter or the model that a request asks for."""
+def result(request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT) -> Adapter | Checkpoint:
+    """The adapter or the model that a request asks for; see `make`."""
+    truncate: Truncate = partial(bounded if planning else measured, how=how)
     output, models = request.output, opened.models
     if request.kind == MERGE:
         return adapter(request, opened.adapters, truncate)
     if request.kind == EXTRACT:
         assert request.extract
-        return extract(models["tuned"], models["base"], **output.cut, rest=request.extract.rest, exact=output.exact, how=how)
+        change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)
+        return truncate(change, **output.cut, exact=output.exact)
     if request.kind == QUANTIZE:
         model = quantized(request, models["base"])
     elif request.kind == DEQUANTIZE:
