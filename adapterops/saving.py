@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adapterops.updates.survival import Survival
 
 LEAST_GAIN = 0.9
-"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless told otherwise."""
+"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless the loss is accepted."""
 
 SIGMAS = 4
 """Standard deviations by which a gain may be low by chance."""
@@ -192,7 +192,7 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
 
 
 def _kept(modules: Facts) -> dict[str, Any]:
-    """What the manifest says of the updates: how large they are beside the weights, and how much rounding left of them."""
+    """What the manifest says of the updates: how large they are, relative to the weights, and how much rounding left of them."""
     if not modules:
         return {}
     from adapterops.updates.survival import Survival

@@ -33,7 +33,7 @@ class Merge:
 
     @property
     def given(self) -> bool:
-        """Whether anything is said of how adapters are combined; the seed may be that of rounding."""
+        """Whether any option is about how adapters are combined; the seed may be that of rounding."""
         return self.method is not None or bool(self.weights) or self.space is not None or bool(self.parameters.keys() - {"seed"})
 
     def rounding_seed(self, rounding: str | None) -> int | None:

@@ -106,7 +106,7 @@ def text(source: str) -> str:
 
 
 class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A reference to the Hub, whatever lies here."""
+    """A reference to the Hub, whatever is at a path of that name."""
 
     name = "reference"
 

@@ -60,15 +60,15 @@ def sums(model: Checkpoint) -> dict[Path, Mapping[str, Any]]:
     """The files that the manifest names, with what it says of them."""
     folder = _folder(model)
     content = None if folder is None else read_manifest(folder)
-    return {folder / name: said for name, said in content["outputs"].items()} if folder and isinstance(content, dict) else {}
+    return {folder / name: stated for name, stated in content["outputs"].items()} if folder and isinstance(content, dict) else {}
 
 
-def beside(path: Path, said: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with a file, beside what the manifest says of it. Config, index and tokenizer have no other witness."""
+def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a file, by what the manifest says of it. Config, index and tokenizer have no other witness."""
     if not path.is_file():
         yield Problem(path.name, "is missing, and the manifest names it")
-    elif (found := described(path) if "sha256" in said else checked(path)) != said:
-        yield Problem(path.name, f"is {found}, the manifest says {said}")
+    elif (found := described(path) if "sha256" in stated else checked(path)) != stated:
+        yield Problem(path.name, f"is {found}, the manifest says {stated}")
 
 
 def _folder(model: Checkpoint) -> Path | None:

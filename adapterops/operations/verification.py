@@ -18,7 +18,7 @@ from adapterops.errors import InputError, UnsupportedError, VerificationError, a
 from adapterops.memory import Scratch
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
-from adapterops.operations.output_files import Problem, beside, files_of, sums
+from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
 from adapterops.storage.safetensors import as_bytes
 
@@ -57,15 +57,15 @@ class ModuleCheck:
         return ModuleCheck(**sums, identity=max(self.identity, other.identity), survival=sum(parts[1:], parts[0]) if parts else None)
 
     def as_json(self) -> dict[str, Any]:
-        told = {name: value for name, value in vars(self).items() if name != "survival"}
-        return told | ({"survival": self.survival.as_json()} if self.survival else {})
+        counts = {name: value for name, value in vars(self).items() if name != "survival"}
+        return counts | ({"survival": self.survival.as_json()} if self.survival else {})
 
 
 @dataclass(frozen=True)
 class Verification:
     """What `verify` found: a check for every adapted module, and the problems, the worst first.
 
-    `others` are the tensors in which no module lies.
+    `others` are the tensors that no module adapts.
     """
 
     path: Path
@@ -122,16 +122,16 @@ def verify(
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
     problems, how = [*_names(model, expected)], how.within(expected.working_memory)
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
-    told, files = sums(model), dict(files_of(model, base, expected))
+    stated, files = sums(model), dict(files_of(model, base, expected))
 
     def check(job: str | Path) -> tuple[dict[str, ModuleCheck], list[Problem]]:
         if isinstance(job, Path):
-            return {}, list(beside(job, told[job]))
+            return {}, list(differs(job, stated[job]))
         with at(tensor=job):
             return _tensor(job, model, expected)
 
     modules: dict[str, ModuleCheck] = {}
-    jobs: list[str | Path] = [*common, *told]
+    jobs: list[str | Path] = [*common, *stated]
     problems += filter(None, files.values())
     others = len(common)
     for found, wrong in engine.run(check, jobs, light=lambda job: expected.light, how=how):
