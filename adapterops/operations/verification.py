@@ -142,7 +142,7 @@ def verify(
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
     problems.sort(key=lambda problem: -problem.size)
     return Verification(
-        _place(model), dict(sorted(modules.items())), len(common), others, len({*files, *(path.name for path in told)}), problems
+        _place(model), dict(sorted(modules.items())), len(common), others, len({*files, *(path.name for path in stated)}), problems
     )
 
 
