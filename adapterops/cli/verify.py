@@ -74,7 +74,7 @@ def command(
     checkpoint = verification.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)
     request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
-    check_there(request, folder)
+    check_there(request, record, folder)
     opened = open_inputs(request, verify=options.verified())
     if logits:
         from adapterops.logits import check_comparable, compare

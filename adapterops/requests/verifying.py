@@ -9,7 +9,7 @@ from pathlib import Path
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.engine import DEFAULT, Execution
-from adapterops.errors import NotFoundError
+from adapterops.errors import OptionError
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verification
 from adapterops.operations.output_files import Problem, read_manifest
@@ -17,7 +17,7 @@ from adapterops.operations.quantization import viewed
 from adapterops.operations.verification import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
-from adapterops.requests.request import UNFUSE, Request
+from adapterops.requests.request import UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
@@ -50,14 +50,16 @@ def recorded(folder: Path) -> Request | None:
     return with_models(replace(request, inputs=inputs), models)
 
 
-def check_there(request: Request, model: Path) -> None:
-    """Raise NotFoundError for the first input that is not where the request has it: whoever asks has to name its place."""
-    wanted = [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
-    wanted = [(each.path, OPTIONS[name]) for name, each in request.models.items()] + wanted
+def check_there(request: Request, record: Request | None, model: Path) -> None:
+    """Raise OptionError for the first input that is not where the manifest has it: whoever asks has to name its place."""
+    stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
+    noted = {each.path for each in stated}
+    wanted = [(each.path, OPTIONS[name]) for name, each in request.models.items()]
+    wanted += [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
     for path, option in wanted:
-        if not path.startswith(SCHEME) and not Path(path).exists():
+        if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
             fact = f"was made from {Path(path).name}, and {path} does not exist"
-            raise NotFoundError(fact, path=model, hint=f"name its place: {option}")
+            raise OptionError(fact, path=model, hint=f"name its place: {option}")
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
