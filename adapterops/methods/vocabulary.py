@@ -78,7 +78,8 @@ def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.
         return counted
     total: Array = reduce(add, [agrees * dtype.type(each) for agrees, each in zip(each_agrees, divisors, strict=True)])
     none = np.abs(total) < 1e-8 if min(divisors) < 0 else total == 0  # negative ones may cancel: mergekit's rule
-    return np.add(total * ~none, none, out=total)
+    np.add(total * ~none, none, out=total)
+    return total
 
 
 def elected_mean(sparse: list[Array], weights: Sequence[float], majority: str, convention: str | None, tie: float) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.engine import DEFAULT, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, at
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verification
 from adapterops.operations.output_files import Problem, read_manifest
@@ -19,6 +19,7 @@ from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
+from adapterops.storage.staging import MANIFEST
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
 
@@ -40,7 +41,8 @@ def recorded(folder: Path) -> Request | None:
     content = read_manifest(folder) if folder.is_dir() else None
     if content is None or isinstance(content, Problem) or "request" not in content:
         return None
-    request, place = read_request(content["request"]), Path(folder).resolve()
+    with at(path=folder / MANIFEST):
+        request, place = read_request(content["request"]), Path(folder).resolve()
 
     def there(path: str) -> str:
         return path if path.startswith(SCHEME) else str(located(place, path))

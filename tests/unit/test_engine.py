@@ -6,13 +6,14 @@ import threading
 import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from adapterops import engine
 from adapterops.engine import Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, ResourceError
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -187,3 +188,21 @@ def test_a_torch_that_another_thread_is_importing_is_left_alone(monkeypatch: pyt
     half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
     monkeypatch.setitem(sys.modules, "torch", half)
     assert list(engine.run(lambda item: item + 1, [1, 2, 3], light=lambda item: True, how=Execution(2))) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("memory", "workers"), [(None, 4), (1000, 4), (450, 4), (449, 3), (150, 1)])
+def test_workers_are_as_many_as_memory_allows(memory: int | None, workers: int) -> None:
+    how = Execution(4, memory=memory).within(lambda workers: 50 + 100 * workers)
+    assert (how.threads, how.memory) == (workers, memory)
+
+
+def test_too_little_memory_is_an_error_that_names_the_least() -> None:
+    with pytest.raises(ResourceError) as caught:
+        Execution(4, memory=149_999).within(lambda workers: 50_000 + 100_000 * workers)
+    assert "--memory 150kB" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": -1}, {"device": "tpu"}], ids=str)
+def test_an_execution_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        Execution(**wrong)
