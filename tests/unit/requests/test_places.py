@@ -19,7 +19,7 @@ def request_of(path: str | Path) -> Request:
 
 @pytest.mark.parametrize(
     ("path", "out", "noted"),
-    [("runs/a", "out", "../runs/a"), ("runs/a", "deep/er/out", "../../runs/a"), ("./runs/../runs/a", "runs/out", "../a")],
+    [("runs/a", "out", "../runs/a"), ("runs/a", "deep/er/out", "../../../runs/a"), ("./runs/../runs/a", "runs/out", "../a")],
 )
 def test_relative_paths_are_seen_from_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, out: str, noted: str) -> None:
     monkeypatch.chdir(tmp_path)
