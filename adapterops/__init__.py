@@ -22,8 +22,10 @@ _HOMES = {
     "AdapterWarning": "errors",
     "Checkpoint": "checkpoint",
     "Dense": "updates.dense",
+    "Execution": "engine",
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
+    "Request": "requests.request",
     "Saved": "adapter_saving",
     "SavedCheckpoint": "saving",
     "Survival": "updates.survival",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from adapterops.checkpoint import Checkpoint as Checkpoint
     from adapterops.checkpoint import cast as cast
     from adapterops.checkpoint import open_checkpoint as open_checkpoint
+    from adapterops.engine import Execution as Execution
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
@@ -98,6 +101,7 @@ if TYPE_CHECKING:
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
+    from adapterops.requests.request import Request as Request
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.dense import Dense as Dense

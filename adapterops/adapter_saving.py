@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterops import engine
 from adapterops.adapter import Adapter
 from adapterops.dtypes import FLOATS
+from adapterops.engine import AHEAD, DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS
 from adapterops.formats.peft import PREFIX
 from adapterops.formats.peft_config import write_config
 from adapterops.formats.stacks import keys, shapes, stacks, together
-from adapterops.history import sources
-from adapterops.manifest import described, write_bytes, write_json, write_manifest
+from adapterops.history import Step, sources
+from adapterops.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
 from adapterops.memory import Scratch
+from adapterops.methods.registry import METHODS
+from adapterops.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
@@ -37,6 +40,49 @@ class Kept:
     rank: int
     norm: float
     energy: float
+
+
+def plan_adapter(adapter: Adapter, *, dtype: str | None = None, exact: bool = False, how: Execution = DEFAULT) -> Plan:
+    """What `save_adapter` will do.
+
+    Raises:
+        OptionError: there is no such dtype.
+        ResourceError: `how.memory` is too little.
+    """
+    _check_dtype(dtype)
+    workers = how.within(lambda workers: working_memory(adapter, dtype, workers)).threads
+    return Plan(
+        (Job(WEIGHTS, {name: spec.bytes for name, spec in _arranged(adapter, dtype).tensors.items()}),),
+        working_memory(adapter, dtype, workers),
+        missing(adapter.history),
+        statistics(adapter.history),
+        hashed(adapter.history, dtype, exact),
+    )
+
+
+def _check_dtype(dtype: str | None) -> None:
+    if dtype is not None and dtype not in FLOATS:
+        raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
+
+
+def working_memory(adapter: Adapter, dtype: str | None, workers: int) -> int:
+    """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be written.
+
+    Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made from.
+    """
+    largest = max((layout.entries for layout in adapter.layout.values()), default=0)
+    written = max((spec.bytes for spec in _arranged(adapter, dtype).tensors.values()), default=0)
+    read = sum(
+        max((entry.spec.bytes for entry in file.entries.values()), default=0) for s in sources(adapter.history) for file in s.tensors
+    )
+    return workers * ((4 * 4 * largest if any(map(_by_entries, steps(adapter.history))) else 4 * 2 * read) + AHEAD * 2 * written)
+
+
+def _by_entries(step: Step) -> bool:
+    """Whether an operation forms whole matrices."""
+    if step.operation != "merge":
+        return step.operation == "extract"
+    return METHODS[step.parameters["method"]].acts == "entries" and step.parameters["space"] == "delta"
 
 
 @dataclass(frozen=True)
@@ -58,10 +104,8 @@ def save_adapter(
     dtype: str | None = None,
     exact: bool = False,
     force: bool = False,
-    command: Sequence[str] = (),
-    extra: Mapping[str, bytes] | None = None,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    origin: Origin = UNKNOWN,
+    how: Execution = DEFAULT,
 ) -> Saved:
     """Write an adapter as a folder that PEFT loads: tensors, config, and the manifest. It appears whole, or not at all.
 
@@ -72,11 +116,10 @@ def save_adapter(
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
         exact: approximate dense updates by a full SVD and not by a randomized one.
         force: replace an output of adapterops that is there.
-        command: the command line to note in the manifest.
-        extra: other files to write, name → content, asked for at the end.
+        origin: what the manifest says of how it was made.
 
     Raises:
-        OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
+        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output` and `plan_adapter` do.
         IncompatibleError: a number does not fit `dtype`.
 
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
@@ -84,13 +127,13 @@ def save_adapter(
     out = Path(out)
     if not adapter.layout:
         raise OptionError("the adapter has no modules to save", path=out)
-    if dtype is not None and dtype not in FLOATS:
-        raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
+    _check_dtype(dtype)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
+    how = how.within(lambda workers: working_memory(adapter, dtype, workers))
     for source in inputs:
         source.fetch()
-    groups, experts, dtypes, plan = _plan(adapter, dtype)
+    groups, experts, dtypes, specs = _arranged(adapter, dtype)
     stack_of = {module: stack for stack, group in groups.items() for module in group}
     modules: dict[str, Kept] = {}
     ranks: dict[str, int] = {}
@@ -117,8 +160,8 @@ def save_adapter(
                         ranks[stack] = rank
                         yield from zip(keys(stack, experts), both, strict=True)
 
-        with closing(engine.run(factors, chain(*groups.values()), workers=workers, progress=progress)) as results:
-            write_safetensors(folder / WEIGHTS, plan, chain(tensors(), _whole(adapter)), {"format": "pt"})
+        with closing(engine.run(factors, chain(*groups.values()), how=how)) as results:
+            write_safetensors(folder / WEIGHTS, specs, chain(tensors(), _whole(adapter)), {"format": "pt"})
         config = replace(adapter.config, experts=experts)
         if len(ranks) < len(groups):
             config = replace(config, targets=None, target_parameters=None)
@@ -132,16 +175,16 @@ def save_adapter(
             (folder / WEIGHTS).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
-        hashed = hashes.result()
-        for file, data in (extra or {}).items():
+        read = hashes.result()
+        for file, data in origin.files.items():
             write_bytes(folder / file, data)
-        outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *(extra or {}))}
-        write_manifest(folder, adapter.history, hashed, command, _kept(adapter, saved, exact), outputs, torch=False)
+        outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *origin.files)}
+        write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
     return saved
 
 
-class _Plan(NamedTuple):
-    """How an adapter lies in its file: the modules of each stack, the stacks of experts, the dtype of each stack, and the tensors."""
+class _Arrangement(NamedTuple):
+    """How an adapter is stored: the modules of each stack, the stacks of experts, the dtype of each stack, and the tensors."""
 
     groups: Mapping[str, Sequence[str]]
     experts: Mapping[str, int]
@@ -149,7 +192,7 @@ class _Plan(NamedTuple):
     tensors: Mapping[str, Spec]
 
 
-def _plan(adapter: Adapter, dtype: str | None) -> _Plan:
+def _arranged(adapter: Adapter, dtype: str | None) -> _Arrangement:
     groups = stacks(adapter.layout, adapter.config.experts)
     layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
     experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
@@ -160,7 +203,7 @@ def _plan(adapter: Adapter, dtype: str | None) -> _Plan:
         for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
     }
     tensors |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
-    return _Plan(groups, experts, dtypes, tensors)
+    return _Arrangement(groups, experts, dtypes, tensors)
 
 
 def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:

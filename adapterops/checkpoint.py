@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from adapterops import engine
 from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
 from adapterops.formats.model_files import SINGLE, ModelFiles, read_model
@@ -263,12 +262,12 @@ class Checkpoint:
         schemes = {self.schemes.get(name), self.stored[name].scheme}
         return math.lcm(*(scheme.granularity(self.layout[name].shape) for scheme in schemes if scheme))
 
-    def working_memory(self, workers: int | None = None) -> int:
+    def working_memory(self, workers: int) -> int:
         """About how many bytes saving holds at a time: for each worker a few tiles in float32, and what the largest edit keeps."""
         wide = 4
         kept = max(self.holding.values(), default=0)
         largest = max((self._group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
-        return (workers or engine.default_workers()) * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
+        return workers * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
 
     def __repr__(self) -> str:
         return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"

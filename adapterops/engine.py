@@ -1,4 +1,4 @@
-"""How the one loop over modules runs: threads, each with single-threaded kernels.
+"""How work runs: one loop over items such as modules, in threads, each with single-threaded kernels.
 
 Kernels that use one thread give the same bits on any number of cores; the parallelism is over items, such as modules.
 """
@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Generic, TypeVar
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, ResourceError
 from adapterops.libraries import imported_torch
 
 Item = TypeVar("Item")
@@ -30,6 +31,83 @@ STOPPING = threading.Event()
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each item."""
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How work is done, and never what: no value here changes a byte of a result.
+
+    Attributes:
+        workers: items worked on at a time; None for the processors of this process, at most 8.
+        device: where weights are quantized, `cpu` or `cuda`.
+        memory: bytes that the work may take beyond what libraries take; None for no limit. Blocks stay as large as they are,
+            because rounding depends on them; fewer workers hold fewer of them.
+        progress: called after each item.
+        sync: wait until the disk has everything. Without, a power failure can leave a damaged output.
+    """
+
+    workers: int | None = None
+    device: str = "cpu"
+    memory: int | None = None
+    progress: Progress | None = None
+    sync: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"--workers must be at least 1, got {self.workers}")
+        if self.device not in DEVICES:
+            raise OptionError(f"--device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+
+    @property
+    def threads(self) -> int:
+        """How many workers there are."""
+        return default_workers() if self.workers is None else self.workers
+
+    def within(self, needs: Callable[[int], int]) -> Execution:
+        """The same with as many workers as `memory` allows, where `needs` says how many bytes so many workers take.
+
+        Raises:
+            ResourceError: one worker takes more.
+        """
+        if self.memory is None:
+            return self
+        fitting = [workers for workers in range(1, self.threads + 1) if needs(workers) <= self.memory]
+        if not fitting:
+            raise ResourceError(
+                f"--memory allows {self.memory} bytes, and one worker takes {needs(1)}",
+                hint=f"the least that works is --memory {_kB(needs(1))}",
+            )
+        return replace(self, workers=max(fitting))
+
+
+DEFAULT = Execution()
+
+
+def _kB(size: int) -> str:
+    """
+    >>> _kB(1234567)
+    '1235kB'
+    """
+    return f"{-(-size // 1000)}kB"
+
+
+def check_device(device: str) -> None:
+    """Raise for a device that is not there, or that cannot be used.
+
+    Raises:
+        ResourceError: torch finds no GPU.
+        NotFoundError: what encodes on a GPU is not installed.
+    """
+    if device != "cpu":
+        import torch
+
+        from adapterops.quant.bitsandbytes import check_installed
+
+        if not torch.cuda.is_available():
+            raise ResourceError(f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU")
+        check_installed()
 
 
 @cache
@@ -64,10 +142,9 @@ def run(
     *,
     light: Callable[[Item], bool] = lambda item: True,
     lane: Callable[[Item], Hashable] | None = None,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:
-    """`function(item)` for each item, at most `workers` at a time: this thread is one of them.
+    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them.
 
     The results do not depend on the number of workers. They come in the order of the items, and those that wait for their
     turn are kept; with lanes they come as they are done. After an exception nothing is started that comes after its item.
@@ -77,10 +154,7 @@ def run(
         lane: what items have in common that are best done in their order, by one thread. A thread without a lane takes what is
             last in that of another.
     """
-    queue = list(items)
-    workers = default_workers() if workers is None else workers
-    if workers < 1:
-        raise OptionError(f"--workers must be at least 1, got {workers}")
+    queue, workers, progress = list(items), how.threads, how.progress
     keep_memory()
     work = _Work(function, queue, light, lane, AHEAD * workers)
     heavy = not all(map(light, queue))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,13 +59,13 @@ class Source:
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
     def as_json(self) -> dict[str, Any]:
-        """What the manifest says of it. Of an absolute path only the name, so that no machine is told of.
+        """What the manifest says of it; of its path only the name, so that no machine is told of.
 
         Raises:
             InputError: a file has not the content that is known where it came from.
         """
         self.fetch()
-        described: dict[str, Any] = {"path": self.path.name if self.path.is_absolute() else self.path.as_posix()}
+        described: dict[str, Any] = {"path": Path(os.path.abspath(self.path)).name}
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
@@ -90,8 +91,8 @@ class Step:
 
     def as_json(self, sources: list[Source]) -> dict[str, Any]:
         """The tree of operations; its leaves are numbers in `sources`."""
-        of = [{"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources) for node in self.inputs]
-        return {"operation": self.operation, **self.parameters, **({"of": of} if of else {})}
+        inputs = [{"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources) for node in self.inputs]
+        return {"operation": self.operation, **self.parameters, **({"inputs": inputs} if inputs else {})}
 
 
 def sources(node: Step | Source) -> list[Source]:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,32 @@ from adapterops.storage.checksums import crc32
 from adapterops.storage.staging import MANIFEST
 
 SCHEMA = 1
+"""Of the manifest, and of every document that a command prints as JSON."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an output was asked for.
+
+    Attributes:
+        command: the command line.
+        request: what it asked for, as JSON; None for what a program made.
+        files: other files that are to be in the output, name → content, asked for at the end.
+    """
+
+    command: Sequence[str] = ()
+    request: Mapping[str, Any] | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+UNKNOWN = Origin()
 
 
 def write_manifest(
     folder: Path,
     history: Step | Source,
     inputs: Sequence[Mapping[str, Any]],
-    command: Sequence[str],
+    origin: Origin,
     kept: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
     *,
@@ -47,7 +67,8 @@ def write_manifest(
     content = {
         "schema": SCHEMA,
         "versions": {"adapterops": __version__, **{name: import_module(name).__version__ for name in libraries}},
-        "command": list(command),
+        "command": list(origin.command),
+        **({} if origin.request is None else {"request": origin.request}),
         "inputs": list(inputs),
         "operation": operation,
         **kept,

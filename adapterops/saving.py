@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops import engine
 from adapterops.checkpoint import Checkpoint
-from adapterops.errors import ResourceError, VerificationError
+from adapterops.engine import DEFAULT, Execution, check_device
+from adapterops.errors import VerificationError
 from adapterops.formats.model_files import INDEX
-from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, write_bytes, write_manifest
-from adapterops.quant.bitsandbytes import check_installed
+from adapterops.history import Source, sources
+from adapterops.manifest import UNKNOWN, Origin, described, write_bytes, write_manifest
+from adapterops.plan import Job, Plan, hashed, missing, statistics
 from adapterops.shards import write_shards
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from adapterops.updates.survival import Survival
 
 LEAST_GAIN = 0.9
-"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless told otherwise."""
+"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless the loss is accepted."""
 
 SIGMAS = 4
 """Standard deviations by which a gain may be low by chance."""
@@ -53,19 +52,36 @@ class SavedCheckpoint:
         return sum(self.modules.values(), Survival())
 
 
+def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
+    """What `save_checkpoint` will do.
+
+    Raises:
+        OptionError: as `Checkpoint.check_rounding` does.
+        ResourceError: the device is not there, or `how.memory` is too little.
+    """
+    checkpoint.check_rounding()
+    check_device(how.device)
+    workers = how.within(checkpoint.working_memory).threads
+    shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
+    schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
+    return Plan(
+        tuple(Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}) for name, tensors in shards.items()),
+        checkpoint.working_memory(workers),
+        missing(checkpoint.history),
+        statistics(checkpoint.history),
+        hashed(checkpoint.history, [checkpoint.layout, shards, checkpoint.rounding, checkpoint.seed], schemes),
+    )
+
+
 def save_checkpoint(
     checkpoint: Checkpoint,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
-    sync: bool = True,
     force: bool = False,
     accept_loss: bool = False,
-    device: str = "cpu",
-    command: Sequence[str] = (),
-    extra: Mapping[str, bytes] | None = None,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    origin: Origin = UNKNOWN,
+    how: Execution = DEFAULT,
 ) -> SavedCheckpoint:
     """Write a checkpoint as a folder that transformers loads. It appears whole, or not at all.
 
@@ -73,34 +89,27 @@ def save_checkpoint(
 
     Args:
         resume: go on where an interrupted run of the same work stopped; its finished files are verified first.
-        sync: wait until everything is on the disk. Without, a power failure can leave a damaged output.
         force: replace an output of adapterops that is there.
-        device: where weights are quantized: `cpu` or `cuda`.
         accept_loss: write even if less than `LEAST_GAIN` of an update survives in codes.
-        command: the command line to note in the manifest.
-        extra: other files to write, name → content, asked for at the end.
+        origin: what the manifest says of how it was made.
 
     Raises:
-        OutputExistsError, OptionError, ResourceError: as `staged` and `check_output` do.
+        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output` and `plan_checkpoint` do.
         InputError: an input changed, or has numbers that are NaN or infinite.
         IncompatibleError: a number does not fit its dtype.
         VerificationError: an update was to be applied, and no entry of any tensor changed, or too little of it survived.
-        OptionError: as `Checkpoint.check_rounding` does.
 
     Cost: memory for one tile per worker, and whatever the edits hold.
     """
-    out = Path(out)
+    out, inputs, sync = Path(out), sources(checkpoint.history), how.sync
     checkpoint.check_rounding()
-    check_device(device)
-    inputs = sources(checkpoint.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
         source.fetch()
+    plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     checkpoint.check_views()
-    plan = _plan(checkpoint, inputs)
-    with staged(out, force=force, plan=plan, resume=resume, sync=sync) as folder:
-        journal = Journal(folder, plan, sync)
-        files = write_shards(checkpoint, inputs, folder, journal, sync=sync, device=device, workers=workers, progress=progress)
+    with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
+        files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
         for name, data in small_files(checkpoint):
             write_bytes(folder / name, data, sync)
         modules = dict(sorted(each for file in files.values() for each in file.modules.items()))  # sums depend on their order
@@ -111,46 +120,14 @@ def save_checkpoint(
         _check_inputs(inputs)
         outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
         outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
-        for name, data in (extra or {}).items():
+        for name, data in origin.files.items():
             write_bytes(folder / name, data, sync)
             outputs[name] = described(folder / name)
         kept = {**_kept(modules), **_quantized(coded)}
         read = [source.as_json() for source in inputs]
-        write_manifest(folder, checkpoint.history, read, command, kept, outputs, torch=not checkpoint.light, sync=sync)
+        write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=not checkpoint.light, sync=sync)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(out, modules, coded, len(checkpoint.layout), size)
-
-
-def check_device(device: str) -> None:
-    """Raise for a device that is not there, or that cannot be used.
-
-    Raises:
-        ResourceError: torch finds no GPU.
-        NotFoundError: what encodes on a GPU is not installed.
-    """
-    if device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ResourceError(f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU")
-        check_installed()
-
-
-def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
-    """What must be the same for a run to go on where another stopped: inputs, operation, layout."""
-    identities = [
-        [
-            source.alpha,
-            [[file.path.name, *file.origin] for file in source.tensors],
-            [hashlib.sha256(read_all(path)).hexdigest() for path in source.others],
-        ]
-        for source in inputs
-    ]
-    operation = checkpoint.history.as_json(list(inputs)) if isinstance(checkpoint.history, Step) else {}
-    how = [checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}, checkpoint.rounding, checkpoint.seed]
-    schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
-    text = json.dumps([identities, operation, how, schemes])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_changed(modules: Facts, out: Path) -> None:
@@ -215,7 +192,7 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
 
 
 def _kept(modules: Facts) -> dict[str, Any]:
-    """What the manifest says of the updates: how large they are beside the weights, and how much rounding left of them."""
+    """What the manifest says of the updates: how large they are, relative to the weights, and how much rounding left of them."""
     if not modules:
         return {}
     from adapterops.updates.survival import Survival

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from adapterops import engine
 from adapterops.checkpoint import Checkpoint
 from adapterops.dtypes import BITS, FLOATS
+from adapterops.engine import Execution
 from adapterops.errors import ResourceError, at
 from adapterops.history import Source
 from adapterops.memory import Scratch
+from adapterops.plan import Job
 from adapterops.storage.checksums import crc32
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.staging import Journal
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 SYNC_BYTES = 1 << 28
 """Written bytes after which a file is synced, so that the disk works while the processors do."""
 
-Job: TypeAlias = "str | TensorFile"
+Item: TypeAlias = "str | TensorFile"
 """A tensor to write, or a file to hash."""
 
 Found: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
@@ -49,32 +51,25 @@ class Shard:
 
 
 def write_shards(
-    checkpoint: Checkpoint,
-    inputs: Sequence[Source],
-    folder: Path,
-    journal: Journal,
-    *,
-    sync: bool,
-    device: str,
-    workers: int | None,
-    progress: engine.Progress | None,
+    checkpoint: Checkpoint, jobs: Sequence[Job], inputs: Sequence[Source], folder: Path, journal: Journal, how: Execution
 ) -> dict[str, Shard]:
-    """All files of tensors; those that an earlier run finished are kept. The inputs are hashed, most of them as they are read.
+    """The file of each job; those that an earlier run finished are kept. The inputs are hashed, most of them as they are read.
 
     Raises:
         ResourceError: there is no room for them.
     """
-    done = _finished(folder, journal, set(checkpoint.shards), sync)
-    missing = {name: names for name, names in checkpoint.shards.items() if name not in done}
-    _check_space(folder, sum(checkpoint.bytes(tensor) for names in missing.values() for tensor in names))
-    work, finished = _Files(checkpoint, missing, device), dict[str, Future[Shard]]()
+    sync = how.sync
+    done = _finished(folder, journal, {job.file for job in jobs}, sync)
+    left = [job for job in jobs if job.file not in done]
+    _check_space(folder, sum(job.bytes for job in left))
+    work, finished = _Files(checkpoint, left, how.device), dict[str, Future[Shard]]()
     with engine.background() as background:  # where the disk is waited for
         try:
             work.open(folder)
             pending: deque[Future[Any]] = deque()
             unsynced = 0
-            jobs = work.jobs(inputs)
-            with closing(engine.run(work.do, jobs, light=work.light, lane=work.lane, workers=workers, progress=progress)) as results:
+            items = work.items(inputs)
+            with closing(engine.run(work.do, items, light=work.light, lane=work.lane, how=how)) as results:
                 for tensor, facts in filter(None, results):
                     name = work.owner[tensor]
                     unsynced += checkpoint.bytes(tensor)
@@ -93,7 +88,7 @@ def write_shards(
                 background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
                 work.close()
     done |= {name: future.result() for name, future in finished.items()}
-    return {name: done[name] for name in checkpoint.shards}
+    return {job.file: done[job.file] for job in jobs}
 
 
 class _Files:
@@ -104,52 +99,52 @@ class _Files:
         source: tensor → the file that holds it, or its first part.
     """
 
-    def __init__(self, checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]], device: str) -> None:
-        self.checkpoint, self.shards, self.device = checkpoint, shards, device
-        self.owner = {tensor: name for name, names in shards.items() for tensor in names}
+    def __init__(self, checkpoint: Checkpoint, jobs: Sequence[Job], device: str) -> None:
+        self.checkpoint, self.jobs, self.device = checkpoint, jobs, device
+        self.owner = {tensor: job.file for job in jobs for tensor in job.tensors}
         self.source = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in self.owner}
         self.writers: dict[str, SafetensorsWriter] = {}
         self._computed = {tensor for tensor in self.owner if checkpoint.computed(tensor)}
         self._light = checkpoint.light
-        self._waiting = {name: len(names) for name, names in shards.items()}
-        self._facts: dict[str, Found] = {name: ({}, {}) for name in shards}
+        self._waiting = {job.file: len(job.tensors) for job in jobs}
+        self._facts: dict[str, Found] = {job.file: ({}, {}) for job in jobs}
 
     def open(self, folder: Path) -> None:
         """Create them; what is read from now on is hashed."""
         for file in self.source.values():
             file.hash_as_read()
-        self.writers |= ((name, _writer(self.checkpoint, folder, name)) for name in self.shards)
+        self.writers |= ((job.file, _writer(self.checkpoint, folder, job)) for job in self.jobs)
 
     def close(self) -> None:
         for writer in self.writers.values():
             writer.close()
 
-    def jobs(self, inputs: Sequence[Source]) -> list[Job]:
+    def items(self, inputs: Sequence[Source]) -> list[Item]:
         """The tensors in the order of their files, and the files that they lie in, to be hashed as they are read; first all other files."""
         along = {file.path: file for file in self.source.values()}
         others = [file for source in inputs for file in source.tensors if file.path not in along]
         return [*others, *self.owner, *along.values()]
 
-    def light(self, job: Job) -> bool:
+    def light(self, item: Item) -> bool:
         """Whether it needs no torch."""
-        return self._light or job not in self._computed
+        return self._light or item not in self._computed
 
-    def lane(self, job: Job) -> Path:
+    def lane(self, item: Item) -> Path:
         """The file that it reads."""
-        return (self.source[job] if isinstance(job, str) else job).path
+        return (self.source[item] if isinstance(item, str) else item).path
 
-    def do(self, job: Job) -> tuple[str, Found] | None:
-        if not isinstance(job, str):
-            job.sha256()
+    def do(self, item: Item) -> tuple[str, Found] | None:
+        if not isinstance(item, str):
+            item.sha256()
             return None
-        writer = self.writers[self.owner[job]]
-        if job in self._computed:
-            with at(path=self.source[job].path, tensor=job):
-                return job, _compute(self.checkpoint, job, writer, self.device)
-        put = _Put(writer, self.checkpoint.parts(job))
-        for role, part in self.checkpoint.stored[job].parts.items():
+        writer = self.writers[self.owner[item]]
+        if item in self._computed:
+            with at(path=self.source[item].path, tensor=item):
+                return item, _compute(self.checkpoint, item, writer, self.device)
+        put = _Put(writer, self.checkpoint.parts(item))
+        for role, part in self.checkpoint.stored[item].parts.items():
             put.copy(role, part)
-        return job, ({}, {})
+        return item, ({}, {})
 
     def completes(self, tensor: str, facts: Found) -> bool:
         """Note that a tensor is written; whether its file is, now."""
@@ -243,13 +238,13 @@ def _encode(
     return values, stored.numpy(), writable(scheme).changed(spec.shape, before.read, begin, pieces).numpy() if same else None
 
 
-def _writer(checkpoint: Checkpoint, folder: Path, name: str) -> SafetensorsWriter:
-    tensors = checkpoint.shards[name]
+def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter:
+    tensors = list(job.tensors)
     metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
     if any(tensor in checkpoint.schemes for tensor in tensors):  # readers map files: wide numbers must lie at multiples of their size
         parts.sort(key=lambda part: -BITS[part[1].dtype])
-    return SafetensorsWriter(folder / name, dict(parts), metadata)
+    return SafetensorsWriter(folder / job.file, dict(parts), metadata)
 
 
 def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> dict[str, Shard]:

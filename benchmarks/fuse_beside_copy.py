@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch  # noqa: F401  # before the clock starts
 
 import adapterops as ao
+from adapterops.engine import Execution
 
 base, adapter, out, times = sys.argv[1:5]
 sync = "--sync" in sys.argv
@@ -25,7 +26,7 @@ sys.setswitchinterval(0.0005)
 
 
 def fuse() -> None:
-    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(adapter)), out, sync=sync)
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(adapter)), out, how=Execution(sync=sync))
 
 
 def copy() -> None:

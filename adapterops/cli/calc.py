@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from adapterops.cli import options
 from adapterops.cli.run import follow
 from adapterops.errors import OptionError
-from adapterops.hub.references import Reference
 from adapterops.operations.expression import parse
-from adapterops.recipes.schema import Ingredient, Output, Recipe, spelled
+from adapterops.recipes.schema import Recipe
+from adapterops.requests.request import Input, Output, Request
 
 
 @click.command("calc", short_help="An expression of adapters.")
@@ -21,21 +21,19 @@ from adapterops.recipes.schema import Ingredient, Output, Recipe, spelled
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
 @options.cutting
 @options.output("calculated")
-@options.writing
+@options.dtype
+@options.running
 @options.reading
 def command(
     expression: str,
     inputs: tuple[str, ...],
     allow_base_mismatch: bool,
-    rank: int | None,
-    energy: float | None,
-    budget: str | None,
-    exact: bool,
+    cut: Output,
     out: Path,
     dtype: str | None,
+    running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
-    **how: Any,
 ) -> None:
     """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
     truncate, select by pattern, and scale with a factor for each pattern.
@@ -48,11 +46,9 @@ def command(
 
     One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output again.
     """
-    adapters = _named(inputs)
-    ingredients = {name: Ingredient(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in adapters.items()}
-    cut = Output(None, dtype, rank, energy, spelled(budget), exact)
-    recipe = Recipe(Path(), ingredients, parse(expression, adapters), cut, allow_base_mismatch=allow_base_mismatch)
-    follow(recipe, out, **how)
+    adapters = {name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()}
+    request = Request(adapters, parse(expression, adapters), allow_base_mismatch, output=replace(cut, dtype=dtype))
+    follow(Recipe(request), out, running)
 
 
 def _named(inputs: tuple[str, ...]) -> dict[str, str]:
@@ -63,6 +59,5 @@ def _named(inputs: tuple[str, ...]) -> dict[str, str]:
             raise OptionError(f"{each!r} does not name an adapter", hint="such as a=runs/a")
         if name in found:
             raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
-        target = options.chosen(path)
-        found[name] = target.uri if isinstance(target, Reference) else path
+        found[name] = options.text(path)
     return found

@@ -6,6 +6,7 @@ import click
 
 from adapterops.adapter import open_adapter
 from adapterops.cli import options, output
+from adapterops.engine import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
 from adapterops.storage.place import Place
@@ -31,7 +32,7 @@ def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None
         raise OptionError("there is one adapter, and nothing to compare it with", hint="name another, or use adapterops report for one")
     adapters = [open_adapter(source, alpha=alpha) for source in sources]
     with output.progress("measuring") as progress:
-        found = comparing.compare(adapters, workers=workers, progress=progress)
+        found = comparing.compare(adapters, how=Execution(workers=workers, progress=progress))
 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
@@ -39,7 +40,7 @@ def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None
 
     findings = diagnose(found)
     if as_json:
-        output.print_json(numbers(found, findings))
+        output.print_json("comparison", numbers(found, findings))
         return
     output.print_table(*summary_rows(found))
     print()

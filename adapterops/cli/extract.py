@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from adapterops.checkpoint import open_checkpoint
-from adapterops.cli import options, output
-from adapterops.operations.extraction import REST, extract
-from adapterops.storage.place import Place
+from adapterops.cli import options
+from adapterops.cli.writing import write
+from adapterops.operations.extraction import REST
+from adapterops.requests.request import Extract, Model, Output, Request
 
 
 @click.command("extract", short_help="The difference of two models, as an adapter.")
-@click.argument("tuned", type=options.SOURCE)
-@click.argument("base", type=options.SOURCE)
+@click.argument("tuned", type=options.TEXT)
+@click.argument("base", type=options.TEXT)
 @options.cutting
 @click.option(
-    "--rest", type=click.Choice(REST), default="keep", show_default=True, help="What to do with changed norms, biases and embeddings."
+    "--rest", type=click.Choice(REST), default=REST[0], show_default=True, help="What to do with changed norms, biases and embeddings."
 )
-@click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+@options.allow_pickle
 @options.output("extracted")
-@options.writing
+@options.dtype
+@options.running
 def command(
-    tuned: Place,
-    base: Place,
-    rank: int | None,
-    energy: float | None,
-    budget: str | None,
-    exact: bool,
+    tuned: str,
+    base: str,
+    cut: Output,
     rest: str,
     allow_pickle: bool,
     out: Path,
-    workers: int | None,
-    **others: Any,
+    dtype: str | None,
+    running: options.Running,
 ) -> None:
     """TUNED - BASE as a LoRA adapter, and how much of the difference it holds.
 
@@ -42,11 +40,6 @@ def command(
     adapterops extract tuned base --rank 32 -o my-adapter
     adapterops extract tuned base --energy 0.95 --rest drop -o my-adapter
     """
-    number, unit = options.budget(budget)
-    after, before = (open_checkpoint(path, allow_pickle=allow_pickle) for path in (tuned, base))
-    output.check(out, others["force"], after.history, before.history)
-    with output.progress("comparing") as report:
-        adapter = extract(
-            after, before, rank, energy=energy, budget=number, unit=unit, rest=rest, exact=exact, workers=workers, progress=report
-        )
-    output.write(adapter, out, exact=exact, workers=workers, command=options.command_line(), **others)
+    change = Extract(Model(tuned), rest)
+    request = Request(base=Model(base), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
+    write(request, out, running)

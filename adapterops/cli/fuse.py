@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from adapterops.cli import options, output
-from adapterops.cli.merging import coded, merged, merging, opened
-from adapterops.operations.fusion import fuse
-from adapterops.storage.place import Place
+from adapterops.cli import options
+from adapterops.cli.fusing import fusing
+from adapterops.cli.writing import write
+from adapterops.requests.request import Request
 
 
 @click.command("fuse", short_help="Adapters into a base model.")
-@click.argument("base", type=options.SOURCE)
-@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
-@merging
-@options.fusing
+@click.argument("base", type=options.TEXT)
+@click.argument("sources", nargs=-1, required=True, type=options.TEXT)
+@fusing(unfuse=False)
 @options.output("fused")
-@options.writing
-@options.alpha
-def command(base: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> None:
+@options.running
+def command(request: Request, modelling: options.Modelling, out: Path, running: options.Running) -> None:
     """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
 
     Several adapters are combined first, as `merge` does, and nothing is cut: a merge of single entries is added whole.
@@ -33,6 +30,4 @@ def command(base: Place, sources: tuple[Place, ...], out: Path, **rest: Any) -> 
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     """
-    checkpoint = opened(base, rest)
-    model = fuse(checkpoint, merged(sources, rest, checkpoint), precision=rest.pop("precision"), dtype=rest["dtype"])
-    output.write_model(coded(model, rest), out, command=options.command_line(), **rest)
+    write(request, out, modelling.run(running))

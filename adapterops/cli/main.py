@@ -20,6 +20,7 @@ import click
 
 from adapterops import __version__, engine
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
+from adapterops.manifest import SCHEMA
 
 COMMANDS = {
     "show": "What is inside an adapter, or a model.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "merge": "One adapter of several.",
     "truncate": "A smaller adapter, the best of its size.",
     "calc": "An expression of adapters.",
-    "run": "What a recipe says.",
+    "run": "What a recipe asks for.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
     "extract": "The difference of two models, as an adapter.",
@@ -183,7 +184,7 @@ def _fail(error: AdapterOpsError, as_json: bool) -> int:
 
 
 def _report(error: dict[str, Any]) -> None:
-    print(json.dumps({"ok": False, "error": error}, indent=2))
+    print(json.dumps({"schema": SCHEMA, "kind": "error", "ok": False, "error": error}, indent=2))
 
 
 def _bug() -> int:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging
-from adapterops.operations import algebra
-from adapterops.storage.place import Place
+from adapterops.cli import options
+from adapterops.cli.merging import Merge, merging
+from adapterops.cli.writing import write
+from adapterops.requests.request import Output, Request
 
 
 @click.command("merge", short_help="One adapter of several.")
-@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
+@click.argument("sources", nargs=-1, required=True, type=options.TEXT)
 @merging
 @options.cutting
 @options.output("merged")
-@options.writing
+@options.dtype
+@options.running
 @options.reading
 def command(
-    sources: tuple[Place, ...],
-    rank: int | None,
-    energy: float | None,
-    budget: str | None,
-    exact: bool,
+    sources: tuple[str, ...],
+    merge: Merge,
+    cut: Output,
     out: Path,
-    workers: int | None,
-    **rest: Any,
+    dtype: str | None,
+    running: options.Running,
+    alpha: float | None,
+    allow_nonfinite: bool,
 ) -> None:
     """One adapter of several: the weighted sum of their updates, or one of the methods since.
 
@@ -40,12 +41,6 @@ def command(
     adapterops merge owner/a owner/b@v2:subfolder --ties -o merged
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     """
-    adapter = merged(sources, rest)
-    number, unit = options.budget(budget)
-    output.check(out, rest["force"], adapter.history)
-    if rank is not None or energy is not None or number is not None:
-        with output.progress("measuring") as report:
-            adapter = algebra.truncate(
-                adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
-            )
-    output.write(adapter, out, exact=exact, workers=workers, command=options.command_line(), **rest)
+    inputs = options.inputs(sources, alpha, allow_nonfinite)
+    request = Request(inputs, merge.expression(inputs), merge.allow_base_mismatch, output=replace(cut, dtype=dtype))
+    write(request, out, running)

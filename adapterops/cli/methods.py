@@ -18,12 +18,13 @@ def command(as_json: bool) -> None:
     """
     if as_json:
         output.print_json(
+            "methods",
             {
                 "methods": {
                     name: {"summary": m.summary, "source": m.source, "spaces": m.spaces, "parameters": m.defaults}
                     for name, m in METHODS.items()
                 }
-            }
+            },
         )
         return
     for name, method in METHODS.items():

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from adapterops.checkpoint import ROUNDINGS
 from adapterops.dtypes import FLOATS
+from adapterops.engine import DEVICES, Execution
 from adapterops.errors import OptionError
-from adapterops.history import sources
 from adapterops.hub.references import Reference, choose, parse
-from adapterops.operations.algebra import budget as budget
+from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.registry import written
+from adapterops.requests.reading import size
+from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
 from adapterops.storage.place import Place
 
-if TYPE_CHECKING:
-    from adapterops.adapter import Adapter
-
 Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator: TypeAlias = Callable[[Command], Command]
+
+
+def group(name: str, build: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Options that a command gets as one value, under `name`: what `build` makes of theirs."""
+
+    def decorate(command: Any) -> Any:
+        @wraps(command)
+        def grouped(**given: Any) -> Any:
+            own = {each: given.pop(each) for each in names}
+            return command(**given, **{name: build(**own)})
+
+        before = len(getattr(grouped, "__click_params__", ()))
+        for option in reversed(options):
+            option(grouped)
+        added = getattr(grouped, "__click_params__", [])[before:]
+        names = [str(parameter.name) for parameter in added if parameter.expose_value]
+        return grouped
+
+    return decorate
 
 
 class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
@@ -88,8 +109,23 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
         return [CompletionItem(incomplete, type="file")]
 
 
+class Text(Source):
+    """The same, as a request has it: a path, or a reference with its scheme, which nobody is asked about yet."""
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ctx is not None and ctx.resilient_parsing:
+            return value
+        return text(str(value))
+
+
+def text(source: str) -> str:
+    """A path, or a reference with its scheme."""
+    target = chosen(source)
+    return target.uri if isinstance(target, Reference) else str(target)
+
+
 class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A reference to the Hub, whatever lies here."""
+    """A reference to the Hub, whatever is at a path of that name."""
 
     name = "reference"
 
@@ -98,7 +134,7 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
 
 
-SOURCE, REPO = Source(), Repository()
+SOURCE, TEXT, REPO = Source(), Text(), Repository()
 VERIFY = f"{__name__}.verify"
 """Under this key a context knows of `--verify-inputs`."""
 
@@ -128,8 +164,8 @@ workers = click.option("--workers", type=click.IntRange(1), help="Modules worked
 nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinite weights as they are.")
 
 
-def source_argument(**attributes: Any) -> Callable[[Command], Command]:
-    return click.argument("source", type=SOURCE, **attributes)
+def text_argument(**attributes: Any) -> Callable[[Command], Command]:
+    return click.argument("source", type=TEXT, **attributes)
 
 
 def output(default: str | None = None, help: str = "Folder to write.") -> Callable[[Command], Command]:
@@ -138,16 +174,19 @@ def output(default: str | None = None, help: str = "Folder to write.") -> Callab
     return click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help=help, **place)
 
 
-def cutting(command: Command) -> Command:
-    """--rank, --energy, --budget and --exact."""
-    for option in (
-        click.option("--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."),
-        click.option("--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."),
-        click.option("--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."),
-        click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
-    ):
-        command = option(command)
-    return command
+def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool) -> Output:
+    return Output(rank=rank, energy=energy, budget=spelled(budget), exact=exact)
+
+
+cutting = group(
+    "cut",
+    _cut,
+    click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
+    click.option("--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."),
+    click.option("--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."),
+    click.option("--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."),
+)
+"""How much of an adapter is kept: an `Output`, as `cut`."""
 
 
 def reading(command: Command) -> Command:
@@ -155,99 +194,152 @@ def reading(command: Command) -> Command:
     return alpha(nonfinite(command))
 
 
-def running(command: Command) -> Command:
-    """Options of every command that writes something."""
-    for option in (
-        as_json,
-        strict,
-        verifying,
-        workers,
-        click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
-        click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class Running:
+    """How a command that writes something goes about it."""
+
+    force: bool
+    dry_run: bool
+    as_json: bool
+    how: Execution
+    resume: bool = False
 
 
-def writing(command: Command) -> Command:
-    """Options of every command that writes something, and is told what."""
-    dtype = click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]")
-    return dtype(running(command))
+def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
+    most = None if memory is None else size(memory, "--memory")
+    return Running(force, dry_run, as_json, Execution(workers=workers, memory=most))
 
 
-def modelling(command: Command) -> Command:
-    """Options of every command that writes a checkpoint, beyond those of `writing`."""
-    for option in (
-        click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."),
-        click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."),
-        click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
-        click.option("--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"),
-    ):
-        command = option(command)
-    return command
+running = group(
+    "running",
+    _running,
+    click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
+    click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
+    workers,
+    click.option("--memory", metavar="SIZE", help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]"),
+    verifying,
+    strict,
+    as_json,
+)
+"""Options of every command that writes something, as `running`."""
+
+dtype = click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]")
 
 
-def coding(command: Command) -> Command:
-    """Options of every command that quantizes, beyond the scheme."""
-    for option in (
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where weights are quantized."),
-        click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
-        click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class Modelling:
+    """What a checkpoint is read and written with."""
+
+    max_shard_size: int | None
+    allow_pickle: bool
+    resume: bool
+    sync: bool
+    device: str = "cpu"
+
+    def run(self, running: Running) -> Running:
+        """The way to work, with what is chosen for models only."""
+        return replace(running, resume=self.resume, how=replace(running.how, device=self.device, sync=self.sync))
+
+    def output(self, dtype: str | None) -> Output:
+        return Output(dtype=dtype, max_shard_size=self.max_shard_size)
 
 
-def fusing(command: Command) -> Command:
-    """Options of the commands that add an update to a checkpoint."""
-    for option in (
-        click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
-        click.option(
-            "--original",
-            type=SOURCE,
-            help="The 16-bit model that a quantized base was made from; its numbers are what the update is added to.",
-        ),
-        click.option(
-            "--base-view",
-            type=click.Choice(["dequantized", "original"]),
-            help="What an update is added to, for a quantized base.  [default: original, if --original names it]",
-        ),
-        click.option(
-            "--rounding",
-            type=click.Choice(["nearest", "stochastic"]),
-            help="Of a changed weight to the grid that it lies on; by chance with --seed, or to nearest, which erases small updates.",
-        ),
-        click.option("--quantize", type=SCHEME, help="Write the result in 4 or 8 bits."),
-        click.option(
-            "--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of ΔW and the sum."
-        ),
-    ):
-        command = option(command)
-    return modelling(coding(command))
+def _modelling(max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu") -> Modelling:
+    most = None if max_shard_size is None else size(max_shard_size)
+    return Modelling(most, allow_pickle, resume, not no_sync, device)
 
 
-def check_alpha(alpha: float | None, adapters: Sequence[Adapter]) -> None:
-    """Raise OptionError for an `--alpha` that no file needs: it would change nothing."""
-    if alpha is not None and all(source.alpha is None for adapter in adapters for source in sources(adapter.history)):
-        raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
+allow_pickle = click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+no_sync = click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output.")
+device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where weights are quantized.")
+_MODELLING = (
+    click.option("--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"),
+    click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+    no_sync,
+    allow_pickle,
+)
+modelling = group("modelling", _modelling, *_MODELLING)
+"""Options of every command that writes a checkpoint, as `modelling`."""
+
+quantizing = group("modelling", _modelling, device, *_MODELLING)
+"""The same, where weights may be quantized."""
+
+_DETAILS = (
+    click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
+    click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
+)
 
 
-def size(text: str | None) -> int | None:
-    """Bytes.
+def _quantize(quantize: str | None, double_quant: bool, block_size: int | None) -> Quantize | None:
+    if quantize is not None:
+        return Quantize(quantize, double_quant, block_size)
+    if double_quant or block_size is not None:
+        raise OptionError("--double-quant and --block-size go with --quantize")
+    return None
 
-    >>> size("2GB"), size("300MB")
-    (2000000000, 300000000)
+
+def scheme(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    """The scheme to write, with its details: a `Quantize` or None, as `quantize`."""
+    option = click.option(*names, "quantize", type=SCHEME, **attributes)
+    return group("quantize", _quantize, option, *_DETAILS)
+
+
+@dataclass(frozen=True)
+class View:
+    """What an update is added to, and how the sum is rounded."""
+
+    precision: str | None
+    rounding: str | None
+    base_view: str | None
+    original: Model | None
+
+
+def _view(precision: str | None, rounding: str | None, base_view: str | None, original: str | None) -> View:
+    return View(precision, rounding, base_view, None if original is None else Model(original))
+
+
+viewing = group(
+    "view",
+    _view,
+    click.option("--precision", type=click.Choice(PRECISIONS), help=f"Of ΔW and the sum.  [default: {PRECISIONS[0]}]"),
+    click.option(
+        "--rounding",
+        type=click.Choice(ROUNDINGS),
+        help="How changed weights are rounded onto the base's own grid: stochastic, with --seed, or nearest, which erases small updates.",
+    ),
+    click.option(
+        "--base-view",
+        type=click.Choice(VIEWS),
+        help="What an update is added to, for a quantized base.  [default: original, if --original names it]",
+    ),
+    click.option(
+        "--original",
+        type=TEXT,
+        help="The 16-bit model that a quantized base was made from; its numbers are what the update is added to.",
+    ),
+)
+"""How an update is added to a base, as `view`."""
+
+
+def named(sources: Sequence[str]) -> dict[str, str]:
+    """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
+
+    >>> named(["runs/x", "runs/y"])
+    {'a': 'runs/x', 'b': 'runs/y'}
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", (text or "").strip())
-    if text is not None and (match is None or float(match[1]) == 0):
-        raise OptionError(f"--max-shard-size is {text!r}, expected a size such as 500MB or 2GB")
-    return round(float(match[1]) * {"k": 10**3, "M": 10**6, "G": 10**9}[match[2]]) if match else None
+    return {chr(ord("a") + index) if index < 26 else f"a{index}": source for index, source in enumerate(sources)}
+
+
+def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: bool = False) -> dict[str, Input]:
+    """Adapters to read, by the names that an expression has for them."""
+    return {name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in named(sources).items()}
 
 
 HIDDEN = {
     "-o": 1,
     "--output": 1,
     "--workers": 1,
+    "--memory": 1,
     "--force": 0,
     "--json": 0,
     "--dry-run": 0,

@@ -29,8 +29,8 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
 
     done = pull(reference, out, force=force, dry_run=dry_run, command=options.command_line())
     verb = "would write" if dry_run else "wrote"
-    with nullcontext() if dry_run else output.telling(done.path):
+    with nullcontext() if dry_run else output.written(done.path):
         if as_json:
-            output.print_json({"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
+            output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
         else:
             print(f"{verb} {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}")

@@ -34,9 +34,9 @@ def command(
     from adapterops.hub.pushing import push
 
     done = push(folder, repo, private=private, create_pr=create_pr, message=message, dry_run=dry_run)
-    with output.telling(folder) if dry_run else output.telling(Path(done.url or done.repo)):
+    with output.written(folder) if dry_run else output.written(Path(done.url or done.repo)):
         if as_json:
-            output.print_json({"dry_run": dry_run, **done.__dict__})
+            output.print_json("push", {"dry_run": dry_run, **done.__dict__})
             return
         verb = "would push" if dry_run else "pushed"
         if not done.files and not done.removed:

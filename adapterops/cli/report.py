@@ -9,6 +9,7 @@ import click
 from adapterops.adapter import open_adapter
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
+from adapterops.engine import Execution
 from adapterops.storage.place import Place
 
 
@@ -53,17 +54,17 @@ def command(
     if dry_run:
         paths = [str(path) for path in (out, json_path, figures) if path]
         if as_json:
-            output.print_json({"dry_run": True, "paths": paths})
+            output.print_json("plan", {"dry_run": True, "paths": paths})
         else:
             print(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
         return
     with output.progress("measuring") as progress:
-        done = report(
-            adapters, out, base=model, figures=figures, force=force, command=options.command_line(), workers=workers, progress=progress
-        )
-    with output.telling(out):
+        how = Execution(workers=workers, progress=progress)
+        done = report(adapters, out, base=model, figures=figures, force=force, command=options.command_line(), how=how)
+    with output.written(out):
         if as_json:
             output.print_json(
+                "report",
                 {
                     "path": str(done.path),
                     "numbers": str(done.numbers),
@@ -71,7 +72,7 @@ def command(
                     "drawn": list(done.drawn),
                     "bytes": done.bytes,
                     "findings": [{"rule": each.rule, "level": each.level, "text": each.text} for each in done.findings],
-                }
+                },
             )
             return
         print(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adapterops.adapter import Adapter
-from adapterops.cli import options, output
-from adapterops.recipes.running import destination, make, push
+from adapterops.cli import options
+from adapterops.cli.writing import write
+from adapterops.recipes.running import COMMAND, destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
 
 
-@click.command("run", short_help="What a recipe says.")
+@click.command("run", short_help="What a recipe asks for.")
 @click.argument("recipe", type=click.Path(path_type=Path, readable=False))
 @options.output(help="Folder to write.  [default: output.path of the recipe]")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same recipe stopped, for models.")
+@options.device
+@options.no_sync
 @options.running
-def command(recipe: Path, out: Path | None, **how: Any) -> None:
-    """What a recipe says: a file in YAML or JSON. All of it is checked before any input is opened.
+def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: bool, running: options.Running) -> None:
+    """What a recipe asks for: a file in YAML or JSON. All of it is checked before any input is opened.
 
     \b
     adapterops: 1
@@ -29,8 +32,8 @@ def command(recipe: Path, out: Path | None, **how: Any) -> None:
     result: 0.7*a - 0.3*b
     output: {path: merged, rank: 16}
 
-    Also base, to fuse the result into, and quantize. What messages call --alpha, --allow-nonfinite, --allow-base-mismatch, --dtype or
-    --quantize are fields here, of the same names; what else they name is an option of `fuse` alone.
+    Also base, to fuse the result into, and quantize. Every option of a command that decides what is written is a field here: what
+    messages call --alpha, --original, --rounding, --dtype or --quantize has the same name, with _ for -.
 
     The output holds the recipe with every default and the sha256 of every input, which makes the same bytes again.
 
@@ -39,20 +42,15 @@ def command(recipe: Path, out: Path | None, **how: Any) -> None:
     adapterops run merged/recipe.yaml -o again
     """
     read = read_recipe(recipe)
-    follow(read, destination(read, out), **how)
+    how = replace(running.how, device=device, sync=not no_sync)
+    follow(read, destination(read, out), replace(running, resume=resume, how=how))
 
 
-def follow(recipe: Recipe, out: Path, *, dry_run: bool, as_json: bool, workers: int | None, resume: bool = False, **how: Any) -> None:
-    """Make what a recipe says, or say what would be made, and print it."""
-    with output.progress("measuring") as report:
-        made = make(recipe, verify=options.verified(), workers=workers, progress=report)
-    shared = {"dry_run": dry_run, "as_json": as_json, "workers": workers, "then": partial(_pushed, recipe, out), **how, **made.options(out)}
-    if isinstance(made.result, Adapter):
-        output.write(made.result, out, **shared)
-    else:
-        output.write_model(made.result, out, dtype=None, max_shard_size=None, no_sync=False, resume=resume, **shared)
-    if dry_run and not as_json:
-        print(f"  {recipe.result}")
+def follow(recipe: Recipe, out: Path, running: options.Running) -> None:
+    """Make what a recipe asks for, or print what would be made."""
+    write(recipe.request, out, running, folder=recipe.folder, command=COMMAND, stored=stored, then=partial(_pushed, recipe, out))
+    if running.dry_run and not running.as_json and recipe.request.result:
+        print(f"  {recipe.request.result}")
 
 
 def _pushed(recipe: Recipe, out: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import click
 from adapterops.adapter import open_adapter
 from adapterops.checkpoint import open_checkpoint
 from adapterops.cli import options, output
+from adapterops.engine import Execution
 from adapterops.errors import OptionError, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
@@ -24,7 +25,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command("show", short_help="What is inside an adapter, or a model.")
-@options.source_argument(default=".")
+@click.argument("source", type=options.SOURCE, default=".")
 @click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
 @options.reading
 @options.workers
@@ -45,7 +46,7 @@ def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite:
             raise OptionError("--spectrum is for adapters, and this is a model", path=source)
         model = inspect_model(open_checkpoint(source))
         if as_json:
-            output.print_json(model.as_json())
+            output.print_json("checkpoint", model.as_json())
         else:
             _print_model(model)
         return
@@ -53,9 +54,10 @@ def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite:
     spectra = None
     if spectrum:
         with output.progress("measuring") as report:
-            spectra = analysis.spectra(open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite), workers=workers, progress=report)
+            adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
+            spectra = analysis.spectra(adapter, how=Execution(workers=workers, progress=report))
     if as_json:
-        output.print_json({**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
+        output.print_json("adapter", {**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
         return
     _print(found, spectra)
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from adapterops.adapter import open_adapter
-from adapterops.cli import options, output
-from adapterops.operations import algebra
-from adapterops.storage.place import Place
+from adapterops.cli import options
+from adapterops.cli.writing import write
+from adapterops.operations.algebra import check_cut
+from adapterops.operations.expression import parse
+from adapterops.requests.places import named_after
+from adapterops.requests.request import Output, Request
 
 
 @click.command("truncate", short_help="A smaller adapter, the best of its size.")
-@options.source_argument(default=".")
+@options.text_argument(default=".")
 @options.cutting
-@options.output(help="Folder to write.  [default: beside the source, such as <source>-r8]")
-@options.writing
+@options.output(help="Folder to write.  [default: next to the source, such as <source>-r8]")
+@options.dtype
+@options.running
 @options.reading
 def command(
-    source: Place,
-    rank: int | None,
-    energy: float | None,
-    budget: str | None,
-    exact: bool,
+    source: str,
+    cut: Output,
     out: Path | None,
+    dtype: str | None,
+    running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
-    workers: int | None,
-    **rest: Any,
 ) -> None:
     """The best approximation of an adapter with fewer dimensions: in the current folder, or at SOURCE.
 
@@ -38,14 +38,8 @@ def command(
     adapterops truncate my-adapter --energy 0.99 -o smaller
     adapterops truncate my-adapter --budget 2M
     """
-    adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
-    options.check_alpha(alpha, [adapter])
-    number, unit = options.budget(budget)
-    suffix = f"r{rank}" if rank else f"e{energy:g}" if energy else f"b{budget}"
-    place = out or source.beside(f"-{suffix}")
-    output.check(place, rest["force"], adapter.history)
-    with output.progress("measuring") as report:
-        smaller = algebra.truncate(
-            adapter, rank, energy=energy, budget=number, unit=unit, dtype=rest["dtype"], exact=exact, workers=workers, progress=report
-        )
-    output.write(smaller, place, workers=workers, command=options.command_line(), **rest)
+    check_cut(**cut.cut)
+    inputs = options.inputs([source], alpha, allow_nonfinite)
+    suffix = f"r{cut.rank}" if cut.rank else f"e{cut.energy:g}" if cut.energy else f"b{click.get_current_context().params['budget']}"
+    request = Request(inputs, parse("a", inputs), output=replace(cut, dtype=dtype))
+    write(request, out or named_after(source, f"-{suffix}"), running)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.checkpoint import ROUNDINGS, STOCHASTIC, open_checkpoint
+from adapterops.checkpoint import STOCHASTIC, open_checkpoint
 from adapterops.cli import options, output
-from adapterops.cli.merging import merged, merging, rounding_seed
+from adapterops.cli.merging import Merge, merging
 from adapterops.dtypes import BITS, FLOATS
+from adapterops.engine import Execution
 from adapterops.errors import OptionError, VerificationError
-from adapterops.history import Step
 from adapterops.operations import verification
-from adapterops.operations.fusion import PRECISIONS
-from adapterops.operations.output_files import noted
-from adapterops.operations.quantization import viewed
+from adapterops.requests.places import HERE, found, open_inputs
+from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
+from adapterops.requests.verifying import check_there, expected, prove, recorded
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Adapter
-    from adapterops.checkpoint import Checkpoint
     from adapterops.operations.verification import Verification
 
 SHOWN = 5
@@ -28,22 +27,20 @@ SHOWN = 5
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
 @click.argument("model", type=options.SOURCE)
-@click.option("--base", required=True, type=options.SOURCE, help="The checkpoint it was made from.")
+@click.option("--base", type=options.TEXT, help="The checkpoint it was made from.  [default: what the manifest names]")
 @click.option(
     "--adapter",
     "sources",
-    required=True,
     multiple=True,
-    type=options.SOURCE,
-    help="Adapter; may be given again.",
+    metavar="[NAME=]SOURCE",
+    help="Adapter, in the place of the one of that name; without a name one of all, and may be given again.  "
+    "[default: what the manifest names]",
 )
 @merging
+@options.viewing
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
-@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.  [default: what the manifest says]")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="That of fusing.  [default: what the manifest says, or float32]")
-@click.option("--original", type=options.SOURCE, help="The --original that it was fused with, for a quantized base.")
-@click.option("--rounding", type=click.Choice(ROUNDINGS), help="The --rounding that it was fused with.  [default: what the manifest says]")
-@click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
+@options.allow_pickle
 @options.alpha
 @options.workers
 @options.verifying
@@ -51,82 +48,132 @@ SHOWN = 5
 @options.strict
 def command(
     model: Place,
-    base: Place,
-    sources: tuple[Place, ...],
+    base: str | None,
+    sources: tuple[str, ...],
+    merge: Merge,
+    view: options.View,
     logits: bool,
     dtype: str | None,
-    precision: str | None,
-    original: Place | None,
-    rounding: str | None,
     allow_pickle: bool,
+    alpha: float | None,
     workers: int | None,
     as_json: bool,
-    **rest: Any,
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
-    Every adapted weight is compared bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x).
-    Every other tensor is compared with the base's bytes, every file with the checksum in the manifest,
-    which has to name all that a loader of models could take for its own.
+    How it was made is read from its manifest; an option says it in the place of that. Every adapted weight is compared bit for bit with
+    W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor is compared with the base's bytes,
+    every file with the checksum in the manifest, which has to name all that a loader of models could take for its own.
 
     \b
+    adapterops verify fused
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
-    checkpoint = verification.opened(model.local(), lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
-    before = open_checkpoint(base, allow_pickle=allow_pickle)
-    if original is not None:
-        before = viewed(before, open_checkpoint(original, allow_pickle=allow_pickle))
-    elif noted(checkpoint, "view") is not None:
-        raise OptionError("was fused with the numbers of the model that its base was made from", path=model, hint="name it: --original")
-    told = noted(checkpoint, "round") or {}
-    seed = None
-    if (rounding or told.get("rounding")) == STOCHASTIC:
-        given = rounding_seed(rest)
-        seed = int(told.get("seed", 0) if given is None else given)
-    dtype = dtype or (noted(checkpoint, "cast") or {}).get("dtype")
-    precision = precision or (noted(checkpoint, "fuse") or {}).get("precision", "float32")
-    adapter = merged(sources, rest, before)
+    folder = model.local()
+    checkpoint = verification.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    record = recorded(folder)
+    request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
+    check_there(request, record, folder)
+    opened = open_inputs(request, verify=options.verified())
     if logits:
         from adapterops.logits import check_comparable, compare
 
-        check_comparable(checkpoint, adapter)
+        check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
-        found = verification.verify(
-            checkpoint,
-            before,
-            adapter,
-            dtype=dtype,
-            precision=precision,
-            seed=seed,
-            workers=workers,
-            progress=report,
-        )
-    certificate = found.as_json()
-    if logits and found.ok:
-        stored = {spec.dtype for name, spec in checkpoint.layout.items() if spec.dtype in FLOATS}
-        certificate["logits"] = compare(model.local(), base.local(), adapter, min(stored, key=BITS.__getitem__))
-    if as_json and found.ok:
-        output.print_json(certificate)
+        proof = prove(checkpoint, request, opened, Execution(workers=workers, progress=report))
+    certificate = proof.found.as_json()
+    if logits and proof.found.ok and request.base:
+        stored = {spec.dtype for spec in checkpoint.layout.values() if spec.dtype in FLOATS}
+        before = found(HERE, request.base.path).local()
+        certificate["logits"] = compare(folder, before, proof.adapter, min(stored, key=BITS.__getitem__))
+    if as_json and proof.found.ok:
+        output.print_json("verification", certificate)
     elif not as_json:
-        _print(found, certificate.get("logits"))
-    if not found.ok:
-        worst = found.problems[0]
+        _print(proof.found, certificate.get("logits"))
+    if not proof.found.ok:
+        worst = proof.found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({len(found.problems)} problems)",
+            f"{worst.what} ({len(proof.found.problems)} problems)",
             path=model,
             tensor=worst.place,
-            hint=_forgotten(checkpoint, adapter) or "fuse again",
+            hint=_contradiction(record, request) or "fuse again",
             details=certificate,
         )
 
 
-def _forgotten(model: Checkpoint, adapter: Adapter) -> str | None:
-    """What else the manifest says of how the model was made, which looks like damage when it is not said again."""
-    told = noted(model, "merge")
-    given = adapter.history.parameters if isinstance(adapter.history, Step) and adapter.history.operation == "merge" else None
-    said = ", ".join(f"{name} {value}" for name, value in (told or {}).items() if (given or {}).get(name) != value)
-    return f"the manifest says that the adapters were merged with {said}: give the same options, or fuse again" if said else None
+def _request(
+    model: Place,
+    record: Request | None,
+    base: str | None,
+    sources: tuple[str, ...],
+    merge: Merge,
+    view: options.View,
+    dtype: str | None,
+    alpha: float | None,
+    allow_pickle: bool,
+) -> Request:
+    """What the model was made by: what its manifest says, and in the place of that what the options say."""
+    record = _fused(record, model, base is not None and bool(sources))
+    named, others = _named(sources, record)
+    if record is None or others:
+        inputs = options.inputs(others, alpha)
+    else:
+        inputs = {name: replace(each, path=named.get(name, each.path), alpha=alpha or each.alpha) for name, each in record.inputs.items()}
+    rounding = view.rounding or (record.rounding if record else None)
+    again = record is not None and not others and not merge.given
+    result = record.result if record and again else merge.expression(inputs, rounding)
+    known = record or Request(inputs, result, base=Model(str(base)))
+    stochastic = rounding == STOCHASTIC
+    return replace(
+        known,
+        inputs=inputs,
+        result=result,
+        allow_base_mismatch=known.allow_base_mismatch or merge.allow_base_mismatch,
+        base=known.base if base is None else Model(base),
+        original=view.original or known.original,
+        base_view=view.base_view or known.base_view,
+        rounding=rounding,
+        seed=merge.parameters.get("seed", known.seed) if stochastic else None,
+        precision=view.precision or known.precision,
+        allow_pickle=allow_pickle or known.allow_pickle,
+        output=replace(known.output if again else Output(), dtype=dtype or known.output.dtype),
+    )
+
+
+def _fused(record: Request | None, model: Place, complete: bool) -> Request | None:
+    """The request in the manifest, if it is one to fuse or unfuse; otherwise the options have to be `complete`."""
+    if record is not None and record.kind in (FUSE, UNFUSE):
+        return record
+    if not complete:
+        fact = "its manifest does not say how it was made" if record is None else f"was made by {record.kind}, and not fused"
+        raise OptionError(fact, path=model, hint="name what it was fused from: --base BASE --adapter SOURCE")
+    return None
+
+
+def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, str], list[str]]:
+    """The adapters given in the place of one that the manifest has a name for, and all others."""
+    named: dict[str, str] = {}
+    others = []
+    for source in sources:
+        name, _, path = source.partition("=")
+        if record is not None and name in record.inputs and path:
+            named[name] = options.text(path)
+        else:
+            others.append(options.text(source))
+    if named and others:
+        raise OptionError(
+            "some adapters are given with a name and some without", hint=f"name all: {', '.join(record.inputs if record else ())}"
+        )
+    return named, others
+
+
+def _contradiction(record: Request | None, request: Request) -> str | None:
+    """What the manifest says of the merge, where the options say something else: that looks like damage."""
+    if record is None or record.result is None or str(record.result) == str(request.result):
+        return None
+    hint = "give the same options, leave --adapter out, or fuse again"
+    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
 
 
 def _print(found: Verification, logits: dict[str, float] | None) -> None:

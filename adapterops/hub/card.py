@@ -152,7 +152,9 @@ def _described(made: Made, node: Mapping[str, Any]) -> str:
     """A line about one operation or input of the manifest."""
     if "operation" not in node:
         return _input(made.inputs[node["input"]])
-    parameters = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value not in (None, False)}
+    parameters = {
+        name: value for name, value in node.items() if name not in ("operation", "inputs", "method") and value not in (None, False)
+    }
     method = f" ({node['method']})" if "method" in node else ""
     shown = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items())
     return f"**{node['operation']}**{method} {shown}".strip()
@@ -210,7 +212,7 @@ def _serving(adapter: Mapping[str, Any]) -> tuple[str | None, int | None]:
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield node
-    for inner in node.get("of", ()):
+    for inner in node.get("inputs", ()):
         yield from _nodes(inner)
 
 
@@ -218,7 +220,7 @@ def _models(node: Mapping[str, Any]) -> list[int]:
     """The inputs that are models, of an operation that makes a model."""
     if "input" in node:
         return [node["input"]]
-    inner = list(node.get("of", ()))
+    inner = list(node.get("inputs", ()))
     return [index for each in inner[: MODELS.get(node.get("operation", ""), len(inner))] for index in _models(each)]
 
 

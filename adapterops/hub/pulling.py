@@ -12,7 +12,7 @@ from adapterops.errors import InputError
 from adapterops.history import Source
 from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import locate, wanted
-from adapterops.manifest import described, write_manifest
+from adapterops.manifest import Origin, described, write_manifest
 from adapterops.storage.staging import MANIFEST, check_output, staged
 
 
@@ -73,5 +73,5 @@ def pull(
             if found != read["files"][name]:
                 raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
         if MANIFEST not in outputs:
-            write_manifest(folder, history, [read], command, {}, outputs)
+            write_manifest(folder, history, [read], Origin(command), {}, outputs)
     return Pulled(out, place.remote.reference, place.remote.revision, tuple(outputs), sum(each["size"] for each in outputs.values()))

@@ -211,8 +211,7 @@ def truncate(
     unit: str = "parameters",
     dtype: str | None = None,
     exact: bool = False,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Adapter:
     """The best approximation of an adapter with fewer dimensions. Exactly one of `rank`, `energy` and `budget`.
 
@@ -236,7 +235,7 @@ def truncate(
         )
     if energy is not None:
         return _to_energy(adapter, energy, exact)
-    return _to_budget(adapter, budget or 0, unit, dtype, exact, workers, progress)
+    return _to_budget(adapter, budget or 0, unit, dtype, exact, how)
 
 
 def check_cut(rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters") -> None:
@@ -290,9 +289,7 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
 
-def _to_budget(
-    adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, workers: int | None, progress: engine.Progress | None
-) -> Adapter:
+def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: engine.Execution) -> Adapter:
     from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.ranks import by_budget
 
@@ -311,7 +308,7 @@ def _to_budget(
             update = adapter.updates[module]
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
-    found = dict(zip(adapter.layout, engine.run(values, adapter.layout, workers=workers, progress=progress), strict=True))
+    found = dict(zip(adapter.layout, engine.run(values, adapter.layout, how=how), strict=True))
     spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
     ranks = by_budget(spectra, cost, budget)
     if not any(ranks.values()):  # an adapter that is zero stays one

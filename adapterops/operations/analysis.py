@@ -142,7 +142,7 @@ class Spectra:
         }
 
 
-def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Progress | None = None) -> Spectra:
+def spectra(adapter: Adapter, *, how: engine.Execution = engine.DEFAULT) -> Spectra:
     """The singular values of every update, without forming any of them.
 
     Cost: O((out + in) r²) a module.
@@ -153,7 +153,7 @@ def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Pr
         with at(tensor=module):
             return measured(spectrum(reduced(adapter.updates[module], adapter.layout[module].rank)))
 
-    found = dict(zip(adapter.layout, engine.run(one, adapter.layout, workers=workers, progress=progress), strict=True))
+    found = dict(zip(adapter.layout, engine.run(one, adapter.layout, how=how), strict=True))
     return Spectra(found, suggested_rank(found.values()))
 
 

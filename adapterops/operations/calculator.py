@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from adapterops.adapter import Adapter
 from adapterops.errors import OptionError
@@ -26,8 +26,14 @@ def evaluate(expression: str, /, *, allow_base_mismatch: bool = False, **adapter
     return compute(parse(expression, adapters), adapters, allow_base_mismatch=allow_base_mismatch)
 
 
-def compute(expression: Expression, adapters: Mapping[str, Adapter], *, allow_base_mismatch: bool = False) -> Adapter:
-    """The adapter that an expression stands for, by the adapters that its names stand for."""
+def compute(
+    expression: Expression,
+    adapters: Mapping[str, Adapter],
+    *,
+    allow_base_mismatch: bool = False,
+    truncate: Callable[..., Adapter] = algebra.truncate,
+) -> Adapter:
+    """The adapter that an expression stands for, by the adapters that its names stand for; `truncate` cuts where it says so."""
     for name, adapter in adapters.items():
         if not isinstance(adapter, Adapter):
             raise OptionError(f"{name} is a {type(adapter).__name__}, expected an adapter", hint="open it first: open_adapter(path)")
@@ -49,7 +55,7 @@ def compute(expression: Expression, adapters: Mapping[str, Adapter], *, allow_ba
 
     def called(node: Call, of: list[Adapter]) -> Adapter:
         if node.function == "truncate":
-            return algebra.truncate(of[0], **node.parameters)
+            return truncate(of[0], **node.parameters)
         if node.function == "select":
             return selection.select(of[0], *node.parameters["patterns"])
         if node.function == "scale":

@@ -192,8 +192,7 @@ def compare(
     adapters: Sequence[Adapter],
     *,
     base: Checkpoint | None = None,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Comparison:
     """Spectra and norms of adapters, and of every pair cosine, overlap of subspaces, sign conflict and shared initialisation.
 
@@ -222,7 +221,7 @@ def compare(
             found.weight = weight_norm(base, place, layout[module].shape)
         return found
 
-    modules = dict(zip(layout, engine.run(one, layout, workers=workers, progress=progress), strict=True))
+    modules = dict(zip(layout, engine.run(one, layout, how=how), strict=True))
     profiles = [
         Profile(label, each.config.base_model, each.layout, {m: modules[m].spectra[i] for m in each.layout}, len(each.replaced))
         for i, (label, each) in enumerate(zip(labels(adapters), adapters, strict=True))

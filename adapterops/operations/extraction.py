@@ -45,8 +45,7 @@ def extract(
     unit: str = "parameters",
     rest: str = "keep",
     exact: bool = False,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Adapter:
     """tuned - base as an adapter: for every Linear weight that changed, its best approximation of low rank.
 
@@ -63,17 +62,36 @@ def extract(
     Cost: both are read once to find what changed, and what changed once more; one matrix in float32 at a time for each worker.
     """
     check_cut(rank, energy, budget)
+    found = difference(tuned, base, rest=rest, how=how)
+    return truncate(found, rank, energy=energy, budget=budget, unit=unit, exact=exact, how=how)
+
+
+def difference(
+    tuned: Checkpoint, base: Checkpoint, *, rest: str = "keep", planning: bool = False, how: engine.Execution = engine.DEFAULT
+) -> Adapter:
+    """tuned - base as an adapter of dense updates, one for each Linear weight that changed; see `extract`.
+
+    Args:
+        planning: read headers only. Every Linear weight counts as changed, and nothing else does.
+    """
     if rest not in REST:
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
     pairs = _pairs(tuned, base)
+    if planning:
+        return _difference_of([n for n in pairs if _is_linear(n, tuned.layout[n], base.layout[pairs[n]])], pairs, tuned, base, rest)
 
     def differs(name: str) -> str | None:
         with at(tensor=name):
             return name if _differs(tuned, name, base, pairs[name]) else None
 
-    changed = [name for name in engine.run(differs, pairs, workers=workers, progress=progress) if name]
+    changed = [name for name in engine.run(differs, pairs, how=how) if name]
     if not changed:
         raise IncompatibleError("the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED")
+    return _difference_of(changed, pairs, tuned, base, rest)
+
+
+def _difference_of(changed: list[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint, rest: str) -> Adapter:
+    """The difference of the tensors that changed."""
     linear = {name.removesuffix(WEIGHT): name for name in changed if _is_linear(name, tuned.layout[name], base.layout[pairs[name]])}
     others = [name for name in changed if name.removesuffix(WEIGHT) not in linear]
     if not linear:
@@ -92,14 +110,13 @@ def extract(
                 raise InputError("one of the checkpoints has numbers that are NaN or infinite", code="E-NONFINITE")
             return Dense(delta.T if module in transposed else delta)
 
-    adapter = Adapter(
+    return Adapter(
         Lazy(layout, compute),
         layout,
         _config(base, config),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         replaced={name: _plain(tuned, source) for name, source in whole.items()},
     )
-    return truncate(adapter, rank, energy=energy, budget=budget, unit=unit, exact=exact, workers=workers, progress=progress)
 
 
 def _pairs(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:

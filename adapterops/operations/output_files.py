@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
         known = metadata is None or file.metadata == (metadata or {"format": "pt"})
         yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
     shards = {*model.files.shards, INDEX, PICKLE_INDEX}
-    content = _manifest(folder)
+    content = read_manifest(folder)
     if content is None:
         yield "config.json", _config(model, expected)
         yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
@@ -60,41 +59,24 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
 def sums(model: Checkpoint) -> dict[Path, Mapping[str, Any]]:
     """The files that the manifest names, with what it says of them."""
     folder = _folder(model)
-    content = None if folder is None else _manifest(folder)
-    return {folder / name: said for name, said in content["outputs"].items()} if folder and isinstance(content, dict) else {}
+    content = None if folder is None else read_manifest(folder)
+    return {folder / name: stated for name, stated in content["outputs"].items()} if folder and isinstance(content, dict) else {}
 
 
-def beside(path: Path, said: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with a file, beside what the manifest says of it. Config, index and tokenizer have no other witness."""
+def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a file, by what the manifest says of it. Config, index and tokenizer have no other witness."""
     if not path.is_file():
         yield Problem(path.name, "is missing, and the manifest names it")
-    elif (found := described(path) if "sha256" in said else checked(path)) != said:
-        yield Problem(path.name, f"is {found}, the manifest says {said}")
-
-
-def noted(model: Checkpoint, operation: str) -> dict[str, Any] | None:
-    """The parameters of an operation that the manifest of a model tells of; None where it tells of none."""
-    folder = _folder(model)
-    if folder is None or not (folder / MANIFEST).is_file():
-        return None
-    with suppress(AdapterOpsError):
-        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
-        nodes = [content.get("operation")] if isinstance(content, dict) else []
-        while nodes:
-            node = nodes.pop()
-            if isinstance(node, dict):
-                if node.get("operation") == operation:
-                    return {name: value for name, value in node.items() if name not in ("operation", "of")}
-                nodes += node.get("of") or []
-    return None
+    elif (found := described(path) if "sha256" in stated else checked(path)) != stated:
+        yield Problem(path.name, f"is {found}, the manifest says {stated}")
 
 
 def _folder(model: Checkpoint) -> Path | None:
     return model.files.path if model.files and model.files.path.is_dir() else None
 
 
-def _manifest(folder: Path) -> dict[str, Any] | Problem | None:
-    """The manifest, or what is wrong with it; None where there is none."""
+def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
+    """The manifest of an output, or what is wrong with it; None where there is none."""
     if not (folder / MANIFEST).exists():
         return None
     try:

@@ -18,7 +18,7 @@ from adapterops.errors import InputError, UnsupportedError, VerificationError, a
 from adapterops.memory import Scratch
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
-from adapterops.operations.output_files import Problem, beside, files_of, sums
+from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
 from adapterops.quant.registry import writable
 from adapterops.storage.safetensors import as_bytes
@@ -58,15 +58,15 @@ class ModuleCheck:
         return ModuleCheck(**sums, identity=max(self.identity, other.identity), survival=sum(parts[1:], parts[0]) if parts else None)
 
     def as_json(self) -> dict[str, Any]:
-        told = {name: value for name, value in vars(self).items() if name != "survival"}
-        return told | ({"survival": self.survival.as_json()} if self.survival else {})
+        counts = {name: value for name, value in vars(self).items() if name != "survival"}
+        return counts | ({"survival": self.survival.as_json()} if self.survival else {})
 
 
 @dataclass(frozen=True)
 class Verification:
     """What `verify` found: a check for every adapted module, and the problems, the worst first.
 
-    `others` are the tensors in which no module lies.
+    `others` are the tensors that no module adapts.
     """
 
     path: Path
@@ -99,8 +99,7 @@ def verify(
     dtype: str | None = None,
     precision: str = "float32",
     seed: int | None = None,
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Verification:
     """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
 
@@ -122,21 +121,21 @@ def verify(
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
-    problems = [*_names(model, expected)]
+    problems, how = [*_names(model, expected)], how.within(expected.working_memory)
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
-    told, files = sums(model), dict(files_of(model, base, expected))
+    stated, files = sums(model), dict(files_of(model, base, expected))
 
     def check(job: str | Path) -> tuple[dict[str, ModuleCheck], list[Problem]]:
         if isinstance(job, Path):
-            return {}, list(beside(job, told[job]))
+            return {}, list(differs(job, stated[job]))
         with at(tensor=job):
             return _tensor(job, model, expected)
 
     modules: dict[str, ModuleCheck] = {}
-    jobs: list[str | Path] = [*common, *told]
+    jobs: list[str | Path] = [*common, *stated]
     problems += filter(None, files.values())
     others = len(common)
-    for found, wrong in engine.run(check, jobs, light=lambda job: expected.light, workers=workers, progress=progress):
+    for found, wrong in engine.run(check, jobs, light=lambda job: expected.light, how=how):
         modules |= found
         others -= bool(found)
         problems += wrong
@@ -144,7 +143,7 @@ def verify(
         problems.append(Problem(str(_place(model)), "no entry of any adapted weight differs from the base: nothing was fused"))
     problems.sort(key=lambda problem: -problem.size)
     return Verification(
-        _place(model), dict(sorted(modules.items())), len(common), others, len({*files, *(path.name for path in told)}), problems
+        _place(model), dict(sorted(modules.items())), len(common), others, len({*files, *(path.name for path in stated)}), problems
     )
 
 

@@ -1,29 +1,19 @@
-"""A recipe, followed: its inputs opened and checked, its result made, and the recipe itself stored beside it."""
+"""A recipe, followed: its request is done, the recipe itself stored with the output, and the output sent where it goes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adapterops import engine, hub
-from adapterops.adapter import Adapter, open_adapter
-from adapterops.adapter_saving import Saved, save_adapter
-from adapterops.checkpoint import Checkpoint, cast, open_checkpoint
-from adapterops.errors import InputError, OptionError
-from adapterops.history import Source, Step
-from adapterops.hub.references import SCHEME, referred
-from adapterops.hub.snapshot import locate
-from adapterops.operations.algebra import budget, truncate
-from adapterops.operations.calculator import compute
-from adapterops.operations.fusion import fuse, without_copies
-from adapterops.operations.quantization import dequantize, quantize
-from adapterops.recipes.schema import Ingredient, Recipe, read_recipe
-from adapterops.saving import SavedCheckpoint, save_checkpoint
+from adapterops import hub
+from adapterops.engine import DEFAULT, Execution
+from adapterops.errors import OptionError
+from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
+from adapterops.requests.places import hashed
+from adapterops.requests.running import Made, Written, make, save
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.place import Place
 from adapterops.storage.staging import RECIPE
 
 if TYPE_CHECKING:
@@ -34,8 +24,8 @@ COMMAND = ("adapterops", "run", RECIPE)
 
 
 def run_recipe(
-    path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, force: bool = False, workers: int | None = None
-) -> Saved | SavedCheckpoint:
+    path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, force: bool = False, how: Execution = DEFAULT
+) -> Written:
     """Follow the recipe in a file, write what it makes, and push that where the recipe says so.
 
     Args:
@@ -49,9 +39,8 @@ def run_recipe(
     """
     recipe = read_recipe(path)
     place = destination(recipe, out)
-    made = make(recipe, workers=workers)
-    save: Any = save_adapter if isinstance(made.result, Adapter) else save_checkpoint
-    saved: Saved | SavedCheckpoint = save(made.result, place, force=force, workers=workers, **made.options(place))
+    made = make(recipe.request, place, folder=recipe.folder, force=force, how=how)
+    saved = save(made, place, force=force, command=COMMAND, files=stored(made, place), how=how)
     push(recipe, place)
     return saved
 
@@ -60,134 +49,16 @@ def destination(recipe: Recipe, out: str | os.PathLike[str] | None = None) -> Pa
     """Where the output goes: to `out`, or else to where the recipe says, relative to its folder."""
     if out is not None:
         return Path(out)
-    if recipe.output.path is None:
+    if recipe.output is None:
         raise OptionError(
             "the recipe does not say where its output goes", hint="name a folder with -o, or in the recipe with output: {path: out}"
         )
-    return recipe.folder / recipe.output.path
+    return recipe.folder / recipe.output
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a recipe makes, lazily, and what it was made of; the base has the name ""."""
-
-    recipe: Recipe
-    result: Adapter | Checkpoint
-    sources: Mapping[str, Source]
-
-    def options(self, out: Path) -> dict[str, Any]:
-        """What `save_adapter` or `save_checkpoint` has to know besides."""
-        extra = Lazy([RECIPE], lambda _: str(self.resolved(out)).encode())
-        output = self.recipe.output
-        how = {"dtype": output.dtype, "exact": output.exact} if isinstance(self.result, Adapter) else {}
-        return {"command": COMMAND, "extra": extra, **how}
-
-    def resolved(self, out: Path) -> Recipe:
-        """The recipe as it is stored in `out`: paths as they are from there, and the sha256 of every file."""
-
-        def pinned(name: str, ingredient: Ingredient) -> Ingredient:
-            path, remote = ingredient.path, self.sources[name].remote
-            if remote is not None:
-                path = replace(referred(remote.reference), revision=remote.revision).uri
-            elif not os.path.isabs(path):
-                path = os.path.relpath(located(self.recipe.folder, path), os.path.realpath(out))
-            return replace(ingredient, path=path, sha256=_hashes(self.sources[name]))
-
-        inputs = {name: pinned(name, each) for name, each in self.recipe.inputs.items()}
-        base = pinned("", self.recipe.base) if self.recipe.base else None
-        return replace(self.recipe, inputs=inputs, base=base)
-
-
-def make(recipe: Recipe, *, verify: bool = False, workers: int | None = None, progress: engine.Progress | None = None) -> Made:
-    """What a recipe makes. Inputs with a sha256 are read whole and compared; nothing is computed yet, unless there is a budget.
-
-    Args:
-        verify: compare all inputs that come from the Hub with its hashes first.
-
-    Raises:
-        InputError: an input is not the one that the recipe means.
-        NotFoundError: an input is to come from the Hub, and is not there.
-    """
-    adapters = {
-        name: open_adapter(_opened(recipe.folder, each.path, verify), alpha=each.alpha, allow_nonfinite=each.allow_nonfinite)
-        for name, each in recipe.inputs.items()
-    }
-    sources = {name: _checked(adapter.history, recipe.inputs[name]) for name, adapter in adapters.items()}
-    if recipe.base is None:
-        return Made(recipe, _adapter(recipe, adapters, workers, progress), sources)
-    base = open_checkpoint(_opened(recipe.folder, recipe.base.path, verify))
-    sources[""] = _checked(base.history, recipe.base)
-    dtype, scheme = recipe.output.dtype, recipe.quantize
-    if base.schemes and (dtype or scheme) and {each.name for each in base.schemes.values()} != {scheme}:
-        base = dequantize(base, dtype)
-    adapters = {name: without_copies(adapter, base) for name, adapter in adapters.items()}
-    model = fuse(base, _adapter(recipe, adapters, workers, progress), dtype=dtype)
-    if scheme and not model.schemes:
-        model = quantize(model, scheme)
-    return Made(recipe, cast(model, dtype) if dtype else model, sources)
-
-
-def _adapter(recipe: Recipe, adapters: Mapping[str, Adapter], workers: int | None, progress: engine.Progress | None) -> Adapter:
-    adapter = compute(recipe.result, adapters, allow_base_mismatch=recipe.allow_base_mismatch)
-    output = recipe.output
-    number, unit = budget(output.budget)
-    if output.rank is None and output.energy is None and number is None:
-        return adapter
-    return truncate(
-        adapter,
-        output.rank,
-        energy=output.energy,
-        budget=number,
-        unit=unit,
-        dtype=output.dtype,
-        exact=output.exact,
-        workers=workers,
-        progress=progress,
-    )
-
-
-def _is_reference(path: str) -> bool:
-    return path.startswith(SCHEME)
-
-
-def _opened(folder: Path, path: str, verify: bool) -> Place:
-    return locate(path, verify=verify) if _is_reference(path) else Place(located(folder, path))
-
-
-def located(folder: Path, path: str) -> Path:
-    """A path of a recipe as an absolute one, so that nothing depends on the current folder. A link keeps its own name."""
-    place = folder / path
-    name = place.name if place.name != ".." else ""
-    return Path(os.path.realpath(place.parent if name else place)) / name
-
-
-def _hashes(source: Source) -> dict[str, str]:
-    """The sha256 of every file of a source, by its name."""
-    return {name: each["sha256"] for name, each in source.as_json()["files"].items()}
-
-
-def _checked(source: Source | Step, ingredient: Ingredient) -> Source:
-    """The source, if its files are what the recipe says."""
-    assert isinstance(source, Source)
-    if isinstance(ingredient.sha256, str) and source.sha256() != ingredient.sha256:
-        raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, ingredient.sha256, source.sha256())
-    if isinstance(ingredient.sha256, Mapping):
-        found = _hashes(source)
-        folder = source.tensors[0].path.parent
-        for name, said in ingredient.sha256.items():
-            if found.get(name) != said:
-                raise _another(folder / name, said, found.get(name))
-    return source
-
-
-def _another(path: Path, said: str, found: str | None) -> InputError:
-    fact = f"is not the file that the recipe means: its sha256 is {found}, the recipe says {said}"
-    return InputError(
-        fact if found else f"is missing; the recipe says that its sha256 is {said}",
-        path=path,
-        hint="get that file again; if this one is right, leave the sha256 out of the recipe",
-        code="E-SHA256",
-    )
+def stored(made: Made, out: Path) -> Mapping[str, bytes]:
+    """The recipe in `out`: paths as they are from there, and the hash of every file. It sends nothing, and names no output."""
+    return Lazy([RECIPE], lambda _: as_yaml(hashed(made.seen_from(out), made.opened)).encode())
 
 
 def push(recipe: Recipe, out: Path) -> Pushed | None:

@@ -14,7 +14,7 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import OptionError
 from adapterops.history import Source, Step, sources
-from adapterops.manifest import described, plain, write_bytes, write_manifest
+from adapterops.manifest import Origin, described, plain, write_bytes, write_manifest
 from adapterops.operations.comparison import Comparison, compare, plan
 from adapterops.reports import drawings
 from adapterops.reports.diagnosis import diagnose
@@ -49,8 +49,7 @@ def report(
     figures: str | os.PathLike[str] | None = None,
     force: bool = False,
     command: Sequence[str] = (),
-    workers: int | None = None,
-    progress: engine.Progress | None = None,
+    how: engine.Execution = engine.DEFAULT,
 ) -> Reported:
     """One HTML page about adapters, that needs nothing else, and its numbers as JSON, under the same name.
 
@@ -69,7 +68,7 @@ def report(
     """
     out = Path(out)
     json_path = check_report(adapters, out, base, figures, force)
-    comparison = compare(adapters, base=base, workers=workers, progress=progress)
+    comparison = compare(adapters, base=base, how=how)
     findings = diagnose(comparison)
     histories = [adapter.history for adapter in adapters]
     read = [source.as_json() for history in histories for source in sources(history)]
@@ -116,7 +115,7 @@ def _draw(
         for figure in every:
             write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
         names = sorted(path.name for path in place.iterdir())
-        write_manifest(place, history, read, command, {}, {name: described(place / name) for name in names})
+        write_manifest(place, history, read, Origin(command), {}, {name: described(place / name) for name in names})
     return tuple(names)
 
 

@@ -66,7 +66,7 @@ def test_dare_with_a_seed_and_a_rank(place: Path, capsys: pytest.CaptureFixture[
     assert {kept["rank"] for kept in results[0].values()} == {3}
     assert results[0] == results[1] != results[2]
     manifest = json.loads((place / "x/adapterops.json").read_text())
-    assert manifest["operation"]["of"][0]["seed"] == 7
+    assert manifest["operation"]["inputs"][0]["seed"] == 7
 
 
 def test_truncate_the_current_folder(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

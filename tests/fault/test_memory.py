@@ -55,7 +55,7 @@ def test_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
     """Else libraries start threads of their own, which end the process where they cannot, and the bits depend on the machine."""
     X = torch.randn(768, 768, generator=torch.Generator().manual_seed(0))
-    (found,) = engine.run(torch.linalg.svdvals, [X], workers=1)
+    (found,) = engine.run(torch.linalg.svdvals, [X], how=engine.Execution(1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     expected = torch.linalg.svdvals(X)

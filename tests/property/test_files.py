@@ -18,6 +18,8 @@ from strategies import MODULES, entries, low_rank
 
 import adapterops as ao
 from adapterops import Adapter
+from adapterops.engine import Execution
+from adapterops.manifest import Origin
 
 
 @settings(max_examples=25)
@@ -43,10 +45,11 @@ def test_open_after_save(tmp_path_factory: pytest.TempPathFactory, seed: int, sc
 
 WORK = """
 import sys, adapterops as ao
-workers = int(sys.argv[1])
+from adapterops.engine import Execution
+how = Execution(int(sys.argv[1]))
 pair = [ao.open_adapter(path) for path in ("a", "b")]
-ao.save_adapter(ao.merge(pair, "dare_ties", weights=[1, 0.5], seed=3), "masked", workers=workers)
-ao.save_adapter(ao.truncate(0.7 * pair[0] - pair[1], budget=120, workers=workers), "small", workers=workers)
+ao.save_adapter(ao.merge(pair, "dare_ties", weights=[1, 0.5], seed=3), "masked", how=how)
+ao.save_adapter(ao.truncate(0.7 * pair[0] - pair[1], budget=120, how=how), "small", how=how)
 """
 
 
@@ -75,12 +78,12 @@ def test_same_work_same_bytes(tmp_path: Path) -> None:
 
 def test_a_manifest_names_no_machine(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
-    ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", command=["adapterops", "truncate"])
+    ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", origin=Origin(["adapterops", "truncate"]))
     text = (tmp_path / "out/adapterops.json").read_text()
     assert str(tmp_path) not in text
     manifest = json.loads(text)
     assert manifest["inputs"][0]["path"] == "a"
-    assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "of": [{"input": 0}]}
+    assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "inputs": [{"input": 0}]}
     from corpus import digest
 
     assert manifest["inputs"][0]["files"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "a/adapter_model.safetensors")
@@ -106,7 +109,7 @@ def test_an_exception_in_the_middle_leaves_nothing(tmp_path: Path, workers: int)
     write_adapter(tmp_path / "a", tensors)
     before = tree(tmp_path)
     with pytest.raises(ao.AdapterOpsError, match="NaN"):
-        ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", workers=workers)
+        ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", how=Execution(workers))
     assert tree(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

@@ -26,6 +26,7 @@ from adapterops import Adapter, LowRank, merge, open_adapter
 from adapterops.checkpoint import Checkpoint, cast, open_checkpoint, sharded
 from adapterops.cli.main import run
 from adapterops.dtypes import BITS, FLOATS
+from adapterops.engine import Execution
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.operations.fusion import fuse, unfuse
 from adapterops.saving import SavedCheckpoint, save_checkpoint
@@ -195,8 +196,11 @@ def adapter_of(model: dict[str, Layer]) -> Adapter:
     return Adapter.of({name: each.update for name, each in model.items()})
 
 
-def save(checkpoint: Checkpoint, out: Path, **options: Any) -> SavedCheckpoint:
-    return save_checkpoint(checkpoint, out, sync=False, **options)
+FAST = Execution(sync=False)
+
+
+def save(checkpoint: Checkpoint, out: Path, how: Execution = FAST, **options: Any) -> SavedCheckpoint:
+    return save_checkpoint(checkpoint, out, how=how, **options)
 
 
 def assert_between(found: Numbers, exact: Numbers, slack: Numbers, dtype: str) -> None:
@@ -579,7 +583,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path_factory: Folders, model:
     base = write_model(folder / "base", model)
     for workers in (1, 2, 3):
         fused = fuse(open_checkpoint(base), adapter_of(model), dtype=dtype)
-        save(fused, folder / str(workers), workers=workers)
+        save(fused, folder / str(workers), Execution(workers, sync=False))
     assert tree(folder / "1") == tree(folder / "2") == tree(folder / "3")
 
 
@@ -693,7 +697,7 @@ def test_a_weight_that_stops_the_work_leaves_nothing(tmp_path: Path, workers: in
         save_file(weights, folder / "base/model.safetensors")
         before = tree(folder)
         with pytest.raises(kind) as caught:
-            save(fuse(open_checkpoint(folder / "base"), 10 * open_adapter(folder / "a")), folder / "out", workers=workers)
+            save(fuse(open_checkpoint(folder / "base"), 10 * open_adapter(folder / "a")), folder / "out", Execution(workers, sync=False))
         assert getattr(caught.value, "tensor", None) in (f"model.{last}.weight", last)
         assert tree(folder) == before
         assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "base"]
@@ -718,11 +722,11 @@ def test_an_exception_at_any_point_leaves_no_output_and_the_next_run_makes_it(
                     raise kind
 
             with pytest.raises(kind):
-                save(model, tmp_path / "out", workers=workers, progress=progress)
+                save(model, tmp_path / "out", Execution(workers, progress=progress, sync=False))
             assert not (tmp_path / "out").exists()
             hidden = [path for path in tmp_path.iterdir() if path.name not in ("a", "b", "base", "whole")]
             assert len(hidden) <= (0 if kind is RuntimeError else 1)
-            save(model, tmp_path / "out", workers=workers, resume=resume)
+            save(model, tmp_path / "out", Execution(workers, sync=False), resume=resume)
             assert tree(tmp_path / "out") == tree(tmp_path / "whole")
             assert {name: tree(tmp_path / name) for name in before} == before
             for path in (tmp_path / "out").iterdir():
@@ -735,13 +739,14 @@ KILLED = """
 import os, signal, sys
 from adapterops.adapter import open_adapter
 from adapterops.checkpoint import open_checkpoint, sharded
+from adapterops.engine import Execution
 from adapterops.saving import save_checkpoint
 from adapterops.operations.fusion import fuse
 def progress(done, total):
     if done == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 model = sharded(fuse(open_checkpoint("base"), open_adapter("a")), 200)
-save_checkpoint(model, "out", sync=False, progress=progress)
+save_checkpoint(model, "out", how=Execution(sync=False, progress=progress))
 """
 
 

@@ -11,6 +11,7 @@ from corpus import config, write_adapter
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
+from adapterops.engine import Execution
 
 MODULE = "model.layers.0.mlp.up_proj"
 SIZE, RANK = 1024, 16
@@ -43,7 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({f"{MODULE}.weight": W}, place / "16 bits/model.safetensors", {"format": "pt"})
     (place / "16 bits/config.json").write_text(json.dumps({"model_type": "llama", "dtype": "bfloat16"}))
     for scheme in ("nf4", "int8"):
-        ao.save_checkpoint(ao.quantize(ao.open_checkpoint(place / "16 bits"), scheme), place / scheme, sync=False)
+        ao.save_checkpoint(ao.quantize(ao.open_checkpoint(place / "16 bits"), scheme), place / scheme, how=Execution(sync=False))
     B, A = normal(2, SIZE, RANK), normal(3, RANK, SIZE)
     B *= W.float().norm() / (B @ A).norm()
     for size in NOISE:
@@ -60,7 +61,7 @@ def test_how_much_of_an_update_survives(models: Path, tmp_path: Path, scheme: st
     base = ao.open_checkpoint(models / ("16 bits" if way == "16 bits" else scheme))
     fused = ao.fuse(base, adapter)
     model = ao.quantize(fused, scheme) if way == "16 bits" else ao.rounding(fused, way, seed=1)
-    found = ao.save_checkpoint(model, tmp_path / "out", sync=False, accept_loss=True).total
+    found = ao.save_checkpoint(model, tmp_path / "out", how=Execution(sync=False), accept_loss=True).total
     gain, off = GAINS[scheme, way][size]
     assert found.relative == pytest.approx(size, rel=0.02)
     assert found.gain == pytest.approx(gain, abs=off)
@@ -74,7 +75,7 @@ def test_how_much_of_an_update_survives(models: Path, tmp_path: Path, scheme: st
 def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, size: float) -> None:
     """The entries that are said to have changed are those with another code."""
     fused = ao.fuse(ao.open_checkpoint(models / "nf4"), ao.open_adapter(models / str(size)))
-    found = ao.save_checkpoint(ao.rounding(fused, "nearest"), tmp_path / "out", sync=False, accept_loss=True).total
+    found = ao.save_checkpoint(ao.rounding(fused, "nearest"), tmp_path / "out", how=Execution(sync=False), accept_loss=True).total
     before, after = (load_file(folder / "model.safetensors")[f"{MODULE}.weight"] for folder in (models / "nf4", tmp_path / "out"))
     differ = before ^ after
     codes = int((differ & 0xF0 != 0).sum() + (differ & 0x0F != 0).sum())
@@ -95,11 +96,11 @@ def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str
     }
     adapter = ao.open_adapter(write_adapter(tmp_path / "a", {name: 0.03 * each for name, each in tensors.items()}, config(4, lora_alpha=4)))
     base = ao.open_checkpoint(tmp_path / "base")
-    ao.save_checkpoint(ao.quantize(ao.fuse(base, adapter), scheme), tmp_path / "anew", sync=False)
+    ao.save_checkpoint(ao.quantize(ao.fuse(base, adapter), scheme), tmp_path / "anew", how=Execution(sync=False))
     assert ao.verify(ao.open_checkpoint(tmp_path / "anew"), base, adapter).ok
-    ao.save_checkpoint(ao.quantize(base, scheme), tmp_path / "codes", sync=False)
+    ao.save_checkpoint(ao.quantize(base, scheme), tmp_path / "codes", how=Execution(sync=False))
     coded = ao.open_checkpoint(tmp_path / "codes")
-    fused = ao.save_checkpoint(ao.rounding(ao.fuse(coded, adapter), "stochastic", 3), tmp_path / "by chance", sync=False)
+    fused = ao.save_checkpoint(ao.rounding(ao.fuse(coded, adapter), "stochastic", 3), tmp_path / "by chance", how=Execution(sync=False))
     assert fused.total.gain == pytest.approx(0.98 if scheme != "int8" else 1.0, abs=0.02)
     assert ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=3).ok
     assert not ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=4).ok

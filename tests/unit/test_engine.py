@@ -6,12 +6,14 @@ import threading
 import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from adapterops import engine
-from adapterops.errors import OptionError
+from adapterops.engine import Execution
+from adapterops.errors import OptionError, ResourceError
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -21,9 +23,9 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
         return item
 
     seen: list[tuple[int, int]] = []
-    assert list(engine.run(slow_at_first, range(20), workers=workers, progress=lambda done, total: seen.append((done, total)))) == list(
-        range(20)
-    )
+    assert list(
+        engine.run(slow_at_first, range(20), how=Execution(workers, progress=lambda done, total: seen.append((done, total))))
+    ) == list(range(20))
     assert seen == [(done, 20) for done in range(1, 21)]
 
 
@@ -32,8 +34,8 @@ def test_this_thread_is_one_of_the_workers() -> None:
         time.sleep(0.002)
         return threading.get_ident()
 
-    assert set(engine.run(where, range(5), workers=1)) == {threading.get_ident()}
-    assert threading.get_ident() in (threads := set(engine.run(where, range(40), workers=3)))
+    assert set(engine.run(where, range(5), how=Execution(1))) == {threading.get_ident()}
+    assert threading.get_ident() in (threads := set(engine.run(where, range(40), how=Execution(3))))
     assert len(threads) <= 3
 
 
@@ -48,7 +50,7 @@ def test_each_item_is_done_once_and_a_failure_comes_in_its_turn(workers: int) ->
             raise ValueError(item)
         return item
 
-    results = engine.run(fails, range(100), workers=workers)
+    results = engine.run(fails, range(100), how=Execution(workers))
     seen = [next(results) for _ in range(30)]
     with pytest.raises(ValueError, match="30"):
         next(results)
@@ -59,7 +61,7 @@ def test_each_item_is_done_once_and_a_failure_comes_in_its_turn(workers: int) ->
 
 def test_kernels_use_one_thread_and_the_setting_comes_back() -> None:
     before = torch.get_num_threads()
-    assert list(engine.run(lambda _: torch.get_num_threads(), range(2), light=lambda item: False, workers=2)) == [1, 1]
+    assert list(engine.run(lambda _: torch.get_num_threads(), range(2), light=lambda item: False, how=Execution(2))) == [1, 1]
     assert torch.get_num_threads() == before
 
 
@@ -71,14 +73,14 @@ def test_nothing_is_started_after_an_exception() -> None:
         raise ValueError(item)
 
     with pytest.raises(ValueError, match="0"):
-        list(engine.run(fails, range(100), workers=2))
+        list(engine.run(fails, range(100), how=Execution(2)))
     assert len(started) <= 2 * engine.AHEAD
     assert threading.active_count() <= before
 
 
 def test_not_everything_is_computed_ahead() -> None:
     started = []
-    results = engine.run(started.append, range(100), workers=2)
+    results = engine.run(started.append, range(100), how=Execution(2))
     next(results)
     time.sleep(0.05)
     assert len(started) <= 2 * engine.AHEAD
@@ -93,7 +95,7 @@ def test_light_items_among_others(workers: int) -> None:
         started.append(item)
         return 2 * item
 
-    results = engine.run(double, range(60), light=lambda item: item % 3 == 0, workers=workers)
+    results = engine.run(double, range(60), light=lambda item: item % 3 == 0, how=Execution(workers))
     assert list(results) == [2 * item for item in range(60)]
     assert sorted(started) == list(range(60))
 
@@ -101,15 +103,16 @@ def test_light_items_among_others(workers: int) -> None:
 WITHOUT_TORCH = """
 import sys, threading, time
 from adapterops import engine
+from adapterops.engine import Execution
 
 def where(item):
     if item == 4:
         import torch
     return "torch" in sys.modules and hasattr(sys.modules["torch"], "get_num_threads"), threading.get_ident()
 
-assert not any(torch for torch, _ in engine.run(where, range(4), light=lambda item: True, workers=2))
+assert not any(torch for torch, _ in engine.run(where, range(4), light=lambda item: True, how=Execution(2)))
 assert "torch" not in sys.modules
-found = list(engine.run(where, range(8), light=lambda item: item != 4, workers=1))
+found = list(engine.run(where, range(8), light=lambda item: item != 4, how=Execution(1)))
 assert found[4][0]
 assert any(thread != threading.get_ident() for _, thread in found), "nobody worked while torch was imported"
 """
@@ -122,7 +125,7 @@ def test_torch_is_imported_if_an_item_needs_it_and_meanwhile_others_are_done() -
 
 def test_no_workers_is_refused() -> None:
     with pytest.raises(OptionError):
-        list(engine.run(str, [1], workers=0))
+        list(engine.run(str, [1], how=Execution(0)))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
@@ -140,8 +143,7 @@ def test_items_of_lanes_are_done_once_and_told_as_they_are_done(workers: int) ->
         range(60),
         light=lambda item: item % 7 == 0,
         lane=lambda item: item // 20,
-        workers=workers,
-        progress=lambda done, _: seen.append(done),
+        how=Execution(workers, progress=lambda done, _: seen.append(done)),
     )
     assert sorted(results) == sorted(began) == list(range(60))
     assert seen == list(range(1, 61))
@@ -157,7 +159,7 @@ def test_a_lane_is_done_in_its_order_by_one_thread_and_from_its_end_by_another()
         time.sleep(0.01 if item < 30 else 0.001)
         return item
 
-    list(engine.run(slow, range(40), light=lambda item: True, lane=lambda item: item < 30, workers=2))
+    list(engine.run(slow, range(40), light=lambda item: True, lane=lambda item: item < 30, how=Execution(2)))
     owner = began[0]
     helped = [item for item in order if item < 30 and began[item] != owner]
     assert helped == sorted(helped, reverse=True)
@@ -176,7 +178,7 @@ def test_with_lanes_the_first_failure_is_raised_when_what_was_begun_is_done(work
 
     before = threading.active_count()
     with pytest.raises(ValueError, match=r"^5$"):
-        list(engine.run(fails, range(40), lane=lambda item: item // 20, workers=workers))
+        list(engine.run(fails, range(40), lane=lambda item: item // 20, how=Execution(workers)))
     assert threading.active_count() <= before
 
 
@@ -185,4 +187,22 @@ def test_a_torch_that_another_thread_is_importing_is_left_alone(monkeypatch: pyt
     half.__spec__ = ModuleSpec("torch", None)
     half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
     monkeypatch.setitem(sys.modules, "torch", half)
-    assert list(engine.run(lambda item: item + 1, [1, 2, 3], light=lambda item: True, workers=2)) == [2, 3, 4]
+    assert list(engine.run(lambda item: item + 1, [1, 2, 3], light=lambda item: True, how=Execution(2))) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("memory", "workers"), [(None, 4), (1000, 4), (450, 4), (449, 3), (150, 1)])
+def test_workers_are_as_many_as_memory_allows(memory: int | None, workers: int) -> None:
+    how = Execution(4, memory=memory).within(lambda workers: 50 + 100 * workers)
+    assert (how.threads, how.memory) == (workers, memory)
+
+
+def test_too_little_memory_is_an_error_that_names_the_least() -> None:
+    with pytest.raises(ResourceError) as caught:
+        Execution(4, memory=149_999).within(lambda workers: 50_000 + 100_000 * workers)
+    assert "--memory 150kB" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": -1}, {"device": "tpu"}], ids=str)
+def test_an_execution_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        Execution(**wrong)

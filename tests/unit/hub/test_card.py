@@ -12,8 +12,11 @@ from adapterops.hub.card import MARK, Made, render
 COMMIT = "0123456789" * 4
 HUB = [{"reference": "me/base", "revision": COMMIT}, {"reference": "me/a:sub", "revision": COMMIT}]
 LOCAL = [{"path": "base", "files": {"model.safetensors": {"sha256": "ab"}}}, {"path": "runs/a", "files": {}}]
-FUSED = {"operation": "fuse", "of": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "of": [{"input": 1}]}]}
-MERGED = {"operation": "merge", "method": "ties", "density": 0.3, "weights": [1.0, 1.0], "of": [{"input": 0}, {"input": 1}]}
+FUSED = {
+    "operation": "fuse",
+    "inputs": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "inputs": [{"input": 1}]}],
+}
+MERGED = {"operation": "merge", "method": "ties", "density": 0.3, "weights": [1.0, 1.0], "inputs": [{"input": 0}, {"input": 1}]}
 NF4 = {"operation": "quantize", "to": "nf4"}
 ADAPTER = {"base_model_name_or_path": "some/base", "r": 8, "rank_pattern": {"layers.0.q_proj": 48}}
 
@@ -34,8 +37,8 @@ def card(inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any =
         (HUB, FUSED, None, ["me/base", "me/a"], "merge"),
         (HUB[:1] + LOCAL[1:], FUSED, None, "me/base", "merge"),
         (LOCAL, FUSED, None, None, None),
-        (HUB, {**NF4, "of": [FUSED]}, None, "me/base", "quantized"),
-        (HUB[:1], {**NF4, "of": [{"input": 0}]}, None, "me/base", "quantized"),
+        (HUB, {**NF4, "inputs": [FUSED]}, None, "me/base", "quantized"),
+        (HUB[:1], {**NF4, "inputs": [{"input": 0}]}, None, "me/base", "quantized"),
     ],
 )
 def test_bases_and_relation(inputs: list[Any], operation: Any, adapter: Any, bases: Any, relation: str | None) -> None:

@@ -16,6 +16,7 @@ from strategies import MODULES, adapters, dense, entries, low_rank
 
 import adapterops as ao
 from adapterops import Adapter, LowRank
+from adapterops.engine import Execution
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.operations.comparison import compare, labels
@@ -28,7 +29,7 @@ def flat(adapter: Adapter) -> torch.Tensor:
 
 @given(adapters(3))
 def test_cosines_norms_and_signs_are_those_of_the_matrices(found):
-    comparison = compare(found, workers=1)
+    comparison = compare(found, how=Execution(1))
     whole = [flat(adapter) for adapter in found]
     for profile, vector in zip(comparison.profiles, whole, strict=True):
         assert profile.norm == pytest.approx(float(vector.norm()), rel=1e-9, abs=1e-9)
@@ -46,7 +47,7 @@ def test_cosines_norms_and_signs_are_those_of_the_matrices(found):
 
 @given(adapters(2))
 def test_overlaps_are_those_of_the_spaces(found):
-    comparison = compare(found, workers=1)
+    comparison = compare(found, how=Execution(1))
     (pair,) = comparison.pairs
     both = dense(found[0]), dense(found[1])
     for module, shared in pair.modules.items():
@@ -66,7 +67,7 @@ def test_overlaps_are_those_of_the_spaces(found):
 
 @given(adapters(3))
 def test_the_sum_has_the_singular_values_of_the_sum(found):
-    comparison = compare(found, workers=1)
+    comparison = compare(found, how=Execution(1))
     matrices = [dense(adapter) for adapter in found]
     for module, each in comparison.sum.items():
         expected = torch.linalg.svdvals(sum(m[module] for m in matrices))
@@ -78,7 +79,7 @@ def test_the_sum_has_the_singular_values_of_the_sum(found):
 
 @given(adapters(1), st.integers(1, 12))
 def test_cuts_are_the_errors_of_truncation(found, rank):
-    comparison = compare(found, workers=1)
+    comparison = compare(found, how=Execution(1))
     profile = comparison.profiles[0]
     assert not comparison.sum
     for cut in cuts(profile.layout, profile.spectra):
@@ -116,7 +117,7 @@ def test_one_initialisation_of_a():
 
 def test_nothing_depends_on_workers_or_on_names_of_others():
     found = [Adapter.of({name: low_rank(seed, *shape, 2) for name, shape in MODULES.items()}) for seed in (1, 2)]
-    one, three = compare(found, workers=1), compare(found, workers=3)
+    one, three = compare(found, how=Execution(1)), compare(found, how=Execution(3))
     assert one.profiles == three.profiles
     assert [pair.modules for pair in one.pairs] == [pair.modules for pair in three.pairs]
 

@@ -313,9 +313,9 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
 def test_history_tells_all_parameters() -> None:
     result = ao.evaluate('scale(select(a, "m*"), {"m": 0.5}) + truncate(a, rank=1)', a=one())
     told = result.history.as_json([])  # type: ignore[union-attr]
-    scaled, cut = told["of"]
+    scaled, cut = told["inputs"]
     assert scaled["by"] == {"m": 0.5}
-    assert scaled["of"][0]["patterns"] == ["m*"]
+    assert scaled["inputs"][0]["patterns"] == ["m*"]
     assert cut["rank"] == 1
 
 

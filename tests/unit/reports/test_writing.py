@@ -13,6 +13,7 @@ from corpus import tree, write_adapter
 from safetensors.torch import save_file
 
 import adapterops as ao
+from adapterops.engine import Execution
 from adapterops.errors import OptionError, OutputExistsError
 
 
@@ -20,7 +21,7 @@ def test_the_same_adapters_give_the_same_bytes(tmp_path: Path) -> None:
     adapters = [ao.open_adapter(write_adapter(tmp_path / "inputs" / name, seed=seed)) for seed, name in enumerate("abc")]
     for name, workers in (("one", 1), ("two", 3)):
         (tmp_path / name).mkdir()
-        ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", workers=workers)
+        ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", how=Execution(workers))
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 

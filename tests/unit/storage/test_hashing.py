@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
+from adapterops.engine import Execution
 from adapterops.storage import checksums
 from adapterops.storage.checksums import Sha256
 from adapterops.storage.safetensors import SafetensorsFile
@@ -64,7 +65,7 @@ def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: p
         return count
 
     monkeypatch.setattr(os, "preadv", counted)
-    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tuned)), tmp_path / "out", workers=workers)
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tuned)), tmp_path / "out", how=Execution(workers))
     shards = sorted(base.glob("*.safetensors"))
     said = json.loads((tmp_path / "out" / "adapterops.json").read_text())["inputs"][0]["files"]
     assert len(shards) > 1

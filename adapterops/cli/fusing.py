@@ -1,0 +1,68 @@
+"""What `fuse` and `unfuse` are asked to do: one request, from the same options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from adapterops.cli import options
+from adapterops.cli.merging import Merge, merging
+from adapterops.operations.fusion import PRECISIONS
+from adapterops.requests.request import Model, Quantize, Request
+
+OPTIONS = (
+    merging,
+    options.viewing,
+    options.scheme("--quantize", help="Write the result in 4 or 8 bits."),
+    click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
+    options.quantizing,
+    options.dtype,
+    options.alpha,
+)
+
+
+def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
+    """Options of the commands that add updates to a checkpoint, which get a `request`; and `modelling`."""
+
+    def decorate(command: Any) -> Any:
+        @wraps(command)
+        def requested(
+            base: str,
+            sources: Sequence[str],
+            merge: Merge,
+            view: options.View,
+            quantize: Quantize | None,
+            accept_loss: bool,
+            modelling: options.Modelling,
+            dtype: str | None,
+            alpha: float | None,
+            **rest: Any,
+        ) -> Any:
+            inputs = options.inputs(sources, alpha)
+            request = Request(
+                inputs,
+                merge.expression(inputs, view.rounding),
+                merge.allow_base_mismatch,
+                base=Model(base),
+                unfuse=unfuse,
+                original=view.original,
+                base_view=view.base_view,
+                rounding=view.rounding,
+                seed=merge.rounding_seed(view.rounding),
+                precision=view.precision or PRECISIONS[0],
+                quantize=quantize,
+                accept_loss=accept_loss,
+                allow_pickle=modelling.allow_pickle,
+                output=modelling.output(dtype),
+            )
+            return command(request=request, modelling=modelling, **rest)
+
+        decorated: Any = requested
+        for option in reversed(OPTIONS):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate

@@ -1,0 +1,177 @@
+"""Where the inputs of a request are: opened from one folder, and noted as they are seen from another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from adapterops.adapter import Adapter, open_adapter
+from adapterops.checkpoint import Checkpoint, open_checkpoint
+from adapterops.errors import InputError, OptionError
+from adapterops.history import Source, Step
+from adapterops.hub.references import SCHEME, referred
+from adapterops.hub.snapshot import locate
+from adapterops.requests.request import DEQUANTIZED, Input, Model, Request
+from adapterops.storage.place import Place
+
+HERE = Path()
+
+Stated = TypeVar("Stated", Input, Model)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The inputs of a request: headers are read, tensors when asked for."""
+
+    adapters: Mapping[str, Adapter]
+    models: Mapping[str, Checkpoint]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files that are read."""
+        return [path for source in self.sources for path in source.paths]
+
+    @property
+    def sources(self) -> list[Source]:
+        """What was read of each."""
+        opened: list[Adapter | Checkpoint] = [*self.adapters.values(), *self.models.values()]
+        return list(map(_source, opened))
+
+
+def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) -> Opened:
+    """The adapters and models of a request, whose paths are relative to `folder`. What has a hash is read whole and compared.
+
+    Args:
+        verify: compare all inputs that come from the Hub with its hashes first.
+
+    Raises:
+        NotFoundError: an input is not there, or has to come from the Hub and cannot.
+        InputError: an input is not the one that was meant.
+        OptionError: a file says its lora_alpha itself, and another was given.
+    """
+
+    def adapter(stated: Input) -> Adapter:
+        place = found(folder, stated.path, verify=verify)
+        return _checked(open_adapter(place, alpha=stated.alpha, allow_nonfinite=stated.allow_nonfinite), stated)
+
+    def model(stated: Model) -> Checkpoint:
+        return _checked(open_checkpoint(found(folder, stated.path, verify=verify), allow_pickle=request.allow_pickle), stated)
+
+    used = {name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED}
+    models = {name: model(each) for name, each in used.items()}
+    adapters = {name: adapter(each) for name, each in request.inputs.items()}
+    given = any(each.alpha is not None for each in request.inputs.values())
+    if given and all(_source(each).alpha is None for each in adapters.values()):
+        raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
+    return Opened(adapters, models)
+
+
+def found(folder: Path, path: str, *, verify: bool = False) -> Place:
+    """The place that a path stands for: in `folder`, or on the Hub."""
+    if path.startswith(SCHEME):
+        return locate(path, verify=verify)
+    return Place(Path(path) if folder == HERE else located(folder, path))
+
+
+def located(folder: Path, path: str) -> Path:
+    """A path in a folder as an absolute one, so that nothing depends on the current folder. A link keeps its own name."""
+    place = folder / path
+    name = place.name if place.name != ".." else ""
+    return Path(os.path.realpath(place.parent if name else place)) / name
+
+
+def named_after(path: str, suffix: str) -> Path:
+    """A path for what is made of an input: next to it, or in the current folder where it comes from the Hub.
+
+    >>> named_after("runs/a", "-r8").as_posix(), named_after("hf://me/a@v2/sub", "-r8").as_posix()
+    ('runs/a-r8', 'sub-r8')
+    """
+    if not path.startswith(SCHEME):
+        return Place(Path(path)).beside(suffix)
+    return Path(referred(path).place.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix)
+
+
+def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Request:
+    """The request with paths as they are from `out`. References are pinned to a commit; absolute paths stay."""
+
+    def seen(stated: Stated, there: Adapter | Checkpoint | None) -> Stated:
+        remote = _source(there).remote if there else None
+        if remote is not None:
+            return replace(stated, path=replace(referred(remote.reference), revision=remote.revision).uri)
+        if os.path.isabs(stated.path) or stated.path.startswith(SCHEME):
+            return stated
+        return replace(stated, path=os.path.relpath(located(folder, stated.path), os.path.realpath(out)))
+
+    inputs = {name: seen(each, opened.adapters[name]) for name, each in request.inputs.items()}
+    return with_models(replace(request, inputs=inputs), {n: seen(m, opened.models.get(n)) for n, m in request.models.items()})
+
+
+def with_models(request: Request, models: Mapping[str, Model]) -> Request:
+    """The request with other models: `base`, `original`, `tuned`."""
+    extract = request.extract and replace(request.extract, tuned=models.get("tuned", request.extract.tuned))
+    return replace(request, base=models.get("base", request.base), original=models.get("original", request.original), extract=extract)
+
+
+def hashed(request: Request, opened: Opened) -> Request:
+    """The request with the hash of every file of its inputs."""
+    inputs = {name: _pinned(each, opened.adapters[name]) for name, each in request.inputs.items()}
+    models = {name: _pinned(each, opened.models[name]) if name in opened.models else each for name, each in request.models.items()}
+    return with_models(replace(request, inputs=inputs), models)
+
+
+def anonymous(request: Request, out: Path) -> Request:
+    """The request of `seen_from` as a manifest notes it: no hashes, which stand with the inputs, and no place of this machine.
+
+    Of an absolute path it has the name only, and so of one that has nothing but the root in common with `out`.
+    """
+
+    def noted(stated: Stated) -> Stated:
+        path, place = stated.path, os.path.realpath(out)
+        there = os.path.normpath(os.path.join(place, path))
+        far = not path.startswith(SCHEME) and (os.path.isabs(path) or os.path.commonpath([place, there]) == os.sep)
+        return replace(stated, path=Path(path).name if far else path, hashes={})
+
+    inputs = {name: noted(each) for name, each in request.inputs.items()}
+    return with_models(replace(request, inputs=inputs), {name: noted(each) for name, each in request.models.items()})
+
+
+def _pinned(stated: Stated, there: Adapter | Checkpoint) -> Stated:
+    files = _source(there).as_json()["files"]
+    return replace(stated, hashes={"sha256": {name: each["sha256"] for name, each in files.items()}})
+
+
+def _source(opened: Adapter | Checkpoint) -> Source:
+    history: Source | Step = opened.history
+    assert isinstance(history, Source)
+    return history
+
+
+OpenedInput = TypeVar("OpenedInput", Adapter, Checkpoint)
+
+
+def _checked(opened: OpenedInput, stated: Input | Model) -> OpenedInput:
+    """What was opened, if its files have the hashes that are stated."""
+    source = _source(opened)
+    for algorithm, wanted in stated.hashes.items():
+        if isinstance(wanted, str):
+            if source.sha256() != wanted:
+                raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, wanted, source.sha256())
+            continue
+        files = source.as_json()["files"]
+        for name, each in wanted.items():
+            if files.get(name, {}).get(algorithm) != each:
+                raise _another(source.tensors[0].path.parent / name, algorithm, each, files.get(name, {}).get(algorithm))
+    return opened
+
+
+def _another(path: Path, algorithm: str, wanted: str, found: str | None) -> InputError:
+    fact = f"is not the file that the recipe means: its {algorithm} is {found}, the recipe says {wanted}"
+    return InputError(
+        fact if found else f"is missing; the recipe says that its {algorithm} is {wanted}",
+        path=path,
+        hint=f"get that file again; if this one is right, leave the {algorithm} out of the recipe",
+        code="E-SHA256",
+    )

@@ -1,0 +1,207 @@
+"""A request: all that decides what an output is. The command line, recipes, the manifest and `verify` have this one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from adapterops.checkpoint import STOCHASTIC
+from adapterops.errors import OptionError
+from adapterops.operations.algebra import budget, check_cut
+from adapterops.operations.expression import Expression
+
+MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = ("merge", "fuse", "unfuse", "extract", "quantize", "dequantize")
+
+DEQUANTIZED, ORIGINAL = VIEWS = ("dequantized", "original")
+"""What an update is added to, where the base is quantized: what its codes stand for, or the model it was quantized from."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint to read.
+
+    Attributes:
+        path: relative to the folder of the request, or a reference with a scheme (`hf://`).
+        hashes: algorithm → what its tensors must hash to, or each file by its name.
+    """
+
+    path: str
+    hashes: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An adapter to read; see `Model` and `open_adapter`."""
+
+    path: str
+    hashes: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    alpha: float | None = None
+    allow_nonfinite: bool = False
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """The scheme to write; `block_size` None is the one of the scheme."""
+
+    scheme: str
+    double_quant: bool = False
+    block_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Extract:
+    """The model whose difference from the base is wanted, and what becomes of changed norms, biases and embeddings."""
+
+    tuned: Model
+    rest: str = "keep"
+
+
+@dataclass(frozen=True)
+class Output:
+    """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled` form."""
+
+    dtype: str | None = None
+    rank: int | None = None
+    energy: float | None = None
+    budget: str | None = None
+    exact: bool = False
+    max_shard_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cut:
+            check_cut(**self.cut)
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """The arguments of `truncate`; none where nothing is cut."""
+        number, unit = budget(self.budget)
+        given = {"rank": self.rank, "energy": self.energy, "budget": number}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return {**chosen, "unit": unit} if number is not None else chosen
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be made, of what. Which fields are set decides its `kind`.
+
+    Attributes:
+        inputs: adapters by the names that `result` has for them.
+        result: the adapter that is made of them.
+        base: the model that the result goes into, or comes out of; or the model to extract against or to (de)quantize.
+        unfuse: take the result out of the base.
+        extract: the adapter is the difference of another model and the base.
+        original: the 16-bit model that a quantized base was made from.
+        base_view: what an update is added to, for a quantized base; by default the original, where there is one.
+        rounding: how changed weights are rounded onto the base's own grid: `nearest`, or `stochastic` with `seed`.
+        precision: of ΔW and the sum.
+        quantize: the scheme to write the model in.
+        dequantize: write the base in 16 or 32 bits.
+        accept_loss: write even if too little of an update survives in codes.
+
+    Raises:
+        OptionError: fields exclude each other, or one needs another.
+
+    """
+
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    result: Expression | None = None
+    allow_base_mismatch: bool = False
+    base: Model | None = None
+    unfuse: bool = False
+    extract: Extract | None = None
+    original: Model | None = None
+    base_view: str | None = None
+    rounding: str | None = None
+    seed: int | None = None
+    precision: str = "float32"
+    quantize: Quantize | None = None
+    dequantize: bool = False
+    accept_loss: bool = False
+    allow_pickle: bool = False
+    output: Output = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        if self.rounding == STOCHASTIC and self.seed is None:
+            object.__setattr__(self, "seed", 0)
+        _check_fields(self)
+        _check_codes(self)
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        if self.result is not None:
+            return MERGE if self.base is None else UNFUSE if self.unfuse else FUSE
+        return EXTRACT if self.extract else QUANTIZE if self.quantize else DEQUANTIZE
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The checkpoints it names, by what they are."""
+        tuned = self.extract.tuned if self.extract else None
+        named = {"tuned": tuned, "base": self.base, "original": self.original}
+        return {name: model for name, model in named.items() if model is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """What `read_request` reads as this request. Defaults are in it; what is None or empty is not."""
+        content: dict[str, Any] = _plain(self)
+        return content
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Expression):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if not is_dataclass(value):
+        return value
+    given = {each.name: getattr(value, each.name) for each in fields(value)}
+    given = given | given.pop("hashes", {})
+    return {name: _plain(inner) for name, inner in given.items() if inner is not None and (name, inner) != ("inputs", {})}
+
+
+def _check_fields(request: Request) -> None:
+    """What each kind of work needs, and what would mean nothing to it."""
+    model = {"quantize": "only models are quantized", "dequantize": "only models are quantized", "unfuse": "adapters come out of models"}
+    model |= {"extract": "a difference is from a model", "rounding": "", "original": "", "base_view": ""}
+    for name, why in model.items():
+        if getattr(request, name) and request.base is None:
+            raise OptionError(f"{name} needs a base", hint=f"{why}: name the one to fuse the result into".removeprefix(": "))
+    if request.result is None:
+        sets = [name for name in ("extract", "quantize", "dequantize") if getattr(request, name)]
+        if len(sets) != 1:
+            both = f"{' and '.join(sets)} exclude each other" if sets else "there is no result, and nothing else to do"
+            raise OptionError(both, hint="give a result, or one of extract, quantize and dequantize")
+        for name in ("inputs", "unfuse", "rounding", "original", "base_view"):
+            if getattr(request, name):
+                raise OptionError(f"{name} needs a result", hint="such as result: a")
+    else:
+        for name in ("extract", "dequantize"):
+            if getattr(request, name):
+                raise OptionError(f"{name} and result exclude each other", hint="leave one of them out")
+    if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
+        raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
+    if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE):
+        raise OptionError(f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out")
+    if request.kind == EXTRACT:
+        check_cut(**request.output.cut)
+
+
+def _check_codes(request: Request) -> None:
+    """What contradicts itself about a quantized base, whatever it is."""
+    if request.base_view == ORIGINAL and request.original is None:
+        raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
+    if request.original is not None and request.base_view != DEQUANTIZED and request.rounding is not None:
+        path = request.base.path if request.base else None
+        raise OptionError("--rounding keeps the codes of the base, and --original finds them anew", path=path, hint="leave one of them out")
+    if request.seed is not None and request.rounding != STOCHASTIC:
+        raise OptionError("the seed is that of stochastic rounding", hint="add rounding: stochastic; methods have a seed of their own")
+
+
+def spelled(most: str | None) -> str | None:
+    """A budget in one way of the several that it can be written in.
+
+    >>> spelled("2M"), spelled("1.5kB")
+    ('2000000', '1500B')
+    """
+    number, unit = budget(most)
+    return None if number is None else f"{number}B" if unit == "bytes" else str(number)

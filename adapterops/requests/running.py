@@ -1,0 +1,200 @@
+"""A request, done: its inputs opened and checked, its result computed lazily, planned, and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from adapterops.adapter import Adapter
+from adapterops.adapter_saving import Saved, plan_adapter, save_adapter, working_memory
+from adapterops.checkpoint import STOCHASTIC, Checkpoint, cast, sharded
+from adapterops.engine import DEFAULT, Execution, check_device
+from adapterops.errors import OptionError
+from adapterops.history import Step
+from adapterops.manifest import Origin
+from adapterops.operations import algebra
+from adapterops.operations.calculator import compute
+from adapterops.operations.extraction import difference
+from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.plan import Plan
+from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
+from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
+from adapterops.saving import SavedCheckpoint, plan_checkpoint, save_checkpoint
+from adapterops.storage.staging import check_output
+
+Written: TypeAlias = Saved | SavedCheckpoint
+Truncate: TypeAlias = Callable[..., Adapter]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a request makes, lazily. `folder` is what its paths are relative to."""
+
+    request: Request
+    folder: Path
+    opened: Opened
+    result: Adapter | Checkpoint
+
+    def seen_from(self, out: Path) -> Request:
+        """The request with paths as they are from `out`."""
+        return seen_from(out, self.request, self.folder, self.opened)
+
+
+def make(
+    request: Request,
+    out: Path,
+    *,
+    folder: Path = HERE,
+    force: bool = False,
+    verify: bool = False,
+    planning: bool = False,
+    how: Execution = DEFAULT,
+) -> Made:
+    """What a request makes. Nothing is computed yet, unless there is a budget, or a difference to look for.
+
+    Args:
+        out: the folder that it is to be written to.
+        folder: what the paths in the request are relative to.
+        force: an output of adapterops that is there may be replaced.
+        verify: compare all inputs that come from the Hub with its hashes first.
+        planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it can have.
+
+    Raises:
+        OptionError, IncompatibleError: the request does not fit its inputs.
+        OutputExistsError, NotFoundError, InputError: as `check_output` and `open_inputs` do.
+    """
+    check_device(how.device)
+    opened = open_inputs(request, folder, verify=verify)
+    check_output(out, opened.paths, force)
+    return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+
+
+def plan(made: Made, how: Execution = DEFAULT) -> Plan:
+    """What saving it will do, from headers only.
+
+    Raises:
+        ResourceError: there is no room for the downloads, or too little memory.
+    """
+    for source in made.opened.sources:
+        source.check_room()
+    if isinstance(made.result, Checkpoint):
+        return plan_checkpoint(made.result, how)
+    return plan_adapter(made.result, dtype=made.request.output.dtype, exact=made.request.output.exact, how=how)
+
+
+def save(
+    made: Made,
+    out: Path,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    command: Sequence[str] = (),
+    files: Mapping[str, bytes] | None = None,
+    how: Execution = DEFAULT,
+) -> Written:
+    """Write what was made, with the request in its manifest, and other `files`, which are asked for at the end.
+
+    Raises:
+        As `save_adapter` and `save_checkpoint` do.
+    """
+    request = made.request
+    origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
+    if isinstance(made.result, Checkpoint):
+        return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how)
+    return save_adapter(made.result, out, dtype=request.output.dtype, exact=request.output.exact, force=force, origin=origin, how=how)
+
+
+def result(request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT) -> Adapter | Checkpoint:
+    """The adapter or the model that a request asks for; see `make`."""
+    truncate: Truncate = partial(bounded if planning else measured, how=how)
+    output, models = request.output, opened.models
+    if request.kind == MERGE:
+        return adapter(request, opened.adapters, truncate)
+    if request.kind == EXTRACT:
+        assert request.extract
+        change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)
+        return truncate(change, **output.cut, exact=output.exact)
+    if request.kind == QUANTIZE:
+        model = quantized(request, models["base"])
+    elif request.kind == DEQUANTIZE:
+        model = dequantize(models["base"], output.dtype)
+    else:
+        model = _fused(request, opened, truncate)
+    model.check_rounding()
+    model = cast(model, output.dtype) if output.dtype else model
+    return sharded(model, output.max_shard_size) if output.max_shard_size else model
+
+
+def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
+    base = based(request, opened.models)
+    change = adapter(request, adapters_for(request, opened.adapters, base), truncate)
+    add = unfuse if request.kind == UNFUSE else fuse
+    model = add(base, change, dtype=request.output.dtype, precision=request.precision)
+    return quantized(request, model) if request.quantize and not model.schemes else model
+
+
+def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:
+    """The adapters that are fused with a base: without the tensors that are copies of its own."""
+    return {name: without_copies(each, base) for name, each in adapters.items()} if request.kind == FUSE else adapters
+
+
+def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate) -> Adapter:
+    """The result of a request, cut as its output is to be."""
+    assert request.result
+    output = request.output
+    found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
+    return truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
+
+
+def measured(found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any) -> Adapter:
+    """What `algebra.truncate` makes; where it has to measure first, in the memory that there is."""
+    how = how.within(partial(working_memory, found, dtype))
+    return algebra.truncate(found, rank, dtype=dtype, how=how, **cut)
+
+
+def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = None, **cut: Any) -> Adapter:
+    """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
+    if budget is None:
+        return algebra.truncate(found, rank, **cut)
+    layout = {module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()}
+    parameters = {"budget": budget, "unit": cut["unit"], "exact": cut.get("exact", False)}
+    return replace(found, layout=layout, history=Step("truncate", parameters, (found.history,)))
+
+
+def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
+    """The base as an update is added to it: with the numbers and the rounding that are asked for.
+
+    Raises:
+        OptionError: it is not quantized, and what is asked for is about codes; or what is asked for leaves no codes to keep.
+    """
+    base, path, output = models["base"], request.base.path if request.base else None, request.output
+    about_codes = request.original is not None or request.base_view is not None or request.rounding is not None
+    if not base.schemes and about_codes:
+        raise OptionError("--original, --base-view and --rounding are for a base that is quantized, and this one is not", path=path)
+    if request.original is not None and request.base_view != DEQUANTIZED:
+        base = viewed(base, models["original"])
+    if base.schemes and (output.dtype or request.quantize) and not _same_scheme(request, base):
+        base = dequantize(base, output.dtype)
+    if request.rounding is None:
+        return base
+    if not base.schemes:
+        raise OptionError("--rounding keeps the codes of the base, and --dtype and --quantize ask for others", path=path)
+    return rounding(base, request.rounding, request.seed or 0 if request.rounding == STOCHASTIC else 0)
+
+
+def _same_scheme(request: Request, base: Checkpoint) -> bool:
+    """Whether the scheme that is asked for is the one that the base is in: it is kept then, with all its details."""
+    to = request.quantize
+    plain = to is not None and not to.double_quant and to.block_size is None
+    return to is not None and plain and {scheme.name for scheme in base.schemes.values()} == {to.scheme}
+
+
+def quantized(request: Request, model: Checkpoint) -> Checkpoint:
+    """The model in the scheme that is asked for."""
+    to = request.quantize
+    assert to
+    return quantize(model, to.scheme, double_quant=to.double_quant, block_size=to.block_size)

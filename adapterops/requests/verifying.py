@@ -1,0 +1,85 @@
+"""Whether an output is what was requested: the request is read from its manifest, its inputs are found, and the work is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from adapterops.adapter import Adapter
+from adapterops.checkpoint import Checkpoint
+from adapterops.engine import DEFAULT, Execution
+from adapterops.errors import OptionError, at
+from adapterops.hub.references import SCHEME
+from adapterops.operations import verification
+from adapterops.operations.output_files import Problem, read_manifest
+from adapterops.operations.quantization import viewed
+from adapterops.operations.verification import Verification
+from adapterops.requests.places import Opened, located, with_models
+from adapterops.requests.reading import read_request
+from adapterops.requests.request import UNFUSE, Input, Model, Request
+from adapterops.requests.running import adapter, adapters_for, measured
+from adapterops.storage.staging import MANIFEST
+
+OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found of a model, and the adapter that it should hold."""
+
+    found: Verification
+    adapter: Adapter
+
+
+def recorded(folder: Path) -> Request | None:
+    """The request in the manifest of an output, with absolute paths; None where there is no manifest, a damaged one, or no request.
+
+    Raises:
+        OptionError: the request is one that is not understood here.
+    """
+    content = read_manifest(folder) if folder.is_dir() else None
+    if content is None or isinstance(content, Problem) or "request" not in content:
+        return None
+    with at(path=folder / MANIFEST):
+        request, place = read_request(content["request"]), Path(folder).resolve()
+
+    def there(path: str) -> str:
+        return path if path.startswith(SCHEME) else str(located(place, path))
+
+    inputs = {name: replace(each, path=there(each.path)) for name, each in request.inputs.items()}
+    models = {name: replace(each, path=there(each.path)) for name, each in request.models.items()}
+    return with_models(replace(request, inputs=inputs), models)
+
+
+def check_there(request: Request, record: Request | None, model: Path) -> None:
+    """Raise OptionError for the first input that is not where the manifest has it: whoever asks has to name its place."""
+    stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
+    noted = {each.path for each in stated}
+    wanted = [(each.path, OPTIONS[name]) for name, each in request.models.items()]
+    wanted += [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
+    for path, option in wanted:
+        if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
+            fact = f"was made from {Path(path).name}, and {path} does not exist"
+            raise OptionError(fact, path=model, hint=f"name its place: {option}")
+
+
+def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
+    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `verification.verify`.
+
+    Raises:
+        IncompatibleError: the inputs do not fit together.
+    """
+    base = opened.models["base"]
+    if "original" in opened.models:
+        base = viewed(base, opened.models["original"])
+    change = expected(request, opened, how)
+    found = verification.verify(model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how)
+    return Proof(found, change)
+
+
+def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adapter:
+    """What was added to the base: the result of the request, or its negative where that was taken out."""
+    adapters = adapters_for(request, opened.adapters, opened.models["base"])
+    change = adapter(request, adapters, partial(measured, how=how))
+    return -replace(change, replaced={}) if request.kind == UNFUSE else change
