@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from adapterops.formats.model_files import INDEX
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, write_bytes, write_manifest
 from adapterops.shards import write_shards
+from adapterops.storage.checksums import digest
 from adapterops.storage.staging import Journal, check_output, staged
 from adapterops.storage.strict import read_all
 
@@ -108,7 +108,7 @@ def save_checkpoint(
         if not accept_loss:
             _check_survival(modules, out)
         _check_inputs(inputs)
-        outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
+        outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
         outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
         for name, data in (extra or {}).items():
             write_bytes(folder / name, data, sync)
@@ -135,7 +135,7 @@ def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
         [
             source.alpha,
             [[file.path.name, *file.origin] for file in source.tensors],
-            [hashlib.sha256(read_all(path)).hexdigest() for path in source.others],
+            [digest(read_all(path)) for path in source.others],
         ]
         for source in inputs
     ]
@@ -143,7 +143,7 @@ def _plan(checkpoint: Checkpoint, inputs: Sequence[Source]) -> str:
     how = [checkpoint.layout, {name: list(names) for name, names in checkpoint.shards.items()}, checkpoint.rounding, checkpoint.seed]
     schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
     text = json.dumps([identities, operation, how, schemes])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(text.encode())
 
 
 def _check_changed(modules: Facts, out: Path) -> None:

@@ -32,7 +32,7 @@ def command(recipe: Path, out: Path | None, **how: Any) -> None:
     Also base, to fuse the result into, and quantize. What messages call --alpha, --allow-nonfinite, --allow-base-mismatch, --dtype or
     --quantize are fields here, of the same names; what else they name is an option of `fuse` alone.
 
-    The output holds the recipe with every default and the sha256 of every input, which makes the same bytes again.
+    The output holds the recipe with every default and the BLAKE3 of every input, which makes the same bytes again.
 
     \b
     adapterops run recipe.yaml --dry-run

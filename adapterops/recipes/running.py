@@ -22,6 +22,7 @@ from adapterops.operations.fusion import fuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize
 from adapterops.recipes.schema import Ingredient, Recipe, read_recipe
 from adapterops.saving import SavedCheckpoint, save_checkpoint
+from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.staging import RECIPE
@@ -45,7 +46,7 @@ def run_recipe(
     Raises:
         OptionError: the recipe is wrong; see `read_recipe`.
         NotFoundError: the Hub has not what the recipe means, or refuses what it is to take.
-        InputError: an input is not the one whose sha256 the recipe states.
+        InputError: an input is not the one whose hash the recipe states.
     """
     recipe = read_recipe(path)
     place = destination(recipe, out)
@@ -83,7 +84,7 @@ class Made:
         return {"command": COMMAND, "extra": extra, **how}
 
     def resolved(self, out: Path) -> Recipe:
-        """The recipe as it is stored in `out`: paths as they are from there, and the sha256 of every file."""
+        """The recipe as it is stored in `out`: paths as they are from there, and the BLAKE3 of every file."""
 
         def pinned(name: str, ingredient: Ingredient) -> Ingredient:
             path, remote = ingredient.path, self.sources[name].remote
@@ -91,7 +92,7 @@ class Made:
                 path = replace(referred(remote.reference), revision=remote.revision).uri
             elif not os.path.isabs(path):
                 path = os.path.relpath(located(self.recipe.folder, path), os.path.realpath(out))
-            return replace(ingredient, path=path, sha256=_hashes(self.sources[name]))
+            return replace(ingredient, path=path, hashes={BLAKE3: self.sources[name].digests(BLAKE3)})
 
         inputs = {name: pinned(name, each) for name, each in self.recipe.inputs.items()}
         base = pinned("", self.recipe.base) if self.recipe.base else None
@@ -99,7 +100,7 @@ class Made:
 
 
 def make(recipe: Recipe, *, verify: bool = False, workers: int | None = None, progress: engine.Progress | None = None) -> Made:
-    """What a recipe makes. Inputs with a sha256 are read whole and compared; nothing is computed yet, unless there is a budget.
+    """What a recipe makes. Inputs with a hash are read whole and compared; nothing is computed yet, unless there is a budget.
 
     Args:
         verify: compare all inputs that come from the Hub with its hashes first.
@@ -161,32 +162,28 @@ def located(folder: Path, path: str) -> Path:
     return Path(os.path.realpath(place.parent if name else place)) / name
 
 
-def _hashes(source: Source) -> dict[str, str]:
-    """The sha256 of every file of a source, by its name."""
-    return {name: each["sha256"] for name, each in source.as_json()["files"].items()}
-
-
 def _checked(source: Source | Step, ingredient: Ingredient) -> Source:
     """The source, if its files are what the recipe says."""
     assert isinstance(source, Source)
-    if isinstance(ingredient.sha256, str) and source.sha256() != ingredient.sha256:
-        raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, ingredient.sha256, source.sha256())
-    if isinstance(ingredient.sha256, Mapping):
-        found = _hashes(source)
-        folder = source.tensors[0].path.parent
-        for name, said in ingredient.sha256.items():
-            if found.get(name) != said:
-                raise _another(folder / name, said, found.get(name))
+    for algorithm, stated in ingredient.hashes.items():
+        if isinstance(stated, str):
+            if (found := source.digest(algorithm)) != stated:
+                raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, stated, found)
+            continue
+        digests = source.digests(algorithm)
+        for name, each in stated.items():
+            if digests.get(name) != each:
+                raise _another(source.tensors[0].path.parent / name, algorithm, each, digests.get(name))
     return source
 
 
-def _another(path: Path, said: str, found: str | None) -> InputError:
-    fact = f"is not the file that the recipe means: its sha256 is {found}, the recipe says {said}"
+def _another(path: Path, algorithm: str, stated: str, found: str | None) -> InputError:
+    fact = f"is not the file that the recipe means: its {algorithm} is {found}, the recipe says {stated}"
     return InputError(
-        fact if found else f"is missing; the recipe says that its sha256 is {said}",
+        fact if found else f"is missing; the recipe says that its {algorithm} is {stated}",
         path=path,
-        hint="get that file again; if this one is right, leave the sha256 out of the recipe",
-        code="E-SHA256",
+        hint=f"get that file again; if this one is right, leave the {algorithm} out of the recipe",
+        code="E-HASH",
     )
 
 

@@ -3,7 +3,7 @@
 adapterops: 1
 inputs:
   a: runs/a                        # relative to the folder of the recipe
-  b: {path: runs/b, sha256: ...}   # of its tensors, or of each file by its name; also alpha, allow_nonfinite
+  b: {path: runs/b, blake3: ...}   # or sha256; of its tensors, or of each file by its name; also alpha, allow_nonfinite
 result: 0.7*a - ties(a, b, density=0.2)
 base: models/base                  # the result is fused into it
 quantize: nf4
@@ -27,13 +27,17 @@ from adapterops.operations.algebra import budget, check_cut
 from adapterops.operations.expression import Expression, check_name, parse
 from adapterops.operations.functions import nearest
 from adapterops.operations.quantization import SCHEMES
+from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.strict import open_regular, parse_json
 from adapterops.storage.strict_yaml import LIMIT, Marks, Place, parse_yaml
 
 VERSION = 1
 TOP = ("adapterops", "inputs", "result", "allow_base_mismatch", "base", "quantize", "output", "push")
-ADAPTER = ("path", "sha256", "alpha", "allow_nonfinite")
-CHECKPOINT = ("path", "sha256")
+ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
+"""Hashes that identify an input, and what prints them."""
+
+ADAPTER = ("path", *ALGORITHMS, "alpha", "allow_nonfinite")
+CHECKPOINT = ("path", *ALGORITHMS)
 OUTPUT = ("path", "dtype", "rank", "energy", "budget", "exact")
 PUSH = ("repo", "private")
 SHOWN = 80
@@ -49,12 +53,12 @@ PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z_][\w.-]*"
 class Ingredient:
     """An adapter or a checkpoint to read.
 
-    `path` is relative to the folder of the recipe, or a reference with a scheme; `sha256` is that of its tensors, or of
-    each file by its name.
+    `path` is relative to the folder of the recipe, or a reference with a scheme. `hashes` are those of its tensors, or of each
+    file by its name, by algorithm.
     """
 
     path: str
-    sha256: str | Mapping[str, str] | None = None
+    hashes: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     alpha: float | None = None
     allow_nonfinite: bool = False
 
@@ -113,7 +117,7 @@ def spelled(most: str | None) -> str | None:
 
 
 def _said(ingredient: Ingredient) -> dict[str, Any]:
-    said = {"path": ingredient.path, "sha256": ingredient.sha256, "alpha": ingredient.alpha}
+    said = {"path": ingredient.path, **ingredient.hashes, "alpha": ingredient.alpha}
     return {name: value for name, value in said.items() if value is not None}
 
 
@@ -212,19 +216,27 @@ class _Schema:
         fields = self._table(place, value, known, ("path",))
         return Ingredient(
             self._text((*place, "path"), fields["path"]),
-            self._sha256((*place, "sha256"), fields.get("sha256")),
+            self._hashes(place, fields),
             self._number((*place, "alpha"), fields.get("alpha")),
             self._truth((*place, "allow_nonfinite"), fields.get("allow_nonfinite")),
         )
 
-    def _sha256(self, place: Place, value: Any) -> str | dict[str, str] | None:
-        if isinstance(value, dict):
-            return {name: self._digest((*place, name), digest) for name, digest in value.items()}
-        return None if value is None else self._digest(place, value)
+    def _hashes(self, place: Place, fields: Mapping[str, Any]) -> dict[str, str | Mapping[str, str]]:
+        """The hashes that an input is to have, by algorithm."""
+        found: dict[str, str | Mapping[str, str]] = {}
+        for algorithm in ALGORITHMS:
+            stated = fields.get(algorithm)
+            where = (*place, algorithm)
+            if isinstance(stated, dict):
+                found[algorithm] = {name: self._digest((*where, name), each, algorithm) for name, each in stated.items()}
+            elif stated is not None:
+                found[algorithm] = self._digest(where, stated, algorithm)
+        return found
 
-    def _digest(self, place: Place, value: Any) -> str:
+    def _digest(self, place: Place, value: Any, algorithm: str) -> str:
         if not isinstance(value, str) or not HASH.fullmatch(value):
-            self._fail(place, f"is {_kind(value)}, expected 64 hexadecimal digits in quotes", "as sha256sum prints them")
+            hint = f"as {ALGORITHMS[algorithm]} prints them"
+            self._fail(place, f"is {_kind(value)}, expected 64 hexadecimal digits in quotes", hint)
         return value
 
     def _output(self, value: Any) -> Output:

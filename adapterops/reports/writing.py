@@ -128,5 +128,5 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def _told(source: Mapping[str, Any]) -> str:
-    files = ", ".join(f"{name} (sha256 {each['sha256'][:16]})" for name, each in source["files"].items())
+    files = ", ".join(f"{name} (BLAKE3 {each['blake3'][:16]})" for name, each in source["files"].items())
     return f"{source['path']}: {files}"

@@ -43,8 +43,12 @@ EDGE_ONLY = {
     "transformers": "logits",
     "peft": "logits",
     "yaml": "storage",
+    "safetensors": "storage",
+    "blake3": "storage",
+    "threadpoolctl": "engine",
+    "gc": "cli",
 }
-NEVER = {"diffusers", "safetensors", "scipy"}
+NEVER = {"diffusers", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

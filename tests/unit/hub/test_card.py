@@ -11,7 +11,7 @@ from adapterops.hub.card import MARK, Made, render
 
 COMMIT = "0123456789" * 4
 HUB = [{"reference": "me/base", "revision": COMMIT}, {"reference": "me/a:sub", "revision": COMMIT}]
-LOCAL = [{"path": "base", "files": {"model.safetensors": {"sha256": "ab"}}}, {"path": "runs/a", "files": {}}]
+LOCAL = [{"path": "base", "files": {"model.safetensors": {"blake3": "ab"}}}, {"path": "runs/a", "files": {}}]
 FUSED = {"operation": "fuse", "of": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "of": [{"input": 1}]}]}
 MERGED = {"operation": "merge", "method": "ties", "density": 0.3, "weights": [1.0, 1.0], "of": [{"input": 0}, {"input": 1}]}
 NF4 = {"operation": "quantize", "to": "nf4"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from adapterops import engine
 from adapterops.errors import IncompatibleError
@@ -86,27 +87,21 @@ def test_a_scale_that_is_too_large_is_an_error_and_numbers_that_are_not_finite_a
     ("rows", "rank", "width"), [(585, 16, 896), (107, 16, 4864), (4096, 64, 128), (3, 1, 7), (1, 8, 4096), (600, 400, 512)]
 )
 def test_the_bits_of_a_product_do_not_depend_on_the_threads_of_blas(rows: int, rank: int, width: int) -> None:
-    library = engine._blas()
-    if library is None:
-        pytest.skip("numpy has another BLAS than OpenBLAS here")
     random = np.random.default_rng(0)
     B, A = random.standard_normal((rows, rank), np.float32), random.standard_normal((rank, width), np.float32)
-    before, results = library.scipy_openblas_get_num_threads64_(), []
-    try:
-        for threads in (1, 2, 4):
-            library.scipy_openblas_set_num_threads64_(threads)
+    results = []
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads, user_api="blas"):
             results.append(B @ A)
-    finally:
-        library.scipy_openblas_set_num_threads64_(before)
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 
 
 def test_the_threads_of_blas_are_one_while_there_are_workers_and_as_before_after_them() -> None:
-    library = engine._blas()
-    if library is None:
-        pytest.skip("numpy has another BLAS than OpenBLAS here")
-    before = library.scipy_openblas_get_num_threads64_()
-    inside = list(engine.run(lambda _: library.scipy_openblas_get_num_threads64_(), range(3), workers=2))
-    assert inside == [1, 1, 1]
-    assert library.scipy_openblas_get_num_threads64_() == before
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in engine._numpy().info() if each["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert threads() == {2}
+        assert list(engine.run(lambda _: threads(), range(3), workers=2)) == [{1}, {1}, {1}]
+        assert threads() == {2}
