@@ -71,6 +71,24 @@ def test_a_file_that_is_written_in_any_order_has_the_hash_of_what_is_on_the_disk
         assert path.read_bytes().endswith(DATA[:6000])
 
 
+def test_sha256_is_not_computed_of_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, tuned = tmp_path / "base", tmp_path / "a"
+    write_base(base)
+    write_tuned(tuned)
+    algorithms = set()
+    real = checksums.new
+
+    def noted(algorithm: str) -> checksums.Digest:
+        algorithms.add(algorithm)
+        return real(algorithm)
+
+    monkeypatch.setattr(checksums, "new", noted)
+    adapter = ao.open_adapter(tuned)
+    ao.save_adapter(ao.truncate(adapter, 1), tmp_path / "small")
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), adapter), tmp_path / "out")
+    assert algorithms == {BLAKE3}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     base, tuned = tmp_path / "base", tmp_path / "a"
