@@ -26,7 +26,7 @@ _HOMES = {
     "METHODS": "methods",
     "Saved": "adapter_saving",
     "SavedCheckpoint": "saving",
-    "Survival": "updates.application",
+    "Survival": "updates.survival",
     "Verification": "operations.verification",
     "cast": "checkpoint",
     "compare": "operations.comparison",
@@ -100,9 +100,9 @@ if TYPE_CHECKING:
     from adapterops.reports.writing import report as report
     from adapterops.saving import SavedCheckpoint as SavedCheckpoint
     from adapterops.saving import save_checkpoint as save_checkpoint
-    from adapterops.updates.application import Survival as Survival
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
+    from adapterops.updates.survival import Survival as Survival
 
 
 def __getattr__(name: str) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, ShapeError, UnsupportedError, at
 from adapterops.formats.adapter_files import read_files
 from adapterops.formats.experts import check_alike
@@ -21,24 +20,11 @@ from adapterops.storage.safetensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from adapterops.floats import Array
-    from adapterops.updates.dense import Dense
-    from adapterops.updates.factors import Factors
-    from adapterops.updates.lowrank import LowRank
-
-    Update: TypeAlias = LowRank | Dense
+    from adapterops.updates.protocol import Array, Linear
 
 
 HELD = 8
 """How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
-
-
-class Factored(Lazy["Update"]):
-    """Updates of low rank whose factors can also be had in numpy, without torch: `factors(module, dtype)`."""
-
-    def __init__(self, keys: Iterable[str], compute: Callable[[str], Update], factors: Callable[[str, str], Factors]) -> None:
-        super().__init__(keys, compute)
-        self.factors = factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +41,7 @@ class Adapter:
             model. They can be kept or fused, and neither scaled nor added.
     """
 
-    updates: Mapping[str, Update]
+    updates: Mapping[str, Linear]
     layout: Mapping[str, Layout]
     config: AdapterConfig = field(default_factory=AdapterConfig)
     history: Step | Source = field(default_factory=lambda: Step("memory"))
@@ -63,57 +49,35 @@ class Adapter:
     replaced: Mapping[str, Stored] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, updates: Mapping[str, Update], config: AdapterConfig | None = None) -> Adapter:
-        """An adapter of updates that are in memory."""
-        from adapterops.updates.lowrank import LowRank
-
-        names = {f"torch.{long}": short for short, long in FLOATS.items()}
-        layout = {
-            module: Layout(update.shape, update.rank, widest([names[str(update.A.dtype)], names[str(update.B.dtype)]]))
-            if isinstance(update, LowRank)
-            else Layout(update.shape, min(update.shape), names[str(update.weight.dtype)], dense=True)
-            for module, update in sorted(updates.items())
-        }
+    def of(cls, updates: Mapping[str, Linear], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
+        """An adapter of updates that are in memory, to be saved in `dtype`, by default that of their numbers."""
+        layout = {}
+        for module, update in sorted(updates.items()):
+            factors = update.lowrank()
+            rank = min(update.shape) if factors is None else factors.rank
+            layout[module] = Layout(update.shape, rank, dtype or f"F{8 * update.dtype.itemsize}", dense=factors is None)
         return cls(dict(sorted(updates.items())), layout, config or AdapterConfig())
 
-    @property
-    def light(self) -> bool:
-        """Whether its updates can be computed without torch."""
-        return isinstance(self.updates, Factored)
+    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Any], Any]) -> Adapter:
+        """The adapter whose update of each module in `layout` is `function` of this one's."""
 
-    def factors(self, module: str, dtype: str) -> Factors:
-        """The update of a module in numpy, in float32 or float64, of a `light` adapter."""
-        assert isinstance(self.updates, Factored)
-        return self.updates.factors(module, dtype)
-
-    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Any], Any], *, linear: bool = False) -> Adapter:
-        """The adapter whose update of each module in `layout` is `function` of this one's.
-
-        Args:
-            linear: the function does nothing but scale, which `Factors` can do as well.
-        """
-
-        def compute(module: str) -> Update:
+        def compute(module: str) -> Linear:
             with at(tensor=module):
-                update: Update = function(module, self.updates[module])
+                update: Linear = function(module, self.updates[module])
                 return update
 
-        updates: Mapping[str, Update] = Lazy(layout, compute)
-        if linear and isinstance(self.updates, Factored):
-            factors = self.updates.factors
-            updates = Factored(layout, compute, lambda module, dtype: function(module, factors(module, dtype)))
-        return replace(self, updates=updates, layout=layout, history=operation, scalings={})
+        return replace(self, updates=Lazy(layout, compute), layout=layout, history=operation, scalings={})
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
-        return combined([self, other], Step("add", {}, (self.history, other.history)), sum_of, linear=True)
+        return combined([self, other], Step("add", {}, (self.history, other.history)), sum_of)
 
     def __mul__(self, factor: float) -> Adapter:
         factor = float(factor)
         if factor != 1:
             check_linear(self, "scaled")
         step = Step("scale", {"by": factor}, (self.history,))
-        return self.map(step, self.layout, lambda _, update: factor * update, linear=True)
+        return self.map(step, self.layout, lambda _, update: factor * update)
 
     __rmul__ = __mul__
 
@@ -139,14 +103,9 @@ def combined(
     step: Step,
     function: Callable[[list[Any]], Any],
     *,
-    linear: bool = False,
     allow_base_mismatch: bool = False,
 ) -> Adapter:
-    """The adapter whose update of each module is `function` of those that have it, over all modules of any.
-
-    Args:
-        linear: the function does nothing but scale and add, which `Factors` can do as well.
-    """
+    """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
     if len(adapters) > 1:
         for adapter in adapters:
             check_linear(adapter, "added")
@@ -155,18 +114,12 @@ def combined(
         check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
 
-    def compute(module: str) -> Update:
+    def compute(module: str) -> Linear:
         with at(tensor=module):
-            update: Update = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
+            update: Linear = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
             return update
 
-    def factors(module: str, dtype: str) -> Factors:
-        found: Factors = function([adapter.factors(module, dtype) for adapter in adapters if module in adapter.layout])
-        return found
-
-    light = linear and all(adapter.light for adapter in adapters)
-    updates = Factored(layout, compute, factors) if light else Lazy(layout, compute)
-    return Adapter(updates, layout, config, step, replaced=_common(adapters))
+    return Adapter(Lazy(layout, compute), layout, config, step, replaced=_common(adapters))
 
 
 def check_linear(adapter: Adapter, what: str) -> None:
@@ -245,36 +198,26 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
 
     def read(name: str, rows: tuple[int, int] | None = None) -> Array:
-        return _finite(Stored(files.file, name), allow_nonfinite, rows)
+        from adapterops.floats import widened
+
+        return widened(_finite(Stored(files.file, name), allow_nonfinite, rows), dtypes[name], Scratch())
 
     read_once = lru_cache(HELD)(read)
 
-    def update(module: str, kind: Callable[[Any, Any, float], Any], number: Callable[[Array, str], Any]) -> Any:
+    def compute(module: str) -> Linear:
+        from adapterops.updates.lowrank import LowRank
+
         pair = files.pairs[module]
         if pair.experts == 1:
             B, A = read(pair.B), read(pair.A)
         else:
             B = read_once(pair.B)[:, pair.expert :: pair.experts].copy()
             A = read(pair.A, (pair.expert * pair.rank, (pair.expert + 1) * pair.rank))
-        found = kind(number(B, dtypes[pair.B]), number(A, dtypes[pair.A]), files.scalings[module].scale)
+        found = LowRank(B, A, files.scalings[module].scale)
         return found.T if pair.turned else found
 
-    def compute(module: str) -> Update:
-        from adapterops.floats import tensor
-        from adapterops.updates.lowrank import LowRank
-
-        found: Update = update(module, LowRank, tensor)
-        return found
-
-    def factors(module: str, dtype: str) -> Factors:
-        from adapterops.floats import widened
-        from adapterops.updates.factors import Factors
-
-        found: Factors = update(module, Factors, lambda stored, name: widened(stored, name, Scratch()).astype(dtype, copy=False))
-        return found
-
     return Adapter(
-        Factored(layout, compute, factors),
+        Lazy(layout, compute),
         layout,
         files.config,
         Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote),

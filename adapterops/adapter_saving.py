@@ -14,22 +14,20 @@ from adapterops import engine
 from adapterops.adapter import Adapter
 from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, OptionError, at
-from adapterops.finite import all_finite
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS
 from adapterops.formats.peft import PREFIX
 from adapterops.formats.peft_config import write_config
 from adapterops.formats.stacks import keys, shapes, stacks, together
 from adapterops.history import sources
 from adapterops.manifest import described, write_bytes, write_json, write_manifest
+from adapterops.memory import Scratch
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from adapterops.adapter import Update
+    from adapterops.updates.protocol import Array, Linear
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def save_adapter(
     ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
-    def factors(module: str) -> tuple[str, Tensor, Tensor, float, float]:
+    def factors(module: str) -> tuple[str, Array, Array, float, float]:
         with at(tensor=module):
             return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[stack_of[module]], exact)
 
@@ -106,7 +104,7 @@ def save_adapter(
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         def tensors() -> Any:
-            found: dict[str, tuple[Tensor, Tensor]] = {}
+            found: dict[str, tuple[Array, Array]] = {}
             for module, A, B, norm, error in results:
                 errors[module] = error
                 modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
@@ -138,7 +136,7 @@ def save_adapter(
         for file, data in (extra or {}).items():
             write_bytes(folder / file, data)
         outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *(extra or {}))}
-        write_manifest(folder, adapter.history, hashed, command, _kept(adapter, saved, exact), outputs)
+        write_manifest(folder, adapter.history, hashed, command, _kept(adapter, saved, exact), outputs, torch=False)
     return saved
 
 
@@ -175,8 +173,8 @@ def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
     }
 
 
-def _whole(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    return ((_saved_as(adapter, tensor), stored.tensor()) for tensor, stored in adapter.replaced.items())
+def _whole(adapter: Adapter) -> Iterator[tuple[str, Array]]:
+    return ((_saved_as(adapter, tensor), stored.file.array(stored.name)) for tensor, stored in adapter.replaced.items())
 
 
 def _saved_as(adapter: Adapter, tensor: str) -> str:
@@ -189,21 +187,16 @@ def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
 
 
-def _factors(module: str, update: Update, layout: Layout, dtype: str, exact: bool) -> tuple[str, Tensor, Tensor, float, float]:
+def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> tuple[str, Array, Array, float, float]:
     """The tensors to write, rounded once, with the norm of what they hold and the error it has."""
-    import torch
+    from adapterops.floats import checked
+    from adapterops.linalg.factor import reduced
 
-    from adapterops.linalg.factor import factorize, truncate
-    from adapterops.updates.dense import Dense
-
-    if isinstance(update, Dense):
-        update = factorize(update, layout.rank, exact=exact)
-    elif update.rank > layout.rank:
-        update = truncate(update, layout.rank)
-    wide = torch.promote_types(update.B.dtype, torch.float32)
-    target = getattr(torch, FLOATS[dtype])
-    A, B = update.A.to(target), update.folded(wide).to(target)
-    for role, before, after in (("A", update.A, A), ("B", update.B, B)):
-        if not all_finite(after) and all_finite(before):
-            raise IncompatibleError(f"{role} has numbers too large for {dtype}", hint="save it wider: --dtype F32", code="E-OVERFLOW")
-    return module, A, B, update.norm(), update.error
+    found = reduced(update, layout.rank, exact)
+    stored = []
+    for role, factor in (("A", found.A), ("B", found.folded())):
+        try:
+            stored.append(checked(factor, dtype, Scratch()))
+        except IncompatibleError as error:
+            raise IncompatibleError(f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW") from None
+    return module, stored[0], stored[1], found.norm(), found.error

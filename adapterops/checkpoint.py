@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adapterops.floats import Array
-    from adapterops.updates.application import Block, Survival
+    from adapterops.updates.survival import Block, Survival
 
     Facts: TypeAlias = Mapping[str, Survival]
     Rows: TypeAlias = Callable[[int, int], Block]
@@ -113,7 +113,6 @@ class Checkpoint:
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
         rounding: of a changed weight to the grid it lies on already: `nearest`, which erases small updates, `stochastic`, by
             chance with `seed`, or None, which saving refuses.
-        heavy: whether its edits need torch.
     """
 
     layout: Mapping[str, Spec]
@@ -128,17 +127,11 @@ class Checkpoint:
     views: Mapping[str, Lies] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
-    heavy: bool = False
 
     @property
     def light(self) -> bool:
-        """Whether its tensors are computed without torch: codes and float16 are a matter for that."""
-
-        def light(name: str) -> bool:
-            dtypes = self.layout[name].dtype, self.stored[name].dtype
-            return name not in self.schemes and self.stored[name].scheme is None and "F16" not in dtypes
-
-        return not self.heavy and all(map(light, self.changed))
+        """Whether its tensors are computed without torch, which codes need."""
+        return all(name not in self.schemes and self.stored[name].scheme is None for name in self.changed)
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -148,7 +141,7 @@ class Checkpoint:
             import numpy as np
 
             from adapterops.floats import STORED, tensor
-            from adapterops.updates.application import rounded
+            from adapterops.updates.survival import rounded
 
             rows, spec, memory = self.rows(name), self.layout[name], Scratch()
             result = np.empty(spec.matrix, STORED[spec.dtype])
@@ -283,7 +276,7 @@ def original(lies: Lies) -> Rows:
     memory = Scratch()
 
     def rows(begin: int, end: int) -> Block:
-        from adapterops.updates.application import Block
+        from adapterops.updates.survival import Block
 
         return Block(lies.rows(begin, end, memory))
 

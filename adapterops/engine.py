@@ -52,7 +52,7 @@ def run(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
-    light: Callable[[Item], bool] = lambda item: False,
+    light: Callable[[Item], bool] = lambda item: True,
     lane: Callable[[Item], Hashable] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,

@@ -1,7 +1,8 @@
-"""The numbers of checkpoints in numpy: as they are stored, and the wider ones that are computed with.
+"""The numbers of files in numpy: as they are stored, and the wider ones that are computed with.
 
-numpy has no bfloat16: its numbers are carried as their 16 bits, which are the upper half of a float32. float16 is numpy's, which
-takes its time. Where torch is there it converts both, which is faster; the one right answer is the same.
+numpy has no bfloat16: its numbers are carried as their 16 bits, which are the upper half of a float32. float16 is widened in
+integers, twice as fast as numpy does it. Where torch has been imported, for codes, it converts both, which is faster again; the
+one right answer is the same.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
         single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
         result = memory.array("narrow", numbers.shape, target)
         if dtype == "BF16" and imported_torch() is None:
-            _round(single, result, memory.array("step", numbers.shape, np.uint32))
+            _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32))
         else:
             _convert(single, result, dtype)
         if settle:
@@ -68,8 +69,7 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
     return result
 
 
-def _round(numbers: Array, result: Array, step: Array) -> None:
-    """float32 to bfloat16."""
+def _to_bfloat16(numbers: Array, result: Array, step: Array) -> None:
     nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
     bits = numbers.view(np.uint32)
     np.right_shift(bits, 16, out=step)
@@ -80,6 +80,20 @@ def _round(numbers: Array, result: Array, step: Array) -> None:
     np.copyto(result, step, casting="unsafe")
     if nan is not None:
         result[nan] = NAN
+
+
+def _from_float16(numbers: Array, result: Array) -> None:
+    """float16 to float32: the bits in their places, times what the two exponents differ by."""
+    stored, bits = numbers.view(np.uint16), result.view(np.uint32)
+    np.copyto(bits, stored)
+    np.bitwise_and(bits, 0x7FFF, out=bits)
+    endless = bits >= 0x7C00 if bits.max(initial=0) >= 0x7C00 else None
+    np.left_shift(bits, 13, out=bits)
+    np.multiply(result, np.float32(2.0**112), out=result)
+    if endless is not None:
+        bits[endless] |= 0x7F800000
+    negative = stored & np.uint16(0x8000)
+    np.bitwise_or(bits, np.left_shift(negative, 16, dtype=np.uint32), out=bits)
 
 
 def _convert(numbers: Array, result: Array, dtype: str) -> None:
@@ -95,6 +109,8 @@ def _convert(numbers: Array, result: Array, dtype: str) -> None:
         np.left_shift(bits, 16, out=bits)
         if wide is not result:
             np.copyto(result, wide)
+    elif numbers.dtype == np.float16 and result.dtype == np.float32:
+        _from_float16(numbers, result)
     else:
         np.copyto(result, numbers, casting="same_kind")
 
@@ -139,6 +155,22 @@ def finite(stored: Array, dtype: str) -> NDArray[np.bool_]:
         return np.isfinite(stored)
     result: NDArray[np.bool_] = np.bitwise_and(stored.view(np.uint16), 0x7FFF) < infinity
     return result
+
+
+def numbers(values: Any) -> tuple[Array, str]:
+    """Numbers in float32, or float64 where they are that, and the dtype they had: of a numpy array, a torch tensor or a list.
+
+    >>> numbers([[1, 2]])
+    (array([[1., 2.]], dtype=float32), 'F32')
+    """
+    if type(values).__module__.partition(".")[0] == "torch":
+        name = str(values.dtype).removeprefix("torch.")
+        short = next((short for short, long in FLOATS.items() if long == name), "F32")
+        values = values.detach().cpu()
+        return (values.double() if short == "F64" else values.float()).numpy(), short
+    given = np.asarray(values)
+    short = next((short for short, kind in STORED.items() if given.dtype == kind and short != "BF16"), "F32")
+    return given.astype(np.float64 if short == "F64" else np.float32, copy=False), short
 
 
 def tensor(stored: Array, dtype: str) -> Tensor:

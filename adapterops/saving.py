@@ -22,7 +22,7 @@ from adapterops.storage.strict import read_all
 
 if TYPE_CHECKING:
     from adapterops.checkpoint import Facts
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
 LEAST_GAIN = 0.9
 """What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless told otherwise."""
@@ -47,7 +47,7 @@ class SavedCheckpoint:
     @property
     def total(self) -> Survival:
         """Over all modules."""
-        from adapterops.updates.application import Survival
+        from adapterops.updates.survival import Survival
 
         return sum(self.modules.values(), Survival())
 
@@ -211,7 +211,7 @@ def _kept(modules: Facts) -> dict[str, Any]:
     """What the manifest says of the updates: how large they are beside the weights, and how much rounding left of them."""
     if not modules:
         return {}
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
     total = sum(modules.values(), Survival())
     return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}}
@@ -221,7 +221,7 @@ def _quantized(coded: Facts) -> dict[str, Any]:
     """What the manifest says of weights that were quantized without an update: how far their codes are from them."""
     if not coded:
         return {}
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
     total = sum(coded.values(), Survival())
     return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in coded.items()}}}

@@ -26,7 +26,7 @@ from adapterops.storage.writer import SafetensorsWriter
 if TYPE_CHECKING:
     from adapterops.floats import Array
     from adapterops.quant.scheme import Encoder
-    from adapterops.updates.application import Block, Survival
+    from adapterops.updates.survival import Block, Survival
 
 SYNC_BYTES = 1 << 28
 """Written bytes after which a file is synced, so that the disk works while the processors do."""
@@ -194,7 +194,7 @@ class _Put:
 
 def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> Found:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
-    from adapterops.updates.application import Survival, coded, rounded, survival
+    from adapterops.updates.survival import Survival, coded, rounded, survival
 
     lies, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
     rows, put, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), Scratch()
@@ -270,7 +270,7 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
 
 
 def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
     return {module: Survival(*each) for module, each in values.items()}
 

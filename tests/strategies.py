@@ -6,8 +6,14 @@ import torch
 from hypothesis import strategies as st
 
 from adapterops import Adapter, LowRank
+from adapterops.updates.protocol import Linear
 
 SCALARS = st.sampled_from([-2.0, -0.5, 0.0, 0.3, 1.0, 3.0])
+
+
+def entries(update: Linear) -> torch.Tensor:
+    """ΔW as a tensor."""
+    return torch.from_numpy(update.dense())
 
 
 def low_rank(seed: int, out: int, into: int, rank: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> LowRank:
@@ -45,6 +51,6 @@ def adapters(draw: st.DrawFn, count: int = 2) -> list[Adapter]:
 def dense(adapter: Adapter) -> dict[str, torch.Tensor]:
     """All modules as matrices in float64; those that are missing are zero."""
     return {
-        name: adapter.updates[name].dense().double() if name in adapter.layout else torch.zeros(shape, dtype=torch.float64)
+        name: entries(adapter.updates[name]).double() if name in adapter.layout else torch.zeros(shape, dtype=torch.float64)
         for name, shape in MODULES.items()
     }

@@ -11,8 +11,9 @@ from adapterops.adapter import Adapter, open_adapter
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, open_checkpoint
 from adapterops.cli import options
 from adapterops.errors import OptionError
-from adapterops.methods import METHODS, PARAMETERS
-from adapterops.methods.registry import SPACES
+from adapterops.methods import METHODS
+from adapterops.methods.registry import parameters
+from adapterops.methods.spaces import SPACES
 from adapterops.operations import algebra
 from adapterops.operations.fusion import without_copies
 from adapterops.operations.quantization import BLOCK_SIZE, dequantize, quantize, rounding, viewed
@@ -26,12 +27,16 @@ def merging(command: Command) -> Command:
     for option in (
         click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models."),
         click.option(
-            "--space", type=click.Choice(SPACES), default="delta", show_default=True, help="Act on ΔW = BA, or on A's and B's as PEFT does."
+            "--space",
+            type=click.Choice(list(SPACES)),
+            default="delta",
+            show_default=True,
+            help="Where the method acts: on " + "; ".join(f"{space.help} ({space.name})" for space in SPACES.values()) + ".",
         ),
         click.option("-w", "--weight", "weights", multiple=True, type=float, help="One for each adapter, in their order.  [default: 1]"),
     ):
         command = option(command)
-    for name, parameter in reversed(PARAMETERS.items()):
+    for name, parameter in reversed(parameters().items()):
         takers = [method for method in METHODS.values() if name in method.defaults]
         kind: Any = click.Choice(parameter.choices) if parameter.choices else (int if parameter.whole else float)
         defaults = {method.defaults[name] for method in takers} - {None}
@@ -39,7 +44,7 @@ def merging(command: Command) -> Command:
         if len(defaults) > 1:
             shown = "  [default: " + ", ".join(f"{method.name} {method.defaults[name]}" for method in takers) + "]"
         command = click.option(f"--{name}", type=kind, help=parameter.help + shown)(command)
-    for method in reversed(METHODS.values()):
+    for method in reversed(list(METHODS.values())):
         command = click.option(f"--{method.name.replace('_', '-')}", method.name, is_flag=True, help=method.summary)(command)
     return command
 
@@ -49,7 +54,7 @@ def merged(sources: Sequence[Place], given: dict[str, Any], base: Checkpoint | N
     named = [method for method in METHODS if given.pop(method)]
     if len(named) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in named)} exclude each other")
-    parameters = {name: value for name in PARAMETERS if (value := given.pop(name)) is not None}
+    chosen = {name: value for name in parameters() if (value := given.pop(name)) is not None}
     opening = {name: given.pop(name) for name in ("alpha", "allow_nonfinite") if name in given}
     adapters = [open_adapter(source, **opening) for source in sources]
     options.check_alpha(opening.get("alpha"), adapters)
@@ -61,7 +66,7 @@ def merged(sources: Sequence[Place], given: dict[str, Any], base: Checkpoint | N
         weights=given.pop("weights") or None,
         space=given.pop("space"),
         allow_base_mismatch=given.pop("allow_base_mismatch"),
-        **parameters,
+        **chosen,
     )
 
 

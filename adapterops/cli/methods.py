@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from adapterops.cli import options, output
-from adapterops.methods import METHODS, PARAMETERS
+from adapterops.methods import METHODS
 
 
 @click.command("methods", short_help="The methods of merge.")
@@ -30,4 +30,4 @@ def command(as_json: bool) -> None:
         print(f"--{name.replace('_', '-')}\n    {method.summary}\n    {method.source}")
         for parameter, default in method.defaults.items():
             shown = "" if default is None else f" [{default}]"
-            print(f"      --{parameter}{shown}  {PARAMETERS[parameter].help}")
+            print(f"      --{parameter}{shown}  {method.parameters[parameter].help}")

@@ -13,7 +13,7 @@ from adapterops.formats.peft import Key, render
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from adapterops.updates.protocol import Array
 
 WRAPPED = ".base_layer"
 GATE_UP, DOWN = "gate_up_proj", "down_proj"
@@ -65,7 +65,7 @@ def shapes(stack: str, layouts: Collection[Layout], experts: Mapping[str, int]) 
     return (rank, into), (out, rank)
 
 
-def together(stack: str, factors: Mapping[str, tuple[Tensor, Tensor]], experts: Mapping[str, int]) -> tuple[Tensor, Tensor, int]:
+def together(stack: str, factors: Mapping[str, tuple[Array, Array]], experts: Mapping[str, int]) -> tuple[Array, Array, int]:
     """A and B of a stack, and the rank of each expert in it: the largest of all, the others filled up with zeros.
 
     Args:
@@ -75,10 +75,12 @@ def together(stack: str, factors: Mapping[str, tuple[Tensor, Tensor]], experts: 
     count = experts.get(stack, 1)
     if count == 1:
         return A, B, A.shape[0]
+    import numpy as np
+
     rank = max(A.shape[0] for A, _ in factors.values())
-    rows, columns = A.new_zeros(count, rank, A.shape[1]), B.new_zeros(B.shape[0], rank, count)
+    rows, columns = np.zeros((count, rank, A.shape[1]), A.dtype), np.zeros((B.shape[0], rank, count), B.dtype)
     for module, (A, B) in factors.items():
         expert = int(module.split(".")[-2])
         rows[expert, : A.shape[0]] = A
         columns[:, : B.shape[1], expert] = B
-    return rows.flatten(0, 1), columns.flatten(1), rank
+    return rows.reshape(count * rank, -1), columns.reshape(len(columns), -1), rank

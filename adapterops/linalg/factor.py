@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from adapterops.errors import InputError, OptionError
 from adapterops.finite import all_finite
-from adapterops.updates.dense import Dense, norm
+from adapterops.linalg.core import check_core, orthonormal, triangle
+from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank, zero
+from adapterops.updates.protocol import Array, Linear, norm
 
 OVERSAMPLING = 2
 GAIN = 0.01
@@ -21,17 +21,25 @@ ROUNDING = 1e-6
 """Energies that differ by less than this fraction are the same in float32."""
 
 
-def spectrum(update: LowRank) -> Tensor:
+def spectrum(update: LowRank) -> Array:
     """The singular values of ΔW, largest first, in float64: min(out, in, r) of them.
 
-    >>> update = LowRank(torch.tensor([[3.0], [4.0]]), torch.tensor([[0.0, 1.0]]), scale=2.0)
+    >>> update = LowRank([[3.0], [4.0]], [[0.0, 1.0]], scale=2.0)
     >>> spectrum(update).tolist()
     [10.0]
 
     Cost: O((out + in) r² + r³) time, O((out + in) r) memory.
     """
-    values: Tensor = torch.linalg.svdvals(_core(update)[2])
+    values: Array = np.linalg.svd(_core(update)[2], compute_uv=False)
     return values
+
+
+def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
+    """An update with at most `rank` dimensions, whatever its form: by its factors where it has some, else by its entries."""
+    factors = update.lowrank()
+    if factors is None:
+        return factorize(Dense(update.dense(), update.error, update.near), rank, exact=exact)
+    return truncate(factors, rank)
 
 
 def truncate(update: LowRank, rank: int) -> LowRank:
@@ -41,7 +49,7 @@ def truncate(update: LowRank, rank: int) -> LowRank:
     (r, r) core, so the (out, in) matrix is never formed, and neither are the orthonormal factors of the QRs.
 
     Args:
-        update: B is (out, r), A is (r, in); any float dtype, computed in float64.
+        update: B is (out, r), A is (r, in); computed in float64.
         rank: dimensions kept, at least 0; from r on, an equal update is returned.
 
     Returns:
@@ -58,18 +66,27 @@ def truncate(update: LowRank, rank: int) -> LowRank:
     """
     if rank < 0:
         raise OptionError(f"the rank must be at least 0, got {rank}")
-    if rank >= update.rank:
-        return update
-    Rb, Ra, core = _core(update)
+    return update if rank >= update.rank else balanced(update, rank)
+
+
+def balanced(update: LowRank, rank: int | None = None) -> LowRank:
+    """The same update, or its best approximation with `rank` dimensions, with B = U √Σ and A = √Σ Vᵀ, in float64.
+
+    One form for all factors of one ΔW, up to signs: the largest entry of every column of U is positive. Dimensions that
+    cannot be told from rounding are zero.
+    """
+    rank = update.rank if rank is None else rank
+    Rb, Ra, core, B, A = _core(update)
     u, s, vt = _svd(core)
-    tail = float(s[rank:].square().sum().sqrt())
     kept = min(rank, len(s))
-    inverse_root = torch.zeros(rank, dtype=torch.float64)
-    inverse_root[:kept] = torch.where(s[:kept] > _null(s, update.shape), s[:kept].rsqrt() * update.scale, 0.0)
+    inverse_root = np.zeros(rank)
+    real = s[:kept] > _null(s, update.shape)
+    inverse_root[:kept][real] = update.scale / np.sqrt(s[:kept][real])
     # ΔW v_k = scale · B Raᵀ v, and likewise on the left: the singular vectors without forming either Q.
-    B = update.B.double() @ _widen(Ra.T @ vt[:kept].T, rank) * inverse_root
-    A = (inverse_root * _widen(Rb.T @ u[:, :kept], rank)).T @ update.A.double()
-    return LowRank(B, A, error=update.error + tail)
+    left = B @ _widen(Ra.T @ vt[:kept].T, rank) * inverse_root
+    right = (inverse_root * _widen(Rb.T @ u[:, :kept], rank)).T @ A
+    signs = np.copysign(1.0, np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0)) if len(left) else np.ones((1, rank))
+    return LowRank(left * signs, signs.T * right, error=update.error + math.sqrt(float(np.square(s[rank:]).sum())))
 
 
 def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
@@ -83,43 +100,52 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     Cost: 4 · out · in · (rank + 2) multiplications, and 2 more for each block after the second; exact: O(out · in · min(out, in)).
     Source: Musco & Musco 2015, arXiv:1504.05477.
     """
-    W = update.weight.to(torch.promote_types(update.weight.dtype, torch.float32))
+    W = np.ascontiguousarray(update.weight)
     rank = min(rank, *W.shape)
     if rank == 0:
-        return replace(zero(update.shape, W.dtype), error=update.norm())
+        return LowRank(*_empty(W), error=update.norm())
     block = rank + OVERSAMPLING
     if exact or 3 * block >= min(W.shape):
-        u, s, vt = _svd(W.double())
-        root = s[:rank].sqrt()
-        return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=float(s[rank:].square().sum().sqrt()))
+        u, s, vt = _svd(W.astype(np.float64, copy=False))
+        root = np.sqrt(s[:rank])
+        return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=math.sqrt(float(np.square(s[rank:]).sum())))
     total = norm(W) ** 2
     if not math.isfinite(total):
         raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
     left, projected = _krylov(W, _start(W, update.near, block), rank, total)
-    right, R = torch.linalg.qr(projected.T)  # ΔW ≈ leftᵀ Rᵀ rightᵀ
-    u, s, vt = _svd(R.T.double())
-    root = s[:rank].sqrt()
-    result = LowRank(left.T @ (u[:, :rank] * root).to(W.dtype), (root[:, None] * vt[:rank]).to(W.dtype) @ right.T)
-    return replace(result, error=_distance(W, result, total - float(s[:rank].square().sum()), total))
+    right, R = orthonormal(projected.T.astype(np.float64))  # ΔW ≈ leftᵀ Rᵀ rightᵀ
+    u, s, vt = _svd(R.T)
+    root = np.sqrt(s[:rank])
+    result = LowRank(left.T @ (u[:, :rank] * root).astype(W.dtype), ((root[:, None] * vt[:rank]) @ right.T).astype(W.dtype))
+    distance = _distance(W, result, total - float(np.square(s[:rank]).sum()), total)
+    return LowRank(result.B, result.A, error=distance)
 
 
-def _start(W: Tensor, near: LowRank | None, block: int) -> Tensor:
+def _empty(W: Array) -> tuple[Array, Array]:
+    nothing = zero((W.shape[0], W.shape[1]), W.dtype)
+    return nothing.B, nothing.A
+
+
+def _start(W: Array, near: LowRank | None, block: int) -> Array:
     """`block` rows to start from, (block, in): the leading directions of `near`, filled up with random ones."""
-    generator = torch.Generator().manual_seed(0)
+    random = np.random.default_rng(0)
     if near is None:
-        return torch.randn(block, W.shape[1], generator=generator, dtype=W.dtype)
-    core = torch.linalg.qr(near.B.to(W.dtype), mode="r").R @ near.A.to(W.dtype)  # its right singular vectors are those of B A
-    leading = torch.linalg.eigh(core.double() @ core.double().T).eigenvectors[:, -block:].T.to(W.dtype) @ core
-    return torch.cat([leading, torch.randn(block - len(leading), W.shape[1], generator=generator, dtype=W.dtype)])
+        return random.standard_normal((block, W.shape[1]), dtype=np.float32).astype(W.dtype)
+    core = triangle(near.B.astype(np.float64)) @ near.A  # its right singular vectors are those of B A
+    leading = np.linalg.eigh(core @ core.T)[1][:, -block:].T @ core
+    size = np.linalg.norm(leading)  # which the random rows should not drown in, nor drown
+    leading = leading / size if size else leading
+    return np.concatenate([leading, random.standard_normal((block - len(leading), W.shape[1]))]).astype(W.dtype)
 
 
-def _krylov(W: Tensor, start: Tensor, rank: int, total: float) -> tuple[Tensor, Tensor]:
+def _krylov(W: Array, start: Array, rank: int, total: float) -> tuple[Array, Array]:
     """Orthonormal rows L (k, out), and L W (k, in), that hold nearly all of the energy that `rank` dimensions can; `total` is ‖W‖_F²."""
     left = _orthonormal(start @ W.T)
     projected = left @ W
     caught = 0.0
     while True:
-        energies = torch.linalg.eigvalsh(projected.double() @ projected.double().T)  # the squared singular values of L W
+        wide = projected.astype(np.float64)
+        energies = np.linalg.eigvalsh(wide @ wide.T)  # the squared singular values of L W
         before, caught = caught, float(energies[-rank:].sum())
         enough = caught - before < GAIN * caught or total - float(energies.sum()) < ROUNDING * total
         if enough or len(left) + len(start) > min(W.shape):
@@ -127,48 +153,48 @@ def _krylov(W: Tensor, start: Tensor, rank: int, total: float) -> tuple[Tensor, 
         block = _orthonormal(projected[-len(start) :]) @ W.T
         for _ in range(2):  # what is left of a block that adds nothing is rounding, and has to be cleaned again
             block = _orthonormal(block - (block @ left.T) @ left)
-        left, projected = torch.cat([left, block]), torch.cat([projected, block @ W])
+        left, projected = np.concatenate([left, block]), np.concatenate([projected, block @ W])
 
 
-def _orthonormal(rows: Tensor) -> Tensor:
+def _orthonormal(rows: Array) -> Array:
     """An orthonormal basis of the row space, as rows: few and long, in which form the products with W are fastest."""
-    basis: Tensor = torch.linalg.qr(rows.T).Q.T
-    return basis
+    return np.ascontiguousarray(orthonormal(rows.T.astype(np.float64))[0].T, dtype=rows.dtype)
 
 
-def _distance(W: Tensor, projection: LowRank, rest: float, total: float) -> float:
+def _distance(W: Array, projection: LowRank, rest: float, total: float) -> float:
     """‖W - projection‖_F. The projection is orthogonal; `rest` is what its squared norm lacks of the `total`."""
     if rest > 1e-4 * total:
         return math.sqrt(rest)
     return norm(W - projection.dense())  # the difference of squares has cancelled
 
 
-def _core(update: LowRank) -> tuple[Tensor, Tensor, Tensor]:
-    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ."""
-    Rb = torch.linalg.qr(update.B.double(), mode="r").R
-    Ra = torch.linalg.qr(update.A.double().T, mode="r").R
-    core = update.scale * (Rb @ Ra.T)
-    if not all_finite(core):
-        raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
-    return Rb, Ra, core
+def _core(update: LowRank) -> tuple[Array, Array, Array, Array, Array]:
+    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ. And B and A in float64."""
+    B, A = update.B.astype(np.float64, copy=False), update.A.astype(np.float64, copy=False)
+    for factor in (B, A):
+        check_core(factor)
+    Rb, Ra = triangle(B), triangle(A.T)
+    with np.errstate(all="ignore"):
+        core = check_core(update.scale * (Rb @ Ra.T))
+    return Rb, Ra, core, B, A
 
 
-def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _svd(matrix: Array) -> tuple[Array, Array, Array]:
     try:
-        u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
-    except RuntimeError:
+        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:
         if not all_finite(matrix):
             raise InputError("has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE") from None
         # the divide-and-conquer driver gave up; on the transpose it takes another path
-        v, s, ut = torch.linalg.svd(matrix.T, full_matrices=False)
+        v, s, ut = np.linalg.svd(matrix.T, full_matrices=False)
         u, vt = ut.T, v.T
     return u, s, vt
 
 
-def _null(s: Tensor, shape: tuple[int, int]) -> float:
+def _null(s: Array, shape: tuple[int, int]) -> float:
     """What a singular value must exceed to be told from rounding."""
-    return float(s[:1].sum()) * max(shape) * torch.finfo(torch.float64).eps
+    return float(s[:1].sum()) * max(shape) * float(np.finfo(np.float64).eps)
 
 
-def _widen(matrix: Tensor, columns: int) -> Tensor:
-    return torch.nn.functional.pad(matrix, (0, columns - matrix.shape[1]))
+def _widen(matrix: Array, columns: int) -> Array:
+    return np.pad(matrix, ((0, 0), (0, columns - matrix.shape[1])))

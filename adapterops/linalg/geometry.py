@@ -1,4 +1,4 @@
-"""How two updates of one weight lie to each other: inner products, angles between their subspaces, signs of their entries."""
+"""How two updates of one weight relate: inner products, angles between their subspaces, signs of their entries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from adapterops.errors import InputError
-from adapterops.finite import all_finite
+from adapterops.linalg.core import check_core, orthonormal
 from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array
 
 NEGLIGIBLE = 1e-4
 """A direction whose singular value is less than this fraction of the largest is none: it would be rounding that is compared."""
@@ -24,9 +23,9 @@ ROWS = 32
 class Decomposition:
     """ΔW = U diag(values) Vᵀ. `values` are all singular values; U (out, k) and V (in, k) hold the k directions that are not negligible."""
 
-    U: Tensor
-    values: Tensor
-    V: Tensor
+    U: Array
+    values: Array
+    V: Array
 
 
 def decompose(update: LowRank) -> Decomposition:
@@ -34,12 +33,11 @@ def decompose(update: LowRank) -> Decomposition:
 
     Cost: O((out + in) r² + r³) time, O((out + in) r) memory.
     """
-    Qb, Rb = torch.linalg.qr(update.B.double())
-    Qa, Ra = torch.linalg.qr(update.A.double().T)
-    core = update.scale * (Rb @ Ra.T)
-    if not all_finite(core):
-        raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
-    u, values, vt = torch.linalg.svd(core, full_matrices=False)
+    B, A = check_core(update.B.astype(np.float64)), check_core(update.A.astype(np.float64))
+    (Qb, Rb), (Qa, Ra) = orthonormal(B), orthonormal(A.T)
+    with np.errstate(all="ignore"):
+        core = check_core(update.scale * (Rb @ Ra.T))
+    u, values, vt = np.linalg.svd(core, full_matrices=False)
     kept = int((values > NEGLIGIBLE * values[:1].sum()).sum())
     return Decomposition(Qb @ u[:, :kept], values, Qa @ vt[:kept].T)
 
@@ -47,19 +45,20 @@ def decompose(update: LowRank) -> Decomposition:
 def inner(a: LowRank, b: LowRank) -> float:
     """⟨ΔW_a, ΔW_b⟩ = tr((B_bᵀ B_a)(A_a A_bᵀ)), in float64.
 
-    >>> one = LowRank(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 0.0]]), scale=2.0)
-    >>> inner(one, one), one.dense().square().sum().item()
+    >>> one = LowRank([[1.0], [2.0]], [[3.0, 0.0]], scale=2.0)
+    >>> inner(one, one), float(np.square(one.dense()).sum())
     (180.0, 180.0)
 
     Cost: O((out + in) r²).
     """
-    left, right = a.B.double().T @ b.B.double(), a.A.double() @ b.A.double().T
+    left = a.B.T.astype(np.float64) @ b.B.astype(np.float64)
+    right = a.A.astype(np.float64) @ b.A.T.astype(np.float64)
     return a.scale * b.scale * float((left * right).sum())
 
 
-def shared_energy(Q: Tensor, P: Tensor) -> float:
+def shared_energy(Q: Array, P: Array) -> float:
     """Σ cos² of the principal angles between the spaces that the orthonormal columns of Q and P span: ‖QᵀP‖_F²."""
-    return float((Q.T @ P).square().sum())
+    return float(np.square(Q.T @ P).sum())
 
 
 @dataclass(frozen=True)
@@ -77,22 +76,22 @@ class Signs:
     moments: tuple[float, float, float]
 
 
-def signs(parts: Sequence[Tensor], height: int) -> dict[tuple[int, int], Signs]:
+def signs(parts: Sequence[Array], height: int) -> dict[tuple[int, int], Signs]:
     """`Signs` of every pair of matrices; each holds the same rows of an update, of `height` rows in all."""
-    signed = [part.sign().to(torch.int8) for part in parts]
+    signed = [np.sign(part).astype(np.int8) for part in parts]
     found = {}
     for i, first in enumerate(signed):
         for j in range(i + 1, len(signed)):
             product = first * signed[j]
-            opposed, counted = (each.sum(dim=1).double() for each in (product < 0, product != 0))
+            opposed, counted = (each.sum(axis=1, dtype=np.float64) for each in (product < 0, product != 0))
             moments = (float(opposed @ opposed), float(opposed @ counted), float(counted @ counted))
             found[i, j] = Signs(height, len(product), float(opposed.sum()), float(counted.sum()), moments)
     return found
 
 
-def sampled(height: int, seed: int) -> Tensor:
+def sampled(height: int, seed: int) -> Array:
     """The numbers of `ROWS` rows of `height`, or of all, in their order."""
-    return torch.randperm(height, generator=torch.Generator().manual_seed(seed))[:ROWS].sort().values
+    return np.sort(np.random.default_rng(seed).permutation(height)[:ROWS])
 
 
 def conflict(samples: Sequence[Signs]) -> tuple[float, float] | None:

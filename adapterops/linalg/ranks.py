@@ -6,33 +6,33 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
 
 from adapterops.errors import OptionError
+from adapterops.updates.protocol import Array
 
 SEARCH_LIMIT = 100_000
 """Combinations of cost classes that `by_budget` looks at; it needs a few hundred on the adapters that people train."""
 
 
-def by_energy(spectrum: Tensor, energy: float) -> int:
+def by_energy(spectrum: Array, energy: float) -> int:
     """The smallest rank that keeps the fraction `energy` of ‖ΔW‖_F² = Σσ². A zero update needs none.
 
-    >>> import torch
-    >>> by_energy(torch.tensor([3.0, 4.0]).flip(0), 0.64), by_energy(torch.zeros(3), 0.9)
+    >>> by_energy(np.array([4.0, 3.0]), 0.64), by_energy(np.zeros(3), 0.9)
     (1, 0)
     """
     if not 0 < energy <= 1:
         raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
-    square = spectrum.double().square()
+    square = np.square(spectrum, dtype=np.float64)
     total = float(square.sum())
     if total == 0:
         return 0
-    kept = square.cumsum(0)
+    kept = np.cumsum(square)
     enough = kept >= energy * total * (1 - 4e-16 * len(square))  # rounding of the sum must not cost a dimension
-    return int(enough.int().argmax()) + 1 if bool(enough.any()) else len(square)
+    return int(enough.argmax()) + 1 if enough.any() else len(square)
 
 
-def by_budget(spectra: Mapping[str, Tensor], cost: Mapping[str, int], budget: int) -> dict[str, int]:
+def by_budget(spectra: Mapping[str, Array], cost: Mapping[str, int], budget: int) -> dict[str, int]:
     """Ranks that keep the most energy Σσ² over all modules, with Σ rank · cost ≤ budget.
 
     Dimensions are bought in the order of energy per cost; where the cost divides nothing evenly, an exact search of the
@@ -70,7 +70,7 @@ class _Class:
         return min(int(budget // self.cost), len(self.owners))
 
 
-def _classes(spectra: Mapping[str, Tensor], cost: Mapping[str, int]) -> list[_Class]:
+def _classes(spectra: Mapping[str, Array], cost: Mapping[str, int]) -> list[_Class]:
     pools: dict[int, list[tuple[float, str]]] = {}
     for name, spectrum in spectra.items():
         null = float(spectrum[:1].sum()) * 1e-15 * len(spectrum)

@@ -8,24 +8,22 @@ from functools import reduce
 from operator import add
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
-from adapterops.updates.dense import Dense
 from adapterops.updates.layout import TILE
 from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array, Linear
 
 SAMPLE = 30_000
-"""Entries looked at to guess where a threshold lies."""
+"""Entries looked at to guess where a threshold is."""
 
 Numbers = NDArray[np.floating]
 
 
 class Entries:
-    """The entries of T updates of one shape, (out, in): computed from the factors tile by tile, anew in every pass.
+    """The entries of T updates of one shape, (out, in): computed tile by tile, anew in every pass.
 
     Args:
         updates: what is merged.
@@ -33,20 +31,16 @@ class Entries:
         model: the entries of all modules, for methods that look at the whole model; by default these alone.
     """
 
-    def __init__(self, updates: Sequence[LowRank | Dense], names: Sequence[str] = (), model: Model | None = None) -> None:
-        dtype = torch.float32
-        for update in updates:
-            dtype = torch.promote_types(dtype, update.B.dtype if isinstance(update, LowRank) else update.weight.dtype)
-        self.dtype = dtype
+    def __init__(self, updates: Sequence[Linear], names: Sequence[str] = (), model: Model | None = None) -> None:
+        self.dtype = np.result_type(np.float32, *(update.dtype for update in updates))
         self.shape = updates[0].shape
         self.names = names or [str(index) for index in range(len(updates))]
+        self.height = tile_height(self.shape)
         self._model = model
         self._updates = updates
-        self._rows = [update.rows(dtype) for update in updates]
-        self._height = max(1, TILE // max(1, self.shape[1]))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._updates)
 
     @property
     def model(self) -> Model:
@@ -57,25 +51,22 @@ class Entries:
         """Entries of one update."""
         return self.shape[0] * self.shape[1]
 
-    def sum(self, weights: Sequence[float]) -> LowRank | None:
-        """Σ wᵢ ΔWᵢ, where that has a low rank."""
-        low = [weight * update for weight, update in zip(weights, self._updates, strict=True) if isinstance(update, LowRank)]
-        return reduce(add, low) if len(low) == len(self) else None
-
     def tiles(self) -> Iterator[Tile]:
         """All entries, some rows at a time; always the same rows, so that every pass sees the same bits."""
-        for begin in range(0, self.shape[0], self._height):
-            part = slice(begin, min(begin + self._height, self.shape[0]))
-            yield Tile([rows(part) for rows in self._rows], begin * self.shape[1], self.names)
+        return map(self.tile, range(0, self.shape[0], self.height))
 
-    def map(self, function: Callable[[Tile], Tensor]) -> Tensor:
-        """`function` of every tile, put together: (out, in)."""
-        result = torch.empty(self.shape, dtype=self.dtype)
-        flat = result.view(-1)
-        for tile in self.tiles():
-            part = function(tile)
-            flat[tile.start : tile.start + part.numel()] = part.reshape(-1)
-        return result
+    def tile(self, first: int) -> Tile:
+        """The rows from `first` on, a multiple of `height`."""
+        return Tile([self._rows(update, first) for update in self._updates], first * self.shape[1], self.names)
+
+    def _rows(self, update: Linear, first: int) -> Array:
+        last = min(first + self.height, self.shape[0])
+        out = np.empty((last - first, self.shape[1]), self.dtype)
+        return update.rows((slice(first, last), slice(0, self.shape[1])), out)
+
+    def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
+        """`function` of a tile, as a function of its first row."""
+        return lambda first: function(self.tile(first))
 
     def cuts(self, density: float) -> list[Cut]:
         """For each update the cut that keeps exactly int(density · n) entries; equal magnitudes: the lower index wins."""
@@ -95,14 +86,26 @@ class Entries:
 
     def magnitudes(self, index: int) -> Iterator[Numbers]:
         """|x| of one update, flat, tile by tile."""
-        for begin in range(0, self.shape[0], self._height):
-            yield np.abs(self._rows[index](slice(begin, begin + self._height)).numpy()).reshape(-1)
+        for first in range(0, self.shape[0], self.height):
+            yield np.abs(self._rows(self._updates[index], first)).reshape(-1)
 
     def sample(self, index: int, fraction: float | None = None) -> Numbers:
         """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""
         step = max(1, round((1 / fraction if fraction else self.size / SAMPLE) ** 0.5))
-        grid: Numbers = self._rows[index](slice(None, None, step), slice(None, None, step)).numpy()
+        shape = [len(range(0, length, step)) for length in self.shape]
+        grid = self._updates[index].rows((slice(0, self.shape[0], step), slice(0, self.shape[1], step)), np.empty(shape, self.dtype))
         return np.abs(grid).reshape(-1)
+
+
+def tile_height(shape: tuple[int, int]) -> int:
+    """How many rows of a matrix are worked on at a time."""
+    return max(1, TILE // max(1, shape[1]))
+
+
+def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
+    """Σ wᵢ ΔWᵢ, where that has a low rank: probably not far from any merge of them."""
+    known = [weight * factors for weight, update in zip(weights, updates, strict=True) if (factors := update.near) is not None]
+    return reduce(add, known) if len(known) == len(updates) else None
 
 
 class Model:
@@ -125,7 +128,7 @@ class Model:
             if key not in self._known:
                 cuts = self._cuts(density)
                 balance = sum(
-                    float(total(trim(tile, cuts), majority).sign().sum()) for module in self._modules for tile in module().tiles()
+                    float(np.sign(total(trim(tile, cuts), majority)).sum()) for module in self._modules for tile in module().tiles()
                 )
                 self._known[key] = -1.0 if balance < 0 else 1.0
             return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer

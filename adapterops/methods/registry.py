@@ -1,6 +1,6 @@
-"""The registry of methods, and the one meaning that each parameter has in all of them.
+"""The registry of methods. A method is a kernel and what is declared beside it: its source, what it acts on, its parameters.
 
-Nothing here, and nothing at the top of the modules that register methods, imports torch: plans and help need the names.
+A package of one's own registers methods by an entry point of the group `adapterops.methods`, which names a module that does so.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 from adapterops.errors import OptionError
-
-SPACES = ("delta", "factors")
-"""Where a method acts: on ΔW = BA, or on the A's and B's separately, as PEFT does."""
+from adapterops.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -45,33 +43,36 @@ class Parameter:
         return value if self.whole else float(value)
 
 
-PARAMETERS: dict[str, Parameter] = {
-    "density": Parameter("Fraction of the entries kept.", low=0, high=1),
-    "majority": Parameter("Elect the sign of the sum (total), or of most entries (frequency).", choices=("total", "frequency")),
-    "convention": Parameter(
-        "Reproduce the paper's, PEFT's or mergekit's answer where they differ from the default.", choices=("paper", "peft", "mergekit")
-    ),
-    "seed": Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True),
-}
+Kernel: TypeAlias = Callable[..., Any]
+"""`kernel(inputs, weights, **parameters)`, its own parameters keyword-only, with defaults.
+
+What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on entries gets
+`Entries`, may look at all of them, and returns a function from the first row of a tile to its result.
+"""
 
 
 @dataclass(frozen=True)
 class Method:
     """A named way to combine updates.
 
-    `kernel(inputs, weights, **parameters)`. The inputs of an `entrywise` method are `Entries`, its result is a tensor; those
-    of any other are anything that adds and scales, and so is its result.
+    Attributes:
+        acts: on `updates` or on `entries`.
+        spaces: where it may act: see `spaces`.
+        parameters: its own, by name.
+        capped: whether a rank above that of the matrix is compressed away.
+        check: raises OptionError for weights and parameters that do not go together.
+        whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
 
     name: str
-    kernel: Callable[..., Any]
+    kernel: Kernel
     source: str
-    entrywise: bool
+    acts: str
     spaces: tuple[str, ...]
-    capped: bool
-    """Whether a rank above that of the matrix is compressed away."""
+    parameters: Mapping[str, Parameter]
+    capped: bool = True
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
-    """Raises OptionError for weights and parameters that do not go together."""
+    whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
 
     @property
     def summary(self) -> str:
@@ -95,39 +96,55 @@ class Method:
                 takes = f"it takes {', '.join(defaults)}" if defaults else "it takes none"
                 raise OptionError(f"{self.name} has no parameter {name}", hint=takes)
         return {
-            name: default if given.get(name) is None else PARAMETERS[name].check(name, given[name]) for name, default in defaults.items()
+            name: default if given.get(name) is None else self.parameters[name].check(name, given[name])
+            for name, default in defaults.items()
         }
 
 
-METHODS: dict[str, Method] = {}
+METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
 def method(
     name: str,
     *,
     source: str,
-    entrywise: bool = True,
-    spaces: tuple[str, ...] = SPACES,
+    acts: str = "entries",
+    spaces: tuple[str, ...] = ("delta", "core", "factors"),
     capped: bool = True,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a kernel under `name`. Its keyword-only parameters must be in `PARAMETERS`.
+    whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
+    **parameters: Parameter,
+) -> Callable[[Kernel], Kernel]:
+    """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
+
+    >>> @method("half", source="an example", acts="updates", share=Parameter("Of each update.", low=0, high=1))
+    ... def half(updates, weights, *, share=0.5):
+    ...     return sum((share * weight * update for update, weight in zip(updates, weights)), start=0)
+    >>> METHODS["half"].complete({"share": 0.25})
+    {'share': 0.25}
+    >>> METHODS.remove("half")
 
     Raises:
-        ValueError: the name is taken, or a parameter is unknown.
+        ValueError: the name is taken, an argument has no `Parameter`, or one that means something else in another method.
     """
 
-    def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        if name in METHODS:
-            raise ValueError(f"there is already a method {name!r}")
-        entry = Method(name, kernel, source, entrywise, spaces, capped, check)
-        unknown = entry.defaults.keys() - PARAMETERS.keys()
-        if unknown:
-            raise ValueError(f"method {name!r} has parameters without a meaning: {sorted(unknown)}")
-        METHODS[name] = entry
+    def register(kernel: Kernel) -> Kernel:
+        entry = Method(name, kernel, source, acts, spaces, parameters, capped, check, whole_model)
+        if entry.defaults.keys() != parameters.keys():
+            raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
+        for other in METHODS.registered():
+            for each in parameters.keys() & other.parameters.keys():
+                if parameters[each] != other.parameters[each]:
+                    raise ValueError(f"the parameter {each!r} of {name!r} means something else in {other.name!r}")
+        METHODS.add(name, entry)
         return kernel
 
     return register
+
+
+def parameters() -> dict[str, Parameter]:
+    """The parameters of all methods, by name."""
+    return {name: parameter for entry in METHODS.values() for name, parameter in entry.parameters.items()}
 
 
 def find(name: str) -> Method:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from adapterops.updates.protocol import Array
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,13 @@ class Cut:
     value: float
     last: int | None = None
 
-    def apply(self, x: Tensor, start: int) -> Tensor:
-        """`x` with everything below the cut set to zero; its first entry has the flat index `start`."""
-        below = np.nextafter(np.asarray(self.value, dtype=x.numpy().dtype), 0)
-        kept: Tensor = torch.nn.functional.hardshrink(x, float(below))
-        if self.last is not None and start + x.numel() > self.last + 1:
-            flat = kept.view(-1)
-            tail = flat[max(self.last + 1 - start, 0) :]
-            tail[tail.abs() == self.value] = 0
+    def kept(self, x: Array, start: int) -> Array:
+        """Which entries of `x` are not below the cut; the first has the flat index `start`."""
+        size = np.abs(x)
+        kept: Array = size >= self.value
+        if self.last is not None and start + x.size > self.last + 1:
+            tail = slice(max(self.last + 1 - start, 0), None)
+            kept.reshape(-1)[tail] &= size.reshape(-1)[tail] != self.value
         return kept
 
 
@@ -33,12 +32,12 @@ class Cut:
 class Tile:
     """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry."""
 
-    values: list[Tensor]
+    values: list[Array]
     start: int
     names: Sequence[str]
 
-    def uniform(self, index: int, seed: int) -> Tensor:
-        """Numbers in [0, 1), a function of the seed, the name of the update, and where the tile lies."""
+    def uniform(self, index: int, seed: int) -> Array:
+        """Numbers in [0, 1), a function of the seed, the name of the update, and where the tile is."""
         key = hashlib.sha256(f"{seed}/{self.start}/{self.names[index]}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
-        return torch.from_numpy(generator.random(self.values[index].shape, dtype=np.float32))
+        return generator.random(self.values[index].shape, dtype=np.float32)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import Adapter, combined, joint, name, sum_of
+from adapterops.adapter import Adapter, check_linear, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.stacks import stacks
 from adapterops.history import Step, key
-from adapterops.methods.linear import cat, linear
 from adapterops.methods.registry import Method, find
+from adapterops.methods.spaces import SPACES, Block, Space
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from adapterops.adapter import Update
+    from adapterops.methods.entries import Entries, Model
     from adapterops.updates.lowrank import LowRank
+    from adapterops.updates.protocol import Array, Linear
 
 
 def merge(
@@ -39,13 +39,15 @@ def merge(
         adapters: at least one.
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
-        space: where the method acts: `delta`, the entries of ΔW = BA, or `factors`, the A's and B's separately, which
-            reproduces PEFT: ranks must be equal, and the result has cross terms.
+        space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does not
+            depend on how they are factored; or `factors`, the A's and B's separately, which reproduces PEFT: ranks must be
+            equal, and the result has cross terms.
         parameters: those of the method; see `adapterops methods`.
 
     Returns:
-        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; for methods on the entries of ΔW a dense update
-        of each module, which `truncate` or saving approximates with rank Σ rᵢ.
+        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core space an update of that rank, too; for
+        methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving approximates with
+        rank Σ rᵢ.
 
     Raises:
         OptionError: a parameter is impossible, or the number of weights is wrong.
@@ -53,11 +55,87 @@ def merge(
     """
     chosen, weights, complete = settings(method, len(adapters), weights, space, parameters)
     _check_overlap(adapters)
+    for adapter, weight in zip(adapters, weights, strict=True):
+        if weight != 1:
+            check_linear(adapter, "scaled")
     step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
-    scaled = [weight * adapter for weight, adapter in zip(weights, adapters, strict=True)]
-    if not chosen.entrywise and space == "delta":
-        return _linear(scaled, step, chosen, allow_base_mismatch)
-    return _entrywise(adapters, weights, step, chosen, space, complete, allow_base_mismatch)
+    total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    layout = {module: _layout(adapters, module, chosen, SPACES[space], total.layout[module]) for module in total.layout}
+    merging = _Merging(adapters, weights, chosen, SPACES[space], complete)
+
+    def compute(module: str) -> Linear:
+        with at(tensor=module):
+            return merging.update(module)
+
+    from adapterops.storage.lazy import Lazy
+
+    return replace(total, updates=Lazy(layout, compute), layout=layout)
+
+
+def _layout(adapters: Sequence[Adapter], module: str, method: Method, space: Space, total: Layout) -> Layout:
+    with at(tensor=module):
+        return space.layout(method, [adapter.layout[module] for adapter in adapters if module in adapter.layout], total)
+
+
+class _Merging:
+    """A method, in a space, on the modules of some adapters."""
+
+    def __init__(
+        self, adapters: Sequence[Adapter], weights: Sequence[float], method: Method, space: Space, parameters: Mapping[str, Any]
+    ) -> None:
+        self._adapters, self._weights, self._method, self._space, self._parameters = adapters, weights, method, space, parameters
+        self._masked = "seed" in parameters
+        self._names = cache(lambda: _mask_names(adapters, weights))
+        self._model = self._whole() if method.whole_model(parameters) else None
+
+    def update(self, module: str) -> Linear:
+        """What becomes of a module."""
+        present = self._present(module)
+        blocks, back = self._space.open([self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present])
+        return back([self._block(module, present, block) for block in blocks])
+
+    def _present(self, module: str) -> list[int]:
+        return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
+
+    def _block(self, module: str, present: Sequence[int], block: Block) -> Linear:
+        from adapterops.methods.entries import near, tile_height
+        from adapterops.updates.merged import Merged, Tiling
+
+        method = self._method
+        if method.acts == "updates":
+            update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
+            return update
+        entries = self._entries(module, present, block)
+        tiling = Tiling(tile_height(entries.shape), lambda: method.kernel(entries, self._all(block, present), **self._parameters))
+        return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
+
+    def _all(self, block: Block, present: Sequence[int]) -> Sequence[float]:
+        """The weights of a block; of all adapters, where absent ones are zeros."""
+        return self._weights if self._model else block.weights
+
+    def _entries(self, module: str, present: Sequence[int], block: Block) -> Entries:
+        from adapterops.methods.entries import Entries
+        from adapterops.updates.lowrank import zero
+
+        updates, indices = list(block.updates), list(present)
+        if self._model:
+            indices = list(range(len(self._adapters)))
+            updates = [block.updates[present.index(i)] if i in present else zero(block.updates[0].shape) for i in indices]
+        names = [f"{self._names()[i]}{module}{block.role}" for i in indices] if self._masked else ()
+        return Entries(updates, names, self._model)
+
+    def _whole(self) -> Model:
+        """The entries of all modules, for thresholds over the whole model."""
+        from adapterops.methods.entries import Model
+
+        modules = sorted({module for adapter in self._adapters for module in adapter.layout})
+
+        def entries(module: str) -> Entries:
+            present = self._present(module)
+            blocks, _ = self._space.open([self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present])
+            return self._entries(module, present, blocks[0])
+
+        return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
 
 
 def settings(
@@ -72,10 +150,11 @@ def settings(
     numbers = _weights(count, weights)
     if space not in chosen.spaces:
         raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
-    if space == "factors" and "convention" in chosen.defaults:
-        if parameters.get("convention") not in (None, "peft"):
-            raise OptionError("the space of factors is PEFT's, and has PEFT's convention", hint="leave --convention out")
-        parameters = {**parameters, "convention": "peft"}
+    for parameter, value in SPACES[space].fixed.items():
+        if parameter in chosen.parameters:
+            if parameters.get(parameter) not in (None, value):
+                raise OptionError(f"in space {space} the {parameter} is {value}", hint=f"leave --{parameter} out")
+            parameters = {**parameters, parameter: value}
     complete = chosen.complete(parameters)
     if chosen.check:
         chosen.check(numbers, complete)
@@ -88,7 +167,7 @@ def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(given) != count:
         raise OptionError(f"{len(given)} weights for {count} adapters", hint="give one -w for each adapter, or none")
-    if not all(map(math.isfinite, given)):
+    if not all(map(isfinite, given)):
         raise OptionError(f"the weights must be finite, got {given}")
     return given
 
@@ -108,71 +187,12 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
         known |= set(adapter.layout)
 
 
-def _linear(scaled: Sequence[Adapter], step: Step, method: Method, allow_base_mismatch: bool) -> Adapter:
-    def add(updates: list[Any]) -> Any:
-        return method.kernel(updates, [1.0] * len(updates))  # the exact sum; what is saved of it has the rank in the layout
-
-    merged = combined(scaled, step, add, linear=method.kernel in (linear, cat), allow_base_mismatch=allow_base_mismatch)
-    if not method.capped:
-        return merged
-    return replace(merged, layout={module: _cap(layout) for module, layout in merged.layout.items()})
-
-
 def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> Adapter:
     """The sum of adapters, however many and whatever modules they have, of rank Σ rᵢ or that of the matrix."""
     step = Step("add", {}, tuple(adapter.history for adapter in adapters))
-    summed = combined(adapters, step, sum_of, linear=True, allow_base_mismatch=allow_base_mismatch)
-    return replace(summed, layout={module: _cap(layout) for module, layout in summed.layout.items()})
-
-
-def _cap(layout: Layout) -> Layout:
-    return replace(layout, rank=min(layout.rank, *layout.shape))
-
-
-def _entrywise(
-    adapters: Sequence[Adapter],
-    weights: list[float],
-    step: Step,
-    method: Method,
-    space: str,
-    parameters: dict[str, Any],
-    allow_base_mismatch: bool,
-) -> Adapter:
-    merged = combined(adapters, step, sum_of, linear=True, allow_base_mismatch=allow_base_mismatch)
-    layout = {module: _cap(each) for module, each in merged.layout.items()}
-    if space == "factors":
-        layout = {module: _equal_ranks(adapters, module) for module in layout}
-    else:
-        layout = {module: replace(each, dense=True) for module, each in layout.items()}
-    whole: list[Any] = []
-
-    def entries(module: str, everywhere: bool = False) -> Any:
-        from adapterops.methods.entries import Entries
-        from adapterops.updates.lowrank import zero
-
-        present = [i for i, adapter in enumerate(adapters) if everywhere or module in adapter.layout]
-        updates = [adapters[i].updates[module] if module in adapters[i].layout else zero(layout[module].shape) for i in present]
-        return present, Entries(updates, [names[i] + module for i in present] if names else (), whole[0] if whole else None)
-
-    names = _mask_names(adapters, weights) if "seed" in parameters else []
-    if parameters.get("convention") == "paper":
-        from adapterops.methods.entries import Model
-
-        whole.append(Model([lambda module=module: entries(module, True)[1] for module in layout]))  # type: ignore[misc]
-
-    def compute(module: str) -> Update:
-        from adapterops.updates.dense import Dense
-
-        with at(tensor=module):
-            if space == "factors":
-                return _on_factors(adapters, weights, method, parameters, module, names)
-            present, deltas = entries(module, bool(whole))
-            chosen = [weights[i] for i in present]
-            return Dense(method.kernel(deltas, chosen, **parameters), near=deltas.sum(chosen))
-
-    from adapterops.storage.lazy import Lazy
-
-    return replace(merged, updates=Lazy(layout, compute), layout=layout)
+    summed = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    layout = {module: replace(each, rank=min(each.rank, *each.shape)) for module, each in summed.layout.items()}
+    return replace(summed, layout=layout)
 
 
 def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
@@ -180,41 +200,6 @@ def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[s
     keys = [key(adapter.history) for adapter in adapters]
     order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
     return [f"{mine[0]}/{sum(other[0] == mine[0] and other < mine for other in order)}/" for mine in order]
-
-
-def _equal_ranks(adapters: Sequence[Adapter], module: str) -> Layout:
-    layout = joint(adapters, module)
-    ranks = {a.layout[module].rank for a in adapters if module in a.layout}
-    if len(ranks) > 1 or layout.dense:
-        raise IncompatibleError(
-            f"the ranks are {sorted(ranks)}, and factors can only be combined where they are equal",
-            tensor=module,
-            hint="use --space delta, which combines any ranks",
-        )
-    return replace(layout, rank=ranks.pop())
-
-
-def _on_factors(
-    adapters: Sequence[Adapter], weights: list[float], method: Method, parameters: dict[str, Any], module: str, names: list[str]
-) -> LowRank:
-    """The method on the A's and on the B's, with the square roots of the weights that PEFT gives them."""
-    from adapterops.methods.entries import Entries
-    from adapterops.updates.dense import Dense
-    from adapterops.updates.lowrank import LowRank
-
-    present = [i for i, adapter in enumerate(adapters) if module in adapter.layout]
-    updates = [adapters[i].updates[module] for i in present]
-    scales = [weights[i] * update.scale for i, update in zip(present, updates, strict=True)]  # type: ignore[union-attr]  # no Dense: `_equal_ranks`
-    roots = [abs(scale) ** 0.5 for scale in scales]
-
-    def combine(role: str, factors: list[Any]) -> Any:
-        if not method.entrywise:
-            return method.kernel(factors, signed[role])
-        named = [f"{names[i]}{module}/{role}" for i in present] if names else ()
-        return method.kernel(Entries([Dense(factor) for factor in factors], named), signed[role], **parameters)
-
-    signed = {"A": [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)], "B": roots}
-    return LowRank(combine("B", [update.B for update in updates]), combine("A", [update.A for update in updates]))  # type: ignore[union-attr]
 
 
 def truncate(
@@ -271,15 +256,13 @@ def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) 
         module: replace(each, rank=min(ranks[module], each.rank if not each.dense else min(each.shape)), dense=False)
         for module, each in adapter.layout.items()
     }
-    return adapter.map(step, layout, lambda module, update: reduced(update, layout[module].rank, exact))
 
+    def reduce(module: str, update: Linear) -> LowRank:
+        from adapterops.linalg.factor import reduced
 
-def reduced(update: Update, rank: int, exact: bool = False) -> LowRank:
-    """An update with at most `rank` dimensions, whatever its form."""
-    from adapterops.linalg import factor
-    from adapterops.updates.dense import Dense
+        return reduced(update, layout[module].rank, exact)
 
-    return factor.factorize(update, rank, exact=exact) if isinstance(update, Dense) else factor.truncate(update, rank)
+    return adapter.map(step, layout, reduce)
 
 
 def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
@@ -287,18 +270,22 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
         module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False) for module, each in adapter.layout.items()
     }
 
-    def reduce(module: str, update: Update) -> Update:
-        from adapterops.linalg.factor import factorize, spectrum
+    def reduce(module: str, update: Linear) -> LowRank:
+        import numpy as np
+
+        from adapterops.linalg.factor import factorize, spectrum, truncate
         from adapterops.linalg.ranks import by_energy
         from adapterops.updates.dense import Dense
 
-        if not isinstance(update, Dense):
-            return reduced(update, max(1, by_energy(spectrum(update), energy)))
-        width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * update.norm()
-        while (wide := factorize(update, width, exact=exact)).error > enough and width < min(update.shape):
-            width = min(2 * width, *update.shape)
-        tails = (spectrum(wide).square().flip(0).cumsum(0).flip(0) + wide.error**2).sqrt()  # the error of rank 0, 1, ...
-        return factorize(update, max(1, int((tails > enough).sum())), exact=exact) if bool((tails <= enough).any()) else wide
+        factors = update.lowrank()
+        if factors is not None:
+            return truncate(factors, max(1, by_energy(spectrum(factors), energy)))
+        dense = Dense(update.dense(), update.error, update.near)
+        width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * dense.norm()
+        while (wide := factorize(dense, width, exact=exact)).error > enough and width < min(dense.shape):
+            width = min(2 * width, *dense.shape)
+        tails = np.sqrt(np.square(spectrum(wide))[::-1].cumsum()[::-1] + wide.error**2)  # the error of rank 0, 1, ...
+        return factorize(dense, max(1, int((tails > enough).sum())), exact=exact) if (tails <= enough).any() else wide
 
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
@@ -306,7 +293,7 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
 def _to_budget(
     adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, workers: int | None, progress: engine.Progress | None
 ) -> Adapter:
-    from adapterops.linalg.factor import spectrum
+    from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.ranks import by_budget
 
     groups = stacks(adapter.layout, adapter.config.experts)
@@ -333,14 +320,14 @@ def _to_budget(
     return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
 
 
-def _joint(spectra: Sequence[Tensor]) -> Tensor:
+def _joint(spectra: Sequence[Array]) -> Array:
     """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the squares."""
-    if len(spectra) == 1:
-        return spectra[0]
-    total = spectra[0].new_zeros(max(map(len, spectra)))
+    import numpy as np
+
+    total = np.zeros(max(map(len, spectra)))
     for values in spectra:
-        total[: len(values)] += values.square()
-    return total.sqrt()
+        total[: len(values)] += np.square(values)
+    return np.sqrt(total)
 
 
 def budget(text: str | None) -> tuple[int | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,8 @@ from adapterops.formats.peft import Pair
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from adapterops.adapter import Adapter
+    from adapterops.updates.protocol import Array
 
 START = 4096
 """Bytes of a B in which a trained one shows a number."""
@@ -147,8 +147,7 @@ def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Pr
 
     Cost: O((out + in) r²) a module.
     """
-    from adapterops.linalg.factor import spectrum
-    from adapterops.operations.algebra import reduced
+    from adapterops.linalg.factor import reduced, spectrum
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):
@@ -158,12 +157,12 @@ def spectra(adapter: Adapter, *, workers: int | None = None, progress: engine.Pr
     return Spectra(found, suggested_rank(found.values()))
 
 
-def measured(values: Tensor) -> ModuleSpectrum:
+def measured(values: Array) -> ModuleSpectrum:
     """What is known of an update by its singular values, largest first."""
-    square = values.square()
+    square = values**2
     total = float(square.sum())
     share = square[square > 0] / total if total else square[:0]
-    effective = float((-(share * share.log()).sum()).exp()) if total else 0.0
+    effective = math.exp(-float((share * [math.log(each) for each in share]).sum())) if total else 0.0
     return ModuleSpectrum(total**0.5, tuple(values.tolist()), effective)
 
 

@@ -16,7 +16,6 @@ from adapterops.adapter import Adapter, joint, name, sum_of
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
 from adapterops.formats.naming import Place, resolve
-from adapterops.operations.algebra import reduced
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
 from adapterops.operations.experts import fitted
 from adapterops.updates.layout import Layout
@@ -266,9 +265,9 @@ class _Module:
 
 def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
     """All that is measured of one module, in the adapters that have it."""
-    import torch
+    import numpy as np
 
-    from adapterops.linalg.factor import spectrum
+    from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.geometry import decompose, inner, sampled, shared_energy, signs
 
     updates = {i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()}
@@ -276,8 +275,8 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
     parts = {i: decompose(update) for i, update in updates.items()}
     out, into = updates[numbers[0]].shape
     chosen = sampled(out, zlib.crc32(module.encode(errors="surrogateescape")))
-    opposed = signs([update.rows(torch.float64)(chosen) for update in updates.values()], out) if len(updates) > 1 else {}
-    norms = {i: float(part.values.square().sum().sqrt()) for i, part in parts.items()}
+    opposed = signs([update.folded()[chosen] @ update.A for update in updates.values()], out) if len(updates) > 1 else {}
+    norms = {i: float(np.linalg.norm(part.values)) for i, part in parts.items()}
     pairs = {}
     for place, sample in opposed.items():
         i, j = numbers[place[0]], numbers[place[1]]
@@ -301,14 +300,14 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
 def _wide(update: LowRank) -> LowRank:
     from adapterops.updates.lowrank import LowRank
 
-    return LowRank(update.B.double(), update.A.double(), update.scale)
+    return LowRank(update.B.astype("float64"), update.A.astype("float64"), update.scale)
 
 
 def _alike(one: Any, other: Any) -> tuple[float, float, float] | None:
     """Inner product and norms of two factors of one shape."""
-    if one.shape != other.shape or not one.numel():
+    if one.shape != other.shape or not one.size:
         return None
-    return float((one * other).sum()), float(one.norm()), float(other.norm())
+    return float((one * other).sum()), *(float((each * each).sum()) ** 0.5 for each in (one, other))
 
 
 def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float:
@@ -317,9 +316,7 @@ def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float
     Raises:
         InputError: it has numbers that are NaN or infinite.
     """
-    import torch
-
-    from adapterops.updates.dense import norm
+    from adapterops.updates.protocol import norm
 
     tensor = place.copied or place.tensor
     height, width = reversed(shape) if place.transposed else shape
@@ -327,10 +324,10 @@ def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float
     for begin, end in base.blocks(tensor):
         begin, end = max(begin, place.row), min(end, place.row + height)
         if begin < end:
-            values = torch.from_numpy(rows(begin, end).values)[:, place.column : place.column + width]
+            values = rows(begin, end).values[:, place.column : place.column + width]
             square = norm(values) ** 2
             if not math.isfinite(square):
-                square = norm(values.double()) ** 2  # finite, only its square was not
+                square = norm(values.astype("float64")) ** 2  # finite, only its square was not
             if not math.isfinite(square):
                 raise InputError("has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE")
             total += square

@@ -12,7 +12,7 @@ from adapterops.formats.naming import INTERLEAVED, canonical, experts_of
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Update
+    from adapterops.updates.protocol import Linear
 
 GATE_UP = ".gate_up_proj"
 
@@ -65,7 +65,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
             layout[half] = replace(each, shape=(high, wide))
             halves[half] = module, each.shape != (2 * high, wide), part * high
 
-    def compute(module: str) -> Update:
+    def compute(module: str) -> Linear:
         if module not in halves:
             return adapter.updates[module]
         whole, turned, first = halves[module]
@@ -75,8 +75,9 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     return replace(adapter, updates=Lazy(layout, compute), layout=layout) if halves else adapter
 
 
-def _rows(update: Update, rows: slice) -> Update:
+def _rows(update: Linear, rows: slice) -> Linear:
     """Some rows of an update, as an update: no further from what it stands for than the whole is."""
     from adapterops.updates.dense import Dense
 
-    return replace(update, weight=update.weight[rows], near=None) if isinstance(update, Dense) else replace(update, B=update.B[rows])
+    factors = update.lowrank()
+    return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])

@@ -20,9 +20,7 @@ from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from adapterops.adapter import Update
+    from adapterops.updates.protocol import Array, Linear
 
 REST = ("keep", "drop", "refuse")
 """What may become of changes that are no update of a Linear layer: norms, biases, embeddings."""
@@ -85,14 +83,14 @@ def extract(
     transposed = {module for module in linear if _is_transposed(module, config)}
     layout = {module: _layout(tuned.layout[name], module in transposed) for module, name in linear.items()}
 
-    def compute(module: str) -> Update:
+    def compute(module: str) -> Linear:
         from adapterops.updates.dense import Dense
 
         with at(tensor=module):
-            delta = _whole(tuned, linear[module]).sub_(_whole(base, pairs[linear[module]]))
+            delta = _difference(tuned, linear[module], base, pairs[linear[module]])
             if not all_finite(delta):
                 raise InputError("one of the checkpoints has numbers that are NaN or infinite", code="E-NONFINITE")
-            return Dense(delta.T.contiguous() if module in transposed else delta)
+            return Dense(delta.T if module in transposed else delta)
 
     adapter = Adapter(
         Lazy(layout, compute),
@@ -134,15 +132,21 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
     if tuned.layout[name].shape != base.layout[other].shape:
         return True
     if tuned.layout[name] != base.layout[other]:
-        return bool((_whole(tuned, name) != _whole(base, other)).any())
+        return bool((_difference(tuned, name, base, other) != 0).any())
     return not tuned.stored[name].same_bytes(base.stored[other])
 
 
-def _whole(checkpoint: Checkpoint, name: str) -> Tensor:
-    import torch
+def _difference(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> Array:
+    """One tensor minus another of its shape, in float32, or float64 where one is; all dimensions but the last taken for one."""
+    import numpy as np
 
-    tensor = checkpoint.tensors[name]
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    spec = tuned.layout[name]
+    result = np.empty(spec.matrix, np.float64 if "F64" in (spec.dtype, base.layout[other].dtype) else np.float32)
+    after, before = tuned.rows(name), base.rows(other)
+    with np.errstate(all="ignore"):
+        for begin, end in tuned.blocks(name):
+            np.subtract(after(begin, end).values, before(begin, end).values, out=result[begin:end])
+    return result
 
 
 def _plain(checkpoint: Checkpoint, name: str) -> Stored:

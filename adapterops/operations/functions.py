@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from adapterops.errors import OptionError
-from adapterops.methods import METHODS, PARAMETERS
+from adapterops.methods import METHODS
 from adapterops.operations.algebra import check_cut, settings
 from adapterops.operations.formula import Call, Node, Scaled
 
@@ -106,7 +106,7 @@ def _method(call: _Call) -> Node:
     def parameter(name: str) -> Callable[[Any], str | None]:
         def check(value: Any) -> str | None:
             try:
-                PARAMETERS[name].check(name, value)
+                method.parameters[name].check(name, value)
             except OptionError as error:
                 return error.message
             return None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from adapterops.adapter import Adapter, name
@@ -30,10 +29,9 @@ from adapterops.operations.experts import fitted
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Update
     from adapterops.checkpoint import Rows
-    from adapterops.floats import Array
-    from adapterops.updates.application import Block
+    from adapterops.updates.protocol import Array, Part, Update
+    from adapterops.updates.survival import Block
 
 PRECISIONS = ("float32", "float64")
 BOTH_ENDS = {each + WEIGHT for each in (HEAD, *EMBEDDINGS)}
@@ -77,7 +75,6 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         layout=layout,
         edits=Lazy([*by_tensor, *(name for name in base.edits if name not in by_tensor)], edit),
         history=Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)),
-        heavy=base.heavy or not adapter.light,
         holding={**base.holding, **{tensor: sum(_held(adapter, module) for module in modules) for tensor, modules in by_tensor.items()}},
     )
 
@@ -110,7 +107,7 @@ def _with_whole(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     if base.config and ties(base.config) and any(canonical(there) in BOTH_ENDS for there in names):
         base = _untied(base, {})  # both ends are stored, and no longer the same
 
-    from adapterops.updates.application import Block, Change
+    from adapterops.updates.survival import Block, Change
 
     def edit(tensor: str) -> Rows:
         if tensor not in names:
@@ -208,38 +205,39 @@ def _untied(base: Checkpoint, heads: Mapping[str, str]) -> Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The update of one module, oriented as the tensor it is added to, and where in that it lies.
-
-    Attributes:
-        shape: of the update.
-        rows: some of its rows, in memory that is given or that is there.
-        update: itself, which needs torch; found once.
-        basis: orthonormal columns that span the rows of the update, where it is of low rank; computed once.
-    """
+    """The update of one module, oriented as the tensor it is added to, and where in that it belongs."""
 
     module: str
     place: Place
-    shape: tuple[int, int]
-    rows: Callable[[slice, Array], Array]
-    update: Callable[[], Update]
-    basis: Callable[[], Array] | None
+    update: Update
+    _basis: list[Array | None] = field(default_factory=list, init=False, repr=False)
 
-    def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
+    def within(self, begin: int, end: int) -> Part | None:
         """The part of the tensor's rows [begin, end) that it covers, as rows and columns of it, counted from `begin`."""
-        height, width = self.shape
+        height, width = self.update.shape
         first, last = max(begin, self.place.row), min(end, self.place.row + height)
         if first >= last:
             return None
         return slice(first - begin, last - begin), slice(self.place.column, self.place.column + width)
 
-    def delta(self, begin: int, rows: slice, out: Array) -> Array:
-        """Its rows that `within` named, in `out` or in memory of its own."""
-        return self.rows(slice(begin + rows.start - self.place.row, begin + rows.stop - self.place.row), out)
+    def own(self, begin: int, part: Part) -> Part:
+        """The same part, as rows and columns of the update."""
+        first = begin - self.place.row
+        return slice(first + part[0].start, first + part[0].stop), slice(0, self.update.shape[1])
+
+    def basis(self) -> Array | None:
+        """Orthonormal columns that span the rows of the update, where it is of low rank; computed once."""
+        if not self._basis:
+            from adapterops.linalg.core import orthonormal
+
+            factors = self.update.lowrank()
+            self._basis.append(None if factors is None else orthonormal(factors.A.T.astype("float64"))[0].astype("float32"))
+        return self._basis[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Addition:
-    """The rows of a weight with the updates of the modules that lie in it added, as a function of two row numbers.
+    """The rows of a weight with the updates of its modules added, as a function of two row numbers.
 
     A block is good until the next one is asked for.
     """
@@ -252,7 +250,7 @@ class Addition:
     def __call__(self, begin: int, end: int) -> Block:
         import numpy as np
 
-        from adapterops.updates.application import Block, Change, within
+        from adapterops.updates.survival import Block, Change, within
 
         before = self.base(begin, end)
         values, changes = before.values, list(before.changes)
@@ -266,7 +264,9 @@ class Addition:
                 kept = self.scratch.array(f"W of {piece.module}", W.shape, self.dtype)
                 np.copyto(kept, W)
                 W = kept
-            delta = piece.delta(begin, part[0], self.scratch.array(f"update of {piece.module}", W.shape, self.dtype))
+            delta = self.scratch.array(f"update of {piece.module}", W.shape, self.dtype)
+            with at(tensor=piece.module):
+                delta = piece.update.change(piece.own(begin, part), W, delta)
             if values is not own:
                 if W.shape != values.shape:
                     np.copyto(own, values)
@@ -278,41 +278,10 @@ class Addition:
 
 
 def _added(rows: Rows, adapter: Adapter, places: Mapping[str, Place], precision: str) -> Addition:
-    return Addition(rows, [_piece(adapter, module, place, precision) for module, place in places.items()], precision)
+    return Addition(rows, [_piece(adapter, module, place) for module, place in places.items()], precision)
 
 
-def _piece(adapter: Adapter, module: str, place: Place, precision: str) -> Piece:
-    @cache  # and not a cached property: before Python 3.12 all of a class wait for one another
-    def find() -> Update:
-        with at(tensor=module):
-            update: Update = adapter.updates[module]
-        return update.T if place.transposed else update
-
-    @cache
-    def basis() -> Array:
-        import torch
-
-        spanned: Array = torch.linalg.qr(find().A.float().T)[0].numpy()  # type: ignore[union-attr]  # of low rank
-        return spanned
-
-    height, width = adapter.layout[module].shape
-    if adapter.light:
-        with at(tensor=module):
-            factors = adapter.factors(module, precision)
-        rows = (factors.T if place.transposed else factors).rows()
-    else:
-        rows = _rows(find(), precision)
-    shape = (width, height) if place.transposed else (height, width)
-    return Piece(module, place, shape, rows, find, None if adapter.layout[module].dense else basis)
-
-
-def _rows(update: Update, precision: str) -> Callable[[slice, Array], Array]:
-    import torch
-
-    from adapterops.updates.dense import Dense
-
-    dtype = getattr(torch, precision)
-    if not isinstance(update, Dense):
-        return update.factors(dtype).rows()
-    weight = update.weight.to(dtype).numpy()
-    return lambda rows, out: weight[rows]
+def _piece(adapter: Adapter, module: str, place: Place) -> Piece:
+    with at(tensor=module):
+        update = adapter.updates[module]
+        return Piece(module, place, update.T if place.transposed else update)

@@ -2,77 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from adapterops.operations.fusion import Piece
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from adapterops.updates.protocol import Array, Part
 
 PROBES = 2
 """Vectors on which the merge identity is tried."""
 
+BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+SMALLEST = {"F64": -1022, "F32": -126, "F16": -14, "BF16": -126}
+"""Of the numbers of a dtype: bits of the fraction, and the least exponent of a normal one."""
 
-def near_sum(stored: Tensor, W0: Tensor, piece: Piece, begin: int, part: tuple[slice, slice]) -> Tensor:
-    """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 lies within half a step of it."""
-    from adapterops.updates.dense import Dense
 
-    rows = slice(begin + part[0].start - piece.place.row, begin + part[0].stop - piece.place.row)
-    wide, update = W0.double(), piece.update()
-    if isinstance(update, Dense):
-        delta = update.weight[rows].double()
-        size, terms = delta.abs(), 2
+def near_sum(stored: Array, dtype: str, W0: Array, delta: Array, piece: Piece, own: Part) -> Array:
+    """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 is within half a step of it.
+
+    Args:
+        stored: numbers of `dtype`, widened.
+        delta: ΔW as it was computed there, for updates that have no factors.
+    """
+    wide, factors = W0.astype(np.float64), piece.update.lowrank()
+    if factors is None:
+        exact = delta.astype(np.float64)
+        size, terms = np.abs(exact), 2
     else:
-        B, A = update.scale * update.B[rows].double(), update.A.double()
-        delta, size, terms = B @ A, B.abs() @ A.abs(), update.rank + 2
-    uncertain = terms * 2.0**-24 * (wide.abs() + size)
-    return (stored.double() - (wide + delta)).abs() <= _half_step(stored) + uncertain
+        B, A = factors.scale * factors.B[own[0]].astype(np.float64), factors.A.astype(np.float64)
+        exact, size, terms = B @ A, np.abs(B) @ np.abs(A), factors.rank + 2
+    uncertain = terms * 2.0**-24 * (np.abs(wide) + size)
+    near: Array = np.abs(stored.astype(np.float64) - (wide + exact)) <= half_step(stored, dtype) + uncertain
+    return near
 
 
-def _half_step(x: Tensor) -> Tensor:
-    """Half the distance of neighbouring numbers at x, in float64."""
-    import torch
-
-    info = torch.finfo(x.dtype)
-    exponent = torch.frexp(x.double().abs().clamp(min=info.tiny)).exponent - 1
-    return torch.ldexp(torch.tensor(info.eps / 2, dtype=torch.float64), exponent)
+def half_step(x: Array, dtype: str) -> Array:
+    """Half the distance of neighbouring numbers of a dtype at x, in float64."""
+    exponent = np.frexp(np.abs(x.astype(np.float64)))[1] - 1
+    steps: Array = np.ldexp(0.5, np.maximum(exponent, SMALLEST[dtype]) - BITS[dtype])
+    return steps
 
 
 class Probe:
     """Random vectors, and what the update of a module makes of them."""
 
     def __init__(self, piece: Piece) -> None:
-        import torch
+        self.piece, self.factors = piece, piece.update.lowrank()
+        random = np.random.default_rng(int.from_bytes(piece.module.encode()[-7:], "little"))
+        self.x = random.standard_normal((piece.update.shape[1], PROBES), dtype=np.float32)
+        self.size = np.linalg.norm(self.x, axis=0)
+        if self.factors is not None:
+            A = self.factors.A.astype(np.float32, copy=False)
+            self.inner, self.inner_size = A @ self.x, np.linalg.norm(A, axis=1)
 
-        from adapterops.updates.lowrank import LowRank
-
-        self.piece, self.update = piece, piece.update()
-        generator = torch.Generator().manual_seed(int.from_bytes(piece.module.encode()[-7:], "little"))
-        self.x = torch.randn(piece.shape[1], PROBES, generator=generator, dtype=torch.float64).float()
-        self.size = torch.linalg.vector_norm(self.x, dim=0)
-        if isinstance(self.update, LowRank):
-            A = self.update.A.float()
-            self.inner, self.inner_size = A @ self.x, torch.linalg.vector_norm(A, dim=1)
-
-    def ratio(self, stored: Tensor, W0: Tensor, begin: int, part: tuple[slice, slice]) -> float:
+    def ratio(self, stored: Array, dtype: str, W0: Array, delta: Array, own: Part) -> float:
         """The largest |W'x - (W0 x + B(Ax))| of these rows, as a fraction of what rounding allows: |w·x| is at most ‖w‖‖x‖."""
-        import torch
-
-        from adapterops.updates.dense import Dense
-
-        norms = torch.linalg.vector_norm
-        rows = slice(begin + part[0].start - self.piece.place.row, begin + part[0].stop - self.piece.place.row)
-        update, fused, wide = self.update, stored.float(), W0.float()
-        if isinstance(update, Dense):
-            dense = update.weight[rows].float()
-            delta, delta_size, rank = dense @ self.x, norms(dense, dim=1), 0
+        fused, wide = stored.astype(np.float32), W0.astype(np.float32, copy=False)
+        if self.factors is None:
+            dense = delta.astype(np.float32, copy=False)
+            change, change_size, rank = dense @ self.x, np.linalg.norm(dense, axis=1), 0
         else:
-            B = update.scale * update.B[rows].float()
-            delta, delta_size, rank = B @ self.inner, B.abs() @ self.inner_size, update.rank
-        fused_size = norms(fused, dim=1)
-        error = (fused.sub_(wide) @ self.x - delta).abs()
-        info = torch.finfo(stored.dtype)
-        width, terms = self.x.shape[0], self.x.shape[0] + rank + 4
-        bound = info.eps / 2 * fused_size + info.tiny * info.eps * width**0.5  # one rounding of every entry
-        bound += terms * 2.0**-24 * (fused_size + norms(wide, dim=1) + delta_size)  # and the arithmetic of this check
-        return float((error / (bound[:, None] * self.size).clamp(min=torch.finfo(torch.float32).tiny)).max())
+            B = (self.factors.scale * self.factors.B[own[0]]).astype(np.float32)
+            change, change_size, rank = B @ self.inner, np.abs(B) @ self.inner_size, self.factors.rank
+        fused_size = np.linalg.norm(fused, axis=1)
+        with np.errstate(all="ignore"):
+            error = np.abs(np.subtract(fused, wide, out=fused) @ self.x - change)
+            width, terms = self.x.shape[0], self.x.shape[0] + rank + 4
+            epsilon, tiny = 2.0 ** -BITS[dtype], 2.0 ** SMALLEST[dtype]
+            bound = epsilon / 2 * fused_size + tiny * epsilon * width**0.5  # one rounding of every entry
+            bound = bound + terms * 2.0**-24 * (fused_size + np.linalg.norm(wide, axis=1) + change_size)  # and this check's own
+            return float((error / np.maximum(bound[:, None] * self.size, np.finfo(np.float32).tiny)).max())

@@ -80,7 +80,7 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
     chosen = {module for pattern in patterns for module in matching(pattern, modules)}
     layout = {module: each for module, each in adapter.layout.items() if module in chosen}
-    selected = adapter.map(Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update, linear=True)
+    selected = adapter.map(Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update)
     kept = {tensor: stored for tensor, stored in adapter.replaced.items() if owner[tensor] in chosen}
     return replace(selected, replaced=kept, config=replace(adapter.config, targets=None, target_parameters=None))
 
@@ -121,4 +121,4 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
         return factors[module] * update
 
     step = Step("scale_modules", {"by": {pattern: float(factor) for pattern, factor in by.items()}}, (adapter.history,))
-    return adapter.map(step, adapter.layout, scaled, linear=True)
+    return adapter.map(step, adapter.layout, scaled)

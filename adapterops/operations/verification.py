@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adapterops.floats import Array
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
 EQUAL = 1e-5
 """Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell the nearer one."""
@@ -135,7 +135,7 @@ def verify(
     jobs: list[str | Path] = [*common, *told]
     problems += filter(None, files.values())
     others = len(common)
-    for found, wrong in engine.run(check, jobs, workers=workers, progress=progress):
+    for found, wrong in engine.run(check, jobs, light=lambda job: expected.light, workers=workers, progress=progress):
         modules |= found
         others -= bool(found)
         problems += wrong
@@ -174,7 +174,7 @@ def _names(model: Checkpoint, expected: Checkpoint) -> Iterator[Problem]:
 def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
     if not expected.computed(name):
         return {}, list(_copied(name, model.stored[name], expected.stored[name]))
-    from adapterops.updates.application import rounded
+    from adapterops.updates.survival import rounded
 
     rows = expected.rows(name)
     if expected.encoder(name):
@@ -203,7 +203,7 @@ def _coded(name: str, found: Lies, expected: Checkpoint) -> tuple[dict[str, Modu
     import torch
 
     from adapterops.floats import narrowed
-    from adapterops.updates.application import survival
+    from adapterops.updates.survival import survival
 
     rows, encoder, memory = expected.rows(name), expected.encoder(name), Scratch()
     before, scheme, dtype = expected.stored[name], expected.schemes[name], getattr(torch, FLOATS[expected.layout[name].dtype])
@@ -254,19 +254,14 @@ def _bits(stored: Array) -> Array:
     return np.ascontiguousarray(stored).view({2: np.int16, 4: np.int32, 8: np.int64}[stored.itemsize])
 
 
-def _changed(stored: Array, dtype: str, before: Array) -> int:
-    """Entries that differ from the base's, which are wide; zeros of another sign do."""
-    from adapterops.floats import widened
-
-    wide = widened(stored, dtype, Scratch())
+def _changed(wide: Array, before: Array) -> int:
+    """Entries that differ from the base's; zeros of another sign do."""
     return int(np.count_nonzero(_bits(wide) != _bits(before) if wide.dtype == before.dtype else wide != before))
 
 
 def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-    import torch
-
-    from adapterops.floats import tensor
-    from adapterops.updates.application import rounded
+    from adapterops.floats import widened
+    from adapterops.updates.survival import rounded
 
     checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
     probes = {piece.module: Probe(piece) for piece in rows.pieces}
@@ -276,20 +271,17 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
         block = rows(begin, end)
         wanted = rounded(block, dtype, memory)
         found = model.stored[name].stored(begin, end)
-        different = _bits(found) != _bits(wanted)
-        stored = tensor(found, dtype)
+        different, stored = _bits(found) != _bits(wanted), widened(found, dtype, memory)
         for piece in rows.pieces:
             part = piece.within(begin, end)
             if part is None:
                 continue
-            before = block.before(piece.module)
-            W0 = torch.from_numpy(before)
+            change, own = block.change(piece.module), piece.own(begin, part)
             off = int(np.count_nonzero(different[part]))
-            near = int(np.count_nonzero(near_sum(stored[part], W0, piece, begin, part).numpy() & different[part])) if off else 0
-            changed = _changed(found[part], dtype, before)
-            ratio = probes[piece.module].ratio(stored[part], W0, begin, part)
-            entries = different[part].size
-            checks[piece.module] += ModuleCheck(entries, entries - off, near, off - near, changed, ratio)
+            near = near_sum(stored[part], dtype, change.W, change.delta, piece, own) & different[part] if off else different[:0]
+            ratio = probes[piece.module].ratio(stored[part], dtype, change.W, change.delta, own)
+            entries, close = different[part].size, int(np.count_nonzero(near))
+            checks[piece.module] += ModuleCheck(entries, entries - off, close, off - close, _changed(stored[part], change.W), ratio)
             different[part] = False
         outside += int(np.count_nonzero(different))
     problems = [_judge(module, name, check) for module, check in checks.items()]

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, ResourceError, at
 from adapterops.storage.checksums import FileHash
-from adapterops.storage.safetensors import Spec, as_bytes
+from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from adapterops.floats import Array
 
 
 class SafetensorsWriter:
@@ -82,10 +81,10 @@ class SafetensorsWriter:
 def write_safetensors(
     path: Path,
     layout: Mapping[str, Spec],
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: Iterable[tuple[str, Array]],
     metadata: Mapping[str, str],
 ) -> None:
-    """Stream `tensors` into a new file, one at a time, in the order they come.
+    """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
     `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
     all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
@@ -93,8 +92,6 @@ def write_safetensors(
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
     """
-    import torch  # here, so that headers can be read without it
-
     reserved = len(_header_text(layout, metadata, 0))
     needed = 8 + reserved + sum(spec.bytes for spec in layout.values())
     written: dict[str, Spec] = {}
@@ -106,8 +103,7 @@ def write_safetensors(
             dtype, largest = layout[name]
             if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            contiguous = tensor.to(getattr(torch, FLOATS[dtype])).contiguous()
-            file.write(as_bytes(contiguous))
+            file.write(tensor.tobytes())
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         text = _header_text(written, metadata, reserved)

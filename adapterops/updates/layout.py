@@ -14,14 +14,20 @@ TILE = 200_000
 class Layout:
     """Shape, rank and dtype of the update of one weight.
 
-    `rank` is an upper bound where the rank depends on the numbers (`--energy`, `--budget`); for a `dense` update it is
-    the rank that saving cuts to.
+    Attributes:
+        rank: an upper bound where the rank depends on the numbers (`--energy`, `--budget`); for a `dense` update the rank that
+            saving cuts to.
+        dense: every entry is its own, and there are no factors.
+        kind: what the update is called: LoRA, LoHa, DoRA.
+        needs_base: the update depends on the weight that it is applied to, so that it can neither be scaled nor added.
     """
 
     shape: tuple[int, int]
     rank: int
     dtype: str
     dense: bool = False
+    kind: str = "LoRA"
+    needs_base: bool = False
 
     @property
     def parameters(self) -> int:

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from adapterops.errors import ShapeError
+from adapterops.errors import IncompatibleError, ShapeError
 from adapterops.finite import all_finite
-from adapterops.updates.factors import Factors, too_large
+from adapterops.floats import numbers
+from adapterops.updates.protocol import Array, Part, whole
+
+SMALL = 10**6
+"""Multiplications up to which OpenBLAS takes matrices as they are stored, instead of copying them first and clearing the result."""
+
+COLUMNS = 896
+"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same lines of a cache."""
+
+LEAST_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
 
-    B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero.
+    B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero. The factors are
+    numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
 
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
     of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.
+
+    >>> one = LowRank(np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), scale=2.0)
+    >>> (one + 0.5 * one).dense()
+    array([[ 9.,  0.],
+           [18.,  0.]])
     """
 
-    B: Tensor
-    A: Tensor
+    B: Array
+    A: Array
     scale: float = 1.0
     error: float = 0.0
+    _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for role in ("B", "A"):
+            object.__setattr__(self, role, numbers(getattr(self, role))[0])
         if self.B.ndim != 2 or self.A.ndim != 2 or self.B.shape[1] != self.A.shape[0]:
             raise ShapeError(f"B {tuple(self.B.shape)} and A {tuple(self.A.shape)} do not share a rank")
 
@@ -39,49 +57,95 @@ class LowRank:
 
     @property
     def rank(self) -> int:
-        return self.B.shape[1]
+        rank: int = self.B.shape[1]
+        return rank
 
-    def dense(self) -> Tensor:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(self.B, self.A)
+
+    @property
+    def near(self) -> LowRank:
+        return self
+
+    def lowrank(self) -> LowRank:
+        return self
+
+    def dense(self) -> Array:
         """The (out, in) matrix, in the dtype of the factors."""
-        return (self.scale * self.B) @ self.A
+        return whole(self.shape, self.dtype, self.rows)
 
-    def rows(self, dtype: torch.dtype) -> Callable[..., Tensor]:
-        """Some rows of ΔW, and of those some columns, as a function of two slices: each call computes them anew, in `dtype`."""
-        B, A = self.folded(dtype), self.A.to(dtype).contiguous()
-        return lambda rows, columns=None: B[rows] @ (A if columns is None else A[:, columns])
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        return self.rows(part, out)
 
-    def folded(self, dtype: torch.dtype) -> Tensor:
+    def rows(self, part: Part, out: Array) -> Array:
+        """The entries of ΔW in a part: each call computes them anew."""
+        rows, columns = part
+        if columns.step in (None, 1) and columns.start in (None, 0) and columns.stop in (None, self.A.shape[1]):
+            key = out.dtype
+            if key not in self._products:
+                self._products[key] = self._product(out.dtype)
+            return self._products[key](rows, out)
+        with np.errstate(all="ignore"):
+            np.matmul(self.folded(out.dtype)[rows], self.A[:, columns].astype(out.dtype, copy=False), out=out)
+        return out
+
+    def _product(self, dtype: np.dtype[Any]) -> Callable[[slice, Array], Array]:
+        """Some rows of ΔW, as a function of a slice and the memory for them.
+
+        numpy multiplies all pieces of one size in one call, and does not ask for the interpreter's lock in between.
+        """
+        rank, columns = self.A.shape
+        B, A = np.ascontiguousarray(self.folded(dtype)), self.A.astype(dtype, copy=False)
+        across = _runs(columns, COLUMNS)
+        stacks = [np.ascontiguousarray(A[:, run].reshape(rank, count, width).swapaxes(0, 1)) for run, count, width in across]
+        most = max(LEAST_ROWS, SMALL // max([1, *(rank * width for _, _, width in across)]))
+
+        def product(rows: slice, out: Array) -> Array:
+            mine = B[rows]
+            with np.errstate(all="ignore"):  # what is not finite is found when the sums are
+                for down, tall, height in _runs(len(mine), most):
+                    pieces = mine[down].reshape(tall, 1, height, rank)
+                    for (run, count, width), stack in zip(across, stacks, strict=True):
+                        np.matmul(pieces, stack, out=out[down, run].reshape(tall, height, count, width).swapaxes(1, 2))
+            return out
+
+        return product
+
+    def folded(self, dtype: Any = None) -> Array:
         """scale · B, in `dtype`.
 
         Raises:
             IncompatibleError: a number is too large for it.
         """
-        B = self.B.to(dtype)
-        scaled = self.scale * B
+        B = self.B.astype(dtype or self.B.dtype, copy=False)
+        if self.scale == 1:
+            return B
+        with np.errstate(all="ignore"):
+            scaled: Array = np.multiply(B, self.scale, dtype=B.dtype)
         if abs(self.scale) > 1 and not all_finite(scaled) and all_finite(B):
-            raise too_large(self.scale, str(dtype).removeprefix("torch."))
+            raise IncompatibleError(
+                f"{self.scale:g} times B is too large for {B.dtype}",
+                hint="is that the alpha, and are those the weights, that were meant?",
+                code="E-OVERFLOW",
+            )
         return scaled
-
-    def factors(self, dtype: torch.dtype) -> Factors:
-        """The same in numpy, in `dtype`."""
-        return Factors(self.folded(dtype).numpy(), self.A.to(dtype).numpy())
 
     @property
     def T(self) -> LowRank:
         """ΔWᵀ, for weights that are stored as (in, out)."""
         return replace(self, B=self.A.T, A=self.B.T)
 
-    def __add__(self, other: LowRank) -> LowRank:
+    def __add__(self, other: Any) -> LowRank:
         """Exact: the rank of a sum is the sum of the ranks."""
         if not isinstance(other, LowRank):
             return NotImplemented
         if self.shape != other.shape:
             raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
-        dtype = torch.promote_types(self.B.dtype, other.B.dtype)
-        wide = torch.promote_types(dtype, torch.float32)
-        B = torch.cat([self.folded(wide), other.folded(wide)], dim=1)
-        A = torch.cat([self.A.to(dtype), other.A.to(dtype)])
-        return LowRank(B, A.to(wide), error=self.error + other.error)
+        B = np.concatenate([self.folded(), other.folded()], axis=1)
+        return LowRank(B, np.concatenate([self.A, other.A]), error=self.error + other.error)
+
+    __radd__ = __add__
 
     def __mul__(self, factor: float) -> LowRank:
         """Exact: only `scale` changes."""
@@ -93,15 +157,29 @@ class LowRank:
         return -1.0 * self
 
     def __sub__(self, other: LowRank) -> LowRank:
-        return self + -other
+        return self + -1.0 * other
 
     def norm(self) -> float:
         """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
-        B, A = self.B.double(), self.A.double()
-        square = float(((B.T @ B) * (A @ A.T)).sum())
+        B, A = self.B.astype(np.float64, copy=False), self.A.astype(np.float64, copy=False)
+        with np.errstate(all="ignore"):
+            square = float(((B.T @ B) * (A @ A.T)).sum())
         return abs(self.scale) * math.sqrt(max(square, 0.0))
 
 
-def zero(shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> LowRank:
+def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:
+    """Where, how many and how large pieces of a length are, in runs of one size: one run, if that takes at most twice as many.
+
+    >>> _runs(4864, 896), _runs(13, 4)
+    ([(slice(0, 4864, None), 8, 608)], [(slice(0, 12, None), 3, 4), (slice(12, 13, None), 1, 1)])
+    """
+    fewest = -(-length // most)
+    size = next((length // count for count in range(fewest, 2 * fewest + 1) if count and length % count == 0), most)
+    full = length - length % size
+    runs = (slice(0, full), full // size, size), (slice(full, length), 1, length - full)
+    return [run for run in runs if run[0].start < run[0].stop]
+
+
+def zero(shape: tuple[int, int], dtype: Any = np.float32) -> LowRank:
     """The update that changes nothing: rank 0."""
-    return LowRank(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
+    return LowRank(np.zeros((shape[0], 0), dtype), np.zeros((0, shape[1]), dtype))

@@ -393,7 +393,7 @@ def test_a_weight_that_was_trained_whole_is_seen_in_codes(place: Path, capsys: C
 
 def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path, capsys: Capture) -> None:
     from adapterops.saving import _check_survival
-    from adapterops.updates.application import Survival
+    from adapterops.updates.survival import Survival
 
     one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
     _check_survival({"a": one}, place)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from corpus import config, deltas, factors, write_adapter
 from safetensors.torch import load_file, save_file
+from strategies import entries
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -55,8 +56,8 @@ def test_linear_with_weights(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "100% in total (exact)" in shown
     a, b, c, out = (ao.open_adapter(name).updates for name in ("a", "b", "c", "out"))
     q = "layers.0.q_proj"
-    torch.testing.assert_close(out[q].dense(), 0.5 * a[q].dense() + 0.3 * b[q].dense() - 0.2 * c[q].dense())
-    torch.testing.assert_close(out["layers.1.v_proj"].dense(), -0.2 * c["layers.1.v_proj"].dense())
+    torch.testing.assert_close(entries(out[q]), 0.5 * entries(a[q]) + 0.3 * entries(b[q]) - 0.2 * entries(c[q]))
+    torch.testing.assert_close(entries(out["layers.1.v_proj"]), -0.2 * entries(c["layers.1.v_proj"]))
 
 
 def test_dare_with_a_seed_and_a_rank(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +102,7 @@ def test_show(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, "show", "a", "--spectrum")
     assert found["parameters"] == 3 * 4 * 20
     values = found["spectrum"]["modules"]["layers.0.q_proj"]["values"]
-    expected = torch.linalg.svdvals(ao.open_adapter("a").updates["layers.0.q_proj"].dense().double())[:4]
+    expected = torch.linalg.svdvals(entries(ao.open_adapter("a").updates["layers.0.q_proj"]).double())[:4]
     assert values == pytest.approx(expected.tolist(), rel=1e-5)
     assert 1 <= found["spectrum"]["suggested_rank"] <= 4
     assert "suggested rank" in printed(capsys, "show", "a", "--spectrum")

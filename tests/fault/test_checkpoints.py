@@ -29,7 +29,6 @@ from tiny_models import write_base, write_tuned
 
 from adapterops import engine, shards
 from adapterops.cli.main import run
-from adapterops.updates import application
 
 COMMAND = ["fuse", "base", "a", "-o", "out"]
 CLEAN = {"base", "a"}
@@ -837,14 +836,14 @@ def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
 )
 @pytest.mark.parametrize("nth", [1, 6])
 def test_memory_runs_out_in_a_worker(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int) -> None:
-    real, calls = application.survival, itertools.count(1)
+    real, calls = survival.survival, itertools.count(1)
 
     def fails(*arguments: Any) -> Any:
         if next(calls) == nth:
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(application, "survival", fails)
+    monkeypatch.setattr(survival, "survival", fails)
     code, shown = fuse()
     assert code == 7
     assert "not enough memory" in shown
@@ -1019,7 +1018,7 @@ def test_two_bad_numbers_are_one_error(place: Path, fuse: Fuse) -> None:
 
 
 def test_a_bug_leaves_nothing_behind(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "survival", lambda *arguments, **named: 1 / 0)
+    monkeypatch.setattr(survival, "survival", lambda *arguments, **named: 1 / 0)
     code, shown = fuse()
     assert code == 1
     assert "this is a bug in adapterops" in shown

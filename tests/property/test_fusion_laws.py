@@ -61,7 +61,7 @@ def rounded(x: Numbers, dtype: str) -> Numbers:
 
 
 def wide(tensor: Tensor) -> Numbers:
-    numbers: Numbers = tensor.double().numpy()
+    numbers: Numbers = torch.as_tensor(tensor).double().numpy()
     return numbers
 
 
@@ -288,7 +288,7 @@ def test_tensors_in_memory_are_those_that_are_saved(tmp_path_factory: Folders, d
 @given(models())
 def test_a_dense_update_is_fused_whole(tmp_path_factory: Folders, model: dict[str, Layer]) -> None:
     base = base_of(tmp_path_factory, model)
-    dense = Adapter.of({name: Dense((each.update.scale * each.update.B.double()) @ each.update.A.double()) for name, each in model.items()})
+    dense = Adapter.of({name: Dense(each.update.scale * wide(each.update.B) @ wide(each.update.A)) for name, each in model.items()})
     fused = fuse(base, dense, precision="float64")
     for name, each in model.items():
         tensor = f"transformer.{name}.weight"

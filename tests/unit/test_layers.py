@@ -16,6 +16,7 @@ import adapterops
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
     {"errors", "memory", "finite", "dtypes", "libraries"},
+    {"registry"},
     {"floats"},
     {"quant"},
     {"updates", "storage"},
@@ -83,7 +84,7 @@ def test_imports_point_down(path: Path) -> None:
             continue
         assert rank(there) < rank(here), f"{here} imports {there}"
         assert not (here in MATHEMATICS and there in STORAGE)
-        assert not (here in STORAGE and there in MATHEMATICS and name != "adapterops.updates.layout")
+        assert not (here in STORAGE and there in MATHEMATICS and name not in ("adapterops.updates.layout", "adapterops.updates.protocol"))
 
 
 TORCH_FREE = """
@@ -109,6 +110,19 @@ sys.exit(code)
         ["fuse", "base", "a", "a", "--ties", "--dtype", "float32", "--max-shard-size", "1kB", "--dry-run"],
         ["unfuse", "base", "a", "--dry-run"],
         ["fuse", "base", "a", "-o", "out"],
+        ["fuse", "base", "a", "a", "--ties", "-o", "out"],
+        ["fuse", "half", "a", "-o", "out"],
+        ["merge", "a", "a", "-o", "out"],
+        ["merge", "a", "a", "--ties", "--rank", "1", "-o", "out"],
+        ["merge", "a", "a", "--dare-ties", "--space", "core", "-o", "out"],
+        ["truncate", "a", "--rank", "1", "-o", "out"],
+        ["truncate", "a", "--budget", "100", "--dtype", "float16", "-o", "out"],
+        ["calc", "a - truncate(a, rank=1)", "a=a", "-o", "out"],
+        ["show", "a", "--spectrum"],
+        ["compare", "a", "a"],
+        ["report", "a", "a", "--base", "base", "-o", "out.html"],
+        ["extract", "tuned", "base", "--rank", "2", "-o", "out"],
+        ["verify", "made", "--base", "base", "--adapter", "a"],
         ["fuse", "base", "a", "a", "-w", "0.7", "-w", "-0.2", "--dtype", "bfloat16", "-o", "out"],
         ["unfuse", "base", "a", "--dtype", "float64", "--json", "-o", "out"],
         ["calc", "0.5*truncate(a, rank=1) + ties(a, a)", "a=a", "--rank", "1", "--dry-run"],
@@ -128,7 +142,15 @@ def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
 
     write_adapter(tmp_path / "a")
     (tmp_path / "base").mkdir()
-    save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
+    save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors", {"format": "pt"})
+    for folder, dtype in (("half", torch.float16), ("tuned", torch.float32), ("made", torch.float32)):
+        (tmp_path / folder).mkdir()
+        weights = {f"{module}.weight": torch.ones(12, 8) + (torch.randn(12, 8) if folder == "tuned" else 0) for module in MODULES}
+        if folder == "made":
+            updates = adapterops.open_adapter(tmp_path / "a").updates
+            weights = {f"{module}.weight": torch.ones(12, 8) + torch.from_numpy(updates[module].dense()) for module in MODULES}
+        stored = {name: weight.to(dtype) for name, weight in weights.items()}
+        save_file(stored, tmp_path / folder / "model.safetensors", {"format": "pt"})
     (tmp_path / "recipe.yaml").write_text("adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n")
     done = subprocess.run([sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from strategies import entries as matrix
 
 from adapterops.methods import entries
 from adapterops.methods.entries import Entries, Model
+from adapterops.methods.tiles import Tile
+from adapterops.methods.vocabulary import trim
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 
@@ -32,6 +37,11 @@ def update(shape: tuple[int, int], kind: str) -> LowRank:
     return LowRank(B, A)
 
 
+def together(all_entries: Entries, function: Callable[[Tile], np.ndarray]) -> torch.Tensor:
+    tile = all_entries.map(function)
+    return torch.from_numpy(np.concatenate([tile(first) for first in range(0, all_entries.shape[0], all_entries.height)]))
+
+
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("kind", ["random", "many equal", "mostly zero"])
 @pytest.mark.parametrize("shape", [(300, 200), (17, 5), (1, 9)])
@@ -41,9 +51,9 @@ def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
     monkeypatch.setattr(entries, "TILE", 1000)
     monkeypatch.setattr(entries, "SAMPLE", 500)
     all_entries = Entries([update(shape, kind)])
-    W = all_entries.map(lambda tile: tile.values[0])
+    W = together(all_entries, lambda tile: tile.values[0])
     (cut,) = all_entries.cuts(density)
-    found = all_entries.map(lambda tile: cut.apply(tile.values[0], tile.start))
+    found = together(all_entries, lambda tile: trim(tile, [cut])[0])
     assert torch.equal(found, trimmed(W, int(density * all_entries.size)))
 
 
@@ -55,14 +65,14 @@ def test_a_sample_that_misleads_costs_a_pass_and_no_truth() -> None:
 
 def test_a_pass_over_a_dense_update_sees_its_entries() -> None:
     W = torch.randn(70, 30)
-    assert torch.equal(Entries([Dense(W)]).map(lambda tile: tile.values[0]), W)
+    assert torch.equal(together(Entries([Dense(W)]), lambda tile: tile.values[0]), W)
 
 
 def test_random_numbers_depend_on_name_seed_and_place_alone() -> None:
     one = update((300, 200), "random")
 
     def draw(names: list[str], index: int, seed: int) -> torch.Tensor:
-        return Entries([one] * len(names), names).map(lambda tile: tile.uniform(index, seed).double())
+        return together(Entries([one] * len(names), names), lambda tile: tile.uniform(index, seed)).double()
 
     assert torch.equal(draw(["a", "b"], 1, 7), draw(["b"], 0, 7))
     assert not torch.equal(draw(["a"], 0, 7), draw(["b"], 0, 7))
@@ -76,5 +86,5 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     small, large = update((20, 10), "random"), 10 * update((30, 10), "random")
     model = Model([lambda: Entries([small]), lambda: Entries([large])])
     (cut,) = model.cuts(0.1)
-    magnitudes = torch.cat([small.dense().flatten(), large.dense().flatten()]).abs()
+    magnitudes = torch.cat([matrix(small).flatten(), matrix(large).flatten()]).abs()
     assert cut.value == pytest.approx(float(magnitudes.sort(descending=True).values[50]))  # ">=" keeps one more than 10% of 500

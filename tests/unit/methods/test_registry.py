@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import OptionError
-from adapterops.methods.registry import METHODS, PARAMETERS, find, method
+from adapterops.methods.registry import METHODS, Parameter, find, method
 
 
 def test_names_are_found_and_guessed() -> None:
@@ -17,14 +17,16 @@ def test_every_method_says_what_it_does_and_where_it_is_from() -> None:
     for each in METHODS.values():
         assert each.summary.endswith(".")
         assert each.source
-        assert each.defaults.keys() <= PARAMETERS.keys()
+        assert each.defaults.keys() == each.parameters.keys()
 
 
 def test_a_name_is_given_once_and_parameters_have_a_meaning() -> None:
     with pytest.raises(ValueError, match="already"):
         method("ties", source="-")(lambda deltas, weights: None)
-    with pytest.raises(ValueError, match="without a meaning"):
+    with pytest.raises(ValueError, match="takes \\['sharpness'\\], and declares \\[\\]"):
         method("new", source="-")(lambda deltas, weights, *, sharpness=1: None)
+    with pytest.raises(ValueError, match="'density' of 'new' means something else in"):
+        method("new", source="-", density=Parameter("Something else."))(lambda deltas, weights, *, density=1: None)
     assert "new" not in METHODS
 
 

@@ -12,7 +12,7 @@ from corpus import write_adapter
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from strategies import MODULES, adapters, dense, low_rank
+from strategies import MODULES, adapters, dense, entries, low_rank
 
 import adapterops as ao
 from adapterops import Adapter, LowRank
@@ -102,9 +102,9 @@ def test_equal_and_opposite_adapters():
 
 
 def test_one_initialisation_of_a():
-    A = {name: low_rank(9, 3, shape[1], 3).dense() for name, shape in MODULES.items()}
+    A = {name: entries(low_rank(9, 3, shape[1], 3)) for name, shape in MODULES.items()}
     one, two = (
-        Adapter.of({name: LowRank(low_rank(seed, shape[0], 3, 3).dense(), A[name]) for name, shape in MODULES.items()}) for seed in (1, 2)
+        Adapter.of({name: LowRank(entries(low_rank(seed, shape[0], 3, 3)), A[name]) for name, shape in MODULES.items()}) for seed in (1, 2)
     )
     other = Adapter.of({name: low_rank(3, *shape, 3) for name, shape in MODULES.items()})
     shared, *independent = compare([one, two, other]).pairs

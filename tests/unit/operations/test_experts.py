@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from strategies import entries
 
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint, open_checkpoint
@@ -46,8 +47,8 @@ def test_gate_and_up_are_the_halves_of_gate_up_whichever_way_round_it_is(tmp_pat
     found = fitted(whole, base(tmp_path / "base"))
     assert set(found.layout) == {f"{EXPERTS}.{e}.{name}" for e in range(E) for name in ("gate_proj", "up_proj")}
     for e in range(E):
-        halves = [found.updates[f"{EXPERTS}.{e}.{name}"].dense() for name in ("gate_proj", "up_proj")]
-        expected = whole.updates[f"{EXPERTS}.{e}.gate_up_proj"].dense()
+        halves = [entries(found.updates[f"{EXPERTS}.{e}.{name}"]) for name in ("gate_proj", "up_proj")]
+        expected = entries(whole.updates[f"{EXPERTS}.{e}.gate_up_proj"])
         torch.testing.assert_close(torch.cat(halves), expected if shape[0] == 2 * I else expected.T)
         assert found.layout[f"{EXPERTS}.{e}.up_proj"].shape == (I, H)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import MODULES, adapters, dense
+from strategies import MODULES, adapters, dense, entries
 
 import adapterops as ao
 from adapterops.errors import OptionError
@@ -265,14 +265,14 @@ def one() -> ao.Adapter:
 
 def test_long_and_deep_expressions_are_computed() -> None:
     long = "a" + "+a" * 3000
-    assert ao.evaluate(long, a=one()).updates["m"].dense()[0, 0] == 3001
+    assert entries(ao.evaluate(long, a=one()).updates["m"])[0, 0] == 3001
     deep = "a"
     for index in range(DEPTH):
         deep = f"linear({deep}, a)" if index % 2 else f"-(a + {deep})"
     expected = 1
     for index in range(DEPTH):
         expected = expected + 1 if index % 2 else -(1 + expected)
-    assert ao.evaluate(deep, a=one()).updates["m"].dense()[0, 0] == expected
+    assert entries(ao.evaluate(deep, a=one()).updates["m"])[0, 0] == expected
 
 
 @pytest.mark.parametrize("name", ao.METHODS)
@@ -285,7 +285,7 @@ def test_methods_are_those_of_merge(name: str, pair: list[ao.Adapter]) -> None:
     expected = ao.merge(pair, name, weights=[0.5, -2], **seed)
     assert found.layout == expected.layout
     for module in found.layout:
-        assert torch.equal(found.updates[module].dense(), expected.updates[module].dense())
+        assert torch.equal(entries(found.updates[module]), entries(expected.updates[module]))
 
 
 def test_a_method_registered_later_is_known() -> None:
@@ -293,11 +293,11 @@ def test_a_method_registered_later_is_known() -> None:
         """Two times the first."""
         return 2 * updates[0]
 
-    method("twice", source="here", entrywise=False, spaces=("delta",))(twice)
+    method("twice", source="here", acts="updates", spaces=("delta",))(twice)
     try:
-        assert ao.evaluate("twice(a)", a=one()).updates["m"].dense()[0, 0] == 2
+        assert entries(ao.evaluate("twice(a)", a=one()).updates["m"])[0, 0] == 2
     finally:
-        del ao.METHODS["twice"]
+        ao.METHODS.remove("twice")
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

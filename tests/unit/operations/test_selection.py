@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from corpus import config, factors, write_adapter
+from strategies import entries
 
 import adapterops as ao
 from adapterops.errors import OptionError, UnsupportedError
@@ -63,8 +64,8 @@ def test_the_first_pattern_wins() -> None:
     scaled = ao.scale(adapter(), {"layers.0-5": 0.5, "*.mlp.*": 2, "*": 1})
     for name, update in scaled.updates.items():
         layer = int(name.split(".")[2])
-        assert update.dense()[0, 0] == (0.5 if layer <= 5 else 2 if "mlp" in name else 1)
-    assert ao.scale(adapter(), 3).updates[MODULES[0]].dense()[0, 0] == 3
+        assert entries(update)[0, 0] == (0.5 if layer <= 5 else 2 if "mlp" in name else 1)
+    assert entries(ao.scale(adapter(), 3).updates[MODULES[0]])[0, 0] == 3
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from adapterops.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.floats import array, narrowed, tensor
 from adapterops.memory import Scratch
-from adapterops.updates.application import Block, Change, Survival, survival
-from adapterops.updates.application import rounded as rounded_block
+from adapterops.updates.survival import Block, Change, Survival, survival
+from adapterops.updates.survival import rounded as rounded_block
 
 NAMES = {getattr(torch, long): short for short, long in FLOATS.items()}
 HALVES = [torch.bfloat16, torch.float16]

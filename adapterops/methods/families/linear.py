@@ -10,7 +10,7 @@ from typing import Any
 from adapterops.methods.registry import method
 
 
-@method("linear", source="Ilharco et al. 2023, arXiv:2212.04089", entrywise=False)
+@method("linear", source="Ilharco et al. 2023, arXiv:2212.04089", acts="updates")
 def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
     """The weighted sum of the updates: task arithmetic, negation by a negative weight.
 
@@ -21,7 +21,7 @@ def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
     return reduce(add, (weight * update for weight, update in zip(weights, updates, strict=True)))
 
 
-@method("cat", source="PEFT add_weighted_adapter", entrywise=False, spaces=("delta",), capped=False)
+@method("cat", source="PEFT add_weighted_adapter", acts="updates", spaces=("delta",), capped=False)
 def cat(updates: Sequence[Any], weights: Sequence[float]) -> Any:
     """The weighted sum of the updates, their factors side by side: B = [w₁B₁ …], A = [A₁; …].
 

@@ -1,4 +1,4 @@
-"""W ← W + ΔW, rounded once, and what the rounding left of ΔW."""
+"""What rounding leaves of an update: W ← W + ΔW, rounded once."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Change(NamedTuple):
     part: tuple[slice, slice]
     W: Array
     delta: Array
-    basis: Callable[[], Array] | None = None
+    basis: Callable[[], Array | None] = lambda: None
 
 
 class Block(NamedTuple):
@@ -95,9 +95,9 @@ class Block(NamedTuple):
     values: Array
     changes: Sequence[Change] = ()
 
-    def before(self, module: str) -> Array:
-        """What was there before the update of a module, where it lies."""
-        return next(change.W for change in self.changes if change.module == module)
+    def change(self, module: str) -> Change:
+        """That of a module."""
+        return next(change for change in self.changes if change.module == module)
 
 
 def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: Array | None = None) -> dict[str, Survival]:
@@ -121,14 +121,15 @@ def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: 
             error = result - values if coded else None
             difference = np.subtract(result, W, out=values if alone else None)
             changed = _nonzero(difference) if moved is None else int(np.count_nonzero(moved[part]))
-            inside = difference @ basis() if basis and coded else difference if coded else None
+            spanned = basis() if coded else None
+            inside = difference if spanned is None else difference @ spanned
             base, size, dot = _square(W), _square(delta), _dot(difference, delta)
             if not all(map(math.isfinite, (base, size, dot))):
                 _explain(W, delta, result, dtype)
                 W, delta, difference = (each.astype(np.float64) for each in (W, delta, difference))  # finite, only their squares were not
                 base, size, dot = _square(W), _square(delta), _dot(difference, delta)
         found[module] = Survival(base, size, dot, changed, difference.size)
-        if error is not None and inside is not None:
+        if error is not None:
             found[module] += Survival(codes=difference.size, error=_square(error), inside=_square(inside))
     return found
 

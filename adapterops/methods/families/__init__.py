@@ -1,0 +1,1 @@
+"""The methods. A file here is found by itself."""

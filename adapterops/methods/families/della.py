@@ -1,0 +1,67 @@
+"""Drop entries at random, those of small magnitude more often, and rescale the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapterops.errors import OptionError
+from adapterops.methods.registry import Parameter, method
+from adapterops.methods.vocabulary import DENSITY, MAJORITY, SEED, elected_mean, weighted_sum
+
+if TYPE_CHECKING:
+    from adapterops.methods.entries import Entries
+    from adapterops.methods.tiles import Tile
+    from adapterops.updates.protocol import Array
+
+EPSILON = Parameter("How far the fraction kept of a row's smallest and largest entries is from the density.", low=0, high=1)
+
+
+def _within(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    density, epsilon = given["density"], given["epsilon"]
+    if not density - epsilon > 0 or density + epsilon > 1:
+        raise OptionError(
+            f"the fraction kept would run from {density - epsilon:g} to {density + epsilon:g}, and has to stay above 0 and up to 1",
+            hint="give a smaller --epsilon",
+        )
+
+
+@method("della", source="Deep et al. 2024, arXiv:2406.11617", check=_within, density=DENSITY, epsilon=EPSILON, majority=MAJORITY, seed=SEED)
+def della(
+    deltas: Entries,
+    weights: Sequence[float],
+    *,
+    density: float = 0.5,
+    epsilon: float = 0.1,
+    majority: str = "total",
+    seed: int = 0,
+) -> Callable[[int], Array]:
+    """Drop entries at random, small ones more often, elect one sign per entry, average what agrees with it.
+
+    MagPrune: of the n entries of a row, the one of rank k by magnitude (0 the smallest) is kept with the probability
+    p = density - ε + 2 ε k / (n - 1), and divided by p: the expectation of every entry is what it was. The election and the
+    mean are those of TIES.
+    """
+    return deltas.map(lambda tile: elected_mean(magprune(tile, density, epsilon, seed), weights, majority, None, 1.0))
+
+
+@method("della_linear", source="Deep et al. 2024, arXiv:2406.11617", check=_within, density=DENSITY, epsilon=EPSILON, seed=SEED)
+def della_linear(
+    deltas: Entries, weights: Sequence[float], *, density: float = 0.5, epsilon: float = 0.1, seed: int = 0
+) -> Callable[[int], Array]:
+    """Drop entries at random, small ones more often, add. Unbiased: the expectation is the weighted sum."""
+    return deltas.map(lambda tile: weighted_sum(magprune(tile, density, epsilon, seed), weights))
+
+
+def magprune(tile: Tile, density: float, epsilon: float, seed: int) -> list[Array]:
+    """Each entry with a probability that grows with its rank in its row, divided by that; equal ones by their place."""
+    return [_kept(x, tile.uniform(index, seed), density, epsilon) for index, x in enumerate(tile.values)]
+
+
+def _kept(x: Array, uniform: Array, density: float, epsilon: float) -> Array:
+    ranks = np.argsort(np.argsort(np.abs(x), axis=1, kind="stable"), axis=1, kind="stable")
+    probability = (density - epsilon + 2 * epsilon * ranks / max(x.shape[1] - 1, 1)).astype(x.dtype)
+    kept: Array = x * (uniform < probability) / probability
+    return kept

@@ -1,0 +1,20 @@
+"""Trim, and add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from adapterops.methods.registry import method
+from adapterops.methods.vocabulary import DENSITY, trim, weighted_sum
+
+if TYPE_CHECKING:
+    from adapterops.methods.entries import Entries
+    from adapterops.updates.protocol import Array
+
+
+@method("magnitude_prune", source="PEFT add_weighted_adapter", density=DENSITY)
+def magnitude_prune(deltas: Entries, weights: Sequence[float], *, density: float = 0.5) -> Callable[[int], Array]:
+    """Trim each update to its largest entries, add."""
+    cuts = deltas.cuts(density)
+    return deltas.map(lambda tile: weighted_sum(trim(tile, cuts), weights))

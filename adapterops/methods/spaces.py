@@ -1,0 +1,105 @@
+"""Where a method acts: updates into coordinates, and what a method makes of those back into an update.
+
+A space divides the updates of a module into blocks: lists of one `Linear` for each update, with its weight. A method turns every
+block into one, and the space puts these together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.methods.registry import Method
+from adapterops.updates.layout import Layout
+from adapterops.updates.protocol import Linear
+
+Back = Callable[[Sequence[Linear]], Linear]
+
+
+class Block(NamedTuple):
+    """One update for each adapter, its weight, and what its name says of it: "" for the entries of ΔW."""
+
+    updates: Sequence[Linear]
+    weights: Sequence[float]
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named choice of coordinates.
+
+    Attributes:
+        open: the blocks of some updates and their weights, and the way back.
+        layout: of the result, by the layouts of the updates and that of their sum.
+        fixed: parameters that have one value here, where a method has them.
+    """
+
+    name: str
+    help: str
+    open: Callable[[Sequence[Linear], Sequence[float]], tuple[list[Block], Back]]
+    layout: Callable[[Method, Sequence[Layout], Layout], Layout]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _capped(total: Layout) -> Layout:
+    return replace(total, rank=min(total.rank, *total.shape))
+
+
+def _delta(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+    return [Block(updates, weights)], lambda results: results[0]
+
+
+def _delta_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
+    total = _capped(total) if method.capped else total
+    return total if method.acts == "updates" else replace(total, dense=True)
+
+
+def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+    from adapterops.linalg.core import JointCore
+    from adapterops.updates.dense import Dense
+
+    factors = [factors for update in updates if (factors := update.lowrank()) is not None]
+    if len(factors) < len(updates):
+        raise UnsupportedError("has no factors of low rank, and the joint core is made of these", hint="use --space delta")
+    joint = JointCore.of(factors)
+    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(results[0].dense())
+
+
+def _core_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
+    return replace(_capped(total), dense=False)
+
+
+def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+    """The A's and the B's, with the square roots of the weights that PEFT gives them."""
+    from adapterops.updates.dense import Dense
+    from adapterops.updates.lowrank import LowRank
+
+    pairs = [factors for update in updates if (factors := update.lowrank()) is not None]
+    scales = [weight * pair.scale for weight, pair in zip(weights, pairs, strict=True)]
+    roots = [abs(scale) ** 0.5 for scale in scales]
+    signed = [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)]
+    blocks = [Block([Dense(pair.B) for pair in pairs], roots, "/B"), Block([Dense(pair.A) for pair in pairs], signed, "/A")]
+    return blocks, lambda results: LowRank(results[0].dense(), results[1].dense())
+
+
+def _factors_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
+    ranks = {layout.rank for layout in layouts}
+    if len(ranks) > 1 or total.dense:
+        raise IncompatibleError(
+            f"the ranks are {sorted(ranks)}, and factors can only be combined where they are equal",
+            hint="use --space delta, which combines any ranks",
+        )
+    return replace(total, rank=ranks.pop())
+
+
+SPACES = {
+    space.name: space
+    for space in (
+        Space("delta", "the entries of ΔW = BA", _delta, _delta_layout),
+        Space("core", "the joint core of the updates, which no choice of their factors changes", _core, _core_layout),
+        Space("factors", "A's and B's separately, as PEFT does", _factors, _factors_layout, {"convention": "peft"}),
+    )
+}

@@ -1,0 +1,90 @@
+"""A merge as an update: computed tile by tile, when its entries are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from adapterops.updates.dense import Dense
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array, Linear, Part, norm, whole
+from adapterops.updates.sums import added
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """ΔW = factor · f(ΔW₁, ΔW₂, ...), f acting on entries.
+
+    Attributes:
+        tiling: of f: how many rows a tile has, and the tile from a row on, (tile, in). Tiles are always the same, so that every
+            pass sees the same bits. What f has to know before the first one, such as thresholds, it finds when it is first asked.
+        near: the weighted sum, where that has a low rank.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    tiling: Tiling
+    near: LowRank | None = None
+    factor: float = 1.0
+
+    @property
+    def error(self) -> float:
+        return 0.0
+
+    def lowrank(self) -> None:
+        return None
+
+    def dense(self) -> Array:
+        return whole(self.shape, self.dtype, self.rows)
+
+    def norm(self) -> float:
+        return norm(self.dense())
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        return self.rows(part, out)
+
+    def rows(self, part: Part, out: Array) -> Array:
+        rows, columns = part
+        begin, end, _ = rows.indices(self.shape[0])
+        step = self.tiling.height
+        for first in range(begin - begin % step, end, step):
+            tile = self.tiling.tile(first)
+            low, high = max(begin, first), min(end, first + len(tile))
+            with np.errstate(all="ignore"):
+                np.multiply(tile[low - first : high - first, columns], self.factor, out=out[low - begin : high - begin])
+        return out
+
+    @property
+    def T(self) -> Dense:
+        """ΔWᵀ, for weights that are stored as (in, out): all of it, since its rows run across all tiles."""
+        return Dense(self.dense().T, near=None if self.near is None else self.near.T)
+
+    def __add__(self, other: Any) -> Linear:
+        return added(self, other)
+
+    def __radd__(self, other: Any) -> Linear:
+        return added(other, self)
+
+    def __mul__(self, factor: float) -> Merged:
+        near = None if self.near is None else factor * self.near
+        return replace(self, factor=factor * self.factor, near=near)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Rows of a matrix, `height` at a time, by a function that is made when the first of them is asked for."""
+
+    height: int
+    open: Callable[[], Callable[[int], Array]]
+    _opened: list[Callable[[int], Array]] = field(default_factory=list, init=False, repr=False)
+
+    def tile(self, first: int) -> Array:
+        """The rows from `first` on, a multiple of `height`; good until the next ones are asked for."""
+        if not self._opened:
+            self._opened.append(self.open())
+        return self._opened[0](first)

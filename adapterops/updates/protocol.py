@@ -1,0 +1,81 @@
+"""What an adapter does to one weight.
+
+An update is a function of the weight W, computed part by part: `change` returns W' - W. Most do not look at W. These are
+`Linear`: they have entries of their own, and can be added and scaled. Which of them a class is shows in its methods, and
+`Layout.needs_base` says it before anything is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adapterops.updates.lowrank import LowRank
+
+Array = NDArray[Any]
+
+Part: TypeAlias = tuple[slice, slice]
+"""Some rows and some columns of a matrix."""
+
+
+class Update(Protocol):
+    """What an adapter does to one weight of a shape (out, in), in float32 or float64."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its own numbers, float32 or float64."""
+
+    @property
+    def T(self) -> Update:
+        """The same for a weight that is stored as (in, out)."""
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`. W is read only by what needs it."""
+
+    def lowrank(self) -> LowRank | None:
+        """Exact factors, where it has some."""
+
+
+class Linear(Update, Protocol):
+    """An update that does not depend on W. `error` is a bound on ‖ΔW - exact‖_F, the distance to the one it stands for."""
+
+    @property
+    def error(self) -> float: ...
+    @property
+    def near(self) -> LowRank | None:
+        """An update whose leading directions are probably close to those of this one: where a search for them may start."""
+
+    @property
+    def T(self) -> Linear: ...
+    def rows(self, part: Part, out: Array) -> Array:
+        """The entries of ΔW in a part, in `out` or in memory of its own, computed in the dtype of `out`."""
+
+    def dense(self) -> Array:
+        """ΔW, (out, in)."""
+
+    def norm(self) -> float:
+        """‖ΔW‖_F"""
+
+    def __add__(self, other: Any) -> Linear: ...
+    def __radd__(self, other: Any) -> Linear: ...
+    def __mul__(self, factor: float) -> Linear: ...
+    def __rmul__(self, factor: float) -> Linear: ...
+
+
+def whole(shape: tuple[int, int], dtype: np.dtype[Any], rows: Callable[[Part, Array], Array]) -> Array:
+    """All entries of an update, by its `rows`."""
+    out = np.empty(shape, dtype)
+    return rows((slice(0, shape[0]), slice(0, shape[1])), out)
+
+
+def norm(matrix: Array) -> float:
+    """‖matrix‖_F: each row in the matrix's dtype, their sum in float64."""
+    with np.errstate(all="ignore"):
+        squares = np.matmul(matrix[:, None, :], matrix[:, :, None])
+        return float(np.sqrt(squares.sum(dtype=np.float64)))

@@ -1,0 +1,90 @@
+"""Sums of updates of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from adapterops.errors import ShapeError
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array, Linear, Part, norm, whole
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Σ terms, computed part by part: the entries of a sum are the sums of the entries."""
+
+    terms: Sequence[Linear]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.terms[0].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(*(term.dtype for term in self.terms))
+
+    @property
+    def error(self) -> float:
+        return sum(term.error for term in self.terms)
+
+    @property
+    def near(self) -> LowRank | None:
+        known = [near for term in self.terms if (near := term.near) is not None]
+        return reduce(add, known) if len(known) == len(self.terms) else None
+
+    def lowrank(self) -> LowRank | None:
+        known = [factors for term in self.terms if (factors := term.lowrank()) is not None]
+        return reduce(add, known) if len(known) == len(self.terms) else None
+
+    @property
+    def T(self) -> Sum:
+        return replace(self, terms=[term.T for term in self.terms])
+
+    def dense(self) -> Array:
+        return whole(self.shape, self.dtype, self.rows)
+
+    def norm(self) -> float:
+        factors = self.lowrank()
+        return factors.norm() if factors else norm(self.dense())
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        return self.rows(part, out)
+
+    def rows(self, part: Part, out: Array) -> Array:
+        first, *rest = self.terms
+        total = first.rows(part, out)
+        if total is not out:
+            np.copyto(out, total)
+        memory = np.empty_like(out)
+        with np.errstate(all="ignore"):  # what is not finite is found when it is stored
+            for term in rest:
+                np.add(out, term.rows(part, memory), out=out)
+        return out
+
+    def __add__(self, other: Any) -> Linear:
+        return added(self, other)
+
+    def __radd__(self, other: Any) -> Linear:
+        return added(other, self)
+
+    def __mul__(self, factor: float) -> Sum:
+        return replace(self, terms=[factor * term for term in self.terms])
+
+    __rmul__ = __mul__
+
+
+def added(one: Linear, other: Linear) -> Linear:
+    """one + other; terms that have factors are added at once.
+
+    Raises:
+        ShapeError: they are updates of different weights.
+    """
+    if one.shape != other.shape:
+        raise ShapeError(f"cannot add updates of shape {one.shape} and {other.shape}")
+    return Sum([term for each in (one, other) for term in (each.terms if isinstance(each, Sum) else [each])])
