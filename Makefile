@@ -4,9 +4,10 @@
 # make check   style, types, doctests
 # make bench   speed and memory, ours and the peers'
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
 .PHONY: demo test test-gpu check bench clean
 
 demo: $(VENV)/.demo
@@ -25,19 +26,17 @@ check: $(VENV)/.dev
 	$(BIN)/pytest -q adapterops
 
 bench: $(VENV)/.dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py
 
-$(VENV)/pip:
+# pip 25.1 is the first that knows dependency groups
+$(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 
-$(VENV)/.demo: $(VENV)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[demo]'
-	touch $@
-
-$(VENV)/.dev: $(VENV)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
+	$(INSTALL) --group $*
 	touch $@
 
 clean:

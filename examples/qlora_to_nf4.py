@@ -1,7 +1,7 @@
 """A QLoRA fine-tune, merged into 4 bits without losing it: what each way of merging leaves of the adapter, in loss.
 
 A Llama small enough to train here is quantized, an adapter is trained on the 4-bit model with PEFT and bitsandbytes, and
-fused in every way that there is. Needs `pip install adapterops[demo] bitsandbytes`; everything is written to ./qlora.
+fused in every way that there is. Needs `pip install adapterops bitsandbytes peft transformers`; everything is written to ./qlora.
 """
 
 from __future__ import annotations

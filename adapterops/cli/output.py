@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -255,35 +254,13 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(plain({"ok": True, **result}), indent=2))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns; the first is aligned left, the others right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        cells = [
-            cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: by rich on a terminal, where it is installed; plain otherwise."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    if not (sys.stdout.isatty() and find_spec("rich")):
-        print(table(header, rows))
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=SIMPLE_HEAD)
-    for number, name in enumerate(header):
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))  # names are no markup
-    Console().print(drawn)
+    """Columns of text, alike on a terminal and in a file; the first is aligned left, the others right."""
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *others in lines:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

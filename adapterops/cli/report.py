@@ -15,10 +15,8 @@ from adapterops.storage.place import Place
 @click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
-@options.output("report.html", help="Page to write; its numbers go beside it, as JSON.")
-@click.option(
-    "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into: SVG, and PNG with matplotlib."
-)
+@options.output("report.html", help="Page to write; its numbers go into a JSON file of the same name.")
+@click.option("--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG.")
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
@@ -51,13 +49,13 @@ def command(
 
     from adapterops.reports.writing import check_report, report
 
-    beside = check_report(adapters, out, model, figures, force)
+    json_path = check_report(adapters, out, model, figures, force)
     if dry_run:
-        told = [str(path) for path in (out, beside, figures) if path]
+        paths = [str(path) for path in (out, json_path, figures) if path]
         if as_json:
-            output.print_json({"dry_run": True, "paths": told})
+            output.print_json({"dry_run": True, "paths": paths})
         else:
-            print(f"would write {', '.join(told)}, about {', '.join(map(str, sources))}")
+            print(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
         return
     with output.progress("measuring") as progress:
         done = report(

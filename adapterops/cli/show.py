@@ -81,7 +81,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         if spectra:
             row += _spectrum(group.modules, spectra)
         rows.append(row)
-    print(output.table(header, rows))
+    output.print_table(header, rows)
     share = found.parameters / found.dense
     print(
         f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt"
@@ -114,7 +114,7 @@ def _print_model(found: ModelInspection) -> None:
         ]
         for kind in sorted(found.kinds, key=lambda kind: (-kind.bytes, kind.kind))
     ]
-    print(output.table(header, rows))
+    output.print_table(header, rows)
     print(f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; {found.quantized} tensors are quantized")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, printable
 from adapterops.hub.references import Reference, parse
+from adapterops.templates import template
 
 MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
 SHOWN = 5
@@ -37,7 +39,7 @@ class Made:
     """What a card is written about.
 
     Attributes:
-        repo: where it will lie.
+        repo: where it will be.
         manifest: adapterops.json, or {} for what something else made.
         adapter: adapter_config.json; None for a model.
         licenses: of each input, as its card says; None where that is not known.
@@ -53,9 +55,14 @@ class Made:
         return list(self.manifest.get("inputs", ()))
 
     @property
+    def operation(self) -> Mapping[str, Any]:
+        """The outermost one; {} where nothing is known."""
+        return dict(self.manifest.get("operation", {}))
+
+    @property
     def operations(self) -> list[Mapping[str, Any]]:
         """All, the outermost first."""
-        return list(_nodes(self.manifest.get("operation", {})))
+        return list(_nodes(self.operation))
 
     def named(self, name: str) -> bool:
         return any(node.get("operation") == name for node in self.operations)
@@ -66,7 +73,7 @@ class Made:
         if self.adapter is not None:
             base = str(self.adapter.get("base_model_name_or_path") or "")
             return [base] if _on_hub(base) else []
-        chosen = _models(self.manifest.get("operation", {})) if self.relation == "quantized" else range(len(self.inputs))
+        chosen = _models(self.operation) if self.relation == "quantized" else range(len(self.inputs))
         named = [str(self.inputs[index].get("reference", "")).partition(":")[0] for index in chosen]
         return list(dict.fromkeys(name for name in named if name))
 
@@ -84,10 +91,25 @@ class Made:
 
 
 def render(made: Made) -> str:
-    """The text of README.md."""
-    title = made.repo.partition("/")[2]
-    parts = [f"---\n{_metadata(made)}\n---\n{MARK}\n\n# {title}\n", _about(made), _making(made), _figures(made), _loading(made)]
-    return "\n".join(part for part in parts if part)
+    """The text of README.md. What comes from files is escaped: it can add neither markup nor lines."""
+    task = str((made.adapter or {}).get("task_type"))
+    auto = AUTO.get(task, AUTO["CAUSAL_LM"])
+    unserved, rank = _serving(made.adapter) if made.adapter is not None and auto == AUTO["CAUSAL_LM"] else (None, None)
+    return template("adapterops.hub", "card.md.j2").render(
+        made=made,
+        metadata=_metadata(made),
+        mark=MARK,
+        title=made.repo.partition("/")[2],
+        what="A LoRA adapter" if made.adapter is not None else "A quantized model" if made.relation == "quantized" else "A model",
+        base_model=_base_model(made),
+        command=_command(made),
+        figures=_figures(made),
+        auto=auto,
+        base=made.bases[0] if made.bases else "BASE",
+        unserved=unserved,
+        lora_rank=rank,
+        described=partial(_described, made),
+    )
 
 
 def _metadata(made: Made) -> str:
@@ -110,45 +132,30 @@ def _metadata(made: Made) -> str:
 
 
 def _adapters(made: Made) -> list[int]:
-    models = set(_models(made.manifest.get("operation", {})))
+    models = set(_models(made.operation))
     return [index for index in range(len(made.inputs)) if made.adapter is not None or index not in models]
 
 
-def _about(made: Made) -> str:
-    what = "A LoRA adapter" if made.adapter is not None else "A quantized model" if made.relation == "quantized" else "A model"
+def _base_model(made: Made) -> str:
+    """What the card calls the base of an adapter; empty where its config names none."""
     base = str((made.adapter or {}).get("base_model_name_or_path") or "")
-    on = f" of {_link(base)}" if _on_hub(base) else f" of the model {Path(base).name}" if base else ""
-    text = f"{what}{on}, made with adapterops.\n"
-    if made.inputs and made.license is None:
-        text += "\nIts license follows from those of what it was made of, which differ or are not all known.\n"
-    return text
+    return _link(base) if _on_hub(base) else f"the model {Path(base).name}" if base else ""
 
 
-def _making(made: Made) -> str:
-    if not made.manifest:
-        return ""
-    lines = ["## How it was made\n", *_tree(made, made.manifest.get("operation", {}), 0)]
-    command = made.manifest.get("command") or []
-    if len(command) > 1:
-        lines += [
-            "\nThe command, which gives the same bytes again:\n",
-            "```",
-            shlex.join(_pinned(made, str(each)) for each in command),
-            "```",
-        ]
-    return "\n".join(lines) + "\n"
+def _command(made: Made) -> str:
+    """The command line with commits for the names of revisions, on one line; empty where the manifest has none."""
+    arguments = made.manifest.get("command") or []
+    return printable(shlex.join(_pinned(made, str(each)) for each in arguments)) if len(arguments) > 1 else ""
 
 
-def _tree(made: Made, node: Mapping[str, Any], depth: int) -> Iterator[str]:
-    indent = "  " * depth + "- "
+def _described(made: Made, node: Mapping[str, Any]) -> str:
+    """A line about one operation or input of the manifest."""
     if "operation" not in node:
-        yield indent + _input(made.inputs[node["input"]])
-        return
-    said = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value not in (None, False)}
-    parameters = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in said.items())
-    yield indent + " ".join([f"**{node['operation']}**", *([f"({node['method']})"] if "method" in node else []), parameters]).strip()
-    for inner in node.get("of", ()):
-        yield from _tree(made, inner, depth + 1)
+        return _input(made.inputs[node["input"]])
+    parameters = {name: value for name, value in node.items() if name not in ("operation", "of", "method") and value not in (None, False)}
+    method = f" ({node['method']})" if "method" in node else ""
+    shown = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items())
+    return f"**{node['operation']}**{method} {shown}".strip()
 
 
 def _input(given: Mapping[str, Any]) -> str:
@@ -171,63 +178,34 @@ def _pinned(made: Made, argument: str) -> str:
     return argument
 
 
-def _figures(made: Made) -> str:
+def _figures(made: Made) -> list[tuple[str, str]]:
+    """What was kept, in total and where the least was."""
     modules: Mapping[str, Any] = made.manifest.get("modules", {})
-    rows: list[tuple[str, str]] = []
     if "energy_kept" in made.manifest:
-        rows.append(("energy of the update that was kept", percent(made.manifest["energy_kept"])))
-        key = "energy_kept"
+        key, rows = "energy_kept", [("energy of the update that was kept", percent(made.manifest["energy_kept"]))]
     elif survival := made.manifest.get("survival"):
-        rows.append(("the update, of the weights it changes", percent(survival["relative"])))
-        rows.append(("of the update, what survived rounding", percent(survival["gain"])))
-        rows += [("error of coding, of the weights", percent(survival["noise"]))] if "noise" in survival else []
-        key = "gain"
+        key, rows = (
+            "gain",
+            [
+                ("the update, of the weights it changes", percent(survival["relative"])),
+                ("of the update, what survived rounding", percent(survival["gain"])),
+                *([("quantization error, of the weights", percent(survival["noise"]))] if "noise" in survival else []),
+            ],
+        )
     else:
-        return ""
+        return []
     worst = sorted(modules, key=lambda module: (modules[module][key], module))[:SHOWN]
-    rows += [(f"in {module}", percent(modules[module][key])) for module in worst if modules[module][key] < 1]
-    return "\n".join(["## What was kept\n", "| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]) + "\n"
+    return rows + [(f"in {module}", percent(modules[module][key])) for module in worst if modules[module][key] < 1]
 
 
-def _loading(made: Made) -> str:
-    if made.adapter is None:
-        load = f'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("{made.repo}")'
-        return f"## How to load it\n\n```python\n{load}\n```\n\n```\nvllm serve {made.repo}\n```\n"
-    base, task = made.bases[0] if made.bases else "BASE", made.adapter.get("task_type")
-    auto = AUTO.get(str(task), AUTO["CAUSAL_LM"])
-    text = f"""## How to load it
-
-```python
-from peft import PeftModel
-from transformers import {auto}
-
-base = {auto}.from_pretrained("{base}")
-model = PeftModel.from_pretrained(base, "{made.repo}")
-```
-"""
-    if made.bases:
-        text += f"""
-Where PEFT is installed, transformers finds the base by itself:
-
-```python
-from transformers import {auto}
-
-model = {auto}.from_pretrained("{made.repo}")
-```
-"""
-    return text + _serving(made, base) if auto == AUTO["CAUSAL_LM"] else text
-
-
-def _serving(made: Made, base: str) -> str:
-    adapter = made.adapter or {}
+def _serving(adapter: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """What of an adapter vLLM does not serve, or the --max-lora-rank that it takes."""
     ranks = [adapter.get("r"), *dict(adapter.get("rank_pattern") or {}).values()]
     rank = max((each for each in ranks if isinstance(each, int)), default=0)
     served = next((each for each in VLLM_RANKS if each >= rank), None)
-    if served is None or adapter.get("modules_to_save"):
-        why = "modules_to_save" if served else f"the rank {rank}"
-        return f"\nvLLM does not serve {why}: fuse it into its base, and serve that.\n"
-    name = made.repo.partition("/")[2]
-    return f"\n```\nvllm serve {base} --enable-lora --max-lora-rank {served} --lora-modules {name}={made.repo}\n```\n"
+    if served is None:
+        return f"the rank {rank}", None
+    return ("modules_to_save", None) if adapter.get("modules_to_save") else (None, served)
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -245,7 +223,7 @@ def _models(node: Mapping[str, Any]) -> list[int]:
 
 
 def _on_hub(name: str) -> bool:
-    """Whether a name is one of the Hub, and no path here."""
+    """Whether a name is one on the Hub, and not a path here."""
     reference = parse(name)
     return reference is not None and str(reference) == name == reference.repo and not Path(name).exists()
 

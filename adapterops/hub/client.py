@@ -36,51 +36,49 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 def api() -> HfApi:
     """The client, which reads its token itself."""
     _prepare()
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
-    return HfApi(endpoint=constants.ENDPOINT, library_name="adapterops", library_version=__version__)
+    return HfApi(library_name="adapterops", library_version=__version__)
 
 
 def timeout() -> float:
-    said = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
-    return float(said) if said.isdecimal() and int(said) else TIMEOUT
+    """Seconds without a byte after which a request fails."""
+    seconds = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
+    return float(seconds) if seconds.isdecimal() and int(seconds) else TIMEOUT
 
 
 def offline() -> bool:
-    from huggingface_hub import constants
+    """Whether HF_HUB_OFFLINE is set."""
+    from huggingface_hub import is_offline_mode
 
-    return bool(constants.HF_HUB_OFFLINE)
+    return bool(is_offline_mode())
 
 
 @cache
 def _prepare() -> None:
-    """Give the client the timeout that it lacks, and let it say when it waits."""
-    from huggingface_hub import set_client_factory
+    """Give the client the timeout that it lacks, and let it print when it waits."""
+    from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import disable_progress_bars
-    from huggingface_hub.utils._http import default_client_factory  # which has the hook that keeps offline mode
 
-    def factory() -> Any:
-        client = default_client_factory()
-        client.timeout = timeout()
-        return client
-
-    set_client_factory(factory)
+    default = get_session()  # its hooks keep offline mode
+    create, hooks, follow = type(default), default.event_hooks, default.follow_redirects
+    set_client_factory(lambda: create(event_hooks=hooks, follow_redirects=follow, timeout=timeout()))
     logger = logging.getLogger("huggingface_hub")
-    logger.handlers = [_Told()]
+    logger.handlers = [_Retries()]
     logger.propagate = False
     if not sys.stderr.isatty():
         disable_progress_bars()
 
 
 def _http() -> Any:
-    """httpx, or httpx2: that which the client speaks through."""
-    from huggingface_hub import errors
+    """The library of the client's session: httpx, or httpx2 from huggingface_hub 2 on."""
+    from huggingface_hub import get_session
 
-    return import_module(errors.HTTPError.__module__.partition(".")[0])
+    return import_module(type(get_session()).__module__.partition(".")[0])
 
 
-class _Told(logging.Handler):
-    """Prints that the client tries again; what else it warns of is told by errors."""
+class _Retries(logging.Handler):
+    """Prints that the client tries again; what else it warns of, errors report."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -172,7 +170,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
     """What a failure of the client means, and what to do about it."""
     from huggingface_hub import errors
 
-    def said(message: str, hint: str, code: str) -> NotFoundError:
+    def fault(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=code)
 
     for cause in chain(error):
@@ -181,55 +179,55 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
         if isinstance(cause, errors.HFValidationError):
             return OptionError(f"is no name on the Hub: {cause}", path=what)
         if isinstance(cause, errors.OfflineModeIsEnabled):
-            return said("is not in the cache, and HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, and run it once", "E-HUB-OFFLINE")
+            return fault("is not in the cache, and HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, and run it once", "E-HUB-OFFLINE")
         if _answer(cause) is not None:
             return _answered(cause, what)
         if isinstance(cause, _http().TimeoutException):
-            return said("the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT")
+            return fault("the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT")
         if isinstance(cause, _http().TransportError):
             hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
-            return said(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
+            return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return ResourceError(f"the Hub's cache cannot be written: {cause.strerror}", path=what, hint="free some space, or set HF_HOME")
         if "Consistency check failed" in str(cause):
-            return said("came incomplete from the Hub", "run it again", "E-HUB-INCOMPLETE")
+            return fault("came incomplete from the Hub", "run it again", "E-HUB-INCOMPLETE")
     shown = _without_queries(str(error).splitlines()[0] if str(error) else "")[:200]
-    return said(f"the transfer failed: {type(error).__name__}: {shown}", "run it again", "E-HUB")
+    return fault(f"the transfer failed: {type(error).__name__}: {shown}", "run it again", "E-HUB")
 
 
 def _answered(error: Any, what: str) -> AdapterOpsError:
     """What an answer of the Hub means."""
     from huggingface_hub import errors, get_token
 
-    status, told = error.response.status_code, str(error.response.headers.get("X-Error-Message") or "")
+    status, reason = error.response.status_code, str(error.response.headers.get("X-Error-Message") or "")
     page = f"{api().endpoint}/{what.partition('@')[0].partition(':')[0]}"
     anonymous = get_token() is None
     login = "set HF_TOKEN, or run `hf auth login`" if anonymous else "the token that is set is of an account that does not see it"
 
-    def said(message: str, hint: str, code: str) -> NotFoundError:
+    def fault(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}")
 
     if isinstance(error, errors.GatedRepoError):
-        return said("is gated, and this account has not been let in", f"ask for access at {page}; then {login}", "GATED")
+        return fault("is gated, and this account has not been let in", f"ask for access at {page}; then {login}", "GATED")
     if isinstance(error, errors.DisabledRepoError):
-        return said("is disabled on the Hub", f"see {page}", "DISABLED")
+        return fault("is disabled on the Hub", f"see {page}", "DISABLED")
     if isinstance(error, errors.RevisionNotFoundError):
-        return said("has no such revision", f"its branches and tags are at {page}/tree/main", "REVISION")
+        return fault("has no such revision", f"its branches and tags are at {page}/tree/main", "REVISION")
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return said("is not there in this revision", f"its files are at {page}/tree/main", "FILE")
-    if status == 401 and "Invalid credentials" in told:
-        return said("the Hub does not accept the token that is set", "make a new one, and set HF_TOKEN to it", "TOKEN")
+        return fault("is not there in this revision", f"its files are at {page}/tree/main", "FILE")
+    if status == 401 and "Invalid credentials" in reason:
+        return fault("the Hub does not accept the token that is set", "make a new one, and set HF_TOKEN to it", "TOKEN")
     if status == 401:
-        return said("is private, or does not exist: the Hub tells only those who may see it", f"check the name, or {login}", "PRIVATE")
+        return fault("is private, or does not exist: the Hub tells only those who may see it", f"check the name, or {login}", "PRIVATE")
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
-        return said("does not exist on the Hub, or not for this account", f"check the name; if it is private, {login}", "MISSING")
+        return fault("does not exist on the Hub, or not for this account", f"check the name; if it is private, {login}", "MISSING")
     if status == 403:
-        return said("the Hub forbids it", "the token needs the permission to read this repository, or to write to it", "FORBIDDEN")
+        return fault("the Hub forbids it", "the token needs the permission to read this repository, or to write to it", "FORBIDDEN")
     if status in (409, 412):
-        return said("has changed meanwhile", "run it again: it compares with what is there then", "CHANGED")
+        return fault("has changed meanwhile", "run it again: it compares with what is there then", "CHANGED")
     if status == 429:
-        return said("the Hub's limit of requests is reached", "wait some minutes" + "; a token has a higher limit" * anonymous, "RATE")
+        return fault("the Hub's limit of requests is reached", "wait some minutes" + "; a token has a higher limit" * anonymous, "RATE")
     if status >= 500:
-        return said(f"the Hub has a failure of its own ({status})", "try again later; see https://status.huggingface.co", "SERVER")
-    reason = told or error.server_message or "without a reason"
+        return fault(f"the Hub has a failure of its own ({status})", "try again later; see https://status.huggingface.co", "SERVER")
+    reason = reason or error.server_message or "without a reason"
     return NotFoundError(f"the Hub answers {status}: {reason}"[:500], path=what, code="E-HUB")

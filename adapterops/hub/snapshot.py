@@ -192,10 +192,10 @@ def _safe(name: str) -> bool:
 
 
 def _cache(repo: str) -> Path:
+    """The folder of a repository in the Hub's cache, whose layout is documented and shared by other programs."""
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE).expanduser().resolve() / str(repo_folder_name(repo_id=repo, repo_type="model"))
+    return Path(constants.HF_HUB_CACHE).expanduser().resolve() / f"models--{repo.replace('/', '--')}"
 
 
 def _note(root: Path, reference: Reference, revision: str) -> None:

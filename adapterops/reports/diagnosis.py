@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from adapterops.operations.comparison import Comparison
-from adapterops.reports import alone, together
+from adapterops.reports import comparison_rules, profile_rules
 from adapterops.reports.findings import Finding
 
 RULES: Sequence[Callable[[Comparison], Iterator[Finding]]] = (
-    alone.untrained,
-    alone.flat,
-    alone.tail,
-    alone.norm,
-    alone.layers,
-    alone.kinds,
-    together.bases,
-    together.disjoint,
-    together.same,
-    together.alike,
-    together.opposed,
-    together.colliding,
-    together.separate,
-    together.room,
-    together.start,
-    together.coin,
-    together.uneven,
+    profile_rules.untrained,
+    profile_rules.flat,
+    profile_rules.tail,
+    profile_rules.norm,
+    profile_rules.layers,
+    profile_rules.kinds,
+    comparison_rules.bases,
+    comparison_rules.disjoint,
+    comparison_rules.same,
+    comparison_rules.alike,
+    comparison_rules.opposed,
+    comparison_rules.colliding,
+    comparison_rules.separate,
+    comparison_rules.room,
+    comparison_rules.start,
+    comparison_rules.coin,
+    comparison_rules.uneven,
 )
 
 

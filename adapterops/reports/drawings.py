@@ -1,4 +1,4 @@
-"""Which figures a comparison has: of each adapter by itself, and of all together."""
+"""Which figures a comparison has: of each adapter, and of all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS_SHOWN = 8
 """So many pairs have room for their numbers per layer."""
 
 
-def alone(comparison: Comparison, index: int) -> list[Figure]:
+def of_one(comparison: Comparison, index: int) -> list[Figure]:
     """Spectra, cumulative energy, norms and suggested ranks of one adapter."""
     profile = comparison.profiles[index]
     places = _places(profile)
@@ -39,8 +39,8 @@ def alone(comparison: Comparison, index: int) -> list[Figure]:
     ]
 
 
-def together(comparison: Comparison) -> list[Figure]:
-    """Which kinds and layers carry the updates, error against rank and bytes, memory; and how the adapters lie to each other."""
+def of_all(comparison: Comparison) -> list[Figure]:
+    """Which kinds and layers carry the updates, error against rank and bytes, memory; and how the adapters relate."""
     return [*_carried(comparison), *_errors(comparison), _memory(comparison), *_matrices(comparison)]
 
 

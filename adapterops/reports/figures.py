@@ -1,4 +1,4 @@
-"""Figures as data: what is drawn, by `svg` always and by `plots` where there is matplotlib."""
+"""Figures as data: what `svg` draws."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ Figure: TypeAlias = Lines | Heatmap | Bars
 
 
 def percent(value: float) -> str:
-    """A fraction in few characters; what is not quite all is not said to be.
+    """A fraction in few characters; only all of it is 100%.
 
     >>> percent(0.5), percent(0.0123), percent(0.00012), percent(12.5), percent(0), percent(0.9967), percent(1 - 1e-9), percent(math.inf)
     ('50%', '1.2%', '0.012%', '1250%', '0%', '99.6%', '99.9%', '∞')

@@ -15,8 +15,8 @@ Table: TypeAlias = tuple[list[str], list[list[str]]]
 
 def summary_rows(comparison: Comparison) -> Table:
     """One row for each adapter."""
-    beside = ["of W0"] if comparison.weights else []
-    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", *beside, "effective rank", "suggested rank", "mostly in"]
+    relative_to = ["of W0"] if comparison.weights else []
+    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", *relative_to, "effective rank", "suggested rank", "mostly in"]
     found, rows = sizes(comparison), []
     for index, profile in enumerate(comparison.profiles):
         relative = comparison.relative(index)
@@ -91,8 +91,8 @@ def cut_rows(comparison: Comparison) -> Table:
 def module_rows(comparison: Comparison, index: int) -> Table:
     """One row for each module of an adapter."""
     profile = comparison.profiles[index]
-    beside = ["of W0"] if comparison.weights else []
-    header = ["module", "shape", "rank", "norm", *beside, "effective rank", "suggested rank"]
+    relative_to = ["of W0"] if comparison.weights else []
+    header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", "suggested rank"]
     rows = []
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])

@@ -39,13 +39,13 @@ svg.ao .small{font-size:9px}
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def escape(text: object) -> str:
-    """Text for XML and HTML, element or attribute, whatever is in it.
+def escape(text: str) -> str:
+    """Text for XML, element or attribute, whatever is in it.
 
     >>> escape("</script><img onerror='x'>\\x00")
     '&lt;/script&gt;&lt;img onerror=&#x27;x&#x27;&gt;\ufffd'
     """
-    return html.escape(ILLEGAL.sub("\ufffd", str(text)))
+    return html.escape(ILLEGAL.sub("\ufffd", text))
 
 
 def short(text: str, most: int) -> str:
@@ -97,8 +97,8 @@ def _lines(figure: Lines) -> tuple[str, float]:
             kind = 'class="faint"' if each.faint else f'class="line"{dash}'
             parts.append(f'<path {kind} stroke="{colour}" d="M{path}"><title>{escape(each.label)}</title></path>')
         for a, b in [] if each.faint else each.points[:: -(-len(each.points) // 80) or 1]:
-            told = escape(f"{each.label}: {figure.x_form(a)}, {figure.y_form(b)}")
-            parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{told}</title></circle>')
+            tip = escape(f"{each.label}: {figure.x_form(a)}, {figure.y_form(b)}")
+            parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{tip}</title></circle>')
     for value, word in figure.marks:
         anchor = "end" if x(value) > (left + right) / 2 else "start"
         parts.append(f'<path class="axis" stroke-dasharray="4 3" d="M{x(value):.1f} {top - 4}V{bottom}"/>')
@@ -146,13 +146,13 @@ def _heatmap(figure: Heatmap) -> tuple[str, float]:
     cell = min((WIDTH - left - 6) / max(len(figure.columns), 1), 76.0)
     high = 17 if len(figure.rows) <= 64 else 9
     widest = max((len(column) for column in figure.columns), default=0) * CHARACTER * 9 / 11
-    turned = widest > cell - 3
-    top = 22 + (min(widest, 90) * 0.72 + 6 if turned else 14)
+    slanted = widest > cell - 3
+    top = 22 + (min(widest, 90) * 0.72 + 6 if slanted else 14)
     parts = [_scale(figure, left)]
     for number, column in enumerate(figure.columns):
         at, name = left + (number + 0.5) * cell, escape(short(column, 18))
-        place = f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"' if turned else f'x="{at:.1f}" y="{top - 4:.1f}"'
-        parts.append(f'<text class="small" {place} text-anchor="{"start" if turned else "middle"}">{name}</text>')
+        place = f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"' if slanted else f'x="{at:.1f}" y="{top - 4:.1f}"'
+        parts.append(f'<text class="small" {place} text-anchor="{"start" if slanted else "middle"}">{name}</text>')
     shown = cell >= 1.06 * CHARACTER * 9 / 11 * max(
         (len(figure.form(v)) for row in figure.values for v in row if v is not None and math.isfinite(v)), default=0
     )
@@ -166,10 +166,10 @@ def _heatmap(figure: Heatmap) -> tuple[str, float]:
             if value is None or not math.isfinite(value):
                 continue
             colour = _colour(figure, value)
-            told = escape(f"{row}, {figure.columns[across]}: {figure.form(value)}")
+            tip = escape(f"{row}, {figure.columns[across]}: {figure.form(value)}")
             x = left + across * cell
             parts.append(
-                f'<rect x="{x:.1f}" y="{y:g}" width="{cell - 1:.1f}" height="{high - 1}" fill="{colour}"><title>{told}</title></rect>'
+                f'<rect x="{x:.1f}" y="{y:g}" width="{cell - 1:.1f}" height="{high - 1}" fill="{colour}"><title>{tip}</title></rect>'
             )
             if shown and high > 10:
                 ink = "#000" if _lightness(colour) > 0.45 else "#fff"
@@ -226,11 +226,11 @@ def _bars(figure: Bars) -> tuple[str, float]:
         parts.append(f'<text x="{left - 6:.1f}" y="{middle:.1f}" text-anchor="end">{escape(short(group, 24))}</text>')
         for style, value in enumerate(values):
             if value is not None and math.isfinite(value):
-                told = escape(f"{group}, {figure.series[style]}: {figure.form(value)}")
+                tip = escape(f"{group}, {figure.series[style]}: {figure.form(value)}")
                 long = max(room * value / most, 0.8)
                 parts.append(
                     f'<rect x="{left:.1f}" y="{y:g}" width="{long:.1f}" height="{thick - 2}" '
-                    f"{_fill(style)}><title>{told}</title></rect>"
+                    f"{_fill(style)}><title>{tip}</title></rect>"
                     + _text(left + long + 4, y + thick / 2 + 3, figure.form(value), kind=' class="small"' if thick < 15 else "")
                 )
             y += thick
@@ -239,7 +239,7 @@ def _bars(figure: Bars) -> tuple[str, float]:
 
 
 def _legend(entries: Sequence[tuple[str, int]], bars: bool = False) -> tuple[str, float]:
-    """The names of lines or bars, as many beside each other as fit; and where it ends."""
+    """The names of lines or bars, as many on a line as fit; and where it ends."""
     parts, x, y = [], 8.0, 12.0
     for label, style in entries:
         label = short(label, 50)

@@ -16,7 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.history import Source, Step, sources
 from adapterops.manifest import described, plain, write_bytes, write_manifest
 from adapterops.operations.comparison import Comparison, compare, plan
-from adapterops.reports import drawings, plots
+from adapterops.reports import drawings
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
 from adapterops.reports.numbers import numbers
@@ -52,23 +52,23 @@ def report(
     workers: int | None = None,
     progress: engine.Progress | None = None,
 ) -> Reported:
-    """One HTML page about adapters, that needs nothing else, and its numbers as JSON beside it, under the same name.
+    """One HTML page about adapters, that needs nothing else, and its numbers as JSON, under the same name.
 
     The same adapters give the same bytes.
 
     Args:
         out: the page to write; a name that ends in .html.
         base: the model they belong to, for norms relative to its weights.
-        figures: a folder to write every figure into as SVG, and as PNG where matplotlib is installed.
+        figures: a folder to write every figure into as SVG.
         force: replace a report, and figures, that adapterops wrote.
-        command: the command line to note beside the figures.
+        command: the command line to note in the manifest of the figures.
 
     Raises:
         OptionError, OutputExistsError, NotFoundError, ResourceError: as `check_documents` and `check_output` do.
         ShapeError, IncompatibleError: as `compare` does.
     """
     out = Path(out)
-    beside = check_report(adapters, out, base, figures, force)
+    json_path = check_report(adapters, out, base, figures, force)
     comparison = compare(adapters, base=base, workers=workers, progress=progress)
     findings = diagnose(comparison)
     histories = [adapter.history for adapter in adapters]
@@ -80,43 +80,41 @@ def report(
         "base": model,
         **numbers(comparison, findings),
     }
-    document = page(comparison, findings, [_told(each) for each in read], model).encode()
+    document = page(comparison, findings, [_described(each) for each in read], model).encode()
     drawn = _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force) if figures is not None else ()
-    write_documents({beside: _json(content), out: document}, force)
-    return Reported(out, beside, Path(figures) if figures is not None else None, drawn, len(document), comparison, findings)
+    write_documents({json_path: _json(content), out: document}, force)
+    return Reported(out, json_path, Path(figures) if figures is not None else None, drawn, len(document), comparison, findings)
 
 
 def check_report(
     adapters: Sequence[Adapter], out: Path, base: Checkpoint | None, figures: str | os.PathLike[str] | None, force: bool
 ) -> Path:
-    """Raise what writing would, before any work; the place of the JSON."""
+    """Raise what writing would, before any work; the path of the JSON."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise OptionError("the page needs a name that ends in .html", path=out, hint="-o report.html")
-    beside = out.with_suffix(".json")
+    json_path = out.with_suffix(".json")
     plan(adapters, base)
-    if figures is not None and Path(figures).resolve() in (out.resolve(), beside.resolve()):
+    if figures is not None and Path(figures).resolve() in (out.resolve(), json_path.resolve()):
         raise OptionError("the figures need a folder of their own", path=figures, hint="--figures figures")
     read = [adapter.history for adapter in adapters] + ([base.history] if base else [])
     inputs = [path for history in read for source in sources(history) for path in source.paths]
     check_documents([out], inputs, force, MARK.partition(__version__)[0].encode())
-    check_documents([beside], inputs, force, GENERATOR.encode())
+    check_documents([json_path], inputs, force, GENERATOR.encode())
     if figures is not None:
         check_output(Path(figures), inputs, force)
-    return beside
+    return json_path
 
 
 def _draw(
     comparison: Comparison, folder: Path, history: Step | Source, read: Sequence[Mapping[str, Any]], command: Sequence[str], force: bool
 ) -> tuple[str, ...]:
     """The names of the figures written."""
-    every = drawings.together(comparison)
+    every = drawings.of_all(comparison)
     for index in range(len(comparison.profiles)):
-        every += drawings.alone(comparison, index)
+        every += drawings.of_one(comparison, index)
     with staged(folder, force=force) as place:
         for figure in every:
             write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
-            if plots.available():
-                write_bytes(place / f"{figure.name}.png", plots.png(figure))
         names = sorted(path.name for path in place.iterdir())
         write_manifest(place, history, read, command, {}, {name: described(place / name) for name in names})
     return tuple(names)
@@ -127,6 +125,6 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return (text + "\n").encode(errors="backslashreplace")
 
 
-def _told(source: Mapping[str, Any]) -> str:
+def _described(source: Mapping[str, Any]) -> str:
     files = ", ".join(f"{name} (BLAKE3 {each['blake3'][:16]})" for name, each in source["files"].items())
     return f"{source['path']}: {files}"

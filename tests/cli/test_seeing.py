@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
-import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from corpus import tree, write_adapter
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
-from adapterops.cli import output
 from adapterops.cli.main import run
 
 CONFIG: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": "gaussian"}
@@ -221,26 +220,6 @@ def test_a_stop_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not list(place.glob(".*"))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def hide_rich(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "find_spec", lambda name: None)
-
-
-@pytest.mark.parametrize("prepare", [lambda patch: None, hide_rich], ids=["rich", "plain"])
-def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[pytest.MonkeyPatch], None]) -> None:
-    prepare(monkeypatch)
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    output.print_table(["name", "number"], [["[red]a[/red]", "1"], ["b\x1b[2J", "22"]])
-    assert "[red]a[/red]" in terminal.getvalue()
-    assert "\x1b[2J" not in terminal.getvalue()
-    assert "22" in terminal.getvalue()
-
-
 def test_library_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     found = ao.compare([ao.open_adapter("slow"), ao.open_adapter("flat")])
     assert [profile.name for profile in found.profiles] == ["slow", "flat"]
@@ -248,13 +227,17 @@ def test_library_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"adapterops {command} " in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
 
 
-def test_nothing_is_imported_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    real = builtins.__import__
+WITHOUT_TEMPLATES = """
+import sys
+from adapterops.cli.main import run
+for arguments in (["show", "slow"], ["compare", "slow", "flat"], ["report", "slow", "--dry-run"]):
+    assert run(arguments) == 0
+assert not {"jinja2", "huggingface_hub"} & set(sys.modules)
+assert run(["report", "slow"]) == 0
+assert "jinja2" in sys.modules
+"""
 
-    def guarded(name: str, *rest: Any) -> Any:
-        assert name.partition(".")[0] not in ("matplotlib", "rich")
-        return real(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", guarded)
-    printed(capsys, "report", "slow", "flat")
-    printed(capsys, "compare", "slow", "flat")
+def test_templates_are_imported_for_a_page_alone(place: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TEMPLATES], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -16,8 +16,7 @@ import adapterops
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
     {"errors", "memory", "finite", "dtypes", "libraries"},
-    {"registry"},
-    {"floats"},
+    {"registry", "templates", "floats"},
     {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
@@ -37,8 +36,7 @@ MATHEMATICS, STORAGE = {"updates", "linalg", "methods"}, {"storage", "formats"}
 EDGE_ONLY = {
     "click": "cli",
     "huggingface_hub": "hub",
-    "rich": "cli",
-    "matplotlib": "reports",
+    "jinja2": "templates",
     "ray": "engine",
     "bitsandbytes": "quant",
     "transformers": "logits",
@@ -49,7 +47,7 @@ EDGE_ONLY = {
     "threadpoolctl": "engine",
     "gc": "cli",
 }
-NEVER = {"diffusers", "scipy"}
+NEVER = {"diffusers", "matplotlib", "rich", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -15,9 +15,9 @@ from adapterops.reports.figures import Bars, Figure, Heatmap, Lines
 
 def figures(*adapters: Adapter) -> dict[str, Figure]:
     comparison = compare(list(adapters))
-    every = drawings.together(comparison)
+    every = drawings.of_all(comparison)
     for index in range(len(adapters)):
-        every += drawings.alone(comparison, index)
+        every += drawings.of_one(comparison, index)
     assert len({figure.name for figure in every}) == len(every)
     return {figure.name: figure for figure in every}
 

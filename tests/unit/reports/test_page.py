@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.errors import OptionError, OutputExistsError
-from adapterops.reports import plots
 
 HOSTILE = "<\\script><img src=x onerror=alert(1)>&\"'"
 MODULES = (f"layers.0.{HOSTILE}.q_proj", "layers.1.v_proj", "layers.2.v_proj")
@@ -127,11 +126,3 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(OptionError):
             ao.report([adapter], tmp_path / out, figures=figures and tmp_path / figures)
     assert tree(tmp_path) == before
-
-
-@pytest.mark.skipif(not plots.available(), reason="needs matplotlib")
-def test_png_beside_svg(tmp_path: Path) -> None:
-    adapters = [ao.open_adapter(write_adapter(tmp_path / name, seed=seed)) for seed, name in enumerate("ab")]
-    done = ao.report(adapters, tmp_path / "r.html", figures=tmp_path / "figures")
-    svgs, pngs = ({Path(name).stem for name in done.drawn if name.endswith(end)} for end in (".svg", ".png"))
-    assert svgs == pngs

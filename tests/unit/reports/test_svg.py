@@ -7,10 +7,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterops.reports import plots
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, brief, percent
 from adapterops.reports.svg import escape, short, svg
 
@@ -65,13 +64,6 @@ def test_every_figure_is_harmless_xml(figure: Figure, standalone: bool) -> None:
             assert "nan" not in numbers
             assert "inf" not in numbers
     assert text == svg(figure, standalone)
-
-
-@pytest.mark.skipif(not plots.available(), reason="needs matplotlib")
-@settings(max_examples=20)
-@given(FIGURES)
-def test_every_figure_is_a_png(figure: Figure) -> None:
-    assert plots.png(figure).startswith(b"\x89PNG")
 
 
 def test_what_is_drawn() -> None:

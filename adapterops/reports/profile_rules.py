@@ -14,7 +14,7 @@ FLAT = 0.8
 """From this effective rank on, as a fraction of the rank, the dimensions carry nearly equal shares."""
 
 FLAT_FROM = 4
-"""The spectrum of fewer dimensions than these says little."""
+"""Below this rank the shape of a spectrum says little."""
 
 EMPTY = 0.5
 """A tail is empty if this fraction of the rank keeps `SUGGESTED_ENERGY`."""
@@ -29,7 +29,7 @@ MOST, FEW = 0.5, 0.25
 """Most of the update is this fraction of its energy; few layers are this fraction of them."""
 
 LAYERS_FROM = 4
-"""Of fewer layers than these, none are few."""
+"""With fewer layers than these, no selection of them counts as few."""
 
 
 def untrained(comparison: Comparison) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
         zero = [module for module, each in profile.spectra.items() if not each.norm]
         numbers = {"zero_modules": len(zero), "modules": len(profile.spectra)}
         if len(zero) == len(profile.spectra):
-            only = f": only its {profile.whole} whole tensors were" if profile.whole else ", and changes nothing"
+            only = f": only its {profile.whole} full tensors were" if profile.whole else ", and changes nothing"
             yield Finding(
                 "never-trained", "warning", f"{profile.name} was never trained{only}: B is zero in every module.", (index,), numbers
             )

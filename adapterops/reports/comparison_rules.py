@@ -13,10 +13,10 @@ SAME, ALIKE, OPPOSED = 0.99, 0.5, -0.5
 """Cosines of whole updates."""
 
 COLLIDING, SEPARATE = 0.3, 0.1
-"""Overlap of subspaces, beyond what chance makes of it: above the first they are shared, below the second they are not."""
+"""Overlap of subspaces beyond that of random ones: above the first they are shared, below the second they are not."""
 
 COIN = 0.02
-"""A sign conflict within this of one half is that of updates that have nothing to do with each other."""
+"""Updates that have nothing in common have a sign conflict within this of one half."""
 
 HELD = 0.9
 """A merged adapter holds the sum if it keeps this fraction of its energy."""
@@ -100,7 +100,7 @@ def start(comparison: Comparison) -> Iterator[Finding]:
 
 def coin(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= COIN]
-    text = "The signs of {} differ as those of a coin: electing them (TIES) has nothing to agree on."
+    text = "The signs of {} agree no more often than by chance: electing them (TIES) has nothing to agree on."
     yield from _about("coin-flip", "note", comparison, pairs, text, lambda p: f"{percent(p.conflict[0])} opposed" if p.conflict else "")
 
 
@@ -117,20 +117,21 @@ def uneven(comparison: Comparison) -> Iterator[Finding]:
 
 
 def beyond_chance(pair: Pair) -> list[float]:
-    """The overlaps of columns and of rows, 0 where they are what chance makes them."""
+    """The overlaps of columns and of rows, rescaled so that 0 is that of random subspaces."""
     if pair.columns is None or pair.rows is None or pair.chance is None:
         return []
     return [(value - by) / (1 - by) if by < 1 else 0.0 for value, by in zip((pair.columns, pair.rows), pair.chance, strict=True)]
 
 
 def _about(
-    rule: str, level: str, comparison: Comparison, pairs: Sequence[Pair], text: str, told: Callable[[Pair], str]
+    rule: str, level: str, comparison: Comparison, pairs: Sequence[Pair], text: str, measured: Callable[[Pair], str]
 ) -> Iterator[Finding]:
     """One finding for all pairs that a rule is true of, with what was measured of each."""
     if not pairs:
         return
     names = [(comparison.profiles[pair.first].name, comparison.profiles[pair.second].name) for pair in pairs]
-    each = [f"{one} and {other}" + (f" ({said})" if (said := told(pair)) else "") for (one, other), pair in zip(names, pairs, strict=True)]
+    shown = [f" ({value})" if (value := measured(pair)) else "" for pair in pairs]
+    each = [f"{one} and {other}{more}" for (one, other), more in zip(names, shown, strict=True)]
     numbers = [{"pair": [pair.first, pair.second], "cosine": pair.cosine, "columns": pair.columns, "rows": pair.rows} for pair in pairs]
     everybody = tuple(sorted({index for pair in pairs for index in (pair.first, pair.second)}))
     yield Finding(rule, level, text.format(some(each)), everybody, {"pairs": numbers})

@@ -1,0 +1,79 @@
+"""Inputs that change while they are read, or hold a number that cannot be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Fault, faulty, path_of
+from corpus import config, tree, write_adapter
+from interrupted import CLEAN, SHARDS, Fuse, longer, names, remove, removed, replaced, rewritten, shorter
+from safetensors.torch import load_file
+from tiny_models import write_base, write_tuned
+
+from adapterops.updates import survival
+
+
+@pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
+@pytest.mark.parametrize("name", [f"base/{SHARDS[1]}", f"base/{SHARDS[3]}", "a/adapter_model.safetensors"])
+@pytest.mark.parametrize("when", [Fault("posix_fallocate"), Fault("fsync", where="/config.json$")], ids=["before it is read", "after"])
+def test_an_input_changes(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, when: Fault, name: str, change: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(os, when.function, faulty(when, lambda: change(place / name)))
+    code, shown = fuse()
+    assert code == 3
+    assert Path(name).name in shown
+    assert "changed while it was read" in shown or "shrank while it was read" in shown
+    assert "Traceback" not in shown
+    assert names(place) == CLEAN
+
+
+@pytest.mark.parametrize("layer", [0, 11])
+def test_a_bad_number_ends_the_work(tmp_path: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, layer: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = f"model.layers.{layer}.q_proj.weight"
+    write_base(tmp_path / "base", layers=12, nan=bad)
+    write_tuned(tmp_path / "a", layers=12)
+    before, real, weights = tree(tmp_path), os.pwrite, []
+
+    def write(descriptor: int, data: memoryview, position: int) -> int:
+        if len(data) == 2 * 12 * 8:
+            weights.append((path_of(descriptor), position))
+        return real(descriptor, data, position)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    code, shown = fuse("--workers", "1")
+    assert code == 3
+    assert bad in shown
+    assert shown.count("error:") == 1
+    assert "Traceback" not in shown
+    assert len(weights) == len(set(weights))  # nothing is tried twice
+    if layer == 0:
+        assert len(weights) < 12, "of 24: what was waiting is not done any more"
+    assert tree(tmp_path) == before
+    assert names(tmp_path) == CLEAN
+
+
+def test_two_bad_numbers_are_one_error(place: Path, fuse: Fuse) -> None:
+    bad = load_file(place / "a/adapter_model.safetensors")
+    remove(place / "a")
+    for name in bad:
+        bad[name][0, 0] = torch.inf
+    write_adapter(place / "a", bad, config(2))
+    code, shown = fuse()
+    assert code == 3
+    assert shown.count("error:") == 1
+    assert "layers.0.q_proj" in shown
+    assert names(place) == CLEAN
+
+
+def test_a_bug_leaves_nothing_behind(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survival, "survival", lambda *arguments, **named: 1 / 0)
+    code, shown = fuse()
+    assert code == 1
+    assert "this is a bug in adapterops" in shown
+    assert names(place) == CLEAN
