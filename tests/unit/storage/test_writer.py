@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from corpus import tree, write_adapter
 from tiny_models import write_base, write_tuned
 
@@ -102,7 +102,7 @@ def test_every_dtype_and_shape_is_accepted(tmp_path: Path) -> None:
 
 def test_tensors_that_did_not_come_are_not_expected(tmp_path: Path) -> None:
     layout = {"x": Spec("F32", (4, 3)), "y": Spec("F32", (4, 3))}
-    write_safetensors(tmp_path / "x.safetensors", layout, [("x", torch.ones(2, 3))], {})
+    write_safetensors(tmp_path / "x.safetensors", layout, [("x", np.ones((2, 3), np.float32))], {})
     check_written(tmp_path / "x.safetensors", {"x": Spec("F32", (2, 3))}, {})
     with pytest.raises(AdapterOpsError, match="y: was planned and is missing"):
         check_written(tmp_path / "x.safetensors", {"x": Spec("F32", (2, 3)), "y": Spec("F32", (1,))}, {})
