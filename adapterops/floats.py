@@ -116,11 +116,12 @@ def _convert(numbers: Array, result: Array, dtype: str) -> None:
 
 
 def _to_odd(numbers: Array) -> Array:
+    """float64 to float32, where what is not exact becomes the neighbour whose last bit is 1."""
     near = numbers.astype(np.float32)
-    back = near.astype(np.float64)
-    toward_zero = np.where(np.abs(back) > np.abs(numbers), np.nextafter(near, np.float32(0)), near)
-    odd = (toward_zero.view(np.uint32) | np.uint32(1)).view(np.float32)
-    return np.where((back == numbers) | np.isnan(numbers), near, odd)
+    back, bits = near.astype(np.float64), near.view(np.uint32)
+    bits -= np.abs(back) > np.abs(numbers)  # one step towards zero
+    bits |= back != numbers
+    return near
 
 
 def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
