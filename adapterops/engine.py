@@ -5,21 +5,21 @@ Kernels that use one thread give the same bits on any number of cores; the paral
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapterops.errors import OptionError, ResourceError
 from adapterops.libraries import imported_torch
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -110,16 +110,6 @@ def check_device(device: str) -> None:
         check_installed()
 
 
-@cache
-def keep_memory() -> None:
-    """Let glibc's allocator keep what is freed: giving pages back and taking them again can cost more than the work on them."""
-    trim_threshold, mmap_threshold = -1, -3
-    with suppress(AttributeError, OSError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(trim_threshold, 1 << 28)
-        libc.mallopt(mmap_threshold, 1 << 25)
-
-
 def default_workers() -> int:
     """The processors this process may use, at most 8: each worker holds one module."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -155,13 +145,12 @@ def run(
             last in that of another.
     """
     queue, workers, progress = list(items), how.threads, how.progress
-    keep_memory()
     work = _Work(function, queue, light, lane, AHEAD * workers)
     heavy = not all(map(light, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if heavy and any(map(light, queue)):
         others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
-    with _one_thread_in_numpy():
+    with _numpy().limit(limits=1, user_api="blas"):
         try:
             for thread in others:
                 thread.start()
@@ -286,22 +275,18 @@ class _Work(Generic[Item, Result]):
             self._changed.notify_all()
 
 
-@contextmanager
-def _one_thread_in_numpy() -> Iterator[None]:
-    library = _blas()
-    threads = library.scipy_openblas_get_num_threads64_() if library else 1
-    if library and threads != 1:
-        library.scipy_openblas_set_num_threads64_(1)
-    try:
-        yield
-    finally:
-        if library and threads != 1:
-            library.scipy_openblas_set_num_threads64_(threads)
+@cache
+def _numpy() -> ThreadpoolController:
+    """What sets the threads of numpy's BLAS, whichever it is. It looks through all libraries of the process, once."""
+    import numpy  # noqa: F401  # its BLAS is there to be found from now on
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager
 def _one_thread_in_torch(needed: bool) -> Iterator[None]:
-    """The same for torch; it is imported if it is needed."""
+    """One thread in torch's kernels, which have a setting of their own; it is imported if it is needed."""
     if not needed and imported_torch() is None:
         yield
         return
@@ -313,13 +298,3 @@ def _one_thread_in_torch(needed: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@cache
-def _blas() -> ctypes.CDLL | None:
-    """numpy's own OpenBLAS, where that is what it has: it is found through the module that is linked to it."""
-    import_module("numpy")
-    with suppress(OSError, KeyError, TypeError):
-        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
-        return library if hasattr(library, "scipy_openblas_set_num_threads64_") else None
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapterops.storage.checksums import BLAKE3, SHA256, digest
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import read_all
@@ -38,7 +38,10 @@ class Source:
         """
         self.check_room()
         for path in self.others:
-            Place(self.path, self.remote).here(path)
+            self._here(path)
+
+    def _here(self, path: Path) -> Path:
+        return Place(self.path, self.remote).here(path)
 
     def check_room(self) -> None:
         """Raise ResourceError if there is no room for what is not here yet."""
@@ -48,10 +51,15 @@ class Source:
         """The files that are not here yet, with their sizes."""
         return Place(self.path, self.remote).missing(self.paths)
 
-    def sha256(self) -> str:
+    def digest(self, algorithm: str = BLAKE3) -> str:
         """What identifies the tensors: the hash of their file, or of the hashes of several."""
-        hashes = [file.sha256() for file in self.tensors]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        hashes = [file.digest(algorithm) for file in self.tensors]
+        return hashes[0] if len(hashes) == 1 else digest(" ".join(hashes).encode(), algorithm)
+
+    def digests(self, algorithm: str) -> dict[str, str]:
+        """The hash of every file, by its name."""
+        hashes = {file.path.name: file.digest(algorithm) for file in self.tensors}
+        return hashes | {path.name: digest(read_all(self._here(path)), algorithm) for path in self.others}
 
     @property
     def paths(self) -> list[Path]:
@@ -69,13 +77,16 @@ class Source:
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
-        described["files"] = {file.path.name: {"size": file.size, "sha256": file.sha256()} for file in self.tensors}
+        files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
         for path in self.others:
             data = read_all(path)
-            described["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
+            files[path] = {"size": len(data), **{algorithm: digest(data, algorithm) for algorithm in algorithms}}
         if self.remote is not None:
-            for path in (*(file.path for file in self.tensors), *self.others):
-                self.remote.check(path, described["files"][path.name]["sha256"])
+            for path, file in files.items():
+                if SHA256 in file:
+                    self.remote.check(path, file[SHA256])
+        described["files"] = {path.name: file for path, file in files.items()}
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described
@@ -105,8 +116,8 @@ def sources(node: Step | Source) -> list[Source]:
 def key(node: Step | Source) -> str:
     """What identifies the direction of an adapter: its content and operations, not its path and not its scale."""
     if isinstance(node, Source):
-        return node.sha256()
+        return node.digest()
     if node.operation == "scale":
         return key(node.inputs[0])
     text = json.dumps([node.operation, dict(node.parameters), [key(inner) for inner in node.inputs]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(text.encode())

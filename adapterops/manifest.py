@@ -5,7 +5,6 @@ No time, no machine, no secret: the same work gives the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.history import Source, Step, sources
-from adapterops.storage.checksums import crc32
+from adapterops.storage.checksums import BLAKE3, digest, file_digests
 from adapterops.storage.staging import MANIFEST
 
 SCHEMA = 1
@@ -57,7 +56,7 @@ def write_manifest(
     Args:
         inputs: what `Source.as_json` says of each source of the history, in its order.
         kept: what was kept, in total and per module.
-        outputs: for each file its size and sha256.
+        outputs: for each file its size and BLAKE3.
         torch: whether it was computed by torch, too, and not by numpy alone.
     """
     from adapterops import __version__
@@ -80,7 +79,7 @@ def write_manifest(
 def seal(content: Mapping[str, Any]) -> str:
     """A hash of the manifest's other fields, by which a damaged one is known."""
     text = json.dumps({key: value for key, value in content.items() if key != "seal"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(text.encode())
 
 
 def write_json(path: Path, value: Any, sync: bool = True) -> None:
@@ -108,12 +107,5 @@ def plain(value: Any) -> Any:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file."""
-    with open(path, "rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def checked(path: Path) -> dict[str, Any]:
-    """Size and CRC-32 of a file: what is noted of files too large to hash in passing."""
-    with open(path, "rb") as file:
-        return {"size": path.stat().st_size, "crc32": crc32(file.fileno())}
+    """Size and BLAKE3 of a file."""
+    return {"size": path.stat().st_size, **file_digests(path, BLAKE3)}

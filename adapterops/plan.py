@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from adapterops.errors import ResourceError
 from adapterops.history import Source, Step, sources
 from adapterops.methods import METHODS
+from adapterops.storage.checksums import digest
 from adapterops.storage.strict import read_all
 
 THRESHOLDS = "thresholds over the whole model"
@@ -114,7 +114,7 @@ def hashed(history: Step | Source, *details: Any) -> str:
     inputs = sources(history)
     operation = history.as_json(inputs) if isinstance(history, Step) else {}
     text = json.dumps([list(map(_identity, inputs)), operation, *details])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(text.encode())
 
 
 def _identity(source: Source) -> Sequence[Any]:
@@ -122,4 +122,4 @@ def _identity(source: Source) -> Sequence[Any]:
     if source.remote is not None:
         return [source.alpha, source.remote.reference, source.remote.revision]
     files = [[file.path.name, *file.origin] for file in source.tensors]
-    return [source.alpha, files, [hashlib.sha256(read_all(path)).hexdigest() for path in source.others]]
+    return [source.alpha, files, [digest(read_all(path)) for path in source.others]]

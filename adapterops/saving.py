@@ -118,7 +118,7 @@ def save_checkpoint(
         if not accept_loss:
             _check_survival(modules, out)
         _check_inputs(inputs)
-        outputs = {name: {"size": file.size, "crc32": file.crc32} for name, file in files.items()}
+        outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
         outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
         for name, data in origin.files.items():
             write_bytes(folder / name, data, sync)

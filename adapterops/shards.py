@@ -20,7 +20,7 @@ from adapterops.errors import ResourceError, at
 from adapterops.history import Source
 from adapterops.memory import Scratch
 from adapterops.plan import Job
-from adapterops.storage.checksums import crc32
+from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.staging import Journal
 from adapterops.storage.writer import SafetensorsWriter
@@ -45,7 +45,7 @@ class Shard:
     """A finished file, and the `Found` of its tensors."""
 
     size: int
-    crc32: str
+    blake3: str
     modules: dict[str, Survival]
     coded: dict[str, Survival]
 
@@ -135,7 +135,7 @@ class _Files:
 
     def do(self, item: Item) -> tuple[str, Found] | None:
         if not isinstance(item, str):
-            item.sha256()
+            item.hashes()
             return None
         writer = self.writers[self.owner[item]]
         if item in self._computed:
@@ -158,9 +158,10 @@ class _Files:
         writer = self.writers[name]
         if sync:
             writer.sync()
-        shard = Shard(writer.size, writer.crc32(), *self._facts[name])
+        writer.check()
+        shard = Shard(writer.size, writer.blake3(), *self._facts[name])
         modules, coded = ({name: list(vars(each).values()) for name, each in found.items()} for found in (shard.modules, shard.coded))
-        journal.add({"file": name, "size": shard.size, "crc32": shard.crc32, "modules": modules, "coded": coded})
+        journal.add({"file": name, "size": shard.size, "blake3": shard.blake3, "modules": modules, "coded": coded})
         return shard
 
 
@@ -252,13 +253,12 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
     done: dict[str, Shard] = {}
     for entry in journal.entries():
         with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
-            name, sum_, modules, coded = entry["file"], entry["crc32"], _survivals(entry["modules"]), _survivals(entry["coded"])
-            if name in names:
+            name, hash_, modules, coded = entry["file"], entry["blake3"], _survivals(entry["modules"]), _survivals(entry["coded"])
+            if name in names and file_digests(folder / name, BLAKE3)[BLAKE3] == hash_:
                 with open(folder / name, "rb") as file:
-                    if crc32(file.fileno()) == sum_:
-                        done[name] = Shard(os.fstat(file.fileno()).st_size, sum_, modules, coded)
-                        if sync:  # the run that wrote it may not have waited for the disk
-                            os.fsync(file.fileno())
+                    done[name] = Shard(os.fstat(file.fileno()).st_size, hash_, modules, coded)
+                    if sync:  # the run that wrote it may not have waited for the disk
+                        os.fsync(file.fileno())
     for path in folder.iterdir():
         if path.name not in done and path != journal.path:
             path.unlink()

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
+import timeit
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from adapterops.storage.checksums import BLAKE3, SHA256, digest
 
 HERE = Path(__file__).parent
 OURS = [sys.executable, "-m", "adapterops"]
@@ -71,11 +74,20 @@ def gpu_name() -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def hashing(size: int = 1 << 26) -> dict[str, float]:
+    """GB/s of each hash of files on one thread, the best of three: sha256 depends on the processor's instructions for it."""
+    data = os.urandom(size)
+
+    def speed(algorithm: str) -> float:
+        return size / 1e9 / min(timeit.repeat(lambda: digest(data, algorithm), number=1, repeat=3))
+
+    return {algorithm: speed(algorithm) for algorithm in (BLAKE3, SHA256)}
+
+
 def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
-    models = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    )
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     versions = {}
     for name in ("torch", "peft", "transformers", "numpy", "mergekit", "bitsandbytes"):
         try:
@@ -86,6 +98,8 @@ def machine() -> dict[str, Any]:
         **({"gpu": gpu_name()} if gpu_name() else {}),
         "cpu": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "sha_ni": any("sha_ni" in line.split() for line in lines),
+        "hashing GB/s": hashing(),
         "python": platform.python_version(),
         **versions,
     }

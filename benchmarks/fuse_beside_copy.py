@@ -6,7 +6,6 @@ while, take longer to get again than to write to. torch is loaded, as in a sessi
 which numpy does in the command.
 """
 
-import gc
 import json
 import shutil
 import subprocess
@@ -17,12 +16,12 @@ from collections.abc import Callable
 import torch  # noqa: F401  # before the clock starts
 
 import adapterops as ao
+from adapterops.cli.process import tune
 from adapterops.engine import Execution
 
 base, adapter, out, times = sys.argv[1:5]
 sync = "--sync" in sys.argv
-gc.set_threshold(1_000_000)  # as the command does
-sys.setswitchinterval(0.0005)
+tune()  # as the command does
 
 
 def fuse() -> None:

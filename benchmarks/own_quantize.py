@@ -7,6 +7,7 @@ import time
 import torch
 
 from adapterops import engine
+from adapterops.cli.process import tune
 from adapterops.memory import scratch
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.scheme import Encoder
@@ -15,7 +16,7 @@ SHAPE, RANK = (4096, 14336), 16
 ROWS = 36
 """Half a million entries at a time, as checkpoints are saved."""
 
-sys.setswitchinterval(0.0005)  # as the command does
+tune()  # as the command does
 scheme, workers = FourBit(), threading.local()
 generator = torch.Generator().manual_seed(0)
 W = torch.randn(SHAPE, generator=generator).mul_(0.02).bfloat16()

@@ -4,9 +4,11 @@ import sys
 import time
 
 import adapterops as ao
+from adapterops.cli.process import tune
 from adapterops.engine import run
 from adapterops.linalg.factor import truncate
 
+tune()  # as the command does
 adapter = ao.open_adapter(sys.argv[1])
 updates = [adapter.updates[module] for module in adapter.layout]
 list(run(lambda update: truncate(update, 8), updates[:7]))

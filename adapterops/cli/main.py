@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from adapterops import __version__, engine
+from adapterops.cli.process import tune
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
 from adapterops.manifest import SCHEMA
 
@@ -87,9 +87,7 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's: workers have kernels of one thread, and others would only wait
-    gc.set_threshold(1_000_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
-    sys.setswitchinterval(0.0005)  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
+    tune()
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

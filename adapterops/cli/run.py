@@ -35,7 +35,7 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     Also base, to fuse the result into, and quantize. Every option of a command that decides what is written is a field here: what
     messages call --alpha, --original, --rounding, --dtype or --quantize has the same name, with _ for -.
 
-    The output holds the recipe with every default and the sha256 of every input, which makes the same bytes again.
+    The output holds the recipe with every default and the BLAKE3 of every input, which makes the same bytes again.
 
     \b
     adapterops run recipe.yaml --dry-run

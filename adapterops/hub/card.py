@@ -164,8 +164,8 @@ def _input(given: Mapping[str, Any]) -> str:
     if "reference" in given:
         repo, _, inner = given["reference"].partition(":")
         return f"{_link(repo)}{f', {inner},' if inner else ''} at `{given['revision']}`"
-    hashes = [each["sha256"] for each in given.get("files", {}).values()]
-    return f"`{Path(given.get('path', '')).name}`" + (f", sha256 `{hashes[0]}`" if hashes else "")
+    hashes = [each["blake3"] for each in given.get("files", {}).values()]
+    return f"`{Path(given.get('path', '')).name}`" + (f", BLAKE3 `{hashes[0]}`" if hashes else "")
 
 
 def _pinned(made: Made, argument: str) -> str:

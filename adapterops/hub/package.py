@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from adapterops.hub.card import MARK, Made
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.manifest import seal
+from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
@@ -43,15 +43,15 @@ class Content:
     source: Path | bytes
     size: int
     sha256: str
+    blake3: str
     blob: str | None = None
 
     @classmethod
     def of(cls, source: Path | bytes) -> Content:
         if isinstance(source, Path) and source.suffix == ".safetensors":
-            with open(source, "rb") as file:
-                return cls(source, source.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            return cls(source, source.stat().st_size, **file_digests(source, SHA256, BLAKE3))
         data = read_all(source) if isinstance(source, Path) else source
-        return cls(data, len(data), hashlib.sha256(data).hexdigest(), blob_hash(data))
+        return cls(data, len(data), digest(data, SHA256), digest(data), blob_hash(data))
 
     def same(self, known: Known | None) -> bool:
         """Whether it is the file that the Hub knows: a large one by its sha256, a small one by git's hash."""
@@ -90,9 +90,9 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
             )
         for name, expected in manifest["outputs"].items():
             there = contents.get(name)
-            if there is not None and (there.size != expected["size"] or expected.get("sha256", there.sha256) != there.sha256):
+            if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
                 raise InputError(
-                    f"is not as {MANIFEST} says: it was changed", path=folder / name, hint="make the output again", code="E-SHA256"
+                    f"is not as {MANIFEST} says: it was changed", path=folder / name, hint="make the output again", code="E-HASH"
                 )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])

@@ -70,7 +70,7 @@ def pull(
                 os.fsync(copied.fileno())
         outputs = {path.name: described(folder / path.name) for path in files}
         for name, found in outputs.items():
-            if found != read["files"][name]:
+            if not found.items() <= read["files"][name].items():
                 raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
         if MANIFEST not in outputs:
             write_manifest(folder, history, [read], Origin(command), {}, outputs)

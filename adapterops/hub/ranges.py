@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError, at
 from adapterops.memory import Scratch
+from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.safetensors import SafetensorsFile, read_header
 
 if TYPE_CHECKING:
@@ -28,12 +29,19 @@ class HubFile:
         origin: what tells it from any other file.
         read: bytes of it, from a position on.
         fetch: brings it here.
+        algorithms: the hashes that identify it: BLAKE3, and what the Hub states.
     """
 
     def __init__(
-        self, path: Path, size: int, origin: tuple[int, ...], read: Callable[[int, int], bytes], fetch: Callable[[], None]
+        self,
+        path: Path,
+        size: int,
+        origin: tuple[int, ...],
+        read: Callable[[int, int], bytes],
+        fetch: Callable[[], None],
+        algorithms: Sequence[str] = (BLAKE3,),
     ) -> None:
-        self.path, self.size, self.origin = path, size, origin
+        self.path, self.size, self.origin, self._algorithms = path, size, origin, algorithms
         self._read, self._fetch, self._lock = read, fetch, threading.Lock()
         self._hashing = False
         self._file = SafetensorsFile(path) if path.exists() else None
@@ -56,7 +64,7 @@ class HubFile:
                 if file.entries != self.entries:
                     raise InputError("is not the file whose header the Hub sent", path=self.path, hint="run it again", code="E-CHANGED")
                 if self._hashing:
-                    file.hash_as_read()
+                    self._hash_as_read(file)
                 self._file = file
             return self._file
 
@@ -89,8 +97,16 @@ class HubFile:
         with self._lock:
             self._hashing = True
             if self._file is not None:
-                self._file.hash_as_read()
+                self._hash_as_read(self._file)
 
-    def sha256(self) -> str:
+    def _hash_as_read(self, file: SafetensorsFile) -> None:
+        for algorithm in self._algorithms:
+            file.hash_as_read(algorithm)
+
+    def digest(self, algorithm: str = BLAKE3) -> str:
         """The hash of the whole file."""
-        return self._local().sha256()
+        return self._local().digest(algorithm)
+
+    def hashes(self) -> dict[str, str]:
+        """What identifies the file, by algorithm: BLAKE3, and sha256 where the Hub states it, to be compared."""
+        return {algorithm: self.digest(algorithm) for algorithm in self._algorithms}

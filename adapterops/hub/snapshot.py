@@ -14,6 +14,7 @@ from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.hub.client import api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import HubFile
 from adapterops.hub.references import COMMIT, Reference, referred
+from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
 from adapterops.storage.place import PICKLES, Place
 from adapterops.storage.strict import read_all
 
@@ -53,7 +54,12 @@ class Snapshot:
         known = self._files[self.name(path)]
         identity = int(known.sha256 or known.blob or "0", 16)
         return HubFile(
-            path, known.size, (identity, known.size), lambda begin, count: self.read(path, begin, count), lambda: self.fetch(path)
+            path,
+            known.size,
+            (identity, known.size),
+            lambda begin, count: self.read(path, begin, count),
+            lambda: self.fetch(path),
+            (BLAKE3, SHA256) if known.sha256 else (BLAKE3,),
         )
 
     def fetch(self, path: Path) -> None:
@@ -86,8 +92,11 @@ class Snapshot:
             hint = "free some space, or set HF_HOME to a folder on another disk"
             raise ResourceError(f"takes {size} bytes, {free} bytes are free in the Hub's cache", path=self.reference, hint=hint)
 
+    def sha256(self, path: Path) -> str | None:
+        return self._files[self.name(path)].sha256
+
     def check(self, path: Path, sha256: str) -> None:
-        wanted = self._files[self.name(path)].sha256
+        wanted = self.sha256(path)
         if wanted is not None and wanted != sha256:
             raise _changed(path, sha256, wanted)
 
@@ -95,8 +104,7 @@ class Snapshot:
         """Raise InputError if a file that is here is not the one that the Hub has."""
         known = self._files[self.name(path)]
         if known.sha256 is not None:
-            with open(path, "rb") as file:
-                self.check(path, hashlib.file_digest(file, "sha256").hexdigest())
+            self.check(path, file_digests(path, SHA256)[SHA256])
         elif known.blob is None:
             hint = "leave --verify-inputs out, or HF_HUB_OFFLINE"
             raise NotFoundError("cannot be compared with the Hub's: nothing asks the Hub", path=path, hint=hint, code="E-HUB-OFFLINE")
@@ -106,7 +114,7 @@ class Snapshot:
 
 def _changed(path: Path, found: str, wanted: str) -> InputError:
     hint = f"remove it, so that it is downloaded again: {path.resolve()}"
-    return InputError(f"is damaged: its hash is {found}, the Hub's is {wanted}", path=path, hint=hint, code="E-SHA256")
+    return InputError(f"is damaged: its hash is {found}, the Hub's is {wanted}", path=path, hint=hint, code="E-HASH")
 
 
 def blob_hash(data: bytes) -> str:
@@ -212,8 +220,16 @@ def _cached(root: Path, reference: Reference) -> tuple[str, dict[str, Known]] | 
         return None
     snapshot = root / "snapshots" / revision
     found = [path for path in snapshot.rglob("*") if path.is_file()] if COMMIT.fullmatch(revision) else []
-    files = {path.relative_to(snapshot).as_posix(): Known(path.stat().st_size) for path in found}
+    files = {path.relative_to(snapshot).as_posix(): _kept(path) for path in found}
     return (revision, files) if any(_safe(each) for each in files) else None
+
+
+def _kept(path: Path) -> Known:
+    """What the Hub said of a file that is in the cache: the client names by it what its links lead to."""
+    name, size = path.resolve().name, path.stat().st_size
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return Known(size, sha256=name)
+    return Known(size, blob=name) if re.fullmatch(r"[0-9a-f]{40}", name) else Known(size)
 
 
 def _range(repo: str, name: str, revision: str, begin: int, count: int, what: str) -> bytes:

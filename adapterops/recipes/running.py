@@ -35,7 +35,7 @@ def run_recipe(
     Raises:
         OptionError: the recipe is wrong; see `read_recipe`.
         NotFoundError: the Hub has not what the recipe means, or refuses what it is to take.
-        InputError: an input is not the one whose sha256 the recipe states.
+        InputError: an input is not the one whose hash the recipe states.
     """
     recipe = read_recipe(path)
     place = destination(recipe, out)

@@ -125,5 +125,5 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def _described(source: Mapping[str, Any]) -> str:
-    files = ", ".join(f"{name} (sha256 {each['sha256'][:16]})" for name, each in source["files"].items())
+    files = ", ".join(f"{name} (BLAKE3 {each['blake3'][:16]})" for name, each in source["files"].items())
     return f"{source['path']}: {files}"

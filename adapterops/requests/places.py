@@ -15,6 +15,7 @@ from adapterops.history import Source, Step
 from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
 from adapterops.requests.request import DEQUANTIZED, Input, Model, Request
+from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 
 HERE = Path()
@@ -139,8 +140,7 @@ def anonymous(request: Request, out: Path) -> Request:
 
 
 def _pinned(stated: Stated, there: Adapter | Checkpoint) -> Stated:
-    files = _source(there).as_json()["files"]
-    return replace(stated, hashes={"sha256": {name: each["sha256"] for name, each in files.items()}})
+    return replace(stated, hashes={BLAKE3: _source(there).digests(BLAKE3)})
 
 
 def _source(opened: Adapter | Checkpoint) -> Source:
@@ -157,13 +157,13 @@ def _checked(opened: OpenedInput, stated: Input | Model) -> OpenedInput:
     source = _source(opened)
     for algorithm, wanted in stated.hashes.items():
         if isinstance(wanted, str):
-            if source.sha256() != wanted:
-                raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, wanted, source.sha256())
+            if (digest := source.digest(algorithm)) != wanted:
+                raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, wanted, digest)
             continue
-        files = source.as_json()["files"]
+        digests = source.digests(algorithm)
         for name, each in wanted.items():
-            if files.get(name, {}).get(algorithm) != each:
-                raise _another(source.tensors[0].path.parent / name, algorithm, each, files.get(name, {}).get(algorithm))
+            if digests.get(name) != each:
+                raise _another(source.tensors[0].path.parent / name, algorithm, each, digests.get(name))
     return opened
 
 
@@ -173,5 +173,5 @@ def _another(path: Path, algorithm: str, wanted: str, found: str | None) -> Inpu
         fact if found else f"is missing; the recipe says that its {algorithm} is {wanted}",
         path=path,
         hint=f"get that file again; if this one is right, leave the {algorithm} out of the recipe",
-        code="E-SHA256",
+        code="E-HASH",
     )

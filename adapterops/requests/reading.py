@@ -16,9 +16,10 @@ from adapterops.operations.functions import nearest
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.registry import written
 from adapterops.requests.request import VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
+from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.strict_yaml import Marks, Place
 
-ALGORITHMS = {"sha256": "sha256sum"}
+ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""
 
 MODEL = ("path", *ALGORITHMS)

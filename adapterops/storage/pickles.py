@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.floats import Array, array
 from adapterops.memory import Scratch
+from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import CHUNK, Entry, as_bytes, check_name, no_numbers
 from adapterops.storage.strict import open_regular
 
@@ -43,7 +43,7 @@ class PickleFile:
         os.close(open_regular(path))
         self.path, self.metadata = path, {"format": "pt"}
         self._identity = self._stat()
-        self._hash: str | None = None
+        self._digests: dict[str, str] = {}
         self.size = self._identity[0]
         self._tensors = self._load()
         self.entries: dict[str, Entry] = {}
@@ -112,8 +112,10 @@ class PickleFile:
     def hash_as_read(self) -> None:
         pass  # it was read whole when it was opened
 
-    def sha256(self) -> str:
-        if self._hash is None:
-            with open(self.path, "rb") as file:
-                self._hash = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._hash
+    def digest(self, algorithm: str = BLAKE3) -> str:
+        if algorithm not in self._digests:
+            self._digests |= file_digests(self.path, algorithm)
+        return self._digests[algorithm]
+
+    def hashes(self) -> dict[str, str]:
+        return {BLAKE3: self.digest()}

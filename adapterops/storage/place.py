@@ -36,6 +36,9 @@ class Remote(Protocol):
     def check_room(self, size: int) -> None:
         """Raise ResourceError if the disk has no room for so many bytes."""
 
+    def sha256(self, path: Path) -> str | None:
+        """The sha256 that is stated there of a file, if one is."""
+
     def check(self, path: Path, sha256: str) -> None:
         """Raise InputError if the file is not the one that is there."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from adapterops.dtypes import BITS, FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.memory import Scratch
-from adapterops.storage.checksums import Sha256
+from adapterops.storage.checksums import BLAKE3, FileHash
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class TensorFile(Protocol):
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
     def check_unchanged(self) -> None: ...
     def hash_as_read(self) -> None: ...
-    def sha256(self) -> str: ...
+    def digest(self, algorithm: str = BLAKE3) -> str: ...
+    def hashes(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ class SafetensorsFile:
         weakref.finalize(self, os.close, self._descriptor)
         self._identity = self._stat()
         self.size = self._identity[0]
-        self._hash, self._hashing = Sha256(self._descriptor), False
-        self._hashed: str | None = None
+        self._hashing: dict[str, FileHash] = {}
+        self._digests: dict[str, str] = {}
         with at(path=path):
             self.metadata, self.entries, self._start = read_header(self._bytes, self.size, header_limit)
 
@@ -192,8 +193,8 @@ class SafetensorsFile:
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count
-        if self._hashing:
-            self._hash.saw(first, whole)
+        for hashed in self._hashing.values():
+            hashed.saw(first, whole)
         if self._stat() != self._identity:
             self.check_unchanged()
 
@@ -228,21 +229,31 @@ class SafetensorsFile:
         if self._stat() != self._identity or not self._in_place():
             raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
 
-    def hash_as_read(self) -> None:
+    def hash_as_read(self, algorithm: str = BLAKE3) -> None:
         """From now on, take in what is read of the file: its hash will be asked for."""
-        if not self._hashing:
+        if algorithm not in self._hashing:
+            hashed = FileHash(self._descriptor, algorithm)
             with at(path=self.path):
-                self._hash.saw(0, memoryview(self._bytes(0, self._start)))
-            self._hashing = True
+                hashed.saw(0, memoryview(self._bytes(0, self._start)))
+            self._hashing = {**self._hashing, algorithm: hashed}  # a new one: other threads may go through the old one
 
-    def sha256(self) -> str:
-        """The hash of the whole file, every byte of which is read once: with its tensors, or now."""
-        if self._hashed is None:
+    def digest(self, algorithm: str = BLAKE3) -> str:
+        """The hash of the whole file, every byte of which is read once: with its tensors, or now.
+
+        Raises:
+            InputError: the file changed since it was opened, or cannot be read.
+        """
+        if algorithm not in self._digests:
+            self.hash_as_read(algorithm)
             with at(path=self.path), reading():
-                found = self._hash.hexdigest()
+                found = self._hashing[algorithm].hexdigest()
             self.check_unchanged()
-            self._hashed = found
-        return self._hashed
+            self._digests[algorithm] = found
+        return self._digests[algorithm]
+
+    def hashes(self) -> dict[str, str]:
+        """What identifies the file, by algorithm."""
+        return {BLAKE3: self.digest()}
 
 
 def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:

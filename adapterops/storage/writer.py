@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import ResourceError
-from adapterops.storage.checksums import combined
+from adapterops.errors import AdapterOpsError, ResourceError, at
+from adapterops.storage.checksums import FileHash
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 
@@ -27,9 +26,9 @@ class SafetensorsWriter:
     """
 
     def __init__(self, path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
+        self._path, self._layout, self._metadata = path, layout, metadata
         text = _header_text(layout, metadata, 0)
         self._begin: dict[str, int] = {}
-        self._written: list[tuple[int, int, int]] = []  # where, CRC-32 and size of each piece
         self._failed: OSError | None = None
         position = 8 + len(text)
         for name, spec in layout.items():
@@ -37,6 +36,7 @@ class SafetensorsWriter:
             position += spec.bytes
         self.size = position
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._hash = FileHash(self._descriptor)
         try:
             _preallocate(self._descriptor, self.size, path)
             self._put(struct.pack("<Q", len(text)) + text, 0)
@@ -49,11 +49,12 @@ class SafetensorsWriter:
         self._put(data, self._begin[name] + offset)
 
     def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
-        view = memoryview(data).cast("B")
-        self._written.append((position, zlib.crc32(view), len(view)))
+        whole = view = memoryview(data).cast("B")
+        begin = position
         while view:
             count = os.pwrite(self._descriptor, view, position)
             view, position = view[count:], position + count
+        self._hash.saw(begin, whole)
 
     def sync(self) -> None:
         """Wait until all is on the disk. What failed once fails again: the system forgets what it could not write."""
@@ -65,9 +66,13 @@ class SafetensorsWriter:
             self._failed = error
             raise
 
-    def crc32(self) -> str:
-        """The checksum of the whole file, as it was written: every byte of it once."""
-        return combined((crc, size) for _, crc, size in sorted(self._written))
+    def blake3(self) -> str:
+        """The hash of the whole file: of what was written in order, as it was, and of the rest as it can be read."""
+        return self._hash.hexdigest()
+
+    def check(self) -> None:
+        """Raise AdapterOpsError if the file, now that it is written, is not what was planned: see `check_written`."""
+        check_written(self._path, self._layout, self._metadata)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -106,6 +111,46 @@ def write_safetensors(
         file.write(struct.pack("<Q", reserved) + text)
         file.flush()
         os.fsync(descriptor)
+    check_written(path, written, metadata)
+
+
+def check_written(path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
+    """Open a finished file as everybody else will, with the safetensors library, and compare its header with the plan.
+
+    The library checks the header, and that its offsets cover the file; names, dtypes, shapes and metadata are compared. No
+    tensor is read.
+
+    Raises:
+        AdapterOpsError: the library refuses the file, or finds something else in it. That is a bug of ours.
+
+    Cost: 0.2 ms for a hundred tensors; the library maps the file, and touches its header alone.
+    """
+    from safetensors import SafetensorError, safe_open  # here: what is only read needs no library
+
+    with at(path=path.name):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names, found_metadata = set(file.keys()), file.metadata() or {}
+                slices = {name: file.get_slice(name) for name in layout if name in names}
+                found = {name: Spec(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+        except SafetensorError as error:
+            raise _not_as_planned(f"the safetensors library refuses the file that was written: {error}") from error
+        for name in sorted(names ^ layout.keys()):
+            raise _not_as_planned("was planned and is missing" if name in layout else "was not planned", name)
+        for name, spec in found.items():
+            if spec != layout[name]:
+                raise _not_as_planned(f"was written as {_shown(spec)}, expected {_shown(layout[name])}", name)
+        if found_metadata != metadata:
+            raise _not_as_planned(f"was written with the metadata {found_metadata}, expected {dict(metadata)}")
+
+
+def _not_as_planned(fact: str, tensor: str | None = None) -> AdapterOpsError:
+    hint = "this is a bug in adapterops: nothing was written, and another run would fail in the same way"
+    return AdapterOpsError(fact, tensor=tensor, hint=hint, code="E-WRITTEN")
+
+
+def _shown(spec: Spec) -> str:
+    return f"{spec.dtype} {list(spec.shape)}"
 
 
 def _header_text(layout: Mapping[str, Spec], metadata: Mapping[str, str], length: int) -> bytes:

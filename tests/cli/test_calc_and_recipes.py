@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.manifest import described
+from adapterops.storage.checksums import file_digests
 from adapterops.storage.strict_yaml import parse_yaml
 
 WEIGHTS = "adapter_model.safetensors"
@@ -137,13 +139,13 @@ def test_what_is_stored(place: Path, capsys: pytest.CaptureFixture[str]) -> None
     stored, _ = parse_yaml(Path("out/recipe.yaml").read_bytes())
     assert stored["inputs"]["a"] == {
         "path": "../plain",
-        "sha256": {name: digest(Path("plain") / name) for name in (WEIGHTS, "adapter_config.json")},
+        "blake3": {name: described(Path("plain") / name)["blake3"] for name in (WEIGHTS, "adapter_config.json")},
         "allow_nonfinite": False,
     }
     assert 'ties(b, c, weights=[1.0, 1.0], space="delta", density=0.5, majority="total")' in stored["result"]
     assert stored["output"] == {"dtype": "BF16", "rank": 6, "exact": False}
     manifest = json.loads(Path("out/adapterops.json").read_text())
-    assert manifest["outputs"]["recipe.yaml"]["sha256"] == digest(Path("out/recipe.yaml"))
+    assert manifest["outputs"]["recipe.yaml"] == described(Path("out/recipe.yaml"))
     assert manifest["command"] == ["adapterops", "run", "recipe.yaml"]
     assert str(place) not in Path("out/adapterops.json").read_text() + Path("out/recipe.yaml").read_text()
     assert '"*.mlp.*"' in json.dumps(manifest["operation"])
@@ -194,17 +196,18 @@ def test_a_dry_run_writes_nothing_and_needs_no_torch(place: Path, capsys: pytest
     failed(capsys, 6, "run", "recipe.yaml", "--dry-run")
 
 
-def test_inputs_are_compared_with_their_sha256(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    right = digest(Path("plain") / WEIGHTS)
-    text = "adapterops: 1\ninputs: {a: {path: plain, sha256: '%s'}}\nresult: 2*a\noutput: {path: out%d}\n"
+@pytest.mark.parametrize("algorithm", ["blake3", "sha256"])
+def test_inputs_are_compared_with_their_hashes(place: Path, capsys: pytest.CaptureFixture[str], algorithm: str) -> None:
+    right = file_digests(Path("plain") / WEIGHTS, algorithm)[algorithm]
+    text = f"adapterops: 1\ninputs: {{a: {{path: plain, {algorithm}: '%s'}}}}\nresult: 2*a\noutput: {{path: out%d}}\n"
     done(capsys, "run", write("right.yaml", text % (right, 1)))
     said = failed(capsys, 3, "run", write("wrong.yaml", text % ("0" * 64, 2)))
-    assert f"plain/{WEIGHTS}: is not the file that the recipe means: its sha256 is {right}" in said
+    assert f"plain/{WEIGHTS}: is not the file that the recipe means: its {algorithm} is {right}" in said
     fields = json.loads(Path("plain/adapter_config.json").read_text())
     Path("plain/adapter_config.json").write_text(json.dumps({**fields, "lora_alpha": 5}))
     for dry in ([], ["--dry-run"]):
         assert "plain/adapter_config.json: is not the file" in failed(capsys, 3, "run", "out1/recipe.yaml", "-o", "again", *dry)
-    missing = f"adapterops: 1\ninputs:\n  a: {{path: plain, sha256: {{x.bin: '{right}'}}}}\nresult: a\n"
+    missing = f"adapterops: 1\ninputs:\n  a: {{path: plain, {algorithm}: {{x.bin: '{right}'}}}}\nresult: a\n"
     assert "x.bin: is missing" in failed(capsys, 3, "run", write("missing.yaml", missing), "-o", "again")
 
 
@@ -338,6 +341,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a scheme": (GOOD + "base: base\nquantize: nf5\n", "did you mean nf4?"),
     "a scheme without a base": (GOOD + "quantize: nf4\n", "quantize needs a base"),
     "a sha256 that is none": ("adapterops: 1\ninputs: {a: {path: plain, sha256: abc}}\nresult: a\n", "expected 64 hexadecimal digits"),
+    "a BLAKE3 that is none": ("adapterops: 1\ninputs: {a: {path: plain, blake3: 7}}\nresult: a\n", "a.blake3 is 7, expected 64"),
     "an alpha that is text": ("adapterops: 1\ninputs: {a: {path: plain, alpha: x}}\nresult: a\n", "inputs.a.alpha"),
     "a push to nowhere": (GOOD + "push: {private: true}\n", "push has no repo"),
     "a push to a bad name": (GOOD + "push: {repo: name}\n", "expected owner/name"),

@@ -147,15 +147,15 @@ def test_interrupted_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse)
 
 SLOW_HASH = """
 import itertools, sys, time
-from adapterops.storage.checksums import Sha256
-real, calls = Sha256.hexdigest, itertools.count()
+from adapterops.storage.checksums import FileHash
+real, calls = FileHash.hexdigest, itertools.count()
 def slow(hash):
     print("hashing", file=sys.stderr, flush=True)
     if next(calls) == 0:
         pause()
     time.sleep(0.1)
     return real(hash)
-Sha256.hexdigest = slow
+FileHash.hexdigest = slow
 """
 
 

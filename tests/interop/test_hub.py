@@ -165,6 +165,12 @@ def test_offline_the_cache_is_enough(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "as the cache has it; offline" in succeeds(capsys, "truncate", "me/a", "--rank", "1", "-o", "again")[1]
     assert tree(place / "again") == tree(place / "a-r1")
+    succeeds(capsys, "truncate", "me/a", "--rank", "1", "-o", "verified", "--verify-inputs")
+    kept = next(hub.cache.rglob(WEIGHTS)).resolve()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"\x55")
+    assert run(["truncate", "me/a", "--rank", "1", "-o", "damaged"]) == 3
+    assert "is damaged: its hash is" in capsys.readouterr().err
+    assert not (place / "damaged").exists()
     assert run(["show", "me/b"]) == 5
     assert "me/b: is not in the cache, and HF_HUB_OFFLINE is set" in capsys.readouterr().err
     assert not hub.log

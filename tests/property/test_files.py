@@ -19,7 +19,7 @@ from strategies import MODULES, entries, low_rank
 import adapterops as ao
 from adapterops import Adapter
 from adapterops.engine import Execution
-from adapterops.manifest import Origin
+from adapterops.manifest import Origin, described
 
 
 @settings(max_examples=25)
@@ -84,10 +84,8 @@ def test_a_manifest_names_no_machine(tmp_path: Path) -> None:
     manifest = json.loads(text)
     assert manifest["inputs"][0]["path"] == "a"
     assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "inputs": [{"input": 0}]}
-    from corpus import digest
-
-    assert manifest["inputs"][0]["files"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "a/adapter_model.safetensors")
-    assert manifest["outputs"]["adapter_model.safetensors"]["sha256"] == digest(tmp_path / "out/adapter_model.safetensors")
+    assert manifest["inputs"][0]["files"]["adapter_model.safetensors"] == described(tmp_path / "a/adapter_model.safetensors")
+    assert manifest["outputs"]["adapter_model.safetensors"] == described(tmp_path / "out/adapter_model.safetensors")
 
 
 def test_the_energy_noted_is_the_truth(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from adapterops import engine
 from adapterops.engine import Execution
@@ -63,6 +65,30 @@ def test_kernels_use_one_thread_and_the_setting_comes_back() -> None:
     before = torch.get_num_threads()
     assert list(engine.run(lambda _: torch.get_num_threads(), range(2), light=lambda item: False, how=Execution(2))) == [1, 1]
     assert torch.get_num_threads() == before
+
+
+def test_blas_has_one_thread_in_workers_and_as_many_as_before_afterwards() -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in engine._numpy().info() if each["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert threads() == {2}
+        assert list(engine.run(lambda _: threads(), range(3), workers=2)) == [{1}, {1}, {1}]
+        assert threads() == {2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "rank", "width"), [(585, 16, 896), (107, 16, 4864), (4096, 64, 128), (3, 1, 7), (1, 8, 4096), (600, 400, 512)]
+)
+def test_the_bits_of_a_product_in_a_worker_do_not_depend_on_the_threads_of_blas(rows: int, rank: int, width: int) -> None:
+    random = np.random.default_rng(0)
+    B, A = random.standard_normal((rows, rank), np.float32), random.standard_normal((rank, width), np.float32)
+    results = []
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads, user_api="blas"):
+            results += engine.run(lambda _: B @ A, [None])
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
 
 
 def test_nothing_is_started_after_an_exception() -> None:

@@ -44,8 +44,12 @@ EDGE_ONLY = {
     "transformers": "logits",
     "peft": "logits",
     "yaml": "storage",
+    "safetensors": "storage",
+    "blake3": "storage",
+    "threadpoolctl": "engine",
+    "gc": "cli",
 }
-NEVER = {"diffusers", "matplotlib", "rich", "safetensors", "scipy"}
+NEVER = {"diffusers", "matplotlib", "rich", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -11,7 +11,7 @@ from adapterops.hub.card import MARK, Made, render
 
 COMMIT = "0123456789" * 4
 HUB = [{"reference": "me/base", "revision": COMMIT}, {"reference": "me/a:sub", "revision": COMMIT}]
-LOCAL = [{"path": "base", "files": {"model.safetensors": {"sha256": "ab"}}}, {"path": "runs/a", "files": {}}]
+LOCAL = [{"path": "base", "files": {"model.safetensors": {"blake3": "ab"}}}, {"path": "runs/a", "files": {}}]
 FUSED = {
     "operation": "fuse",
     "inputs": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "inputs": [{"input": 1}]}],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -20,21 +19,26 @@ from tiny_models import write_base, write_tuned
 import adapterops as ao
 from adapterops.engine import Execution
 from adapterops.storage import checksums
-from adapterops.storage.checksums import Sha256
-from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.checksums import BLAKE3, SHA256, FileHash, digest, file_digests
+from adapterops.storage.safetensors import SafetensorsFile, Spec
+from adapterops.storage.writer import SafetensorsWriter
 
 DATA = bytes(range(251)) * 40
 
 
-@given(st.lists(st.tuples(st.integers(0, len(DATA)), st.integers(0, 4000)), max_size=8), st.sampled_from([1, 1000, 1 << 22]))
-def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(pieces: list[tuple[int, int]], at_once: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, len(DATA)), st.integers(0, 4000)), max_size=8),
+    st.sampled_from([1, 1000, 1 << 22]),
+    st.sampled_from([BLAKE3, SHA256]),
+)
+def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(pieces: list[tuple[int, int]], at_once: int, algorithm: str) -> None:
     with tempfile.TemporaryFile(buffering=0) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(checksums, "READ_AT_ONCE", at_once)
         file.write(DATA)
-        found = Sha256(file.fileno())
+        found = FileHash(file.fileno(), algorithm)
         for begin, size in pieces:
             found.saw(begin, memoryview(DATA)[begin : begin + size])
-        assert found.hexdigest() == hashlib.sha256(DATA).hexdigest() == found.hexdigest()
+        assert found.hexdigest() == digest(DATA, algorithm) == found.hexdigest()
 
 
 def test_threads_that_read_the_same_file(tmp_path: Path) -> None:
@@ -43,12 +47,47 @@ def test_threads_that_read_the_same_file(tmp_path: Path) -> None:
     file.hash_as_read()
     names = sorted(file.entries, key=lambda name: file.entries[name].begin)
     threads = [threading.Thread(target=lambda part: [file.read(name) for name in part], args=(names[i::3],)) for i in range(3)]
-    threads.append(threading.Thread(target=file.sha256))
+    threads.append(threading.Thread(target=file.digest))
+    threads.append(threading.Thread(target=file.digest, args=(SHA256,)))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert file.sha256() == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
+    found = {algorithm: file.digest(algorithm) for algorithm in (BLAKE3, SHA256)}
+    assert found == file_digests(file.path, BLAKE3, SHA256)
+    assert found == {algorithm: digest(file.path.read_bytes(), algorithm) for algorithm in found}
+
+
+@given(st.permutations(range(12)))
+def test_a_file_that_is_written_in_any_order_has_the_hash_of_what_is_on_the_disk(order: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.safetensors")
+        writer = SafetensorsWriter(path, {"x": Spec("U8", (3000,)), "y": Spec("U8", (3000,))}, {})
+        for place in order:
+            writer.write("xy"[place // 6], DATA[500 * place : 500 * place + 500], 500 * (place % 6))
+        found = writer.blake3()
+        writer.check()
+        writer.close()
+        assert found == digest(path.read_bytes())
+        assert path.read_bytes().endswith(DATA[:6000])
+
+
+def test_sha256_is_not_computed_of_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, tuned = tmp_path / "base", tmp_path / "a"
+    write_base(base)
+    write_tuned(tuned)
+    algorithms = set()
+    real = checksums.new
+
+    def noted(algorithm: str) -> checksums.Digest:
+        algorithms.add(algorithm)
+        return real(algorithm)
+
+    monkeypatch.setattr(checksums, "new", noted)
+    adapter = ao.open_adapter(tuned)
+    ao.save_adapter(ao.truncate(adapter, 1), tmp_path / "small")
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), adapter), tmp_path / "out")
+    assert algorithms == {BLAKE3}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -70,6 +109,6 @@ def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: p
     said = json.loads((tmp_path / "out" / "adapterops.json").read_text())["inputs"][0]["files"]
     assert len(shards) > 1
     for shard in shards:
-        assert said[shard.name]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
+        assert said[shard.name] == {"size": shard.stat().st_size, "blake3": digest(shard.read_bytes())}
         if workers == 1:
             assert read[shard.name] <= shard.stat().st_size
