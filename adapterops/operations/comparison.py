@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import Adapter, joint, name, sum_of
+from adapterops.adapter import Adapter, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
 from adapterops.formats.naming import Place, resolve
@@ -248,6 +248,8 @@ def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[l
     """
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    for each in adapters:
+        check_needs_no_base(each, "compared")
     found = [fitted(each, base) if base else each for each in adapters]
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
     places = resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}

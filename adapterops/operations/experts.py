@@ -67,7 +67,8 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
 
     def compute(module: str) -> Linear:
         if module not in halves:
-            return adapter.updates[module]
+            update: Linear = adapter.updates[module]
+            return update
         whole, turned, first = halves[module]
         update = adapter.updates[whole]
         return _rows(update.T if turned else update, slice(first, first + layout[module].shape[0]))
