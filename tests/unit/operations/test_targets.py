@@ -430,7 +430,7 @@ def test_a_full_tensor_takes_the_place_of_the_one_of_its_name() -> None:
 @pytest.mark.parametrize("names", [["other.weight"], ["norm.weight"]])
 def test_a_full_tensor_without_a_counterpart_names_both(names: list[str]) -> None:
     base = stored("model.norm.weight", "language_model.norm.weight", shape=(6,))
-    with pytest.raises(IncompatibleError, match="and the base has (nothing|model.norm.weight) .*of that name") as caught:
+    with pytest.raises(IncompatibleError, match=r"and the base has (nothing|model.norm.weight) .*of that name") as caught:
         full(stored(*names, shape=(6,)), base)
     assert (caught.value.tensor, caught.value.code) == (names[0], "E-NAMES")
 
