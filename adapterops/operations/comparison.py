@@ -17,7 +17,7 @@ from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
 from adapterops.operations.parts import by_part
-from adapterops.operations.targets import Target, resolve
+from adapterops.operations.targets import Target, resolve, together
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -251,10 +251,9 @@ def plan(
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
     tables = [resolve(replace(each, replaced={}), base) for each in adapters] if base else []
-    targets = {target.module: (edit.start, target) for table in tables for edit in table.edits.values() for target in edit.targets}
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
-    return found, layout, targets
+    return found, layout, together(tables)
 
 
 @dataclass

@@ -6,7 +6,7 @@ tensors. What loops over its table asks about none of that again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
@@ -106,6 +106,19 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     new = any(tensor not in base.layout for tensor in edits)
     ends = ties(config or {}) and any(edit.full and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
     return Targets(edits, bool(own_head or new or ends))
+
+
+def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
+    """The targets of several adapters by module, each with the tensor of the base that its own starts as.
+
+    Raises:
+        IncompatibleError: two names stand for one weight.
+    """
+    found = {target.module: (edit.start, target) for table in tables for edit in table.edits.values() for target in edit.targets}
+    wrong = list(_overlaps({module: target.shape for module, (_, target) in found.items()}, [target for _, target in found.values()]))
+    if wrong:
+        raise _misfits(len(found), [], wrong, len(found), {})
+    return found
 
 
 class _Part(NamedTuple):

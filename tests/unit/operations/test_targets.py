@@ -12,7 +12,7 @@ from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.peft_config import AdapterConfig
-from adapterops.operations.targets import Edit, Target, Targets, resolve
+from adapterops.operations.targets import Edit, Target, Targets, resolve, together
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.layout import Layout
 
@@ -127,7 +127,7 @@ def test_no_overlap_lists_both_sides() -> None:
         assert said in str(error)
 
 
-def test_a_norm_or_a_bias_is_no_place() -> None:
+def test_a_norm_or_a_bias_is_no_target() -> None:
     tensors = {**stored("model.norm.weight", shape=(6,)), **stored("model.proj.bias", "model.proj.weight")}
     assert "[6]" in str(refused({"model.norm": (6, 4), "model.proj": (6, 4)}, tensors))
 
@@ -140,7 +140,7 @@ def test_a_wrong_shape_names_both(shape: tuple[int, int]) -> None:
         assert said in str(error)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_everything_that_is_wrong_is_listed_at_once() -> None:
     error = refused({Q: (6, 5), "a": (6, 4), "b": (6, 4)}, stored(f"model.{Q}.weight", "model.b.weight"))
     for said in ("1 of 3 modules are not in the base: a", "1 of 3 modules do not fit", "[6, 5]"):
         assert said in str(error)
@@ -150,6 +150,14 @@ def test_two_modules_on_one_tensor() -> None:
     error = refused({Q: (6, 4), f"model.{Q}": (6, 4)}, stored(f"model.{Q}.weight"))
     for said in (Q, f"model.{Q}", f"are both model.{Q}.weight"):
         assert said in str(error)
+
+
+def test_the_targets_of_several_adapters_by_module() -> None:
+    tensors = stored(f"model.{Q}.weight", "model.layers.0.mlp.up_proj.weight")
+    both = together([settled({name: (6, 4)}, tensors) for name in (Q, "layers.0.mlp.up_proj")])
+    assert {module: tensor for module, (tensor, _) in both.items()} == {name.removesuffix(".weight")[6:]: name for name in tensors}
+    with pytest.raises(IncompatibleError, match=rf"model\.{Q} and {Q} are both model\.{Q}\.weight"):
+        together([settled({name: (6, 4)}, tensors) for name in (Q, f"model.{Q}")])
 
 
 @pytest.mark.parametrize("dtype", ["U8", "I8", "F8_E4M3", "F8_E5M2", "I32", "F4"])
@@ -210,7 +218,7 @@ def weight(values: np.ndarray, transposed: bool, projection: str, expert: int) -
 @pytest.mark.parametrize("expert", range(E))
 @pytest.mark.parametrize("projection", V4)
 @pytest.mark.parametrize("name", [NEW, OLD])
-def test_an_expert_by_itself_lies_in_the_tensor_of_all(name: str, projection: str, expert: int, transposed: bool) -> None:
+def test_an_expert_by_itself_is_a_part_of_the_tensor_of_all(name: str, projection: str, expert: int, transposed: bool) -> None:
     tensor, values = experts(transposed, projection)
     module = f"{name}.experts.{expert}.{V4[projection] if name == OLD else projection}"
     expected = weight(values, transposed, projection, expert)
@@ -223,7 +231,7 @@ def test_an_expert_by_itself_lies_in_the_tensor_of_all(name: str, projection: st
     assert np.array_equal(part.T if transposed else part, expected)
 
 
-def test_all_experts_find_places_that_do_not_overlap() -> None:
+def test_all_experts_find_targets_that_do_not_overlap() -> None:
     shapes = {"gate_proj": (I, H), "up_proj": (I, H), "down_proj": (H, I)}
     modules = {f"{NEW}.experts.{expert}.{projection}": shape for expert in range(E) for projection, shape in shapes.items()}
     tensors = {f"{NEW}.experts.gate_up_proj": Spec("BF16", (E, 2 * I, H)), f"{NEW}.experts.down_proj": Spec("BF16", (E, H, I))}
@@ -234,11 +242,11 @@ def test_all_experts_find_places_that_do_not_overlap() -> None:
     assert all((count == 1).all() for count in counts.values())
 
 
-def test_an_expert_beyond_the_last_has_no_place() -> None:
+def test_an_expert_beyond_the_last_has_no_target() -> None:
     assert "[7, 5]" in str(refused({f"{NEW}.experts.{E}.gate_proj": (I, H)}, base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)})))
 
 
-def test_an_expert_of_another_size_has_no_place() -> None:
+def test_an_expert_of_another_size_has_no_target() -> None:
     refused({f"{NEW}.experts.0.gate_proj": (2 * I, H)}, base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)}))
 
 
@@ -256,7 +264,7 @@ def test_a_square_down_projection_cannot_be_told_apart() -> None:
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_the_other_parameter_tells_which_way_round_a_square_one_is(transposed: bool) -> None:
+def test_the_other_parameter_shows_whether_a_square_one_is_transposed(transposed: bool) -> None:
     """As in gpt-oss, whose down_proj is square, and in models with H = 2I, whose gate_up_proj is."""
 
     def tensors(out: int, into: int, inner: int) -> dict[str, Spec]:
@@ -273,7 +281,7 @@ def test_the_other_parameter_tells_which_way_round_a_square_one_is(transposed: b
     assert up.shape == ((2 * I, I) if transposed else (I, 2 * I))
 
 
-def test_two_square_parameters_tell_nothing() -> None:
+def test_two_square_parameters_show_nothing() -> None:
     refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.{name}": (E, H, H) for name in ("down_proj", "gate_up_proj")}))
 
 
@@ -285,7 +293,7 @@ def test_gate_and_up_of_an_expert_together(shape: tuple[int, ...], model_type: s
 
 
 @pytest.mark.parametrize("part", ["gate_proj", "up_proj"])
-def test_gate_and_up_together_and_apart_lie_in_each_other(part: str) -> None:
+def test_gate_and_up_together_and_apart_overlap(part: str) -> None:
     tensors = base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)})
     modules = {f"{NEW}.experts.0.gate_up_proj": (2 * I, H), f"{NEW}.experts.0.{part}": (I, H)}
     assert "whole and in parts" in str(refused(modules, tensors))
@@ -304,7 +312,7 @@ def test_a_module_that_names_no_expert_is_not_taken_for_the_first(projection: st
     refused({f"{NEW}.experts.{projection}": (H, I) if projection == "down_proj" else (2 * I, H)}, tensors)
 
 
-def test_a_convolution_is_no_place_for_a_matrix() -> None:
+def test_a_convolution_is_no_target_for_a_matrix() -> None:
     refused({"layers.0.mixer.conv1d": (6, 4)}, stored("model.layers.0.mixer.conv1d.weight", shape=(6, 1, 4)))
     refused({"visual.patch_embed.proj": (6, 12)}, stored("visual.patch_embed.proj.weight", shape=(6, 3, 2, 2)))
 
