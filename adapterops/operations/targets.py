@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
 
 from adapterops.adapter import Adapter
 from adapterops.checkpoint import Checkpoint
@@ -17,11 +16,9 @@ from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.architectures import CONV1D_MODULES, CONV1D_TYPES, EMBEDDINGS, FUSED, HEAD, INTERLEAVED, SPLIT, WEIGHT
 from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, ties, untied
 from adapterops.operations.full_tensors import replacements
+from adapterops.operations.shares import Modules, Share, check_experts, shares
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
-
-Modules: TypeAlias = Mapping[str, tuple[int, int]]
-"""Module → the (out, in) of its update."""
 
 BOTH_ENDS = {each + WEIGHT for each in (HEAD, *EMBEDDINGS)}
 SHOWN = 8
@@ -121,76 +118,16 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     return found
 
 
-class _Part(NamedTuple):
-    """An update, or the part of its rows from `first` on that a base stores by itself, by the name and shape of that."""
-
-    source: str
-    module: str
-    shape: tuple[int, int]
-    first: int = 0
-    transposed: bool = False
-
-
-def _parts(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[_Part]:
-    """Every module as the base stores it.
-
-    Here a fused projection of an adapter becomes its parts; `Names.candidates` finds a projection of an adapter in a fused tensor.
-    """
-    for module, shape in modules.items():
-        parts = list(_split(module, shape, names)) if experts else []
-        yield from parts or [_Part(module, module, shape)]
-
-
-def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[_Part]:
-    """The parts of a fused projection of an expert, whose tensors the base has; none if it does not have these."""
-    found = expert(module)
-    if found is None or found.projection not in SPLIT or names.of(f"{found.parent}.{found.projection}"):
-        return
-    parts = SPLIT[found.projection]
-    stored = next((names.base[tensor].shape for tensor in names.of(found.sibling(parts[0]))), ())
-    if len(stored) != 2:
-        return
-    if names.type in INTERLEAVED:
-        raise UnsupportedError(
-            f"is stored as {' and '.join(parts)}, whose rows are mixed in {found.projection} of this type of model",
-            tensor=module,
-            hint=f"fuse into a checkpoint that stores {found.projection}",
-        )
-    height, width = stored
-    together = (len(parts) * height, width)
-    if shape not in (together, together[::-1]):
-        raise IncompatibleError(
-            f"is {list(shape)}, and {parts[0]} of this expert is {list(stored)} in the base, half of {list(together)}",
-            tensor=module,
-            hint="the adapter was trained on another model",
-            code="E-NAMES",
-        )
-    for index, part in enumerate(parts):
-        yield _Part(module, f"{module.rpartition('.')[0]}.{part}", (height, width), index * height, shape != together)
-
-
-def _check_experts(experts: Mapping[str, int], names: Names) -> None:
-    for parameter, count in experts.items():
-        there = names.experts(parameter)
-        if count > 1 and there and count != there:
-            raise IncompatibleError(
-                f"has {count} experts in the adapter, and {there} in the base",
-                tensor=parameter,
-                hint="the adapter was trained on another model, or its config has a wrong rank",
-                code="E-NAMES",
-            )
-
-
 def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[str, Edit]:
     """The edits that add updates.
 
     Raises:
         IncompatibleError: a module has no target, or several, or another shape; all of them are listed.
     """
-    _check_experts(experts, names)
+    check_experts(experts, names)
     found: list[tuple[str, Target]] = []
     missing, wrong, count = [], [], 0
-    for part in _parts(modules, experts, names):
+    for part in shares(modules, experts, names):
         count += 1
         candidates = names.candidates(part.module)
         for each in candidates:
@@ -217,7 +154,7 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     return {tensor: Edit(starts[tensor], targets=tuple(targets)) for tensor, targets in edits.items()}
 
 
-def _fit(candidate: Candidate, part: _Part, names: Names) -> Target | None:
+def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     """The target in a tensor, if a weight of this shape can be there."""
     stored = names.base[candidate.start].shape
     if len(stored) == 3:
@@ -229,7 +166,7 @@ def _fit(candidate: Candidate, part: _Part, names: Names) -> Target | None:
     return Target(candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed)
 
 
-def _fit_expert(candidate: Candidate, part: _Part, names: Names) -> Target | None:
+def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | None:
     """The target in a tensor (experts, out, in) or (experts, in, out) of all experts of a layer."""
     found, (count, height, width) = expert(part.module), names.base[candidate.start].shape
     if found is None or candidate.expert is None or candidate.expert >= count:
