@@ -47,7 +47,7 @@ def canonical(name: str) -> str:
 
 
 def conv1d(name: str, config: Mapping[str, Any] | None) -> bool:
-    """Whether the module, or the weight, is a Conv1D of transformers: stored as (in, out), and the other way round when quantized.
+    """Whether a module, or a weight, is a Conv1D of transformers: stored as (in, out), and as (out, in) when quantized.
 
     >>> conv1d("h.0.attn.c_attn.weight", {"model_type": "gpt2"}), conv1d("h.0.attn.c_attn", {"model_type": "llama"})
     (True, False)
@@ -80,7 +80,9 @@ def expert(module: str) -> Expert | None:
     """
     above, _, projection = canonical(module).rpartition(".")
     parent, _, number = above.rpartition(".")
-    return Expert(parent, int(number), projection) if number.isdecimal() and parent.endswith(EXPERTS) and projection in FUSED else None
+    if not number.isdecimal() or not parent.endswith(EXPERTS) or projection not in FUSED:
+        return None
+    return Expert(parent, int(number), projection)
 
 
 class Candidate(NamedTuple):
@@ -158,7 +160,7 @@ def head_for(embedding: str) -> str:
 
 
 def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """The names of the output embedding and of the input embedding that stands for it, in a checkpoint that ties them."""
+    """The names of the output embedding, and of the input embedding that it is, in a checkpoint that ties them."""
     config = config or {}
     stated = ties(config)
     tied = stated if stated is not None else any(name.endswith(CAUSAL) for name in classes(config))
@@ -193,7 +195,7 @@ def untied(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
-    """Raise UnsupportedError for a whole embedding where others of the base share it, and it is not known which.
+    """Raise UnsupportedError for a full embedding where others of the base share it, and it is not known which.
 
     Such a model would answer with another output embedding than the adapter was trained with.
     """

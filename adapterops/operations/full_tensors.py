@@ -1,4 +1,4 @@
-"""The full tensors of an adapter (PEFT's modules_to_save, and biases): which tensors of a base they take the place of."""
+"""The full tensors of an adapter (PEFT's modules_to_save, and biases), and the tensors of a base that they replace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapterops.storage.safetensors import Spec
 
 
 def counterparts(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, tuple[str, str | None]]:
-    """For each full tensor of an adapter the tensor whose place it takes, and which one of the base has been that until then.
+    """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until then.
 
     Where the base has no output embedding of its own, that is the input embedding that it is tied to; None if there is none.
 
@@ -35,7 +35,7 @@ def counterparts(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[s
 
 
 def replacements(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, tuple[str, str | None]]:
-    """For each tensor of a base that is replaced, or new, the one that it has been until then, and the full tensor of the adapter.
+    """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
 
     Where a base ties its embeddings and the adapter has the input embedding alone, the output embedding is a new tensor and
     stays what it was, without a full tensor: that is what the adapter was trained with.

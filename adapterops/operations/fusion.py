@@ -135,7 +135,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both.
 
     Raises:
-        UnsupportedError: the adapter replaced whole tensors; what the base had in their place is not known.
+        UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
     trained = [tensor for tensor in adapter.replaced if tensor.removesuffix(WEIGHT) not in adapter.layout]
     if trained:

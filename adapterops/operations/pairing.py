@@ -1,4 +1,4 @@
-"""Two checkpoints of one model, tensor by tensor, by their headers alone: what `extract` may find changed, and what that can become."""
+"""Two checkpoints of one model, tensor by tensor, by headers alone: what `extract` compares, and what that can become."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pair:
 
 
 def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, Pair]:
-    """Every tensor of a tuned checkpoint with its counterpart. Names may differ in the prefixes of transformers' versions.
+    """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of transformers.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
@@ -69,7 +69,7 @@ def _pair(name: str, before: str, spec: Spec, other: Spec, config: Mapping[str, 
 
 
 def full_tensors(changed: Collection[str], adapted: Collection[str], tuned: Checkpoint) -> dict[str, str]:
-    """The full tensors that an adapter needs to hold changes that are no updates: their names there → in the tuned checkpoint.
+    """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned checkpoint.
 
     PEFT replaces modules as they are: with a weight goes its bias. An embedding that is tied goes under both of its names.
 

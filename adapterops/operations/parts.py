@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def by_part(adapter: Adapter, targets: Targets) -> Adapter:
-    """The adapter with a module for each target: where a base stores gate_proj and up_proj, for each half of a gate_up_proj."""
+    """The adapter with a module for each target: for each half of a gate_up_proj, where a base stores them apart."""
     found = (target for edit in targets.edits.values() for target in edit.targets)
     parts = {target.module: target for target in found if target.module != target.source}
     if not parts:

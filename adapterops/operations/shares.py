@@ -1,4 +1,4 @@
-"""The modules of an adapter as a base stores them: a fused projection of an adapter is several tensors of some checkpoints."""
+"""The modules of an adapter as a base stores them: its fused projections are several tensors of some checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 
 class Share(NamedTuple):
-    """An update, or the part of its rows from `first` on that a base stores by itself, by the name and shape of that."""
+    """An update, or those of its rows, from `first` on, that a base stores apart.
+
+    `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
+    """
 
     source: str
     module: str
@@ -26,7 +29,8 @@ class Share(NamedTuple):
 def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[Share]:
     """Every module as the base stores it.
 
-    Here a fused projection of an adapter becomes its parts; `Names.candidates` finds a projection of an adapter in a fused tensor.
+    The one place where a fused projection of an adapter becomes its parts (`architectures.SPLIT`). The other way round,
+    `Names.candidates` finds a projection of an adapter in a fused tensor of the base.
     """
     for module, shape in modules.items():
         parts = list(_split(module, shape, names)) if experts else []
@@ -62,6 +66,7 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]
 
 
 def check_experts(experts: Mapping[str, int], names: Names) -> None:
+    """Raise IncompatibleError where a parameter has another number of experts in the base than in the adapter."""
     for parameter, count in experts.items():
         there = names.experts(parameter)
         if count > 1 and there and count != there:

@@ -1,12 +1,12 @@
 """Names before numbers: what an adapter does to each tensor of a base, settled from headers alone.
 
-`resolve` settles every name once: prefixes, experts, fused and split projections, transposed weights, tied embeddings, full
-tensors. What loops over its table asks about none of that again.
+`resolve` settles every name once: prefixes, experts, fused and split projections, transposed weights, tied embeddings,
+full tensors. What loops over its table asks about none of that again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapterops.adapter import Adapter
@@ -27,7 +27,9 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Target:
-    """Where an update, or some of its rows, is added to a tensor: tensor[row:, column:] += ΔW[first:], in a rectangle of `shape`.
+    """Where an update, or some of its rows, is added to a tensor.
+
+    tensor[row:, column:] += ΔW[first:], in a rectangle of `shape`.
 
     Attributes:
         tensor: seen as a matrix, all dimensions but the last taken for one.
@@ -65,7 +67,7 @@ class Edit:
     """What happens to one tensor.
 
     Attributes:
-        start: the tensor of the base that it is: itself, or for a new output embedding the input embedding that it is a copy of.
+        start: the tensor of the base that it starts as: itself, or for a new output embedding the input embedding.
         full: the full tensor of the adapter that takes its place, if one does.
         targets: the updates that are added then.
     """
@@ -90,7 +92,8 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     """The table of what an adapter does to a base. No tensor is read.
 
     Raises:
-        IncompatibleError: a module or a full tensor has no counterpart, or several, or another shape; modules are listed at once.
+        IncompatibleError: a module or a full tensor has no counterpart, or several, or another shape; all modules that
+            do not fit are listed.
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
@@ -111,8 +114,9 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     Raises:
         IncompatibleError: two names stand for one weight.
     """
-    found = {target.module: (edit.start, target) for table in tables for edit in table.edits.values() for target in edit.targets}
-    wrong = list(_overlaps({module: target.shape for module, (_, target) in found.items()}, [target for _, target in found.values()]))
+    edits = [edit for table in tables for edit in table.edits.values()]
+    found = {target.module: (edit.start, target) for edit in edits for target in edit.targets}
+    wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
         raise _misfits(len(found), [], wrong, len(found), {})
     return found
@@ -190,7 +194,7 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
 
 
 def _square_is_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
-    """Whether square experts are stored as (in, out): as those of the other parameter are, whose longer side shows it."""
+    """Whether square experts are stored as (in, out): as the other parameter is, whose longer side shows it."""
     parent, _, projection = tensor.rpartition(".")
     size = base[tensor].shape[2]
     other = base.get(f"{parent}.{'down_proj' if projection == 'gate_up_proj' else 'gate_up_proj'}")
@@ -217,7 +221,7 @@ def _check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
             )
 
 
-def _overlaps(modules: Modules, targets: Iterable[Target]) -> Iterator[str]:
+def _overlaps(modules: Collection[str], targets: Iterable[Target]) -> Iterator[str]:
     """Modules that change the same entries."""
     for module in modules:
         head, _, projection = module.rpartition(".")
