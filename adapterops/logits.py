@@ -13,7 +13,8 @@ from adapterops.adapter_saving import save_adapter
 from adapterops.checkpoint import Checkpoint
 from adapterops.dtypes import FLOATS
 from adapterops.errors import NotFoundError, OptionError, VerificationError
-from adapterops.formats.naming import CAUSAL, architectures
+from adapterops.formats.architectures import CAUSAL
+from adapterops.formats.naming import classes
 
 TOKENS = 32
 SLACK = 8.0
@@ -35,7 +36,7 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
     hint = "leave --logits out"
     if model.schemes:
         raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint=hint)
-    if not any(name.endswith(CAUSAL) for name in architectures(model.config or {})):
+    if not any(name.endswith(CAUSAL) for name in classes(model.config or {})):
         raise OptionError("--logits runs causal language models, and config.json does not say that this is one", hint=hint)
     if any(layout.dense for layout in adapter.layout.values()):
         raise OptionError("--logits runs the unmerged adapter, and this merge has the full rank of the weights", hint=hint)

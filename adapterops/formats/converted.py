@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from adapterops.formats.naming import HEAD, WEIGHT
+from adapterops.formats.architectures import HEAD, WEIGHT
 from adapterops.quant.header import CONFIG
 from adapterops.quant.scheme import LONG_NAMES, Writable
 from adapterops.storage.safetensors import Spec

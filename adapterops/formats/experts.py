@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
-from adapterops.formats.naming import CONV1D_MODULES
+from adapterops.formats.architectures import CONV1D_MODULES
 from adapterops.formats.peft import Parts
 from adapterops.formats.peft_config import Scaling
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapterops.dtypes import BITS
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.naming import WEIGHT
+from adapterops.formats.architectures import WEIGHT
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.registry import Registered
 from adapterops.storage.safetensors import Spec

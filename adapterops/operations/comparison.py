@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -15,9 +15,9 @@ from adapterops import engine
 from adapterops.adapter import Adapter, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
-from adapterops.formats.naming import Place, resolve
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
-from adapterops.operations.experts import fitted
+from adapterops.operations.parts import by_part
+from adapterops.operations.targets import Target, resolve, together
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -209,16 +209,16 @@ def compare(
 
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
     """
-    adapters, layout, places = plan(adapters, base)
+    adapters, layout, targets = plan(adapters, base)
 
     def one(module: str) -> _Module:
         with at(tensor=module):
             found = _module(module, {i: each for i, each in enumerate(adapters) if module in each.layout})
         if base is None:
             return found
-        place = places[module]
-        with at(path=base.files.path if base.files else None, tensor=place.copied or place.tensor):
-            found.weight = weight_norm(base, place, layout[module].shape)
+        tensor, target = targets[module]
+        with at(path=base.files.path if base.files else None, tensor=tensor):
+            found.weight = weight_norm(base, tensor, target)
         return found
 
     modules = dict(zip(layout, engine.run(one, layout, how=how), strict=True))
@@ -241,8 +241,10 @@ def compare(
     )
 
 
-def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[list[Adapter], dict[str, Layout], dict[str, Place]]:
-    """The adapters with their experts as the base has them, the layout of their sum, and where in the base each module lies.
+def plan(
+    adapters: Sequence[Adapter], base: Checkpoint | None = None
+) -> tuple[list[Adapter], dict[str, Layout], dict[str, tuple[str, Target]]]:
+    """The adapters with a module for each target in the base, the layout of their sum, and the tensor and target of each module.
 
     Raises what `compare` would, before any work.
     """
@@ -250,10 +252,10 @@ def plan(adapters: Sequence[Adapter], base: Checkpoint | None = None) -> tuple[l
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
     for each in adapters:
         check_needs_no_base(each, "compared")
-    found = [fitted(each, base) if base else each for each in adapters]
+    tables = [resolve(replace(each, replaced={}), base) for each in adapters] if base else []
+    found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
-    places = resolve({module: each.shape for module, each in layout.items()}, base.layout, base.config) if base else {}
-    return found, layout, places
+    return found, layout, together(tables)
 
 
 @dataclass
@@ -311,21 +313,19 @@ def _alike(one: Any, other: Any) -> tuple[float, float, float] | None:
     return float((one * other).sum()), *(float((each * each).sum()) ** 0.5 for each in (one, other))
 
 
-def weight_norm(base: Checkpoint, place: Place, shape: tuple[int, int]) -> float:
-    """‖W₀‖_F of the weight at a place, in float64 from rows in float32, a block at a time; of a quantized one what its codes stand for.
+def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
+    """‖W₀‖_F of what a target covers, in float64 from rows in float32, a block at a time; of a quantized tensor what its codes stand for.
 
     Raises:
         InputError: it has numbers that are NaN or infinite.
     """
     from adapterops.updates.protocol import norm
 
-    tensor = place.copied or place.tensor
-    height, width = reversed(shape) if place.transposed else shape
     rows, total = base.rows(tensor), 0.0
     for begin, end in base.blocks(tensor):
-        begin, end = max(begin, place.row), min(end, place.row + height)
-        if begin < end:
-            values = rows(begin, end).values[:, place.column : place.column + width]
+        part = target.within(begin, end)
+        if part is not None:
+            values = rows(begin + part[0].start, begin + part[0].stop).values[:, part[1]]
             square = norm(values) ** 2
             if not math.isfinite(square):
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not

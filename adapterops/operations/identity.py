@@ -46,8 +46,8 @@ class Probe:
 
     def __init__(self, piece: Piece) -> None:
         self.piece, self.factors = piece, piece.update.lowrank()
-        random = np.random.default_rng(int.from_bytes(piece.module.encode()[-7:], "little"))
-        self.x = random.standard_normal((piece.update.shape[1], PROBES), dtype=np.float32)
+        random = np.random.default_rng(int.from_bytes(piece.target.module.encode()[-7:], "little"))
+        self.x = random.standard_normal((piece.target.shape[1], PROBES), dtype=np.float32)
         self.size = np.linalg.norm(self.x, axis=0)
         if self.factors is not None:
             A = self.factors.A.astype(np.float32, copy=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapterops.checkpoint import Checkpoint
-from adapterops.formats.naming import WEIGHT
+from adapterops.formats.architectures import WEIGHT
 from adapterops.history import Source
 
 

@@ -263,8 +263,8 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
     from adapterops.floats import widened
     from adapterops.updates.survival import rounded
 
-    checks: dict[str, ModuleCheck] = {piece.module: ModuleCheck() for piece in rows.pieces}
-    probes = {piece.module: Probe(piece) for piece in rows.pieces}
+    checks: dict[str, ModuleCheck] = {piece.target.module: ModuleCheck() for piece in rows.pieces}
+    probes = {piece.target.module: Probe(piece) for piece in rows.pieces}
     outside = 0
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
@@ -273,15 +273,15 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
         found = model.stored[name].stored(begin, end)
         different, stored = _bits(found) != _bits(wanted), widened(found, dtype, memory)
         for piece in rows.pieces:
-            part = piece.within(begin, end)
+            part = piece.target.within(begin, end)
             if part is None:
                 continue
-            change, own = block.change(piece.module), piece.own(begin, part)
+            change, own = block.change(piece.target.module), piece.target.own(begin, part)
             off = int(np.count_nonzero(different[part]))
             near = near_sum(stored[part], dtype, change.W, change.delta, piece, own) & different[part] if off else different[:0]
-            ratio = probes[piece.module].ratio(stored[part], dtype, change.W, change.delta, own)
+            ratio = probes[piece.target.module].ratio(stored[part], dtype, change.W, change.delta, own)
             entries, close = different[part].size, int(np.count_nonzero(near))
-            checks[piece.module] += ModuleCheck(entries, entries - off, close, off - close, _changed(stored[part], change.W), ratio)
+            checks[piece.target.module] += ModuleCheck(entries, entries - off, close, off - close, _changed(stored[part], change.W), ratio)
             different[part] = False
         outside += int(np.count_nonzero(different))
     problems = [_judge(module, name, check) for module, check in checks.items()]

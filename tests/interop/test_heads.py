@@ -71,7 +71,7 @@ def test_a_trained_head_of_another_shape(shape: tuple[int, int], tmp_path: Path,
     change(adapter, lm_head=torch.randn(shape))
     for plan in (["--dry-run"], []):
         assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out"), *plan]) == 4
-        assert f"is a whole tensor of shape {list(shape)}, and the embedding in its place is [96, 64]" in capsys.readouterr().err
+        assert f"is a full tensor of shape {list(shape)}, and the embedding in its place is [96, 64]" in capsys.readouterr().err
 
 
 def test_a_head_that_both_ends_of_an_encoder_and_decoder_share(tmp_path: Path, capsys: Capture) -> None:

@@ -1,0 +1,46 @@
+"""What families of models call their modules, and how they store them: tables, and nothing else."""
+
+from __future__ import annotations
+
+WEIGHT = ".weight"
+
+PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
+"""Wrappers that a name may begin with, in any order."""
+
+SYNONYMS = {"block_sparse_moe": "mlp"}
+EXPERTS = "experts"
+EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+
+FUSED = {
+    "gate_proj": ("gate_up_proj", 0, 2),
+    "up_proj": ("gate_up_proj", 1, 2),
+    "gate_up_proj": ("gate_up_proj", 0, 1),
+    "down_proj": ("down_proj", 0, 1),
+}
+"""Projection of an expert → the parameter that holds it for all experts, and which part of its rows, of how many."""
+
+SPLIT = {"gate_up_proj": ("gate_proj", "up_proj")}
+"""Fused projection of an expert → what it is in a model that stores its parts, from the first row to the last."""
+
+INTERLEAVED = {"gpt_oss"}
+"""Model types whose fused experts have the rows of gate and up in turn."""
+
+CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
+CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
+"""Where transformers uses Conv1D, which stores (in, out)."""
+
+HEAD = "lm_head"
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens")
+
+NOT_LINEAR = {
+    *EMBEDDINGS,
+    *("shared", "tok_embeddings", "embeddings", "wpe", "embed_positions", "position_embedding", "position_embeddings"),
+    *("token_type_embeddings", "relative_attention_bias", "gate", "router"),
+}
+"""Last names of modules that have a matrix and are not Linear layers."""
+
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+"""Ends of the names of models that have an output embedding."""
+
+GENERATING = (*CAUSAL, "ForConditionalGeneration", "ForMaskedLM", "ForPreTraining")
+"""The same, and of those whose output embedding has other names, or is tied to several."""

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adapterops.adapter import Adapter
+from adapterops.errors import IncompatibleError
+from adapterops.operations.full_tensors import counterparts, replacements
+from adapterops.storage.safetensors import Spec
+
+EMBEDDING, HEAD = Spec("F32", (6, 4)), Spec("F32", (6, 4))
+
+
+def adapter(**full: Spec) -> Adapter:
+    """Of full tensors alone; keyword arguments have no dots, so `__` stands for one."""
+    replaced: Any = {name.replace("__", "."): SimpleNamespace(spec=spec) for name, spec in full.items()}
+    return Adapter({}, {}, replaced=replaced)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "language_model.model."])
+def test_the_counterpart_of_a_head_that_a_base_ties_is_its_input_embedding(prefix: str) -> None:
+    base, config = {f"{prefix}embed_tokens.weight": EMBEDDING}, {"tie_word_embeddings": True}
+    head = "language_model.lm_head.weight" if "language" in prefix else "lm_head.weight"
+    found = counterparts(adapter(lm_head__weight=HEAD), base, config)
+    assert found == {"lm_head.weight": (head, f"{prefix}embed_tokens.weight")}
+    assert replacements(adapter(lm_head__weight=HEAD), base, config) == {head: (f"{prefix}embed_tokens.weight", "lm_head.weight")}
+
+
+def test_a_head_that_is_tied_to_nothing_known_has_no_counterpart() -> None:
+    """It may still be the adapter's own, to which an update is added."""
+    base = {"model.embed_tokens.weight": EMBEDDING}
+    assert counterparts(adapter(lm_head__weight=HEAD), base, None) == {"lm_head.weight": ("lm_head.weight", None)}
+    with pytest.raises(IncompatibleError, match="the base has no output embedding"):
+        replacements(adapter(lm_head__weight=HEAD), base, None)
+
+
+def test_an_adapter_without_full_tensors_replaces_nothing() -> None:
+    assert replacements(adapter(), {"model.embed_tokens.weight": EMBEDDING}, {"tie_word_embeddings": True}) == {}
