@@ -37,6 +37,8 @@ MISSING = {
     "formats/patterns.py",
     "formats/peft.py",
     "formats/peft_config.py",
+    "formats/peft_folder.py",
+    "formats/registry.py",
     "formats/stacks.py",
     "history.py",
     "libraries.py",
