@@ -20,7 +20,7 @@ from adapterops.storage.safetensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Array, Linear
+    from adapterops.updates.protocol import Array, Linear, Update
 
 
 HELD = 8
@@ -41,7 +41,7 @@ class Adapter:
             model. They can be kept or fused, and neither scaled nor added.
     """
 
-    updates: Mapping[str, Linear]
+    updates: Mapping[str, Any]
     layout: Mapping[str, Layout]
     config: AdapterConfig = field(default_factory=AdapterConfig)
     history: Step | Source = field(default_factory=lambda: Step("memory"))
@@ -49,7 +49,7 @@ class Adapter:
     replaced: Mapping[str, Stored] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, updates: Mapping[str, Linear], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
+    def of(cls, updates: Mapping[str, Any], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
         """An adapter of updates that are in memory, to be saved in `dtype`, by default that of their numbers."""
         layout = {}
         for module, update in sorted(updates.items()):
@@ -123,7 +123,8 @@ def combined(
 
 
 def check_linear(adapter: Adapter, what: str) -> None:
-    """Raise UnsupportedError for an adapter that has more than updates, which alone can be `what`: added or scaled."""
+    """Raise UnsupportedError for an adapter that has more than linear updates, which alone can be `what`: added or scaled."""
+    check_needs_no_base(adapter, what)
     trained = [tensor for tensor in adapter.replaced if tensor not in _under_updates(adapter)]
     if trained:
         raise UnsupportedError(
@@ -132,6 +133,18 @@ def check_linear(adapter: Adapter, what: str) -> None:
             tensor=trained[0],
             hint="fuse it into its base by itself, or train without them",
         )
+
+
+def check_needs_no_base(adapter: Adapter, what: str) -> None:
+    """Raise UnsupportedError for an adapter with an update that depends on the weight, and cannot be `what` without it."""
+    for module, layout in adapter.layout.items():
+        if layout.needs_base:
+            raise UnsupportedError(
+                f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
+                path=name(adapter),
+                tensor=module,
+                hint="fuse it into its base by itself",
+            )
 
 
 def _under_updates(adapter: Adapter) -> set[str]:
@@ -164,6 +177,8 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         places = "; ".join(f"{name(adapter)}: {list(layout.shape)}" for adapter, layout in present)
         raise ShapeError(f"the adapters have different shapes: {places}", tensor=module, hint="they were trained on different base models")
     layouts = [layout for _, layout in present]
+    if len(layouts) == 1:
+        return layouts[0]
     return Layout(
         layouts[0].shape,
         sum(layout.rank for layout in layouts),
@@ -193,7 +208,7 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     """
     place = Place.of(source)
     files = read_files(place, alpha)
-    layout = {module: files.layout(module) for module in files.pairs}
+    layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
 
@@ -204,17 +219,15 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
 
     read_once = lru_cache(HELD)(read)
 
-    def compute(module: str) -> Linear:
-        from adapterops.updates.lowrank import LowRank
-
-        pair = files.pairs[module]
-        if pair.experts == 1:
-            B, A = read(pair.B), read(pair.A)
+    def compute(module: str) -> Update:
+        parts = files.modules[module]
+        if parts.experts == 1:
+            arrays = {role: read(name) for role, name in parts.tensors.items()}
         else:
-            B = read_once(pair.B)[:, pair.expert :: pair.experts].copy()
-            A = read(pair.A, (pair.expert * pair.rank, (pair.expert + 1) * pair.rank))
-        found = LowRank(B, A, files.scalings[module].scale)
-        return found.T if pair.turned else found
+            rows = parts.expert * parts.rank, (parts.expert + 1) * parts.rank
+            arrays = {"lora_A": read(parts.A, rows), "lora_B": read_once(parts.B)[:, parts.expert :: parts.experts].copy()}
+        found = parts.kind.build(arrays, files.scalings[module].scale)
+        return found.T if parts.transposed else found
 
     return Adapter(
         Lazy(layout, compute),

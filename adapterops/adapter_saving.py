@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops import engine
-from adapterops.adapter import Adapter
+from adapterops.adapter import Adapter, check_needs_no_base
 from adapterops.dtypes import FLOATS
 from adapterops.engine import AHEAD, DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
@@ -127,6 +127,7 @@ def save_adapter(
     out = Path(out)
     if not adapter.layout:
         raise OptionError("the adapter has no modules to save", path=out)
+    check_needs_no_base(adapter, "saved as LoRA")
     _check_dtype(dtype)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)

@@ -19,7 +19,7 @@ PATIENCE = 30
 
 # Imports take a while: one server does them once, and every command is a fork of that. Fusing needs no torch.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.factors"])
+CONTEXT.set_forkserver_preload(["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.lowrank"])
 
 
 class Fault(NamedTuple):

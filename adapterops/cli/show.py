@@ -64,7 +64,7 @@ def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite:
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
     revision = f" at {found.revision}" if found.revision else ""
-    print(printable(f"{found.path}: LoRA on {found.base_model or 'an unknown base'}{revision}"))
+    print(printable(f"{found.path}: {' and '.join(found.kinds)} on {found.base_model or 'an unknown base'}{revision}"))
     header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
     if spectra:
         header += ["norm", "effective rank", "spectrum"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -12,17 +13,20 @@ from typing import Any
 from adapterops.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
-from adapterops.formats.peft import Pair, pairs, replaced
+from adapterops.formats.peft import Parts, parts, replaced
 from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
+from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CLASSIFIERS = {"classifier", "score"}
 """Names that PEFT always lists for sequence classification, whichever of them the model has."""
+
+OTHERS = "the config belongs to another adapter, or was edited"
 
 EMBEDDED = "lora_adapter_metadata"
 """The header entry in which a lone file may carry its config."""
@@ -39,14 +43,20 @@ class AdapterFiles:
     file: TensorFile
     paths: tuple[Path, ...]
     config: AdapterConfig
-    pairs: Mapping[str, Pair]
+    modules: Mapping[str, Parts]
     scalings: Mapping[str, Scaling]
     replaced: Mapping[str, str]
     alpha: float | None = None
 
     def layout(self, module: str) -> Layout:
-        pair = self.pairs[module]
-        return Layout(pair.shape, pair.rank, widest([self.file.entries[name].dtype for name in (pair.A, pair.B)]))
+        parts = self.modules[module]
+        dtype = widest([self.file.entries[name].dtype for name in parts.tensors.values()])
+        return Layout(parts.shape, parts.bound, dtype, kind=parts.kind.name, needs_base=parts.kind.needs_base)
+
+    def parameters(self, module: str) -> int:
+        """Numbers that are stored for a module."""
+        parts = self.modules[module]
+        return sum(math.prod(self.file.entries[name].shape) for name in parts.tensors.values()) // parts.experts
 
 
 def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
@@ -72,13 +82,15 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         config = read_config(fields) if fields is not None else AdapterConfig()
     whole = replaced(file, config)
     _check_saved(config, whole, config_path if config_path.exists() else weights)
-    raw = pairs(file, whole.values())
+    raw = parts(file, whole.values())
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
-            for name in (pair.A, pair.B):
+            for name in pair.tensors.values():
                 if file.entries[name].dtype not in FLOATS:
                     raise no_numbers(file.entries[name].dtype, weights, name)
+        with at(path=config_path):
+            _check_kinds(raw, fields)
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
@@ -92,6 +104,23 @@ def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) ->
             raise InputError(
                 f"modules_to_save names {name!r}, of which the tensors have nothing", path=path, hint="save it again", code="E-KEY"
             )
+
+
+def _check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
+    """The config and the tensors must tell of one kind of update."""
+    for module, each in found.items() if fields is not None else ():
+        kind = each.kind
+        stated = str(fields.get("peft_type", "LORA"))
+        if kind.peft_type != stated:
+            raise InputError(f"is {kind.name}, and the config says {stated}", tensor=module, hint=OTHERS, code="E-CONFIG")
+        for other in KINDS.values():
+            if other.flag and other.peft_type == stated and bool(fields.get(other.flag)) != (kind.flag == other.flag):
+                raise InputError(
+                    f"is {kind.name}, and the config {'sets' if fields.get(other.flag) else 'does not set'} {other.flag}",
+                    tensor=module,
+                    hint=OTHERS,
+                    code="E-CONFIG",
+                )
 
 
 def _weights(place: Place) -> Path:
@@ -158,7 +187,7 @@ def _fields(file: TensorFile, config_path: Path) -> Any:
 
 
 def _scalings(
-    file: TensorFile, found: Mapping[str, Pair], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
+    file: TensorFile, found: Mapping[str, Parts], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
 ) -> dict[str, Scaling]:
     ranks = {module: pair.rank for module, pair in found.items()}
     written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.architectures import CONV1D_MODULES
-from adapterops.formats.peft import Pair
+from adapterops.formats.peft import Parts
 from adapterops.formats.peft_config import Scaling
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
@@ -23,7 +23,7 @@ EXPERTS = "experts"
 HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
 
 
-def parameters(found: Mapping[str, Pair], targets: Sequence[str]) -> dict[str, Pair]:
+def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, Parts]:
     """The pairs of a file by the names of the parameters that they adapt, or of the modules where they adapt no parameter.
 
     Args:
@@ -78,8 +78,8 @@ def _wanted(module: str, leaves: Mapping[str, set[str]]) -> list[str]:
     return sorted(named | (anywhere if parts[-1] == EXPERTS else anywhere & {"weight"}))
 
 
-def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Pair]:
-    """Parameter → pair, turned so that it is (out, in); `pairs` from the outermost wrapper on."""
+def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dict[str, Parts]:
+    """Parameter → pair, transposed so that it is (out, in); `pairs` from the outermost wrapper on."""
     last = module.rpartition(".")[2]
     if wanted == ["weight"] and last not in CONV1D_MODULES:
         return {"weight": pairs[0]}
@@ -98,14 +98,14 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Pair]) -> dict
         if (high, wide) == (2 * inner, out):
             return {GATE_UP: up, DOWN: down}
         if (high, wide) == (inner, 2 * out):  # PEFT before 0.19 took the sides of a parameter the other way round
-            return {GATE_UP: replace(up, shape=(wide, high), turned=True), DOWN: replace(down, shape=(inner, out), turned=True)}
+            return {GATE_UP: replace(up, shape=(wide, high), transposed=True), DOWN: replace(down, shape=(inner, out), transposed=True)}
     shapes = " and ".join(str(list(pair.shape)) for pair in pairs)
     raise UnsupportedError(f"has LoRA of the shapes {shapes}, which no gate_up_proj has beside its down_proj", tensor=module, hint=HINT)
 
 
 def by_expert(
-    found: Mapping[str, Pair], known: Mapping[str, Scaling], modules: Collection[str]
-) -> tuple[dict[str, Pair], dict[str, Scaling], dict[str, int]]:
+    found: Mapping[str, Parts], known: Mapping[str, Scaling], modules: Collection[str]
+) -> tuple[dict[str, Parts], dict[str, Scaling], dict[str, int]]:
     """Pairs and scalings of every expert, and the number of experts of every parameter; a two-dimensional one counts 1.
 
     Args:
@@ -117,7 +117,7 @@ def by_expert(
         InputError: the parameters of one module have different numbers of experts.
         UnsupportedError: a parameter has another number of dimensions than is handled.
     """
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, Parts] = {}
     scalings: dict[str, Scaling] = {}
     counts: dict[str, int] = {}
     sizes: dict[str, int] = {}
@@ -139,7 +139,10 @@ def by_expert(
                 )
             parts = {module: pair}
             if leaf != "weight":
-                parts = {f"{module}.{expert}.{leaf}": replace(pair, rank=rank, expert=expert, experts=count) for expert in range(count)}
+                parts = {
+                    f"{module}.{expert}.{leaf}": replace(pair, rank=rank, bound=rank, expert=expert, experts=count)
+                    for expert in range(count)
+                }
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
     for name in found:

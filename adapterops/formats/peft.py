@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft_config import AdapterConfig
 from adapterops.storage.safetensors import Entry, TensorFile
+from adapterops.updates.kinds import KINDS, Kind, kind_of
 
 PREFIX = "base_model.model."
-LORA = re.compile(r"(?P<module>.+)\.(?P<role>lora_A|lora_B)(?:\.(?P<adapter>[^.]+))?\.weight")
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
 OTHER_KINDS = [
     (r"_orig_mod\.", "the names of a compiled model", "remove `_orig_mod.` from the names: PEFT would not load them either"),
-    (r"\.lora_magnitude_vector", "DoRA", "merge it into its base with PEFT; DoRA depends on the base weight and cannot be added"),
     (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
     (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
     (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
     (r"\.lora_monteclora_sampler|\.lora_velora", "MonteCLoRA or VeLoRA state", "save the adapter for inference, without it"),
     (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
-    (r"\.hada_|\.lora_mid\b", "LoHa", "convert it to LoRA with PEFT first"),
+    (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_", "LoKr", "convert it to LoRA with PEFT first"),
     (r"\.(?:vera_|oft_|boft_|hra_|ia3_|ln_tuning|randlora_|fourierft_|vblora_)", "an adapter that is not LoRA", "only LoRA is handled"),
     (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
@@ -46,27 +46,39 @@ OTHER_KINDS = [
 STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 
 
+@cache
+def updates() -> re.Pattern[str]:
+    """The names of the arrays of every kind of update."""
+    ends = {role: end for kind in KINDS.values() for role, end in kind.roles.items()}
+    inner, bare = ("|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside)))) for inside in (True, False))
+    name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
+    return re.compile(
+        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
+    )
+
+
 @dataclass(frozen=True)
 class Key:
-    """What a tensor name says. `prefix` and `adapter` are kept so that the name can be rendered again."""
+    """What a tensor name says. `prefix`, `adapter` and `end` are kept so that the name can be rendered again."""
 
     module: str
     role: str
     prefix: str = PREFIX
     adapter: str | None = None
+    end: str = ".weight"
 
 
 def parse(name: str) -> Key:
-    """Module and role (`lora_A`, `lora_B` or `alpha`) of a tensor.
+    """Module and role (that of an array of an update, or `alpha`) of a tensor.
 
     >>> parse("base_model.model.layers.0.q_proj.lora_A.default.weight")
-    Key(module='layers.0.q_proj', role='lora_A', prefix='base_model.model.', adapter='default')
+    Key(module='layers.0.q_proj', role='lora_A', prefix='base_model.model.', adapter='default', end='.weight')
 
     Raises:
         UnsupportedError: it belongs to a kind of adapter that is known and not handled.
         InputError: it belongs to nothing that is known.
     """
-    match = LORA.fullmatch(name) or ALPHA.fullmatch(name)
+    match = updates().fullmatch(name) or ALPHA.fullmatch(name)
     for pattern, kind, hint in OTHER_KINDS if match is None or STRANGE.search(name) else ():
         if re.search(pattern, name):
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
@@ -77,7 +89,9 @@ def parse(name: str) -> Key:
     module = groups["module"].removeprefix(PREFIX)
     if not module:
         raise InputError("names no module", tensor=name, code="E-KEY")
-    return Key(module, groups.get("role") or "alpha", prefix, groups.get("adapter"))
+    if not groups.get("bare"):
+        return Key(module, groups.get("inner") or "alpha", prefix, groups.get("adapter"))
+    return Key(module, groups["bare"], prefix, groups["other"], groups["weight"] or "")
 
 
 def render(key: Key) -> str:
@@ -88,32 +102,48 @@ def render(key: Key) -> str:
     """
     if key.role == "alpha":
         return f"{key.prefix}{key.module}.alpha"
-    return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter, "weight") if part)
+    return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The tensors of one module, by their names in the file.
+class Parts:
+    """The tensors of one module.
 
-    `expert` of `experts`: which of them is this module's, where they hold several: then A has the rows of each together, and
-    every so manieth column of B is its. `turned`: they are those of the transposed weight. Shape and rank are the module's.
+    Attributes:
+        kind: of its update.
+        tensors: role → name in the file.
+        alpha: the name of a tensor that says the numerator of the scale.
+        shape, rank: of the module.
+        bound: an upper bound on the rank of the update.
+        expert, experts: which of several experts this module is, where the tensors hold all of them: then expert e owns the rows
+            [e r, (e + 1) r) of A, and the columns e, e + E, e + 2E, ... of B.
+        transposed: they are those of the transposed weight.
     """
 
-    A: str
-    B: str
+    kind: Kind
+    tensors: Mapping[str, str]
     alpha: str | None
     shape: tuple[int, int]
     rank: int
+    bound: int
     expert: int = 0
     experts: int = 1
-    turned: bool = False
+    transposed: bool = False
+
+    @property
+    def A(self) -> str:
+        return self.tensors["lora_A"]
+
+    @property
+    def B(self) -> str:
+        return self.tensors["lora_B"]
 
 
 def replaced(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the file."""
     found = {}
     for name in sorted(file.entries):
-        if not LORA.fullmatch(name) and not ALPHA.fullmatch(name):
+        if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
             tensor = name.removeprefix(PREFIX).replace(".base_layer.", ".")
             adapted = name.replace(".base_layer.weight", ".lora_A.weight")  # PEFT saves the weight of an adapted embedding, too
             if config.replaces(tensor) or (adapted != name and adapted in file.entries):
@@ -121,12 +151,12 @@ def replaced(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def pairs(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Pair]:
-    """The factors of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left out.
+def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
+    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left out.
 
     Raises:
-        UnsupportedError: the file has something other than LoRA on Linear layers.
-        InputError: a factor is missing, twice there, empty or does not fit its partner.
+        UnsupportedError: the file has a kind of update that is not handled.
+        InputError: an array is missing, twice there, empty or does not fit the others.
     """
     found: dict[str, dict[str, str]] = {}
     adapters = set()
@@ -141,33 +171,23 @@ def pairs(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Pair]:
         if len(adapters - {None}) > 1:
             names = ", ".join(sorted(adapter for adapter in adapters if adapter))
             raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
-        return {module: _pair(module, roles, file.entries) for module, roles in sorted(found.items())}
+        return {module: _parts(module, roles, file.entries) for module, roles in sorted(found.items())}
 
 
-def _pair(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Pair:
-    for role in ("lora_A", "lora_B"):
-        if role not in roles:
-            present = ", ".join(sorted(roles))
-            raise InputError(f"has {present} but no {role}", tensor=module, hint="save the adapter again", code="E-KEY")
-    A, B = entries[roles["lora_A"]], entries[roles["lora_B"]]
-    for role, entry in (("lora_A", A), ("lora_B", B)):
-        if 0 in entry.shape:
-            raise InputError(
-                f"{role} has the empty shape {list(entry.shape)}",
-                tensor=module,
-                hint="gather the weights before saving (ZeRO-3)",
-                code="E-SHAPE",
-            )
-        if len(entry.shape) > 2:
-            raise UnsupportedError(
-                f"{role} has the shape {list(entry.shape)} of a convolution, which is not handled",
-                tensor=module,
-                hint="only Linear layers are",
-            )
-        if len(entry.shape) < 2:
-            raise InputError(f"{role} has the shape {list(entry.shape)}, expected two dimensions", tensor=module, code="E-SHAPE")
-    if A.shape[0] != B.shape[1]:
-        raise InputError(
-            f"A has rank {A.shape[0]} and B has rank {B.shape[1]}", tensor=module, hint="both must come from one training", code="E-SHAPE"
-        )
-    return Pair(roles["lora_A"], roles["lora_B"], roles.get("alpha"), (B.shape[0], A.shape[1]), A.shape[0])
+def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
+    tensors = {role: name for role, name in roles.items() if role != "alpha"}
+    kind = kind_of(tensors)
+    with at(tensor=module):
+        for role in kind.roles:
+            if role not in roles:
+                raise InputError(f"has {', '.join(sorted(roles))} but no {role}", hint="save the adapter again", code="E-KEY")
+            if 0 in entries[roles[role]].shape:
+                raise InputError(
+                    f"{role} has the empty shape {list(entries[roles[role]].shape)}",
+                    hint="gather the weights before saving (ZeRO-3)",
+                    code="E-SHAPE",
+                )
+        if left := sorted(tensors.keys() - kind.roles.keys()):
+            raise InputError(f"has {', '.join(left)}, which is no part of {kind.name}", hint="save the adapter again", code="E-KEY")
+        shape, rank, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
+    return Parts(kind, tensors, roles.get("alpha"), shape, rank, bound)

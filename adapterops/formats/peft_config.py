@@ -12,12 +12,12 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.patterns import matches
+from adapterops.updates.kinds import KINDS
 
 BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
 """Values of init_lora_weights under which the factors belong to a changed base."""
 
 REFUSED = {
-    "use_dora": "DoRA depends on the base weight and cannot be added",
     "lora_bias": "LoRA biases are not handled",
     "trainable_token_indices": "trained token rows replace the base's and cannot be added",
     "layer_replication": "its layers are not those of the base",
@@ -104,11 +104,15 @@ def read_config(fields: Any) -> AdapterConfig:
     """
     if not isinstance(fields, dict):
         raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
-    kind = fields.get("peft_type", "LORA")
-    if kind != "LORA":
-        raise UnsupportedError(f"peft_type is {kind!r}, and only LORA is handled", hint="convert it to LoRA with PEFT first")
+    stated = fields.get("peft_type", "LORA")
+    kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
+    if not kinds:
+        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values()}))
+        raise UnsupportedError(f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first")
+    own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
     for name, value in fields.items():
-        _check_field(name, value)
+        if name not in own:
+            _check_field(name, value)
     for name in ("base_model_name_or_path", "revision"):
         if not isinstance(fields.get(name), str | None):
             raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
@@ -169,7 +173,8 @@ def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int], stacked: Colle
     Warns:
         AdapterWarning: a pattern matches no module, or several with different values match one.
     """
-    r, alpha = _rank("r", fields.get("r")), check_alpha("lora_alpha", fields.get("lora_alpha"))
+    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == fields.get("peft_type", "LORA"))
+    r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
     rslora = fields.get("use_rslora") or False
     if not isinstance(rslora, bool):
         raise InputError(f"use_rslora is {rslora!r}, expected true or false", code="E-CONFIG")

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import Adapter, check_linear, combined, name, sum_of
+from adapterops.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.stacks import stacks
 from adapterops.history import Step, key
@@ -58,6 +58,8 @@ def merge(
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight != 1:
             check_linear(adapter, "scaled")
+        if chosen.acts == "entries" or space != "delta":
+            check_needs_no_base(adapter, "merged by its entries or factors")
     step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
     layout = {module: _layout(adapters, module, chosen, SPACES[space], total.layout[module]) for module in total.layout}
@@ -229,6 +231,7 @@ def truncate(
     Cost: lazy, except for a budget, which needs the singular values of every module.
     """
     check_cut(rank, energy, budget, unit)
+    check_needs_no_base(adapter, "cut to a rank")
     if rank is not None:
         return _to_ranks(
             adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact

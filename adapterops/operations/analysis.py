@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import HELD
+from adapterops.adapter import HELD, check_needs_no_base
 from adapterops.dtypes import BITS
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles, read_files
-from adapterops.formats.peft import Pair
+from adapterops.formats.peft import Parts
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Inspection:
     None where nothing was read to know it; `whole` are tensors that replace the base's."""
 
     path: Place
+    kinds: tuple[str, ...]
     base_model: str | None
     revision: str | None
     size: int
@@ -62,7 +63,14 @@ class Inspection:
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
         zero = None if self.zero is None else list(self.zero)
-        return {**self.__dict__, "path": str(self.path), "groups": groups, "zero": zero, "whole": list(self.whole)}
+        return {
+            **self.__dict__,
+            "path": str(self.path),
+            "kinds": list(self.kinds),
+            "groups": groups,
+            "zero": zero,
+            "whole": list(self.whole),
+        }
 
 
 def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
@@ -76,15 +84,16 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     place = Place.of(source)
     files = read_files(place, alpha)
     here = files.file.path not in place.missing()
-    layouts = {module: files.layout(module) for module in files.pairs}
+    layouts = {module: files.layout(module) for module in files.modules}
     return Inspection(
         place,
+        tuple(sorted({parts.kind.name for parts in files.modules.values()})),
         files.config.base_model,
         files.config.revision,
         files.file.size,
         _groups(files),
         len(layouts),
-        sum(layout.parameters for layout in layouts.values()),
+        sum(map(files.parameters, layouts)),
         sum(layout.entries for layout in layouts.values()),
         _zero(files) if here else None,
         tuple(files.replaced),
@@ -93,30 +102,32 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
 
 def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     found: dict[tuple[Any, ...], list[str]] = {}
-    for module in files.pairs:
+    for module, parts in files.modules.items():
         layout, scaling = files.layout(module), files.scalings[module]
-        kind = module.rpartition(".")[2]
-        found.setdefault((kind, layout.shape, layout.rank, scaling.alpha, scaling.rslora, scaling.scale, layout.dtype), []).append(module)
+        last, size = module.rpartition(".")[2], files.parameters(module)
+        key = (last, layout.shape, parts.rank, scaling.alpha, scaling.rslora, scaling.scale, layout.dtype, size)
+        found.setdefault(key, []).append(module)
     return tuple(
-        Group(kind, tuple(modules), shape, rank, alpha, rslora, scale, dtype, len(modules) * sum(shape) * rank)
-        for (kind, shape, rank, alpha, rslora, scale, dtype), modules in found.items()
+        Group(last, tuple(modules), shape, rank, alpha, rslora, scale, dtype, len(modules) * size)
+        for (last, shape, rank, alpha, rslora, scale, dtype, size), modules in found.items()
     )
 
 
 def _zero(files: AdapterFiles) -> tuple[str, ...]:
-    """The modules whose B is all zero; a trained one shows otherwise in its first bytes."""
+    """The modules of which the array that training starts at zero is still that; a trained one shows otherwise in its first bytes."""
     read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
     def start(name: str) -> bytearray:
         return files.file.read(name, 0, min(files.file.entries[name].spec.bytes, START))
 
-    def zeros(pair: Pair, data: bytes | bytearray) -> bool:
-        size = BITS[files.file.entries[pair.B].dtype] // 8
-        first, step = pair.expert * size, pair.experts * size
+    def zeros(parts: Parts, name: str, data: bytes | bytearray) -> bool:
+        size = BITS[files.file.entries[name].dtype] // 8
+        first, step = parts.expert * size, parts.experts * size
         signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    return tuple(module for module, pair in files.pairs.items() if zeros(pair, start(pair.B)) and zeros(pair, read(pair.B)))
+    known = {module: (parts, parts.tensors[parts.kind.untrained]) for module, parts in files.modules.items() if parts.kind.untrained}
+    return tuple(m for m, (parts, name) in known.items() if zeros(parts, name, start(name)) and zeros(parts, name, read(name)))
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,8 @@ def spectra(adapter: Adapter, *, how: engine.Execution = engine.DEFAULT) -> Spec
     Cost: O((out + in) r²) a module.
     """
     from adapterops.linalg.factor import reduced, spectrum
+
+    check_needs_no_base(adapter, "measured without it")
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):

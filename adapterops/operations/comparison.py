@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
-from adapterops.adapter import Adapter, joint, name, sum_of
+from adapterops.adapter import Adapter, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoint import Checkpoint
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
@@ -250,6 +250,8 @@ def plan(
     """
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    for each in adapters:
+        check_needs_no_base(each, "compared")
     tables = [resolve(replace(each, replaced={}), base) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}

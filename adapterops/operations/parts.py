@@ -25,7 +25,8 @@ def by_part(adapter: Adapter, targets: Targets) -> Adapter:
 
     def compute(module: str) -> Linear:
         if module not in parts:
-            return adapter.updates[module]
+            update: Linear = adapter.updates[module]
+            return update
         target = parts[module]
         update = adapter.updates[target.source]
         return _rows(update.T if target.transposed else update, slice(target.first, target.first + target.shape[0]))

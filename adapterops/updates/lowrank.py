@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from adapterops.errors import IncompatibleError, ShapeError
+from adapterops.errors import IncompatibleError, InputError, ShapeError, UnsupportedError
 from adapterops.finite import all_finite
 from adapterops.floats import numbers
+from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, whole
 
 SMALL = 10**6
@@ -183,3 +184,28 @@ def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:
 def zero(shape: tuple[int, int], dtype: Any = np.float32) -> LowRank:
     """The update that changes nothing: rank 0."""
     return LowRank(np.zeros((shape[0], 0), dtype), np.zeros((0, shape[1]), dtype))
+
+
+def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
+    """That of two factors, A (r, in) and B (out, r).
+
+    Raises:
+        InputError: they are no matrices that share a rank.
+        UnsupportedError: they are those of a convolution.
+    """
+    for role in (down, up):
+        if len(shapes[role]) > 2:
+            raise UnsupportedError(
+                f"{role} has the shape {list(shapes[role])} of a convolution, which is not handled", hint="only Linear layers are"
+            )
+        if len(shapes[role]) < 2:
+            raise InputError(f"{role} has the shape {list(shapes[role])}, expected two dimensions", code="E-SHAPE")
+    A, B = shapes[down], shapes[up]
+    if A[0] != B[1]:
+        raise InputError(f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE")
+    return Measure((B[0], A[1]), A[0], A[0])
+
+
+LORA = {"lora_A": ".weight", "lora_B": ".weight"}
+
+KINDS.add("LoRA", Kind("LoRA", LORA, measure, lambda arrays, scale: LowRank(arrays["lora_B"], arrays["lora_A"], scale), untrained="lora_B"))

@@ -115,7 +115,6 @@ def test_patterns_that_contradict_each_other_are_a_warning(refused, tmp_path, ca
 KINDS = {
     "IA3": ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
     "AdaLoRA": ({"peft_type": "ADALORA"}, "peft_type is 'ADALORA'"),
-    "DoRA": ({"use_dora": True}, "use_dora is set: DoRA"),
     "bias in LoRA": ({"lora_bias": True}, "lora_bias is set"),
     "KaSA": ({"kasa_config": {"r": 2}}, "kasa_config is set: KaSA"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
@@ -129,13 +128,13 @@ def test_config_of_a_kind_that_is_not_handled(refused_config, fields, phrase):
 
 
 NAMES = {
-    "DoRA": f"{PREFIX}{Q}.lora_magnitude_vector",
     "a LoRA bias": f"{PREFIX}{Q}.lora_B.bias",
     "AdaLoRA": f"{PREFIX}{Q}.lora_E",
     "KaSA": f"{PREFIX}{Q}.lora_diag",
     "an adapter that is not LoRA": f"{PREFIX}{Q}.ia3_l",
     "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
-    "LoHa": f"{PREFIX}{Q}.hada_w1_a",
+    "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
+    "LoKr": f"{PREFIX}{Q}.lokr_w1",
     "a whole trained tensor": f"{PREFIX}lm_head.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
@@ -146,6 +145,22 @@ NAMES = {
 def test_tensor_of_a_kind_that_is_not_handled(refused, tmp_path, kind, name):
     folder = write_adapter(tmp_path / "bad", {**factors(), name: torch.ones(2, 2)})
     refused(["truncate", folder, "--rank", "1"], 4, "E-UNSUPPORTED", folder / "adapter_model.safetensors", kind, tensor=name)
+
+
+def test_dora_without_its_config_and_the_other_way_round(refused, refused_config, tmp_path):
+    refused_config({"use_dora": True}, 3, "E-CONFIG", "is LoRA, and the config sets use_dora")
+    folder = write_adapter(tmp_path / "dora", {**factors(), f"{PREFIX}{Q}.lora_magnitude_vector": torch.ones(12)})
+    refused(["truncate", folder, "--rank", "1"], 3, "E-CONFIG", "is DoRA, and the config does not set use_dora")
+
+
+def test_magnitudes_of_another_shape(refused, tmp_path):
+    folder = write_adapter(tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.lora_magnitude_vector": torch.ones(5)}, config(use_dora=True))
+    refused(["show", folder], 3, "E-SHAPE", "lora_magnitude_vector has the shape [5], expected [12]", tensor=Q)
+
+
+def test_a_part_of_two_kinds(refused, tmp_path):
+    folder = write_adapter(tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.hada_w1_a": torch.ones(12, 2)})
+    refused(["show", folder], 3, "E-KEY", "has hada_w1_a, which is no part of LoRA", tensor=Q)
 
 
 def test_a_saved_module_that_is_not_in_the_file(refused_config):

@@ -73,7 +73,7 @@ def test_blas_has_one_thread_in_workers_and_as_many_as_before_afterwards() -> No
 
     with threadpool_limits(2, user_api="blas"):
         assert threads() == {2}
-        assert list(engine.run(lambda _: threads(), range(3), workers=2)) == [{1}, {1}, {1}]
+        assert list(engine.run(lambda _: threads(), range(3), how=Execution(workers=2))) == [{1}, {1}, {1}]
         assert threads() == {2}
 
 

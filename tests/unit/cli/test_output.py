@@ -64,6 +64,6 @@ def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_error_after_the_output_says_that_it_is_there() -> None:
-    with pytest.raises(KeyboardInterrupt) as stopped, output.telling(Path("out")):
+    with pytest.raises(KeyboardInterrupt) as stopped, output.written(Path("out")):
         raise KeyboardInterrupt
     assert stopped.value.__notes__ == ["out is written"]

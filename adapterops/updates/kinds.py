@@ -1,0 +1,59 @@
+"""Kinds of update, as files hold them. Each registers itself in the file that has its mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapterops.registry import Registry
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array, Update
+
+Shape = tuple[int, ...]
+
+
+class Measure(NamedTuple):
+    """Shape of the weight, the rank that alpha is divided by, and an upper bound on the rank of the update."""
+
+    shape: tuple[int, int]
+    rank: int
+    bound: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of update is stored.
+
+    Attributes:
+        name: what people call it.
+        roles: its arrays, by the names that files have for them → what follows these in PEFT's names.
+        measure: what the shapes of the arrays say, by their roles; raises ShapeError where they do not fit.
+        build: the update, from the arrays by their roles, in float32 or float64, and the scale.
+        untrained: the role whose array is zero before training, where there is one.
+        needs_base: the update depends on the weight.
+        peft_type: the type that PEFT's config says.
+        alpha: what that calls the numerator of the scale.
+        flag: the field that is set for this kind and not for others of its type.
+        fields: fields of the config that do not change the update.
+    """
+
+    name: str
+    roles: Mapping[str, str]
+    measure: Callable[[Mapping[str, Shape]], Measure]
+    build: Callable[[Mapping[str, Array], float], Update]
+    untrained: str | None = None
+    needs_base: bool = False
+    peft_type: str = "LORA"
+    alpha: str = "lora_alpha"
+    flag: str | None = None
+    fields: Collection[str] = ()
+
+
+KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapterops.updates")
+
+
+def kind_of(roles: Collection[str]) -> Kind:
+    """The kind that has these roles, or the one that is nearest to having them."""
+    return min(KINDS.values(), key=lambda kind: len(set(roles) ^ kind.roles.keys()))

@@ -1,0 +1,167 @@
+"""DoRA and LoHa as PEFT trains, saves and merges them: fused from their files, and judged by PEFT's merged weights and forward pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from peft_models import base as tiny
+from safetensors.torch import load_file, save_file
+from small_models import gpt2
+from strategies import entries
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.errors import UnsupportedError
+
+TARGETS = ["q_proj", "down_proj"]
+CONFIGS: dict[str, Any] = {
+    "dora": lambda: peft.LoraConfig(
+        r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], use_dora=True, rank_pattern={"down_proj": 2}
+    ),
+    "loha": lambda: peft.LoHaConfig(r=3, alpha=5, target_modules=["q_proj", "down_proj"], alpha_pattern={"down_proj": 7}),
+}
+
+
+Typed = Callable[..., str]
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Typed:
+    """What a command prints, which ends with a code."""
+
+    def command(*arguments: object, code: int = 0) -> str:
+        assert run([str(argument) for argument in arguments]) == code
+        return "".join(capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    tiny().save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def trained(base: Path, folder: Path, kind: str) -> peft.PeftModel:
+    """An adapter with random numbers, and magnitudes that are not the weight's own."""
+    torch.manual_seed(3)
+    model = peft.get_peft_model(tiny(), CONFIGS[kind]())
+    for name, parameter in model.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= 1 + 0.2 * torch.rand(parameter.shape)
+        elif "lora_" in name or "hada_" in name:
+            nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.filterwarnings("ignore")
+def test_fused_as_peft_merges_and_verified(base: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = trained(base, tmp_path / kind, kind)
+    typed("fuse", "base", kind, "-o", "fused")
+    wanted, found = model.merge_and_unload().state_dict(), load_file(tmp_path / "fused/model.safetensors")
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, wanted[name], atol=2e-6, rtol=1e-5)
+    down = "model.layers.0.mlp.down_proj.weight"
+    assert float((found[down] - load_file(base / "model.safetensors")[down]).norm()) > 0.1
+    kept = json.loads((tmp_path / "fused/adapterops.json").read_text())
+    assert kept["survival"]["gain"] == pytest.approx(1, abs=1e-4)
+    typed("verify", "fused")
+    found["model.layers.1.self_attn.q_proj.weight"][3, 5] += 1e-3
+    save_file(found, tmp_path / "fused/model.safetensors", {"format": "pt"})
+    shown = typed("verify", "fused", "--json", code=8)
+    assert "q_proj" in shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_loha_is_added_scaled_cut_and_merged_as_any_update(base: Path, tmp_path: Path) -> None:
+    trained(base, tmp_path / "loha", "loha")
+    adapter = ao.open_adapter(tmp_path / "loha")
+    module = "model.layers.0.self_attn.q_proj"
+    update = adapter.updates[module]
+    assert adapter.layout[module].kind == "LoHa"
+    torch.testing.assert_close(entries(update), entries(update.lowrank()), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(entries(update.T), entries(update).T)
+    assert update.norm() == pytest.approx(float(entries(update).double().norm()), rel=1e-5)
+    ao.save_adapter(2.0 * adapter + adapter, tmp_path / "triple")
+    again = ao.open_adapter(tmp_path / "triple")
+    torch.testing.assert_close(entries(again.updates[module]), 3 * entries(update), atol=1e-4, rtol=1e-4)
+    saved = ao.save_adapter(ao.truncate(adapter, 4), tmp_path / "small")
+    s = torch.linalg.svdvals(entries(update).double())
+    assert saved.modules[module].energy == pytest.approx(float(s[:4].square().sum() / s.square().sum()), abs=1e-6)
+    merged = ao.merge([adapter, adapter], "ties", density=1.0)
+    torch.testing.assert_close(entries(merged.updates[module]), entries(update), atol=1e-6, rtol=1e-5)
+    peft.PeftModel.from_pretrained(tiny(), tmp_path / "triple")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_needs_the_weight_is_refused_without_it(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained(base, tmp_path / "dora", "dora")
+    assert "DoRA on" in typed("show", "dora")
+    typed("fuse", base, "dora", "-o", "fused")
+    for arguments in (
+        ("merge", "dora", "dora"),
+        ("merge", "dora", "-w", "0.5"),
+        ("merge", "dora"),
+        ("merge", "dora", "--ties"),
+        ("truncate", "dora", "--rank", "1"),
+        ("show", "dora", "--spectrum"),
+        ("compare", "dora", "dora"),
+        ("fuse", base, "dora", "-w", "0.5", "-o", "half"),
+        ("unfuse", "fused", "dora", "-o", "back"),
+    ):
+        shown = typed(*arguments, code=4)
+        assert "DoRA" in shown
+        assert "q_proj" in shown or "down_proj" in shown
+    with pytest.raises(UnsupportedError, match="DoRA"):
+        ao.open_adapter(tmp_path / "dora").updates["model.layers.0.self_attn.q_proj"].T  # noqa: B018  # it is refused
+
+
+@pytest.mark.parametrize(("kind", "fields"), [("dora", {"use_dora": False}), ("loha", {"peft_type": "LORA", "lora_alpha": 4})])
+@pytest.mark.filterwarnings("ignore")
+def test_config_and_tensors_must_tell_of_one_kind(base: Path, tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
+    trained(base, tmp_path / kind, kind)
+    path = tmp_path / kind / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(ao.AdapterOpsError) as caught:
+        ao.open_adapter(tmp_path / kind)
+    assert caught.value.exit_code in (3, 4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_magnitudes_survive_a_base_in_bfloat16(tmp_path: Path) -> None:
+    tiny(torch.bfloat16).save_pretrained(tmp_path / "base")
+    trained(tmp_path / "base", tmp_path / "dora", "dora")
+    fused = ao.fuse(ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "dora"))
+    adapter = load_file(tmp_path / "dora/adapter_model.safetensors")
+    prefix = "base_model.model.model.layers.1.self_attn.q_proj."
+    A, B = (adapter[f"{prefix}lora_{role}.weight"].double() for role in "AB")
+    W = load_file(tmp_path / "base/model.safetensors")["model.layers.1.self_attn.q_proj.weight"].double()
+    V = W + 5 / 3 * B @ A
+    wanted = adapter[f"{prefix}lora_magnitude_vector"].double()[:, None] * V / V.norm(dim=1, keepdim=True)
+    found = fused.tensors["model.layers.1.self_attn.q_proj.weight"]
+    assert np.abs((found.double() - wanted).numpy()).max() <= 2**-8 * float(wanted.abs().max())
+
+
+def test_a_weight_that_is_stored_transposed(tmp_path: Path) -> None:
+    gpt2(tmp_path / "base")
+    model = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "base"),
+        peft.LoraConfig(r=2, target_modules=["c_attn"], use_dora=True, fan_in_fan_out=True),
+    )
+    model.save_pretrained(tmp_path / "dora")
+    with pytest.raises(UnsupportedError, match="stored as"):
+        ao.save_checkpoint(ao.fuse(ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "dora")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
