@@ -63,7 +63,6 @@ MISSING = {
     "operations/models.py",
     "operations/output_files.py",
     "operations/quantization.py",
-    "operations/shares.py",
     "operations/verification.py",
     "plan.py",
     "quant/checks.py",
