@@ -14,6 +14,7 @@ from strategies import MODULES, adapters, dense, entries, low_rank
 
 from adapterops import METHODS, Adapter, LowRank, merge
 from adapterops.history import Step
+from adapterops.testing import METHOD_LAWS, Law
 
 close = partial(torch.testing.assert_close, atol=1e-9, rtol=1e-9)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -35,60 +36,11 @@ def assert_same(found: Adapter, expected: Adapter, factor: float = 1.0) -> None:
 
 
 @every_method
+@pytest.mark.parametrize("law", METHOD_LAWS, ids=lambda law: law.__name__)
 @settings(max_examples=25)
-@given(adapters(3), st.permutations(range(3)))
-def test_the_order_of_the_pairs_does_not_matter(method: str, given_adapters: list[Adapter], order: list[int]) -> None:
-    pairs = [
-        (named(adapter, str(index)), weight) for index, (adapter, weight) in enumerate(zip(given_adapters, (0.7, 1.0, -0.4), strict=True))
-    ]
-    shuffled = [pairs[index] for index in order]
-    merged = [
-        merge([a for a, _ in each], method, weights=[w for _, w in each], **options(method, density=0.5, seed=3))
-        for each in (pairs, shuffled)
-    ]
-    assert_same(*merged)
-
-
-@every_method
-@settings(max_examples=25)
-@given(adapters(1))
-def test_one_adapter_at_density_one_is_itself(method: str, one: list[Adapter]) -> None:
-    assert_same(merge(one, method, **options(method, density=1.0, epsilon=0.0)), one[0])
-
-
-@every_method
-@settings(max_examples=25)
-@given(adapters(2), st.sampled_from([0.25, 2.0, 8.0]))
-def test_scaling_commutes(method: str, pair: list[Adapter], c: float) -> None:
-    """f(c x) = c f(x)"""
-    pair = [named(adapter, str(index)) for index, adapter in enumerate(pair)]
-    merged = merge(pair, method, **options(method, density=0.5))
-    assert_same(merge([c * adapter for adapter in pair], method, **options(method, density=0.5)), merged, c)
-
-
-@every_method
-@settings(max_examples=25)
-@given(st.integers(0, 10**6))
-def test_gauge(method: str, seed: int) -> None:
-    """(B, A) -> (B G, G^-1 A) is the same update, and changes nothing."""
-    random = np.random.default_rng(seed)
-    first = [{name: low_rank(seed + index, *shape, 3) for name, shape in MODULES.items()} for index in (0, 1)]
-
-    def another(update: LowRank) -> LowRank:
-        G = np.linalg.qr(random.standard_normal((3, 3)))[0] @ np.diag([4.0, 1.0, 0.5])
-        return LowRank(update.B @ G, np.linalg.inv(G) @ update.A, update.scale)
-
-    second = [{name: another(update) for name, update in updates.items()} for updates in first]
-    merged = [
-        merge(
-            [named(Adapter.of(each), str(index)) for index, each in enumerate(side)],
-            method,
-            weights=[1.0, 0.5],
-            **options(method, density=0.6),
-        )
-        for side in (first, second)
-    ]
-    assert_same(*merged)
+@given(seed=st.integers(0, 10**6))
+def test_laws(law: Law, method: str, seed: int) -> None:
+    law(method, seed)
 
 
 @pytest.mark.parametrize("method", [name for name, each in METHODS.items() if "core" in each.spaces])

@@ -28,7 +28,7 @@ LAYERS = [
     {"shards"},
     {"adapter_saving", "saving"},
     {"operations", "logits"},
-    {"hub"},
+    {"hub", "testing"},
     {"requests"},
     {"recipes", "reports"},
     {"cli"},
