@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import InputError, ShapeError, UnsupportedError, at
-from adapterops.formats.adapter_files import read_files
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft_config import AdapterConfig, Scaling, combine
+from adapterops.formats.registry import read_adapter
 from adapterops.history import Source, Step
 from adapterops.memory import Scratch
 from adapterops.storage.lazy import Lazy
@@ -199,15 +199,15 @@ def open_adapter(source: str | os.PathLike[str] = ".", *, alpha: float | None = 
     """The adapter in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
 
     Args:
-        source: a folder that PEFT saved an adapter to, or one that holds such a folder, or a safetensors file.
+        source: a folder that PEFT or MLX-LM saved an adapter to, or one that holds such a folder, or a safetensors file.
         alpha: the lora_alpha of a file that does not say it.
         allow_nonfinite: take NaN and infinite numbers for what they are instead of refusing them.
 
     Raises:
-        NotFoundError, InputError, UnsupportedError: as `read_files` does.
+        NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
     """
     place = Place.of(source)
-    files = read_files(place, alpha)
+    files = read_adapter(place, alpha)
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}

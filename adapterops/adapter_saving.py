@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from adapterops import engine
 from adapterops.adapter import Adapter, check_needs_no_base
 from adapterops.dtypes import FLOATS
 from adapterops.engine import AHEAD, DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS
-from adapterops.formats.peft import PREFIX
-from adapterops.formats.peft_config import write_config
-from adapterops.formats.stacks import keys, shapes, stacks, together
+from adapterops.formats.registry import DEFAULT as PEFT
+from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.history import Step, sources
 from adapterops.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
 from adapterops.memory import Scratch
 from adapterops.methods.registry import METHODS
 from adapterops.plan import Job, Plan, hashed, missing, statistics, steps
-from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import write_safetensors
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -42,7 +39,13 @@ class Kept:
     energy: float
 
 
-def plan_adapter(adapter: Adapter, *, dtype: str | None = None, exact: bool = False, how: Execution = DEFAULT) -> Plan:
+def _arranged(adapter: Adapter, dtype: str | None, format: str) -> Arrangement:
+    if format not in FORMATS:
+        raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")
+    return FORMATS[format].arranged(adapter.layout, adapter.config, adapter.replaced, dtype)
+
+
+def plan_adapter(adapter: Adapter, *, dtype: str | None = None, exact: bool = False, format: str = PEFT, how: Execution = DEFAULT) -> Plan:
     """What `save_adapter` will do.
 
     Raises:
@@ -51,8 +54,9 @@ def plan_adapter(adapter: Adapter, *, dtype: str | None = None, exact: bool = Fa
     """
     _check_dtype(dtype)
     workers = how.within(lambda workers: working_memory(adapter, dtype, workers)).threads
+    arranged = _arranged(adapter, dtype, format)
     return Plan(
-        (Job(WEIGHTS, {name: spec.bytes for name, spec in _arranged(adapter, dtype).tensors.items()}),),
+        (Job(arranged.file, {name: spec.bytes for name, spec in arranged.tensors.items()}),),
         working_memory(adapter, dtype, workers),
         missing(adapter.history),
         statistics(adapter.history),
@@ -71,7 +75,7 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int) -> int:
     Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made from.
     """
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
-    written = max((spec.bytes for spec in _arranged(adapter, dtype).tensors.values()), default=0)
+    written = max((layout.entries and layout.bytes for layout in adapter.layout.values()), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0) for s in sources(adapter.history) for file in s.tensors
     )
@@ -103,11 +107,12 @@ def save_adapter(
     *,
     dtype: str | None = None,
     exact: bool = False,
+    format: str = PEFT,
     force: bool = False,
     origin: Origin = UNKNOWN,
     how: Execution = DEFAULT,
 ) -> Saved:
-    """Write an adapter as a folder that PEFT loads: tensors, config, and the manifest. It appears whole, or not at all.
+    """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is complete, or absent.
 
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The experts
     of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
@@ -115,6 +120,7 @@ def save_adapter(
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
         exact: approximate dense updates by a full SVD and not by a randomized one.
+        format: a name in `FORMATS`.
         force: replace an output of adapterops that is there.
         origin: what the manifest says of how it was made.
 
@@ -134,16 +140,17 @@ def save_adapter(
     how = how.within(lambda workers: working_memory(adapter, dtype, workers))
     for source in inputs:
         source.fetch()
-    groups, experts, dtypes, specs = _arranged(adapter, dtype)
-    stack_of = {module: stack for stack, group in groups.items() for module in group}
+    arranged = _arranged(adapter, dtype, format)
+    group_of = {module: name for name, group in arranged.groups.items() for module in group}
     modules: dict[str, Kept] = {}
     ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
     def factors(module: str) -> tuple[str, Array, Array, float, float]:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[stack_of[module]], exact)
+            return _factors(module, adapter.updates[module], adapter.layout[module], arranged.dtypes[group_of[module]], exact)
 
+    copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
     with engine.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
@@ -153,58 +160,34 @@ def save_adapter(
                 errors[module] = error
                 modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
                 found[module] = A, B
-                stack = stack_of[module]
-                if len(found) == len(groups[stack]):
-                    *both, rank = together(stack, found, experts)
+                group = group_of[module]
+                if len(found) == len(arranged.groups[group]):
+                    joined, rank = arranged.joined(group, found)
                     found = {}
                     if rank:
-                        ranks[stack] = rank
-                        yield from zip(keys(stack, experts), both, strict=True)
+                        ranks[group] = rank
+                        yield from joined.items()
 
-        with closing(engine.run(factors, chain(*groups.values()), how=how)) as results:
-            write_safetensors(folder / WEIGHTS, specs, chain(tensors(), _whole(adapter)), {"format": "pt"})
-        config = replace(adapter.config, experts=experts)
-        if len(ranks) < len(groups):
-            config = replace(config, targets=None, target_parameters=None)
+        with closing(engine.run(factors, chain(*arranged.groups.values()), how=how)) as results:
+            write_safetensors(folder / arranged.file, arranged.tensors, chain(tensors(), copied), {"format": "pt"})
         if not ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        write_json(folder / CONFIG, write_config(config, ranks, adapter.replaced))
+        documents = arranged.documents(ranks)
+        for document, fields in documents.items():
+            write_json(folder / document, fields)
         saved = Saved(
             out,
             modules,
             tuple(module for module, kept in modules.items() if not kept.rank),
-            (folder / WEIGHTS).stat().st_size,
+            (folder / arranged.file).stat().st_size,
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
         read = hashes.result()
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
-        outputs = {file: described(folder / file) for file in (WEIGHTS, CONFIG, *origin.files)}
+        outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
         write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
     return saved
-
-
-class _Arrangement(NamedTuple):
-    """How an adapter is stored: the modules of each stack, the stacks of experts, the dtype of each stack, and the tensors."""
-
-    groups: Mapping[str, Sequence[str]]
-    experts: Mapping[str, int]
-    dtypes: Mapping[str, str]
-    tensors: Mapping[str, Spec]
-
-
-def _arranged(adapter: Adapter, dtype: str | None) -> _Arrangement:
-    groups = stacks(adapter.layout, adapter.config.experts)
-    layouts = {stack: [adapter.layout[module] for module in group] for stack, group in groups.items()}
-    experts = {stack: count for stack, count in adapter.config.experts.items() if any(each.rank for each in layouts.get(stack, ()))}
-    dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
-    tensors = {
-        key: Spec(dtypes[stack], shape)
-        for stack in groups
-        for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
-    }
-    tensors |= {_saved_as(adapter, tensor): stored.spec for tensor, stored in adapter.replaced.items()}
-    return _Arrangement(groups, experts, dtypes, tensors)
 
 
 def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
@@ -215,16 +198,6 @@ def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
         "energy_kept": saved.energy,
         "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in saved.modules.items()},
     }
-
-
-def _whole(adapter: Adapter) -> Iterator[tuple[str, Array]]:
-    return ((_saved_as(adapter, tensor), stored.file.array(stored.name)) for tensor, stored in adapter.replaced.items())
-
-
-def _saved_as(adapter: Adapter, tensor: str) -> str:
-    """PEFT's name of a whole tensor: the bias of an adapted module lies inside what wraps it."""
-    module, _, role = tensor.rpartition(".")
-    return f"{PREFIX}{module}.base_layer.{role}" if module in adapter.layout else PREFIX + tensor
 
 
 def _energy(norm: float, error: float) -> float:

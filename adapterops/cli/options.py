@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -16,6 +16,7 @@ from adapterops.checkpoint import ROUNDINGS
 from adapterops.dtypes import FLOATS
 from adapterops.engine import DEVICES, Execution
 from adapterops.errors import OptionError
+from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.registry import written
@@ -63,23 +64,23 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(FLOATS.values())}]"
 
 
-class SchemeName(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A scheme that is written; which ones are there is not asked before someone wants to know."""
+class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A name in a registry; which ones there are is not asked before someone wants to know."""
 
-    name = "scheme"
+    def __init__(self, name: str, names: Callable[[], Collection[str]]) -> None:
+        self.name, self._names = name, names
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        names = ", ".join(written())
-        return value if value in written() else self.fail(f"{value!r} is not one of {names}", param, ctx)
+        return value if value in self._names() else self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(written())}]"
+        return f"[{'|'.join(self._names())}]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in written() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
-SCHEME = SchemeName()
+SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)
 
 
 def chosen(text: str) -> Path | Reference:
@@ -174,8 +175,8 @@ def output(default: str | None = None, help: str = "Folder to write.") -> Callab
     return click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help=help, **place)
 
 
-def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool) -> Output:
-    return Output(rank=rank, energy=energy, budget=spelled(budget), exact=exact)
+def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool, written_as: str | None) -> Output:
+    return Output(format=written_as, rank=rank, energy=energy, budget=spelled(budget), exact=exact)
 
 
 cutting = group(
@@ -185,8 +186,9 @@ cutting = group(
     click.option("--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."),
     click.option("--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."),
     click.option("--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."),
+    click.option("--format", "written_as", type=FORMAT, help="Format of the output.  [default: peft]"),
 )
-"""How much of an adapter is kept: an `Output`, as `cut`."""
+"""How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
 
 
 def reading(command: Command) -> Command:

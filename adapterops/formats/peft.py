@@ -32,7 +32,7 @@ OTHER_KINDS = [
     (r"\.(?:vera_|oft_|boft_|hra_|ia3_|ln_tuning|randlora_|fourierft_|vblora_)", "an adapter that is not LoRA", "only LoRA is handled"),
     (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
     (r"^lora_(?:unet|te\d?)_|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
-    (r"\.lora_[ab]\b", "lower-case LoRA names, as mlx writes them", "convert it to PEFT's format first"),
+    (r"\.lora_[ab]\b", "lower-case LoRA names, as MLX writes them", "keep it in a folder of its own, with its adapter_config.json"),
     (
         r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
         "a weight of the base model (a resized or trained layer)",

@@ -13,8 +13,9 @@ from adapterops import engine
 from adapterops.adapter import HELD, check_needs_no_base
 from adapterops.dtypes import BITS
 from adapterops.errors import at
-from adapterops.formats.adapter_files import AdapterFiles, read_files
+from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft import Parts
+from adapterops.formats.registry import read_adapter
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     """Format, base, modules, ranks and scales of the adapter at `source`. Imports no torch and does no arithmetic.
 
     Raises:
-        NotFoundError, InputError, UnsupportedError: as `read_files` does.
+        NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
 
     Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the header alone.
     """
     place = Place.of(source)
-    files = read_files(place, alpha)
+    files = read_adapter(place, alpha)
     here = files.file.path not in place.missing()
     layouts = {module: files.layout(module) for module in files.modules}
     return Inspection(

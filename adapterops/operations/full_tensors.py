@@ -44,6 +44,8 @@ def replacements(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[s
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
         UnsupportedError: an embedding is tied to others of the base, and it is not known to which.
     """
+    if not adapter.replaced:
+        return {}
     found: dict[str, tuple[str, str | None]] = {}
     places = counterparts(adapter, layout, config)
     specs = {tensor: adapter.replaced[full].spec for full, (tensor, _) in places.items()}

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from adapterops.checkpoint import ROUNDINGS
 from adapterops.dtypes import FLOATS
 from adapterops.errors import OptionError
+from adapterops.formats.registry import FORMATS
 from adapterops.operations.expression import check_name, parse
 from adapterops.operations.extraction import REST
 from adapterops.operations.functions import nearest
@@ -29,7 +30,7 @@ REQUEST = (
     *("inputs", "result", "base", "extract", "original", "base_view", "rounding", "seed", "precision", "quantize", "output"),
     *TRUTHS,
 )
-OUTPUT = ("dtype", "rank", "energy", "budget", "exact", "max_shard_size")
+OUTPUT = ("dtype", "format", "rank", "energy", "budget", "exact", "max_shard_size")
 DTYPES = {**{short: short for short in FLOATS}, **{long: short for short, long in FLOATS.items()}, "bf16": "BF16", "fp16": "F16"}
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
 SHOWN = 80
@@ -216,6 +217,7 @@ class Reader:
             place,
             Output,
             dtype=DTYPES[dtype] if dtype else None,
+            format=self._choice((*place, "format"), fields.get("format"), FORMATS),
             rank=self.optional((*place, "rank"), fields, self._whole_number),
             energy=self.optional((*place, "energy"), fields, self._number),
             budget=self.optional((*place, "budget"), fields, self._budget),

@@ -59,9 +59,13 @@ class Extract:
 
 @dataclass(frozen=True)
 class Output:
-    """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled` form."""
+    """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled` form.
+
+    `format` is that of an adapter; None for PEFT's.
+    """
 
     dtype: str | None = None
+    format: str | None = None
     rank: int | None = None
     energy: float | None = None
     budget: str | None = None
@@ -180,6 +184,8 @@ def _check_fields(request: Request) -> None:
                 raise OptionError(f"{name} and result exclude each other", hint="leave one of them out")
     if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
+    if request.output.format and request.kind not in (MERGE, EXTRACT):
+        raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
     if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE):
         raise OptionError(f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out")
     if request.kind == EXTRACT:

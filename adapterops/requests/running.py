@@ -13,6 +13,7 @@ from adapterops.adapter_saving import Saved, plan_adapter, save_adapter, working
 from adapterops.checkpoint import STOCHASTIC, Checkpoint, cast, sharded
 from adapterops.engine import DEFAULT, Execution, check_device
 from adapterops.errors import OptionError
+from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.history import Step
 from adapterops.manifest import Origin
 from adapterops.operations import algebra
@@ -83,7 +84,8 @@ def plan(made: Made, how: Execution = DEFAULT) -> Plan:
         source.check_room()
     if isinstance(made.result, Checkpoint):
         return plan_checkpoint(made.result, how)
-    return plan_adapter(made.result, dtype=made.request.output.dtype, exact=made.request.output.exact, how=how)
+    output = made.request.output
+    return plan_adapter(made.result, dtype=output.dtype, exact=output.exact, format=output.format or PEFT, how=how)
 
 
 def save(
@@ -105,7 +107,8 @@ def save(
     origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
     if isinstance(made.result, Checkpoint):
         return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how)
-    return save_adapter(made.result, out, dtype=request.output.dtype, exact=request.output.exact, force=force, origin=origin, how=how)
+    output, form = request.output, request.output.format or PEFT
+    return save_adapter(made.result, out, dtype=output.dtype, exact=output.exact, format=form, force=force, origin=origin, how=how)
 
 
 def result(request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT) -> Adapter | Checkpoint:

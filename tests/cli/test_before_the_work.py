@@ -44,7 +44,7 @@ def test_an_output_that_is_there_is_found_before_the_work(place: Path, command: 
         raise AssertionError("the work began")
 
     monkeypatch.setattr(algebra, "truncate", work)
-    monkeypatch.setattr(extraction, "_pairs", work)
+    monkeypatch.setattr(extraction, "pair", work)
     (place / "there").mkdir()
     (place / "there/file").touch()
     assert run([*command, "-o", "there"]) == 6

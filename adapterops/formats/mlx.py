@@ -1,0 +1,144 @@
+"""MLX-LM's format: adapters.safetensors with transposed factors, and adapter_config.json with one rank and one scale for all.
+
+ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from adapterops.dtypes import FLOATS
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.peft import Parts
+from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha
+from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers
+from adapterops.storage.strict import read_json
+from adapterops.updates.kinds import KINDS
+from adapterops.updates.layout import Layout, widest
+
+if TYPE_CHECKING:
+    from adapterops.formats.registry import Factors
+    from adapterops.updates.protocol import Array
+
+WEIGHTS = "adapters.safetensors"
+NAME = re.compile(r"(?P<module>.+)\.lora_(?P<role>[ab])")
+LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
+ROLES = {"lora_a": "lora_B", "lora_b": "lora_A"}
+"""The factors of ΔWᵀ, which are transposed after they are multiplied."""
+
+
+class Mlx:
+    """What mlx_lm.lora trains, and mlx_lm.generate --adapter-path loads."""
+
+    def claims(self, place: Place) -> bool:
+        if place.folder:
+            return place.has(place.path / WEIGHTS)
+        try:
+            return any(NAME.fullmatch(name) for name in place.open(place.path).entries)
+        except AdapterOpsError:
+            return False  # whoever reads it says what is wrong
+
+    def read(self, place: Place, alpha: float | None) -> AdapterFiles:
+        weights = place.path / WEIGHTS if place.folder else place.path
+        path = place.here(weights.with_name(CONFIG))
+        file = place.open(weights)
+        with at(path=path):
+            rank, scale = _parameters(read_json(path))
+        with at(path=weights):
+            modules = _modules(file.entries, rank)
+            for module in modules.values():
+                for name in module.tensors.values():
+                    if file.entries[name].dtype not in FLOATS:
+                        raise no_numbers(file.entries[name].dtype, weights, name)
+        scalings = {module: Scaling(scale * rank, rank) for module in modules}
+        return AdapterFiles(file, (weights, path), AdapterConfig(_base(read_json(path))), modules, scalings, {})
+
+    def arranged(self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None) -> Arrangement:
+        """One rank for all modules: factors of fewer dimensions are filled up with zeros. The scale is 1."""
+        _check_held(config, full)
+        rank = max(each.rank for each in layout.values())
+        dtypes = {module: dtype or widest([each.dtype for each in layout.values()]) for module in layout}
+        tensors = {
+            f"{module}.{role}": Spec(dtypes[module], shape)
+            for module, each in layout.items()
+            for role, shape in (("lora_a", (each.shape[1], rank)), ("lora_b", (rank, each.shape[0])))
+        }
+
+        def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            import numpy as np
+
+            A, B = factors[module]
+            missing = (0, rank - len(A))
+            padded = np.pad(A, (missing, (0, 0))), np.pad(B, ((0, 0), missing))
+            return {f"{module}.lora_a": padded[0].T, f"{module}.lora_b": padded[1].T}, len(A)
+
+        def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
+            inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in layout})
+            parameters = {"rank": rank, "scale": 1.0, "dropout": 0.0, "keys": inner}
+            return {CONFIG: {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": parameters, "model": config.base_model}}
+
+        return Arrangement(WEIGHTS, {module: [module] for module in layout}, dtypes, tensors, {}, joined, documents)
+
+
+def _parameters(fields: Any) -> tuple[int, float]:
+    """Rank and scale."""
+    if not isinstance(fields, dict):
+        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+    kind = fields.get("fine_tune_type", "lora")
+    if kind != "lora":
+        raise UnsupportedError(f"fine_tune_type is {kind!r}, and only lora is handled", hint="fuse it with mlx_lm.fuse")
+    stated = fields.get("lora_parameters")
+    if not isinstance(stated, dict):
+        raise InputError("has no lora_parameters", hint="give the adapter_config.json that was saved with the adapter", code="E-CONFIG")
+    rank = stated.get("rank")
+    if type(rank) is not int or rank < 1:
+        raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
+    return rank, check_alpha("lora_parameters: scale", stated.get("scale"))
+
+
+def _base(fields: Any) -> str | None:
+    model = fields.get("model")
+    return model if isinstance(model, str) else None
+
+
+def _modules(entries: Mapping[str, Entry], rank: int) -> dict[str, Parts]:
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted(entries):
+        match = NAME.fullmatch(name)
+        if match is None:
+            raise UnsupportedError("is not the name of a LoRA tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse")
+        found.setdefault(match["module"], {})[f"lora_{match['role']}"] = name
+    return {module: _parts(module, roles, entries, rank) for module, roles in found.items()}
+
+
+def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], rank: int) -> Parts:
+    with at(tensor=module):
+        for role in ROLES:
+            if role not in roles:
+                raise InputError(f"has {', '.join(roles)} but no {role}", hint="save the adapter again", code="E-KEY")
+            if len(entries[roles[role]].shape) != 2:
+                shape = list(entries[roles[role]].shape)
+                raise UnsupportedError(f"{role} has the shape {shape}, and only Linear layers are handled", hint="fuse it with mlx_lm.fuse")
+        tensors = {ROLES[role]: name for role, name in roles.items()}
+        kind = KINDS["LoRA"]
+        (into, out), found, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
+        if found != rank:
+            raise InputError(
+                f"the config says rank {rank}, the tensors have rank {found}", hint="the config belongs to another adapter", code="E-RANK"
+            )
+    return Parts(kind, tensors, None, (out, into), rank, bound, transposed=True)
+
+
+def _check_held(config: AdapterConfig, full: Mapping[str, Stored]) -> None:
+    """Raise UnsupportedError for what MLX's adapters cannot hold."""
+    cannot = {**dict.fromkeys(full, "a full tensor"), **dict.fromkeys(config.experts, "a parameter of experts")}
+    for name, what in cannot.items():
+        raise UnsupportedError(f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base")
+
+
+FORMATS.add("mlx", Mlx())

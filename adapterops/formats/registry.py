@@ -1,0 +1,83 @@
+"""Formats of adapters: how the files of one are recognised, read and written. Each registers itself in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adapterops.errors import InputError
+from adapterops.registry import Registry
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import Spec, Stored
+from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.formats.adapter_files import AdapterFiles
+    from adapterops.formats.peft_config import AdapterConfig
+    from adapterops.updates.protocol import Array
+
+    Factors = tuple[Array, Array]
+
+DEFAULT = "peft"
+"""What is written, and what is taken for missing where no format knows what is there."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How an adapter is written.
+
+    Attributes:
+        file: the name of the file of tensors.
+        groups: what is stored together → its modules.
+        dtypes: group → dtype.
+        tensors: name → the largest that it can get.
+        full: name → a tensor that is copied.
+        joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for none.
+        documents: other files, by the ranks of the groups: name → JSON.
+    """
+
+    file: str
+    groups: Mapping[str, Sequence[str]]
+    dtypes: Mapping[str, str]
+    tensors: Mapping[str, Spec]
+    full: Mapping[str, Stored]
+    joined: Callable[[str, Mapping[str, Factors]], tuple[dict[str, Array], int]]
+    documents: Callable[[Mapping[str, int]], Mapping[str, Any]]
+
+
+class Format(Protocol):
+    """One way in which adapters are stored."""
+
+    def claims(self, place: Place) -> bool:
+        """Whether the files are in this format, by their names and headers."""
+
+    def read(self, place: Place, alpha: float | None) -> AdapterFiles:
+        """The adapter, from headers and config alone.
+
+        Raises:
+            NotFoundError, InputError, UnsupportedError: it is missing, damaged or of a kind that is not handled.
+        """
+
+    def arranged(self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None) -> Arrangement:
+        """How an adapter is written.
+
+        Raises:
+            UnsupportedError: the format cannot hold it; the message says what can.
+        """
+
+
+FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats")
+
+
+def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
+    """The adapter at a place, in whichever format it is.
+
+    Raises:
+        InputError: several formats claim it.
+        NotFoundError, InputError, UnsupportedError: as `Format.read` does.
+    """
+    claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
+    if len(claimed) > 1:
+        raise InputError(f"could be {' or '.join(claimed)}", path=place, hint="name the file of tensors that is meant", code="E-FORMAT")
+    return FORMATS[claimed[0] if claimed else DEFAULT].read(place, alpha)
