@@ -156,7 +156,7 @@ def _check_survival(modules: Facts, out: Path) -> None:
             f"{coded[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(coded)} modules in codes; less than "
             f"{LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
-            hint="round by chance with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
+            hint="round with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
             code="E-LOST",
             details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
         )

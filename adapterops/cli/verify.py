@@ -194,5 +194,5 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
         print(f"  {exact} of {entries} entries are W + ΔW bit for bit" + (f", {near} within the rounding of float32" if near else ""))
         print(f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}")
     if logits:
-        print(f"  logits: {logits['relative']:.2g} apart, bound {logits['bound']:.2g}")
+        print(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
     print("  verified" if found.ok else "  NOT VERIFIED")

@@ -157,7 +157,7 @@ def _print_model(saved: SavedCheckpoint) -> None:
     if total.codes:
         print(f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows")
     if total.gain < LOSSY_GAIN and total.codes:
-        warnings.warn(f"codes keep {total.gain:.0%} of the update, by --accept-loss or by chance", AdapterWarning, stacklevel=2)
+        warnings.warn(f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding", AdapterWarning, stacklevel=2)
     elif total.gain < LOSSY_GAIN:
         warnings.warn(
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "

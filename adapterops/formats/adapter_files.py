@@ -210,7 +210,7 @@ def _scalings(
         raise InputError("has no alpha, though other modules have", tensor=module, hint="save the adapter again", code="E-ALPHA")
     if alpha is None:
         raise InputError(
-            f"says nothing of its scale: no {CONFIG} beside it, no config in its header, no alpha tensors",
+            f"says nothing of its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
             hint="give the lora_alpha it was trained with: --alpha 16",
             code="E-ALPHA",
         )

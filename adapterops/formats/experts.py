@@ -90,7 +90,7 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dic
             raise UnsupportedError(
                 f"has LoRA on {wanted[0]} alone, which is square: {list(pairs[0].shape)}. Versions of PEFT differ in which side is which",
                 tensor=module,
-                hint="merge it with the PEFT it was trained with, or adapt gate_up_proj and down_proj together",
+                hint="merge it with the PEFT it was trained with, or adapt both gate_up_proj and down_proj",
             )
         return {wanted[0]: pairs[0]}
     for down, up in (pairs, reversed(pairs)):
@@ -100,7 +100,7 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dic
         if (high, wide) == (inner, 2 * out):  # PEFT before 0.19 took the sides of a parameter the other way round
             return {GATE_UP: replace(up, shape=(wide, high), transposed=True), DOWN: replace(down, shape=(inner, out), transposed=True)}
     shapes = " and ".join(str(list(pair.shape)) for pair in pairs)
-    raise UnsupportedError(f"has LoRA of the shapes {shapes}, which no gate_up_proj has beside its down_proj", tensor=module, hint=HINT)
+    raise UnsupportedError(f"has LoRA of the shapes {shapes}, which no pair of gate_up_proj and down_proj has", tensor=module, hint=HINT)
 
 
 def by_expert(

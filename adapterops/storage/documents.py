@@ -29,7 +29,7 @@ def check_documents(outputs: Sequence[Path], inputs: Sequence[Path], force: bool
         place = Path(os.path.realpath(out))
         for source in (Path(os.path.realpath(path)) for path in inputs):
             if place == source or (source.is_dir() and source in place.parents):
-                raise OptionError(f"the output would lie inside the input {source.name}", path=out, hint="name another place with -o")
+                raise OptionError(f"the output would be inside the input {source.name}", path=out, hint="name another place with -o")
         if os.path.lexists(out):
             _check_replaceable(out, force, mark)
         if not place.parent.is_dir():

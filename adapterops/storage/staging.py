@@ -44,7 +44,7 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     place = Path(os.path.realpath(out))
     for source in (Path(os.path.realpath(path)) for path in inputs):
         if place == source or (source.is_dir() and source in place.parents):
-            raise OptionError(f"the output would lie inside the input {source.name}", path=out, hint="name another place with -o")
+            raise OptionError(f"the output would be inside the input {source.name}", path=out, hint="name another place with -o")
         if place in source.parents and place.exists():
             raise OptionError(f"the output would replace the input {source.name}", path=out, hint="name another place with -o")
     if os.path.lexists(out) and not _empty(out):

@@ -19,16 +19,8 @@ ODD = re.compile(r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|cod
 ALLOWED: tuple[str, ...] = (
     "no more often than by chance",
     "cannot be told apart",
-    # to mend:
-    "| apart, bound |",
-    "by --accept-loss or by chance",
-    "beside it, no config in its header",
-    "which no gate_up_proj has beside its down_proj",
-    "adapt gate_up_proj and down_proj together",
-    "the output would lie inside the input",
-    "round by chance with --rounding stochastic",
 )
-"""Phrases in which an odd word is the right one, or which are to mend."""
+"""Phrases in which an odd word is the right one."""
 
 
 def odd(text: str) -> list[str]:

@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[dict[str, Tensor], Any, type[AdapterOpsError], str]] = 
     "fewer targets than wrappers": (nested(), BOTH[:1], UnsupportedError, "on 2 of its parameters"),
     "targets of another layer": (nested(), [f"layers.1.{name}" for name in BOTH], UnsupportedError, "names none"),
     "only an inner wrapper": (lora(f"{MLP}.experts.base_layer", UP), BOTH[:1], InputError, "inside another that is not there"),
-    "shapes of other parameters": (nested(UP, (H, I + 1)), BOTH, UnsupportedError, "no gate_up_proj has beside its down_proj"),
+    "shapes of other parameters": (nested(UP, (H, I + 1)), BOTH, UnsupportedError, "no pair of gate_up_proj and down_proj has"),
     "square and alone": (lora(f"{MLP}.experts", (H, H)), BOTH[1:], UnsupportedError, "square"),
     "another parameter": (lora(f"{MLP}.experts", DOWN), ["experts.w2"], UnsupportedError, "its parameter w2"),
     "experts of another name": (lora(f"{MLP}.moe", DOWN), ["moe.down_proj"], UnsupportedError, "its parameter down_proj"),
