@@ -117,11 +117,15 @@ def method(
 ) -> Callable[[Kernel], Kernel]:
     """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
 
+    >>> from functools import reduce
+    >>> from operator import add
     >>> @method("half", source="an example", acts="updates", share=Parameter("Of each update.", low=0, high=1))
     ... def half(updates, weights, *, share=0.5):
-    ...     return sum((share * weight * update for update, weight in zip(updates, weights)), start=0)
+    ...     return reduce(add, (share * weight * update for update, weight in zip(updates, weights)))
     >>> METHODS["half"].complete({"share": 0.25})
     {'share': 0.25}
+    >>> METHODS["half"].kernel([4.0, 2.0], [1.0, 0.5])
+    2.5
     >>> METHODS.remove("half")
 
     Raises:
