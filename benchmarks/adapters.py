@@ -28,7 +28,9 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
 def merging(bench: Bench, a: Path, b: Path) -> None:
     peft, torch_ties = HERE / "peers/peft_merge.py", HERE / "peers/torch_ties.py"
     ours, peer = bench.runs([*OURS, "merge", a, b, "--linear", "-o", "OUT"], [sys.executable, peft, a, b, "OUT", "cat", 24])
-    bench.note("linear merge, 168 modules: PEFT cat / ours, whole process", middle(peer) / middle(ours), "x", 15, True, ours=ours, peer=peer)
+    bench.note(
+        "linear merge, 168 modules: PEFT cat / ours, whole process", middle(peer) / middle(ours), "x", 15, True, ours=ours, peer=peer
+    )
     bench.note("linear merge, 168 modules: peak memory", middle(ours, "mb"), "MB", 100)
     ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--rank", "16", "-o", "OUT"]
     ours, plain, peer = bench.runs(ties, [sys.executable, torch_ties, a, b, "OUT"], [sys.executable, peft, a, b, "OUT", "ties_svd", 2])

@@ -14,8 +14,6 @@ from adapterops.updates.dense import Dense
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.lowrank import LowRank
 
-LINEAR = [name for name, kind in KINDS.items() if not kind.needs_base]
-
 
 @pytest.mark.parametrize("name", written())
 def test_every_written_scheme_keeps_its_laws(name: str) -> None:
@@ -27,8 +25,14 @@ def test_updates_keep_their_laws(dtype: Any) -> None:
     random = np.random.default_rng(0)
     B, A = random.standard_normal((9, 3)).astype(dtype), random.standard_normal((3, 6)).astype(dtype)
     low_rank, dense = LowRank(B, A, 0.5), Dense(random.standard_normal((9, 6)).astype(dtype))
-    for update in (low_rank, dense, low_rank + dense):
+    sides = {"hada_w1_a": B, "hada_w1_b": A, "hada_w2_a": B[::-1], "hada_w2_b": A[:, ::-1]}
+    loha = KINDS["LoHa"].build(sides, 0.5)
+    for update in (low_rank, dense, low_rank + dense, loha, loha + low_rank):
         check_update(update)
+
+
+def test_every_kind_that_needs_no_base_is_held_to_the_laws_above() -> None:
+    assert {name for name, kind in KINDS.items() if not kind.needs_base} == {"LoRA", "LoHa"}
 
 
 def test_a_method_that_depends_on_the_order_is_found() -> None:
