@@ -123,7 +123,7 @@ def _load_others() -> None:
     for point in sorted(metadata.entry_points(group=GROUP)):
         try:
             point.load()
-        except Exception as error:
+        except Exception as error:  # whatever another package does when it is imported
             raise UnsupportedError(
                 f"the scheme {point.name} of another package cannot be loaded from {point.value}: {error}",
                 hint="update that package, or uninstall it",
