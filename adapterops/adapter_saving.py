@@ -53,14 +53,14 @@ def plan_adapter(adapter: Adapter, *, dtype: str | None = None, exact: bool = Fa
         ResourceError: `how.memory` is too little.
     """
     _check_dtype(dtype)
-    workers = how.within(lambda workers: working_memory(adapter, dtype, workers)).threads
+    workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format)).threads
     arranged = _arranged(adapter, dtype, format)
     return Plan(
         (Job(arranged.file, {name: spec.bytes for name, spec in arranged.tensors.items()}),),
-        working_memory(adapter, dtype, workers),
+        working_memory(adapter, dtype, workers, format),
         missing(adapter.history),
         statistics(adapter.history),
-        hashed(adapter.history, dtype, exact),
+        hashed(adapter.history, dtype, exact, format),
     )
 
 
@@ -69,13 +69,13 @@ def _check_dtype(dtype: str | None) -> None:
         raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
 
 
-def working_memory(adapter: Adapter, dtype: str | None, workers: int) -> int:
+def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str = PEFT) -> int:
     """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be written.
 
     Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made from.
     """
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
-    written = max((layout.entries and layout.bytes for layout in adapter.layout.values()), default=0)
+    written = max((spec.bytes for spec in _arranged(adapter, dtype, format).tensors.values()), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0) for s in sources(adapter.history) for file in s.tensors
     )
@@ -137,7 +137,7 @@ def save_adapter(
     _check_dtype(dtype)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
-    how = how.within(lambda workers: working_memory(adapter, dtype, workers))
+    how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
     for source in inputs:
         source.fetch()
     arranged = _arranged(adapter, dtype, format)

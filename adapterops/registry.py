@@ -5,10 +5,9 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from adapterops.errors import OptionError
+from adapterops.errors import UnsupportedError
 
 Member = TypeVar("Member")
 
@@ -51,17 +50,8 @@ class Registry(Mapping[str, Member], Generic[Member]):
     def _all(self) -> dict[str, Member]:
         if not self._loaded:
             self._loaded = True
-            for module in sorted(found.name for found in pkgutil.iter_modules(import_module(self._package).__path__)):
-                import_module(f"{self._package}.{module}")
-            for point in entry_points(group=self._group):
-                try:
-                    point.load()
-                except Exception as error:  # whatever another package does when it is imported
-                    raise OptionError(
-                        f"the {self._what} {point.name!r} of another package ({point.value}) cannot be loaded: {error}",
-                        hint="update or uninstall that package",
-                        code="E-PLUGIN",
-                    ) from error
+            import_modules(self._package)
+            load_outside(self._what, self._group)
         return self._members
 
     def __getitem__(self, name: str) -> Member:
@@ -75,3 +65,28 @@ class Registry(Mapping[str, Member], Generic[Member]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+
+def import_modules(package: str) -> None:
+    """Import all modules of a package, in alphabetical order."""
+    for module in sorted(found.name for found in pkgutil.iter_modules(import_module(package).__path__)):
+        import_module(f"{package}.{module}")
+
+
+def load_outside(what: str, group: str) -> None:
+    """Import what other packages name in the entry points of a group, in alphabetical order.
+
+    Raises:
+        UnsupportedError: one of them cannot be imported.
+    """
+    from importlib.metadata import entry_points  # here: it takes as long as reading a header
+
+    for point in sorted(entry_points(group=group)):
+        try:
+            point.load()
+        except Exception as error:  # whatever another package does when it is imported
+            raise UnsupportedError(
+                f"the {what} {point.name} of another package cannot be loaded from {point.value}: {error}",
+                hint="update that package, or uninstall it",
+                code="E-PLUGIN",
+            ) from error

@@ -8,16 +8,15 @@ help and plans need the names.
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.scheme import Scheme, Writable
+from adapterops.registry import import_modules, load_outside
 
 GROUP = "adapterops.schemes"
 
@@ -110,24 +109,12 @@ def _is_own(each: Registered) -> bool:
 
 @cache
 def _load_own() -> None:
-    import adapterops.quant as folder
-
-    for module in sorted(each.name for each in pkgutil.iter_modules(folder.__path__)):
-        import_module(f"{folder.__name__}.{module}")
+    import_modules(str(__package__))
 
 
 @cache
 def _load_others() -> None:
-    from importlib import metadata  # here: it takes as long as reading a header
-
-    for point in sorted(metadata.entry_points(group=GROUP)):
-        try:
-            point.load()
-        except Exception as error:  # whatever another package does when it is imported
-            raise UnsupportedError(
-                f"the scheme {point.name} of another package cannot be loaded from {point.value}: {error}",
-                hint="update that package, or uninstall it",
-            ) from error
+    load_outside("scheme", GROUP)
 
 
 def written() -> dict[str, Callable[..., Writable]]:

@@ -70,7 +70,6 @@ MISSING = {
     "quant/transfer.py",
     "recipes/running.py",
     "recipes/schema.py",
-    "registry.py",
     "requests/reading.py",
     "requests/running.py",
     "requests/verifying.py",

@@ -123,3 +123,12 @@ def test_a_folder_in_two_formats(tmp_path: Path) -> None:
     (tmp_path / "mlx/adapter_model.safetensors").write_bytes((tmp_path / "mlx/adapters.safetensors").read_bytes())
     with pytest.raises(ao.AdapterOpsError, match="could be mlx or peft"):
         ao.open_adapter(tmp_path / "mlx")
+
+
+def test_memory_counts_what_is_written_in_its_dtype(tmp_path: Path) -> None:
+    from adapterops.adapter_saving import plan_adapter
+
+    adapter = ao.open_adapter(write(tmp_path / "mlx"))
+    half, double = (plan_adapter(adapter, dtype=dtype) for dtype in ("F16", "F64"))
+    assert half.memory < double.memory
+    assert len({plan_adapter(adapter, format=form).hash for form in ("peft", "mlx")}) == 2

@@ -1,0 +1,32 @@
+"""Members of our own are found by themselves; what another package breaks is named."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from adapterops.errors import UnsupportedError
+from adapterops.registry import Registry
+
+
+def registry(monkeypatch: pytest.MonkeyPatch, *points: metadata.EntryPoint) -> Registry[str]:
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+    return Registry("toy", "adapterops.methods.families", "adapterops.toys")
+
+
+def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = registry(monkeypatch)
+    toys.add("bear", "brown")
+    assert (toys["bear"], list(toys), len(toys), "bear" in toys, "doll" in toys) == ("brown", ["bear"], 1, True, False)
+    with pytest.raises(ValueError, match="there is already a toy 'bear'"):
+        toys.add("bear", "white")
+    toys.remove("bear")
+    assert not toys
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = registry(monkeypatch, metadata.EntryPoint("doll", "no_such_package.dolls", "adapterops.toys"))
+    with pytest.raises(UnsupportedError, match=r"the toy doll of another package cannot be loaded from no_such_package.dolls") as caught:
+        list(toys)
+    assert caught.value.code == "E-PLUGIN"
