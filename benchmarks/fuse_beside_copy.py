@@ -1,9 +1,8 @@
-"""Fusing without start-up, beside `cp -r` of the base: `fuse_beside_copy.py BASE ADAPTER OUT TIMES [--sync]`.
+"""Fusing without start-up, and `cp -r` of the base: `fuse_beside_copy.py BASE ADAPTER OUT TIMES [--sync]`.
 
 Prints the seconds of each, in turn, as JSON. All run in one process that has started up, after a pair that does not count, and
 each right after the output before it was deleted: pages that a virtual machine has given back to its host, as it does after a
-while, take longer to get again than to write to. torch is loaded, as in a session that has it; it converts 16-bit numbers,
-which numpy does in the command.
+while, take longer to get again than to write to.
 """
 
 import json
@@ -12,8 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-
-import torch  # noqa: F401  # before the clock starts
 
 import adapterops as ao
 from adapterops.cli.process import tune

@@ -21,18 +21,18 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
     fuse = [*OURS, "fuse", base, a, "-o", "OUT"]
     ours, peer = bench.runs([*fuse, "--no-sync"], peft)
     bench.note(
-        "fuse into 0.5B bf16: PEFT / ours, whole process, no fsync", middle(peer) / middle(ours), "x", 4.5, True, ours=ours, peer=peer
+        "fuse into 0.5B bf16: PEFT / ours, whole process, no fsync", middle(peer) / middle(ours), "x", 7, True, ours=ours, peer=peer
     )
-    bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 450)
+    bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 200)
     ours, peer = bench.runs(fuse, [*peft, "--sync"])
     bench.note(
         "fuse into 0.5B bf16: PEFT / ours, whole process, both synced", middle(peer) / middle(ours), "x", 1, True, ours=ours, peer=peer
     )
-    for how, sync in {"no fsync": [], "both synced": ["--sync"]}.items():
+    for how, sync, most in (("no fsync", [], 3.5), ("both synced", ["--sync"], 2)):
         command = [sys.executable, HERE / "fuse_beside_copy.py", base, a, bench.out(), 3 * bench.repeats, *sync]
         seconds = json.loads(subprocess.run(map(str, command), check=True, capture_output=True, text=True).stdout)
         ratio = median(seconds["ours"]) / median(seconds["peer"])
-        bench.note(f"fuse without start-up: ours / cp -r, {how}", ratio, "x", 4, **seconds)
+        bench.note(f"fuse without start-up: ours / cp -r, {how}", ratio, "x", most, **seconds)
 
 
 def growing(bench: Bench, base: Path, a: Path) -> None:
@@ -74,8 +74,8 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
     (ours,) = bench.runs([*OURS, "fuse", base, a, b, "--ties", "--density", "0.2", "-o", "OUT"])
     peer = measure(sys.executable, "-m", "mergekit.scripts.run_yaml", recipe, bench.out(), "--lora-merge-cache", bench.folder / "cache")
     shutil.rmtree(bench.folder / "cache")
-    bench.note("fuse A B --ties: mergekit / ours, whole process", peer["seconds"] / middle(ours), "x", 10, True, ours=ours, peer=[peer])
-    bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 600)
+    bench.note("fuse A B --ties: mergekit / ours, whole process", peer["seconds"] / middle(ours), "x", 16, True, ours=ours, peer=[peer])
+    bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 200)
 
 
 def extracting(bench: Bench, base: Path) -> None:
