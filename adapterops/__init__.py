@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Adapter": "adapter",
-    "AdapterConfig": "formats.peft_config",
+    "Adapter": "adapters.adapter",
+    "AdapterConfig": "formats.peft.config",
     "AdapterOpsError": "errors",
     "AdapterWarning": "errors",
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "checkpoints.checkpoint",
     "Dense": "updates.dense",
-    "Execution": "engine",
+    "Execution": "engine.execution",
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
     "Request": "requests.request",
-    "Saved": "adapter_saving",
-    "SavedCheckpoint": "saving",
+    "Saved": "adapters.saving",
+    "SavedCheckpoint": "checkpoints.saving",
     "Survival": "updates.survival",
-    "Verification": "operations.verification",
-    "cast": "checkpoint",
+    "Verification": "verification.weights",
+    "cast": "checkpoints.layouts",
     "compare": "operations.comparison",
     "dequantize": "operations.quantization",
-    "evaluate": "operations.calculator",
+    "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
     "inspect": "operations.analysis",
@@ -41,8 +41,8 @@ _HOMES = {
     "locate": "hub.snapshot",
     "merge": "operations.algebra",
     "method": "methods",
-    "open_adapter": "adapter",
-    "open_checkpoint": "checkpoint",
+    "open_adapter": "adapters.opening",
+    "open_checkpoint": "checkpoints.opening",
     "pull": "hub.pulling",
     "push": "hub.pushing",
     "quantize": "operations.quantization",
@@ -50,31 +50,34 @@ _HOMES = {
     "read_recipe": "recipes.schema",
     "rounding": "operations.quantization",
     "run_recipe": "recipes.running",
-    "save_adapter": "adapter_saving",
-    "save_checkpoint": "saving",
+    "save_adapter": "adapters.saving",
+    "save_checkpoint": "checkpoints.saving",
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
-    "verify": "operations.verification",
+    "verify": "verification.weights",
     "viewed": "operations.quantization",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Adapter as Adapter
-    from adapterops.adapter import open_adapter as open_adapter
-    from adapterops.adapter_saving import Saved as Saved
-    from adapterops.adapter_saving import save_adapter as save_adapter
-    from adapterops.checkpoint import Checkpoint as Checkpoint
-    from adapterops.checkpoint import cast as cast
-    from adapterops.checkpoint import open_checkpoint as open_checkpoint
-    from adapterops.engine import Execution as Execution
+    from adapterops.adapters.adapter import Adapter as Adapter
+    from adapterops.adapters.opening import open_adapter as open_adapter
+    from adapterops.adapters.saving import Saved as Saved
+    from adapterops.adapters.saving import save_adapter as save_adapter
+    from adapterops.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from adapterops.checkpoints.layouts import cast as cast
+    from adapterops.checkpoints.opening import open_checkpoint as open_checkpoint
+    from adapterops.checkpoints.saving import SavedCheckpoint as SavedCheckpoint
+    from adapterops.checkpoints.saving import save_checkpoint as save_checkpoint
+    from adapterops.engine.execution import Execution as Execution
     from adapterops.errors import AdapterOpsError as AdapterOpsError
     from adapterops.errors import AdapterWarning as AdapterWarning
-    from adapterops.formats.peft_config import AdapterConfig as AdapterConfig
+    from adapterops.expressions.calculator import evaluate as evaluate
+    from adapterops.formats.peft.config import AdapterConfig as AdapterConfig
     from adapterops.hub.pulling import pull as pull
     from adapterops.hub.pushing import push as push
     from adapterops.hub.snapshot import locate as locate
@@ -84,7 +87,6 @@ if TYPE_CHECKING:
     from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
-    from adapterops.operations.calculator import evaluate as evaluate
     from adapterops.operations.comparison import compare as compare
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
@@ -96,17 +98,15 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
-    from adapterops.operations.verification import Verification as Verification
-    from adapterops.operations.verification import verify as verify
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
     from adapterops.requests.request import Request as Request
-    from adapterops.saving import SavedCheckpoint as SavedCheckpoint
-    from adapterops.saving import save_checkpoint as save_checkpoint
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
+    from adapterops.verification.weights import Verification as Verification
+    from adapterops.verification.weights import verify as verify
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ Member = TypeVar("Member")
 class Registry(Mapping[str, Member], Generic[Member]):
     """Members by name. A name that is taken is an error.
 
-    A member registers itself when its module is imported. The modules are found, and imported when the first member is asked
+    A member registers itself when its module is imported. The modules are found, and imported when the first member is
+    asked
     for: all of a package of ours, in alphabetical order, then what other packages name in entry points of the group.
 
     Args:
@@ -68,9 +69,9 @@ class Registry(Mapping[str, Member], Generic[Member]):
 
 
 def import_modules(package: str) -> None:
-    """Import all modules of a package, in alphabetical order."""
-    for module in sorted(found.name for found in pkgutil.iter_modules(import_module(package).__path__)):
-        import_module(f"{package}.{module}")
+    """Import all modules of a package and of its folders, in alphabetical order."""
+    for module in sorted(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")):
+        import_module(module)
 
 
 def load_outside(what: str, group: str) -> None:

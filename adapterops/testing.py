@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adapterops.adapter import Adapter
-from adapterops.history import Step
+from adapterops.adapters.adapter import Adapter
 from adapterops.methods import METHODS
 from adapterops.operations.algebra import merge
+from adapterops.provenance.history import Step
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear
 
@@ -105,7 +105,8 @@ METHOD_LAWS: tuple[Law, ...] = (
 def check_update(update: Linear) -> None:
     """The laws of one linear update, within the rounding of its dtype.
 
-    Entries are linear in it, a part agrees with the whole, T is the transpose, norm and lowrank are those of the entries.
+    Entries are linear in it, a part agrees with the whole, T is the transpose, norm and lowrank are those of the
+    entries.
     """
     W = update.dense().astype(np.float64)
     close = _within(64 * float(np.finfo(update.dtype).eps) * max(float(np.linalg.norm(W)), 1e-30))
@@ -145,12 +146,16 @@ def check_scheme(scheme: Writable, seeds: Iterable[int] = SEEDS, bound: float = 
         assert found == declared, f"{where}: parts have {found} entries, expected {declared}"
         decoded = scheme.decode(shape, read, 0, shape[0]).clone()
         error = float((decoded.float() - W).abs().max() / W.abs().max())
-        assert error <= bound, f"{where}: decode · encode errs by {error:.3g} of the largest entry, expected at most {bound:g}"
+        assert error <= bound, (
+            f"{where}: decode · encode errs by {error:.3g} of the largest entry, expected at most {bound:g}"
+        )
         group = scheme.granularity(shape)
         for begin in range(0, shape[0], group):
             end = min(begin + group, shape[0])
             rows = scheme.decode(shape, read, begin, end)
-            assert torch.equal(rows, decoded[begin:end]), f"{where}: rows {begin} to {end} decode otherwise on their own"
+            assert torch.equal(rows, decoded[begin:end]), (
+                f"{where}: rows {begin} to {end} decode otherwise on their own"
+            )
         again = _encode(scheme.on_grid(shape, read, str(seed)), decoded.float())
         changed = scheme.changed(shape, read, 0, again)
         assert not bool(changed.any()), f"{where}: {int(changed.sum())} codes change when decoded numbers are encoded"
@@ -182,7 +187,12 @@ def _adapters(random: np.random.Generator, count: int) -> list[Adapter]:
     found = []
     for index in range(count):
         names = [name for place, name in enumerate(SHAPES) if place == 0 or random.random() < 0.6]
-        found.append(_named(Adapter.of({name: _low_rank(random, SHAPES[name], int(random.integers(0, 13))) for name in names}), index))
+        found.append(
+            _named(
+                Adapter.of({name: _low_rank(random, SHAPES[name], int(random.integers(0, 13))) for name in names}),
+                index,
+            )
+        )
     return found
 
 
@@ -202,7 +212,9 @@ def _merge(method: str, pairs: Sequence[tuple[Adapter, float]], **wanted: float)
 
 def _same(found: Adapter, expected: Adapter, factor: float = 1.0) -> None:
     for name, shape in SHAPES.items():
-        left, right = (each.updates[name].dense() if name in each.layout else np.zeros(shape) for each in (found, expected))
+        left, right = (
+            each.updates[name].dense() if name in each.layout else np.zeros(shape) for each in (found, expected)
+        )
         np.testing.assert_allclose(left, factor * right, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
 
 

@@ -17,7 +17,10 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
     distinct: dict[tuple[int, int], str] = {}
     for module, shape in shapes.items():
         distinct.setdefault((min(shape), max(shape)), module)  # a matrix and its transpose cost the same
-    seconds = {shape: measure(sys.executable, HERE / "peers/dense_svd.py", adapter, module)["inner"] for shape, module in distinct.items()}
+    seconds = {
+        shape: measure(sys.executable, HERE / "peers/dense_svd.py", adapter, module)["inner"]
+        for shape, module in distinct.items()
+    }
     peer = sum(seconds[min(shape), max(shape)] for shape in shapes.values())
     raw = {"ours": alone, "whole": whole, "peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
     bench.note("truncate 64 -> 8, 224 modules: dense SVD / ours", peer / middle(alone, "inner"), "x", 2400, True, **raw)
@@ -27,16 +30,36 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
 
 def merging(bench: Bench, a: Path, b: Path) -> None:
     peft, torch_ties = HERE / "peers/peft_merge.py", HERE / "peers/torch_ties.py"
-    ours, peer = bench.runs([*OURS, "merge", a, b, "--linear", "-o", "OUT"], [sys.executable, peft, a, b, "OUT", "cat", 24])
+    ours, peer = bench.runs(
+        [*OURS, "merge", a, b, "--linear", "-o", "OUT"], [sys.executable, peft, a, b, "OUT", "cat", 24]
+    )
     bench.note(
-        "linear merge, 168 modules: PEFT cat / ours, whole process", middle(peer) / middle(ours), "x", 15, True, ours=ours, peer=peer
+        "linear merge, 168 modules: PEFT cat / ours, whole process",
+        middle(peer) / middle(ours),
+        "x",
+        15,
+        True,
+        ours=ours,
+        peer=peer,
     )
     bench.note("linear merge, 168 modules: peak memory", middle(ours, "mb"), "MB", 100)
     ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--rank", "16", "-o", "OUT"]
-    ours, plain, peer = bench.runs(ties, [sys.executable, torch_ties, a, b, "OUT"], [sys.executable, peft, a, b, "OUT", "ties_svd", 2])
+    ours, plain, peer = bench.runs(
+        ties, [sys.executable, torch_ties, a, b, "OUT"], [sys.executable, peft, a, b, "OUT", "ties_svd", 2]
+    )
     scaled = 12 * middle(peer, "inner")
-    bench.note("TIES to rank 16: PEFT ties_svd (2 layers x 12) / ours", scaled / middle(ours), "x", 28, True, ours=ours, peer=peer)
-    bench.note("TIES to rank 16: plain torch / ours, whole process", middle(plain) / middle(ours), "x", 4, True, peer=plain)
+    bench.note(
+        "TIES to rank 16: PEFT ties_svd (2 layers x 12) / ours",
+        scaled / middle(ours),
+        "x",
+        28,
+        True,
+        ours=ours,
+        peer=peer,
+    )
+    bench.note(
+        "TIES to rank 16: plain torch / ours, whole process", middle(plain) / middle(ours), "x", 4, True, peer=plain
+    )
     bench.note("TIES to rank 16: whole command", middle(ours), "s", 60)
     bench.note("TIES to rank 16: peak memory", middle(ours, "mb"), "MB", 200)
 

@@ -25,14 +25,20 @@ def measure(*command: object) -> dict[str, float]:
     """Seconds, peak memory in MB and, where it prints one, the last number of one process."""
     print("  ...", *(str(part).rpartition("/")[2] for part in command[1:]), file=sys.stderr)
     begin = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     printed, errors = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]  # both are pipes
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     if status:
         raise SystemExit(f"{command} failed:\n{printed}{errors}")
     last = printed.split()[-1] if printed.split() else ""
-    return {"seconds": seconds, "mb": usage.ru_maxrss * 1024 / 1e6, **({"inner": float(last)} if last.replace(".", "").isdigit() else {})}
+    return {
+        "seconds": seconds,
+        "mb": usage.ru_maxrss * 1024 / 1e6,
+        **({"inner": float(last)} if last.replace(".", "").isdigit() else {}),
+    }
 
 
 class Bench:
@@ -55,10 +61,14 @@ class Bench:
                 result.append(measure(*[place if part == "OUT" else part for part in command]))
         return results
 
-    def note(self, what: str, value: float, unit: str, target: float | None = None, at_least: bool = False, **raw: Any) -> None:
+    def note(
+        self, what: str, value: float, unit: str, target: float | None = None, at_least: bool = False, **raw: Any
+    ) -> None:
         """A figure; without a target it is one to look at."""
         holds = target is None or (value >= target if at_least else value <= target)
-        self.figures.append({"what": what, "value": value, "unit": unit, "target": target, "at_least": at_least, "holds": holds, **raw})
+        self.figures.append(
+            {"what": what, "value": value, "unit": unit, "target": target, "at_least": at_least, "holds": holds, **raw}
+        )
         bound = "" if target is None else f"{'>=' if at_least else '<='} {target:g} {unit}"
         print(f"{what:64} {value:9.3g} {unit:3} {bound:12} {'ok' if holds else 'MISSED'}", flush=True)
 
@@ -69,13 +79,17 @@ def middle(results: list[dict[str, float]], what: str = "seconds") -> float:
 
 @cache
 def gpu_name() -> str:
-    """What torch finds; asked in a process of its own: what this one holds would count as its children's peak memory."""
+    """What torch finds; asked in a process of its own: what this one holds would count as its children's peak
+    memory.
+    """
     code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def hashing(size: int = 1 << 26) -> dict[str, float]:
-    """GB/s of each hash of files on one thread, the best of three: sha256 depends on the processor's instructions for it."""
+    """GB/s of each hash of files on one thread, the best of three: sha256 depends on the processor's instructions for
+    it.
+    """
     data = os.urandom(size)
 
     def speed(algorithm: str) -> float:

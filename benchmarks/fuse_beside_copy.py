@@ -1,8 +1,8 @@
 """Fusing without start-up, and `cp -r` of the base: `fuse_beside_copy.py BASE ADAPTER OUT TIMES [--sync]`.
 
-Prints the seconds of each, in turn, as JSON. All run in one process that has started up, after a pair that does not count, and
-each right after the output before it was deleted: pages that a virtual machine has given back to its host, as it does after a
-while, take longer to get again than to write to.
+Prints the seconds of each, in turn, as JSON. All run in one process that has started up, after a pair that does not
+count, and each right after the output before it was deleted: pages that a virtual machine has given back to its host,
+as it does after a while, take longer to get again than to write to.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import adapterops as ao
 from adapterops.cli.process import tune
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 
 base, adapter, out, times = sys.argv[1:5]
 sync = "--sync" in sys.argv

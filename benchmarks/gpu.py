@@ -11,7 +11,9 @@ COPIED, CODED = 4, 2.5625
 
 
 def gpu(bench: Bench) -> None:
-    copy, ours, peer = bench.runs(*([sys.executable, HERE / "own_gpu.py", work] for work in ("copy", "ours", "bitsandbytes")))
+    copy, ours, peer = bench.runs(
+        *([sys.executable, HERE / "own_gpu.py", work] for work in ("copy", "ours", "bitsandbytes"))
+    )
     floor = middle(copy, "inner") * CODED / COPIED
     what = "NF4 of an 8B-shaped model in the memory of a GPU"
     bench.note(f"{what}: the bytes alone / ours", floor / middle(ours, "inner"), "x", ours=ours, copy=copy)
@@ -20,4 +22,10 @@ def gpu(bench: Bench) -> None:
     measure(sys.executable, HERE / "shapes.py", base, "model", 24, "bfloat16", 0)
     command = [*OURS, "quantize", base, "--to", "nf4", "-o", "OUT"]
     here, there = bench.runs(command, [*command, "--device", "cuda"])
-    bench.note("quantize a checkpoint of 1 GB: CPU / GPU, whole process", middle(here) / middle(there), "x", cpu=here, gpu=there)
+    bench.note(
+        "quantize a checkpoint of 1 GB: CPU / GPU, whole process",
+        middle(here) / middle(there),
+        "x",
+        cpu=here,
+        gpu=there,
+    )

@@ -1,4 +1,6 @@
-"""Adapters into models and out of them: fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense SVDs."""
+"""Adapters into models and out of them: fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense
+SVDs.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,24 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
     fuse = [*OURS, "fuse", base, a, "-o", "OUT"]
     ours, peer = bench.runs([*fuse, "--no-sync"], peft)
     bench.note(
-        "fuse into 0.5B bf16: PEFT / ours, whole process, no fsync", middle(peer) / middle(ours), "x", 7, True, ours=ours, peer=peer
+        "fuse into 0.5B bf16: PEFT / ours, whole process, no fsync",
+        middle(peer) / middle(ours),
+        "x",
+        7,
+        True,
+        ours=ours,
+        peer=peer,
     )
     bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 200)
     ours, peer = bench.runs(fuse, [*peft, "--sync"])
     bench.note(
-        "fuse into 0.5B bf16: PEFT / ours, whole process, both synced", middle(peer) / middle(ours), "x", 1, True, ours=ours, peer=peer
+        "fuse into 0.5B bf16: PEFT / ours, whole process, both synced",
+        middle(peer) / middle(ours),
+        "x",
+        1,
+        True,
+        ours=ours,
+        peer=peer,
     )
     for how, sync, most in (("no fsync", [], 3.5), ("both synced", ["--sync"], 2)):
         command = [sys.executable, HERE / "fuse_beside_copy.py", base, a, bench.out(), 3 * bench.repeats, *sync]
@@ -51,7 +65,14 @@ def growing(bench: Bench, base: Path, a: Path) -> None:
         if times_larger > 1:
             shutil.rmtree(model)
     slopes = [(times[i + 1] - times[i]) / (sizes[i + 1] - sizes[i]) for i in (0, 1)]
-    bench.note("fuse, base 1x, 2x, 4x: seconds per byte, 2-4 / 1-2", slopes[1] / slopes[0], "x", 1.3, seconds=times, bytes=sizes)
+    bench.note(
+        "fuse, base 1x, 2x, 4x: seconds per byte, 2-4 / 1-2",
+        slopes[1] / slopes[0],
+        "x",
+        1.3,
+        seconds=times,
+        bytes=sizes,
+    )
     bench.note("fuse, base 1x, 2x, 4x: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1, mb=memory)
 
 
@@ -72,9 +93,25 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
         )
     )
     (ours,) = bench.runs([*OURS, "fuse", base, a, b, "--ties", "--density", "0.2", "-o", "OUT"])
-    peer = measure(sys.executable, "-m", "mergekit.scripts.run_yaml", recipe, bench.out(), "--lora-merge-cache", bench.folder / "cache")
+    peer = measure(
+        sys.executable,
+        "-m",
+        "mergekit.scripts.run_yaml",
+        recipe,
+        bench.out(),
+        "--lora-merge-cache",
+        bench.folder / "cache",
+    )
     shutil.rmtree(bench.folder / "cache")
-    bench.note("fuse A B --ties: mergekit / ours, whole process", peer["seconds"] / middle(ours), "x", 16, True, ours=ours, peer=[peer])
+    bench.note(
+        "fuse A B --ties: mergekit / ours, whole process",
+        peer["seconds"] / middle(ours),
+        "x",
+        16,
+        True,
+        ours=ours,
+        peer=[peer],
+    )
     bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 200)
 
 
@@ -88,12 +125,24 @@ def extracting(bench: Bench, base: Path) -> None:
     seconds = {shape: measure(sys.executable, HERE / "peers/dense_extract.py", *shape)["inner"] for shape in shapes}
     peer = sum(count * seconds[shape] for shape, count in shapes.items())
     bench.note(
-        "extract rank 32 from 0.5B: dense SVDs / ours, whole command", peer / middle(ours), "x", 6, True, ours=ours, peer_seconds=peer
+        "extract rank 32 from 0.5B: dense SVDs / ours, whole command",
+        peer / middle(ours),
+        "x",
+        6,
+        True,
+        ours=ours,
+        peer_seconds=peer,
     )
     (own,) = bench.runs([sys.executable, HERE / "own_extract.py", "4096", "4096"])
     peer = measure(sys.executable, HERE / "peers/dense_extract.py", 4096, 4096)["inner"]
     bench.note(
-        "extract rank 32 from 4096 x 4096: dense SVD / ours", peer / middle(own, "inner"), "x", 30, True, ours=own, peer_seconds=peer
+        "extract rank 32 from 4096 x 4096: dense SVD / ours",
+        peer / middle(own, "inner"),
+        "x",
+        30,
+        True,
+        ours=own,
+        peer_seconds=peer,
     )
     error = measure(sys.executable, HERE / "own_extract.py", 896, 4864, "--error")["inner"]
     bench.note("extract rank 32: error / that of the best rank 32", error, "x", 1.01)
@@ -104,8 +153,17 @@ def extracting(bench: Bench, base: Path) -> None:
 def verifying(bench: Bench, base: Path, a: Path) -> None:
     fused = bench.folder / "fused"
     measure(*OURS, "fuse", base, a, "-o", fused)
-    ours, peer = bench.runs([*OURS, "verify", fused, "--base", base, "--adapter", a], [sys.executable, HERE / "peers/read.py", base, fused])
-    bench.note("verify: ours / reading both checkpoints with safetensors", middle(ours) / middle(peer), "x", 3, ours=ours, peer=peer)
+    ours, peer = bench.runs(
+        [*OURS, "verify", fused, "--base", base, "--adapter", a], [sys.executable, HERE / "peers/read.py", base, fused]
+    )
+    bench.note(
+        "verify: ours / reading both checkpoints with safetensors",
+        middle(ours) / middle(peer),
+        "x",
+        3,
+        ours=ours,
+        peer=peer,
+    )
 
 
 def models(bench: Bench) -> None:

@@ -14,7 +14,11 @@ from adapterops.quant.fourbit import FourBit
 LAYER = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), (14336, 4096), (14336, 4096), (4096, 14336)]
 layers = int(sys.argv[2]) if len(sys.argv) > 2 else 32
 generator = torch.Generator("cuda").manual_seed(0)
-weights = [torch.randn(shape, generator=generator, device="cuda", dtype=torch.bfloat16) for _ in range(layers) for shape in LAYER]
+weights = [
+    torch.randn(shape, generator=generator, device="cuda", dtype=torch.bfloat16)
+    for _ in range(layers)
+    for shape in LAYER
+]
 
 
 def copy() -> None:

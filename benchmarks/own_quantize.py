@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from adapterops import engine
+from adapterops.arrays.scratch import scratch
 from adapterops.cli.process import tune
-from adapterops.memory import scratch
+from adapterops.engine import local
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.scheme import Encoder
 
@@ -53,12 +53,12 @@ def fuse(block: tuple[int, int]) -> dict[str, torch.Tensor]:
     return dict(encoder().rows(total.addmm_(B[slice(*block)], A), block[0])[0])
 
 
-coded = list(engine.run(quantize, blocks))
+coded = list(local.run(quantize, blocks))
 parts = {role: torch.cat([part[role] for part in coded]) for role in ("weight", "weight.absmax")}
 work = {"quantize": quantize, "dequantize": dequantize, "fuse": fuse}[sys.argv[1]]
 seconds = []
 for _ in range(10):
     begin = time.perf_counter()
-    list(engine.run(work, blocks))
+    list(local.run(work, blocks))
     seconds.append(time.perf_counter() - begin)
 print(min(seconds))

@@ -5,7 +5,7 @@ import time
 
 import adapterops as ao
 from adapterops.cli.process import tune
-from adapterops.engine import run
+from adapterops.engine.local import run
 from adapterops.linalg.factor import truncate
 
 tune()  # as the command does

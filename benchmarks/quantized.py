@@ -16,7 +16,9 @@ KERNELS = [
 
 def quantized(bench: Bench) -> None:
     for work, what, target in KERNELS:
-        ours, peer = bench.runs([sys.executable, HERE / "own_quantize.py", work], [sys.executable, HERE / "peers/bnb_quantize.py", work])
+        ours, peer = bench.runs(
+            [sys.executable, HERE / "own_quantize.py", work], [sys.executable, HERE / "peers/bnb_quantize.py", work]
+        )
         bench.note(what, middle(peer, "inner") / middle(ours, "inner"), "x", target, True, ours=ours, peer=peer)
     base = bench.folder / "base"
     measure(sys.executable, HERE / "shapes.py", base, "model", 24, "bfloat16", 0)
@@ -25,8 +27,11 @@ def quantized(bench: Bench) -> None:
 
 def whole(bench: Bench, base: Path) -> None:
     ours, peer = bench.runs(
-        [*OURS, "quantize", base, "--to", "nf4", "-o", "OUT"], [sys.executable, HERE / "peers/transformers_quantize.py", base, "OUT"]
+        [*OURS, "quantize", base, "--to", "nf4", "-o", "OUT"],
+        [sys.executable, HERE / "peers/transformers_quantize.py", base, "OUT"],
     )
     what = "quantize a checkpoint of 1 GB"
-    bench.note(f"{what}: transformers / ours, whole process", middle(peer) / middle(ours), "x", 5, True, ours=ours, peer=peer)
+    bench.note(
+        f"{what}: transformers / ours, whole process", middle(peer) / middle(ours), "x", 5, True, ours=ours, peer=peer
+    )
     bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 500)

@@ -40,7 +40,10 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], rank: int, d
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for module, (out, into) in shapes.items():
-        A, B = torch.randn(rank, into, generator=generator) / into**0.5, torch.randn(out, rank, generator=generator) / 50
+        A, B = (
+            torch.randn(rank, into, generator=generator) / into**0.5,
+            torch.randn(out, rank, generator=generator) / 50,
+        )
         tensors[f"base_model.model.{module}.lora_A.weight"] = A.to(getattr(torch, dtype))
         tensors[f"base_model.model.{module}.lora_B.weight"] = B.to(getattr(torch, dtype))
     folder.mkdir(parents=True)
@@ -57,7 +60,9 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], rank: int, d
 
 
 def write_model(folder: Path, layers: int, dtype: str, seed: int, tuned: bool = False) -> None:
-    """A checkpoint of Qwen2.5-0.5B's shape in four files for 24 layers; `tuned` moves its weights a little, mostly in 40 directions."""
+    """A checkpoint of Qwen2.5-0.5B's shape in four files for 24 layers; `tuned` moves its weights a little, mostly in
+    40 directions.
+    """
     import torch  # here: whoever measures memory must not have it
     from safetensors.torch import save_file
 
@@ -85,7 +90,9 @@ def write_model(folder: Path, layers: int, dtype: str, seed: int, tuned: bool = 
             tensors = {}
             for layer in range((index - 1) * per_file, min(index * per_file, layers)):
                 for norm in ("input_layernorm", "post_attention_layernorm"):
-                    tensors[f"model.layers.{layer}.{norm}.weight"] = torch.ones(QWEN["hidden"]).to(getattr(torch, dtype))
+                    tensors[f"model.layers.{layer}.{norm}.weight"] = torch.ones(QWEN["hidden"]).to(
+                        getattr(torch, dtype)
+                    )
                 for module, shape in shapes.items():
                     if module.startswith(f"model.layers.{layer}."):
                         tensors[f"{module}.weight"] = normal(*shape)
@@ -95,7 +102,9 @@ def write_model(folder: Path, layers: int, dtype: str, seed: int, tuned: bool = 
         save_file(tensors, folder / name, metadata={"format": "pt"})
         where |= dict.fromkeys(tensors, name)
         total += sum(tensor.nbytes for tensor in tensors.values())
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": total}, "weight_map": where})
+    )
     config = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",

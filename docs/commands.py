@@ -16,7 +16,9 @@ def commands() -> str:
         context = click.Context(cli, info_name="adapterops", help_option_names=["-h", "--help"])
         command = cli.get_command(context, name)
         assert command is not None
-        text = command.get_help(click.Context(command, info_name=name, parent=context, max_content_width=WIDTH, terminal_width=WIDTH))
+        text = command.get_help(
+            click.Context(command, info_name=name, parent=context, max_content_width=WIDTH, terminal_width=WIDTH)
+        )
         parts.append(f"## {name}\n\n```\n{text}\n```\n")
     return "\n".join(parts)
 

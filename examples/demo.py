@@ -1,7 +1,8 @@
-"""The main job, from training to one model: two LoRA adapters are trained with PEFT, shown, merged, truncated and fused.
+"""The main job, from training to one model: two LoRA adapters are trained with PEFT, shown, merged, truncated and
+fused.
 
-The model is a Llama small enough to train here. One adapter learns to count up in steps of 1, the other in steps of 3, on
-tokens of its own; the loss tells what each adapter can do. Everything is written to ./demo.
+The model is a Llama small enough to train here. One adapter learns to count up in steps of 1, the other in steps of 3,
+on tokens of its own; the loss tells what each adapter can do. Everything is written to ./demo.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def make_base() -> None:
     """A model that counts down on both halves of its tokens."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=2 * TOKENS, hidden_size=64, intermediate_size=176, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64
+        vocab_size=2 * TOKENS,
+        hidden_size=64,
+        intermediate_size=176,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
     )
     model = LlamaForCausalLM(config)
     for first, _ in list(TASKS.values()) * 4:
@@ -98,7 +104,10 @@ def run(command: str) -> None:
 def main() -> None:
     begin = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    print("training two adapters with PEFT: ones (r 8, all projections), threes (r 16, rsLoRA, attention and MLP down) ...", flush=True)
+    print(
+        "training two adapters with PEFT: ones (r 8, all projections), threes (r 16, rsLoRA, attention and MLP down) ...",
+        flush=True,
+    )
     make_base()
     train("ones", r=8, lora_alpha=16, target_modules="all-linear")
     train("threes", r=16, lora_alpha=8, use_rslora=True, target_modules=["q_proj", "v_proj", "o_proj", "down_proj"])

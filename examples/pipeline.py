@@ -23,7 +23,12 @@ def main(base: Path, sources: list[Path], out: Path) -> None:
     adapter = ao.open_adapter(out / "adapter")
     saved = ao.save_checkpoint(ao.fuse(checkpoint, adapter), out / "model")
     proof = ao.verify(ao.open_checkpoint(out / "model"), checkpoint, adapter)
-    facts = {"energy_kept": kept.energy, "survived_rounding": saved.total.gain, "verified": proof.ok, "bytes": saved.bytes}
+    facts = {
+        "energy_kept": kept.energy,
+        "survived_rounding": saved.total.gain,
+        "verified": proof.ok,
+        "bytes": saved.bytes,
+    }
     print(json.dumps(facts, indent=2))
 
 

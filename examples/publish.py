@@ -1,4 +1,6 @@
-"""From two references to a published merge with a card that explains itself: `python examples/publish.py A B REPO OUT`."""
+"""From two references to a published merge with a card that explains itself: `python examples/publish.py A B REPO
+OUT`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A QLoRA fine-tune, merged into 4 bits without losing it: what each way of merging leaves of the adapter, in loss.
 
-A Llama small enough to train here is quantized, an adapter is trained on the 4-bit model with PEFT and bitsandbytes, and
-fused in every way that there is. Needs `pip install adapterops bitsandbytes peft transformers`; everything is written to ./qlora.
+A Llama small enough to train here is quantized, an adapter is trained on the 4-bit model with PEFT and bitsandbytes,
+and fused in every way that there is. Needs `pip install adapterops bitsandbytes peft transformers`; everything is
+written to ./qlora.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def main() -> None:
 
     run("quantize", "base", "--to", "nf4", "-o", "base-nf4")
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = get_peft_model(load("base-nf4"), LoraConfig(r=16, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        load("base-nf4"), LoraConfig(r=16, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM")
+    )
     fit(model, 3, 80, 7e-4)
     model.save_pretrained(FOLDER / "adapter")
 

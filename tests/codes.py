@@ -29,7 +29,9 @@ def normal(seed: int, *shape: int) -> Tensor:
 @st.composite
 def weights(draw: st.DrawFn, dtypes: tuple[str, ...] = tuple(DTYPES), largest: float = 3.4e38) -> Tensor:
     """A matrix of a few rows: of blocks that are ordinary, zero, tiny or huge, with single numbers that are special."""
-    height, width = draw(st.sampled_from([(1, 1), (1, 64), (3, 64), (5, 96), (7, 33), (2, 200), (9, 13), (4, 128), (1, 257), (64, 3)]))
+    height, width = draw(
+        st.sampled_from([(1, 1), (1, 64), (3, 64), (5, 96), (7, 33), (2, 200), (9, 13), (4, 128), (1, 257), (64, 3)])
+    )
     dtype = DTYPES[draw(st.sampled_from(dtypes))]
     most = min(largest, torch.finfo(dtype).max)
     seed = draw(st.integers(0, 10**6))
@@ -58,7 +60,9 @@ reader = Reader
 
 
 def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Tensor]:
-    """The parts of a weight, `rows` rows of it at a time. On a grid that is there already, other parts stay what they are."""
+    """The parts of a weight, `rows` rows of it at a time. On a grid that is there already, other parts stay what they
+    are.
+    """
     pieces: dict[str, list[Tensor]] = {}
     for begin in range(0, len(W), rows or len(W)):
         for role, piece in encoder.rows(W[begin : begin + (rows or len(W))].float(), begin)[0].items():
@@ -88,14 +92,18 @@ def unpacked(parts: Parts, entries: int) -> Tensor:
 
 
 def formula(scheme: FourBit, shape: tuple[int, ...], parts: Parts) -> Tensor:
-    """codebook[code] · absmax, number by number, in float32, rounded once; absmax from its own codes where it is nested."""
+    """codebook[code] · absmax, number by number, in float32, rounded once; absmax from its own codes where it is
+    nested.
+    """
     entries = math.prod(shape)
     block = torch.arange(entries) // scheme.block_size
     absmax = parts["weight.absmax"]
     if scheme.nested:
         offset = json.loads(bytes(parts[scheme.state_role]))["nested_offset"]
         of = torch.arange(len(absmax)) // 256
-        absmax = parts["weight.nested_quant_map"][absmax.long()] * parts["weight.nested_absmax"][of] + torch.tensor(offset)
+        absmax = parts["weight.nested_quant_map"][absmax.long()] * parts["weight.nested_absmax"][of] + torch.tensor(
+            offset
+        )
     values = parts["weight.quant_map"][unpacked(parts, entries).long()] * absmax[block]
     return values.view(shape).to(DTYPES[scheme.dtype])
 

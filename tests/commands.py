@@ -19,11 +19,15 @@ PATIENCE = 30
 
 # Imports take a while: one server does them once, and every command is a fork of that. Fusing needs no torch.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.lowrank"])
+CONTEXT.set_forkserver_preload(
+    ["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.lowrank"]
+)
 
 
 class Fault(NamedTuple):
-    """What befalls the nth call of a function of `os` that is about a path which `where` matches: before it, or after."""
+    """What befalls the nth call of a function of `os` that is about a path which `where` matches: before it, or
+    after.
+    """
 
     function: str
     action: str | int = "pause"
@@ -72,7 +76,9 @@ class Command:
         self._link, link = CONTEXT.Pipe()
         self._streams, streams = zip(*(CONTEXT.Pipe(duplex=False) for _ in range(2)), strict=True)
         self._process = CONTEXT.Process(target=_child, args=(os.getcwd(), arguments, faults, setup, link, *streams))
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the command has it: the server imports numpy before that can say so
+        os.environ["OPENBLAS_NUM_THREADS"] = (
+            "1"  # as the command has it: the server imports numpy before that can say so
+        )
         self._process.start()
         del os.environ["OPENBLAS_NUM_THREADS"]
         for theirs in (link, *streams):
@@ -109,7 +115,9 @@ def _read(stream: Connection) -> str:
         return file.read()
 
 
-def _child(folder: str, arguments: Sequence[str], faults: Sequence[Fault], setup: str, link: Connection, *streams: Connection) -> None:
+def _child(
+    folder: str, arguments: Sequence[str], faults: Sequence[Fault], setup: str, link: Connection, *streams: Connection
+) -> None:
     from adapterops.cli.main import main
 
     def pause() -> None:

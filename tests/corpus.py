@@ -56,7 +56,11 @@ def config(rank=2, **fields):
 def write_adapter(folder, tensors=None, fields=None, **shape):
     """A folder as PEFT saves it."""
     folder.mkdir(parents=True)
-    save_file(factors(**shape) if tensors is None else tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(
+        factors(**shape) if tensors is None else tensors,
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
     fields = config(shape.get("rank", 2)) if fields is None else fields
     (folder / "adapter_config.json").write_text(json.dumps(fields))
     return folder
@@ -89,7 +93,9 @@ def deltas(folder):
     tensors = load_file(folder / "adapter_model.safetensors")
     modules = sorted(name.removeprefix(PREFIX).removesuffix(".lora_A.weight") for name in tensors if ".lora_A." in name)
     return {
-        module: (tensors[f"{PREFIX}{module}.lora_B.weight"].double() @ tensors[f"{PREFIX}{module}.lora_A.weight"].double())
+        module: (
+            tensors[f"{PREFIX}{module}.lora_B.weight"].double() @ tensors[f"{PREFIX}{module}.lora_A.weight"].double()
+        )
         for module in modules
     }
 

@@ -1,4 +1,6 @@
-"""Weights in GPTQ, packed bit by bit as AutoGPTQ's documentation of the layout has it, and the formula for what they stand for."""
+"""Weights in GPTQ, packed bit by bit as AutoGPTQ's documentation of the layout has it, and the formula for what they
+stand for.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,12 @@ def write_gptq(folder: Path, weights: dict[str, GPTQWeight], size: int, *, offse
     """A model whose modules are in GPTQ, with a norm beside them."""
     folder.mkdir()
     bits = next(iter(weights.values())).bits
-    tensors = {f"{module}.{role}": part for module, each in weights.items() for role, part in each.stored(offset).items()}
-    save_file({**tensors, "model.norm.weight": torch.ones(4).half()}, folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = {
+        f"{module}.{role}": part for module, each in weights.items() for role, part in each.stored(offset).items()
+    }
+    save_file(
+        {**tensors, "model.norm.weight": torch.ones(4).half()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
     quantization = {"quant_method": "gptq", "bits": bits, "group_size": size, "desc_act": True, "sym": False, **section}
     (folder / "config.json").write_text(json.dumps({"dtype": "float16", "quantization_config": quantization}))
     return folder

@@ -1,7 +1,8 @@
 """A small Hub for tests: what the real client asks of the real one for models, with faults on demand.
 
-It keeps repositories in memory, and does what the client's source shows that the Hub does. It has no accounts: any token may write.
-With `elsewhere`, large files come from another host, as the real one's do; with `xet`, a folder, they go through hf_xet's local store.
+It keeps repositories in memory, and does what the client's source shows that the Hub does. It has no accounts: any
+token may write. With `elsewhere`, large files come from another host, as the real one's do; with `xet`, a folder, they
+go through hf_xet's local store.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ class Request(NamedTuple):
 class Fault:
     """What befalls requests of a method and a path that match, `count` times, after `skip` that went well.
 
-    `action`: a status; `lose` (done, but no answer), `drop` (neither), `stall` (no answer, for long), `short` (half of the body),
+    `action`: a status; `lose` (done, but no answer), `drop` (neither), `stall` (no answer, for long), `short` (half of
+        the body),
     `wrong` (other bytes), `whole` (from then on: all where a part was asked for); or a function that is called first.
     """
 
@@ -143,13 +145,19 @@ class Hub:
         self.lock = threading.RLock()
         self.url = ""
 
-    def put(self, repo: str, folder: Path | dict[str, bytes], *, inner: str = "", ref: str = "main", **attributes: Any) -> str:
+    def put(
+        self, repo: str, folder: Path | dict[str, bytes], *, inner: str = "", ref: str = "main", **attributes: Any
+    ) -> str:
         """A commit with the files of a folder; the commit's hash."""
         there = self.repos.setdefault(repo, Repo(**attributes))
         if not there.refs:
             there.add("main", "initial commit", {})
         if isinstance(folder, Path):
-            folder = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+            folder = {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
         before = there.commits[there.refs.get(ref, there.refs["main"])]
         added = {f"{inner}/{name}" if inner else name: self.stored(name, data) for name, data in folder.items()}
         return there.add(ref, "put", {**before.files, **added}).sha
@@ -169,7 +177,9 @@ class Hub:
         return {name: self.content(file) for name, file in self.repos[repo].at(revision).files.items()}
 
     def learn(self, folder: Path) -> None:
-        """What came as Xet is in the store of hf_xet, which gives it to who knows its hash there: that of the same bytes, put again."""
+        """What came as Xet is in the store of hf_xet, which gives it to who knows its hash there: that of the same
+        bytes, put again.
+        """
         import hf_xet
 
         for path in folder.iterdir():
@@ -206,7 +216,9 @@ class Handler(BaseHTTPRequestHandler):
         return
 
     def _serve(self) -> None:
-        request = Request(self.command, self.path, self.headers.get("Range"), "Authorization" in self.headers, self._body())
+        request = Request(
+            self.command, self.path, self.headers.get("Range"), "Authorization" in self.headers, self._body()
+        )
         with self.hub.lock:
             self.hub.log.append(request)
             fault = next((each for each in self.hub.faults if each.befalls(request)), None)
@@ -268,7 +280,9 @@ class Handler(BaseHTTPRequestHandler):
         for method, pattern, answer in ROUTES:
             found = re.fullmatch(pattern, parts.path)
             if request.method in method.split() and found:
-                return answer(self, request, **{name: unquote(value or "") for name, value in found.groupdict().items()})
+                return answer(
+                    self, request, **{name: unquote(value or "") for name, value in found.groupdict().items()}
+                )
         raise Answer(404, None, f"the test's Hub knows no {request.method} {request.path}")
 
     def _repo(self, repo: str) -> Repo:
@@ -285,7 +299,9 @@ class Handler(BaseHTTPRequestHandler):
         if repo in self.hub.repos:
             return _json({"url": f"{self.hub.url}/{repo}", "error": "You already created this model repo"}, 409)
         self.hub.repos[repo] = Repo(private=asked.get("visibility") == "private")
-        self.hub.repos[repo].add("main", "initial commit", {".gitattributes": self.hub.stored(".gitattributes", b"*.safetensors lfs\n")})
+        self.hub.repos[repo].add(
+            "main", "initial commit", {".gitattributes": self.hub.stored(".gitattributes", b"*.safetensors lfs\n")}
+        )
         return _json({"url": f"{self.hub.url}/{repo}"})
 
     def validate(self, request: Request) -> Any:
@@ -305,7 +321,14 @@ class Handler(BaseHTTPRequestHandler):
                 if file.lfs:
                     siblings[-1]["lfs"] = {"size": file.size, "sha256": file.sha256, "pointerSize": 134}
         card = _card(self.hub.content(commit.files["README.md"]).decode()) if "README.md" in commit.files else None
-        told = {"id": repo, "sha": commit.sha, "private": there.private, "gated": there.gated, "tags": [], "siblings": siblings}
+        told = {
+            "id": repo,
+            "sha": commit.sha,
+            "private": there.private,
+            "gated": there.gated,
+            "tags": [],
+            "siblings": siblings,
+        }
         return _json(told | ({"cardData": card} if card else {}))
 
     def tree(self, request: Request, repo: str, revision: str, folder: str = "") -> Any:
@@ -315,7 +338,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def paths_info(self, request: Request, repo: str, revision: str) -> Any:
         files = self._repo(repo).at(revision).files
-        return _json([_item(name, files[name]) for name in parse_qs(request.body.decode()).get("paths", []) if name in files])
+        return _json(
+            [_item(name, files[name]) for name in parse_qs(request.body.decode()).get("paths", []) if name in files]
+        )
 
     def preupload(self, request: Request, repo: str, revision: str) -> Any:
         there = self._repo(repo).at(revision).files
@@ -323,7 +348,9 @@ class Handler(BaseHTTPRequestHandler):
         for each in json.loads(request.body)["files"]:
             lfs, known = each["path"].endswith(LFS), there.get(each["path"])
             oid = {"oid": known.sha256 if lfs else known.blob} if known else {}
-            files.append({"path": each["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, **oid})
+            files.append(
+                {"path": each["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, **oid}
+            )
         return _json({"files": files})
 
     def batch(self, request: Request, repo: str) -> Any:
@@ -378,7 +405,9 @@ class Handler(BaseHTTPRequestHandler):
             there.refs[ref] = head.sha
             told = {"pullRequestUrl": f"{self.hub.url}/{repo}/discussions/{number}"}
         made = there.add(ref, header["value"]["summary"], files)
-        return _json({"success": True, "commitOid": made.sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{made.sha}", **told})
+        return _json(
+            {"success": True, "commitOid": made.sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{made.sha}", **told}
+        )
 
     def discussions(self, request: Request, repo: str) -> Any:
         there = self._repo(repo)
@@ -397,7 +426,11 @@ class Handler(BaseHTTPRequestHandler):
         stored = commit.files.get(file)
         if stored is None:
             raise Answer(404, "EntryNotFound", "Entry not found", X_Repo_Commit=commit.sha)
-        headers = {"X-Repo-Commit": commit.sha, "ETag": f'"{stored.sha256 if stored.lfs else stored.blob}"', "Accept-Ranges": "bytes"}
+        headers = {
+            "X-Repo-Commit": commit.sha,
+            "ETag": f'"{stored.sha256 if stored.lfs else stored.blob}"',
+            "Accept-Ranges": "bytes",
+        }
         if stored.sha256 in self.hub.xet_hashes:
             headers |= {"X-Xet-Hash": self.hub.xet_hashes[stored.sha256], "X-Linked-Size": str(stored.size)}
             headers |= {"X-Xet-Refresh-Route": f"{self.hub.url}/api/models/{repo}/xet-read-token/{revision}"}

@@ -21,7 +21,10 @@ def adapter(seed: int, values: list[float], gain: dict[str, float] | None = None
     """With these singular values in every module, times a gain; its row spaces are those of `start`."""
     updates = {}
     for number, module in enumerate(MODULES):
-        U, V = orthonormal(100 * seed + number, SHAPE[0], len(values)), orthonormal(100 * (start or seed) + number, SHAPE[1], len(values))
+        U, V = (
+            orthonormal(100 * seed + number, SHAPE[0], len(values)),
+            orthonormal(100 * (start or seed) + number, SHAPE[1], len(values)),
+        )
         updates[module] = LowRank(U * np.array(values) * (gain or {}).get(module, 1.0), V.T)
     return Adapter.of(updates)
 

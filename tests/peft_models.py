@@ -15,7 +15,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 def base(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        hidden_size=64, intermediate_size=112, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=128
+        hidden_size=64,
+        intermediate_size=112,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=128,
     )
     return LlamaForCausalLM(config).to(dtype)
 
@@ -26,7 +31,9 @@ def make(folder: Path, seed: int, name: str = "default", dtype: torch.dtype = to
     fields = peft.LoraConfig(task_type="CAUSAL_LM", base_model_name_or_path="tiny", **config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the base has no repository in which PEFT could look for its config
-        model = peft.get_peft_model(base(dtype), fields, adapter_name=name, autocast_adapter_dtype=dtype == torch.float32)
+        model = peft.get_peft_model(
+            base(dtype), fields, adapter_name=name, autocast_adapter_dtype=dtype == torch.float32
+        )
         for key, parameter in model.named_parameters():
             if "lora_B" in key:
                 nn.init.normal_(parameter, std=0.02)
@@ -45,7 +52,11 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, **options: Any) -> pe
 
 def deltas(model: peft.PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
     """Module name → what PEFT adds to its weight."""
-    layers = {key.removeprefix("base_model.model."): layer for key, layer in model.named_modules() if name in getattr(layer, "lora_A", {})}
+    layers = {
+        key.removeprefix("base_model.model."): layer
+        for key, layer in model.named_modules()
+        if name in getattr(layer, "lora_A", {})
+    }
     return {key: layer.get_delta_weight(name).detach() for key, layer in layers.items()}
 
 

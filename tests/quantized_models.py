@@ -53,7 +53,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
 
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320}
 ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6]}
@@ -76,18 +76,30 @@ EXPERTS = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok":
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=2)),
     "small llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, intermediate_size=192, num_hidden_layers=1)),
-    "uneven llama": lambda: LlamaForCausalLM(LlamaConfig(**{**SIZES, "hidden_size": 80}, intermediate_size=104, num_hidden_layers=1)),
+    "uneven llama": lambda: LlamaForCausalLM(
+        LlamaConfig(**{**SIZES, "hidden_size": 80}, intermediate_size=104, num_hidden_layers=1)
+    ),
     "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SIZES, intermediate_size=192, num_hidden_layers=1, pad_token_id=0)),
-    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3)),
+    "mixtral": lambda: MixtralForCausalLM(
+        MixtralConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3)
+    ),
     "mamba2": lambda: Mamba2ForCausalLM(
-        Mamba2Config(hidden_size=64, num_hidden_layers=1, vocab_size=320, state_size=8, num_heads=8, head_dim=16, n_groups=1)
+        Mamba2Config(
+            hidden_size=64, num_hidden_layers=1, vocab_size=320, state_size=8, num_heads=8, head_dim=16, n_groups=1
+        )
     ),
     "qwen2_vl": lambda: Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=TEXT, vision_config=VISION)),
     "gpt_oss": lambda: GptOssForCausalLM(
-        GptOssConfig(**SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2, head_dim=32)
+        GptOssConfig(
+            **SIZES, intermediate_size=64, num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2, head_dim=32
+        )
     ),
-    "even qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=1)),
-    "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=2)),
+    "even qwen3_moe": lambda: Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=1)
+    ),
+    "qwen3_moe": lambda: Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(**SIZES, **EXPERTS, intermediate_size=192, num_hidden_layers=2)
+    ),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=128, n_layer=2, n_head=4, n_positions=64)),
     "whisper": lambda: WhisperForConditionalGeneration(
         WhisperConfig(**WIDE, **SPECIAL, num_mel_bins=8, max_source_positions=16, decoder_start_token_id=1)
@@ -98,16 +110,26 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "distilbert": lambda: DistilBertForMaskedLM(DistilBertConfig(**DISTILLED)),
     "distilbert classifier": lambda: DistilBertForSequenceClassification(DistilBertConfig(**DISTILLED)),
     "albert": lambda: AlbertForMaskedLM(AlbertConfig(**LAYER, vocab_size=320, embedding_size=64)),
-    "gpt": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=320, n_embd=128, n_layer=1, n_head=4, n_positions=64)),
+    "gpt": lambda: OpenAIGPTLMHeadModel(
+        OpenAIGPTConfig(vocab_size=320, n_embd=128, n_layer=1, n_head=4, n_positions=64)
+    ),
     "clip": lambda: CLIPModel(
-        CLIPConfig(text_config={**LAYER, "vocab_size": 320}, vision_config={**LAYER, "image_size": 32, "patch_size": 16}, projection_dim=64)
+        CLIPConfig(
+            text_config={**LAYER, "vocab_size": 320},
+            vision_config={**LAYER, "image_size": 32, "patch_size": 16},
+            projection_dim=64,
+        )
     ),
     "pop2piano": lambda: Pop2PianoForConditionalGeneration(
-        Pop2PianoConfig(vocab_size=320, composer_vocab_size=21, d_model=128, d_kv=32, d_ff=128, num_layers=1, num_heads=4)
+        Pop2PianoConfig(
+            vocab_size=320, composer_vocab_size=21, d_model=128, d_kv=32, d_ff=128, num_layers=1, num_heads=4
+        )
     ),
     "glm_moe_dsa": lambda: GlmMoeDsaForCausalLM(GlmMoeDsaConfig(**LATENT, num_hidden_layers=2)),
     "gemma4": lambda: Gemma4ForCausalLM(
-        Gemma4TextConfig(**SIZES, **PER_LAYER, intermediate_size=192, num_hidden_layers=1, head_dim=64, global_head_dim=64)
+        Gemma4TextConfig(
+            **SIZES, **PER_LAYER, intermediate_size=192, num_hidden_layers=1, head_dim=64, global_head_dim=64
+        )
     ),
 }
 TARGETS = {
@@ -120,7 +142,10 @@ TARGETS = {
 }
 SCHEMES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "nf4": (["nf4"], {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
-    "nested nf4": (["nf4", "--double-quant"], {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}),
+    "nested nf4": (
+        ["nf4", "--double-quant"],
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+    ),
     "fp4": (["fp4"], {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}),
     "int8": (["int8"], {"load_in_8bit": True}),
 }
@@ -174,7 +199,9 @@ def write_lora(folder: Path, base: Path, name: str, std: float = 0.05, seed: int
     fields = {"r": 8, "target_modules": TARGETS[name], "fan_in_fan_out": name == "gpt2", **fields}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields))
+        model = peft.get_peft_model(
+            AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields)
+        )
         for key, parameter in model.named_parameters():
             if "lora_B" in key:
                 nn.init.normal_(parameter, std=std)
@@ -184,7 +211,10 @@ def write_lora(folder: Path, base: Path, name: str, std: float = 0.05, seed: int
 
 def deltas(adapter: Path) -> dict[str, Tensor]:
     """Module → ΔW, by the definition, in float64."""
-    fields, tensors = json.loads((adapter / "adapter_config.json").read_text()), load_file(adapter / "adapter_model.safetensors")
+    fields, tensors = (
+        json.loads((adapter / "adapter_config.json").read_text()),
+        load_file(adapter / "adapter_model.safetensors"),
+    )
     found = {}
     for key, A in tensors.items():
         if "lora_A" in key:

@@ -54,7 +54,9 @@ def adapted(base: Path, folder: Path, dtype: torch.dtype = torch.float32, **conf
     torch.manual_seed(5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(load(base, dtype), peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, **config))
+        model = peft.get_peft_model(
+            load(base, dtype), peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, **config)
+        )
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad and "lora_A" not in name:

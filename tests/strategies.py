@@ -16,7 +16,9 @@ def entries(update: Linear) -> torch.Tensor:
     return torch.from_numpy(update.dense())
 
 
-def low_rank(seed: int, out: int, into: int, rank: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> LowRank:
+def low_rank(
+    seed: int, out: int, into: int, rank: int, scale: float = 1.0, dtype: torch.dtype = torch.float64
+) -> LowRank:
     generator = torch.Generator().manual_seed(seed)
     B = torch.randn(out, rank, generator=generator, dtype=torch.float64)
     A = torch.randn(rank, into, generator=generator, dtype=torch.float64)
@@ -26,7 +28,9 @@ def low_rank(seed: int, out: int, into: int, rank: int, scale: float = 1.0, dtyp
 @st.composite
 def updates(draw: st.DrawFn, shape: tuple[int, int] | None = None) -> LowRank:
     out, into = shape or (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
-    return low_rank(draw(st.integers(0, 10**6)), out, into, draw(st.integers(0, 12)), draw(st.sampled_from([0.25, 1.0, 3.0])))
+    return low_rank(
+        draw(st.integers(0, 10**6)), out, into, draw(st.integers(0, 12)), draw(st.sampled_from([0.25, 1.0, 3.0]))
+    )
 
 
 @st.composite
@@ -51,6 +55,8 @@ def adapters(draw: st.DrawFn, count: int = 2) -> list[Adapter]:
 def dense(adapter: Adapter) -> dict[str, torch.Tensor]:
     """All modules as matrices in float64; those that are missing are zero."""
     return {
-        name: entries(adapter.updates[name]).double() if name in adapter.layout else torch.zeros(shape, dtype=torch.float64)
+        name: entries(adapter.updates[name]).double()
+        if name in adapter.layout
+        else torch.zeros(shape, dtype=torch.float64)
         for name, shape in MODULES.items()
     }

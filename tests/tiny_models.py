@@ -26,7 +26,9 @@ def write_base(folder: Path, layers: int = 3, out: int = 12, into: int = 8, seed
         prefix = f"model.layers.{layer}."
         weights = {f"{prefix}{name}.weight": random(out, into) for name in ("q_proj", "v_proj")}
         shards.append({**weights, f"{prefix}norm.weight": random(into)})
-    shards.append({"model.embed_tokens.weight": random(out, into), "model.norm.weight": random(into), "steps": torch.tensor([7])})
+    shards.append(
+        {"model.embed_tokens.weight": random(out, into), "model.norm.weight": random(into), "steps": torch.tensor([7])}
+    )
     folder.mkdir(parents=True)
     where = {}
     for index, shard in enumerate(shards):

@@ -10,7 +10,7 @@ import click
 from adapterops.cli import options
 from adapterops.cli.run import follow
 from adapterops.errors import OptionError
-from adapterops.operations.expression import parse
+from adapterops.expressions.expression import parse
 from adapterops.recipes.schema import Recipe
 from adapterops.requests.request import Input, Output, Request
 
@@ -44,9 +44,12 @@ def command(
     adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3, "*": 1.0})' a=runs/a b=runs/b
     adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=owner/b@v2 --dry-run
 
-    One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output again.
+    One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output
+        again.
     """
-    adapters = {name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()}
+    adapters = {
+        name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()
+    }
     request = Request(adapters, parse(expression, adapters), allow_base_mismatch, output=replace(cut, dtype=dtype))
     follow(Recipe(request), out, running)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from adapterops.adapter import open_adapter
+from adapterops.adapters.opening import open_adapter
 from adapterops.cli import options, output
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
 from adapterops.storage.place import Place
@@ -22,14 +22,18 @@ from adapterops.storage.place import Place
 def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None, as_json: bool) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
-    Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its standard error.
+    Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
+    standard error.
 
     \b
     adapterops compare a b c
     adapterops compare a b --json
     """
     if len(sources) < 2:
-        raise OptionError("there is one adapter, and nothing to compare it with", hint="name another, or use adapterops report for one")
+        raise OptionError(
+            "there is one adapter, and nothing to compare it with",
+            hint="name another, or use adapterops report for one",
+        )
     adapters = [open_adapter(source, alpha=alpha) for source in sources]
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=Execution(workers=workers, progress=progress))

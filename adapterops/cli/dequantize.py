@@ -18,11 +18,15 @@ from adapterops.requests.request import Model, Request
 @options.output(help="Folder to write.  [default: SOURCE-dequantized]")
 @options.dtype
 @options.running
-def command(source: str, modelling: options.Modelling, out: Path | None, dtype: str | None, running: options.Running) -> None:
+def command(
+    source: str, modelling: options.Modelling, out: Path | None, dtype: str | None, running: options.Running
+) -> None:
     """A model in NF4, FP4, int8, FP8 or MXFP4 with every weight as it is when used: in 16 bits, or in --dtype.
 
     \b
     adapterops dequantize model-nf4 --dtype bfloat16 -o model
     """
-    request = Request(base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype))
+    request = Request(
+        base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
+    )
     write(request, out or named_after(source, "-dequantized"), modelling.run(running))

@@ -18,7 +18,11 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @click.argument("base", type=options.TEXT)
 @options.cutting
 @click.option(
-    "--rest", type=click.Choice(REST), default=REST[0], show_default=True, help="What to do with changed norms, biases and embeddings."
+    "--rest",
+    type=click.Choice(REST),
+    default=REST[0],
+    show_default=True,
+    help="What to do with changed norms, biases and embeddings.",
 )
 @options.allow_pickle
 @options.output("extracted")

@@ -19,7 +19,8 @@ from adapterops.requests.request import Request
 @options.output("fused")
 @options.running
 def command(request: Request, modelling: options.Modelling, out: Path, running: options.Running) -> None:
-    """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for byte.
+    """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for
+    byte.
 
     Several adapters are combined first, as `merge` does, and nothing is cut: a merge of single entries is added whole.
 

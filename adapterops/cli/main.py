@@ -17,10 +17,11 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from adapterops import __version__, engine
+from adapterops import __version__
 from adapterops.cli.process import tune
+from adapterops.engine import local
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
-from adapterops.manifest import SCHEMA
+from adapterops.provenance.manifest import SCHEMA
 
 COMMANDS = {
     "show": "What is inside an adapter, or a model.",
@@ -43,7 +44,13 @@ COMMANDS = {
 
 
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
-NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "can't start new thread", "annot allocate memory", "failed to map segment")
+NO_MEMORY = (
+    "can't allocate memory",
+    "std::bad_alloc",
+    "can't start new thread",
+    "annot allocate memory",
+    "failed to map segment",
+)
 """How libraries say that there is no memory left."""
 
 
@@ -88,7 +95,10 @@ class Terminated(BaseException):
 def main() -> NoReturn:
     """Run the command line, and exit."""
     tune()
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # no file of ours may take their numbers
+    sys.stdout, sys.stderr = (
+        sys.stdout or _nowhere(),
+        sys.stderr or _nowhere(),
+    )  # no file of ours may take their numbers
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
@@ -155,7 +165,7 @@ def run(arguments: list[str]) -> int:
 def _terminate(number: int, frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _ignore)  # a second one must not interrupt the cleaning up, which waits for nobody
-    engine.STOPPING.set()
+    local.STOPPING.set()
     raise Terminated(number)
 
 
@@ -191,7 +201,12 @@ def _bug() -> int:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     if issubclass(category, AdapterWarning):
         _say(f"warning: {message}")

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from adapterops.checkpoint import STOCHASTIC
+from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli.options import group
 from adapterops.errors import OptionError
+from adapterops.expressions.expression import Expression
+from adapterops.expressions.formula import Call, Input
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Parameter, parameters
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
-from adapterops.operations.expression import Expression
-from adapterops.operations.formula import Call, Input
 
 DEFAULT, DELTA = "linear", "delta"
 
@@ -34,7 +34,12 @@ class Merge:
     @property
     def given(self) -> bool:
         """Whether any option is about how adapters are combined; the seed may be that of rounding."""
-        return self.method is not None or bool(self.weights) or self.space is not None or bool(self.parameters.keys() - {"seed"})
+        return (
+            self.method is not None
+            or bool(self.weights)
+            or self.space is not None
+            or bool(self.parameters.keys() - {"seed"})
+        )
 
     def rounding_seed(self, rounding: str | None) -> int | None:
         """The seed of rounding, where that is stochastic."""
@@ -67,7 +72,11 @@ def _parameter(name: str, parameter: Parameter) -> Any:
     takers = [method for method in METHODS.values() if name in method.defaults]
     kind: Any = click.Choice(parameter.choices) if parameter.choices else (int if parameter.whole else float)
     defaults = {method.defaults[name] for method in takers} - {None}
-    shown = "  [default: " + ", ".join(f"{default}" for default in sorted(defaults, key=str)) + "]" if len(defaults) == 1 else ""
+    shown = (
+        "  [default: " + ", ".join(f"{default}" for default in sorted(defaults, key=str)) + "]"
+        if len(defaults) == 1
+        else ""
+    )
     if len(defaults) > 1:
         shown = "  [default: " + ", ".join(f"{method.name} {method.defaults[name]}" for method in takers) + "]"
     return click.option(f"--{name}", type=kind, help=parameter.help + shown)
@@ -76,9 +85,19 @@ def _parameter(name: str, parameter: Parameter) -> Any:
 merging = group(
     "merge",
     _merge,
-    *(click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary) for name, method in METHODS.items()),
+    *(
+        click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
+        for name, method in METHODS.items()
+    ),
     *(_parameter(name, parameter) for name, parameter in parameters().items()),
-    click.option("-w", "--weight", "weights", multiple=True, type=float, help="One for each adapter, in their order.  [default: 1]"),
+    click.option(
+        "-w",
+        "--weight",
+        "weights",
+        multiple=True,
+        type=float,
+        help="One for each adapter, in their order.  [default: 1]",
+    ),
     click.option(
         "--space",
         type=click.Choice(list(SPACES)),

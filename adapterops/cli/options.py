@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from adapterops.checkpoint import ROUNDINGS
-from adapterops.dtypes import FLOATS
-from adapterops.engine import DEVICES, Execution
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.checkpoint import ROUNDINGS
+from adapterops.engine.execution import DEVICES, Execution
 from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
@@ -71,7 +71,11 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         self.name, self._names = name, names
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return value if value in self._names() else self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
+        return (
+            value
+            if value in self._names()
+            else self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
+        )
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self._names())}]"
@@ -161,7 +165,9 @@ verifying = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
 alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha of files that do not say it.")
-workers = click.option("--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]")
+workers = click.option(
+    "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
+)
 nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinite weights as they are.")
 
 
@@ -183,9 +189,15 @@ cutting = group(
     "cut",
     _cut,
     click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
-    click.option("--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."),
-    click.option("--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."),
-    click.option("--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."),
+    click.option(
+        "--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
+    ),
+    click.option(
+        "--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."
+    ),
+    click.option(
+        "--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."
+    ),
     click.option("--format", "written_as", type=FORMAT, help="Format of the output.  [default: peft]"),
 )
 """How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
@@ -218,14 +230,20 @@ running = group(
     click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
     click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
     workers,
-    click.option("--memory", metavar="SIZE", help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]"),
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
+    ),
     verifying,
     strict,
     as_json,
 )
 """Options of every command that writes something, as `running`."""
 
-dtype = click.option("--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]")
+dtype = click.option(
+    "--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"
+)
 
 
 @dataclass(frozen=True)
@@ -246,16 +264,26 @@ class Modelling:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
 
 
-def _modelling(max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu") -> Modelling:
+def _modelling(
+    max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu"
+) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
     return Modelling(most, allow_pickle, resume, not no_sync, device)
 
 
-allow_pickle = click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
-no_sync = click.option("--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output.")
-device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where weights are quantized.")
+allow_pickle = click.option(
+    "--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."
+)
+no_sync = click.option(
+    "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
+)
+device = click.option(
+    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where weights are quantized."
+)
 _MODELLING = (
-    click.option("--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"),
+    click.option(
+        "--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"
+    ),
     click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
     no_sync,
     allow_pickle,
@@ -354,7 +382,9 @@ HIDDEN = {
 
 
 def command_line() -> list[str]:
-    """The command as the manifest notes it: without what does not change the result, and of absolute paths the name only."""
+    """The command as the manifest notes it: without what does not change the result, and of absolute paths the name
+    only.
+    """
     shown, arguments = ["adapterops"], iter(sys.argv[1:])
     for argument in arguments:
         option, is_, value = argument.partition("=")
@@ -363,6 +393,8 @@ def command_line() -> list[str]:
                 next(arguments, None)
         elif not (argument.startswith("-o") and not argument.startswith("--")):
             shown.append(
-                Path(argument).name if argument.startswith("/") else option + is_ + (Path(value).name if value.startswith("/") else value)
+                Path(argument).name
+                if argument.startswith("/")
+                else option + is_ + (Path(value).name if value.startswith("/") else value)
             )
     return shown

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.engine import Progress
+from adapterops.engine.execution import Progress
 from adapterops.errors import printable
-from adapterops.manifest import SCHEMA, plain
+from adapterops.provenance.manifest import SCHEMA, plain
 
 if TYPE_CHECKING:
     from adapterops.reports.findings import Finding

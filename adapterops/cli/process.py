@@ -11,14 +11,22 @@ from contextlib import suppress
 
 def tune() -> None:
     """Set allocator, garbage collector, threads and interpreter as one command of many modules is served best."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's: workers have kernels of one thread, and others would only wait
-    gc.set_threshold(1_000_000)  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
-    sys.setswitchinterval(0.0005)  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's: workers have kernels of one thread, and others would only wait
+    gc.set_threshold(
+        1_000_000
+    )  # importing torch makes a million objects and no garbage: looking for some takes a quarter second
+    sys.setswitchinterval(
+        0.0005
+    )  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
     _keep_memory()
 
 
 def _keep_memory() -> None:
-    """Let glibc's allocator keep what is freed: giving pages back and taking them again can cost more than the work on them."""
+    """Let glibc's allocator keep what is freed: giving pages back and taking them again can cost more than the work on
+    them.
+    """
     trim_threshold, mmap_threshold = -1, -3
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None)

@@ -33,4 +33,6 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
         if as_json:
             output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
         else:
-            print(f"{verb} {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}")
+            print(
+                f"{verb} {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}"
+            )

@@ -13,19 +13,29 @@ from adapterops.hub.references import Reference
 @click.command("push", short_help="An adapter or a model to the Hub.")
 @click.argument("folder", type=click.Path(path_type=Path, readable=False))
 @click.argument("repo", type=options.REPO)
-@click.option("--private/--public", default=None, help="What the repository has to be.  [default: what it is, or what the Hub makes]")
+@click.option(
+    "--private/--public",
+    default=None,
+    help="What the repository has to be.  [default: what it is, or what the Hub makes]",
+)
 @click.option("--create-pr", is_flag=True, help="Propose it as a pull request.")
 @click.option("-m", "--message", help="Of the commit.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
 @options.as_json
 @options.strict
 def command(
-    folder: Path, repo: Reference, private: bool | None, create_pr: bool, message: str | None, dry_run: bool, as_json: bool
+    folder: Path,
+    repo: Reference,
+    private: bool | None,
+    create_pr: bool,
+    message: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """What a command wrote, to a repository on the Hub: weights, config, tokenizer, manifest and a card, in one commit.
 
-    The repository is made if it does not exist. What it has already is not sent again; where it has everything, nothing is
-    committed. The token is HF_TOKEN, or that of `hf auth login`.
+    The repository is made if it does not exist. What it has already is not sent again; where it has everything, nothing
+    is committed. The token is HF_TOKEN, or that of `hf auth login`.
 
     \b
     adapterops push merged owner/merged --private

@@ -34,5 +34,7 @@ def command(
     \b
     adapterops quantize model --to nf4 --double-quant -o model-nf4
     """
-    request = Request(base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype))
+    request = Request(
+        base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
+    )
     write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.run(running))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from adapterops.adapter import open_adapter
-from adapterops.checkpoint import open_checkpoint
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.storage.place import Place
 
 
@@ -17,7 +17,9 @@ from adapterops.storage.place import Place
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
 @options.output("report.html", help="Page to write; its numbers go into a JSON file of the same name.")
-@click.option("--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG.")
+@click.option(
+    "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG."
+)
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
@@ -38,7 +40,8 @@ def command(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """A page about one adapter or several: a diagnosis, spectra, norms, overlaps, memory. One HTML file that needs nothing else.
+    """A page about one adapter or several: a diagnosis, spectra, norms, overlaps, memory. One HTML file that needs
+    nothing else.
 
     \b
     adapterops report my-adapter

@@ -32,8 +32,8 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     result: 0.7*a - 0.3*b
     output: {path: merged, rank: 16}
 
-    Also base, to fuse the result into, and quantize. Every option of a command that decides what is written is a field here: what
-    messages call --alpha, --original, --rounding, --dtype or --quantize has the same name, with _ for -.
+    Also base, to fuse the result into, and quantize. Every option of a command that decides what is written is a field
+    here: what messages call --alpha, --original, --rounding, --dtype or --quantize has the same name, with _ for -.
 
     The output holds the recipe with every default and the BLAKE3 of every input, which makes the same bytes again.
 
@@ -48,7 +48,15 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
 
 def follow(recipe: Recipe, out: Path, running: options.Running) -> None:
     """Make what a recipe asks for, or print what would be made."""
-    write(recipe.request, out, running, folder=recipe.folder, command=COMMAND, stored=stored, then=partial(_pushed, recipe, out))
+    write(
+        recipe.request,
+        out,
+        running,
+        folder=recipe.folder,
+        command=COMMAND,
+        stored=stored,
+        then=partial(_pushed, recipe, out),
+    )
     if running.dry_run and not running.as_json and recipe.request.result:
         print(f"  {recipe.request.result}")
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.adapter import open_adapter
-from adapterops.checkpoint import open_checkpoint
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
@@ -32,7 +32,9 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @options.verifying
 @options.as_json
 @options.strict
-def command(source: Place, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool) -> None:
+def command(
+    source: Place, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool
+) -> None:
     """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
     \b
@@ -88,22 +90,28 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     print(
         f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt"
     )
-    if found.whole:
-        shown = ", ".join(found.whole[:SHOWN]) + (" ..." if len(found.whole) > SHOWN else "")
-        print(f"{len(found.whole)} whole tensors, which replace the base's: {shown}")
+    if found.full:
+        shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
+        print(f"{len(found.full)} full tensors, which replace the base's: {shown}")
     if found.zero:
         every = (
-            "every B is zero: " + ("its updates were never trained" if found.whole else "this adapter was never trained")
+            "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
             if len(found.zero) == found.modules
             else f"B is zero in {', '.join(found.zero)}"
         )
         print(f"warning: {every}")
     if spectra:
-        print(f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules")
+        print(
+            f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules"
+        )
 
 
 def _print_model(found: ModelInspection) -> None:
-    print(printable(f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files"))
+    print(
+        printable(
+            f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files"
+        )
+    )
     header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
     rows = [
         [
@@ -117,7 +125,9 @@ def _print_model(found: ModelInspection) -> None:
         for kind in sorted(found.kinds, key=lambda kind: (-kind.bytes, kind.kind))
     ]
     output.print_table(header, rows)
-    print(f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; {found.quantized} tensors are quantized")
+    print(
+        f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; {found.quantized} tensors are quantized"
+    )
 
 
 def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:

@@ -9,8 +9,8 @@ import click
 
 from adapterops.cli import options
 from adapterops.cli.writing import write
+from adapterops.expressions.expression import parse
 from adapterops.operations.algebra import check_cut
-from adapterops.operations.expression import parse
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Output, Request
 
@@ -40,6 +40,12 @@ def command(
     """
     check_cut(**cut.cut)
     inputs = options.inputs([source], alpha, allow_nonfinite)
-    suffix = f"r{cut.rank}" if cut.rank else f"e{cut.energy:g}" if cut.energy else f"b{click.get_current_context().params['budget']}"
+    suffix = (
+        f"r{cut.rank}"
+        if cut.rank
+        else f"e{cut.energy:g}"
+        if cut.energy
+        else f"b{click.get_current_context().params['budget']}"
+    )
     request = Request(inputs, parse("a", inputs), output=replace(cut, dtype=dtype))
     write(request, out or named_after(source, f"-{suffix}"), running)

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.checkpoint import STOCHASTIC, open_checkpoint
+from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.checkpoints.checkpoint import STOCHASTIC
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.cli.merging import Merge, merging
-from adapterops.dtypes import BITS, FLOATS
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError
-from adapterops.operations import verification
 from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import check_there, expected, prove, recorded
 from adapterops.storage.place import Place
+from adapterops.verification import weights
 
 if TYPE_CHECKING:
-    from adapterops.operations.verification import Verification
+    from adapterops.verification.weights import Verification
 
 SHOWN = 5
 
@@ -61,9 +62,10 @@ def command(
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
-    How it was made is read from its manifest; an option says it in the place of that. Every adapted weight is compared bit for bit with
-    W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor is compared with the base's bytes,
-    every file with the checksum in the manifest, which has to name all that a loader of models could take for its own.
+    How it was made is read from its manifest; an option says it in the place of that. Every adapted weight is compared
+    bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor
+    is compared with the base's bytes, every file with the checksum in the manifest, which has to name all that a loader
+    of models could take for its own.
 
     \b
     adapterops verify fused
@@ -71,13 +73,13 @@ def command(
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
     folder = model.local()
-    checkpoint = verification.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    checkpoint = weights.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)
     request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
     check_there(request, record, folder)
     opened = open_inputs(request, verify=options.verified())
     if logits:
-        from adapterops.logits import check_comparable, compare
+        from adapterops.verification.logits import check_comparable, compare
 
         check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
@@ -119,7 +121,10 @@ def _request(
     if record is None or others:
         inputs = options.inputs(others, alpha)
     else:
-        inputs = {name: replace(each, path=named.get(name, each.path), alpha=alpha or each.alpha) for name, each in record.inputs.items()}
+        inputs = {
+            name: replace(each, path=named.get(name, each.path), alpha=alpha or each.alpha)
+            for name, each in record.inputs.items()
+        }
     rounding = view.rounding or (record.rounding if record else None)
     again = record is not None and not others and not merge.given
     result = record.result if record and again else merge.expression(inputs, rounding)
@@ -146,7 +151,11 @@ def _fused(record: Request | None, model: Place, complete: bool) -> Request | No
     if record is not None and record.kind in (FUSE, UNFUSE):
         return record
     if not complete:
-        fact = "its manifest does not say how it was made" if record is None else f"was made by {record.kind}, and not fused"
+        fact = (
+            "its manifest does not say how it was made"
+            if record is None
+            else f"was made by {record.kind}, and not fused"
+        )
         raise OptionError(fact, path=model, hint="name what it was fused from: --base BASE --adapter SOURCE")
     return None
 
@@ -163,7 +172,8 @@ def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, 
             others.append(options.text(source))
     if named and others:
         raise OptionError(
-            "some adapters are given with a name and some without", hint=f"name all: {', '.join(record.inputs if record else ())}"
+            "some adapters are given with a name and some without",
+            hint=f"name all: {', '.join(record.inputs if record else ())}",
         )
     return named, others
 
@@ -187,12 +197,22 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
     survivals = [check.survival for check in found.modules.values() if check.survival]
     if survivals:
         total = sum(survivals[1:], survivals[0])
-        print(f"  {exact} of {entries} entries have the code of W + ΔW" + (f", {near} one that is as near" if near else ""))
-        print(f"  survived: {output.percent(total.gain)} of the update; {output.percent(total.noise)} of the weights is error of rounding")
+        print(
+            f"  {exact} of {entries} entries have the code of W + ΔW"
+            + (f", {near} one that is as near" if near else "")
+        )
+        print(
+            f"  survived: {output.percent(total.gain)} of the update; {output.percent(total.noise)} of the weights is error of rounding"
+        )
     elif found.modules:
         worst = max(found.modules, key=lambda module: found.modules[module].identity)
-        print(f"  {exact} of {entries} entries are W + ΔW bit for bit" + (f", {near} within the rounding of float32" if near else ""))
-        print(f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}")
+        print(
+            f"  {exact} of {entries} entries are W + ΔW bit for bit"
+            + (f", {near} within the rounding of float32" if near else "")
+        )
+        print(
+            f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}"
+        )
     if logits:
         print(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
     print("  verified" if found.ok else "  NOT VERIFIED")

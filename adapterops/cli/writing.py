@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from adapterops.adapter import Adapter
-from adapterops.adapter_saving import Saved
-from adapterops.checkpoint import Checkpoint
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.saving import Saved
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.options import Running, command_line, verified
 from adapterops.cli.output import amount, percent, print_json, progress, span, written
+from adapterops.engine.plan import Plan
 from adapterops.errors import AdapterWarning
-from adapterops.history import sources
-from adapterops.plan import Plan
+from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
 from adapterops.requests.running import Made, Written, make, plan, save
-from adapterops.saving import SavedCheckpoint
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""
@@ -77,7 +77,9 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
-        print(f"would write {out}: {len(result.layout)} modules, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free")
+        print(
+            f"would write {out}: {len(result.layout)} modules, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free"
+        )
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{tensors} tensors in {len(plan.jobs)} files, {amount(plan.bytes, 'B')}"
@@ -112,9 +114,15 @@ def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     shared = {"path": str(saved.path), "bytes": saved.bytes}
     if isinstance(saved, Saved):
         modules: dict[str, Any] = {module: kept.__dict__ for module, kept in saved.modules.items()}
-        return "saved-adapter", {**shared, "energy_kept": saved.energy, "dropped": list(saved.dropped), "modules": modules, **more}
+        return "saved-adapter", {
+            **shared,
+            "energy_kept": saved.energy,
+            "dropped": list(saved.dropped),
+            "modules": modules,
+            **more,
+        }
     modules = {module: each.as_json() for module, each in saved.modules.items()}
-    noise = {tensor: each.noise for tensor, each in saved.coded.items()}
+    noise = {tensor: each.noise for tensor, each in saved.quantized.items()}
     counts = {"tensors": saved.tensors, "total": saved.total.as_json()}
     return "saved-checkpoint", {**shared, **counts, "modules": modules, "quantized": noise, **more}
 
@@ -128,10 +136,15 @@ def _print(saved: Written) -> None:
 
 def _print_adapter(saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
-    print(f"wrote {saved.path}: {len(kept)} modules, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}")
+    print(
+        f"wrote {saved.path}: {len(kept)} modules, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}"
+    )
     worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
     lowest = saved.modules[worst].energy
-    print(f"  energy kept: {percent(saved.energy)} in total" + (f", least {percent(lowest)} in {worst}" if lowest < 1 else " (exact)"))
+    print(
+        f"  energy kept: {percent(saved.energy)} in total"
+        + (f", least {percent(lowest)} in {worst}" if lowest < 1 else " (exact)")
+    )
     if saved.dropped:
         print(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
@@ -143,21 +156,29 @@ def _print_adapter(saved: Saved) -> None:
 def _print_model(saved: SavedCheckpoint) -> None:
     changed = f"; {len(saved.modules)} modules changed" if saved.modules else ""
     print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}{changed}")
-    if saved.coded:
-        noise = sum(saved.coded.values(), type(saved.total)()).noise
-        worst = max(saved.coded, key=lambda tensor: saved.coded[tensor].noise)
-        print(f"  {len(saved.coded)} weights are quantized: {percent(noise)} of them is error of rounding", end="")
-        print(f", most {percent(saved.coded[worst].noise)} in {worst}")
+    if saved.quantized:
+        noise = sum(saved.quantized.values(), type(saved.total)()).noise
+        worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
+        print(f"  {len(saved.quantized)} weights are quantized: {percent(noise)} of them is error of rounding", end="")
+        print(f", most {percent(saved.quantized[worst].noise)} in {worst}")
     if not saved.modules:
         return
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
-    print(f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed")
+    print(
+        f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed"
+    )
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
-    print(f"  survived rounding: {percent(total.gain)}{chance} in total, least {percent(saved.modules[worst].gain)} in {worst}")
+    print(
+        f"  survived rounding: {percent(total.gain)}{chance} in total, least {percent(saved.modules[worst].gain)} in {worst}"
+    )
     if total.codes:
-        print(f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows")
+        print(
+            f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows"
+        )
     if total.gain < LOSSY_GAIN and total.codes:
-        warnings.warn(f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding", AdapterWarning, stacklevel=2)
+        warnings.warn(
+            f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding", AdapterWarning, stacklevel=2
+        )
     elif total.gain < LOSSY_GAIN:
         warnings.warn(
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "

@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
-from adapterops.formats.peft import Parts, parts, replaced
-from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha, read_config, scalings
+from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
+from adapterops.formats.peft.keys import Parts, full_tensors, parts
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
@@ -36,8 +36,8 @@ EMBEDDED = "lora_adapter_metadata"
 class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
-    `paths` are the files it consists of, `replaced` are whole tensors of the model by their names there. `alpha` is the one that
-    was given, if it was needed.
+    `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
+    one that was given, if it was needed.
     """
 
     file: TensorFile
@@ -45,7 +45,7 @@ class AdapterFiles:
     config: AdapterConfig
     modules: Mapping[str, Parts]
     scalings: Mapping[str, Scaling]
-    replaced: Mapping[str, str]
+    full: Mapping[str, str]
     alpha: float | None = None
 
     def layout(self, module: str) -> Layout:
@@ -63,8 +63,8 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     """The adapter at `source`.
 
     Args:
-        source: a folder with adapter_model.safetensors and adapter_config.json, or with one sub-folder that has them; or a
-            safetensors file with a config beside it or in its header, or with a scale (`alpha`) for each module.
+        source: a folder with adapter_model.safetensors and adapter_config.json, or with one sub-folder that has them;
+            or a safetensors file with a config beside it or in its header, or with a scale (`alpha`) for each module.
         alpha: for a file that says nothing of its scale.
 
     Raises:
@@ -80,9 +80,9 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         fields = _fields(file, config_path)
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
-    whole = replaced(file, config)
-    _check_saved(config, whole, config_path if config_path.exists() else weights)
-    raw = parts(file, whole.values())
+    full = full_tensors(file, config)
+    _check_saved(config, full, config_path if config_path.exists() else weights)
+    raw = parts(file, full.values())
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
@@ -95,14 +95,17 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
     needed = fields is None and not any(pair.alpha for pair in found.values())
-    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, whole, alpha if needed else None)
+    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, full, alpha if needed else None)
 
 
-def _check_saved(config: AdapterConfig, whole: Mapping[str, str], path: Path) -> None:
+def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
     for name in set(config.saved) - CLASSIFIERS:
-        if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in whole):
+        if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
             raise InputError(
-                f"modules_to_save names {name!r}, of which the tensors have nothing", path=path, hint="save it again", code="E-KEY"
+                f"modules_to_save names {name!r}, of which the tensors have nothing",
+                path=path,
+                hint="save it again",
+                code="E-KEY",
             )
 
 
@@ -112,7 +115,9 @@ def _check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
         kind = each.kind
         stated = str(fields.get("peft_type", "LORA"))
         if kind.peft_type != stated:
-            raise InputError(f"is {kind.name}, and the config says {stated}", tensor=module, hint=OTHERS, code="E-CONFIG")
+            raise InputError(
+                f"is {kind.name}, and the config says {stated}", tensor=module, hint=OTHERS, code="E-CONFIG"
+            )
         for other in KINDS.values():
             if other.flag and other.peft_type == stated and bool(fields.get(other.flag)) != (kind.flag == other.flag):
                 raise InputError(
@@ -138,7 +143,12 @@ def _weights(place: Place) -> Path:
         return inner[0] / WEIGHTS
     if inner:
         names = ", ".join(folder.name for folder in inner)
-        raise InputError(f"holds several adapters: {names}", path=place, hint=f"name one, such as {place.inner(inner[0])}", code="E-FOLDER")
+        raise InputError(
+            f"holds several adapters: {names}",
+            path=place,
+            hint=f"name one, such as {place.inner(inner[0])}",
+            code="E-FOLDER",
+        )
     for name in ("adapter_model.bin", "adapter_model.pt"):
         if place.has(source / name):
             raise _pickle(place.inner(source / name))
@@ -148,7 +158,9 @@ def _weights(place: Place) -> Path:
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,
-        hint=f"name the file itself, such as {place.inner(files[0])}" if files else "name a folder that PEFT saved an adapter to",
+        hint=f"name the file itself, such as {place.inner(files[0])}"
+        if files
+        else "name a folder that PEFT saved an adapter to",
         code="E-FOLDER",
     )
 
@@ -180,14 +192,20 @@ def _fields(file: TensorFile, config_path: Path) -> Any:
             fields = parse_json(file.metadata[EMBEDDED].encode())
             if isinstance(fields, dict) and any("." in key for key in fields):
                 raise UnsupportedError(
-                    "is the config of a pipeline with several components", hint="save each component's adapter with PEFT's save_pretrained"
+                    "is the config of a pipeline with several components",
+                    hint="save each component's adapter with PEFT's save_pretrained",
                 )
             return fields
     return None
 
 
 def _scalings(
-    file: TensorFile, found: Mapping[str, Parts], fields: Any, alpha: float | None, config_path: Path, stacked: Collection[str]
+    file: TensorFile,
+    found: Mapping[str, Parts],
+    fields: Any,
+    alpha: float | None,
+    config_path: Path,
+    stacked: Collection[str],
 ) -> dict[str, Scaling]:
     ranks = {module: pair.rank for module, pair in found.items()}
     written = {module: _number(file, pair.alpha) for module, pair in found.items() if pair.alpha}
@@ -207,7 +225,9 @@ def _scalings(
         return {module: Scaling(written[module], rank) for module, rank in ranks.items()}
     if written:
         module = next(module for module in found if module not in written)
-        raise InputError("has no alpha, though other modules have", tensor=module, hint="save the adapter again", code="E-ALPHA")
+        raise InputError(
+            "has no alpha, though other modules have", tensor=module, hint="save the adapter again", code="E-ALPHA"
+        )
     if alpha is None:
         raise InputError(
             f"says nothing of its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
@@ -227,6 +247,8 @@ def _number(file: TensorFile, name: str) -> float:
     else:
         code = codes.get(entry.dtype, "")
     if not code or len(data) != struct.calcsize(code):
-        raise InputError(f"is a {entry.dtype} of shape {list(entry.shape)}, expected one number", tensor=name, code="E-ALPHA")
+        raise InputError(
+            f"is a {entry.dtype} of shape {list(entry.shape)}, expected one number", tensor=name, code="E-ALPHA"
+        )
     with at(tensor=name):
         return check_alpha("alpha", struct.unpack(code, data)[0])

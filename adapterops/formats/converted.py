@@ -11,7 +11,9 @@ from adapterops.quant.header import CONFIG
 from adapterops.quant.scheme import LONG_NAMES, Writable
 from adapterops.storage.safetensors import Spec
 
-EMBEDDING = re.compile(r"^embed_|(?<!patch_)embed(s|s_layers?|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE)
+EMBEDDING = re.compile(
+    r"^embed_|(?<!patch_)embed(s|s_layers?|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE
+)
 """Last names of embeddings, which are not quantized."""
 
 STAYS = {
@@ -19,7 +21,9 @@ STAYS = {
     HEAD, "lm_heads", "output", "score", "classifier", "classification_head", "qa_outputs", "pooler",
     "patch_embed", "gate", "router", "layer", "shared_expert_gate", "weights_proj", "o_a_proj", "wo_a", "scale", "shift",
 }  # fmt: skip
-"""Last names of other modules that have a matrix and are not quantized: embeddings, heads, routers, and what is no plain Linear."""
+"""Last names of other modules that have a matrix and are not quantized: embeddings, heads, routers, and what is no
+plain Linear.
+"""
 
 OWN_LINEAR = {"falcon", "ibert"}
 """Model types whose linear layers are classes of their own, which transformers does not quantize."""
@@ -39,7 +43,9 @@ TIED_HEADS = {
     "predictions.decoder", "cls.predictions.decoder", "entity_predictions.decoder",
     "embed_out", "proj_out", "output_projection", "unembedding_projection",
 }  # fmt: skip
-"""Names of output embeddings. One that shares its weight with the input embedding is in the model and not in the file."""
+"""Names of output embeddings. One that shares its weight with the input embedding is in the model and not in the
+file.
+"""
 
 NUMBERED = re.compile(r"\.\d+\.")
 EXPERT = re.compile(r"\.experts\.\d+\.")
@@ -48,9 +54,11 @@ TORCHS_OWN = ".in_proj_weight"
 
 
 def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> list[str]:
-    """The weights that transformers replaces when it loads a model in 4 or 8 bits: those of Linear layers, and of GPT-2's Conv1D.
+    """The weights that transformers replaces when it loads a model in 4 or 8 bits: those of Linear layers, and of
+    GPT-2's Conv1D.
 
-    Embeddings, output heads, routers and routed experts stay as they are: transformers holds the latter in one parameter
+    Embeddings, output heads, routers and routed experts stay as they are: transformers holds the latter in one
+        parameter
     for all, which is never quantized. So does what no skip list could tell from one of these.
     """
     if not OWN_LINEAR.isdisjoint(_types(config)):
@@ -70,9 +78,11 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
 
 
 def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping[str, Any] | None) -> list[str]:
-    """The modules to name as not quantized: all others that have a matrix, and output embeddings whose weight is not in the file.
+    """The modules to name as not quantized: all others that have a matrix, and output embeddings whose weight is not in
+    the file.
 
-    By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never an
+    By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never
+        an
     empty list, and never null: transformers then chooses by itself.
     """
     modules = [name.removesuffix(WEIGHT) for name in chosen]
@@ -81,8 +91,14 @@ def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping
         return not any(matches(entry, module) for module in modules)
 
     left = _left(layout, chosen)
-    lasts = {module: last for module in left if module + WEIGHT in layout and not (last := module.rpartition(".")[2]).isdecimal()}
-    shared = {module for name in layout if name != (module := name.removesuffix(".bias")) and module + WEIGHT not in layout}
+    lasts = {
+        module: last
+        for module in left
+        if module + WEIGHT in layout and not (last := module.rpartition(".")[2]).isdecimal()
+    }
+    shared = {
+        module for name in layout if name != (module := name.removesuffix(".bias")) and module + WEIGHT not in layout
+    }
     safe = set(filter(harmless, TIED_HEADS | _kept(config) | shared | set(lasts.values())))
     return sorted(safe | {module for module in left if lasts.get(module) not in safe})
 

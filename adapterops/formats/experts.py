@@ -1,9 +1,10 @@
-"""LoRA on parameters that are no module's only weight: PEFT's `target_parameters`, which models with fused experts need.
+"""LoRA on parameters that are no module's only weight: PEFT's `target_parameters`, which models with fused experts
+need.
 
 The name of the parameter is not in the names of its tensors. PEFT wraps the module that holds it, once for each of its
-parameters: `experts.lora_A` is the outermost wrapper, `experts.base_layer.lora_A` the one inside it. The config says which
-parameters there are, the shapes say which is which. A has the rows of all experts, one expert after the other; B has the
-columns of all, the first of every expert, then the second.
+parameters: `experts.lora_A` is the outermost wrapper, `experts.base_layer.lora_A` the one inside it. The config says
+which parameters there are, the shapes say which is which. A has the rows of all experts, one expert after the other; B
+has the columns of all, the first of every expert, then the second.
 
 Here every expert is a module of its own, `experts.3.gate_up_proj`, as if its weight were that of a Linear layer.
 """
@@ -15,8 +16,8 @@ from dataclasses import replace
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.architectures import CONV1D_MODULES
-from adapterops.formats.peft import Parts
-from adapterops.formats.peft_config import Scaling
+from adapterops.formats.peft.config import Scaling
+from adapterops.formats.peft.keys import Parts
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"
@@ -24,7 +25,8 @@ HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimension
 
 
 def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, Parts]:
-    """The pairs of a file by the names of the parameters that they adapt, or of the modules where they adapt no parameter.
+    """The pairs of a file by the names of the parameters that they adapt, or of the modules where they adapt no
+    parameter.
 
     Args:
         found: module, with `.base_layer` for every wrapper around it → pair.
@@ -47,7 +49,12 @@ def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, 
     for module, names in levels.items():
         wanted = _wanted(module, leaves)
         if names != [module + depth * WRAPPED for depth in range(len(names))]:
-            raise InputError("has a LoRA inside another that is not there", tensor=names[-1], hint="save the adapter again", code="E-KEY")
+            raise InputError(
+                "has a LoRA inside another that is not there",
+                tensor=names[-1],
+                hint="save the adapter again",
+                code="E-KEY",
+            )
         if not wanted and len(names) == 1 and module.rpartition(".")[2] != EXPERTS:
             result[module] = found[module]
             continue
@@ -65,9 +72,11 @@ def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, 
 
 
 def _wanted(module: str, leaves: Mapping[str, set[str]]) -> list[str]:
-    """The parameters of a module that the targets name, by PEFT's rule: by the end of their names, after a dot, or by all of it.
+    """The parameters of a module that the targets name, by PEFT's rule: by the end of their names, after a dot, or by
+    all of it.
 
-    A target without a dot is in every module that has such a parameter: any may have a weight, only experts have the others.
+    A target without a dot is in every module that has such a parameter: any may have a weight, only experts have the
+        others.
 
     Args:
         leaves: the targets, the part after the last dot by the part before it.
@@ -84,7 +93,9 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dic
     if wanted == ["weight"] and last not in CONV1D_MODULES:
         return {"weight": pairs[0]}
     if last != EXPERTS or not {GATE_UP, DOWN}.issuperset(wanted):
-        raise UnsupportedError(f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT)
+        raise UnsupportedError(
+            f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT
+        )
     if len(wanted) == 1:
         if pairs[0].shape[0] == pairs[0].shape[1]:
             raise UnsupportedError(
@@ -98,9 +109,14 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dic
         if (high, wide) == (2 * inner, out):
             return {GATE_UP: up, DOWN: down}
         if (high, wide) == (inner, 2 * out):  # PEFT before 0.19 took the sides of a parameter the other way round
-            return {GATE_UP: replace(up, shape=(wide, high), transposed=True), DOWN: replace(down, shape=(inner, out), transposed=True)}
+            return {
+                GATE_UP: replace(up, shape=(wide, high), transposed=True),
+                DOWN: replace(down, shape=(inner, out), transposed=True),
+            }
     shapes = " and ".join(str(list(pair.shape)) for pair in pairs)
-    raise UnsupportedError(f"has LoRA of the shapes {shapes}, which no pair of gate_up_proj and down_proj has", tensor=module, hint=HINT)
+    raise UnsupportedError(
+        f"has LoRA of the shapes {shapes}, which no pair of gate_up_proj and down_proj has", tensor=module, hint=HINT
+    )
 
 
 def by_expert(
@@ -129,7 +145,9 @@ def by_expert(
         if name not in modules:
             counts[name] = count
             if (count == 1) != (leaf == "weight"):
-                raise UnsupportedError(f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT)
+                raise UnsupportedError(
+                    f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT
+                )
             if sizes.setdefault(module, count) != count:
                 raise InputError(
                     f"has {sizes[module]} experts by one of its parameters, and {count} of rank {rank} by {leaf}",

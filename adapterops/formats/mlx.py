@@ -1,4 +1,5 @@
-"""MLX-LM's format: adapters.safetensors with transposed factors, and adapter_config.json with one rank and one scale for all.
+"""MLX-LM's format: adapters.safetensors with transposed factors, and adapter_config.json with one rank and one scale
+for all.
 
 ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out).
 """
@@ -9,11 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
-from adapterops.formats.peft import Parts
-from adapterops.formats.peft_config import AdapterConfig, Scaling, check_alpha
+from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
+from adapterops.formats.peft.keys import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers
@@ -58,7 +59,9 @@ class Mlx:
         scalings = {module: Scaling(scale * rank, rank) for module in modules}
         return AdapterFiles(file, (weights, path), AdapterConfig(_base(read_json(path))), modules, scalings, {})
 
-    def arranged(self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None) -> Arrangement:
+    def arranged(
+        self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
+    ) -> Arrangement:
         """One rank for all modules: factors of fewer dimensions are filled up with zeros. The scale is 1."""
         _check_held(config, full)
         rank = max(each.rank for each in layout.values())
@@ -80,7 +83,14 @@ class Mlx:
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in layout})
             parameters = {"rank": rank, "scale": 1.0, "dropout": 0.0, "keys": inner}
-            return {CONFIG: {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": parameters, "model": config.base_model}}
+            return {
+                CONFIG: {
+                    "fine_tune_type": "lora",
+                    "num_layers": -1,
+                    "lora_parameters": parameters,
+                    "model": config.base_model,
+                }
+            }
 
         return Arrangement(WEIGHTS, {module: [module] for module in layout}, dtypes, tensors, {}, joined, documents)
 
@@ -94,7 +104,11 @@ def _parameters(fields: Any) -> tuple[int, float]:
         raise UnsupportedError(f"fine_tune_type is {kind!r}, and only lora is handled", hint="fuse it with mlx_lm.fuse")
     stated = fields.get("lora_parameters")
     if not isinstance(stated, dict):
-        raise InputError("has no lora_parameters", hint="give the adapter_config.json that was saved with the adapter", code="E-CONFIG")
+        raise InputError(
+            "has no lora_parameters",
+            hint="give the adapter_config.json that was saved with the adapter",
+            code="E-CONFIG",
+        )
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
         raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
@@ -111,7 +125,9 @@ def _modules(entries: Mapping[str, Entry], rank: int) -> dict[str, Parts]:
     for name in sorted(entries):
         match = NAME.fullmatch(name)
         if match is None:
-            raise UnsupportedError("is not the name of a LoRA tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse")
+            raise UnsupportedError(
+                "is not the name of a LoRA tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse"
+            )
         found.setdefault(match["module"], {})[f"lora_{match['role']}"] = name
     return {module: _parts(module, roles, entries, rank) for module, roles in found.items()}
 
@@ -123,13 +139,17 @@ def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], 
                 raise InputError(f"has {', '.join(roles)} but no {role}", hint="save the adapter again", code="E-KEY")
             if len(entries[roles[role]].shape) != 2:
                 shape = list(entries[roles[role]].shape)
-                raise UnsupportedError(f"{role} has the shape {shape}, and only Linear layers are handled", hint="fuse it with mlx_lm.fuse")
+                raise UnsupportedError(
+                    f"{role} has the shape {shape}, and only Linear layers are handled", hint="fuse it with mlx_lm.fuse"
+                )
         tensors = {ROLES[role]: name for role, name in roles.items()}
         kind = KINDS["LoRA"]
         (into, out), found, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
         if found != rank:
             raise InputError(
-                f"the config says rank {rank}, the tensors have rank {found}", hint="the config belongs to another adapter", code="E-RANK"
+                f"the config says rank {rank}, the tensors have rank {found}",
+                hint="the config belongs to another adapter",
+                code="E-RANK",
             )
     return Parts(kind, tensors, None, (out, into), rank, bound, transposed=True)
 
@@ -138,7 +158,9 @@ def _check_held(config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
     cannot = {**dict.fromkeys(full, "a full tensor"), **dict.fromkeys(config.experts, "a parameter of experts")}
     for name, what in cannot.items():
-        raise UnsupportedError(f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base")
+        raise UnsupportedError(
+            f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base"
+        )
 
 
 FORMATS.add("mlx", Mlx())

@@ -1,4 +1,6 @@
-"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index; config, tokenizer and the rest beside them."""
+"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index; config, tokenizer and the rest
+beside them.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,17 @@ INDEX_LIMIT = 1 << 26
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
-"""What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second time."""
+"""What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second
+time.
+"""
 
 
 @dataclass(frozen=True)
 class ModelFiles:
     """A checkpoint of which the headers, the index and the config have been read and checked, and no tensor.
 
-    `shards` are its files by their names, `config` is config.json where there is one, `others` are the files to take along.
+    `shards` are its files by their names, `config` is config.json where there is one, `others` are the files to take
+    along.
     """
 
     path: Path
@@ -52,7 +57,9 @@ def holds_model(source: Path | Place) -> bool:
     place = Place.of(source)
     path = place.path
     if place.folder:
-        return not place.has(path / ADAPTER_CONFIG) and any(place.has(path / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
+        return not place.has(path / ADAPTER_CONFIG) and any(
+            place.has(path / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
+        )
     if not (place.remote or path.is_file()) or place.has(path.with_name(ADAPTER_CONFIG)):
         return False
     return not any("lora_" in name or name.endswith(".alpha") for name in place.open(path).entries)
@@ -77,7 +84,12 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
         raise NotFoundError("does not exist", path=source, hint=similar(source))
     if not place.folder:
         if re.search(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$", source.name):
-            raise InputError("is one of the files of a checkpoint", path=source, hint=f"name the folder: {source.parent}", code="E-FOLDER")
+            raise InputError(
+                "is one of the files of a checkpoint",
+                path=source,
+                hint=f"name the folder: {source.parent}",
+                code="E-FOLDER",
+            )
         return ModelFiles(source, {SINGLE: place.open(source)}, _config(place, source.parent), ())
     shards = _shards(place, allow_pickle)
     _check_distinct(shards)
@@ -96,7 +108,11 @@ def _config(place: Place, folder: Path) -> Mapping[str, Any] | None:
 
 def _others(place: Place) -> tuple[Path, ...]:
     elsewhere = place.missing()
-    found = [path for path in place.entries() if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())]
+    found = [
+        path
+        for path in place.entries()
+        if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())
+    ]
     found = [path for path in found if not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES)]
     found = [path for path in found if path.name not in NOT_TAKEN]
     for path in found:
@@ -110,8 +126,12 @@ def _others(place: Place) -> tuple[Path, ...]:
 
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
-    if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)):
-        raise InputError("is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER")
+    if place.has(folder / ADAPTER_CONFIG) and not any(
+        place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
+    ):
+        raise InputError(
+            "is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER"
+        )
     if place.has(folder / SINGLE):  # which transformers takes before an index
         return {SINGLE: place.open(folder / SINGLE)}
     if place.has(folder / INDEX):
@@ -123,9 +143,12 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         return _pickles(place, allow_pickle)
     there = [path.name for path in place.entries()]
     raise InputError(
-        f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}" + (" ..." if len(there) > 8 else ""),
+        f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}"
+        + (" ..." if len(there) > 8 else ""),
         path=place,
-        hint="the index of the shards is missing: download it too" if files else "name a folder that a model was saved to",
+        hint="the index of the shards is missing: download it too"
+        if files
+        else "name a folder that a model was saved to",
         code="E-FOLDER",
     )
 
@@ -139,22 +162,36 @@ def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) ->
         files = {name: opened(_inside(place, index, name)) for name in sorted(set(where.values()))}
         for tensor, name in where.items():
             if tensor not in files[name].entries:
-                raise InputError(f"says that it is in {name}, where it is not", tensor=tensor, hint="download both again", code="E-INDEX")
+                raise InputError(
+                    f"says that it is in {name}, where it is not",
+                    tensor=tensor,
+                    hint="download both again",
+                    code="E-INDEX",
+                )
         for name, file in files.items():
             for tensor in file.entries:
                 if where.get(tensor) != name:
                     raise InputError(
-                        f"is in {name}, of which the index says nothing", tensor=tensor, hint="download both again", code="E-INDEX"
+                        f"is in {name}, of which the index says nothing",
+                        tensor=tensor,
+                        hint="download both again",
+                        code="E-INDEX",
                     )
-        stated = content.get("metadata", {}).get("total_size") if isinstance(content.get("metadata", {}), dict) else None
+        stated = (
+            content.get("metadata", {}).get("total_size") if isinstance(content.get("metadata", {}), dict) else None
+        )
         total = sum(entry.spec.bytes for file in files.values() for entry in file.entries.values())
         if stated is not None and stated != total:
-            warnings.warn(f"{index}: total_size is {stated}, the tensors take {total} bytes", AdapterWarning, stacklevel=2)
+            warnings.warn(
+                f"{index}: total_size is {stated}, the tensors take {total} bytes", AdapterWarning, stacklevel=2
+            )
     return files
 
 
 def _inside(place: Place, index: Path, name: str) -> Path:
-    """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own blobs."""
+    """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own
+    blobs.
+    """
     suffix = index.name.split(".")[1]
     if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
         raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
@@ -170,10 +207,14 @@ def _inside(place: Place, index: Path, name: str) -> Path:
 def _check_inside(path: Path) -> None:
     """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
-    cached = [above.parent for above in root.parents if above.name == "snapshots"][:1]  # of one model; and beside it, shared blobs
+    cached = [above.parent for above in root.parents if above.name == "snapshots"][
+        :1
+    ]  # of one model; and beside it, shared blobs
     blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
     if not any(folder in real.parents for folder in (root, *blobs)):
-        raise InputError(f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX")
+        raise InputError(
+            f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX"
+        )
 
 
 def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
@@ -181,7 +222,12 @@ def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
     for name, file in shards.items():
         for tensor in file.entries:
             if tensor in owner:
-                raise InputError(f"is in {owner[tensor]} and in {name}", tensor=tensor, hint="one of them is left over", code="E-INDEX")
+                raise InputError(
+                    f"is in {owner[tensor]} and in {name}",
+                    tensor=tensor,
+                    hint="one of them is left over",
+                    code="E-INDEX",
+                )
             owner[tensor] = name
 
 
@@ -200,4 +246,7 @@ def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
 
     index = place.path / PICKLE_INDEX
     found = _indexed(place, index, opened) if place.has(index) else {PICKLE: opened(place.path / PICKLE)}
-    return {re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file for name, file in found.items()}
+    return {
+        re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file
+        for name, file in found.items()
+    }

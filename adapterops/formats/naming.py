@@ -1,8 +1,9 @@
 """What the name of a module or a tensor means, and which tensors of a checkpoint may be meant by it.
 
-An adapter names the modules of a model in memory, a checkpoint the tensors of whoever saved it. The two differ in prefixes
-(`model.`, `language_model.`, `transformer.`, and their order, which changed between versions of transformers), in the names
-of experts, and in what is fused. A name stands for the tensor of exactly that name, or else for all with its canonical one.
+An adapter names the modules of a model in memory, a checkpoint the tensors of whoever saved it. The two differ in
+prefixes (`model.`, `language_model.`, `transformer.`, and their order, which changed between versions of transformers),
+in the names of experts, and in what is fused. A name stands for the tensor of exactly that name, or else for all with
+its canonical one.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def expert(module: str) -> Expert | None:
 class Candidate(NamedTuple):
     """A tensor that a module may be: all of it, or the one of an `expert` among all in it.
 
-    `start` is the tensor of the base whose numbers it has: its own, or those of the input embedding that an output embedding
+    `start` is the tensor of the base whose numbers it has: its own, or those of the input embedding that an output
+        embedding
     is tied to.
     """
 
@@ -134,7 +136,11 @@ class Names:
     def experts(self, parameter: str) -> int:
         """How many experts the base has of a parameter that holds all of them in an adapter; 0 where it has none."""
         parent, _, projection = canonical(parameter).rpartition(".")
-        fused = [self.base[tensor].shape[0] for tensor in self.of(f"{parent}.{projection}") if len(self.base[tensor].shape) == 3]
+        fused = [
+            self.base[tensor].shape[0]
+            for tensor in self.of(f"{parent}.{projection}")
+            if len(self.base[tensor].shape) == 3
+        ]
         first, *_ = SPLIT.get(projection, (projection,))
         return fused[0] if fused else len(self._single.get(f"{parent}.{first}", ()))
 

@@ -1,7 +1,7 @@
 """The quantized weights of a checkpoint: every scheme is asked, and exactly one may claim a weight.
 
-Weights are recognised by the tensors themselves, where they tell; a config may be stale. What is not understood is refused
-by its name.
+Weights are recognised by the tensors themselves, where they tell; a config may be stale. What is not understood is
+refused by its name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import at
 from adapterops.formats.naming import conv1d
 from adapterops.formats.unread import check_unread
@@ -72,7 +72,9 @@ def _claims(header: Header, asked: list[Registered]) -> dict[str, Claim]:
                 with at(tensor=tensor):
                     claim = each.detect(header, tensor, role)
                     if claim and tensor in claims:
-                        raise damaged(f"has parts of {claims[tensor].scheme.name} and of {claim.scheme.name}, expected one")
+                        raise damaged(
+                            f"has parts of {claims[tensor].scheme.name} and of {claim.scheme.name}, expected one"
+                        )
                 if claim:
                     claims[tensor] = claim
     return claims

@@ -1,4 +1,6 @@
-"""Formats of adapters: how the files of one are recognised, read and written. Each registers itself in a file of its own."""
+"""Formats of adapters: how the files of one are recognised, read and written. Each registers itself in a file of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.formats.adapter_files import AdapterFiles
-    from adapterops.formats.peft_config import AdapterConfig
+    from adapterops.formats.peft.config import AdapterConfig
     from adapterops.updates.protocol import Array
 
     Factors = tuple[Array, Array]
@@ -33,7 +35,8 @@ class Arrangement:
         dtypes: group → dtype.
         tensors: name → the largest that it can get.
         full: name → a tensor that is copied.
-        joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for none.
+        joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for
+            none.
         documents: other files, by the ranks of the groups: name → JSON.
     """
 
@@ -59,7 +62,9 @@ class Format(Protocol):
             NotFoundError, InputError, UnsupportedError: it is missing, damaged or of a kind that is not handled.
         """
 
-    def arranged(self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None) -> Arrangement:
+    def arranged(
+        self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
+    ) -> Arrangement:
         """How an adapter is written.
 
         Raises:
@@ -79,5 +84,10 @@ def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
     """
     claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
     if len(claimed) > 1:
-        raise InputError(f"could be {' or '.join(claimed)}", path=place, hint="name the file of tensors that is meant", code="E-FORMAT")
+        raise InputError(
+            f"could be {' or '.join(claimed)}",
+            path=place,
+            hint="name the file of tensors that is meant",
+            code="E-FORMAT",
+        )
     return FORMATS[claimed[0] if claimed else DEFAULT].read(place, alpha)

@@ -1,7 +1,8 @@
 """What is saved together: the experts of one parameter, as PEFT has them; every other module by itself.
 
-A stack is called by the name of its parameter, `mlp.experts.down_proj`, and a module by its own. `experts` says for each
-parameter how many it holds; the two-dimensional weight of a module, where PEFT takes that for a parameter, is a stack of 1.
+A stack is called by the name of its parameter, `mlp.experts.down_proj`, and a module by its own. `experts` says for
+each parameter how many it holds; the two-dimensional weight of a module, where PEFT takes that for a parameter, is a
+stack of 1.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from adapterops.formats.peft import Key, render
+from adapterops.formats.peft.keys import Key, render
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -58,14 +59,18 @@ def keys(stack: str, experts: Collection[str]) -> tuple[str, str]:
     return render(Key(module, "lora_A")), render(Key(module, "lora_B"))
 
 
-def shapes(stack: str, layouts: Collection[Layout], experts: Mapping[str, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+def shapes(
+    stack: str, layouts: Collection[Layout], experts: Mapping[str, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """The largest shapes that A and B can have, by the layouts of the modules."""
     out, into = next(iter(layouts)).shape
     rank = max(layout.rank for layout in layouts) * experts.get(stack, 1)
     return (rank, into), (out, rank)
 
 
-def together(stack: str, factors: Mapping[str, tuple[Array, Array]], experts: Mapping[str, int]) -> tuple[Array, Array, int]:
+def together(
+    stack: str, factors: Mapping[str, tuple[Array, Array]], experts: Mapping[str, int]
+) -> tuple[Array, Array, int]:
     """A and B of a stack, and the rank of each expert in it: the largest of all, the others filled up with zeros.
 
     Args:

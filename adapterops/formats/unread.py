@@ -1,4 +1,6 @@
-"""Quantized weights that are not read, or not whole. Their tensors are refused: as ordinary ones they would pass for numbers."""
+"""Quantized weights that are not read, or not whole. Their tensors are refused: as ordinary ones they would pass for
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.architectures import WEIGHT
 from adapterops.quant.checks import damaged, foreign
@@ -59,7 +61,9 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
     for name, spec in left.items():
         for end, missing, dtype in remains:
             if name.endswith(end) and dtype in (None, spec.dtype):
-                raise damaged(f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name)
+                raise damaged(
+                    f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name
+                )
     if method is not None and not any_read:
         raise foreign(str(method))
 

@@ -1,4 +1,6 @@
-"""The README of what is pushed, from its manifest: what it is, what it was made of and how, what was kept, how to load it."""
+"""The README of what is pushed, from its manifest: what it is, what it was made of and how, what was kept, how to load
+it.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,11 @@ def render(made: Made) -> str:
         metadata=_metadata(made),
         mark=MARK,
         title=made.repo.partition("/")[2],
-        what="A LoRA adapter" if made.adapter is not None else "A quantized model" if made.relation == "quantized" else "A model",
+        what="A LoRA adapter"
+        if made.adapter is not None
+        else "A quantized model"
+        if made.relation == "quantized"
+        else "A model",
         base_model=_base_model(made),
         command=_command(made),
         figures=_figures(made),
@@ -153,7 +159,9 @@ def _described(made: Made, node: Mapping[str, Any]) -> str:
     if "operation" not in node:
         return _input(made.inputs[node["input"]])
     parameters = {
-        name: value for name, value in node.items() if name not in ("operation", "inputs", "method") and value not in (None, False)
+        name: value
+        for name, value in node.items()
+        if name not in ("operation", "inputs", "method") and value not in (None, False)
     }
     method = f" ({node['method']})" if "method" in node else ""
     shown = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items())
@@ -235,7 +243,13 @@ def _link(repo: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return ", ".join(map(_value, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        ", ".join(map(_value, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def percent(fraction: float) -> str:

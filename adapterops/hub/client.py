@@ -1,4 +1,6 @@
-"""How the Hub is asked: with timeouts, trying again where that helps, and with a message for everything it may answer."""
+"""How the Hub is asked: with timeouts, trying again where that helps, and with a message for everything it may
+answer.
+"""
 
 from __future__ import annotations
 
@@ -144,12 +146,16 @@ def passing(error: BaseException) -> bool:
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     for each in chain(error):
-        if isinstance(each, OfflineModeIsEnabled | LocalEntryNotFoundError):  # before the latter the client has tried again itself
+        if isinstance(
+            each, OfflineModeIsEnabled | LocalEntryNotFoundError
+        ):  # before the latter the client has tried again itself
             return False
         answer = _answer(each)
         if answer is not None:
             return answer.status_code in PASSING
-        if isinstance(each, _http().TransportError | json.JSONDecodeError):  # the latter for a page of a gateway that is down
+        if isinstance(
+            each, _http().TransportError | json.JSONDecodeError
+        ):  # the latter for a page of a gateway that is down
             return True
     return False
 
@@ -179,16 +185,26 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
         if isinstance(cause, errors.HFValidationError):
             return OptionError(f"is no name on the Hub: {cause}", path=what)
         if isinstance(cause, errors.OfflineModeIsEnabled):
-            return fault("is not in the cache, and HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, and run it once", "E-HUB-OFFLINE")
+            return fault(
+                "is not in the cache, and HF_HUB_OFFLINE is set",
+                "unset HF_HUB_OFFLINE, and run it once",
+                "E-HUB-OFFLINE",
+            )
         if _answer(cause) is not None:
             return _answered(cause, what)
         if isinstance(cause, _http().TimeoutException):
-            return fault("the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT")
+            return fault(
+                "the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT"
+            )
         if isinstance(cause, _http().TransportError):
             hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
             return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return ResourceError(f"the Hub's cache cannot be written: {cause.strerror}", path=what, hint="free some space, or set HF_HOME")
+            return ResourceError(
+                f"the Hub's cache cannot be written: {cause.strerror}",
+                path=what,
+                hint="free some space, or set HF_HOME",
+            )
         if "Consistency check failed" in str(cause):
             return fault("came incomplete from the Hub", "run it again", "E-HUB-INCOMPLETE")
     shown = _without_queries(str(error).splitlines()[0] if str(error) else "")[:200]
@@ -202,13 +218,19 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     status, reason = error.response.status_code, str(error.response.headers.get("X-Error-Message") or "")
     page = f"{api().endpoint}/{what.partition('@')[0].partition(':')[0]}"
     anonymous = get_token() is None
-    login = "set HF_TOKEN, or run `hf auth login`" if anonymous else "the token that is set is of an account that does not see it"
+    login = (
+        "set HF_TOKEN, or run `hf auth login`"
+        if anonymous
+        else "the token that is set is of an account that does not see it"
+    )
 
     def fault(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}")
 
     if isinstance(error, errors.GatedRepoError):
-        return fault("is gated, and this account has not been let in", f"ask for access at {page}; then {login}", "GATED")
+        return fault(
+            "is gated, and this account has not been let in", f"ask for access at {page}; then {login}", "GATED"
+        )
     if isinstance(error, errors.DisabledRepoError):
         return fault("is disabled on the Hub", f"see {page}", "DISABLED")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -218,16 +240,36 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     if status == 401 and "Invalid credentials" in reason:
         return fault("the Hub does not accept the token that is set", "make a new one, and set HF_TOKEN to it", "TOKEN")
     if status == 401:
-        return fault("is private, or does not exist: the Hub tells only those who may see it", f"check the name, or {login}", "PRIVATE")
+        return fault(
+            "is private, or does not exist: the Hub tells only those who may see it",
+            f"check the name, or {login}",
+            "PRIVATE",
+        )
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
-        return fault("does not exist on the Hub, or not for this account", f"check the name; if it is private, {login}", "MISSING")
+        return fault(
+            "does not exist on the Hub, or not for this account",
+            f"check the name; if it is private, {login}",
+            "MISSING",
+        )
     if status == 403:
-        return fault("the Hub forbids it", "the token needs the permission to read this repository, or to write to it", "FORBIDDEN")
+        return fault(
+            "the Hub forbids it",
+            "the token needs the permission to read this repository, or to write to it",
+            "FORBIDDEN",
+        )
     if status in (409, 412):
         return fault("has changed meanwhile", "run it again: it compares with what is there then", "CHANGED")
     if status == 429:
-        return fault("the Hub's limit of requests is reached", "wait some minutes" + "; a token has a higher limit" * anonymous, "RATE")
+        return fault(
+            "the Hub's limit of requests is reached",
+            "wait some minutes" + "; a token has a higher limit" * anonymous,
+            "RATE",
+        )
     if status >= 500:
-        return fault(f"the Hub has a failure of its own ({status})", "try again later; see https://status.huggingface.co", "SERVER")
+        return fault(
+            f"the Hub has a failure of its own ({status})",
+            "try again later; see https://status.huggingface.co",
+            "SERVER",
+        )
     reason = reason or error.server_message or "without a reason"
     return NotFoundError(f"the Hub answers {status}: {reason}"[:500], path=what, code="E-HUB")

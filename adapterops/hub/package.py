@@ -15,7 +15,7 @@ from adapterops.formats.model_files import INDEX, SINGLE, holds_model, read_mode
 from adapterops.hub.card import MARK, Made
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
-from adapterops.manifest import seal
+from adapterops.provenance.manifest import seal
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_all, read_json
@@ -70,12 +70,18 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     else:
         path = read_files(folder).paths[0]
         if path.parent != folder:
-            raise InputError("has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER")
+            raise InputError(
+                "has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER"
+            )
         names = {WEIGHTS, CONFIG}
-    there = sorted(path.name for path in folder.iterdir() if path.name != CARD or MARK not in path.read_text(errors="replace"))
+    there = sorted(
+        path.name for path in folder.iterdir() if path.name != CARD or MARK not in path.read_text(errors="replace")
+    )
     taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
     if RECIPE in taken and ABSOLUTE.search((folder / RECIPE).read_text(errors="replace")):
-        warnings.warn(f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3)
+        warnings.warn(
+            f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3
+        )
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
@@ -86,13 +92,19 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
     if manifest:
         if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
             raise InputError(
-                "is damaged: its seal does not fit its content", path=folder / MANIFEST, hint="make the output again", code="E-MANIFEST"
+                "is damaged: its seal does not fit its content",
+                path=folder / MANIFEST,
+                hint="make the output again",
+                code="E-MANIFEST",
             )
         for name, expected in manifest["outputs"].items():
             there = contents.get(name)
             if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
                 raise InputError(
-                    f"is not as {MANIFEST} says: it was changed", path=folder / name, hint="make the output again", code="E-HASH"
+                    f"is not as {MANIFEST} says: it was changed",
+                    path=folder / name,
+                    hint="make the output again",
+                    code="E-HASH",
                 )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapterops.errors import InputError
-from adapterops.history import Source
 from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import locate, wanted
-from adapterops.manifest import Origin, described, write_manifest
+from adapterops.provenance.history import Source
+from adapterops.provenance.manifest import Origin, described, write_manifest
 from adapterops.storage.staging import MANIFEST, check_output, staged
 
 
@@ -53,7 +53,12 @@ def pull(
     files = wanted(place)
     if not any(path.suffix == ".safetensors" for path in files):
         shown = ", ".join(path.name for path in place.entries()[:8])
-        raise InputError(f"has no safetensors; it has {shown}", path=place, hint="name a folder in it: owner/name:folder", code="E-FOLDER")
+        raise InputError(
+            f"has no safetensors; it has {shown}",
+            path=place,
+            hint="name a folder in it: owner/name:folder",
+            code="E-FOLDER",
+        )
     check_output(out, [place.path], force)
     if dry_run:
         size = sum(place.remote.sizes[path] for path in files)
@@ -61,7 +66,9 @@ def pull(
     for path in files:
         place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
-    history = Source(place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote)
+    history = Source(
+        place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote
+    )
     read = history.as_json()
     with staged(out, force=force) as folder:
         for path in files:
@@ -71,7 +78,15 @@ def pull(
         outputs = {path.name: described(folder / path.name) for path in files}
         for name, found in outputs.items():
             if not found.items() <= read["files"][name].items():
-                raise InputError("changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED")
+                raise InputError(
+                    "changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED"
+                )
         if MANIFEST not in outputs:
             write_manifest(folder, history, [read], Origin(command), {}, outputs)
-    return Pulled(out, place.remote.reference, place.remote.revision, tuple(outputs), sum(each["size"] for each in outputs.values()))
+    return Pulled(
+        out,
+        place.remote.reference,
+        place.remote.revision,
+        tuple(outputs),
+        sum(each["size"] for each in outputs.values()),
+    )

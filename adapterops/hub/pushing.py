@@ -57,7 +57,8 @@ def push(
     message: str | None = None,
     dry_run: bool = False,
 ) -> Pushed:
-    """Make a repository have what is in a folder of adapterops or PEFT: weights, config, tokenizer, manifest and card, in one commit.
+    """Make a repository have what is in a folder of adapterops or PEFT: weights, config, tokenizer, manifest and card,
+    in one commit.
 
     Args:
         repo: the repository, and a branch of it where that is not its main one.
@@ -71,7 +72,9 @@ def push(
     """
     folder, target = Path(folder), referred(repo)
     if target.inner or (create_pr and target.revision):
-        raise OptionError("names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone")
+        raise OptionError(
+            "names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone"
+        )
     if not dry_run:
         _check_token(target)
     found, left_out = files(folder)
@@ -82,14 +85,23 @@ def push(
         ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
         there = _there(target)
         if there is None:
-            raise NotFoundError("is not seen by this account", path=target.repo, hint="use a token that may read it", code="E-HUB-MISSING")
+            raise NotFoundError(
+                "is not seen by this account",
+                path=target.repo,
+                hint="use a token that may read it",
+                code="E-HUB-MISSING",
+            )
     if there is not None and private is not None and there.private != private:
         wanted, is_ = ("private", "public") if private else ("public", "private")
         hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
-        raise OutputExistsError(f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY")
+        raise OutputExistsError(
+            f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY"
+        )
     if CARD not in contents and _may_write_card(target, there):
         contents[CARD] = Content.of(render(about).encode())
-    return _Push(target, contents, there, left_out, create_pr, message or f"Upload {folder.resolve().name} with adapterops").run(dry_run)
+    return _Push(
+        target, contents, there, left_out, create_pr, message or f"Upload {folder.resolve().name} with adapterops"
+    ).run(dry_run)
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,9 @@ class _Push:
         return self._done(commit, pull_request, new, stale)
 
     def _commit(self, new: list[str], stale: list[str], before: There) -> tuple[str, str | None]:
-        """The commit, which is there once, whatever is lost on the way: before another try, the Hub is asked for the last one."""
+        """The commit, which is there once, whatever is lost on the way: before another try, the Hub is asked for the
+        last one.
+        """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         adding = [CommitOperationAdd(name, _given(self.contents[name].source)) for name in new]
@@ -176,7 +190,10 @@ class _Push:
     def _proposed(self) -> tuple[str, str] | None:
         """An open pull request that has everything."""
         repo = self.target.repo
-        found = ask(repo, lambda: list(api().get_repo_discussions(repo, discussion_type="pull_request", discussion_status="open")))
+        found = ask(
+            repo,
+            lambda: list(api().get_repo_discussions(repo, discussion_type="pull_request", discussion_status="open")),
+        )
         for each in found:
             if each.title == self.message:
                 proposed = _there(Reference(repo, f"refs/pr/{each.num}"))
@@ -187,7 +204,9 @@ class _Push:
     def _refused(self, error: Exception) -> AdapterOpsError:
         if f"{CARD}" in str(error) and getattr(error, "response", None) is None:
             reason = " ".join(str(error).split())[:300]
-            return NotFoundError(f"the Hub rejects {CARD}: {reason}", path=self.target.repo, hint="nothing was sent", code="E-HUB-CARD")
+            return NotFoundError(
+                f"the Hub rejects {CARD}: {reason}", path=self.target.repo, hint="nothing was sent", code="E-HUB-CARD"
+            )
         return explained(error, str(self.target))
 
     def _done(self, commit: str | None, pull_request: str | None, new: list[str], stale: list[str]) -> Pushed:
@@ -206,21 +225,31 @@ def _check_token(target: Reference) -> None:
     from huggingface_hub import get_token
 
     if offline():
-        raise NotFoundError("pushing needs the Hub, and HF_HUB_OFFLINE is set", path=target, hint="unset it", code="E-HUB-OFFLINE")
+        raise NotFoundError(
+            "pushing needs the Hub, and HF_HUB_OFFLINE is set", path=target, hint="unset it", code="E-HUB-OFFLINE"
+        )
     if get_token() is None:
-        raise NotFoundError("pushing needs a token", path=target, hint="set HF_TOKEN, or run `hf auth login`", code="E-HUB-TOKEN")
+        raise NotFoundError(
+            "pushing needs a token", path=target, hint="set HF_TOKEN, or run `hf auth login`", code="E-HUB-TOKEN"
+        )
 
 
 def _there(target: Reference) -> There | None:
     """What a repository holds now; None if it does not exist, or not for this account."""
     try:
         revision = target.revision or "main"
-        info = ask(target.repo, lambda: api().model_info(target.repo, revision=revision, files_metadata=True, timeout=timeout()))
+        info = ask(
+            target.repo,
+            lambda: api().model_info(target.repo, revision=revision, files_metadata=True, timeout=timeout()),
+        )
     except NotFoundError as error:
         if error.code in ("E-HUB-MISSING", "E-HUB-PRIVATE"):
             return None
         raise
-    files = {each.rfilename: Known(each.size or 0, each.lfs["sha256"] if each.lfs else None, each.blob_id) for each in info.siblings or ()}
+    files = {
+        each.rfilename: Known(each.size or 0, each.lfs["sha256"] if each.lfs else None, each.blob_id)
+        for each in info.siblings or ()
+    }
     return There(str(info.sha), bool(info.private), files)
 
 

@@ -1,4 +1,6 @@
-"""A safetensors file on the Hub: its header by one request for a few bytes, and all of it once its tensors are asked for."""
+"""A safetensors file on the Hub: its header by one request for a few bytes, and all of it once its tensors are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, at
-from adapterops.memory import Scratch
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.safetensors import SafetensorsFile, read_header
 
 if TYPE_CHECKING:
-    from adapterops.floats import Array
+    from adapterops.arrays.floats import Array
 
 FIRST = 1 << 17
 """Bytes that the first request asks for: the header of nearly every file fits."""
@@ -46,13 +48,22 @@ class HubFile:
         self._hashing = False
         self._file = SafetensorsFile(path) if path.exists() else None
         if self._file is not None:
-            self.metadata, self.entries, self._start, self.size = self._file.metadata, self._file.entries, 0, self._file.size
+            self.metadata, self.entries, self._start, self.size = (
+                self._file.metadata,
+                self._file.entries,
+                0,
+                self._file.size,
+            )
             return
         with at(path=path):
             first = read(0, min(size, FIRST))
 
             def header(begin: int, count: int) -> bytes:
-                return first[begin : begin + count] if begin + count <= len(first) else read(begin, min(count, size - begin))
+                return (
+                    first[begin : begin + count]
+                    if begin + count <= len(first)
+                    else read(begin, min(count, size - begin))
+                )
 
             self.metadata, self.entries, self._start = read_header(header, size)
 
@@ -62,7 +73,12 @@ class HubFile:
                 self._fetch()
                 file = SafetensorsFile(self.path)
                 if file.entries != self.entries:
-                    raise InputError("is not the file whose header the Hub sent", path=self.path, hint="run it again", code="E-CHANGED")
+                    raise InputError(
+                        "is not the file whose header the Hub sent",
+                        path=self.path,
+                        hint="run it again",
+                        code="E-CHANGED",
+                    )
                 if self._hashing:
                     self._hash_as_read(file)
                 self._file = file
@@ -75,7 +91,12 @@ class HubFile:
         if self._file is None and end - begin <= SMALL:
             data = self._read(self._start + entry.begin + begin, end - begin) if end > begin else b""
             if len(data) != end - begin:
-                raise InputError(f"the Hub sent {len(data)} of {end - begin} bytes", path=self.path, tensor=name, code="E-HUB-INCOMPLETE")
+                raise InputError(
+                    f"the Hub sent {len(data)} of {end - begin} bytes",
+                    path=self.path,
+                    tensor=name,
+                    code="E-HUB-INCOMPLETE",
+                )
             return bytearray(data)
         return self._local().read(name, begin, end)
 

@@ -12,7 +12,8 @@ from adapterops.errors import OptionError
 NAME = r"[A-Za-z0-9][\w.-]{0,95}"
 SHORT = re.compile(rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>[^:@\s]+))?(?::(?P<inner>[^:\s]+))?", re.ASCII)
 LONG = re.compile(
-    rf"(?:models/)?(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/(?:pr|convert)/[^/:\s]+|[^/:@\s]+))?(?:[/:](?P<inner>[^:\s]*))?", re.ASCII
+    rf"(?:models/)?(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/(?:pr|convert)/[^/:\s]+|[^/:@\s]+))?(?:[/:](?P<inner>[^:\s]*))?",
+    re.ASCII,
 )
 SCHEME = "hf://"
 OTHERS = ("datasets/", "spaces/", "buckets/", "kernels/")
@@ -42,7 +43,12 @@ class Reference:
         >>> Reference("me/a", "v2", "sub").uri
         'hf://me/a@v2/sub'
         """
-        return SCHEME + self.repo + (f"@{self.revision}" if self.revision else "") + (f"/{self.inner}" if self.inner else "")
+        return (
+            SCHEME
+            + self.repo
+            + (f"@{self.revision}" if self.revision else "")
+            + (f"/{self.inner}" if self.inner else "")
+        )
 
     @property
     def place(self) -> str:
@@ -51,7 +57,8 @@ class Reference:
 
 
 def parse(text: str) -> Reference | None:
-    """The reference that a text is: `owner/name[@revision][:folder]`, or `hf://owner/name[@revision][/folder]`; None for any other.
+    """The reference that a text is: `owner/name[@revision][:folder]`, or `hf://owner/name[@revision][/folder]`; None
+    for any other.
 
     >>> parse("me/a@v2:sub")
     Reference(repo='me/a', revision='v2', inner='sub')
@@ -65,7 +72,11 @@ def parse(text: str) -> Reference | None:
     """
     explicit = text.startswith(SCHEME)
     found = LONG.fullmatch(text.removeprefix(SCHEME)) if explicit else SHORT.fullmatch(text)
-    reference = Reference(found["repo"], unquote(found["revision"] or "") or None, (found["inner"] or "").strip("/")) if found else None
+    reference = (
+        Reference(found["repo"], unquote(found["revision"] or "") or None, (found["inner"] or "").strip("/"))
+        if found
+        else None
+    )
     unsafe = reference is not None and not _safe(reference)
     if explicit and (reference is None or unsafe):
         raise OptionError(
@@ -91,13 +102,19 @@ def referred(text: Reference | str) -> Reference:
     """
     reference = text if isinstance(text, Reference) else parse(text)
     if reference is None:
-        raise OptionError(f"{text!r} is no reference to the Hub", hint="write owner/name, or owner/name@revision:folder")
+        raise OptionError(
+            f"{text!r} is no reference to the Hub", hint="write owner/name, or owner/name@revision:folder"
+        )
     return reference
 
 
 def _file(reference: Reference) -> bool:
     """Whether a short form looks like a path to a file here: `runs/a.safetensors`."""
-    return not reference.revision and not reference.inner and reference.repo.endswith((".safetensors", ".bin", ".gguf", ".json", ".pt"))
+    return (
+        not reference.revision
+        and not reference.inner
+        and reference.repo.endswith((".safetensors", ".bin", ".gguf", ".json", ".pt"))
+    )
 
 
 @dataclass(frozen=True)

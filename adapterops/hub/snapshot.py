@@ -74,7 +74,11 @@ class Snapshot:
             ask(
                 what,
                 lambda: hf_hub_download(
-                    self._repo, self.name(path), revision=self.revision, endpoint=hub.endpoint, library_name="adapterops"
+                    self._repo,
+                    self.name(path),
+                    revision=self.revision,
+                    endpoint=hub.endpoint,
+                    library_name="adapterops",
                 ),
             )
             if known.sha256 is None:
@@ -90,7 +94,9 @@ class Snapshot:
         free = shutil.disk_usage(there).free
         if size and size + SPARE > free:
             hint = "free some space, or set HF_HOME to a folder on another disk"
-            raise ResourceError(f"takes {size} bytes, {free} bytes are free in the Hub's cache", path=self.reference, hint=hint)
+            raise ResourceError(
+                f"takes {size} bytes, {free} bytes are free in the Hub's cache", path=self.reference, hint=hint
+            )
 
     def sha256(self, path: Path) -> str | None:
         return self._files[self.name(path)].sha256
@@ -107,7 +113,9 @@ class Snapshot:
             self.check(path, file_digests(path, SHA256)[SHA256])
         elif known.blob is None:
             hint = "leave --verify-inputs out, or HF_HUB_OFFLINE"
-            raise NotFoundError("cannot be compared with the Hub's: nothing asks the Hub", path=path, hint=hint, code="E-HUB-OFFLINE")
+            raise NotFoundError(
+                "cannot be compared with the Hub's: nothing asks the Hub", path=path, hint=hint, code="E-HUB-OFFLINE"
+            )
         elif (found := blob_hash(read_all(path))) != known.blob:
             raise _changed(path, found, known.blob)
 
@@ -176,7 +184,10 @@ def _listing(reference: Reference) -> tuple[str, dict[str, Known]]:
     info = api().model_info(reference.repo, revision=reference.revision, files_metadata=True, timeout=timeout())
     if not COMMIT.fullmatch(info.sha or ""):
         raise NotFoundError(
-            f"the Hub names the commit {info.sha!r}, which is none", path=str(reference), hint="is HF_ENDPOINT right?", code="E-HUB"
+            f"the Hub names the commit {info.sha!r}, which is none",
+            path=str(reference),
+            hint="is HF_ENDPOINT right?",
+            code="E-HUB",
         )
     files = {}
     for each in info.siblings or ():
@@ -188,7 +199,11 @@ def _listing(reference: Reference) -> tuple[str, dict[str, Known]]:
 
 def _safe(name: str) -> bool:
     parts = name.split("/")
-    return name.isprintable() and "\\" not in name and not any(part in ("", ".", "..") or part.startswith(".") for part in parts)
+    return (
+        name.isprintable()
+        and "\\" not in name
+        and not any(part in ("", ".", "..") or part.startswith(".") for part in parts)
+    )
 
 
 def _cache(repo: str) -> Path:
@@ -237,7 +252,10 @@ def _range(repo: str, name: str, revision: str, begin: int, count: int, what: st
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-    headers = build_hf_headers(library_name="adapterops") | {"Range": f"bytes={begin}-{begin + count - 1}", "Accept-Encoding": "identity"}
+    headers = build_hf_headers(library_name="adapterops") | {
+        "Range": f"bytes={begin}-{begin + count - 1}",
+        "Accept-Encoding": "identity",
+    }
     url, data = hf_hub_url(repo, name, revision=revision, endpoint=api().endpoint), bytearray()
     with get_session().stream("GET", url, headers=headers, timeout=timeout()) as answer:
         if answer.status_code >= 400:
@@ -245,10 +263,15 @@ def _range(repo: str, name: str, revision: str, begin: int, count: int, what: st
         hf_raise_for_status(answer)
         if answer.status_code != 206:
             raise NotFoundError(
-                "the Hub sends whole files where a part is asked for", path=what, hint="download it: adapterops pull", code="E-HUB-RANGE"
+                "the Hub sends whole files where a part is asked for",
+                path=what,
+                hint="download it: adapterops pull",
+                code="E-HUB-RANGE",
             )
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-            raise NotFoundError("the Hub sends another part than was asked for", path=what, hint="run it again", code="E-HUB-RANGE")
+            raise NotFoundError(
+                "the Hub sends another part than was asked for", path=what, hint="run it again", code="E-HUB-RANGE"
+            )
         for chunk in answer.iter_raw():
             data += chunk
             if len(data) >= count:

@@ -1,4 +1,6 @@
-"""QR from Gram matrices, and the joint core of several updates: all that depends on them alone is exact in it, and small."""
+"""QR from Gram matrices, and the joint core of several updates: all that depends on them alone is exact in it, and
+small.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError
-from adapterops.finite import all_finite
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
@@ -26,9 +28,9 @@ NOISE = 1e-12
 def triangle(matrix: Array) -> Array:
     """R of the QR of a tall matrix, in float64, without its Q, to 1e-10 of its norm or better.
 
-    By Cholesky of the Gram matrix. Where its columns are not nearly independent twice: the second pass, on a matrix that is
-    nearly orthonormal, makes it as exact as Householder's QR, in less time. Where they are too close to dependent for that,
-    Householder's.
+    By Cholesky of the Gram matrix. Where its columns are not nearly independent twice: the second pass, on a matrix
+    that is nearly orthonormal, makes it as exact as Householder's QR, in less time. Where they are too close to
+    dependent for that, Householder's.
 
     Source: Yamamoto et al. 2015, CholeskyQR2.
     """
@@ -55,7 +57,9 @@ def orthonormal(matrix: Array) -> tuple[Array, Array]:
 
 
 def _cholesky(matrix: Array) -> tuple[Array, Array, float] | None:
-    """R by the Gram matrix, its inverse, and its condition; None where the columns are too close to dependent for that."""
+    """R by the Gram matrix, its inverse, and its condition; None where the columns are too close to dependent for
+    that.
+    """
     if matrix.shape[0] <= 2 * matrix.shape[1]:
         return None
     try:
@@ -80,7 +84,8 @@ def check_core(core: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class JointCore:
-    """ΔWᵢ = left @ matrices[i] @ rightᵀ, exactly; left (out, R) and right (in, R) have orthonormal columns, R = Σ rᵢ or less.
+    """ΔWᵢ = left @ matrices[i] @ rightᵀ, exactly; left (out, R) and right (in, R) have orthonormal columns, R = Σ rᵢ or
+    less.
 
     Inner products, norms and singular values of the ΔWᵢ are those of the matrices, and so is every function f with
     f(P X Qᵀ) = P f(X) Qᵀ for orthonormal P and Q.
@@ -92,7 +97,8 @@ class JointCore:
 
     @classmethod
     def of(cls, updates: Sequence[LowRank]) -> JointCore:
-        """The core of updates in canonical form: each is balanced first, so that factors (BG, G⁻¹A) have the core of (B, A).
+        """The core of updates in canonical form: each is balanced first, so that factors (BG, G⁻¹A) have the core of
+        (B, A).
 
         Cost: O((out + in) R² + R³) time, O((out + in) R) memory, in float64.
         """
@@ -111,5 +117,7 @@ class JointCore:
 
 
 def _cleaned(matrix: Array) -> Array:
-    """The matrix, with zeros for entries that are nothing but rounding: methods that count votes must not count those."""
+    """The matrix, with zeros for entries that are nothing but rounding: methods that count votes must not count
+    those.
+    """
     return np.where(np.abs(matrix) > NOISE * np.linalg.norm(matrix), matrix, 0.0)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError, OptionError
-from adapterops.finite import all_finite
 from adapterops.linalg.core import check_core, orthonormal, triangle
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank, zero
@@ -35,7 +35,9 @@ def spectrum(update: LowRank) -> Array:
 
 
 def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
-    """An update with at most `rank` dimensions, whatever its form: by its factors where it has some, else by its entries."""
+    """An update with at most `rank` dimensions, whatever its form: by its factors where it has some, else by its
+    entries.
+    """
     factors = update.lowrank()
     if factors is None:
         return factorize(Dense(update.dense(), update.error, update.near), rank, exact=exact)
@@ -85,19 +87,26 @@ def balanced(update: LowRank, rank: int | None = None) -> LowRank:
     # ΔW v_k = scale · B Raᵀ v, and likewise on the left: the singular vectors without forming either Q.
     left = B @ _widen(Ra.T @ vt[:kept].T, rank) * inverse_root
     right = (inverse_root * _widen(Rb.T @ u[:, :kept], rank)).T @ A
-    signs = np.copysign(1.0, np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0)) if len(left) else np.ones((1, rank))
+    signs = (
+        np.copysign(1.0, np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0))
+        if len(left)
+        else np.ones((1, rank))
+    )
     return LowRank(left * signs, signs.T * right, error=update.error + math.sqrt(float(np.square(s[rank:]).sum())))
 
 
 def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     """The best approximation of a dense update with `rank` dimensions, or one that is nearly so.
 
-    By a randomized block Krylov method. It starts from the leading directions of `update.near`, or from random ones of a
-    fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum falls
-    slowly gets more of them. The `error` is measured, not estimated. With `exact`, or where the matrix is small, by a full
-    SVD in float64.
+    By a randomized block Krylov method. It starts from the leading directions of `update.near`, or from random ones of
+    a
+    fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum
+        falls
+    slowly gets more of them. The `error` is measured, not estimated. With `exact`, or where the matrix is small, by a
+    full SVD in float64.
 
-    Cost: 4 · out · in · (rank + 2) multiplications, and 2 more for each block after the second; exact: O(out · in · min(out, in)).
+    Cost: 4 · out · in · (rank + 2) multiplications, and 2 more for each block after the second; exact: O(out · in ·
+        min(out, in)).
     Source: Musco & Musco 2015, arXiv:1504.05477.
     """
     W = np.ascontiguousarray(update.weight)
@@ -116,7 +125,9 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     right, R = orthonormal(projected.T.astype(np.float64))  # ΔW ≈ leftᵀ Rᵀ rightᵀ
     u, s, vt = _svd(R.T)
     root = np.sqrt(s[:rank])
-    result = LowRank(left.T @ (u[:, :rank] * root).astype(W.dtype), ((root[:, None] * vt[:rank]) @ right.T).astype(W.dtype))
+    result = LowRank(
+        left.T @ (u[:, :rank] * root).astype(W.dtype), ((root[:, None] * vt[:rank]) @ right.T).astype(W.dtype)
+    )
     distance = _distance(W, result, total - float(np.square(s[:rank]).sum()), total)
     return LowRank(result.B, result.A, error=distance)
 
@@ -139,7 +150,9 @@ def _start(W: Array, near: LowRank | None, block: int) -> Array:
 
 
 def _krylov(W: Array, start: Array, rank: int, total: float) -> tuple[Array, Array]:
-    """Orthonormal rows L (k, out), and L W (k, in), that hold nearly all of the energy that `rank` dimensions can; `total` is ‖W‖_F²."""
+    """Orthonormal rows L (k, out), and L W (k, in), that hold nearly all of the energy that `rank` dimensions can;
+    `total` is ‖W‖_F².
+    """
     left = _orthonormal(start @ W.T)
     projected = left @ W
     caught = 0.0
@@ -169,7 +182,9 @@ def _distance(W: Array, projection: LowRank, rest: float, total: float) -> float
 
 
 def _core(update: LowRank) -> tuple[Array, Array, Array, Array, Array]:
-    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ. And B and A in float64."""
+    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ. And B and
+    A in float64.
+    """
     B, A = update.B.astype(np.float64, copy=False), update.A.astype(np.float64, copy=False)
     for factor in (B, A):
         check_core(factor)
@@ -184,7 +199,9 @@ def _svd(matrix: Array) -> tuple[Array, Array, Array]:
         u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     except np.linalg.LinAlgError:
         if not all_finite(matrix):
-            raise InputError("has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE") from None
+            raise InputError(
+                "has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE"
+            ) from None
         # the divide-and-conquer driver gave up; on the transpose it takes another path
         v, s, ut = np.linalg.svd(matrix.T, full_matrices=False)
         u, vt = ut.T, v.T

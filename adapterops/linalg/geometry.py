@@ -13,7 +13,9 @@ from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
 NEGLIGIBLE = 1e-4
-"""A direction whose singular value is less than this fraction of the largest is none: it would be rounding that is compared."""
+"""A direction whose singular value is less than this fraction of the largest is none: it would be rounding that is
+compared.
+"""
 
 ROWS = 32
 """Rows of a weight in which signs are compared."""
@@ -21,7 +23,9 @@ ROWS = 32
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """ΔW = U diag(values) Vᵀ. `values` are all singular values; U (out, k) and V (in, k) hold the k directions that are not negligible."""
+    """ΔW = U diag(values) Vᵀ. `values` are all singular values; U (out, k) and V (in, k) hold the k directions that are
+    not negligible.
+    """
 
     U: Array
     values: Array
@@ -65,7 +69,8 @@ def shared_energy(Q: Array, P: Array) -> float:
 class Signs:
     """Entries of two updates that have opposite signs, in some rows of a weight.
 
-    Sums over these `rows` of `height`: `opposed` entries, entries `counted` (where neither is zero), and the second moments
+    Sums over these `rows` of `height`: `opposed` entries, entries `counted` (where neither is zero), and the second
+        moments
     of the two, from which the error is known.
     """
 
@@ -95,11 +100,14 @@ def sampled(height: int, seed: int) -> Array:
 
 
 def conflict(samples: Sequence[Signs]) -> tuple[float, float] | None:
-    """The fraction of entries with opposite signs over the weights of all `samples`, and its standard error; None without entries.
+    """The fraction of entries with opposite signs over the weights of all `samples`, and its standard error; None
+    without entries.
 
     The ratio estimate for rows drawn in every weight without replacement: 0 error where all rows were looked at.
     """
-    opposed, counted = (sum(each.height / each.rows * getattr(each, name) for each in samples) for name in ("opposed", "counted"))
+    opposed, counted = (
+        sum(each.height / each.rows * getattr(each, name) for each in samples) for name in ("opposed", "counted")
+    )
     if not counted:
         return None
     rate, variance = opposed / counted, 0.0

@@ -36,8 +36,8 @@ def by_budget(spectra: Mapping[str, Array], cost: Mapping[str, int], budget: int
     """Ranks that keep the most energy Σσ² over all modules, with Σ rank · cost ≤ budget.
 
     Dimensions are bought in the order of energy per cost; where the cost divides nothing evenly, an exact search of the
-    few plans that could do better follows. It starts from the bound of the continuous problem: a plan that gives up more
-    than the gap between that bound and the best plan known cannot win.
+    few plans that could do better follows. It starts from the bound of the continuous problem: a plan that gives up
+    more than the gap between that bound and the best plan known cannot win.
 
     Args:
         spectra: the singular values of each module, largest first.
@@ -92,7 +92,11 @@ def _search(classes: list[_Class], budget: int) -> list[int]:
     def profit(group: _Class, count: int) -> float:
         return group.energy[count] - price * group.cost * count
 
-    start = [bisect_right(range(len(g.owners)), False, key=lambda k, g=g: g.energy[k + 1] - g.energy[k] < price * g.cost) for g in classes]  # type: ignore[misc]
+    def worthwhile(group: _Class) -> int:
+        gains = range(len(group.owners))
+        return bisect_right(gains, False, key=lambda k: group.energy[k + 1] - group.energy[k] < price * group.cost)
+
+    start = [worthwhile(group) for group in classes]
     bound = sum(profit(group, count) for group, count in zip(classes, start, strict=True)) + price * budget
     best: tuple[float, list[int]] = (-1.0, [0] * len(classes))
     visits = 0

@@ -69,7 +69,9 @@ class Entries:
         return lambda first: function(self.tile(first))
 
     def cuts(self, density: float) -> list[Cut]:
-        """For each update the cut that keeps exactly int(density · n) entries; equal magnitudes: the lower index wins."""
+        """For each update the cut that keeps exactly int(density · n) entries; equal magnitudes: the lower index
+        wins.
+        """
         return [self._cut(index, int(density * self.size)) for index in range(len(self))]
 
     def _cut(self, index: int, keep: int) -> Cut:
@@ -93,7 +95,9 @@ class Entries:
         """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""
         step = max(1, round((1 / fraction if fraction else self.size / SAMPLE) ** 0.5))
         shape = [len(range(0, length, step)) for length in self.shape]
-        grid = self._updates[index].rows((slice(0, self.shape[0], step), slice(0, self.shape[1], step)), np.empty(shape, self.dtype))
+        grid = self._updates[index].rows(
+            (slice(0, self.shape[0], step), slice(0, self.shape[1], step)), np.empty(shape, self.dtype)
+        )
         return np.abs(grid).reshape(-1)
 
 
@@ -104,7 +108,11 @@ def tile_height(shape: tuple[int, int]) -> int:
 
 def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
     """Σ wᵢ ΔWᵢ, where that has a low rank: probably not far from any merge of them."""
-    known = [weight * factors for weight, update in zip(weights, updates, strict=True) if (factors := update.near) is not None]
+    known = [
+        weight * factors
+        for weight, update in zip(weights, updates, strict=True)
+        if (factors := update.near) is not None
+    ]
     return reduce(add, known) if len(known) == len(updates) else None
 
 
@@ -128,7 +136,9 @@ class Model:
             if key not in self._known:
                 cuts = self._cuts(density)
                 balance = sum(
-                    float(np.sign(total(trim(tile, cuts), majority)).sum()) for module in self._modules for tile in module().tiles()
+                    float(np.sign(total(trim(tile, cuts), majority)).sum())
+                    for module in self._modules
+                    for tile in module().tiles()
                 )
                 self._known[key] = -1.0 if balance < 0 else 1.0
             return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer
@@ -143,12 +153,17 @@ class Model:
 
     def _cut(self, index: int, size: int, keep: int) -> Cut:
         sample = np.concatenate([module().sample(index, SAMPLE / size) for module in self._modules])
-        value, _ = threshold(lambda: (part for module in self._modules for part in module().magnitudes(index)), sample, size, keep)
+        value, _ = threshold(
+            lambda: (part for module in self._modules for part in module().magnitudes(index)), sample, size, keep
+        )
         return Cut(value)
 
 
-def threshold(tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int, keep: int) -> tuple[float, int | None]:
-    """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of them).
+def threshold(
+    tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int, keep: int
+) -> tuple[float, int | None]:
+    """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of
+    them).
 
     No sort: a sample brackets the answer, one pass counts what lies above the bracket and collects what lies in it.
 
@@ -183,7 +198,8 @@ def threshold(tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int
 
 
 def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
-    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being less
+    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being
+    less
     varied than so many independent numbers: 8 standard errors on either side."""
     count = len(sample)
     margin = 8 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count

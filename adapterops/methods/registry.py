@@ -1,6 +1,8 @@
-"""The registry of methods. A method is a kernel and what is declared beside it: its source, what it acts on, its parameters.
+"""The registry of methods. A method is a kernel and what is declared beside it: its source, what it acts on, its
+parameters.
 
-A package of one's own registers methods by an entry point of the group `adapterops.methods`, which names a module that does so.
+A package of one's own registers methods by an entry point of the group `adapterops.methods`, which names a module that
+does so.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ class Parameter:
             if value not in self.choices:
                 raise OptionError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
             return value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.whole and not isinstance(value, int)):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or (self.whole and not isinstance(value, int))
+        ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
         if not self.low <= value <= self.high:
             raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {value:g}")
@@ -46,8 +52,8 @@ class Parameter:
 Kernel: TypeAlias = Callable[..., Any]
 """`kernel(inputs, weights, **parameters)`, its own parameters keyword-only, with defaults.
 
-What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on entries gets
-`Entries`, may look at all of them, and returns a function from the first row of a tile to its result.
+What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on
+entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile to its result.
 """
 
 
@@ -129,7 +135,8 @@ def method(
     >>> METHODS.remove("half")
 
     Raises:
-        ValueError: the name is taken, an argument has no `Parameter`, or one that means something else in another method.
+        ValueError: the name is taken, an argument has no `Parameter`, or one that means something else in another
+            method.
     """
 
     def register(kernel: Kernel) -> Kernel:
@@ -160,5 +167,8 @@ def find(name: str) -> Method:
     known = name.replace("-", "_")
     if known not in METHODS:
         close = get_close_matches(known, METHODS, n=1)
-        raise OptionError(f"there is no method {name!r}", hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(METHODS)}")
+        raise OptionError(
+            f"there is no method {name!r}",
+            hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(METHODS)}",
+        )
     return METHODS[known]

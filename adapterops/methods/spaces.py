@@ -1,7 +1,7 @@
 """Where a method acts: updates into coordinates, and what a method makes of those back into an update.
 
-A space divides the updates of a module into blocks: lists of one `Linear` for each update, with its weight. A method turns every
-block into one, and the space puts these together.
+A space divides the updates of a module into blocks: lists of one `Linear` for each update, with its weight. A method
+turns every block into one, and the space puts these together.
 """
 
 from __future__ import annotations
@@ -63,9 +63,13 @@ def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Blo
 
     factors = [factors for update in updates if (factors := update.lowrank()) is not None]
     if len(factors) < len(updates):
-        raise UnsupportedError("has no factors of low rank, and the joint core is made of these", hint="use --space delta")
+        raise UnsupportedError(
+            "has no factors of low rank, and the joint core is made of these", hint="use --space delta"
+        )
     joint = JointCore.of(factors)
-    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(results[0].dense())
+    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(
+        results[0].dense()
+    )
 
 
 def _core_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
@@ -81,7 +85,10 @@ def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
     scales = [weight * pair.scale for weight, pair in zip(weights, pairs, strict=True)]
     roots = [abs(scale) ** 0.5 for scale in scales]
     signed = [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)]
-    blocks = [Block([Dense(pair.B) for pair in pairs], roots, "/B"), Block([Dense(pair.A) for pair in pairs], signed, "/A")]
+    blocks = [
+        Block([Dense(pair.B) for pair in pairs], roots, "/B"),
+        Block([Dense(pair.A) for pair in pairs], signed, "/A"),
+    ]
     return blocks, lambda results: LowRank(results[0].dense(), results[1].dense())
 
 

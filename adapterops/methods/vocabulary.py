@@ -1,7 +1,7 @@
 """What methods are composed of. All act on tiles: lists of one array per adapter, (rows, in) each.
 
-What `trim` and `bernoulli` return is new, and belongs to whoever asked for it. Entries are dropped by multiplying with what is
-kept, 1 or 0: in numpy a tenth of the time that choosing takes.
+What `trim` and `bernoulli` return is new, and belongs to whoever asked for it. Entries are dropped by multiplying with
+what is kept, 1 or 0: in numpy a tenth of the time that choosing takes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from adapterops.methods.tiles import Cut, Tile
 from adapterops.updates.protocol import Array
 
 DENSITY = Parameter("Fraction of the entries kept.", low=0, high=1)
-MAJORITY = Parameter("Elect the sign of the sum (total), or of most entries (frequency).", choices=("total", "frequency"))
+MAJORITY = Parameter(
+    "Elect the sign of the sum (total), or of most entries (frequency).", choices=("total", "frequency")
+)
 CONVENTION = Parameter(
-    "Reproduce the paper's, PEFT's or mergekit's answer where they differ from the default.", choices=("paper", "peft", "mergekit")
+    "Reproduce the paper's, PEFT's or mergekit's answer where they differ from the default.",
+    choices=("paper", "peft", "mergekit"),
 )
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)
 
@@ -56,7 +59,9 @@ def elect_sign(votes: Sequence[Array], majority: str, tie: float) -> Array:
     return positive
 
 
-def disjoint_mean(votes: Sequence[Array], positive: Array, weights: Sequence[float], divisors: Sequence[float]) -> Array:
+def disjoint_mean(
+    votes: Sequence[Array], positive: Array, weights: Sequence[float], divisors: Sequence[float]
+) -> Array:
     """Σ wᵢ xᵢ / Σ dᵢ, over the votes xᵢ that have the elected sign; zero where none has. The votes are overwritten."""
     negative, kept, each_agrees = ~positive, np.zeros_like(votes[0]), []
     for vote, weight in zip(votes, weights, strict=True):
@@ -82,7 +87,9 @@ def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.
     return total
 
 
-def elected_mean(sparse: list[Array], weights: Sequence[float], majority: str, convention: str | None, tie: float) -> Array:
+def elected_mean(
+    sparse: list[Array], weights: Sequence[float], majority: str, convention: str | None, tie: float
+) -> Array:
     """The sign of every entry elected, and the mean of those that agree with it, by a convention: see `ties`."""
     if convention in ("paper", "peft"):
         return disjoint_mean(sparse, elect_sign(sparse, majority, tie), weights, [1.0] * len(weights))
@@ -93,4 +100,7 @@ def elected_mean(sparse: list[Array], weights: Sequence[float], majority: str, c
 
 def scaled(weights: Sequence[float], values: Sequence[Array]) -> list[Array]:
     """wᵢ xᵢ"""
-    return [value if weight == 1 else value * value.dtype.type(weight) for weight, value in zip(weights, values, strict=True)]
+    return [
+        value if weight == 1 else value * value.dtype.type(weight)
+        for weight, value in zip(weights, values, strict=True)
+    ]

@@ -9,13 +9,14 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from adapterops import engine
-from adapterops.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.stacks import stacks
-from adapterops.history import Step, key
 from adapterops.methods.registry import Method, find
 from adapterops.methods.spaces import SPACES, Block, Space
+from adapterops.provenance.history import Step, key
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -39,15 +40,15 @@ def merge(
         adapters: at least one.
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
-        space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does not
-            depend on how they are factored; or `factors`, the A's and B's separately, which reproduces PEFT: ranks must be
-            equal, and the result has cross terms.
+        space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does
+            not depend on how they are factored; or `factors`, the A's and B's separately, which reproduces PEFT: ranks
+            must be equal, and the result has cross terms.
         parameters: those of the method; see `adapterops methods`.
 
     Returns:
-        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core space an update of that rank, too; for
-        methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving approximates with
-        rank Σ rᵢ.
+        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core space an update of that rank, too;
+        for methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving
+        approximates with rank Σ rᵢ.
 
     Raises:
         OptionError: a parameter is impossible, or the number of weights is wrong.
@@ -60,7 +61,11 @@ def merge(
             check_linear(adapter, "scaled")
         if chosen.acts == "entries" or space != "delta":
             check_needs_no_base(adapter, "merged by its entries or factors")
-    step = Step("merge", {"method": chosen.name, "space": space, "weights": weights, **complete}, tuple(a.history for a in adapters))
+    step = Step(
+        "merge",
+        {"method": chosen.name, "space": space, "weights": weights, **complete},
+        tuple(a.history for a in adapters),
+    )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
     layout = {module: _layout(adapters, module, chosen, SPACES[space], total.layout[module]) for module in total.layout}
     merging = _Merging(adapters, weights, chosen, SPACES[space], complete)
@@ -83,9 +88,20 @@ class _Merging:
     """A method, in a space, on the modules of some adapters."""
 
     def __init__(
-        self, adapters: Sequence[Adapter], weights: Sequence[float], method: Method, space: Space, parameters: Mapping[str, Any]
+        self,
+        adapters: Sequence[Adapter],
+        weights: Sequence[float],
+        method: Method,
+        space: Space,
+        parameters: Mapping[str, Any],
     ) -> None:
-        self._adapters, self._weights, self._method, self._space, self._parameters = adapters, weights, method, space, parameters
+        self._adapters, self._weights, self._method, self._space, self._parameters = (
+            adapters,
+            weights,
+            method,
+            space,
+            parameters,
+        )
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole() if method.whole_model(parameters) else None
@@ -93,7 +109,9 @@ class _Merging:
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
         present = self._present(module)
-        blocks, back = self._space.open([self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present])
+        blocks, back = self._space.open(
+            [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
+        )
         return back([self._block(module, present, block) for block in blocks])
 
     def _present(self, module: str) -> list[int]:
@@ -108,7 +126,9 @@ class _Merging:
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
         entries = self._entries(module, present, block)
-        tiling = Tiling(tile_height(entries.shape), lambda: method.kernel(entries, self._all(block, present), **self._parameters))
+        tiling = Tiling(
+            tile_height(entries.shape), lambda: method.kernel(entries, self._all(block, present), **self._parameters)
+        )
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
 
     def _all(self, block: Block, present: Sequence[int]) -> Sequence[float]:
@@ -122,7 +142,9 @@ class _Merging:
         updates, indices = list(block.updates), list(present)
         if self._model:
             indices = list(range(len(self._adapters)))
-            updates = [block.updates[present.index(i)] if i in present else zero(block.updates[0].shape) for i in indices]
+            updates = [
+                block.updates[present.index(i)] if i in present else zero(block.updates[0].shape) for i in indices
+            ]
         names = [f"{self._names()[i]}{module}{block.role}" for i in indices] if self._masked else ()
         return Entries(updates, names, self._model)
 
@@ -134,7 +156,9 @@ class _Merging:
 
         def entries(module: str) -> Entries:
             present = self._present(module)
-            blocks, _ = self._space.open([self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present])
+            blocks, _ = self._space.open(
+                [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
+            )
             return self._entries(module, present, blocks[0])
 
         return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
@@ -198,7 +222,9 @@ def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> 
 
 
 def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
-    """What the masks of each adapter depend on: its content, and which it is of several equal ones. Not its place in the list."""
+    """What the masks of each adapter depend on: its content, and which it is of several equal ones. Not its place in
+    the list.
+    """
     keys = [key(adapter.history) for adapter in adapters]
     order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
     return [f"{mine[0]}/{sum(other[0] == mine[0] and other < mine for other in order)}/" for mine in order]
@@ -213,15 +239,15 @@ def truncate(
     unit: str = "parameters",
     dtype: str | None = None,
     exact: bool = False,
-    how: engine.Execution = engine.DEFAULT,
+    how: Execution = DEFAULT,
 ) -> Adapter:
     """The best approximation of an adapter with fewer dimensions. Exactly one of `rank`, `energy` and `budget`.
 
     Args:
         rank: dimensions of every module; where one has fewer, it stays as it is.
         energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
-        budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get none.
-            The experts of one parameter get the same rank, as they are saved.
+        budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get
+            none. The experts of one parameter get the same rank, as they are saved.
         unit: of the budget, `parameters` or `bytes`; bytes are those of `dtype`, by default each module's own.
         exact: where an update is dense, by a full SVD and not a randomized one.
 
@@ -234,14 +260,19 @@ def truncate(
     check_needs_no_base(adapter, "cut to a rank")
     if rank is not None:
         return _to_ranks(
-            adapter, Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)), dict.fromkeys(adapter.layout, rank), exact
+            adapter,
+            Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)),
+            dict.fromkeys(adapter.layout, rank),
+            exact,
         )
     if energy is not None:
         return _to_energy(adapter, energy, exact)
     return _to_budget(adapter, budget or 0, unit, dtype, exact, how)
 
 
-def check_cut(rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters") -> None:
+def check_cut(
+    rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters"
+) -> None:
     """Raise OptionError unless exactly one way of cutting is given, and is possible."""
     if sum(option is not None for option in (rank, energy, budget)) != 1:
         raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
@@ -269,7 +300,8 @@ def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) 
 
 def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     layout = {
-        module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False) for module, each in adapter.layout.items()
+        module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False)
+        for module, each in adapter.layout.items()
     }
 
     def reduce(module: str, update: Linear) -> LowRank:
@@ -292,18 +324,21 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 
 
-def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: engine.Execution) -> Adapter:
+def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: Execution) -> Adapter:
     from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.ranks import by_budget
 
     groups = stacks(adapter.layout, adapter.config.experts)
     cost = {}
     for stack, group in groups.items():
-        one = replace(adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group]))
+        one = replace(
+            adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group])
+        )
         cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
     if budget < min(cost.values()):
         raise OptionError(
-            f"a budget of {budget} {unit} does not pay for one dimension of one module", hint=f"the cheapest takes {min(cost.values())}"
+            f"a budget of {budget} {unit} does not pay for one dimension of one module",
+            hint=f"the cheapest takes {min(cost.values())}",
         )
 
     def values(module: str) -> Any:
@@ -311,17 +346,21 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
             update = adapter.updates[module]
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
-    found = dict(zip(adapter.layout, engine.run(values, adapter.layout, how=how), strict=True))
+    found = dict(zip(adapter.layout, local.run(values, adapter.layout, how=how), strict=True))
     spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
     ranks = by_budget(spectra, cost, budget)
     if not any(ranks.values()):  # an adapter that is zero stays one
         ranks[min(cost, key=cost.__getitem__)] = 1
     ranks = {module: ranks[stack] for stack, group in groups.items() for module in group}
-    return _to_ranks(adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact)
+    return _to_ranks(
+        adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact
+    )
 
 
 def _joint(spectra: Sequence[Array]) -> Array:
-    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the squares."""
+    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the
+    squares.
+    """
     import numpy as np
 
     total = np.zeros(max(map(len, spectra)))

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adapterops import engine
-from adapterops.adapter import HELD, check_needs_no_base
-from adapterops.dtypes import BITS
+from adapterops.adapters.adapter import check_needs_no_base
+from adapterops.adapters.opening import HELD
+from adapterops.arrays.dtypes import BITS
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft import Parts
+from adapterops.formats.peft.keys import Parts
 from adapterops.formats.registry import read_adapter
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
-    from adapterops.adapter import Adapter
+    from adapterops.adapters.adapter import Adapter
     from adapterops.updates.protocol import Array
 
 START = 4096
@@ -46,8 +48,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all zero,
-    None where nothing was read to know it; `whole` are tensors that replace the base's."""
+    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all
+    zero, None where nothing was read to know it; `full` are tensors that replace the base's."""
 
     path: Place
     kinds: tuple[str, ...]
@@ -59,7 +61,7 @@ class Inspection:
     parameters: int
     dense: int
     zero: tuple[str, ...] | None
-    whole: tuple[str, ...]
+    full: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -70,7 +72,7 @@ class Inspection:
             "kinds": list(self.kinds),
             "groups": groups,
             "zero": zero,
-            "whole": list(self.whole),
+            "full": list(self.full),
         }
 
 
@@ -80,7 +82,8 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
 
-    Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the header alone.
+    Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the
+        header alone.
     """
     place = Place.of(source)
     files = read_adapter(place, alpha)
@@ -97,7 +100,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         sum(map(files.parameters, layouts)),
         sum(layout.entries for layout in layouts.values()),
         _zero(files) if here else None,
-        tuple(files.replaced),
+        tuple(files.full),
     )
 
 
@@ -115,7 +118,9 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
 
 
 def _zero(files: AdapterFiles) -> tuple[str, ...]:
-    """The modules of which the array that training starts at zero is still that; a trained one shows otherwise in its first bytes."""
+    """The modules of which the array that training starts at zero is still that; a trained one shows otherwise in its
+    first bytes.
+    """
     read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
     def start(name: str) -> bytearray:
@@ -127,8 +132,14 @@ def _zero(files: AdapterFiles) -> tuple[str, ...]:
         signs, rest = data[first + size - 1 :: step], (data[first + byte :: step] for byte in range(size - 1))
         return not any(map(any, rest)) and not signs.strip(b"\x00\x80")  # -0.0 is zero too
 
-    known = {module: (parts, parts.tensors[parts.kind.untrained]) for module, parts in files.modules.items() if parts.kind.untrained}
-    return tuple(m for m, (parts, name) in known.items() if zeros(parts, name, start(name)) and zeros(parts, name, read(name)))
+    known = {
+        module: (parts, parts.tensors[parts.kind.untrained])
+        for module, parts in files.modules.items()
+        if parts.kind.untrained
+    }
+    return tuple(
+        m for m, (parts, name) in known.items() if zeros(parts, name, start(name)) and zeros(parts, name, read(name))
+    )
 
 
 @dataclass(frozen=True)
@@ -150,11 +161,13 @@ class Spectra:
     def as_json(self) -> dict[str, Any]:
         return {
             "suggested_rank": self.suggested_rank,
-            "modules": {module: {**each.__dict__, "values": list(each.values)} for module, each in self.modules.items()},
+            "modules": {
+                module: {**each.__dict__, "values": list(each.values)} for module, each in self.modules.items()
+            },
         }
 
 
-def spectra(adapter: Adapter, *, how: engine.Execution = engine.DEFAULT) -> Spectra:
+def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     """The singular values of every update, without forming any of them.
 
     Cost: O((out + in) r²) a module.
@@ -167,7 +180,7 @@ def spectra(adapter: Adapter, *, how: engine.Execution = engine.DEFAULT) -> Spec
         with at(tensor=module):
             return measured(spectrum(reduced(adapter.updates[module], adapter.layout[module].rank)))
 
-    found = dict(zip(adapter.layout, engine.run(one, adapter.layout, how=how), strict=True))
+    found = dict(zip(adapter.layout, local.run(one, adapter.layout, how=how), strict=True))
     return Spectra(found, suggested_rank(found.values()))
 
 
@@ -192,6 +205,8 @@ def suggested_rank(modules: Collection[ModuleSpectrum]) -> int:
 
 
 def kept_energy(modules: Collection[ModuleSpectrum], rank: int) -> float:
-    """The fraction of Σ‖ΔW‖_F² that the best `rank` dimensions of every module hold; 1 where there is nothing to hold."""
+    """The fraction of Σ‖ΔW‖_F² that the best `rank` dimensions of every module hold; 1 where there is nothing to
+    hold.
+    """
     total, lost = (sum(value**2 for each in modules for value in each.values[start:]) for start in (0, rank))
     return 1 - lost / total if total else 1.0

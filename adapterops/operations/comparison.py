@@ -1,4 +1,6 @@
-"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws. Nothing is formed that is (out, in)."""
+"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws. Nothing is formed that
+is (out, in).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops import engine
-from adapterops.adapter import Adapter, check_needs_no_base, joint, name, sum_of
-from adapterops.checkpoint import Checkpoint
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, joint, name, sum_of
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
 from adapterops.operations.parts import by_part
@@ -33,13 +36,13 @@ SAME_END = 0.9
 
 @dataclass(frozen=True)
 class Profile:
-    """One adapter by itself. `whole` counts the tensors that replace the base's; of their contents nothing is said."""
+    """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said."""
 
     name: str
     base_model: str | None
     layout: Mapping[str, Layout]
     spectra: Mapping[str, ModuleSpectrum]
-    whole: int = 0
+    full: int = 0
 
     @property
     def rank(self) -> int:
@@ -65,8 +68,10 @@ class Profile:
 class Shared:
     """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
 
-    Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the number
-    of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks are equal.
+    Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the
+        number
+    of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks are
+    equal.
     """
 
     dot: float
@@ -112,7 +117,9 @@ class Pair:
 
     @property
     def columns(self) -> float | None:
-        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules: 0 where they are orthogonal, 1 where one holds the other."""
+        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules: 0 where they are orthogonal, 1 where one
+        holds the other.
+        """
         return self._overlap([each.columns for each in self.modules.values()])
 
     @property
@@ -139,7 +146,9 @@ class Pair:
         sides = []
         for side in ("A", "B"):
             known = [factor for each in self.modules.values() if (factor := getattr(each, side))]
-            sides.append(_ratio(sum(k[0] for k in known), math.hypot(*(k[1] for k in known)), math.hypot(*(k[2] for k in known))))
+            sides.append(
+                _ratio(sum(k[0] for k in known), math.hypot(*(k[1] for k in known)), math.hypot(*(k[2] for k in known)))
+            )
             if not known:
                 return None
         return sides[0], sides[1]
@@ -184,7 +193,9 @@ class Comparison:
         chosen = list(spectra) if modules is None else modules
         if not self.weights:
             return None
-        update, weight = (math.hypot(*values) for values in ([spectra[m].norm for m in chosen], [self.weights[m] for m in chosen]))
+        update, weight = (
+            math.hypot(*values) for values in ([spectra[m].norm for m in chosen], [self.weights[m] for m in chosen])
+        )
         return update / weight if weight else math.inf if update else 0.0
 
 
@@ -192,12 +203,13 @@ def compare(
     adapters: Sequence[Adapter],
     *,
     base: Checkpoint | None = None,
-    how: engine.Execution = engine.DEFAULT,
+    how: Execution = DEFAULT,
 ) -> Comparison:
-    """Spectra and norms of adapters, and of every pair cosine, overlap of subspaces, sign conflict and shared initialisation.
+    """Spectra and norms of adapters, and of every pair cosine, overlap of subspaces, sign conflict and shared
+    initialisation.
 
-    Everything is exact and in float64, except the sign conflict, which looks at `geometry.ROWS` rows of each weight, the same
-    ones every time, and tells its standard error. A module that an adapter lacks is zero there.
+    Everything is exact and in float64, except the sign conflict, which looks at `geometry.ROWS` rows of each weight,
+    the same ones every time, and tells its standard error. A module that an adapter lacks is zero there.
 
     Args:
         adapters: at least one.
@@ -221,13 +233,24 @@ def compare(
             found.weight = weight_norm(base, tensor, target)
         return found
 
-    modules = dict(zip(layout, engine.run(one, layout, how=how), strict=True))
+    modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
     profiles = [
-        Profile(label, each.config.base_model, each.layout, {m: modules[m].spectra[i] for m in each.layout}, len(each.replaced))
+        Profile(
+            label,
+            each.config.base_model,
+            each.layout,
+            {m: modules[m].spectra[i] for m in each.layout},
+            len(each.full),
+        )
         for i, (label, each) in enumerate(zip(labels(adapters), adapters, strict=True))
     ]
     pairs = [
-        Pair(i, j, (profiles[i].norm, profiles[j].norm), {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs})
+        Pair(
+            i,
+            j,
+            (profiles[i].norm, profiles[j].norm),
+            {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs},
+        )
         for i, j in combinations(range(len(adapters)), 2)
     ]
     many = len(adapters) > 1
@@ -244,7 +267,8 @@ def compare(
 def plan(
     adapters: Sequence[Adapter], base: Checkpoint | None = None
 ) -> tuple[list[Adapter], dict[str, Layout], dict[str, tuple[str, Target]]]:
-    """The adapters with a module for each target in the base, the layout of their sum, and the tensor and target of each module.
+    """The adapters with a module for each target in the base, the layout of their sum, and the tensor and target of
+    each module.
 
     Raises what `compare` would, before any work.
     """
@@ -252,7 +276,7 @@ def plan(
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
     for each in adapters:
         check_needs_no_base(each, "compared")
-    tables = [resolve(replace(each, replaced={}), base) for each in adapters] if base else []
+    tables = [resolve(replace(each, full={}), base) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
     return found, layout, together(tables)
@@ -273,12 +297,16 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
     from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.geometry import decompose, inner, sampled, shared_energy, signs
 
-    updates = {i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()}
+    updates = {
+        i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()
+    }
     numbers = list(updates)
     parts = {i: decompose(update) for i, update in updates.items()}
     out, into = updates[numbers[0]].shape
     chosen = sampled(out, zlib.crc32(module.encode(errors="surrogateescape")))
-    opposed = signs([update.folded()[chosen] @ update.A for update in updates.values()], out) if len(updates) > 1 else {}
+    opposed = (
+        signs([update.folded()[chosen] @ update.A for update in updates.values()], out) if len(updates) > 1 else {}
+    )
     norms = {i: float(np.linalg.norm(part.values)) for i, part in parts.items()}
     pairs = {}
     for place, sample in opposed.items():
@@ -314,7 +342,8 @@ def _alike(one: Any, other: Any) -> tuple[float, float, float] | None:
 
 
 def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
-    """‖W₀‖_F of what a target covers, in float64 from rows in float32, a block at a time; of a quantized tensor what its codes stand for.
+    """‖W₀‖_F of what a target covers, in float64 from rows in float32, a block at a time; of a quantized tensor what
+    its codes stand for.
 
     Raises:
         InputError: it has numbers that are NaN or infinite.
@@ -330,7 +359,9 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
             if not math.isfinite(square):
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not
             if not math.isfinite(square):
-                raise InputError("has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE")
+                raise InputError(
+                    "has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE"
+                )
             total += square
     return math.sqrt(total)
 
@@ -349,7 +380,8 @@ def located(module: str) -> tuple[str, int | None, str]:
 
 
 def labels(adapters: Sequence[Adapter]) -> list[str]:
-    """What to call each adapter: the last part of its path, with as many before it as tell it from the others, or a number.
+    """What to call each adapter: the last part of its path, with as many before it as tell it from the others, or a
+    number.
 
     >>> labels([])
     []
@@ -359,14 +391,20 @@ def labels(adapters: Sequence[Adapter]) -> list[str]:
     short = {path: path.name for path in paths}
     for depth in range(2, 5):
         taken = list(short.values())
-        short = {path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()}
+        short = {
+            path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()
+        }
     found = [short[path] for path in paths]
-    return [f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)]
+    return [
+        f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)
+    ]
 
 
 def cosine(modules: Collection[Shared]) -> float:
     """Of the updates of some modules, taken together."""
-    return _ratio(sum(each.dot for each in modules), *(math.hypot(*(each.norms[side] for each in modules)) for side in (0, 1)))
+    return _ratio(
+        sum(each.dot for each in modules), *(math.hypot(*(each.norms[side] for each in modules)) for side in (0, 1))
+    )
 
 
 def _ratio(dot: float, *norms: float) -> float:

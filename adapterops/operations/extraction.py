@@ -6,16 +6,17 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterops import engine
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.finite import all_finite
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
-from adapterops.finite import all_finite
 from adapterops.formats.naming import classes
-from adapterops.formats.peft_config import AdapterConfig
-from adapterops.history import Source, Step
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.algebra import check_cut, truncate
 from adapterops.operations.pairing import SHOWN, Pair, full_tensors, pair
+from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout
@@ -37,7 +38,7 @@ def extract(
     unit: str = "parameters",
     rest: str = "keep",
     exact: bool = False,
-    how: engine.Execution = engine.DEFAULT,
+    how: Execution = DEFAULT,
 ) -> Adapter:
     """tuned - base as an adapter: for every Linear weight that changed, its best approximation of low rank.
 
@@ -45,13 +46,15 @@ def extract(
 
     Args:
         rank, energy, budget, unit: how much to keep, as in `truncate`.
-        rest: what to do with changed norms, biases and embeddings: `keep` them whole in the adapter (modules_to_save), `drop`
-            them, or `refuse` to go on.
+        rest: what to do with changed norms, biases and embeddings: `keep` them in the adapter as full tensors (modules_to_save),
+            `drop` them, or `refuse` to go on.
 
     Raises:
-        IncompatibleError: the checkpoints differ in their tensors or shapes, or not at all, or in what was to be refused.
+        IncompatibleError: the checkpoints differ in their tensors or shapes, or not at all, or in what was to be
+            refused.
 
-    Cost: both are read once to find what changed, and what changed once more; one matrix in float32 at a time for each worker.
+    Cost: both are read once to find what changed, and what changed once more; one matrix in float32 at a time for each
+        worker.
     """
     check_cut(rank, energy, budget)
     found = difference(tuned, base, rest=rest, how=how)
@@ -59,7 +62,7 @@ def extract(
 
 
 def difference(
-    tuned: Checkpoint, base: Checkpoint, *, rest: str = "keep", planning: bool = False, how: engine.Execution = engine.DEFAULT
+    tuned: Checkpoint, base: Checkpoint, *, rest: str = "keep", planning: bool = False, how: Execution = DEFAULT
 ) -> Adapter:
     """tuned - base as an adapter of dense updates, one for each Linear weight that changed; see `extract`.
 
@@ -76,18 +79,24 @@ def difference(
         with at(tensor=name):
             return name if _differs(tuned, name, base, pairs[name].before) else None
 
-    changed = [name for name in engine.run(differs, pairs, how=how) if name]
+    changed = [name for name in local.run(differs, pairs, how=how) if name]
     if not changed:
-        raise IncompatibleError("the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED")
+        raise IncompatibleError(
+            "the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED"
+        )
     return _difference_of(changed, pairs, tuned, base, rest)
 
 
-def _difference_of(changed: list[str], pairs: Mapping[str, Pair], tuned: Checkpoint, base: Checkpoint, rest: str) -> Adapter:
+def _difference_of(
+    changed: list[str], pairs: Mapping[str, Pair], tuned: Checkpoint, base: Checkpoint, rest: str
+) -> Adapter:
     """The difference of the tensors that changed."""
     linear = {module: name for name in changed if (module := pairs[name].module)}
     others = [name for name in changed if not pairs[name].module]
     if not linear:
-        raise IncompatibleError(f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED")
+        raise IncompatibleError(
+            f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED"
+        )
     full = _rest(others, tuned, rest, linear)
     transposed = {module for module, name in linear.items() if _is_transposed(module, pairs[name])}
     layout = {module: _layout(tuned.layout[name], module in transposed) for module, name in linear.items()}
@@ -106,7 +115,7 @@ def _difference_of(changed: list[str], pairs: Mapping[str, Pair], tuned: Checkpo
         layout,
         _config(base, {**(base.config or {}), **(tuned.config or {})}),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
-        replaced={name: _plain(tuned, source) for name, source in full.items()},
+        full={name: _plain(tuned, source) for name, source in full.items()},
     )
 
 
@@ -119,7 +128,9 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
 
 
 def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> Array:
-    """One tensor minus another of its shape, in float32, or float64 where one is; all dimensions but the last taken for one."""
+    """One tensor minus another of its shape, in float32, or float64 where one is; all dimensions but the last taken for
+    one.
+    """
     import numpy as np
 
     spec = tuned.layout[name]
@@ -135,7 +146,7 @@ def _plain(checkpoint: Checkpoint, name: str) -> Stored:
     stored = checkpoint.stored[name]
     if stored.scheme:
         raise UnsupportedError(
-            f"changed, is stored as {stored.scheme.name}, and would go into the adapter whole",
+            f"changed, is stored as {stored.scheme.name}, and would go into the adapter as a full tensor",
             tensor=name,
             hint="dequantize the tuned model first, or leave it out with --rest drop",
         )
@@ -162,12 +173,14 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
     """The full tensors that go into the adapter: their names there → in the tuned checkpoint."""
     if not others or rest == "drop":
         if others:
-            warnings.warn(f"{len(others)} changed tensors are dropped: {', '.join(others[:SHOWN])}", AdapterWarning, stacklevel=3)
+            warnings.warn(
+                f"{len(others)} changed tensors are dropped: {', '.join(others[:SHOWN])}", AdapterWarning, stacklevel=3
+            )
         return {}
     if rest == "refuse":
         raise IncompatibleError(
             f"{len(others)} tensors changed that are no weights of Linear layers: {', '.join(others[:SHOWN])}",
-            hint="keep them whole in the adapter with --rest keep, or leave them out with --rest drop",
+            hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )
     return full_tensors(others, adapted, tuned)

@@ -5,50 +5,59 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterops.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import HEAD, WEIGHT
 from adapterops.formats.naming import canonical, check_untied, head_of, namesakes
 from adapterops.storage.safetensors import Spec
 
 
-def counterparts(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, tuple[str, str | None]]:
-    """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until then.
+def counterparts(
+    adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None
+) -> dict[str, tuple[str, str | None]]:
+    """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until
+    then.
 
-    Where the base has no output embedding of its own, that is the input embedding that it is tied to; None if there is none.
+    Where the base has no output embedding of its own, that is the input embedding that it is tied to; None if there is
+    none.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
     """
     head, embedding = head_of(layout, config) or (None, None)
     found: dict[str, tuple[str, str | None]] = {}
-    for full, names in namesakes(adapter.replaced, layout).items():
-        shape = adapter.replaced[full].spec.shape
+    for full, names in namesakes(adapter.full, layout).items():
+        shape = adapter.full[full].spec.shape
         if not names and canonical(full) == HEAD + WEIGHT:
             found[full] = head or full, embedding
         elif len(names) == 1 and layout[names[0]].shape == shape:
             found[full] = names[0], names[0]
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
-            raise _another_model(f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full)
+            raise _another_model(
+                f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full
+            )
     return found
 
 
-def replacements(adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, tuple[str, str | None]]:
+def replacements(
+    adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None
+) -> dict[str, tuple[str, str | None]]:
     """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
 
-    Where a base ties its embeddings and the adapter has the input embedding alone, the output embedding is a new tensor and
+    Where a base ties its embeddings and the adapter has the input embedding alone, the output embedding is a new tensor
+    and
     stays what it was, without a full tensor: that is what the adapter was trained with.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
         UnsupportedError: an embedding is tied to others of the base, and it is not known to which.
     """
-    if not adapter.replaced:
+    if not adapter.full:
         return {}
     found: dict[str, tuple[str, str | None]] = {}
     places = counterparts(adapter, layout, config)
-    specs = {tensor: adapter.replaced[full].spec for full, (tensor, _) in places.items()}
+    specs = {tensor: adapter.full[full].spec for full, (tensor, _) in places.items()}
     check_untied(specs, layout, config)
     for full, (tensor, start) in places.items():
         wanted, shape = layout[start].shape if start else None, specs[tensor].shape

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint, StoredTensor, check_dtype, original
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.finite import all_finite
+from adapterops.arrays.scratch import Scratch
+from adapterops.checkpoints.checkpoint import Checkpoint, original
+from adapterops.checkpoints.layouts import check_dtype
+from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import InputError, OptionError, UnsupportedError, at
-from adapterops.finite import all_finite
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.naming import untied
-from adapterops.history import Step, sources
-from adapterops.memory import Scratch
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.targets import Target, Targets, resolve
+from adapterops.provenance.history import Step, sources
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
-    from adapterops.checkpoint import Rows
+    from adapterops.checkpoints.checkpoint import Rows
     from adapterops.storage.safetensors import Stored
     from adapterops.updates.protocol import Array, Update
     from adapterops.updates.survival import Block
@@ -30,8 +32,8 @@ PRECISIONS = ("float32", "float64")
 def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
     """W ← W + ΔW for every adapted weight; every other tensor passes through.
 
-    ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that the base
-    shares with the input embedding becomes a tensor of its own, and the config says so.
+    ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that
+    the base shares with the input embedding becomes a tensor of its own, and the config says so.
 
     Args:
         dtype: of the adapted weights; by default that of W.
@@ -49,13 +51,16 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     targets = resolve(adapter, base)
     base = _with_new(base, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
-    layout = {tensor: spec._replace(dtype=dtype) if dtype and tensor in added else spec for tensor, spec in base.layout.items()}
+    layout = {
+        tensor: spec._replace(dtype=dtype) if dtype and tensor in added else spec
+        for tensor, spec in base.layout.items()
+    }
 
     def rows(tensor: str) -> Rows:
         edit = targets.edits.get(tensor)
         if edit is None:
             return base.edits[tensor]
-        start = _trained(base, tensor, adapter.replaced[edit.full]) if edit.full else base.rows(edit.start)
+        start = _trained(base, tensor, adapter.full[edit.full]) if edit.full else base.rows(edit.start)
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -63,8 +68,13 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         base,
         layout=layout,
         edits=Lazy([*targets.edits, *(tensor for tensor in base.edits if tensor not in targets.edits)], rows),
-        history=Step("fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)),
-        holding={**base.holding, **{tensor: sum(_held(adapter, each.source) for each in those) for tensor, those in added.items()}},
+        history=Step(
+            "fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)
+        ),
+        holding={
+            **base.holding,
+            **{tensor: sum(_held(adapter, each.source) for each in those) for tensor, those in added.items()},
+        },
     )
 
 
@@ -84,7 +94,9 @@ def _with_new(base: Checkpoint, targets: Targets) -> Checkpoint:
 
 
 def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
-    """The rows of a full tensor. Where it will be quantized, with what was trained as a change, so that it can be seen what is left."""
+    """The rows of a full tensor. Where it will be quantized, with what was trained as a change, so that it can be seen
+    what is left.
+    """
     from adapterops.updates.survival import Block, Change
 
     rows = original(StoredTensor({"": stored}, stored.spec.shape))
@@ -112,10 +124,10 @@ def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
 def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter without those of its full tensors that are the base's, byte for byte.
 
-    PEFT saves the weight of an output embedding with its factors; where it was not trained, the adapter can be scaled and
-    added like any other.
+    PEFT saves the weight of an output embedding with its factors; where it was not trained, the adapter can be scaled
+    and added like any other.
     """
-    if not adapter.replaced:
+    if not adapter.full:
         return adapter
     found = counterparts(adapter, base.layout, base.config)
 
@@ -123,7 +135,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
         _, before = found[full]
         return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
 
-    return replace(adapter, replaced={full: stored for full, stored in adapter.replaced.items() if not copied(full, stored)})
+    return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
 
 
 def _held(adapter: Adapter, module: str) -> int:
@@ -137,7 +149,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
-    trained = [tensor for tensor in adapter.replaced if tensor.removesuffix(WEIGHT) not in adapter.layout]
+    trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]
     if trained:
         raise UnsupportedError(
             "replaced the base's, and what that was is not known",
@@ -145,7 +157,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             tensor=trained[0],
             hint="use the base itself, which is what unfusing would give",
         )
-    return fuse(fused, -replace(adapter, replaced={}), dtype=dtype, precision=precision)
+    return fuse(fused, -replace(adapter, full={}), dtype=dtype, precision=precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +174,9 @@ class Piece:
             from adapterops.linalg.core import orthonormal
 
             factors = self.update.lowrank()
-            self._basis.append(None if factors is None else orthonormal(factors.A.T.astype("float64"))[0].astype("float32"))
+            self._basis.append(
+                None if factors is None else orthonormal(factors.A.T.astype("float64"))[0].astype("float32")
+            )
         return self._basis[0]
 
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.architectures import WEIGHT
-from adapterops.history import Source
+from adapterops.provenance.history import Source
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Kind:
 
 @dataclass(frozen=True)
 class ModelInspection:
-    """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they take."""
+    """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they
+    take.
+    """
 
     path: str | None
     model_type: str | None
@@ -64,6 +66,8 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:
-    """How a tensor is stored: its dtype, or its scheme and the bits that an entry takes with its share of the scales."""
+    """How a tensor is stored: its dtype, or its scheme and the bits that an entry takes with its share of the
+    scales.
+    """
     scheme = checkpoint.schemes.get(name)
     return f"{scheme.name} ({scheme.bits:.3g} bits)" if scheme else checkpoint.layout[name].dtype

@@ -1,4 +1,5 @@
-"""The files of an output beside what they should be: each that the manifest names, by its checksum, and none that it does not.
+"""The files of an output beside what they should be: each that the manifest names, by its checksum, and none that it
+does not.
 
 Without a manifest config.json is compared with what it should say, and there may be no other weights and no adapter.
 """
@@ -11,17 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.model_files import INDEX, PICKLE_INDEX
-from adapterops.manifest import described, seal
+from adapterops.provenance.manifest import described, seal
 from adapterops.storage.staging import MANIFEST
 from adapterops.storage.strict import read_json
 
 MANIFEST_LIMIT = 1 << 26
 
-FREE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config", "use_cache"}
+FREE = {
+    "transformers_version",
+    "_name_or_path",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "quantization_config",
+    "use_cache",
+}
 """What a config may say of the model that it was saved from, or that the tensors say themselves."""
 
 
@@ -53,14 +62,20 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
         yield MANIFEST, content
     else:
         yield MANIFEST, None
-        yield from _strangers(folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it")
+        yield from _strangers(
+            folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it"
+        )
 
 
 def sums(model: Checkpoint) -> dict[Path, Mapping[str, Any]]:
     """The files that the manifest names, with what it says of them."""
     folder = _folder(model)
     content = None if folder is None else read_manifest(folder)
-    return {folder / name: stated for name, stated in content["outputs"].items()} if folder and isinstance(content, dict) else {}
+    return (
+        {folder / name: stated for name, stated in content["outputs"].items()}
+        if folder and isinstance(content, dict)
+        else {}
+    )
 
 
 def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
@@ -88,8 +103,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
     return content
 
 
-def _strangers(folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None) -> Iterator[tuple[str, Problem]]:
-    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once more."""
+def _strangers(
+    folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
+) -> Iterator[tuple[str, Problem]]:
+    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once
+    more.
+    """
     for path in sorted(folder.iterdir()):
         apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known
         if not apart and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
@@ -100,4 +119,6 @@ def _config(model: Checkpoint, expected: Checkpoint) -> Problem | None:
     """What config.json says that it should not."""
     found, wanted = model.config or {}, expected.config or {}
     other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
-    return Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None
+    return (
+        Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None
+    )

@@ -1,4 +1,6 @@
-"""Two checkpoints of one model, tensor by tensor, by headers alone: what `extract` compares, and what that can become."""
+"""Two checkpoints of one model, tensor by tensor, by headers alone: what `extract` compares, and what that can
+become.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import CONV1D_MODULES, HEAD, NOT_LINEAR, WEIGHT
 from adapterops.formats.naming import canonical, check_untied, conv1d, head_of, last, namesakes
@@ -32,7 +34,8 @@ class Pair:
 
 
 def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, Pair]:
-    """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of transformers.
+    """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of
+    transformers.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
@@ -57,7 +60,9 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, Pair]:
             hint="give the base that the model was tuned from",
             code="E-NAMES",
         )
-    return {name: _pair(name, before, tuned.layout[name], base.layout[before], config) for name, before in found.items()}
+    return {
+        name: _pair(name, before, tuned.layout[name], base.layout[before], config) for name, before in found.items()
+    }
 
 
 def _pair(name: str, before: str, spec: Spec, other: Spec, config: Mapping[str, Any]) -> Pair:
@@ -69,9 +74,11 @@ def _pair(name: str, before: str, spec: Spec, other: Spec, config: Mapping[str, 
 
 
 def full_tensors(changed: Collection[str], adapted: Collection[str], tuned: Checkpoint) -> dict[str, str]:
-    """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned checkpoint.
+    """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned
+    checkpoint.
 
-    PEFT replaces modules as they are: with a weight goes its bias. An embedding that is tied goes under both of its names.
+    PEFT replaces modules as they are: with a weight goes its bias. An embedding that is tied goes under both of its
+        names.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -84,12 +91,17 @@ def full_tensors(changed: Collection[str], adapted: Collection[str], tuned: Chec
     for name in changed:
         if not name.endswith((WEIGHT, ".bias")):
             raise IncompatibleError(
-                "changed, and is a parameter that no adapter can hold", tensor=name, hint="leave it out with --rest drop", code="E-REST"
+                "changed, and is a parameter that no adapter can hold",
+                tensor=name,
+                hint="leave it out with --rest drop",
+                code="E-REST",
             )
     chosen = set(changed)
     modules = {name.rpartition(".")[0] for name in changed} - set(adapted)
     full = {
-        name: name for name in tuned.layout if name in chosen or (name.rpartition(".")[0] in modules and name.endswith((WEIGHT, ".bias")))
+        name: name
+        for name in tuned.layout
+        if name in chosen or (name.rpartition(".")[0] in modules and name.endswith((WEIGHT, ".bias")))
     }
     check_untied({name: tuned.layout[name] for name in full}, tuned.layout, tuned.config)
     tied = head_of(tuned.layout, tuned.config)

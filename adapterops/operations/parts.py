@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapter import Adapter
+from adapterops.adapters.adapter import Adapter
 from adapterops.operations.targets import Targets
 from adapterops.storage.lazy import Lazy
 

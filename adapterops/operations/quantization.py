@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from adapterops.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint, check_dtype
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.layouts import check_dtype
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.converted import convertible, described, skipped, without
 from adapterops.formats.naming import conv1d
-from adapterops.history import Step
+from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
 from adapterops.quant.transposed import Transposed
 
 
-def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int | None = None) -> Checkpoint:
-    """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json saying so.
+def quantize(
+    checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = False, block_size: int | None = None
+) -> Checkpoint:
+    """The checkpoint with every weight in the scheme that transformers quantizes when it loads a model, and config.json
+    saying so.
 
-    Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads, routers
-    and routed experts stay as they are, or as they are used where they were quantized; config.json lists them.
+    Weights are rounded once, from what they are before they are rounded to their dtype. Embeddings, output heads,
+    routers and routed experts stay as they are, or as they are used where they were quantized; config.json lists them.
 
     Args:
         to: a scheme that is written, such as `nf4`, `fp4` or `int8`.
@@ -35,10 +39,14 @@ def quantize(checkpoint: Checkpoint, to: str = "nf4", *, double_quant: bool = Fa
     chosen = make(to, "F16" if used == {"F16"} else "BF16", double_quant=double_quant, block_size=block_size)
     if not names:
         raise IncompatibleError(
-            "has no weight of a Linear layer to quantize", path=checkpoint.files.path if checkpoint.files else None, code="E-NAMES"
+            "has no weight of a Linear layer to quantize",
+            path=checkpoint.files.path if checkpoint.files else None,
+            code="E-NAMES",
         )
     schemes = {name: Transposed(chosen) if conv1d(name, checkpoint.config) else chosen for name in names}
-    layout = {name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()}
+    layout = {
+        name: spec._replace(dtype=chosen.dtype) if name in schemes else spec for name, spec in checkpoint.layout.items()
+    }
     return replace(
         checkpoint,
         layout=layout,
@@ -67,7 +75,8 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
     if dtype is not None:
         check_dtype(dtype)
     layout = {
-        name: spec._replace(dtype=dtype or spec.dtype) if name in checkpoint.schemes else spec for name, spec in checkpoint.layout.items()
+        name: spec._replace(dtype=dtype or spec.dtype) if name in checkpoint.schemes else spec
+        for name, spec in checkpoint.layout.items()
     }
     config = without(checkpoint.config)
     if config and dtype:
@@ -89,7 +98,8 @@ def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0) -> Checkpoi
 def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
     """The checkpoint with the numbers of its quantized weights taken from the model that it was quantized from.
 
-    Tensors that are not changed are still copied as they are; changed ones are encoded anew, from numbers without a grid.
+    Tensors that are not changed are still copied as they are; changed ones are encoded anew, from numbers without a
+    grid.
 
     Raises:
         IncompatibleError: the original lacks a weight, or has it in another shape.
@@ -114,7 +124,11 @@ def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
 def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None, seed: int = 0) -> Checkpoint:
     """The checkpoint, to be saved in the schemes that another one is in."""
     own = checkpoint.schemes
-    schemes = {name: own[name] if own.get(name) == found else found for name, found in model.schemes.items() if name in checkpoint.layout}
+    schemes = {
+        name: own[name] if own.get(name) == found else found
+        for name, found in model.schemes.items()
+        if name in checkpoint.layout
+    }
     layout = dict(checkpoint.layout)
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)

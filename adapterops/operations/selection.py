@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from adapterops.adapter import Adapter, check_linear
+from adapterops.adapters.adapter import Adapter, check_linear
 from adapterops.errors import OptionError
-from adapterops.history import Step
+from adapterops.provenance.history import Step
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 SHOWN = 3
@@ -21,12 +21,12 @@ SHOWN = 3
 def matching(pattern: str, modules: Iterable[str]) -> list[str]:
     """The modules that a pattern matches, in their order.
 
-    A shell pattern matches the full name, dots included. `layers.0-11`, any word and one number or two, matches what has
-    such a number after that word anywhere in its name.
+    A shell pattern matches the full name, dots included. `layers.0-11`, any word and one number or two, matches what
+    has such a number after that word anywhere in its name.
 
-    >>> modules = ["model.layers.0.mlp.up", "model.layers.1.mlp.up", "model.layers.10.attn.q"]
-    >>> matching("*.mlp.*", modules), matching("layers.1-10", modules), matching("layers.1", modules)
-    (['model.layers.0.mlp.up', 'model.layers.1.mlp.up'], ['model.layers.1.mlp.up', 'model.layers.10.attn.q'], ['model.layers.1.mlp.up'])
+    >>> modules = ["layers.0.mlp.up", "layers.1.mlp.up", "layers.10.attn.q"]
+    >>> matching("*.mlp.*", modules), matching("layers.1-10", modules)
+    (['layers.0.mlp.up', 'layers.1.mlp.up'], ['layers.1.mlp.up', 'layers.10.attn.q'])
 
     Raises:
         OptionError: it matches none; the message names what is near.
@@ -39,7 +39,9 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
         first, last = int(layers[2]), int(layers[3] or layers[2])
         found = [module for module in modules if any(first <= number <= last for number in _numbers(layers[1], module))]
     if not found:
-        raise OptionError(f"the pattern {pattern!r} matches none of {len(modules)} modules", hint=_near(pattern, modules))
+        raise OptionError(
+            f"the pattern {pattern!r} matches none of {len(modules)} modules", hint=_near(pattern, modules)
+        )
     return found
 
 
@@ -76,13 +78,15 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     """
     if not patterns:
         raise OptionError("select needs at least one pattern", hint='such as select(a, "*.mlp.*")')
-    owner = {tensor: tensor.rpartition(".")[0] for tensor in adapter.replaced}
+    owner = {tensor: tensor.rpartition(".")[0] for tensor in adapter.full}
     modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
     chosen = {module for pattern in patterns for module in matching(pattern, modules)}
     layout = {module: each for module, each in adapter.layout.items() if module in chosen}
-    selected = adapter.map(Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update)
-    kept = {tensor: stored for tensor, stored in adapter.replaced.items() if owner[tensor] in chosen}
-    return replace(selected, replaced=kept, config=replace(adapter.config, targets=None, target_parameters=None))
+    selected = adapter.map(
+        Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update
+    )
+    kept = {tensor: stored for tensor, stored in adapter.full.items() if owner[tensor] in chosen}
+    return replace(selected, full=kept, config=replace(adapter.config, targets=None, target_parameters=None))
 
 
 def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
@@ -92,8 +96,8 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
         by: a number, or pattern → number, such as {"layers.0-11": 0.3, "*": 1.0}; every module has to be matched.
 
     Raises:
-        OptionError: a pattern matches nothing, or nothing that earlier ones leave, except for a last `*`; a module is not
-            matched; a factor is not finite.
+        OptionError: a pattern matches nothing, or nothing that earlier ones leave, except for a last `*`; a module is
+            not matched; a factor is not finite.
     """
     if not isinstance(by, Mapping):
         return by * adapter
@@ -105,7 +109,8 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
         left = [module for module in matching(pattern, adapter.layout) if module not in factors]
         if not left and pattern != "*":
             raise OptionError(
-                f"earlier patterns match all that {pattern!r} does", hint="the first that matches wins: put the special ones first"
+                f"earlier patterns match all that {pattern!r} does",
+                hint="the first that matches wins: put the special ones first",
             )
         factors |= dict.fromkeys(left, float(factor))
     missing = [module for module in adapter.layout if module not in factors]

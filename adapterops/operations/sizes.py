@@ -20,8 +20,8 @@ HALF = 2
 class Sizes:
     """Parameters and bytes, by arithmetic.
 
-    `parameters` and `bytes` are those of each adapter, as stored; `adapted` counts the entries of the weights that any of
-    them changes. `model` counts those of the whole base, where there is one: else the adapted weights stand for it.
+    `parameters` and `bytes` are those of each adapter, as stored; `adapted` counts the entries of the weights that any
+    of them changes. `model` counts those of the whole base, where there is one: else the adapted weights stand for it.
     """
 
     parameters: tuple[int, ...]
@@ -38,21 +38,23 @@ class Sizes:
 
 
 def sizes(comparison: Comparison) -> Sizes:
-    """The arithmetic of memory: 4 bits are NF4 with the scales of its blocks, for the weights that transformers quantizes."""
+    """The arithmetic of memory: 4 bits are NF4 with the scales of its blocks, for the weights that transformers
+    quantizes.
+    """
     layout = {module: each for profile in comparison.profiles for module, each in profile.layout.items()}
     adapted = sum(each.entries for each in layout.values())
-    whole = coded = adapted
+    whole = quantized = adapted
     if comparison.base:
         entries = {name: spec.matrix[0] * spec.matrix[1] for name, spec in comparison.base.layout.items()}
         whole = sum(entries.values())
-        coded = sum(entries[name] for name in convertible(comparison.base.layout, comparison.base.config))
+        quantized = sum(entries[name] for name in convertible(comparison.base.layout, comparison.base.config))
     return Sizes(
         tuple(sum(each.parameters for each in profile.layout.values()) for profile in comparison.profiles),
         tuple(sum(each.bytes for each in profile.layout.values()) for profile in comparison.profiles),
         adapted,
         whole if comparison.base else None,
         HALF * whole,
-        round(make("nf4").bits / 8 * coded) + HALF * (whole - coded),
+        round(make("nf4").bits / 8 * quantized) + HALF * (whole - quantized),
     )
 
 
@@ -71,10 +73,14 @@ def cut(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum], ran
     """What is left at one rank for all modules; those that have less stay as they are."""
     energy = kept_energy(spectra.values(), rank)
     smaller = [replace(each, rank=min(rank, each.rank)) for each in layout.values()]
-    return Cut(rank, energy, math.sqrt(max(0.0, 1 - energy)), sum(s.parameters for s in smaller), sum(s.bytes for s in smaller))
+    return Cut(
+        rank, energy, math.sqrt(max(0.0, 1 - energy)), sum(s.parameters for s in smaller), sum(s.bytes for s in smaller)
+    )
 
 
 def cuts(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum]) -> list[Cut]:
     """What is left at ranks 1, 2, 4, ... and the full one."""
     full = max((len(each.values) for each in spectra.values()), default=0)
-    return [cut(layout, spectra, rank) for rank in sorted({2**k for k in range(full.bit_length()) if 2**k < full} | {full})]
+    return [
+        cut(layout, spectra, rank) for rank in sorted({2**k for k in range(full.bit_length()) if 2**k < full} | {full})
+    ]

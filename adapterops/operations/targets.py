@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
-from adapterops.dtypes import FLOATS
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.formats.architectures import CONV1D_MODULES, CONV1D_TYPES, EMBEDDINGS, FUSED, HEAD, INTERLEAVED, SPLIT, WEIGHT
+from adapterops.formats.architectures import (
+    CONV1D_MODULES,
+    CONV1D_TYPES,
+    EMBEDDINGS,
+    FUSED,
+    HEAD,
+    INTERLEAVED,
+    SPLIT,
+    WEIGHT,
+)
 from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, ties, untied
 from adapterops.operations.full_tensors import replacements
 from adapterops.operations.shares import Modules, Share, check_experts, shares
@@ -167,7 +176,9 @@ def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     if len(stored) != 2 or sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
     transposed = stored != part.shape if stored[0] != stored[1] else conv1d(part.module, {"model_type": names.type})
-    return Target(candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed)
+    return Target(
+        candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed
+    )
 
 
 def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | None:
@@ -208,7 +219,9 @@ def _check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
     if names.type in CONV1D_TYPES:
         return
     stored = [target for start, target in found if start == target.tensor]
-    single = [target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module]
+    single = [
+        target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module
+    ]
     kinds = {last(target.module) for target in single if target.transposed}
     for target in stored:
         unknown = not names.type and last(target.module) in CONV1D_MODULES
@@ -234,7 +247,9 @@ def _overlaps(modules: Collection[str], targets: Iterable[Target]) -> Iterator[s
             yield f"{target.module} and {other} are both {target.tensor}"
 
 
-def _misfits(found: int, missing: list[str], wrong: list[str], count: int, base: Mapping[str, Spec]) -> IncompatibleError:
+def _misfits(
+    found: int, missing: list[str], wrong: list[str], count: int, base: Mapping[str, Spec]
+) -> IncompatibleError:
     weights = [tensor for tensor, spec in base.items() if tensor.endswith(WEIGHT) and len(spec.shape) > 1]
     if not found and not wrong:
         return IncompatibleError(
@@ -244,7 +259,9 @@ def _misfits(found: int, missing: list[str], wrong: list[str], count: int, base:
         )
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; the base has {_list(weights)}")
+        problems.append(
+            f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; the base has {_list(weights)}"
+        )
     if wrong:
         problems.append(f"{len(wrong)} of {count} modules do not fit: {_list(wrong)}")
     return IncompatibleError("; ".join(problems), hint="the adapter was trained on another model", code="E-NAMES")

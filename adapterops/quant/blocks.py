@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from adapterops.memory import Scratch, scratch
+from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.quant.bitsandbytes import four_bit
 from adapterops.quant.checks import check_finite
 from adapterops.quant.scheme import Read
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 NESTED_BLOCK = 256
 AT_ONCE = 1 << 19
-"""Entries that are encoded at a time on a CPU: enough that Python between two kernels, and waiting for it, does not count."""
+"""Entries that are encoded at a time on a CPU: enough that Python between two kernels, and waiting for it, does not
+count.
+"""
 
 SMALLEST = 1e-38
 """Blocks are divided by no less, so that a block of zeros stays one."""
@@ -38,7 +40,11 @@ class Nearest:
         scheme, flat = self.scheme, values.reshape(-1)
         full = flat.numel() - flat.numel() % scheme.block_size
         at_once = AT_ONCE if flat.device.type == "cpu" else full
-        pieces = [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], at_once)] if full else []
+        pieces = (
+            [self._piece(part.view(-1, scheme.block_size)) for part in torch.split(flat[:full], at_once)]
+            if full
+            else []
+        )
         if full < flat.numel():
             pieces.append(self._last(flat[full:].view(1, -1)))
         if not pieces:
@@ -67,7 +73,9 @@ class Nearest:
         import torch
 
         magnitudes = torch.abs(blocks, out=scratch()("floats", blocks.shape, blocks.dtype, blocks.device))
-        absmax = magnitudes.view(torch.int32).amax(dim=1).view(torch.float32)  # same order, NaN above all, half the time
+        absmax = (
+            magnitudes.view(torch.int32).amax(dim=1).view(torch.float32)
+        )  # same order, NaN above all, half the time
         check_finite(absmax)
         return absmax
 
@@ -124,7 +132,9 @@ class OnGrid:
         changed = book.grid_codes.index_select(0, lower.add_(higher))
         codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
         result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
-        return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(values.shape)
+        return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(
+            values.shape
+        )
 
     def rest(self) -> dict[str, Tensor]:
         return {}
@@ -136,7 +146,9 @@ def _packed(codes: Tensor, padding: int) -> Tensor:
 
     if codes.numel() % 2:
         codes = torch.cat([codes, codes.new_full((1,), padding)])
-    words = codes.view(torch.int16)  # first + 256 second; times 16 · 256 + 1, that is 256 (16 first + second) + first, modulo 2¹⁶
+    words = codes.view(
+        torch.int16
+    )  # first + 256 second; times 16 · 256 + 1, that is 256 (16 first + second) + first, modulo 2¹⁶
     return words.mul_(16 * 256 + 1).bitwise_right_shift_(8).to(torch.uint8)
 
 

@@ -1,11 +1,13 @@
-"""What is refused of quantized weights: numbers without a code, codes without a number, files that are incomplete or foreign."""
+"""What is refused of quantized weights: numbers without a code, codes without a number, files that are incomplete or
+foreign.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.finite import all_finite
 
 if TYPE_CHECKING:
     from torch import Tensor

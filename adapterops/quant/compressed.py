@@ -1,4 +1,6 @@
-"""compressed-tensors' pack-quantized: integers of 4 or 8 bits in groups, decoded by the compressed-tensors library. Read only."""
+"""compressed-tensors' pack-quantized: integers of 4 or 8 bits in groups, decoded by the compressed-tensors library.
+Read only.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.errors import NotFoundError
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import Claim, Header, key, shown
@@ -83,7 +85,9 @@ class Compressed:
             "weight_scale": Part(self.scale, (out, groups)),
             "weight_shape": Part(self.lengths, (2,)),
         }
-        return parts if self.symmetric else {**parts, "weight_zero_point": Part("I32", (words(out, self.width), groups))}
+        return (
+            parts if self.symmetric else {**parts, "weight_zero_point": Part("I32", (words(out, self.width), groups))}
+        )
 
     def granularity(self, shape: tuple[int, ...]) -> int:
         """All rows: the library decodes whole weights."""
@@ -105,7 +109,9 @@ class Compressed:
                 code="E-NOT-INSTALLED",
             ) from None
         tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
-        args: Any = QuantizationArgs(num_bits=self.width, symmetric=self.symmetric, strategy="group", group_size=self.group)
+        args: Any = QuantizationArgs(
+            num_bits=self.width, symmetric=self.symmetric, strategy="group", group_size=self.group
+        )
         found = PackedQuantizationCompressor.decompress(tensors, QuantizationScheme(targets=["Linear"], weights=args))
         weight: Tensor = found["weight"]
         return weight[begin:end].to(torch_dtype(self.dtype)).contiguous()
@@ -118,7 +124,9 @@ def _arguments(section: Mapping[str, Any], tensor: str, *, ordered: bool) -> dic
         UnsupportedError: they are not, or in a way that is not read.
     """
     groups = section.get("config_groups")
-    weights = [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    weights = (
+        [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    )
     kinds = [{name: each.get(name) for name in ARGUMENTS} for each in weights if isinstance(each, dict)]
     found: dict[str, Any] = kinds[0] if kinds and all(each == kinds[0] for each in kinds) else dict.fromkeys(ARGUMENTS)
     known = found["type"] == "int" and found["num_bits"] in (4, 8) and found["strategy"] in ("group", "channel")

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
+from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.errors import InputError, OptionError, at
-from adapterops.memory import Scratch, scratch
 from adapterops.quant.bitsandbytes import section
 from adapterops.quant.blocks import NESTED_BLOCK, Nearest, OnGrid, times
 from adapterops.quant.header import Claim, Header, key
@@ -38,13 +38,16 @@ MISSING = f".{STATE}nf4 or __fp4"
     "fp4",
     marks=(f"{STATE}nf4", f"{STATE}fp4"),
     methods=("bitsandbytes",),
-    remains=tuple(Remainder(f".weight.{role}", MISSING) for role in ("absmax", "quant_map", "nested_absmax", "nested_quant_map")),
+    remains=tuple(
+        Remainder(f".weight.{role}", MISSING) for role in ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+    ),
 )
 @dataclass(frozen=True)
 class FourBit:
     """Blocks of `block_size` entries, flat and across rows: a code of four bits each, and absmax = max |w| of the block.
 
-    The value is codebook[code] · absmax, in float32, rounded once to `dtype`. With `nested` (double quantization) absmax is
+    The value is codebook[code] · absmax, in float32, rounded once to `dtype`. With `nested` (double quantization)
+    absmax is
     itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
 
     The bytes are bitsandbytes' on a CPU, except for those of a nested absmax, which it finds by an inexact table.
@@ -82,7 +85,9 @@ class FourBit:
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim:
-        """By the JSON state, which says the kind, the size of blocks, the dtype, the shape and the offset of nested scales."""
+        """By the JSON state, which says the kind, the size of blocks, the dtype, the shape and the offset of nested
+        scales.
+        """
         state_name, kind = key(tensor, role), role.removeprefix(STATE)
         with at(tensor=state_name):
             state = header.json_of(state_name)
@@ -109,7 +114,12 @@ class FourBit:
 
     def state(self, shape: tuple[int, ...], offset: float = 0.0) -> bytes:
         """The JSON that says how the weight is to be read."""
-        content = {"quant_type": self.kind, "blocksize": self.block_size, "dtype": LONG_NAMES[self.dtype], "shape": list(shape)}
+        content = {
+            "quant_type": self.kind,
+            "blocksize": self.block_size,
+            "dtype": LONG_NAMES[self.dtype],
+            "shape": list(shape),
+        }
         if not self.nested:
             return json.dumps(content).encode()
         content |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": 0}
@@ -201,7 +211,9 @@ def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ..
 
     def need(holds: bool, what: str) -> None:
         if not holds:
-            raise InputError(f"says {what}", hint="the checkpoint is damaged, or of a kind that is not known here", code="E-QUANT")
+            raise InputError(
+                f"says {what}", hint="the checkpoint is damaged, or of a kind that is not known here", code="E-QUANT"
+            )
 
     need(isinstance(state, dict), "nothing: it is no object")
     shape, size, dtype = state.get("shape"), state.get("blocksize"), state.get("dtype")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
@@ -34,7 +34,8 @@ EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
 )
 @dataclass(frozen=True)
 class FP8:
-    """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or for 255 NaN.
+    """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or for
+    255 NaN.
 
     Attributes:
         block: rows and columns that share a scale; the last block of either may be cut off.
@@ -95,7 +96,9 @@ class FP8:
         import torch
 
         width, (rows, columns) = shape[-1], self.block
-        values = read("weight", begin * width, end * width).view(getattr(torch, FLOATS[self.stored])).float().view(-1, width)
+        values = (
+            read("weight", begin * width, end * width).view(getattr(torch, FLOATS[self.stored])).float().view(-1, width)
+        )
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
         size = BITS[self.scale] // 8 * across
         scales = read(self.role, first * size, last * size).view(getattr(torch, SCALES[self.scale])).view(-1, across)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme

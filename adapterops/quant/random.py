@@ -13,4 +13,6 @@ def generator(key: str, begin: int) -> torch.Generator:
     """For the rows from `begin` on of what `key` names."""
     import torch
 
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{key}:{begin}".encode()).digest()[:8], "little") >> 1)
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(f"{key}:{begin}".encode()).digest()[:8], "little") >> 1
+    )

@@ -25,7 +25,8 @@ class Detecting(Protocol):
     """What the class of a scheme has: a classmethod that finds its weights."""
 
     def detect(self, header: Header, tensor: str, role: str) -> Claim | None:
-        """What a weight that has a part of role `role`, one of the marks, is stored as; None for a weight of another scheme.
+        """What a weight that has a part of role `role`, one of the marks, is stored as; None for a weight of another
+        scheme.
 
         Raises:
             InputError, UnsupportedError: it is of this scheme, and broken, or of a variant that is not read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +28,10 @@ class Part(NamedTuple):
 class Scheme(Protocol):
     """One way to store a weight of a given shape.
 
-    Roles name parts: relative to the module (`SCB`, `weight.absmax`), or after the name of the tensor (`_blocks`). Rows are
-    those of a matrix: all dimensions but the last are taken for one. `dtype` is what the stored numbers stand for when they
+    Roles name parts: relative to the module (`SCB`, `weight.absmax`), or after the name of the tensor (`_blocks`). Rows
+        are
+    those of a matrix: all dimensions but the last are taken for one. `dtype` is what the stored numbers stand for when
+        they
     are used, as safetensors spells it.
     """
 
@@ -65,18 +67,24 @@ class Encoder(Protocol):
         """
 
     def rest(self) -> Mapping[str, Tensor]:
-        """The parts that are known when all rows are. On an existing grid the parts that are not named stay what they are."""
+        """The parts that are known when all rows are. On an existing grid the parts that are not named stay what they
+        are.
+        """
 
 
 class Writable(Scheme, Protocol):
-    """A scheme that is written, too. Its class has a classmethod `make(name, dtype, **options)`, which the registry calls."""
+    """A scheme that is written, too. Its class has a classmethod `make(name, dtype, **options)`, which the registry
+    calls.
+    """
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What a manifest notes of it."""
 
     def describe(self, skip: list[str]) -> dict[str, Any]:
-        """The `quantization_config` that a model in this scheme loads with; `skip` are the modules that are not quantized."""
+        """The `quantization_config` that a model in this scheme loads with; `skip` are the modules that are not
+        quantized.
+        """
 
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         """Each number to the nearest on a new grid."""
@@ -84,14 +92,17 @@ class Writable(Scheme, Protocol):
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         """Each number to one of its two neighbours on the stored grid, at random, so that the mean is right.
 
-        The scales stay what they are, and a number that is on the grid keeps its code: decode(on_grid(W)) = W for the stored W.
+        The scales stay what they are, and a number that is on the grid keeps its code: decode(on_grid(W)) = W for the
+            stored W.
 
         Args:
             key: what the random numbers depend on.
         """
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        """Which entries of the rows from `begin` on have another code than is stored; `parts` is what an encoder made of them."""
+        """Which entries of the rows from `begin` on have another code than is stored; `parts` is what an encoder made
+        of them.
+        """
 
 
 def torch_dtype(name: str) -> torch.dtype:

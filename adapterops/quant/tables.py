@@ -1,7 +1,7 @@
 """The numbers that four bits stand for, and exact rounding to them by table.
 
-[-1, 1] is cut into thousands of bins. A bin knows how many thresholds are below it, or that one is near: the few numbers in
-such bins are searched for. That is ten times as fast as searching for all, and gives the same.
+[-1, 1] is cut into thousands of bins. A bin knows how many thresholds are below it, or that one is near: the few
+numbers in such bins are searched for. That is ten times as fast as searching for all, and gives the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from adapterops.memory import Scratch
+from adapterops.arrays.scratch import Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,9 @@ BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
 NEAR = 0.52
-"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers: half a bin, and rounding."""
+"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers: half a bin, and
+rounding.
+"""
 
 UNSURE = 128
 
@@ -57,7 +59,9 @@ class Lookup:
         return cls(thresholds, counts.masked_fill(near, UNSURE), ties)
 
     def __call__(self, blocks: Tensor, factors: Tensor, memory: Scratch) -> Tensor:
-        """For s = blocks · factors, one for each row, in [-1, 1] but for rounding: the counts, flat, as uint8, in scratch memory."""
+        """For s = blocks · factors, one for each row, in [-1, 1] but for rounding: the counts, flat, as uint8, in
+        scratch memory.
+        """
         import numpy as np
         import torch
 
@@ -108,7 +112,8 @@ class Codebook:
         values: code → number.
         order: place → code: `values[order]` ascends. Of FP4's two zeros the first has code 0.
         grid, grid_codes: the numbers that differ, ascending, and the first code of each.
-        nearest, floor: which place is the nearest, ties to the lower; how many numbers of the grid after the first are not above.
+        nearest, floor: which place is the nearest, ties to the lower; how many numbers of the grid after the first are
+            not above.
         pairs: byte → the two numbers that it holds, in 8 bytes.
     """
 

@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from adapterops.memory import Scratch
+from adapterops.arrays.scratch import Scratch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.floats import Array
+    from adapterops.arrays.floats import Array
 
 
 class Transfer:
     """A thread's way to a device. What comes back is good until something of the same role comes back again.
 
-    On a GPU each thread has a stream and pinned memory of its own: while one waits for its copies and kernels, others read, add
+    On a GPU each thread has a stream and pinned memory of its own: while one waits for its copies and kernels, others
+        read, add
     and write.
     """
 
@@ -53,7 +54,10 @@ class Transfer:
         """Tensors of the device, by role, when all that was to be done is done."""
         if self._stream is None:
             return dict(tensors)
-        found = {role: self._memory(role, each.shape, each.dtype).copy_(each, non_blocking=True) for role, each in tensors.items()}
+        found = {
+            role: self._memory(role, each.shape, each.dtype).copy_(each, non_blocking=True)
+            for role, each in tensors.items()
+        }
         self._stream.synchronize()
         return found
 

@@ -16,7 +16,8 @@ S = TypeVar("S", bound=Scheme, covariant=True)
 
 @dataclass(frozen=True)
 class Transposed(Generic[S]):
-    """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a time.
+    """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a
+    time.
 
     It is written if the scheme is.
     """
@@ -57,7 +58,9 @@ class Transposed(Generic[S]):
     def on_grid(self: Transposed[Writable], shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _Transposed(self.scheme.on_grid(shape[::-1], read, key))
 
-    def changed(self: Transposed[Writable], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+    def changed(
+        self: Transposed[Writable], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
+    ) -> Tensor:
         return self.scheme.changed(shape[::-1], read, 0, parts).T
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged
 from adapterops.quant.header import CONFIG
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
@@ -23,7 +23,8 @@ def words(entries: int, bits: int) -> int:
 
 
 def unpacked(packed: Tensor, bits: int) -> Tensor:
-    """The codes in rows of words, as uint8: a stream of bits from the lowest on, so that a code may go on in the next word.
+    """The codes in rows of words, as uint8: a stream of bits from the lowest on, so that a code may go on in the next
+    word.
 
     Args:
         packed: int32, (rows, n), where n words hold a whole number of codes.

@@ -1,4 +1,6 @@
-"""A recipe, followed: its request is done, the recipe itself stored with the output, and the output sent where it goes."""
+"""A recipe, followed: its request is done, the recipe itself stored with the output, and the output sent where it
+goes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops import hub
-from adapterops.engine import DEFAULT, Execution
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
 from adapterops.requests.places import hashed
@@ -24,7 +26,11 @@ COMMAND = ("adapterops", "run", RECIPE)
 
 
 def run_recipe(
-    path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, force: bool = False, how: Execution = DEFAULT
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    how: Execution = DEFAULT,
 ) -> Written:
     """Follow the recipe in a file, write what it makes, and push that where the recipe says so.
 
@@ -51,13 +57,16 @@ def destination(recipe: Recipe, out: str | os.PathLike[str] | None = None) -> Pa
         return Path(out)
     if recipe.output is None:
         raise OptionError(
-            "the recipe does not say where its output goes", hint="name a folder with -o, or in the recipe with output: {path: out}"
+            "the recipe does not say where its output goes",
+            hint="name a folder with -o, or in the recipe with output: {path: out}",
         )
     return recipe.folder / recipe.output
 
 
 def stored(made: Made, out: Path) -> Mapping[str, bytes]:
-    """The recipe in `out`: paths as they are from there, and the hash of every file. It sends nothing, and names no output."""
+    """The recipe in `out`: paths as they are from there, and the hash of every file. It sends nothing, and names no
+    output.
+    """
     return Lazy([RECIPE], lambda _: as_yaml(hashed(made.seen_from(out), made.opened)).encode())
 
 

@@ -79,7 +79,8 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
     Raises:
         NotFoundError, InputError: there is no such file, or it cannot be read.
-        OptionError: it says something that is unknown, ambiguous or impossible; the message names the line and the column.
+        OptionError: it says something that is unknown, ambiguous or impossible; the message names the line and the
+            column.
     """
     path = Path(path)
     with os.fdopen(open_regular(path), "rb") as file:
@@ -98,7 +99,9 @@ def _recipe(reader: Reader, fields: Any, folder: Path) -> Recipe:
     top = dict(reader.table((), fields, ("adapterops", *REQUEST, "push"), ("adapterops",)))
     version = top.pop("adapterops")
     if isinstance(version, bool) or version != VERSION:
-        reader.fail(("adapterops",), f"is {json.dumps(version)}, expected {VERSION}, the version of recipes that is read here")
+        reader.fail(
+            ("adapterops",), f"is {json.dumps(version)}, expected {VERSION}, the version of recipes that is read here"
+        )
     output, push = top.get("output"), reader.optional(("push",), top, lambda place, value: _push(reader, place, value))
     top.pop("push", None)
     path = None

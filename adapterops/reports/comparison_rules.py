@@ -34,7 +34,9 @@ def bases(comparison: Comparison) -> Iterator[Finding]:
 
 def disjoint(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if not pair.modules]
-    yield from _about("disjoint", "note", comparison, pairs, "{} share no module: each changes other weights.", lambda pair: "")
+    yield from _about(
+        "disjoint", "note", comparison, pairs, "{} share no module: each changes other weights.", lambda pair: ""
+    )
 
 
 def same(comparison: Comparison) -> Iterator[Finding]:
@@ -45,7 +47,9 @@ def same(comparison: Comparison) -> Iterator[Finding]:
 
 def alike(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if ALIKE <= pair.cosine < SAME]
-    text = "{} pull the same way: average them, with weights that add up to 1; a plain sum counts twice what they share."
+    text = (
+        "{} pull the same way: average them, with weights that add up to 1; a plain sum counts twice what they share."
+    )
     yield from _about("alike", "note", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
 
 
@@ -56,7 +60,11 @@ def opposed(comparison: Comparison) -> Iterator[Finding]:
 
 
 def colliding(comparison: Comparison) -> Iterator[Finding]:
-    pairs = [pair for pair in comparison.pairs if abs(pair.cosine) < ALIKE and min(beyond_chance(pair), default=0.0) >= COLLIDING]
+    pairs = [
+        pair
+        for pair in comparison.pairs
+        if abs(pair.cosine) < ALIKE and min(beyond_chance(pair), default=0.0) >= COLLIDING
+    ]
     text = (
         "The subspaces of {} collide: they change the same directions in different ways. "
         f"One merged rank-{comparison.rank} adapter cannot hold both, for each disturbs the other there."
@@ -65,7 +73,11 @@ def colliding(comparison: Comparison) -> Iterator[Finding]:
 
 
 def separate(comparison: Comparison) -> Iterator[Finding]:
-    pairs = [p for p in comparison.pairs if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE]
+    pairs = [
+        p
+        for p in comparison.pairs
+        if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE
+    ]
     text = "The subspaces of {} are separate: they do not disturb each other, and a merge can keep both if it keeps their ranks."
     yield from _about("separate", "note", comparison, pairs, text, _overlaps)
 
@@ -101,7 +113,14 @@ def start(comparison: Comparison) -> Iterator[Finding]:
 def coin(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= COIN]
     text = "The signs of {} agree no more often than by chance: electing them (TIES) has nothing to agree on."
-    yield from _about("coin-flip", "note", comparison, pairs, text, lambda p: f"{percent(p.conflict[0])} opposed" if p.conflict else "")
+    yield from _about(
+        "coin-flip",
+        "note",
+        comparison,
+        pairs,
+        text,
+        lambda p: f"{percent(p.conflict[0])} opposed" if p.conflict else "",
+    )
 
 
 def uneven(comparison: Comparison) -> Iterator[Finding]:
@@ -120,7 +139,10 @@ def beyond_chance(pair: Pair) -> list[float]:
     """The overlaps of columns and of rows, rescaled so that 0 is that of random subspaces."""
     if pair.columns is None or pair.rows is None or pair.chance is None:
         return []
-    return [(value - by) / (1 - by) if by < 1 else 0.0 for value, by in zip((pair.columns, pair.rows), pair.chance, strict=True)]
+    return [
+        (value - by) / (1 - by) if by < 1 else 0.0
+        for value, by in zip((pair.columns, pair.rows), pair.chance, strict=True)
+    ]
 
 
 def _about(
@@ -132,7 +154,10 @@ def _about(
     names = [(comparison.profiles[pair.first].name, comparison.profiles[pair.second].name) for pair in pairs]
     shown = [f" ({value})" if (value := measured(pair)) else "" for pair in pairs]
     each = [f"{one} and {other}{more}" for (one, other), more in zip(names, shown, strict=True)]
-    numbers = [{"pair": [pair.first, pair.second], "cosine": pair.cosine, "columns": pair.columns, "rows": pair.rows} for pair in pairs]
+    numbers = [
+        {"pair": [pair.first, pair.second], "cosine": pair.cosine, "columns": pair.columns, "rows": pair.rows}
+        for pair in pairs
+    ]
     everybody = tuple(sorted({index for pair in pairs for index in (pair.first, pair.second)}))
     yield Finding(rule, level, text.format(some(each)), everybody, {"pairs": numbers})
 

@@ -69,14 +69,18 @@ def _spectra(profile: Profile, index: int) -> Figure:
 
 def _energy(profile: Profile, index: int) -> Figure:
     def line(modules: Sequence[ModuleSpectrum]) -> list[tuple[float, float]]:
-        return _thin((rank, kept_energy(modules, rank)) for rank in range(max((len(s.values) for s in modules), default=0) + 1))
+        return _thin(
+            (rank, kept_energy(modules, rank)) for rank in range(max((len(s.values) for s in modules), default=0) + 1)
+        )
 
     trained = {m: s for m, s in profile.spectra.items() if s.norm}
     each = []
     for module, s in trained.items():
         total = s.norm**2
         kept = accumulate((value**2 / total for value in s.values), initial=0.0)
-        each.append(Series(module, _thin((rank, min(share, 1.0)) for rank, share in enumerate(kept)), index, faint=True))
+        each.append(
+            Series(module, _thin((rank, min(share, 1.0)) for rank, share in enumerate(kept)), index, faint=True)
+        )
     return Lines(
         f"energy-{index + 1}",
         f"Cumulative energy of {profile.name}",
@@ -119,7 +123,15 @@ def _carried(comparison: Comparison) -> Iterator[Figure]:
     total = {kind: sum(each.get(kind, 0.0) for each in kinds) for kind in present}
     ordered = sorted(present, key=lambda kind: (-total[kind], kind))
     rows = [[each.get(kind) for each in kinds] for kind in ordered]
-    yield Bars("kinds", "Which modules carry the update", "Share of each kind of module in ‖ΔW‖².", ordered, names, rows, percent)
+    yield Bars(
+        "kinds",
+        "Which modules carry the update",
+        "Share of each kind of module in ‖ΔW‖².",
+        ordered,
+        names,
+        rows,
+        percent,
+    )
     layers = []
     for index, name in enumerate(names):
         found: dict[int, float] = {}
@@ -128,7 +140,15 @@ def _carried(comparison: Comparison) -> Iterator[Figure]:
                 found[number] = found.get(number, 0.0) + share
         layers.append(Series(name, [(float(number), share) for number, share in sorted(found.items())], index))
     if any(len(series.points) > 1 for series in layers):
-        yield Lines("layers", "Which layers carry the update", "Share of each layer in ‖ΔW‖².", "layer", "share", layers, y_form=percent)
+        yield Lines(
+            "layers",
+            "Which layers carry the update",
+            "Share of each layer in ‖ΔW‖².",
+            "layer",
+            "share",
+            layers,
+            y_form=percent,
+        )
 
 
 def _errors(comparison: Comparison) -> Iterator[Figure]:
@@ -139,7 +159,10 @@ def _errors(comparison: Comparison) -> Iterator[Figure]:
     ranks = sorted({cut.rank for _, each in found for cut in each})
 
     def lines(x: Callable[[Cut], float]) -> list[Series]:
-        return [Series(name, [(x(cut), cut.error) for cut in each], style) for (name, each), style in zip(found, numbers, strict=False)]
+        return [
+            Series(name, [(x(cut), cut.error) for cut in each], style)
+            for (name, each), style in zip(found, numbers, strict=False)
+        ]
 
     y = "‖ΔW - cut‖ / ‖ΔW‖"
     yield Lines(
@@ -204,7 +227,15 @@ def _matrices(comparison: Comparison) -> Iterator[Figure]:
         names = [f"{i + 1} {profile.name}" for i, profile in enumerate(comparison.profiles)]
         short = [str(i + 1) for i in range(count)]
         return Heatmap(
-            name, title, caption, names, short, values, (-1.0, 1.0) if signs else (0.0, 1.0), signs, signed if signs else percent
+            name,
+            title,
+            caption,
+            names,
+            short,
+            values,
+            (-1.0, 1.0) if signs else (0.0, 1.0),
+            signs,
+            signed if signs else percent,
         )
 
     yield matrix(
@@ -240,11 +271,18 @@ def _cosines(comparison: Comparison) -> Iterator[Figure]:
         series.append(Series(f"{pair.first + 1} and {pair.second + 1}", points, style))
     if any(len(each.points) > 1 for each in series):
         text = "Of every pair of adapters, over the modules of a layer."
-        yield Lines("cosine-layers", "Cosine per layer", text, "layer", "cosine", series, reach=(-1.0, 1.0), y_form=signed)
+        yield Lines(
+            "cosine-layers", "Cosine per layer", text, "layer", "cosine", series, reach=(-1.0, 1.0), y_form=signed
+        )
 
 
 def _grid(
-    name: str, title: str, caption: str, cells: dict[tuple[str, str], float], limits: tuple[float, float], form: Callable[[float], str]
+    name: str,
+    title: str,
+    caption: str,
+    cells: dict[tuple[str, str], float],
+    limits: tuple[float, float],
+    form: Callable[[float], str],
 ) -> Heatmap:
     rows, columns = (list(dict.fromkeys(place[side] for place in cells)) for side in (0, 1))
     values = [[cells.get((row, column)) for column in columns] for row in rows]
@@ -267,7 +305,9 @@ def _order(module: str) -> tuple[bool, str, int, str]:
 
 
 def _rows(modules: Sequence[str]) -> dict[str, str]:
-    """Module → what its row is called: the number of its layer, with what comes before it where there are several kinds of layers."""
+    """Module → what its row is called: the number of its layer, with what comes before it where there are several kinds
+    of layers.
+    """
     stacks = {located(module)[0] for module in modules if located(module)[1] is not None}
     found = {}
     for module in sorted(modules, key=_order):
@@ -276,7 +316,9 @@ def _rows(modules: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _thin(points: Iterator[tuple[float, float]] | Sequence[tuple[float, float]] | enumerate[float]) -> list[tuple[float, float]]:
+def _thin(
+    points: Iterator[tuple[float, float]] | Sequence[tuple[float, float]] | enumerate[float],
+) -> list[tuple[float, float]]:
     """At most `POINTS` of them, both ends among them."""
     every = [(float(x), y) for x, y in points]
     if len(every) <= POINTS:

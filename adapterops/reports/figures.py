@@ -13,7 +13,9 @@ Form: TypeAlias = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points, in the colour and dashes of `style`; a `faint` one is one of many, and not in the legend."""
+    """A line through points, in the colour and dashes of `style`; a `faint` one is one of many, and not in the
+    legend.
+    """
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -23,7 +25,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """`marks` are vertical lines with a word each; `ticks` are places on the x axis, by default round numbers; the y axis holds `reach`."""
+    """`marks` are vertical lines with a word each; `ticks` are places on the x axis, by default round numbers; the y
+    axis holds `reach`.
+    """
 
     name: str
     title: str
@@ -42,7 +46,9 @@ class Lines:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A number for each row and column, or none. `limits` are where the colours end; a `signed` one has 0 in the middle."""
+    """A number for each row and column, or none. `limits` are where the colours end; a `signed` one has 0 in the
+    middle.
+    """
 
     name: str
     title: str
@@ -136,5 +142,7 @@ def power_ticks(low: float, high: float) -> list[float]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     step = max(1, -(-(last - first + 1) // 6))
     powers = [10.0**k for k in range(first, last + 1, step)]
-    finer = [factor * 10.0**k for k in range(first - 1, last + 1) for factor in (1, 2, 5) if low <= factor * 10.0**k <= high]
+    finer = [
+        factor * 10.0**k for k in range(first - 1, last + 1) for factor in (1, 2, 5) if low <= factor * 10.0**k <= high
+    ]
     return powers if len(powers) > 2 else finer if len(finer) > 1 else [low, high]

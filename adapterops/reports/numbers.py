@@ -25,7 +25,9 @@ def numbers(comparison: Comparison, findings: Sequence[Finding]) -> dict[str, An
             "energy_kept": kept_energy(joint, comparison.rank),
             "at_rank": comparison.rank,
             "cuts": [asdict(each) for each in cuts(comparison.sum_layout, comparison.sum)],
-            "modules": {module: {"norm": each.norm, "values": list(each.values)} for module, each in comparison.sum.items()},
+            "modules": {
+                module: {"norm": each.norm, "values": list(each.values)} for module, each in comparison.sum.items()
+            },
         }
         if comparison.pairs
         else None,
@@ -43,7 +45,7 @@ def _adapter(comparison: Comparison, index: int) -> dict[str, Any]:
         "relative": comparison.relative(index),
         "effective_rank": profile.effective_rank,
         "suggested_rank": profile.suggested_rank,
-        "whole_tensors": profile.whole,
+        "full_tensors": profile.full,
         "kinds": shares(comparison, index, lambda module: located(module)[2]),
         "cuts": [asdict(each) for each in cuts(profile.layout, profile.spectra)],
         "modules": {

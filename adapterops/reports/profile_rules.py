@@ -37,9 +37,13 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
         zero = [module for module, each in profile.spectra.items() if not each.norm]
         numbers = {"zero_modules": len(zero), "modules": len(profile.spectra)}
         if len(zero) == len(profile.spectra):
-            only = f": only its {profile.whole} full tensors were" if profile.whole else ", and changes nothing"
+            only = f": only its {profile.full} full tensors were" if profile.full else ", and changes nothing"
             yield Finding(
-                "never-trained", "warning", f"{profile.name} was never trained{only}: B is zero in every module.", (index,), numbers
+                "never-trained",
+                "warning",
+                f"{profile.name} was never trained{only}: B is zero in every module.",
+                (index,),
+                numbers,
             )
         elif zero:
             text = f"{len(zero)} of {len(profile.spectra)} modules of {profile.name} were never trained: {some(zero)}."
@@ -53,7 +57,12 @@ def flat(comparison: Comparison) -> Iterator[Finding]:
         total = sum(profile.spectra[m].norm ** 2 for m in wide)
         if not total:
             continue
-        fullness = sum(profile.spectra[m].norm ** 2 * profile.spectra[m].effective_rank / each.rank for m, each in wide.items()) / total
+        fullness = (
+            sum(
+                profile.spectra[m].norm ** 2 * profile.spectra[m].effective_rank / each.rank for m, each in wide.items()
+            )
+            / total
+        )
         if fullness >= FLAT:
             text = (
                 f"The update of {profile.name} is flat: its {profile.rank} dimensions carry nearly equal shares "
@@ -72,7 +81,9 @@ def tail(comparison: Comparison) -> Iterator[Finding]:
                 f"The tail of {profile.name} is empty: rank {enough} would do. It keeps {percent(kept)} of the energy of rank {rank}, "
                 f"in {size(after)} instead of {size(before)} (adapterops truncate --rank {enough})."
             )
-            yield Finding("empty-tail", "note", text, (index,), {"rank": rank, "suggested_rank": enough, "energy_kept": kept})
+            yield Finding(
+                "empty-tail", "note", text, (index,), {"rank": rank, "suggested_rank": enough, "energy_kept": kept}
+            )
 
 
 def norm(comparison: Comparison) -> Iterator[Finding]:
@@ -117,7 +128,13 @@ def layers(comparison: Comparison) -> Iterator[Finding]:
             names = some([str(number) for _, number in sorted(chosen)])
             where = f"{percent(carried)} of it, in {len(chosen)} of {len(numbered)} layers"
             text = f"Most of the update of {profile.name} sits in these layers: {names} ({where})."
-            yield Finding("layers", "note", text, (index,), {"layers": [number for _, number in sorted(chosen)], "energy": carried})
+            yield Finding(
+                "layers",
+                "note",
+                text,
+                (index,),
+                {"layers": [number for _, number in sorted(chosen)], "energy": carried},
+            )
 
 
 def kinds(comparison: Comparison) -> Iterator[Finding]:

@@ -16,7 +16,18 @@ Table: TypeAlias = tuple[list[str], list[list[str]]]
 def summary_rows(comparison: Comparison) -> Table:
     """One row for each adapter."""
     relative_to = ["of W0"] if comparison.weights else []
-    header = ["adapter", "modules", "rank", "parameters", "bytes", "norm", *relative_to, "effective rank", "suggested rank", "mostly in"]
+    header = [
+        "adapter",
+        "modules",
+        "rank",
+        "parameters",
+        "bytes",
+        "norm",
+        *relative_to,
+        "effective rank",
+        "suggested rank",
+        "mostly in",
+    ]
     found, rows = sizes(comparison), []
     for index, profile in enumerate(comparison.profiles):
         relative = comparison.relative(index)
@@ -64,16 +75,24 @@ def size_rows(comparison: Comparison) -> Table:
     found = sizes(comparison)
     parameters = found.model or found.adapted
     header = ["what", "parameters", "bytes", "of the 16-bit model" if found.model else "of the 16-bit weights"]
-    rows = [(profile.name, found.parameters[index], found.bytes[index]) for index, profile in enumerate(comparison.profiles)]
+    rows = [
+        (profile.name, found.parameters[index], found.bytes[index]) for index, profile in enumerate(comparison.profiles)
+    ]
     model = "base" if found.model else "weights"
     rows += [
         ("update as a dense matrix, 16 bits", found.adapted, found.dense_16bit),
         (f"{model}, 16 bits", parameters, found.model_16bit),
         (f"{model}, 4 bits (NF4)", parameters, found.model_4bit),
-        (f"{model}, 16 bits, and all adapters", parameters + sum(found.parameters), found.model_16bit + sum(found.bytes)),
+        (
+            f"{model}, 16 bits, and all adapters",
+            parameters + sum(found.parameters),
+            found.model_16bit + sum(found.bytes),
+        ),
         (f"{model}, 4 bits, and all adapters", parameters + sum(found.parameters), found.model_4bit + sum(found.bytes)),
     ]
-    return header, [[name, f"{count:,}", size(bytes_), percent(bytes_ / found.model_16bit)] for name, count, bytes_ in rows]
+    return header, [
+        [name, f"{count:,}", size(bytes_), percent(bytes_ / found.model_16bit)] for name, count, bytes_ in rows
+    ]
 
 
 def cut_rows(comparison: Comparison) -> Table:
@@ -106,6 +125,5 @@ def module_rows(comparison: Comparison, index: int) -> Table:
 def joint_line(comparison: Comparison) -> str:
     """What one adapter of the largest rank holds of the sum of all."""
     joint, rank = comparison.sum.values(), comparison.rank
-    return (
-        f"their sum: rank {rank} keeps {percent(kept_energy(joint, rank))} of it, {SUGGESTED_ENERGY:.0%} takes rank {suggested_rank(joint)}"
-    )
+    kept = percent(kept_energy(joint, rank))
+    return f"their sum: rank {rank} keeps {kept} of it, {SUGGESTED_ENERGY:.0%} takes rank {suggested_rank(joint)}"

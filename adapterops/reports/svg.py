@@ -1,6 +1,7 @@
 """Figures as SVG: one file each, without script, without anything from elsewhere, readable in grey and in the dark.
 
-Lines differ by colour and by dashes, cells hold their numbers where there is room, and everything tells its value when pointed at.
+Lines differ by colour and by dashes, cells hold their numbers where there is room, and everything tells its value when
+pointed at.
 """
 
 from __future__ import annotations
@@ -83,11 +84,13 @@ def _lines(figure: Lines) -> tuple[str, float]:
     parts = [legend]
     for value in y.ticks():
         parts.append(
-            f'<path class="grid" d="M{left} {y(value):.1f}H{right}"/>' + _text(left - 5, y(value) + 4, figure.y_form(value), "end")
+            f'<path class="grid" d="M{left} {y(value):.1f}H{right}"/>'
+            + _text(left - 5, y(value) + 4, figure.y_form(value), "end")
         )
     for value in _spaced(figure.ticks or x.ticks(), x, figure.x_form):
         parts.append(
-            f'<path class="grid" d="M{x(value):.1f} {top}V{bottom}"/>' + _text(x(value), bottom + 14, figure.x_form(value), "middle")
+            f'<path class="grid" d="M{x(value):.1f} {top}V{bottom}"/>'
+            + _text(x(value), bottom + 14, figure.x_form(value), "middle")
         )
     parts.append(f'<path class="axis" fill="none" d="M{left} {top}V{bottom}H{right}"/>')
     for each in series:
@@ -98,20 +101,28 @@ def _lines(figure: Lines) -> tuple[str, float]:
             parts.append(f'<path {kind} stroke="{colour}" d="M{path}"><title>{escape(each.label)}</title></path>')
         for a, b in [] if each.faint else each.points[:: -(-len(each.points) // 80) or 1]:
             tip = escape(f"{each.label}: {figure.x_form(a)}, {figure.y_form(b)}")
-            parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{tip}</title></circle>')
+            parts.append(
+                f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{tip}</title></circle>'
+            )
     for value, word in figure.marks:
         anchor = "end" if x(value) > (left + right) / 2 else "start"
         parts.append(f'<path class="axis" stroke-dasharray="4 3" d="M{x(value):.1f} {top - 4}V{bottom}"/>')
         parts.append(_text(x(value) + (4 if anchor == "start" else -4), top - 5, word, anchor))
     parts.append(_text((left + right) / 2, bottom + 30, figure.x, "middle"))
     middle = (top + bottom) / 2
-    parts.append(f'<text transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(figure.y)}</text>')
+    parts.append(
+        f'<text transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(figure.y)}</text>'
+    )
     return "".join(parts), bottom + 38
 
 
 def _finite(figure: Lines, series: Series) -> Series:
     """The series without what has no place on its axes."""
-    kept = [(a, b) for a, b in series.points if math.isfinite(a + b) and not (figure.log_x and a <= 0) and not (figure.log_y and b <= 0)]
+    kept = [
+        (a, b)
+        for a, b in series.points
+        if math.isfinite(a + b) and not (figure.log_x and a <= 0) and not (figure.log_y and b <= 0)
+    ]
     return Series(series.label, kept, series.style, series.faint)
 
 
@@ -151,7 +162,11 @@ def _heatmap(figure: Heatmap) -> tuple[str, float]:
     parts = [_scale(figure, left)]
     for number, column in enumerate(figure.columns):
         at, name = left + (number + 0.5) * cell, escape(short(column, 18))
-        place = f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"' if slanted else f'x="{at:.1f}" y="{top - 4:.1f}"'
+        place = (
+            f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"'
+            if slanted
+            else f'x="{at:.1f}" y="{top - 4:.1f}"'
+        )
         parts.append(f'<text class="small" {place} text-anchor="{"start" if slanted else "middle"}">{name}</text>')
     shown = cell >= 1.06 * CHARACTER * 9 / 11 * max(
         (len(figure.form(v)) for row in figure.values for v in row if v is not None and math.isfinite(v)), default=0
@@ -189,7 +204,9 @@ def _scale(figure: Heatmap, left: float) -> str:
     parts = [_text(left, 12, figure.form(low)), _text(start + steps * wide + 4, 12, figure.form(high))]
     for step in range(steps):
         value = low + (high - low) * step / (steps - 1)
-        parts.append(f'<rect x="{start + step * wide:.1f}" y="3" width="{wide + 0.3:g}" height="10" fill="{_colour(figure, value)}"/>')
+        parts.append(
+            f'<rect x="{start + step * wide:.1f}" y="3" width="{wide + 0.3:g}" height="10" fill="{_colour(figure, value)}"/>'
+        )
     return "".join(parts)
 
 
@@ -213,7 +230,9 @@ def _lightness(colour: str) -> float:
 
 
 def _bars(figure: Bars) -> tuple[str, float]:
-    legend, y = _legend([(name, style) for style, name in enumerate(figure.series)] if len(figure.series) > 1 else [], bars=True)
+    legend, y = _legend(
+        [(name, style) for style, name in enumerate(figure.series)] if len(figure.series) > 1 else [], bars=True
+    )
     left = min(max((len(group) for group in figure.groups), default=0), 24) * CHARACTER + 10
     known = [value for row in figure.values for value in row if value is not None and math.isfinite(value)]
     longest = max((len(figure.form(value)) for value in known), default=0)
@@ -231,7 +250,12 @@ def _bars(figure: Bars) -> tuple[str, float]:
                 parts.append(
                     f'<rect x="{left:.1f}" y="{y:g}" width="{long:.1f}" height="{thick - 2}" '
                     f"{_fill(style)}><title>{tip}</title></rect>"
-                    + _text(left + long + 4, y + thick / 2 + 3, figure.form(value), kind=' class="small"' if thick < 15 else "")
+                    + _text(
+                        left + long + 4,
+                        y + thick / 2 + 3,
+                        figure.form(value),
+                        kind=' class="small"' if thick < 15 else "",
+                    )
                 )
             y += thick
         y += 6

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterops import __version__, engine
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
+from adapterops import __version__
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
-from adapterops.history import Source, Step, sources
-from adapterops.manifest import Origin, described, plain, write_bytes, write_manifest
 from adapterops.operations.comparison import Comparison, compare, plan
+from adapterops.provenance.history import Source, Step, sources
+from adapterops.provenance.manifest import Origin, described, plain, write_bytes, write_manifest
 from adapterops.reports import drawings
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
@@ -49,7 +50,7 @@ def report(
     figures: str | os.PathLike[str] | None = None,
     force: bool = False,
     command: Sequence[str] = (),
-    how: engine.Execution = engine.DEFAULT,
+    how: Execution = DEFAULT,
 ) -> Reported:
     """One HTML page about adapters, that needs nothing else, and its numbers as JSON, under the same name.
 
@@ -80,9 +81,15 @@ def report(
         **numbers(comparison, findings),
     }
     document = page(comparison, findings, [_described(each) for each in read], model).encode()
-    drawn = _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force) if figures is not None else ()
+    drawn = (
+        _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force)
+        if figures is not None
+        else ()
+    )
     write_documents({json_path: _json(content), out: document}, force)
-    return Reported(out, json_path, Path(figures) if figures is not None else None, drawn, len(document), comparison, findings)
+    return Reported(
+        out, json_path, Path(figures) if figures is not None else None, drawn, len(document), comparison, findings
+    )
 
 
 def check_report(
@@ -105,7 +112,12 @@ def check_report(
 
 
 def _draw(
-    comparison: Comparison, folder: Path, history: Step | Source, read: Sequence[Mapping[str, Any]], command: Sequence[str], force: bool
+    comparison: Comparison,
+    folder: Path,
+    history: Step | Source,
+    read: Sequence[Mapping[str, Any]],
+    command: Sequence[str],
+    force: bool,
 ) -> tuple[str, ...]:
     """The names of the figures written."""
     every = drawings.of_all(comparison)
@@ -120,7 +132,9 @@ def _draw(
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"generator": f"adapterops {__version__}", **plain(content)}, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        {"generator": f"adapterops {__version__}", **plain(content)}, indent=1, ensure_ascii=False, allow_nan=False
+    )
     return (text + "\n").encode(errors="backslashreplace")
 
 

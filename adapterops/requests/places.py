@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from adapterops.adapter import Adapter, open_adapter
-from adapterops.checkpoint import Checkpoint, open_checkpoint
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.errors import InputError, OptionError
-from adapterops.history import Source, Step
 from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
+from adapterops.provenance.history import Source, Step
 from adapterops.requests.request import DEQUANTIZED, Input, Model, Request
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
@@ -43,7 +45,8 @@ class Opened:
 
 
 def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) -> Opened:
-    """The adapters and models of a request, whose paths are relative to `folder`. What has a hash is read whole and compared.
+    """The adapters and models of a request, whose paths are relative to `folder`. What has a hash is read whole and
+    compared.
 
     Args:
         verify: compare all inputs that come from the Hub with its hashes first.
@@ -59,14 +62,20 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) 
         return _checked(open_adapter(place, alpha=stated.alpha, allow_nonfinite=stated.allow_nonfinite), stated)
 
     def model(stated: Model) -> Checkpoint:
-        return _checked(open_checkpoint(found(folder, stated.path, verify=verify), allow_pickle=request.allow_pickle), stated)
+        return _checked(
+            open_checkpoint(found(folder, stated.path, verify=verify), allow_pickle=request.allow_pickle), stated
+        )
 
-    used = {name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED}
+    used = {
+        name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED
+    }
     models = {name: model(each) for name, each in used.items()}
     adapters = {name: adapter(each) for name, each in request.inputs.items()}
     given = any(each.alpha is not None for each in request.inputs.values())
     if given and all(_source(each).alpha is None for each in adapters.values()):
-        raise OptionError("--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out")
+        raise OptionError(
+            "--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out"
+        )
     return Opened(adapters, models)
 
 
@@ -78,7 +87,9 @@ def found(folder: Path, path: str, *, verify: bool = False) -> Place:
 
 
 def located(folder: Path, path: str) -> Path:
-    """A path in a folder as an absolute one, so that nothing depends on the current folder. A link keeps its own name."""
+    """A path in a folder as an absolute one, so that nothing depends on the current folder. A link keeps its own
+    name.
+    """
     place = folder / path
     name = place.name if place.name != ".." else ""
     return Path(os.path.realpath(place.parent if name else place)) / name
@@ -107,24 +118,35 @@ def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Requ
         return replace(stated, path=os.path.relpath(located(folder, stated.path), os.path.realpath(out)))
 
     inputs = {name: seen(each, opened.adapters[name]) for name, each in request.inputs.items()}
-    return with_models(replace(request, inputs=inputs), {n: seen(m, opened.models.get(n)) for n, m in request.models.items()})
+    return with_models(
+        replace(request, inputs=inputs), {n: seen(m, opened.models.get(n)) for n, m in request.models.items()}
+    )
 
 
 def with_models(request: Request, models: Mapping[str, Model]) -> Request:
     """The request with other models: `base`, `original`, `tuned`."""
     extract = request.extract and replace(request.extract, tuned=models.get("tuned", request.extract.tuned))
-    return replace(request, base=models.get("base", request.base), original=models.get("original", request.original), extract=extract)
+    return replace(
+        request,
+        base=models.get("base", request.base),
+        original=models.get("original", request.original),
+        extract=extract,
+    )
 
 
 def hashed(request: Request, opened: Opened) -> Request:
     """The request with the hash of every file of its inputs."""
     inputs = {name: _pinned(each, opened.adapters[name]) for name, each in request.inputs.items()}
-    models = {name: _pinned(each, opened.models[name]) if name in opened.models else each for name, each in request.models.items()}
+    models = {
+        name: _pinned(each, opened.models[name]) if name in opened.models else each
+        for name, each in request.models.items()
+    }
     return with_models(replace(request, inputs=inputs), models)
 
 
 def anonymous(request: Request, out: Path) -> Request:
-    """The request of `seen_from` as a manifest notes it: no hashes, which stand with the inputs, and no place of this machine.
+    """The request of `seen_from` as a manifest notes it: no hashes, which stand with the inputs, and no place of this
+    machine.
 
     Of an absolute path it has the name only, and so of one that has nothing but the root in common with `out`.
     """
@@ -158,7 +180,9 @@ def _checked(opened: OpenedInput, stated: Input | Model) -> OpenedInput:
     for algorithm, wanted in stated.hashes.items():
         if isinstance(wanted, str):
             if (digest := source.digest(algorithm)) != wanted:
-                raise _another(source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, wanted, digest)
+                raise _another(
+                    source.tensors[0].path if len(source.tensors) == 1 else source.path, algorithm, wanted, digest
+                )
             continue
         digests = source.digests(algorithm)
         for name, each in wanted.items():

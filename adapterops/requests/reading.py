@@ -1,4 +1,6 @@
-"""How a request is read from JSON or YAML: strictly. What is unknown, ambiguous or impossible is named with its place."""
+"""How a request is read from JSON or YAML: strictly. What is unknown, ambiguous or impossible is named with its
+place.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
-from adapterops.checkpoint import ROUNDINGS
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.errors import OptionError
+from adapterops.expressions.expression import check_name, parse
+from adapterops.expressions.functions import nearest
 from adapterops.formats.registry import FORMATS
-from adapterops.operations.expression import check_name, parse
 from adapterops.operations.extraction import REST
-from adapterops.operations.functions import nearest
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.registry import written
 from adapterops.requests.request import VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
@@ -27,11 +29,28 @@ MODEL = ("path", *ALGORITHMS)
 ADAPTER = (*MODEL, "alpha", "allow_nonfinite")
 TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
 REQUEST = (
-    *("inputs", "result", "base", "extract", "original", "base_view", "rounding", "seed", "precision", "quantize", "output"),
+    *(
+        "inputs",
+        "result",
+        "base",
+        "extract",
+        "original",
+        "base_view",
+        "rounding",
+        "seed",
+        "precision",
+        "quantize",
+        "output",
+    ),
     *TRUTHS,
 )
 OUTPUT = ("dtype", "format", "rank", "energy", "budget", "exact", "max_shard_size")
-DTYPES = {**{short: short for short in FLOATS}, **{long: short for short, long in FLOATS.items()}, "bf16": "BF16", "fp16": "F16"}
+DTYPES = {
+    **{short: short for short in FLOATS},
+    **{long: short for short, long in FLOATS.items()},
+    "bf16": "BF16",
+    "fp16": "F16",
+}
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
 SHOWN = 80
 """Characters of a value that a message shows."""
@@ -73,7 +92,9 @@ class Reader:
 
     def request(self, fields: Any) -> Request:
         top = self.table((), fields, REQUEST)
-        if not any(top.get(name) for name in ("extract", "dequantize")) and (top.get("quantize") is None or "inputs" in top):
+        if not any(top.get(name) for name in ("extract", "dequantize")) and (
+            top.get("quantize") is None or "inputs" in top
+        ):
             self.table((), top, REQUEST, ("inputs", "result"))
         names = {} if top.get("inputs") is None else top["inputs"]
         if not isinstance(names, dict) or (not names and "inputs" in top):
@@ -183,7 +204,9 @@ class Reader:
         for algorithm in ALGORITHMS:
             stated, where = fields.get(algorithm), (*place, algorithm)
             if isinstance(stated, dict):
-                found[algorithm] = {name: self._digest((*where, name), each, algorithm) for name, each in stated.items()}
+                found[algorithm] = {
+                    name: self._digest((*where, name), each, algorithm) for name, each in stated.items()
+                }
             elif stated is not None:
                 found[algorithm] = self._digest(where, stated, algorithm)
         return found

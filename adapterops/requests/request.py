@@ -1,4 +1,6 @@
-"""A request: all that decides what an output is. The command line, recipes, the manifest and `verify` have this one form."""
+"""A request: all that decides what an output is. The command line, recipes, the manifest and `verify` have this one
+form.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from adapterops.checkpoint import STOCHASTIC
+from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.errors import OptionError
+from adapterops.expressions.expression import Expression
 from adapterops.operations.algebra import budget, check_cut
-from adapterops.operations.expression import Expression
 
-MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = ("merge", "fuse", "unfuse", "extract", "quantize", "dequantize")
+MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
+    "merge",
+    "fuse",
+    "unfuse",
+    "extract",
+    "quantize",
+    "dequantize",
+)
 
 DEQUANTIZED, ORIGINAL = VIEWS = ("dequantized", "original")
-"""What an update is added to, where the base is quantized: what its codes stand for, or the model it was quantized from."""
+"""What an update is added to, where the base is quantized: what its codes stand for, or the model it was quantized
+from.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ class Extract:
 
 @dataclass(frozen=True)
 class Output:
-    """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled` form.
+    """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled`
+    form.
 
     `format` is that of an adapter; None for PEFT's.
     """
@@ -160,16 +172,24 @@ def _plain(value: Any) -> Any:
         return value
     given = {each.name: getattr(value, each.name) for each in fields(value)}
     given = given | given.pop("hashes", {})
-    return {name: _plain(inner) for name, inner in given.items() if inner is not None and (name, inner) != ("inputs", {})}
+    return {
+        name: _plain(inner) for name, inner in given.items() if inner is not None and (name, inner) != ("inputs", {})
+    }
 
 
 def _check_fields(request: Request) -> None:
     """What each kind of work needs, and what would mean nothing to it."""
-    model = {"quantize": "only models are quantized", "dequantize": "only models are quantized", "unfuse": "adapters come out of models"}
+    model = {
+        "quantize": "only models are quantized",
+        "dequantize": "only models are quantized",
+        "unfuse": "adapters come out of models",
+    }
     model |= {"extract": "a difference is from a model", "rounding": "", "original": "", "base_view": ""}
     for name, why in model.items():
         if getattr(request, name) and request.base is None:
-            raise OptionError(f"{name} needs a base", hint=f"{why}: name the one to fuse the result into".removeprefix(": "))
+            raise OptionError(
+                f"{name} needs a base", hint=f"{why}: name the one to fuse the result into".removeprefix(": ")
+            )
     if request.result is None:
         sets = [name for name in ("extract", "quantize", "dequantize") if getattr(request, name)]
         if len(sets) != 1:
@@ -187,7 +207,9 @@ def _check_fields(request: Request) -> None:
     if request.output.format and request.kind not in (MERGE, EXTRACT):
         raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
     if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE):
-        raise OptionError(f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out")
+        raise OptionError(
+            f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out"
+        )
     if request.kind == EXTRACT:
         check_cut(**request.output.cut)
 
@@ -195,12 +217,20 @@ def _check_fields(request: Request) -> None:
 def _check_codes(request: Request) -> None:
     """What contradicts itself about a quantized base, whatever it is."""
     if request.base_view == ORIGINAL and request.original is None:
-        raise OptionError("--base-view original needs the model that the base was quantized from", hint="name it with --original")
+        raise OptionError(
+            "--base-view original needs the model that the base was quantized from", hint="name it with --original"
+        )
     if request.original is not None and request.base_view != DEQUANTIZED and request.rounding is not None:
         path = request.base.path if request.base else None
-        raise OptionError("--rounding keeps the codes of the base, and --original finds them anew", path=path, hint="leave one of them out")
+        raise OptionError(
+            "--rounding keeps the codes of the base, and --original finds them anew",
+            path=path,
+            hint="leave one of them out",
+        )
     if request.seed is not None and request.rounding != STOCHASTIC:
-        raise OptionError("the seed is that of stochastic rounding", hint="add rounding: stochastic; methods have a seed of their own")
+        raise OptionError(
+            "the seed is that of stochastic rounding", hint="add rounding: stochastic; methods have a seed of their own"
+        )
 
 
 def spelled(most: str | None) -> str | None:

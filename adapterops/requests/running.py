@@ -8,23 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from adapterops.adapter import Adapter
-from adapterops.adapter_saving import Saved, plan_adapter, save_adapter, working_memory
-from adapterops.checkpoint import STOCHASTIC, Checkpoint, cast, sharded
-from adapterops.engine import DEFAULT, Execution, check_device
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
+from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
+from adapterops.checkpoints.layouts import cast, sharded
+from adapterops.checkpoints.rounding import check_rounding
+from adapterops.checkpoints.saving import SavedCheckpoint, plan_checkpoint, save_checkpoint
+from adapterops.engine.execution import DEFAULT, Execution, check_device
+from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
+from adapterops.expressions.calculator import compute
 from adapterops.formats.registry import DEFAULT as PEFT
-from adapterops.history import Step
-from adapterops.manifest import Origin
 from adapterops.operations import algebra
-from adapterops.operations.calculator import compute
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
-from adapterops.plan import Plan
+from adapterops.provenance.history import Step
+from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
-from adapterops.saving import SavedCheckpoint, plan_checkpoint, save_checkpoint
 from adapterops.storage.staging import check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
@@ -62,7 +64,8 @@ def make(
         folder: what the paths in the request are relative to.
         force: an output of adapterops that is there may be replaced.
         verify: compare all inputs that come from the Hub with its hashes first.
-        planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it can have.
+        planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it
+            can have.
 
     Raises:
         OptionError, IncompatibleError: the request does not fit its inputs.
@@ -106,12 +109,18 @@ def save(
     request = made.request
     origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
     if isinstance(made.result, Checkpoint):
-        return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how)
+        return save_checkpoint(
+            made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how
+        )
     output, form = request.output, request.output.format or PEFT
-    return save_adapter(made.result, out, dtype=output.dtype, exact=output.exact, format=form, force=force, origin=origin, how=how)
+    return save_adapter(
+        made.result, out, dtype=output.dtype, exact=output.exact, format=form, force=force, origin=origin, how=how
+    )
 
 
-def result(request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT) -> Adapter | Checkpoint:
+def result(
+    request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT
+) -> Adapter | Checkpoint:
     """The adapter or the model that a request asks for; see `make`."""
     truncate: Truncate = partial(bounded if planning else measured, how=how)
     output, models = request.output, opened.models
@@ -127,7 +136,7 @@ def result(request: Request, opened: Opened, *, planning: bool = False, how: Exe
         model = dequantize(models["base"], output.dtype)
     else:
         model = _fused(request, opened, truncate)
-    model.check_rounding()
+    check_rounding(model)
     model = cast(model, output.dtype) if output.dtype else model
     return sharded(model, output.max_shard_size) if output.max_shard_size else model
 
@@ -153,7 +162,9 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
     return truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
 
 
-def measured(found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any) -> Adapter:
+def measured(
+    found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any
+) -> Adapter:
     """What `algebra.truncate` makes; where it has to measure first, in the memory that there is."""
     how = how.within(partial(working_memory, found, dtype))
     return algebra.truncate(found, rank, dtype=dtype, how=how, **cut)
@@ -163,7 +174,9 @@ def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = Non
     """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
     if budget is None:
         return algebra.truncate(found, rank, **cut)
-    layout = {module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()}
+    layout = {
+        module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()
+    }
     parameters = {"budget": budget, "unit": cut["unit"], "exact": cut.get("exact", False)}
     return replace(found, layout=layout, history=Step("truncate", parameters, (found.history,)))
 
@@ -172,12 +185,15 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     """The base as an update is added to it: with the numbers and the rounding that are asked for.
 
     Raises:
-        OptionError: it is not quantized, and what is asked for is about codes; or what is asked for leaves no codes to keep.
+        OptionError: it is not quantized, and what is asked for is about codes; or what is asked for leaves no codes to
+            keep.
     """
     base, path, output = models["base"], request.base.path if request.base else None, request.output
     about_codes = request.original is not None or request.base_view is not None or request.rounding is not None
     if not base.schemes and about_codes:
-        raise OptionError("--original, --base-view and --rounding are for a base that is quantized, and this one is not", path=path)
+        raise OptionError(
+            "--original, --base-view and --rounding are for a base that is quantized, and this one is not", path=path
+        )
     if request.original is not None and request.base_view != DEQUANTIZED:
         base = viewed(base, models["original"])
     if base.schemes and (output.dtype or request.quantize) and not _same_scheme(request, base):
@@ -185,7 +201,9 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     if request.rounding is None:
         return base
     if not base.schemes:
-        raise OptionError("--rounding keeps the codes of the base, and --dtype and --quantize ask for others", path=path)
+        raise OptionError(
+            "--rounding keeps the codes of the base, and --dtype and --quantize ask for others", path=path
+        )
     return rounding(base, request.rounding, request.seed or 0 if request.rounding == STOCHASTIC else 0)
 
 

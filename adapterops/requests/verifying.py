@@ -1,4 +1,6 @@
-"""Whether an output is what was requested: the request is read from its manifest, its inputs are found, and the work is checked."""
+"""Whether an output is what was requested: the request is read from its manifest, its inputs are found, and the work is
+checked.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
-from adapterops.engine import DEFAULT, Execution
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError, at
 from adapterops.hub.references import SCHEME
-from adapterops.operations import verification
 from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
-from adapterops.operations.verification import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
 from adapterops.storage.staging import MANIFEST
+from adapterops.verification import weights
+from adapterops.verification.weights import Verification
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
 
@@ -33,7 +35,8 @@ class Proof:
 
 
 def recorded(folder: Path) -> Request | None:
-    """The request in the manifest of an output, with absolute paths; None where there is no manifest, a damaged one, or no request.
+    """The request in the manifest of an output, with absolute paths; None where there is no manifest, a damaged one, or
+    no request.
 
     Raises:
         OptionError: the request is one that is not understood here.
@@ -53,7 +56,9 @@ def recorded(folder: Path) -> Request | None:
 
 
 def check_there(request: Request, record: Request | None, model: Path) -> None:
-    """Raise OptionError for the first input that is not where the manifest has it: whoever asks has to name its place."""
+    """Raise OptionError for the first input that is not where the manifest has it: whoever asks has to name its
+    place.
+    """
     stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
     noted = {each.path for each in stated}
     wanted = [(each.path, OPTIONS[name]) for name, each in request.models.items()]
@@ -65,7 +70,7 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
-    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `verification.verify`.
+    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `weights.verify`.
 
     Raises:
         IncompatibleError: the inputs do not fit together.
@@ -74,7 +79,9 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
-    found = verification.verify(model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how)
+    found = weights.verify(
+        model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how
+    )
     return Proof(found, change)
 
 
@@ -82,4 +89,4 @@ def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adap
     """What was added to the base: the result of the request, or its negative where that was taken out."""
     adapters = adapters_for(request, opened.adapters, opened.models["base"])
     change = adapter(request, adapters, partial(measured, how=how))
-    return -replace(change, replaced={}) if request.kind == UNFUSE else change
+    return -replace(change, full={}) if request.kind == UNFUSE else change

@@ -29,18 +29,24 @@ def check_documents(outputs: Sequence[Path], inputs: Sequence[Path], force: bool
         place = Path(os.path.realpath(out))
         for source in (Path(os.path.realpath(path)) for path in inputs):
             if place == source or (source.is_dir() and source in place.parents):
-                raise OptionError(f"the output would be inside the input {source.name}", path=out, hint="name another place with -o")
+                raise OptionError(
+                    f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
+                )
         if os.path.lexists(out):
             _check_replaceable(out, force, mark)
         if not place.parent.is_dir():
             raise NotFoundError("the folder to write into does not exist", path=place.parent, hint="create it first")
         if not os.access(place.parent, os.W_OK | os.X_OK):
-            raise ResourceError("the folder to write into is not writable", path=place.parent, hint="name another place with -o")
+            raise ResourceError(
+                "the folder to write into is not writable", path=place.parent, hint="name another place with -o"
+            )
 
 
 def _check_replaceable(out: Path, force: bool, mark: bytes) -> None:
     if not force:
-        raise OutputExistsError("already exists", path=out, hint="name another place with -o, or replace it with --force")
+        raise OutputExistsError(
+            "already exists", path=out, hint="name another place with -o, or replace it with --force"
+        )
     head = b""
     if out.is_file() and not out.is_symlink():
         with open(out, "rb") as file:
@@ -96,8 +102,12 @@ def _name(hidden: Path, out: Path, force: bool) -> None:
     try:
         os.link(hidden, out)
     except FileExistsError as error:
-        raise OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o") from error
+        raise OutputExistsError(
+            "appeared while this run was writing", path=out, hint="name another place with -o"
+        ) from error
     except OSError:  # a file system without links
         if os.path.lexists(out):
-            raise OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o") from None
+            raise OutputExistsError(
+                "appeared while this run was writing", path=out, hint="name another place with -o"
+            ) from None
         os.rename(hidden, out)

@@ -1,4 +1,6 @@
-"""PyTorch's pickles, for those who ask for them: tensors by name, and nothing else, through torch's restricted unpickler."""
+"""PyTorch's pickles, for those who ask for them: tensors by name, and nothing else, through torch's restricted
+unpickler.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.floats import Array, array
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.floats import Array, array
-from adapterops.memory import Scratch
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import CHUNK, Entry, as_bytes, check_name, no_numbers
 from adapterops.storage.strict import open_regular
@@ -38,7 +40,9 @@ class PickleFile:
     def __init__(self, path: Path) -> None:
         if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_SINCE:
             raise UnsupportedError(
-                f"torch {torch.__version__} does not load pickles safely", path=path, hint="update torch to 2.10 or newer"
+                f"torch {torch.__version__} does not load pickles safely",
+                path=path,
+                hint="update torch to 2.10 or newer",
             )
         os.close(open_regular(path))
         self.path, self.metadata = path, {"format": "pt"}
@@ -58,10 +62,15 @@ class PickleFile:
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise InputError(
-                f"is not read: {reason}", path=self.path, hint="it is damaged, old, or holds more than tensors", code="E-PICKLE"
+                f"is not read: {reason}",
+                path=self.path,
+                hint="it is damaged, old, or holds more than tensors",
+                code="E-PICKLE",
             ) from None
         if not isinstance(content, dict):
-            raise InputError(f"holds a {type(content).__name__}, expected tensors by name", path=self.path, code="E-PICKLE")
+            raise InputError(
+                f"holds a {type(content).__name__}, expected tensors by name", path=self.path, code="E-PICKLE"
+            )
         if not content:
             raise InputError("has no tensors", path=self.path, code="E-PICKLE")
         for name, tensor in content.items():
@@ -76,7 +85,9 @@ class PickleFile:
             ):
                 raise InputError("is not a plain tensor", path=self.path, tensor=str(name)[:80], code="E-PICKLE")
             if tensor.nbytes > tensor.untyped_storage().nbytes():
-                raise InputError("is larger than its data: its entries overlap", path=self.path, tensor=name, code="E-PICKLE")
+                raise InputError(
+                    "is larger than its data: its entries overlap", path=self.path, tensor=name, code="E-PICKLE"
+                )
         return content
 
     def _stat(self) -> tuple[int, int]:
@@ -107,7 +118,12 @@ class PickleFile:
 
     def check_unchanged(self) -> None:
         if self._stat() != self._identity:
-            raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
+            raise InputError(
+                "changed while it was read",
+                path=self.path,
+                hint="run again when nothing writes to it",
+                code="E-CHANGED",
+            )
 
     def hash_as_read(self) -> None:
         pass  # it was read whole when it was opened

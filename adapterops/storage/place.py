@@ -105,7 +105,9 @@ class Place:
     def missing(self, paths: Iterable[Path] | None = None) -> dict[Path, int]:
         """What is not here yet of these files, or of all, with the sizes."""
         sizes = self.remote.sizes if self.remote else {}
-        return {path: sizes[path] for path in (sizes if paths is None else paths) if path in sizes and not path.exists()}
+        return {
+            path: sizes[path] for path in (sizes if paths is None else paths) if path in sizes and not path.exists()
+        }
 
     def check_room(self, paths: Iterable[Path]) -> None:
         """Raise ResourceError if there is no room for what is not here yet of these files."""
@@ -121,9 +123,13 @@ class Place:
         return self.path
 
     def beside(self, suffix: str) -> Path:
-        """A path for what is made of this: beside it, under its name and a suffix; in the current folder for what came from elsewhere."""
+        """A path for what is made of this: beside it, under its name and a suffix; in the current folder for what came
+        from elsewhere.
+        """
         if self.remote is not None:
-            return Path(self.remote.reference.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix)
+            return Path(
+                self.remote.reference.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix
+            )
         place = self.path.resolve()
         parent = self.path.parent if self.path.name not in ("", "..") else self.path / ".."
         return parent / ((place.name if place.is_dir() else place.stem) + suffix)

@@ -1,7 +1,7 @@
 """safetensors files: a reader that trusts nothing.
 
-A file is an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, and the data, without
-holes. What this reader accepts is a subset of what the safetensors library accepts.
+A file is an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, and the data,
+without holes. What this reader accepts is a subset of what the safetensors library accepts.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from adapterops.dtypes import BITS, FLOATS
+from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.memory import Scratch
 from adapterops.storage.checksums import BLAKE3, FileHash
 from adapterops.storage.strict import open_regular, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adapterops.floats import Array
+    from adapterops.arrays.floats import Array
 
 HEADER_LIMIT = 25_000_000
 TENSOR_LIMIT = 200_000
@@ -36,9 +36,17 @@ CHUNK = 1 << 20
 """Bytes that are copied at once."""
 
 FOREIGN = [
-    (b"version https://git-lfs", "a Git-LFS pointer, not the file it points to", "run `git lfs pull`, or download the file again"),
+    (
+        b"version https://git-lfs",
+        "a Git-LFS pointer, not the file it points to",
+        "run `git lfs pull`, or download the file again",
+    ),
     (b"<", "HTML or XML, probably an error page that was saved as the file", "download the file again"),
-    (b"PK\x03\x04", "a zip archive, probably a PyTorch pickle", "load it with its own library and save it as safetensors"),
+    (
+        b"PK\x03\x04",
+        "a zip archive, probably a PyTorch pickle",
+        "load it with its own library and save it as safetensors",
+    ),
     (b"\x80", "a Python pickle", "load it with its own library and save it as safetensors"),
     (b"GGUF", "a GGUF file", "GGUF is not read here; use the adapter it was converted from"),
     (b"\x93NUMPY", "a NumPy array", "save its tensors as safetensors"),
@@ -117,12 +125,14 @@ class Stored:
 
     def tensor(self, rows: tuple[int, int] | None = None) -> Tensor:
         """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
-        from adapterops.floats import tensor
+        from adapterops.arrays.floats import tensor
 
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:
-        """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no torch."""
+        """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no
+        torch.
+        """
         chunks = zip_longest(self.file.chunks(self.name), other.file.chunks(other.name))
         return self.spec == other.spec and all(mine == theirs for mine, theirs in chunks)
 
@@ -184,7 +194,9 @@ class SafetensorsFile:
     def _fill(self, view: memoryview, name: str, begin: int) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         if begin < 0 or begin + len(view) > self.entries[name].spec.bytes:
-            raise AssertionError(f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}")
+            raise AssertionError(
+                f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}"
+            )
         position = self._start + self.entries[name].begin + begin
         whole, first = view, position
         while view:
@@ -199,7 +211,9 @@ class SafetensorsFile:
             self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
-        """The bytes of one tensor, in pieces of at most `CHUNK` bytes, each of which is good until the next one is asked for."""
+        """The bytes of one tensor, in pieces of at most `CHUNK` bytes, each of which is good until the next one is
+        asked for.
+        """
         size = self.entries[name].spec.bytes
         buffer = bytearray(min(CHUNK, size))
         for begin in range(0, size, CHUNK):
@@ -212,7 +226,7 @@ class SafetensorsFile:
 
         In memory of its own, or in scratch memory, if there is any.
         """
-        from adapterops.floats import STORED  # here, so that headers can be read without numpy
+        from adapterops.arrays.floats import STORED  # here, so that headers can be read without numpy
 
         entry = self.entries[name]
         if entry.dtype not in STORED:
@@ -227,7 +241,12 @@ class SafetensorsFile:
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened."""
         if self._stat() != self._identity or not self._in_place():
-            raise InputError("changed while it was read", path=self.path, hint="run again when nothing writes to it", code="E-CHANGED")
+            raise InputError(
+                "changed while it was read",
+                path=self.path,
+                hint="run again when nothing writes to it",
+                code="E-CHANGED",
+            )
 
     def hash_as_read(self, algorithm: str = BLAKE3) -> None:
         """From now on, take in what is read of the file: its hash will be asked for."""
@@ -282,7 +301,9 @@ def reading() -> Iterator[None]:
         raise InputError(f"cannot be read: {error.strerror}", hint="is the disk all right?", code="E-READ") from error
 
 
-def read_header(read: Callable[[int, int], bytes], size: int, limit: int = HEADER_LIMIT) -> tuple[dict[str, str], dict[str, Entry], int]:
+def read_header(
+    read: Callable[[int, int], bytes], size: int, limit: int = HEADER_LIMIT
+) -> tuple[dict[str, str], dict[str, Entry], int]:
     """Metadata and entries of a file of `size` bytes, and the position of its data.
 
     Args:
@@ -338,14 +359,20 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:
             what = "overlaps the tensor before it" if entry.begin < position else "leaves a hole before it"
-            raise InputError(f"{what}: begins at byte {entry.begin}, expected {position}", tensor=name, code="E-ST-OFFSET")
+            raise InputError(
+                f"{what}: begins at byte {entry.begin}, expected {position}", tensor=name, code="E-ST-OFFSET"
+            )
         position = entry.end
     if position > data_size:
         raise InputError(
-            f"is cut off: expected {position} bytes of tensors, found {data_size}", hint="download it again", code="E-ST-TRUNCATED"
+            f"is cut off: expected {position} bytes of tensors, found {data_size}",
+            hint="download it again",
+            code="E-ST-TRUNCATED",
         )
     if position < data_size:
-        raise InputError(f"has {data_size - position} bytes after its last tensor", hint="download it again", code="E-ST-TRAILING")
+        raise InputError(
+            f"has {data_size - position} bytes after its last tensor", hint="download it again", code="E-ST-TRAILING"
+        )
     return metadata, entries
 
 
@@ -368,7 +395,9 @@ def _entry(fields: Any) -> Entry:
         raise InputError(f"has the impossible offsets {str(offsets)[:80]}", code="E-ST-OFFSET")
     bits = math.prod(shape) * BITS[dtype]
     if bits % 8 or bits // 8 != offsets[1] - offsets[0]:
-        raise InputError(f"shape {shape} of {dtype} takes {bits / 8:g} bytes, found {offsets[1] - offsets[0]}", code="E-ST-SHAPE")
+        raise InputError(
+            f"shape {shape} of {dtype} takes {bits / 8:g} bytes, found {offsets[1] - offsets[0]}", code="E-ST-SHAPE"
+        )
     return Entry(dtype, tuple(shape), offsets[0], offsets[1])
 
 

@@ -1,8 +1,8 @@
 """Output that is whole or absent.
 
 A folder is built beside its destination under a hidden name, synced, and renamed once: the rename is the commit. The
-hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next, or
-taken over by it where the work has a journal.
+hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next,
+or taken over by it where the work has a journal.
 """
 
 from __future__ import annotations
@@ -44,12 +44,18 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     place = Path(os.path.realpath(out))
     for source in (Path(os.path.realpath(path)) for path in inputs):
         if place == source or (source.is_dir() and source in place.parents):
-            raise OptionError(f"the output would be inside the input {source.name}", path=out, hint="name another place with -o")
+            raise OptionError(
+                f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
+            )
         if place in source.parents and place.exists():
-            raise OptionError(f"the output would replace the input {source.name}", path=out, hint="name another place with -o")
+            raise OptionError(
+                f"the output would replace the input {source.name}", path=out, hint="name another place with -o"
+            )
     if os.path.lexists(out) and not _empty(out):
         if not force:
-            raise OutputExistsError("already exists", path=out, hint="name another place with -o, or replace it with --force")
+            raise OutputExistsError(
+                "already exists", path=out, hint="name another place with -o, or replace it with --force"
+            )
         if not (out / MANIFEST).is_file():
             raise OutputExistsError(
                 f"was not written by adapterops (it has no {MANIFEST}), so --force does not replace it",
@@ -68,7 +74,9 @@ def _empty(path: Path) -> bool:
 
 
 class Journal:
-    """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the plan."""
+    """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the
+    plan.
+    """
 
     def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
         self.path, self._sync = folder / JOURNAL, sync
@@ -107,12 +115,15 @@ def _journal(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True) -> Iterator[Path]:
+def staged(
+    out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True
+) -> Iterator[Path]:
     """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
 
     Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
     one after that is complete. Work with a `plan` has a `Journal`: what an interrupted or killed run of the same plan
-    left is taken over with `resume`, and kept for that when this one is interrupted. Without `sync` nothing waits for the disk.
+    left is taken over with `resume`, and kept for that when this one is interrupted. Without `sync` nothing waits for
+    the disk.
 
     Raises:
         OutputExistsError: somebody else put something there meanwhile.
@@ -138,9 +149,13 @@ def staged(out: Path, *, force: bool = False, plan: str | None = None, resume: b
             _sync(out.parent)
     except OSError as error:
         if error.errno in _DISK:
-            left = "the output is whole, but may not survive a power failure" if published else "nothing was left behind"
+            left = (
+                "the output is whole, but may not survive a power failure" if published else "nothing was left behind"
+            )
             raise ResourceError(
-                f"writing failed: {error.strerror}", path=out, hint=f"{left}; free some space, or write elsewhere with -o"
+                f"writing failed: {error.strerror}",
+                path=out,
+                hint=f"{left}; free some space, or write elsewhere with -o",
             ) from error
         raise
     except BaseException as error:
@@ -192,7 +207,9 @@ def _create(out: Path) -> tuple[Path, int]:
         try:
             folder.mkdir()
         except OSError as error:
-            raise ResourceError(f"cannot be created: {error.strerror}", path=out, hint="name another place with -o") from error
+            raise ResourceError(
+                f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
+            ) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -229,12 +246,16 @@ def _publish(folder: Path, out: Path, force: bool) -> None:
         os.rename(folder, out)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o") from error
+            raise OutputExistsError(
+                "appeared while this run was writing", path=out, hint="name another place with -o"
+            ) from error
         raise
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s name."""
+    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s
+    name.
+    """
     at_fdcwd, exchange = -100, 2
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None, use_errno=True)

@@ -16,7 +16,8 @@ CONFIG_LIMIT = 1 << 20
 
 
 def parse_json(text: bytes) -> Any:
-    """The value of a JSON text, refusing what parsers read differently: duplicate keys, NaN, Infinity, a byte-order mark.
+    """The value of a JSON text, refusing what parsers read differently: duplicate keys, NaN, Infinity, a byte-order
+    mark.
 
     >>> parse_json(b'{"r": 8}')
     {'r': 8}
@@ -48,7 +49,9 @@ def parse_json(text: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 (byte {error.start})", code="E-JSON") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", code="E-JSON") from None
+        raise InputError(
+            f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", code="E-JSON"
+        ) from None
     except RecursionError:
         raise InputError("is nested too deep to be read", code="E-JSON") from None
     except ValueError as error:  # an integer of thousands of digits
@@ -70,7 +73,10 @@ def open_regular(path: Path) -> int:
     except PermissionError:
         mode = stat.filemode(path.stat().st_mode) if os.access(path.parent, os.X_OK) else "unknown"
         raise InputError(
-            f"may not be read (mode {mode})", path=path, hint="change its owner or mode; some tools save files as 0600", code="E-ACCESS"
+            f"may not be read (mode {mode})",
+            path=path,
+            hint="change its owner or mode; some tools save files as 0600",
+            code="E-ACCESS",
         ) from None
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there

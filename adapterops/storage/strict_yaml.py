@@ -1,4 +1,6 @@
-"""YAML from strangers: one meaning or none. What versions of YAML read differently is refused, and so is whatever takes long."""
+"""YAML from strangers: one meaning or none. What versions of YAML read differently is refused, and so is whatever takes
+long.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ WORDS: dict[str, bool | None] = {
 }
 SURPRISES = [
     (re.compile(r"yes|no|on|off", re.IGNORECASE), "is true or false in YAML 1.1 and text in YAML 1.2"),
-    (re.compile(r"[-+]?0[0-9_]+(?:\.[0-9_]*)?|[-+]?0[xob][0-9a-fA-F_]+"), "is octal, hexadecimal or binary in some versions of YAML"),
+    (
+        re.compile(r"[-+]?0[0-9_]+(?:\.[0-9_]*)?|[-+]?0[xob][0-9a-fA-F_]+"),
+        "is octal, hexadecimal or binary in some versions of YAML",
+    ),
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "is a number to the base 60 in YAML 1.1"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?"), "is a date in YAML 1.1"),
     (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_.]*"), "is a number in YAML 1.1 and text in YAML 1.2"),
@@ -50,8 +55,8 @@ def parse_yaml(data: bytes) -> tuple[Any, Marks]:
     ({'a': [1, 2.5, 'no']}, {(): (1, 1), ('a',): (1, 1), ('a', 0): (1, 5), ('a', 1): (1, 8), ('a', 2): (1, 13)})
 
     Raises:
-        InputError: it is not YAML, or has duplicate keys, keys that are not text, anchors, aliases, tags, several documents,
-            or plain text that versions of YAML read differently.
+        InputError: it is not YAML, or has duplicate keys, keys that are not text, anchors, aliases, tags, several
+            documents, or plain text that versions of YAML read differently.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -72,7 +77,9 @@ def parse_yaml(data: bytes) -> tuple[Any, Marks]:
 
 
 class _Reader:
-    """Makes values of what the parser reports, as it reports it: nothing is expanded, and nothing is read after a mistake."""
+    """Makes values of what the parser reports, as it reports it: nothing is expanded, and nothing is read after a
+    mistake.
+    """
 
     def __init__(self, text: str) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=LOADER)
@@ -104,7 +111,9 @@ class _Reader:
         if event.anchor is not None:
             self._fail(event, f"the anchor &{event.anchor[:40]} is not followed", "write the value where it is needed")
         if event.tag is not None:
-            self._fail(event, f"the tag {event.tag[:40]!a} is not followed", "write the value without it; text goes in quotes")
+            self._fail(
+                event, f"the tag {event.tag[:40]!a} is not followed", "write the value without it; text goes in quotes"
+            )
         if self._values > VALUES or len(place) > DEPTH:
             self._fail(event, f"more than {VALUES} values, or nested more than {DEPTH} deep")
         if isinstance(event, yaml.ScalarEvent):

@@ -15,11 +15,12 @@ from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 
 if TYPE_CHECKING:
-    from adapterops.floats import Array
+    from adapterops.arrays.floats import Array
 
 
 class SafetensorsWriter:
-    """A new file whose tensors are all known by name, dtype and shape. Their bytes may come in any order, from several threads.
+    """A new file whose tensors are all known by name, dtype and shape. Their bytes may come in any order, from several
+    threads.
 
     Raises:
         ResourceError: the disk has no room for it.
@@ -101,7 +102,9 @@ def write_safetensors(
         file.seek(8 + reserved)
         for name, tensor in tensors:
             dtype, largest = layout[name]
-            if tensor.ndim != len(largest) or any(size > most for size, most in zip(tensor.shape, largest, strict=True)):
+            if tensor.ndim != len(largest) or any(
+                size > most for size, most in zip(tensor.shape, largest, strict=True)
+            ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
             file.write(tensor.tobytes())
             written[name] = Spec(dtype, tuple(tensor.shape))
@@ -117,8 +120,8 @@ def write_safetensors(
 def check_written(path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
     """Open a finished file as everybody else will, with the safetensors library, and compare its header with the plan.
 
-    The library checks the header, and that its offsets cover the file; names, dtypes, shapes and metadata are compared. No
-    tensor is read.
+    The library checks the header, and that its offsets cover the file; names, dtypes, shapes and metadata are compared.
+    No tensor is read.
 
     Raises:
         AdapterOpsError: the library refuses the file, or finds something else in it. That is a bug of ours.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.floats import numbers
+from adapterops.arrays.floats import numbers
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear, Part, norm
 from adapterops.updates.sums import added
@@ -17,8 +17,10 @@ from adapterops.updates.sums import added
 class Dense:
     """A weight update that is in memory: ΔW = weight, (out, in), float32 or float64.
 
-    `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably close
-    to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes, not what is true.
+    `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
+    close
+    to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes, not
+        what is true.
     """
 
     weight: Array
@@ -61,7 +63,9 @@ class Dense:
 
     def __mul__(self, factor: float) -> Dense:
         near = None if self.near is None else factor * self.near
-        return replace(self, weight=np.multiply(self.weight, factor, dtype=self.dtype), error=abs(factor) * self.error, near=near)
+        return replace(
+            self, weight=np.multiply(self.weight, factor, dtype=self.dtype), error=abs(factor) * self.error, near=near
+        )
 
     __rmul__ = __mul__
 

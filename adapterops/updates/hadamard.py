@@ -49,7 +49,9 @@ class Hadamard:
         return replace(self, first=self.first.T, second=self.second.T)
 
     def lowrank(self) -> LowRank:
-        """Exact factors of rank r₁ r₂: entry (i, j) of the product is Σ_kl B₁[i,k] B₂[i,l] · A₁[k,j] A₂[l,j] (Khatri-Rao)."""
+        """Exact factors of rank r₁ r₂: entry (i, j) of the product is Σ_kl B₁[i,k] B₂[i,l] · A₁[k,j] A₂[l,j]
+        (Khatri-Rao).
+        """
         (out, into), rank = self.shape, self.first.rank * self.second.rank
         B = (self.first.folded()[:, :, None] * self.second.folded()[:, None, :]).reshape(out, rank)
         A = (self.first.A[:, None, :] * self.second.A[None, :, :]).reshape(rank, into)
@@ -85,7 +87,9 @@ class Hadamard:
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
     first, second = (measure(shapes, f"hada_w{n}_b", f"hada_w{n}_a") for n in (1, 2))
     if first.shape != second.shape:
-        raise InputError(f"its two products have the shapes {list(first.shape)} and {list(second.shape)}", code="E-SHAPE")
+        raise InputError(
+            f"its two products have the shapes {list(first.shape)} and {list(second.shape)}", code="E-SHAPE"
+        )
     return Measure(first.shape, first.rank, min(first.rank * second.rank, *first.shape))
 
 

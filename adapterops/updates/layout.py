@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 
 TILE = 200_000
 """Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
@@ -15,8 +15,8 @@ class Layout:
     """Shape, rank and dtype of the update of one weight.
 
     Attributes:
-        rank: an upper bound where the rank depends on the numbers (`--energy`, `--budget`); for a `dense` update the rank that
-            saving cuts to.
+        rank: an upper bound where the rank depends on the numbers (`--energy`, `--budget`); for a `dense` update the
+            rank that saving cuts to.
         dense: every entry is its own, and there are no factors.
         kind: what the update is called: LoRA, LoHa, DoRA.
         needs_base: the update depends on the weight that it is applied to, so that it can neither be scaled nor added.

@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from adapterops.arrays.finite import all_finite
+from adapterops.arrays.floats import numbers
 from adapterops.errors import IncompatibleError, InputError, ShapeError, UnsupportedError
-from adapterops.finite import all_finite
-from adapterops.floats import numbers
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, whole
 
 SMALL = 10**6
-"""Multiplications up to which OpenBLAS takes matrices as they are stored, instead of copying them first and clearing the result."""
+"""Multiplications up to which OpenBLAS takes matrices as they are stored, instead of copying them first and clearing
+the result.
+"""
 
 COLUMNS = 896
-"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same lines of a cache."""
+"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same
+lines of a cache.
+"""
 
 LEAST_ROWS = 16
 
@@ -28,7 +32,8 @@ LEAST_ROWS = 16
 class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
 
-    B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero. The factors are
+    B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero. The factors
+    are
     numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
 
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
@@ -99,7 +104,9 @@ class LowRank:
         rank, columns = self.A.shape
         B, A = np.ascontiguousarray(self.folded(dtype)), self.A.astype(dtype, copy=False)
         across = _runs(columns, COLUMNS)
-        stacks = [np.ascontiguousarray(A[:, run].reshape(rank, count, width).swapaxes(0, 1)) for run, count, width in across]
+        stacks = [
+            np.ascontiguousarray(A[:, run].reshape(rank, count, width).swapaxes(0, 1)) for run, count, width in across
+        ]
         most = max(LEAST_ROWS, SMALL // max([1, *(rank * width for _, _, width in across)]))
 
         def product(rows: slice, out: Array) -> Array:
@@ -169,7 +176,8 @@ class LowRank:
 
 
 def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:
-    """Where, how many and how large pieces of a length are, in runs of one size: one run, if that takes at most twice as many.
+    """Where, how many and how large pieces of a length are, in runs of one size: one run, if that takes at most twice
+    as many.
 
     >>> _runs(4864, 896), _runs(13, 4)
     ([(slice(0, 4864, None), 8, 608)], [(slice(0, 12, None), 3, 4), (slice(12, 13, None), 1, 1)])
@@ -196,16 +204,28 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
     for role in (down, up):
         if len(shapes[role]) > 2:
             raise UnsupportedError(
-                f"{role} has the shape {list(shapes[role])} of a convolution, which is not handled", hint="only Linear layers are"
+                f"{role} has the shape {list(shapes[role])} of a convolution, which is not handled",
+                hint="only Linear layers are",
             )
         if len(shapes[role]) < 2:
             raise InputError(f"{role} has the shape {list(shapes[role])}, expected two dimensions", code="E-SHAPE")
     A, B = shapes[down], shapes[up]
     if A[0] != B[1]:
-        raise InputError(f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE")
+        raise InputError(
+            f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE"
+        )
     return Measure((B[0], A[1]), A[0], A[0])
 
 
 LORA = {"lora_A": ".weight", "lora_B": ".weight"}
 
-KINDS.add("LoRA", Kind("LoRA", LORA, measure, lambda arrays, scale: LowRank(arrays["lora_B"], arrays["lora_A"], scale), untrained="lora_B"))
+KINDS.add(
+    "LoRA",
+    Kind(
+        "LoRA",
+        LORA,
+        measure,
+        lambda arrays, scale: LowRank(arrays["lora_B"], arrays["lora_A"], scale),
+        untrained="lora_B",
+    ),
+)

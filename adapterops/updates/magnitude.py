@@ -38,7 +38,9 @@ class Magnitude:
 
     @property
     def T(self) -> Magnitude:
-        raise UnsupportedError("is DoRA on a weight that is stored as (in, out), which is not handled", hint="merge it with PEFT")
+        raise UnsupportedError(
+            "is DoRA on a weight that is stored as (in, out), which is not handled", hint="merge it with PEFT"
+        )
 
     def lowrank(self) -> None:
         return None

@@ -19,8 +19,9 @@ class Merged:
     """ΔW = factor · f(ΔW₁, ΔW₂, ...), f acting on entries.
 
     Attributes:
-        tiling: of f: how many rows a tile has, and the tile from a row on, (tile, in). Tiles are always the same, so that every
-            pass sees the same bits. What f has to know before the first one, such as thresholds, it finds when it is first asked.
+        tiling: of f: how many rows a tile has, and the tile from a row on, (tile, in). Tiles are always the same, so
+            that every pass sees the same bits. What f has to know before the first one, such as thresholds, it finds
+            when it is first asked.
         near: the weighted sum, where that has a low rank.
     """
 

@@ -1,8 +1,8 @@
 """What an adapter does to one weight.
 
-An update is a function of the weight W, computed part by part: `change` returns W' - W. Most do not look at W. These are
-`Linear`: they have entries of their own, and can be added and scaled. Which of them a class is shows in its methods, and
-`Layout.needs_base` says it before anything is read.
+An update is a function of the weight W, computed part by part: `change` returns W' - W. Most do not look at W. These
+are `Linear`: they have entries of their own, and can be added and scaled. Which of them a class is shows in its
+methods, and `Layout.needs_base` says it before anything is read.
 """
 
 from __future__ import annotations
@@ -36,20 +36,26 @@ class Update(Protocol):
         """The same for a weight that is stored as (in, out)."""
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
-        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`. W is read only by what needs it."""
+        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`. W is read only by what
+        needs it.
+        """
 
     def lowrank(self) -> LowRank | None:
         """Exact factors, where it has some."""
 
 
 class Linear(Update, Protocol):
-    """An update that does not depend on W. `error` is a bound on ‖ΔW - exact‖_F, the distance to the one it stands for."""
+    """An update that does not depend on W. `error` is a bound on ‖ΔW - exact‖_F, the distance to the one it stands
+    for.
+    """
 
     @property
     def error(self) -> float: ...
     @property
     def near(self) -> LowRank | None:
-        """An update whose leading directions are probably close to those of this one: where a search for them may start."""
+        """An update whose leading directions are probably close to those of this one: where a search for them may
+        start.
+        """
 
     @property
     def T(self) -> Linear: ...

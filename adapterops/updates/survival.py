@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adapterops.arrays.finite import all_finite
+from adapterops.arrays.floats import Array, check_range, checked, narrowed
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
-from adapterops.finite import all_finite
-from adapterops.floats import Array, check_range, checked, narrowed
-from adapterops.memory import Scratch
 
 
 @dataclass(frozen=True)
 class Survival:
     """What became of an update ΔW on its way into the entries of a weight, W' being what is stored.
 
-    Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how many.
+    Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how
+        many.
     Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update.
     """
 
@@ -51,8 +52,17 @@ class Survival:
 
     def as_json(self) -> dict[str, Any]:
         """What reports say of it; of a weight in codes a little more."""
-        told = {"relative": self.relative if self.base else None, "gain": self.gain, "changed": self.changed, "entries": self.entries}
-        return {**told, "uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine} if self.codes else told
+        told = {
+            "relative": self.relative if self.base else None,
+            "gain": self.gain,
+            "changed": self.changed,
+            "entries": self.entries,
+        }
+        return (
+            {**told, "uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
+            if self.codes
+            else told
+        )
 
     @property
     def noise(self) -> float:
@@ -61,12 +71,16 @@ class Survival:
 
     @property
     def uncertainty(self) -> float:
-        """How far chance may move `gain`: one standard deviation, where the error of an entry does not depend on its update."""
+        """How far chance may move `gain`: one standard deviation, where the error of an entry does not depend on its
+        update.
+        """
         return math.sqrt(self.error / self.delta / self.entries) if self.delta and self.entries else 0.0
 
     @property
     def cosine(self) -> float:
-        """Between W' - W and ΔW, within the rows of the update, of a weight in codes: 1 where nothing else was added to them."""
+        """Between W' - W and ΔW, within the rows of the update, of a weight in codes: 1 where nothing else was added to
+        them.
+        """
         return self.dot / math.sqrt(self.inside * self.delta) if self.inside and self.delta else 0.0
 
     @property
@@ -90,7 +104,9 @@ class Change(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some rows of a weight, all dimensions but the last taken for one: wide, not rounded yet, and what was changed in them."""
+    """Some rows of a weight, all dimensions but the last taken for one: wide, not rounded yet, and what was changed in
+    them.
+    """
 
     values: Array
     changes: Sequence[Change] = ()
@@ -100,13 +116,15 @@ class Block(NamedTuple):
         return next(change for change in self.changes if change.module == module)
 
 
-def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: Array | None = None) -> dict[str, Survival]:
+def survival(
+    block: Block, kept: Array, dtype: str, quantized: bool = False, changed_codes: Array | None = None
+) -> dict[str, Survival]:
     """What survived of each update of a block, now that `kept` is stored of it. The values of the block are used up.
 
     Args:
-        kept: what the stored numbers stand for: after `rounded` the values themselves, of a `coded` weight others.
+        kept: what the stored numbers stand for: after `rounded` the values themselves, of a `quantized` weight others.
         dtype: that the numbers are stored in.
-        moved: which entries have another code than before, where they had one.
+        changed_codes: which entries have another code than before, where they had one.
 
     Raises:
         InputError: the weight or an update has numbers that are NaN or infinite.
@@ -118,15 +136,17 @@ def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: 
         with np.errstate(all="ignore"):
             # in place where nobody needs the values: fresh memory costs more than the arithmetic
             alone = values is block.values and len(block.changes) == 1 and values.dtype == W.dtype
-            error = result - values if coded else None
+            error = result - values if quantized else None
             difference = np.subtract(result, W, out=values if alone else None)
-            changed = _nonzero(difference) if moved is None else int(np.count_nonzero(moved[part]))
-            spanned = basis() if coded else None
+            changed = _nonzero(difference) if changed_codes is None else int(np.count_nonzero(changed_codes[part]))
+            spanned = basis() if quantized else None
             inside = difference if spanned is None else difference @ spanned
             base, size, dot = _square(W), _square(delta), _dot(difference, delta)
             if not all(map(math.isfinite, (base, size, dot))):
                 _explain(W, delta, result, dtype)
-                W, delta, difference = (each.astype(np.float64) for each in (W, delta, difference))  # finite, only their squares were not
+                W, delta, difference = (
+                    each.astype(np.float64) for each in (W, delta, difference)
+                )  # finite, only their squares were not
                 base, size, dot = _square(W), _square(delta), _dot(difference, delta)
         found[module] = Survival(base, size, dot, changed, difference.size)
         if error is not None:
@@ -134,8 +154,10 @@ def survival(block: Block, kept: Array, dtype: str, coded: bool = False, moved: 
     return found
 
 
-def coded(values: Array, stored: Array) -> Survival:
-    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used up."""
+def quantized(values: Array, stored: Array) -> Survival:
+    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used
+    up.
+    """
     error = np.subtract(stored, values, out=stored)
     return Survival(base=_square(values), entries=values.size, codes=values.size, error=_square(error))
 
@@ -147,7 +169,8 @@ def within(matrix: Array, part: tuple[slice, slice]) -> Array:
 
 
 def rounded(block: Block, dtype: str, memory: Scratch) -> Array:
-    """The values of a block as they are stored in `dtype`. If any were changed, they become what the stored ones stand for.
+    """The values of a block as they are stored in `dtype`. If any were changed, they become what the stored ones stand
+    for.
 
     What an update made of them is checked by `survival`.
     """
@@ -171,10 +194,14 @@ def _dot(a: Array, b: Array) -> float:
 def _explain(W: Array, delta: Array, kept: Array, dtype: str) -> None:
     if not all_finite(W):
         raise InputError(
-            "the base has numbers that are NaN or infinite", hint="the checkpoint is damaged; download it again", code="E-NONFINITE"
+            "the base has numbers that are NaN or infinite",
+            hint="the checkpoint is damaged; download it again",
+            code="E-NONFINITE",
         )
     if not all_finite(delta):
         raise InputError(
-            "the update has numbers that are NaN or infinite", hint="the training diverged; use another checkpoint", code="E-NONFINITE"
+            "the update has numbers that are NaN or infinite",
+            hint="the training diverged; use another checkpoint",
+            code="E-NONFINITE",
         )
     check_range(np.isfinite(W), np.isfinite(kept), dtype, "sums")

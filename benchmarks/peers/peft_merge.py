@@ -1,4 +1,5 @@
-"""PEFT's add_weighted_adapter: `peft_merge.py A B OUT cat LAYERS`, or `... ties_svd LAYERS`. Prints the seconds of the merge alone.
+"""PEFT's add_weighted_adapter: `peft_merge.py A B OUT cat LAYERS`, or `... ties_svd LAYERS`. Prints the seconds of the
+merge alone.
 
 The model has Qwen2.5-0.5B's layers, at most LAYERS of them, and a small vocabulary, so that it is cheap to make.
 """
@@ -15,9 +16,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 warnings.simplefilter("ignore")
 a, b, out, kind, layers = *sys.argv[1:5], int(sys.argv[5])
 config = Qwen2Config(
-    vocab_size=1000, hidden_size=896, intermediate_size=4864, num_hidden_layers=layers, num_attention_heads=14, num_key_value_heads=2
+    vocab_size=1000,
+    hidden_size=896,
+    intermediate_size=4864,
+    num_hidden_layers=layers,
+    num_attention_heads=14,
+    num_key_value_heads=2,
 )
-torch.nn.init.normal_ = torch.nn.init.uniform_ = lambda tensor, *_, **__: tensor  # the weights of the base do not matter
+torch.nn.init.normal_ = torch.nn.init.uniform_ = lambda tensor, *_, **__: (
+    tensor
+)  # the weights of the base do not matter
 model = Qwen2ForCausalLM(config)
 if layers == 24:
     model = PeftModel.from_pretrained(model, a, adapter_name="a")

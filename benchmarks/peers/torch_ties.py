@@ -1,4 +1,6 @@
-"""TIES on ΔW as one would write it in torch: `torch_ties.py A B OUT`. kthvalue, stack, elect, mean, svd_lowrank; all modules."""
+"""TIES on ΔW as one would write it in torch: `torch_ties.py A B OUT`. kthvalue, stack, elect, mean, svd_lowrank; all
+modules.
+"""
 
 import json
 import sys
@@ -25,7 +27,10 @@ result = {}
 for name in (key for key in files[0].keys() if "lora_A" in key):  # noqa: SIM118  # safe_open is no mapping
     other = name.replace("lora_A", "lora_B")
     deltas = torch.stack(
-        [trim(scale * (file.get_tensor(other) @ file.get_tensor(name))) for file, scale in zip(files, scales, strict=True)]
+        [
+            trim(scale * (file.get_tensor(other) @ file.get_tensor(name)))
+            for file, scale in zip(files, scales, strict=True)
+        ]
     )
     agree = deltas.sign() == torch.where(deltas.sum(0) >= 0, 1.0, -1.0)
     merged = (deltas * agree).sum(0) / agree.sum(0).clamp(min=1)

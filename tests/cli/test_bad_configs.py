@@ -89,7 +89,9 @@ def test_pattern_that_takes_for_ever(tmp_path, pattern):
     fields = config(rank_pattern={pattern: 2})
     folder = write_adapter(tmp_path / "bad", factors(modules), fields)
     begin = time.monotonic()
-    child = subprocess.run([sys.executable, "-m", "adapterops", "show", folder], capture_output=True, text=True, timeout=60)
+    child = subprocess.run(
+        [sys.executable, "-m", "adapterops", "show", folder], capture_output=True, text=True, timeout=60
+    )
     assert time.monotonic() - begin < 5
     assert child.returncode == 3
     assert "Traceback" not in child.stderr
@@ -107,7 +109,9 @@ def test_pattern_that_matches_nothing_is_a_warning(refused, tmp_path, capsys):
 
 def test_patterns_that_contradict_each_other_are_a_warning(refused, tmp_path, capsys):
     folder = write_adapter(tmp_path / "odd", fields=config(alpha_pattern={"q_proj": 8, "0.q_proj": 16}))
-    refused(["truncate", folder, "--rank", "1", "--strict"], 3, "E-STRICT", "several of alpha_pattern match layers.0.q_proj")
+    refused(
+        ["truncate", folder, "--rank", "1", "--strict"], 3, "E-STRICT", "several of alpha_pattern match layers.0.q_proj"
+    )
     assert run(["show", str(folder)]) == 0
     assert "warning: several of alpha_pattern match layers.0.q_proj" in capsys.readouterr().err
 
@@ -135,7 +139,7 @@ NAMES = {
     "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr": f"{PREFIX}{Q}.lokr_w1",
-    "a whole trained tensor": f"{PREFIX}lm_head.weight",
+    "a full tensor": f"{PREFIX}lm_head.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
 }
@@ -144,7 +148,9 @@ NAMES = {
 @pytest.mark.parametrize(("kind", "name"), NAMES.items(), ids=NAMES)
 def test_tensor_of_a_kind_that_is_not_handled(refused, tmp_path, kind, name):
     folder = write_adapter(tmp_path / "bad", {**factors(), name: torch.ones(2, 2)})
-    refused(["truncate", folder, "--rank", "1"], 4, "E-UNSUPPORTED", folder / "adapter_model.safetensors", kind, tensor=name)
+    refused(
+        ["truncate", folder, "--rank", "1"], 4, "E-UNSUPPORTED", folder / "adapter_model.safetensors", kind, tensor=name
+    )
 
 
 def test_dora_without_its_config_and_the_other_way_round(refused, refused_config, tmp_path):
@@ -154,7 +160,9 @@ def test_dora_without_its_config_and_the_other_way_round(refused, refused_config
 
 
 def test_magnitudes_of_another_shape(refused, tmp_path):
-    folder = write_adapter(tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.lora_magnitude_vector": torch.ones(5)}, config(use_dora=True))
+    folder = write_adapter(
+        tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.lora_magnitude_vector": torch.ones(5)}, config(use_dora=True)
+    )
     refused(["show", folder], 3, "E-SHAPE", "lora_magnitude_vector has the shape [5], expected [12]", tensor=Q)
 
 
@@ -167,7 +175,9 @@ def test_a_saved_module_that_is_not_in_the_file(refused_config):
     refused_config({"modules_to_save": ["lm_head"]}, 3, "E-KEY", "modules_to_save names 'lm_head'")
 
 
-@pytest.mark.parametrize("fields", [{"modules_to_save": "lm_head"}, {"modules_to_save": [1]}, {"bias": "some"}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{"modules_to_save": "lm_head"}, {"modules_to_save": [1]}, {"bias": "some"}], ids=str
+)
 def test_impossible_saved_modules_and_biases(refused_config, fields):
     refused_config(fields, 3, "E-CONFIG", next(iter(fields)))
 
@@ -186,11 +196,22 @@ def test_whole_tensors_cannot_be_added(refused, tmp_path):
 
 def test_tensor_that_belongs_to_nothing(refused, tmp_path):
     folder = write_adapter(tmp_path / "bad", {**factors(), "step": torch.ones(1)})
-    refused(["truncate", folder, "--rank", "1"], 3, "E-KEY", folder / "adapter_model.safetensors", "not the name of a LoRA", tensor="step")
+    refused(
+        ["truncate", folder, "--rank", "1"],
+        3,
+        "E-KEY",
+        folder / "adapter_model.safetensors",
+        "not the name of a LoRA",
+        tensor="step",
+    )
 
 
 def update(tensors, module, scale):
-    return scale * tensors[f"{PREFIX}{module}.lora_B.weight"].double() @ tensors[f"{PREFIX}{module}.lora_A.weight"].double()
+    return (
+        scale
+        * tensors[f"{PREFIX}{module}.lora_B.weight"].double()
+        @ tensors[f"{PREFIX}{module}.lora_A.weight"].double()
+    )
 
 
 def test_rslora_and_plain_lora_add_up_to_the_sum_of_what_they_do(tmp_path):
@@ -200,7 +221,9 @@ def test_rslora_and_plain_lora_add_up_to_the_sum_of_what_they_do(tmp_path):
     assert run(["merge", str(a), str(b), "-o", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["use_rslora"] is False
     for module, found in deltas(tmp_path / "out").items():
-        torch.testing.assert_close(found, update(plain, module, 4 / 2) + update(scaled, module, 6 / 4**0.5), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            found, update(plain, module, 4 / 2) + update(scaled, module, 6 / 4**0.5), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_ranks_that_differ_between_modules_are_written_as_they_are(tmp_path):

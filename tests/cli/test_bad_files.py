@@ -1,4 +1,6 @@
-"""Files that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is written."""
+"""Files that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is
+written.
+"""
 
 import json
 import os
@@ -27,7 +29,14 @@ def refused_file(refused, tmp_path):
 
     def check(content, exit_code, code, *phrases, tensor=None, fields=None):
         folder = write_raw(tmp_path / "bad", content, fields)
-        return refused(["truncate", folder, "--rank", "1"], exit_code, code, folder / "adapter_model.safetensors", *phrases, tensor=tensor)
+        return refused(
+            ["truncate", folder, "--rank", "1"],
+            exit_code,
+            code,
+            folder / "adapter_model.safetensors",
+            *phrases,
+            tensor=tensor,
+        )
 
     return check
 
@@ -49,7 +58,14 @@ def limited(arguments, seconds, megabytes=1000):
 
 def test_missing_path_suggests_similar_names(refused, tmp_path):
     write_adapter(tmp_path / "adapter-one")
-    refused(["truncate", tmp_path / "adapter-on", "--rank", "1"], 5, "E-NOT-FOUND", tmp_path / "adapter-on", "did you mean", "adapter-one")
+    refused(
+        ["truncate", tmp_path / "adapter-on", "--rank", "1"],
+        5,
+        "E-NOT-FOUND",
+        tmp_path / "adapter-on",
+        "did you mean",
+        "adapter-one",
+    )
 
 
 def test_folder_without_an_adapter_lists_what_is_there(refused, tmp_path):
@@ -78,7 +94,11 @@ FOREIGN = {
     "error page in JSON": (b'{"error": "Repository not found"}', "E-ST-FOREIGN", "JSON", "download the file again"),
     "pickle": (pickle.dumps({"weight": 1}), "E-ST-FOREIGN", "pickle"),
     "GGUF": (b"GGUF\x03\0\0\0" + bytes(64), "E-ST-FOREIGN", "GGUF"),
-    "header of 2^64 - 1 bytes": (file_bytes(good_header(), DATA, 2**64 - 1), "E-ST-TRUNCATED", "18446744073709551615 bytes"),
+    "header of 2^64 - 1 bytes": (
+        file_bytes(good_header(), DATA, 2**64 - 1),
+        "E-ST-TRUNCATED",
+        "18446744073709551615 bytes",
+    ),
     "header above every limit": (file_bytes(good_header(), DATA, 100_000_001), "E-ST-TRUNCATED", "100000001 bytes"),
     "header longer than the file": (file_bytes(good_header(), b"", 1000), "E-ST-TRUNCATED", "truncated"),
     "header of no bytes": (file_bytes(b"", DATA), "E-ST-HEADER", "not a safetensors file"),
@@ -88,15 +108,38 @@ FOREIGN = {
     "header that is null": (file_bytes(b"null"), "E-ST-HEADER", "no JSON header"),
     "no tensors": (file_bytes({}), "E-ST-EMPTY", "no tensors"),
     "nothing but metadata": (file_bytes({"__metadata__": {"format": "pt"}}), "E-ST-EMPTY", "no tensors"),
-    "data cut off": (file_bytes(good_header(), DATA[:13]), "E-ST-TRUNCATED", "expected 20 bytes of tensors, found 13", "download it again"),
-    "bytes after the data": (file_bytes(good_header(), DATA + b"PK\x03\x04"), "E-ST-TRAILING", "4 bytes after its last tensor"),
-    "metadata twice": (file_bytes(b'{"__metadata__": {}, "__metadata__": {}}'), "E-ST-HEADER", "'__metadata__' appears twice"),
-    "metadata that is a number": (file_bytes(good_header(__metadata__={"step": 3}), DATA), "E-ST-HEADER", "strings to strings"),
-    "metadata that is a string": (file_bytes(good_header(__metadata__="pt"), DATA), "E-ST-HEADER", "strings to strings"),
+    "data cut off": (
+        file_bytes(good_header(), DATA[:13]),
+        "E-ST-TRUNCATED",
+        "expected 20 bytes of tensors, found 13",
+        "download it again",
+    ),
+    "bytes after the data": (
+        file_bytes(good_header(), DATA + b"PK\x03\x04"),
+        "E-ST-TRAILING",
+        "4 bytes after its last tensor",
+    ),
+    "metadata twice": (
+        file_bytes(b'{"__metadata__": {}, "__metadata__": {}}'),
+        "E-ST-HEADER",
+        "'__metadata__' appears twice",
+    ),
+    "metadata that is a number": (
+        file_bytes(good_header(__metadata__={"step": 3}), DATA),
+        "E-ST-HEADER",
+        "strings to strings",
+    ),
+    "metadata that is a string": (
+        file_bytes(good_header(__metadata__="pt"), DATA),
+        "E-ST-HEADER",
+        "strings to strings",
+    ),
 }
 
 
-@pytest.mark.parametrize(("content", "code", "phrases"), [(case[0], case[1], case[2:]) for case in FOREIGN.values()], ids=FOREIGN)
+@pytest.mark.parametrize(
+    ("content", "code", "phrases"), [(case[0], case[1], case[2:]) for case in FOREIGN.values()], ids=FOREIGN
+)
 def test_not_a_safetensors_file(refused_file, content, code, phrases):
     refused_file(content, 3, code, *phrases)
 
@@ -115,19 +158,49 @@ TENSORS = {
     "negative offset": (good_header(**{A: entry([1, 2], -8, 0)}), "E-ST-OFFSET", "impossible offsets", A),
     "offset with a fraction": (good_header(**{A: entry([1, 2], 0, 8.0)}), "E-ST-OFFSET", "impossible offsets", A),
     "offset that is true": (good_header(**{A: entry([1, 2], False, 8)}), "E-ST-OFFSET", "impossible offsets", A),
-    "three offsets": (good_header(**{A: {**entry([1, 2], 0, 8), "data_offsets": [0, 4, 8]}}), "E-ST-OFFSET", "impossible offsets", A),
-    "shape that does not fit its bytes": (good_header(**{A: entry([1, 3], 0, 8)}), "E-ST-SHAPE", "takes 12 bytes, found 8", A),
+    "three offsets": (
+        good_header(**{A: {**entry([1, 2], 0, 8), "data_offsets": [0, 4, 8]}}),
+        "E-ST-OFFSET",
+        "impossible offsets",
+        A,
+    ),
+    "shape that does not fit its bytes": (
+        good_header(**{A: entry([1, 3], 0, 8)}),
+        "E-ST-SHAPE",
+        "takes 12 bytes, found 8",
+        A,
+    ),
     "shape of 2^65 bytes": (good_header(**{A: entry([2**63, 4], 0, 8)}), "E-ST-SHAPE", "impossible shape", A),
     "shape of 2^64 entries": (good_header(**{A: entry([2**32, 2**32], 0, 8)}), "E-ST-SHAPE", "impossible shape", A),
-    "empty shape with huge sides": (good_header(**{A: entry([0, 2**63, 2**63], 0, 0)}), "E-ST-SHAPE", "impossible shape", A),
-    "empty shape with large sides": (good_header(**{A: entry([0, 2**62, 2**62], 0, 0)}), "E-ST-SHAPE", "impossible shape", A),
+    "empty shape with huge sides": (
+        good_header(**{A: entry([0, 2**63, 2**63], 0, 0)}),
+        "E-ST-SHAPE",
+        "impossible shape",
+        A,
+    ),
+    "empty shape with large sides": (
+        good_header(**{A: entry([0, 2**62, 2**62], 0, 0)}),
+        "E-ST-SHAPE",
+        "impossible shape",
+        A,
+    ),
     "negative shape": (good_header(**{A: entry([-1, -2], 0, 8)}), "E-ST-SHAPE", "impossible shape", A),
     "too many dimensions": (good_header(**{A: entry([1] * 8 + [2], 0, 8)}), "E-ST-SHAPE", "impossible shape", A),
     "unknown dtype": (good_header(**{A: entry([1, 2], 0, 8, "F31")}), "E-ST-DTYPE", "unsupported dtype 'F31'", A),
     "dtype that is a number": (good_header(**{A: entry([1, 2], 0, 8, 32)}), "E-ST-DTYPE", "unsupported dtype 32", A),
     "half a byte": (good_header(**{A: entry([1, 3], 0, 1, "F4")}), "E-ST-SHAPE", "takes 1.5 bytes", A),
-    "no dtype": (good_header(**{A: {"shape": [1, 2], "data_offsets": [0, 8]}}), "E-ST-HEADER", "exactly dtype, shape", A),
-    "unknown field": (good_header(**{A: {**entry([1, 2], 0, 8), "strides": [1]}}), "E-ST-HEADER", "exactly dtype, shape", A),
+    "no dtype": (
+        good_header(**{A: {"shape": [1, 2], "data_offsets": [0, 8]}}),
+        "E-ST-HEADER",
+        "exactly dtype, shape",
+        A,
+    ),
+    "unknown field": (
+        good_header(**{A: {**entry([1, 2], 0, 8), "strides": [1]}}),
+        "E-ST-HEADER",
+        "exactly dtype, shape",
+        A,
+    ),
     "entry that is a list": (good_header(**{A: []}), "E-ST-HEADER", "exactly dtype, shape", A),
 }
 
@@ -144,7 +217,9 @@ def test_tensor_that_is_there_twice(refused_file):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "/etc/x", "a\0b", "a\nb", "", "x" * 10_000, "..\\x", "\x1b[31mred"], ids=lambda name: repr(name)[:20]
+    "name",
+    ["../../x", "/etc/x", "a\0b", "a\nb", "", "x" * 10_000, "..\\x", "\x1b[31mred"],
+    ids=lambda name: repr(name)[:20],
 )
 def test_unsafe_tensor_name(refused_file, name):
     refused_file(file_bytes(good_header(**{name: entry([1], 20, 24)}), DATA + bytes(4)), 3, "E-ST-NAME", "is unsafe")
@@ -186,7 +261,11 @@ def test_numbers_that_are_not_finite_where_they_are_allowed(tmp_path, capsys):
 def test_boolean_that_is_seven(refused_file):
     alpha = f"{PREFIX}layers.0.q_proj.alpha"
     refused_file(
-        file_bytes(good_header(**{alpha: entry([], 20, 21, "BOOL")}), DATA + b"\x07"), 3, "E-ST-VALUE", "neither 0 nor 1", tensor=alpha
+        file_bytes(good_header(**{alpha: entry([], 20, 21, "BOOL")}), DATA + b"\x07"),
+        3,
+        "E-ST-VALUE",
+        "neither 0 nor 1",
+        tensor=alpha,
     )
 
 
@@ -231,7 +310,9 @@ def test_link_to_nothing_and_link_to_itself(refused, tmp_path, place):
     folder = write_adapter(tmp_path / "bad")
     (folder / place).unlink()
     (folder / place).symlink_to("nowhere")
-    refused(["truncate", folder, "--rank", "1"], 5, "E-NOT-FOUND", folder / place, "a link to a file that does not exist")
+    refused(
+        ["truncate", folder, "--rank", "1"], 5, "E-NOT-FOUND", folder / place, "a link to a file that does not exist"
+    )
     (folder / place).unlink()
     (folder / place).symlink_to(place)
     refused(["truncate", folder, "--rank", "1"], 3, "E-NOT-A-FILE", folder / place, "symbolic links")
@@ -254,24 +335,35 @@ def test_file_that_may_not_be_read(refused, tmp_path, monkeypatch):
             return open_(place, *arguments, **options)
 
         monkeypatch.setattr(os, "open", denied)
-    refused(["truncate", tmp_path / "bad", "--rank", "1"], 3, "E-ACCESS", path, "may not be read", "mode ----------", "owner or mode")
+    refused(
+        ["truncate", tmp_path / "bad", "--rank", "1"],
+        3,
+        "E-ACCESS",
+        path,
+        "may not be read",
+        "mode ----------",
+        "owner or mode",
+    )
 
 
 def test_file_that_shrinks_while_it_is_read(tmp_path):
     path = write_adapter(tmp_path / "bad") / "adapter_model.safetensors"
     script = """
 import os, sys
-import adapterops.adapter
-finite = adapterops.adapter._finite
+import adapterops.adapters.opening
+finite = adapterops.adapters.opening._finite
 def shrinking(tensor, *rest):
     os.truncate(tensor.file.path, tensor.file.size - 400)
     return finite(tensor, *rest)
-adapterops.adapter._finite = shrinking
+adapterops.adapters.opening._finite = shrinking
 from adapterops.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
     child = subprocess.run(
-        [sys.executable, "-c", script, "merge", path.parent, "-o", tmp_path / "out"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script, "merge", path.parent, "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert child.returncode == 3
     assert "Traceback" not in child.stderr
@@ -346,4 +438,11 @@ def test_factors_of_different_ranks(refused, tmp_path):
 @pytest.mark.parametrize("shape", [(0, 8), (8,), ()])
 def test_factor_of_an_impossible_shape(refused, tmp_path, shape):
     folder = write_adapter(tmp_path / "bad", {**factors(), A: torch.ones(shape)})
-    refused(["truncate", folder, "--rank", "1"], 3, "E-SHAPE", folder / "adapter_model.safetensors", "shape", tensor=MODULES[0])
+    refused(
+        ["truncate", folder, "--rank", "1"],
+        3,
+        "E-SHAPE",
+        folder / "adapter_model.safetensors",
+        "shape",
+        tensor=MODULES[0],
+    )

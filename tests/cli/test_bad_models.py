@@ -1,4 +1,6 @@
-"""Base models that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is written."""
+"""Base models that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is
+written.
+"""
 
 import json
 import os
@@ -60,7 +62,9 @@ def adapter(tmp_path):
 
 @pytest.fixture
 def fails(refused, base, adapter):
-    """`fuse` is refused, and so are `unfuse` and, unless only the numbers tell, the plan of it; the inputs do not change."""
+    """`fuse` is refused, and so are `unfuse` and, unless only the numbers tell, the plan of it; the inputs do not
+    change.
+    """
 
     def check(exit_code, code, *phrases, options=(), tensor=None, planned=True):
         before = tree(base), tree(adapter)
@@ -99,7 +103,14 @@ def assert_fused(out, weights=None):
 
 @pytest.mark.parametrize(
     "name",
-    ["../outside.safetensors", "{outside}", "C:\\outside.safetensors", "..\\outside.safetensors", "outside.bin", "outside.safetensors.py"],
+    [
+        "../outside.safetensors",
+        "{outside}",
+        "C:\\outside.safetensors",
+        "..\\outside.safetensors",
+        "outside.bin",
+        "outside.safetensors.py",
+    ],
 )
 def test_an_index_that_leads_out_of_its_folder(fails, base, tmp_path, name):
     for place in (tmp_path, base):
@@ -125,7 +136,9 @@ def test_the_cache_of_the_hub_is_links_and_the_output_is_files(base, adapter, tm
         (snapshot / path.name).symlink_to(f"../../blobs/{number:040x}")
     assert run(["fuse", str(snapshot), str(adapter), "-o", str(tmp_path / "out")]) == 0
     assert_fused(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in snapshot.iterdir()} | {"adapterops.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in snapshot.iterdir()} | {
+        "adapterops.json"
+    }
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
 
 
@@ -160,7 +173,9 @@ def test_an_index_that_is_none(fails, base, content):
 
 
 def test_an_index_that_says_a_thing_twice(fails, base):
-    (base / INDEX).write_text('{"weight_map": {"model.norm.weight": "a.safetensors", "model.norm.weight": "b.safetensors"}}')
+    (base / INDEX).write_text(
+        '{"weight_map": {"model.norm.weight": "a.safetensors", "model.norm.weight": "b.safetensors"}}'
+    )
     fails(3, "E-JSON", base / INDEX, "appears twice")
 
 
@@ -214,7 +229,12 @@ def test_pickles_are_read_only_when_they_are_asked_for(fails, pickled, adapter, 
     fails(3, "E-PICKLE", pickled, "only Python pickles", "--allow-pickle")
     assert run(["fuse", str(pickled), str(adapter), "--allow-pickle", "-o", str(tmp_path / "out")]) == 0
     assert_fused(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "config.json", "tokenizer.json", "adapterops.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "adapterops.json",
+    }
 
 
 def test_a_pickle_gives_the_tensors_that_safetensors_give(pickled, adapter, tmp_path):
@@ -229,8 +249,12 @@ def test_a_pickle_gives_the_tensors_that_safetensors_give(pickled, adapter, tmp_
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_pickle_with_a_scalar_in_another_dtype(pickled, adapter, tmp_path, dtype):
-    torch.save({**tensors(), "scale": torch.tensor(0.5, dtype=torch.float64), "none": torch.ones(0, 3)}, pickled / PICKLE)
-    assert run(["fuse", str(pickled), str(adapter), "--allow-pickle", "--dtype", dtype, "-o", str(tmp_path / "out")]) == 0
+    torch.save(
+        {**tensors(), "scale": torch.tensor(0.5, dtype=torch.float64), "none": torch.ones(0, 3)}, pickled / PICKLE
+    )
+    assert (
+        run(["fuse", str(pickled), str(adapter), "--allow-pickle", "--dtype", dtype, "-o", str(tmp_path / "out")]) == 0
+    )
     found = load_file(tmp_path / "out/model.safetensors")
     assert found["scale"].dtype == getattr(torch, dtype)
     assert found["scale"].item() == 0.5
@@ -253,7 +277,9 @@ def test_a_pickle_of_4_gigabytes_when_it_is_copied(fails, pickled):
     fails(3, "E-PICKLE", pickled / PICKLE, "larger than its data", options=["--allow-pickle"], tensor="bomb.weight")
 
 
-@pytest.mark.parametrize("content", [[], {"state_dict": {"x": torch.ones(2)}}, {"x": torch.empty(3, device="meta")}], ids=str)
+@pytest.mark.parametrize(
+    "content", [[], {"state_dict": {"x": torch.ones(2)}}, {"x": torch.empty(3, device="meta")}], ids=str
+)
 def test_a_pickle_of_something_else(fails, pickled, content):
     torch.save(content, pickled / PICKLE)
     fails(3, "E-PICKLE", pickled / PICKLE, options=["--allow-pickle"])
@@ -264,7 +290,9 @@ def test_a_pickle_of_something_else(fails, pickled, content):
 
 @pytest.fixture
 def coded(base):
-    """The tensors of the base as one file, of which the first module's weight is in 4 bits; what of it is left out is for a test to say."""
+    """The tensors of the base as one file, of which the first module's weight is in 4 bits; what of it is left out is
+    for a test to say.
+    """
     for path in base.glob("*.safetensors"):
         path.unlink()
     (base / INDEX).unlink()
@@ -294,7 +322,14 @@ def test_a_base_of_4_bits_without_its_state(fails, coded):
 @pytest.mark.parametrize("missing", ["absmax", "quant_map"])
 def test_a_base_of_4_bits_with_a_part_missing(fails, coded, missing):
     name = coded(**{missing: None})
-    fails(3, "E-QUANT", f"stored as nf4, for which {name}.{missing} should be F32", "found nothing", "incomplete or damaged", tensor=name)
+    fails(
+        3,
+        "E-QUANT",
+        f"stored as nf4, for which {name}.{missing} should be F32",
+        "found nothing",
+        "incomplete or damaged",
+        tensor=name,
+    )
 
 
 def test_a_base_of_4_bits_with_a_part_that_does_not_fit(fails, coded):
@@ -322,7 +357,9 @@ def test_a_base_of_8_bits(fails, base, dtype):
     name = NAMES[MODULES[0]]
     shard = base / where()[name]
     save_file({**load_file(shard), name: torch.zeros(12, 8).to(dtype)}, shard)
-    write_index(base, where(), sum(tensor.nbytes for path in base.glob("*.safetensors") for tensor in load_file(path).values()))
+    write_index(
+        base, where(), sum(tensor.nbytes for path in base.glob("*.safetensors") for tensor in load_file(path).values())
+    )
     fails(3, "E-QUANT", "what its codes stand for is not known", "is missing", tensor=name)
 
 
@@ -338,7 +375,9 @@ def test_a_square_weight_of_a_model_with_conv1d_whose_type_nobody_says(refused, 
     for name, out in names.items():
         update |= factors([name], out=out, into=8)
     adapter = write_adapter(tmp_path / "adapter", update)
-    error = refused(["fuse", tmp_path / "base", adapter], 4, "E-ORIENTATION", "model_type", tensor="transformer.h.0.attn.c_proj")
+    error = refused(
+        ["fuse", tmp_path / "base", adapter], 4, "E-ORIENTATION", "model_type", tensor="transformer.h.0.attn.c_proj"
+    )
     assert "config.json" in error["hint"]
 
 
@@ -432,7 +471,14 @@ def test_a_weight_that_is_not_finite(fails, base, number):
     weights = load_file(base / TWO)
     weights[NAMES[MODULES[2]]][3, 2] = number
     save_file(weights, base / TWO)
-    fails(3, "E-NONFINITE", base / TWO, "the base has numbers that are NaN or infinite", tensor=NAMES[MODULES[2]], planned=False)
+    fails(
+        3,
+        "E-NONFINITE",
+        base / TWO,
+        "the base has numbers that are NaN or infinite",
+        tensor=NAMES[MODULES[2]],
+        planned=False,
+    )
 
 
 def test_a_sum_that_does_not_fit_float16(refused, base, tmp_path):
@@ -441,7 +487,14 @@ def test_a_sum_that_does_not_fit_float16(refused, base, tmp_path):
     (tmp_path / "half").mkdir()
     save_file(weights, tmp_path / "half/model.safetensors")
     big = write_adapter(tmp_path / "big", {name: 10 * tensor for name, tensor in factors().items()})
-    refused(["fuse", tmp_path / "half", big], 4, "E-OVERFLOW", "too large for float16", "--dtype float32", tensor=NAMES[MODULES[1]])
+    refused(
+        ["fuse", tmp_path / "half", big],
+        4,
+        "E-OVERFLOW",
+        "too large for float16",
+        "--dtype float32",
+        tensor=NAMES[MODULES[1]],
+    )
 
 
 def test_a_weight_that_is_not_adapted_and_does_not_fit_the_dtype_that_is_asked_for(fails, base):
@@ -449,7 +502,15 @@ def test_a_weight_that_is_not_adapted_and_does_not_fit_the_dtype_that_is_asked_f
     weights = load_file(base / ONE)
     weights["model.embed_tokens.weight"][1, 1] = 1e30
     save_file(weights, base / ONE)
-    fails(4, "E-OVERFLOW", base / ONE, "too large for", options=["--dtype", "float16"], tensor="model.embed_tokens.weight", planned=False)
+    fails(
+        4,
+        "E-OVERFLOW",
+        base / ONE,
+        "too large for",
+        options=["--dtype", "float16"],
+        tensor="model.embed_tokens.weight",
+        planned=False,
+    )
 
 
 def test_an_adapter_of_another_model(refused, base, tmp_path):

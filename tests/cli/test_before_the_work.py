@@ -12,7 +12,7 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops import checkpoint
+from adapterops.checkpoints import checkpoint
 from adapterops.cli import output
 from adapterops.cli.main import run
 from adapterops.operations import algebra, extraction
@@ -35,11 +35,17 @@ def verified(*options: str, model: str = "model") -> int:
     return run(["verify", model, "--base", "base", "--adapter", "a", *options])
 
 
-CUTS = [["merge", "a", "b", "--rank", "1"], ["truncate", "a", "--rank", "1"], ["extract", "model", "base", "--rank", "1"]]
+CUTS = [
+    ["merge", "a", "b", "--rank", "1"],
+    ["truncate", "a", "--rank", "1"],
+    ["extract", "model", "base", "--rank", "1"],
+]
 
 
 @pytest.mark.parametrize("command", CUTS, ids=" ".join)
-def test_an_output_that_is_there_is_found_before_the_work(place: Path, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_is_there_is_found_before_the_work(
+    place: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work(*arguments: Any, **named: Any) -> None:
         raise AssertionError("the work began")
 
@@ -50,7 +56,9 @@ def test_an_output_that_is_there_is_found_before_the_work(place: Path, command: 
     assert run([*command, "-o", "there"]) == 6
 
 
-def test_a_plan_that_cannot_be_kept_is_an_error_in_json_too(place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_cannot_be_kept_is_an_error_in_json_too(
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
     for how in ([], ["--json"]):
@@ -83,7 +91,9 @@ def test_a_library_verifies_what_it_widened(place: Path) -> None:
     assert not ao.verify(model, base, adapter).ok
 
 
-@pytest.mark.parametrize("name", ["adapter_config.json", "other.safetensors", "pytorch_model.bin", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name", ["adapter_config.json", "other.safetensors", "pytorch_model.bin", "chat_template.jinja"]
+)
 def test_a_file_that_nobody_wrote_is_found(place: Path, name: str, capsys: Capture) -> None:
     (place / "model/.gitattributes").write_text("")
     (place / "model/README.md").write_text("# mine")
@@ -115,7 +125,9 @@ def test_a_manifest_names_no_place_of_this_machine(place: Path) -> None:
 def test_a_path_after_an_equals_sign_is_noted_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     from adapterops.cli.options import command_line
 
-    monkeypatch.setattr("sys.argv", ["adapterops", "fuse", "/x/base", "a", "--original=/x/y", "--strict", "--dtype=float32", "-o", "/z"])
+    monkeypatch.setattr(
+        "sys.argv", ["adapterops", "fuse", "/x/base", "a", "--original=/x/y", "--strict", "--dtype=float32", "-o", "/z"]
+    )
     assert command_line() == ["adapterops", "fuse", "base", "a", "--original=y", "--dtype=float32"]
 
 

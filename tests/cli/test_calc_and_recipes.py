@@ -1,4 +1,6 @@
-"""`calc` and `run` on adapters that PEFT saved: what they compute, what they refuse, and that the same bytes come again."""
+"""`calc` and `run` on adapters that PEFT saved: what they compute, what they refuse, and that the same bytes come
+again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.manifest import described
+from adapterops.provenance.manifest import described
 from adapterops.storage.checksums import file_digests
 from adapterops.storage.strict_yaml import parse_yaml
 
@@ -94,8 +96,34 @@ def test_calc_is_arithmetic_on_what_peft_adds(place: Path, capsys: pytest.Captur
 def test_a_weighted_sum_is_that_of_merge(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done(capsys, "calc", "0.7*a - 0.3*b", "a=plain", "b=rslora", "-o", "calculated")
     done(capsys, "merge", "plain", "rslora", "-w", "0.7", "-w", "-0.3", "-o", "merged")
-    done(capsys, "calc", "ties(a, b, density=0.3)", "a=plain", "b=rslora", "-o", "calculated-ties", "--rank", "5", "--dtype", "bf16")
-    done(capsys, "merge", "plain", "rslora", "--ties", "--density", "0.3", "-o", "merged-ties", "--rank", "5", "--dtype", "bf16")
+    done(
+        capsys,
+        "calc",
+        "ties(a, b, density=0.3)",
+        "a=plain",
+        "b=rslora",
+        "-o",
+        "calculated-ties",
+        "--rank",
+        "5",
+        "--dtype",
+        "bf16",
+    )
+    done(
+        capsys,
+        "merge",
+        "plain",
+        "rslora",
+        "--ties",
+        "--density",
+        "0.3",
+        "-o",
+        "merged-ties",
+        "--rank",
+        "5",
+        "--dtype",
+        "bf16",
+    )
     for suffix in ("", "-ties"):
         assert digest(Path(f"calculated{suffix}/{WEIGHTS}")) == digest(Path(f"merged{suffix}/{WEIGHTS}"))
 
@@ -103,7 +131,9 @@ def test_a_weighted_sum_is_that_of_merge(place: Path, capsys: pytest.CaptureFixt
 def test_a_recipe_computes_what_the_library_does(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "rank 6" in done(capsys, "run", write("recipe.yaml", RECIPE))
     a, b, c = (ao.open_adapter(name) for name in ("plain", "rslora", "all"))
-    expected = 0.7 * a - ao.merge([b, c], "ties", density=0.5) + ao.scale(ao.select(c, "*.mlp.*"), {"layers.0": 0.3, "*": 1})
+    expected = (
+        0.7 * a - ao.merge([b, c], "ties", density=0.5) + ao.scale(ao.select(c, "*.mlp.*"), {"layers.0": 0.3, "*": 1})
+    )
     ao.save_adapter(ao.truncate(expected, 6), "library", dtype="BF16")
     assert digest(Path("out") / WEIGHTS) == digest(Path("library") / WEIGHTS)
     assert load(place / "out")
@@ -123,13 +153,26 @@ def test_a_stored_recipe_makes_the_same_bytes_again(
     elsewhere.mkdir(parents=True)
     ao.run_recipe(place / "out/recipe.yaml", elsewhere / "out")
     names = {WEIGHTS, "adapter_config.json"}
-    assert {name: digest(elsewhere / "out" / name) for name in names} == {name: digest(place / "out" / name) for name in names}
+    assert {name: digest(elsewhere / "out" / name) for name in names} == {
+        name: digest(place / "out" / name) for name in names
+    }
     done(capsys, "run", str(elsewhere / "out/recipe.yaml"), "-o", str(elsewhere / "again"))
     assert tree(elsewhere / "again") == tree(elsewhere / "out")
 
 
 def test_calc_stores_a_recipe_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done(capsys, "calc", "a + dare_ties(a, b, seed=7)", "a=plain", f"b={place / 'rslora'}", "--budget", "20k", "--exact", "-o", "out")
+    done(
+        capsys,
+        "calc",
+        "a + dare_ties(a, b, seed=7)",
+        "a=plain",
+        f"b={place / 'rslora'}",
+        "--budget",
+        "20k",
+        "--exact",
+        "-o",
+        "out",
+    )
     done(capsys, "run", "out/recipe.yaml", "-o", "again")
     assert tree(place / "again") == tree(place / "out")
 
@@ -206,13 +249,17 @@ def test_inputs_are_compared_with_their_hashes(place: Path, capsys: pytest.Captu
     fields = json.loads(Path("plain/adapter_config.json").read_text())
     Path("plain/adapter_config.json").write_text(json.dumps({**fields, "lora_alpha": 5}))
     for dry in ([], ["--dry-run"]):
-        assert "plain/adapter_config.json: is not the file" in failed(capsys, 3, "run", "out1/recipe.yaml", "-o", "again", *dry)
+        assert "plain/adapter_config.json: is not the file" in failed(
+            capsys, 3, "run", "out1/recipe.yaml", "-o", "again", *dry
+        )
     missing = f"adapterops: 1\ninputs:\n  a: {{path: plain, {algorithm}: {{x.bin: '{right}'}}}}\nresult: a\n"
     assert "x.bin: is missing" in failed(capsys, 3, "run", write("missing.yaml", missing), "-o", "again")
 
 
 def test_a_changed_base_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = f"adapterops: 1\ninputs: {{a: plain}}\nresult: a\nbase: {{path: base, sha256: {{config.json: '{'0' * 64}'}}}}\n"
+    text = (
+        f"adapterops: 1\ninputs: {{a: plain}}\nresult: a\nbase: {{path: base, sha256: {{config.json: '{'0' * 64}'}}}}\n"
+    )
     assert "base/config.json" in failed(capsys, 3, "run", write("recipe.yaml", text), "-o", "out")
 
 
@@ -268,7 +315,9 @@ def test_different_bases_are_combined_when_asked_for(
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_wrong_use_of_calc(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str) -> None:
+def test_wrong_use_of_calc(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
     assert said in failed(capsys, code, "calc", *arguments)
 
 
@@ -367,7 +416,9 @@ def test_text_that_is_not_utf8(place: Path, capsys: pytest.CaptureFixture[str]) 
 def test_recipes_that_are_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not exist" in failed(capsys, 5, "run", "nowhere.yaml")
     assert "regular file" in failed(capsys, 3, "run", "plain")
-    assert "does not exist" in failed(capsys, 5, "run", write("recipe.yaml", HEAD.replace("plain", "nowhere") + "result: a\n"), "-o", "out")
+    assert "does not exist" in failed(
+        capsys, 5, "run", write("recipe.yaml", HEAD.replace("plain", "nowhere") + "result: a\n"), "-o", "out"
+    )
     assert "does not say where" in failed(capsys, 2, "run", write("recipe.yaml", GOOD))
 
 
@@ -378,7 +429,9 @@ def test_numbers_as_people_write_them(place: Path, capsys: pytest.CaptureFixture
     assert parse_yaml(Path("out2/recipe.yaml").read_bytes())[0]["output"]["budget"] == "20000B"
 
 
-def test_names_that_yaml_might_misread(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_yaml_might_misread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["it's", "no", "1e3", "ümläut #x: y", "tab\there", "null"]
     for index, name in enumerate(names):
@@ -397,10 +450,14 @@ def test_a_link_is_followed_from_where_it_lies(place: Path, capsys: pytest.Captu
     assert tree(place / "link/out") == tree(place / "deep/er/again")
 
 
-def test_a_push_goes_to_the_hub(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_goes_to_the_hub(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = write("recipe.yaml", GOOD + "output: {path: out}\npush: {repo: me/name, private: true}\n")
     pushed: list[Any] = []
-    monkeypatch.setattr("adapterops.hub.pushing.push", lambda folder, repo, **options: pushed.append((folder, repo, options)))
+    monkeypatch.setattr(
+        "adapterops.hub.pushing.push", lambda folder, repo, **options: pushed.append((folder, repo, options))
+    )
     done(capsys, "run", recipe, "--dry-run")
     assert not pushed
     done(capsys, "run", recipe)
@@ -410,7 +467,9 @@ def test_a_push_goes_to_the_hub(place: Path, capsys: pytest.CaptureFixture[str],
 
 @pytest.mark.parametrize("command", ["calc", "run"])
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert f"  adapterops {command} " in done(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
+    assert f"  adapterops {command} " in done(capsys, command, "--help").partition("Options:")[0].replace(
+        "Usage: adapterops", ""
+    )
 
 
 def test_a_refusal_comes_before_torch(place: Path) -> None:

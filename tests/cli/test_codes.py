@@ -68,7 +68,9 @@ def test_quantizing_writes_beside_the_model(place: Path, capsys: Capture) -> Non
     assert "6 weights are quantized" in shown
     printed(capsys, "dequantize", "base-nf4")
     assert ao.open_checkpoint("base-nf4-dequantized").schemes == {}
-    assert json.loads((place / "base-nf4-dequantized/config.json").read_text()) == json.loads((place / "base/config.json").read_text())
+    assert json.loads((place / "base-nf4-dequantized/config.json").read_text()) == json.loads(
+        (place / "base/config.json").read_text()
+    )
 
 
 def test_the_current_folder_is_quantized(place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,11 @@ def test_show_says_how_a_model_is_stored(place: Path, capsys: Capture) -> None:
     assert found["quantized"] == 6
     assert found["parameters"] == as_json(capsys, "show", "base")["parameters"]
     assert found["bytes"] == sum(tensor.nbytes for tensor in tensors(place / "base-nf4").values())
-    assert {(kind["kind"], kind["count"], tuple(kind["shape"])) for kind in found["kinds"] if kind["stored"].startswith("nf4")} == {
+    assert {
+        (kind["kind"], kind["count"], tuple(kind["shape"]))
+        for kind in found["kinds"]
+        if kind["stored"].startswith("nf4")
+    } == {
         ("q_proj", 3, (64, 96)),
         ("v_proj", 3, (64, 96)),
     }
@@ -117,7 +123,9 @@ def test_show_says_how_a_model_is_stored(place: Path, capsys: Capture) -> None:
 
 @pytest.mark.parametrize("command", ["quantize", "dequantize"])
 def test_every_help_has_an_example(capsys: Capture, command: str) -> None:
-    assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
+    assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace(
+        "Usage: adapterops", ""
+    )
 
 
 WRONG: list[tuple[list[str], int, str]] = [
@@ -153,7 +161,9 @@ WRONG: list[tuple[list[str], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "said"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
 def test_wrong_use(place: Path, capsys: Capture, arguments: list[str], code: int, said: str) -> None:
     before = tree(place)
     assert said in printed(capsys, *arguments, code=code)
@@ -164,7 +174,12 @@ def test_wrong_use(place: Path, capsys: Capture, arguments: list[str], code: int
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     "arguments",
-    [["quantize", "base"], ["quantize", "base", "--dry-run"], ["fuse", "base", "a", "--quantize", "nf4"], ["fuse", "base", "a"]],
+    [
+        ["quantize", "base"],
+        ["quantize", "base", "--dry-run"],
+        ["fuse", "base", "a", "--quantize", "nf4"],
+        ["fuse", "base", "a"],
+    ],
     ids=" ".join,
 )
 def test_a_gpu_that_is_not_there(place: Path, capsys: Capture, arguments: list[str]) -> None:
@@ -178,7 +193,10 @@ def test_a_gpu_that_is_not_there(place: Path, capsys: Capture, arguments: list[s
 
 def test_a_model_without_a_linear_layer(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "base").mkdir()
-    save_file({"model.embed_tokens.weight": torch.ones(5, 4), "model.norm.weight": torch.ones(4)}, tmp_path / "base/model.safetensors")
+    save_file(
+        {"model.embed_tokens.weight": torch.ones(5, 4), "model.norm.weight": torch.ones(4)},
+        tmp_path / "base/model.safetensors",
+    )
     assert as_json(capsys, "quantize", str(tmp_path / "base"), code=4)["code"] == "E-NAMES"
 
 
@@ -197,9 +215,16 @@ def test_a_number_that_is_none(tmp_path: Path, capsys: Capture, to: str, number:
 def nf4(number: float) -> tuple[dict[str, torch.Tensor], str]:
     name = ADAPTED[2]
     state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 96]}
-    parts = {name: torch.zeros(3072, 1, dtype=torch.uint8), f"{name}.absmax": torch.ones(96), f"{name}.quant_map": torch.ones(16)}
+    parts = {
+        name: torch.zeros(3072, 1, dtype=torch.uint8),
+        f"{name}.absmax": torch.ones(96),
+        f"{name}.quant_map": torch.ones(16),
+    }
     parts[f"{name}.absmax"][90] = number
-    return {**parts, f"{name}.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)}, name
+    return {
+        **parts,
+        f"{name}.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
+    }, name
 
 
 def int8(number: float) -> tuple[dict[str, torch.Tensor], str]:
@@ -229,7 +254,9 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("case", NO_NUMBERS)
 @pytest.mark.parametrize(
-    "command", [["dequantize"], ["dequantize", "--dtype", "float32"], ["fuse", "a", "--dtype", "bfloat16"]], ids=" ".join
+    "command",
+    [["dequantize"], ["dequantize", "--dtype", "float32"], ["fuse", "a", "--dtype", "bfloat16"]],
+    ids=" ".join,
 )
 def test_codes_that_stand_for_no_number(place: Path, capsys: Capture, case: str, command: list[str]) -> None:
     coded, name = NO_NUMBERS[case]()
@@ -253,7 +280,9 @@ def test_a_number_that_is_too_large_for_int8(tmp_path: Path, capsys: Capture) ->
 def test_what_is_not_written_is_refused_with_ways_that_there_are(place: Path, capsys: Capture) -> None:
     (place / "fp8").mkdir()
     weights = {name: torch.randn(64, 96).to(torch.float8_e4m3fn) for name in ADAPTED}
-    save_file({**weights, **{f"{name}_scale": torch.full((64, 1), 0.5) for name in ADAPTED}}, place / "fp8/model.safetensors")
+    save_file(
+        {**weights, **{f"{name}_scale": torch.full((64, 1), 0.5) for name in ADAPTED}}, place / "fp8/model.safetensors"
+    )
     before = tree(place)
     error = as_json(capsys, "fuse", "fp8", "a", "-o", "out", code=2)
     assert error["code"] == "E-GRID"
@@ -281,7 +310,9 @@ def test_another_scheme_and_another_dtype(place: Path, capsys: Capture) -> None:
     printed(capsys, "dequantize", "base-nf4", "--dtype", "float32", "-o", "32")
     assert {tensor.dtype for name, tensor in tensors(place / "32").items() if name in ADAPTED} == {torch.float32}
     printed(capsys, "quantize", "base-nf4", "--to", "nf4", "-o", "same")
-    assert all(torch.equal(tensor, tensors(place / "base-nf4")[name]) for name, tensor in tensors(place / "same").items())
+    assert all(
+        torch.equal(tensor, tensors(place / "base-nf4")[name]) for name, tensor in tensors(place / "same").items()
+    )
 
 
 def test_the_scheme_of_the_base_is_changed_where_its_details_are_asked_for(place: Path, capsys: Capture) -> None:
@@ -345,9 +376,14 @@ def test_what_is_not_quantized_is_not_dequantized(place: Path, capsys: Capture) 
 
 
 def test_options_that_would_change_nothing_are_refused(place: Path, capsys: Capture) -> None:
-    for options in (["--original", "base", "--rounding", "stochastic"], ["--original", "base", "--rounding", "nearest"]):
+    for options in (
+        ["--original", "base", "--rounding", "stochastic"],
+        ["--original", "base", "--rounding", "nearest"],
+    ):
         assert "leave one of them out" in printed(capsys, "fuse", "base-nf4", "a", *options, "-o", "out", code=2)
-    assert "and this one is not" in printed(capsys, "fuse", "base", "a", "--base-view", "dequantized", "-o", "out", code=2)
+    assert "and this one is not" in printed(
+        capsys, "fuse", "base", "a", "--base-view", "dequantized", "-o", "out", code=2
+    )
     for command in (["merge", "a"], ["truncate", "a", "--rank", "1"], ["fuse", "base", "a"]):
         assert "for files that do not say" in printed(capsys, *command, "--alpha", "99", "-o", "out", code=2)
     assert not (place / "out").exists()
@@ -381,18 +417,22 @@ def test_a_weight_that_was_trained_whole_is_seen_in_codes(place: Path, capsys: C
     kept[f"base_model.model.{trained}"] = stored[trained].float() * (
         1 + 0.01 * torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
     )
-    fields = json.loads((place / "a/adapter_config.json").read_text()) | {"modules_to_save": [trained.removesuffix(".weight")]}
+    fields = json.loads((place / "a/adapter_config.json").read_text()) | {
+        "modules_to_save": [trained.removesuffix(".weight")]
+    }
     write_adapter(place / "whole", kept, fields)
     error = as_json(capsys, "fuse", "base-nf4", "whole", "--rounding", "nearest", "-o", "out", code=8)
     assert error["code"] == "E-LOST"
     assert error["details"]["modules"][trained.removesuffix(".weight")]["gain"] < 0.5
     result = as_json(capsys, "fuse", "base-nf4", "whole", "--original", "base", "-o", "out")
     assert result["modules"][trained.removesuffix(".weight")]["gain"] > 0.8
-    assert as_json(capsys, "verify", "out", "--base", "base-nf4", "--original", "base", "--adapter", "whole")["verified"]
+    assert as_json(capsys, "verify", "out", "--base", "base-nf4", "--original", "base", "--adapter", "whole")[
+        "verified"
+    ]
 
 
 def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path, capsys: Capture) -> None:
-    from adapterops.saving import _check_survival
+    from adapterops.checkpoints.saving import _check_survival
     from adapterops.updates.survival import Survival
 
     one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
@@ -404,7 +444,20 @@ def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path,
 def test_int8_by_chance_in_another_dtype_is_verified(place: Path, capsys: Capture) -> None:
     printed(capsys, "quantize", "base", "--to", "int8", "-o", "base-int8")
     printed(
-        capsys, "fuse", "base-int8", "a", "--quantize", "int8", "--rounding", "stochastic", "--seed", "1", "--dtype", "float32", "-o", "out"
+        capsys,
+        "fuse",
+        "base-int8",
+        "a",
+        "--quantize",
+        "int8",
+        "--rounding",
+        "stochastic",
+        "--seed",
+        "1",
+        "--dtype",
+        "float32",
+        "-o",
+        "out",
     )
     assert as_json(capsys, "verify", "out", "--base", "base-int8", "--adapter", "a")["verified"]
 

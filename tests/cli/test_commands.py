@@ -62,28 +62,37 @@ def test_linear_with_weights(place: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_dare_with_a_seed_and_a_rank(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["merge", "a", "b", "--dare-ties", "--density", "0.3", "--rank", "3", "--seed"]
-    results = [as_json(capsys, *command, seed, "-o", out)["modules"] for seed, out in (("7", "x"), ("7", "y"), ("8", "z"))]
+    results = [
+        as_json(capsys, *command, seed, "-o", out)["modules"] for seed, out in (("7", "x"), ("7", "y"), ("8", "z"))
+    ]
     assert {kept["rank"] for kept in results[0].values()} == {3}
     assert results[0] == results[1] != results[2]
     manifest = json.loads((place / "x/adapterops.json").read_text())
     assert manifest["operation"]["inputs"][0]["seed"] == 7
 
 
-def test_truncate_the_current_folder(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncate_the_current_folder(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(place / "a")
     printed(capsys, "truncate", "--rank", "2")
     assert ao.open_adapter(place / "a-r2").layout["layers.0.q_proj"].rank == 2
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [(["--energy", "0.9"], "a-e0.9"), (["--budget", "100"], "a-b100"), (["--budget", "1kB"], "a-b1kB")]
+    ("options", "name"),
+    [(["--energy", "0.9"], "a-e0.9"), (["--budget", "100"], "a-b100"), (["--budget", "1kB"], "a-b1kB")],
 )
-def test_truncate_by_energy_and_budget(place: Path, capsys: pytest.CaptureFixture[str], options: list[str], name: str) -> None:
+def test_truncate_by_energy_and_budget(
+    place: Path, capsys: pytest.CaptureFixture[str], options: list[str], name: str
+) -> None:
     result = as_json(capsys, "truncate", "a", *options)
     assert result["path"] == name
     layout = ao.open_adapter(name).layout
     if "--budget" in options:
-        assert sum(each.bytes if "kB" in name else each.parameters for each in layout.values()) <= (1000 if "kB" in name else 100)
+        assert sum(each.bytes if "kB" in name else each.parameters for each in layout.values()) <= (
+            1000 if "kB" in name else 100
+        )
     else:
         assert all(kept["energy"] >= 0.9 for kept in result["modules"].values())
 
@@ -174,18 +183,40 @@ def test_methods_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", ["show", "merge", "truncate", "push", "pull", "methods"])
 def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
+    assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace(
+        "Usage: adapterops", ""
+    )
 
 
 def test_the_command_noted_is_free_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = ["adapterops", "merge", "/home/me/a", "b", "--ties", "-o", "out", "--workers=3", "--force", "--json", "--density", "0.2"]
+    typed = [
+        "adapterops",
+        "merge",
+        "/home/me/a",
+        "b",
+        "--ties",
+        "-o",
+        "out",
+        "--workers=3",
+        "--force",
+        "--json",
+        "--density",
+        "0.2",
+    ]
     monkeypatch.setattr(sys, "argv", typed)
     assert command_line() == ["adapterops", "merge", "a", "b", "--ties", "--density", "0.2"]
 
 
 def test_shell_completion() -> None:
-    environment = {**os.environ, "_ADAPTEROPS_COMPLETE": "bash_complete", "COMP_WORDS": "adapterops merge --dare", "COMP_CWORD": "2"}
-    done = subprocess.run([sys.executable, "-m", "adapterops"], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "_ADAPTEROPS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "adapterops merge --dare",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "adapterops"], env=environment, capture_output=True, text=True, check=False
+    )
     assert "plain,--dare-ties" in done.stdout
 
 
@@ -204,7 +235,10 @@ def test_numbers_without_an_svd(place: Path, capsys: pytest.CaptureFixture[str])
 def test_what_cannot_be_is_said_by_a_dry_run_too(tmp_path, capsys, arguments):
     a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", seed=1)
     for option in ([], ["--dry-run"]):
-        assert run(["merge", str(a), str(b), *arguments, "--convention", "paper", "-o", str(tmp_path / "out"), *option]) == 2
+        assert (
+            run(["merge", str(a), str(b), *arguments, "--convention", "paper", "-o", str(tmp_path / "out"), *option])
+            == 2
+        )
         assert "paper" in capsys.readouterr().err
 
 
@@ -212,7 +246,7 @@ def test_show_names_whole_tensors(tmp_path, capsys):
     head = {"base_model.model.lm_head.weight": torch.ones(5, 8)}
     folder = write_adapter(tmp_path / "a", {**factors(), **head}, config(modules_to_save=["lm_head"]))
     assert run(["show", str(folder)]) == 0
-    assert "1 whole tensors, which replace the base's: lm_head.weight" in capsys.readouterr().out
+    assert "1 full tensors, which replace the base's: lm_head.weight" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("cut", [["--rank", "2"], ["--energy", "0.9"], ["--budget", "30"]], ids=" ".join)

@@ -42,7 +42,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore")
-def test_every_block_runs(page: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_every_block_runs(
+    page: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     shutil.copytree(models, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     for language, code in re.findall(r"```(python|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -83,4 +85,6 @@ def test_the_examples_run(example: str, models: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(script), *EXAMPLES[example]]
     done = subprocess.run(command, cwd=tmp_path / "work", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {"pipeline": '"verified": true', "style_and_domain": "cosine", "rank_bracketing": "enough for"}[example] in done.stdout
+    assert {"pipeline": '"verified": true', "style_and_domain": "cosine", "rank_bracketing": "enough for"}[
+        example
+    ] in done.stdout

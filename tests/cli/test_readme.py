@@ -24,7 +24,9 @@ def test_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write_adapter(tmp_path / "a", seed=1)
     write_adapter(tmp_path / "b", seed=2)
     (tmp_path / "base").mkdir()
-    save_file({f"{module}.weight": torch.randn(12, 8).bfloat16() for module in MODULES}, tmp_path / "base/model.safetensors")
+    save_file(
+        {f"{module}.weight": torch.randn(12, 8).bfloat16() for module in MODULES}, tmp_path / "base/model.safetensors"
+    )
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(code, {})
     assert (tmp_path / "out/adapter_model.safetensors").exists()
@@ -33,7 +35,9 @@ def test_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_demo_runs_what_is_shown(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "examples/demo.py")], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/demo.py")], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"^\$ (adapterops .*)$", README, re.MULTILINE)
     assert commands
@@ -41,14 +45,18 @@ def test_demo_runs_what_is_shown(tmp_path: Path) -> None:
         assert f"$ {command}\n" in done.stdout
     losses = {
         name: (float(ones), float(threes))
-        for name, ones, threes in re.findall(r"^(base|ones|threes|sum|ties|small) +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE)
+        for name, ones, threes in re.findall(
+            r"^(base|ones|threes|sum|ties|small) +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE
+        )
     }
     assert losses["ones"][0] < 0.1 < losses["base"][0]
     assert losses["threes"][1] < 0.1 < losses["base"][1]
     assert max(losses["sum"]) < min(losses["base"])
 
 
-def test_calculations_and_the_recipe_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calculations_and_the_recipe_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     section = README.partition("## Calculating and recipes")[2].partition("\n## ")[0]
     modules = [f"model.layers.{layer}.{part}" for layer in range(13) for part in ("mlp.up_proj", "self_attn.q_proj")]
@@ -76,10 +84,17 @@ def test_make_has_the_targets_named() -> None:
 
 def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples/qlora_to_nf4.py")], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "examples/qlora_to_nf4.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    loss = {name.strip(): float(value) for name, value in re.findall(r"^([a-z0-9+\- ]+?) +(\d+\.\d+)$", done.stdout, re.MULTILINE)}
+    loss = {
+        name.strip(): float(value)
+        for name, value in re.findall(r"^([a-z0-9+\- ]+?) +(\d+\.\d+)$", done.stdout, re.MULTILINE)
+    }
     base, adapted = loss["base-nf4"], loss["base-nf4 + adapter"]
     assert adapted < 0.3 * base
     for right in ("from-16-bit", "by-chance", "in-16-bit"):

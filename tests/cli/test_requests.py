@@ -86,8 +86,12 @@ def test_the_request_of_a_manifest_is_a_recipe(place: Path, capsys: Capture, com
     Path("deeper").mkdir()
     shutil.move("out.json", "deeper/recipe.json")  # from where the inputs are seen as they are from the output
     done(capsys, "run", "deeper/recipe.json", "-o", "again")
-    weights = {name: each for name, each in tree(place / "out").items() if name not in ("adapterops.json", "recipe.yaml")}
-    assert weights == {name: each for name, each in tree(place / "again").items() if name not in ("adapterops.json", "recipe.yaml")}
+    weights = {
+        name: each for name, each in tree(place / "out").items() if name not in ("adapterops.json", "recipe.yaml")
+    }
+    assert weights == {
+        name: each for name, each in tree(place / "again").items() if name not in ("adapterops.json", "recipe.yaml")
+    }
     assert json.loads(Path("again/adapterops.json").read_text())["request"] == request
     assert "verified" in done(capsys, "verify", "again")
 
@@ -125,7 +129,9 @@ def test_a_recipe_says_what_a_command_can(place: Path, capsys: Capture) -> None:
         n: d for n, d in tree(place / "expected").items() if n.endswith(".safetensors")
     }
     done(capsys, "dequantize", "fp4", "-o", "sixteen")
-    Path("extract.yaml").write_text("adapterops: 1\nbase: base\nextract: {tuned: sixteen, rest: drop}\noutput: {path: x, rank: 1}\n")
+    Path("extract.yaml").write_text(
+        "adapterops: 1\nbase: base\nextract: {tuned: sixteen, rest: drop}\noutput: {path: x, rank: 1}\n"
+    )
     done(capsys, "run", "extract.yaml")
     done(capsys, "extract", "sixteen", "base", "--rest", "drop", "--rank", "1", "-o", "y")
     assert tree(place / "x")["adapter_model.safetensors"] == tree(place / "y")["adapter_model.safetensors"]
@@ -141,12 +147,20 @@ def test_what_is_not_found_is_asked_for_by_name(place: Path, capsys: Capture) ->
     assert "--adapter b=PATH" in shown
     assert "verified" in done(capsys, "verify", "out", "--base", "base", "--adapter", "b=b")
     assert str(place) not in Path("out/adapterops.json").read_text()
-    assert "name all: a, b" in done(capsys, "verify", "out", "--base", "base", "--adapter", "b=b", "--adapter", "a", code=2)
+    assert "name all: a, b" in done(
+        capsys, "verify", "out", "--base", "base", "--adapter", "b=b", "--adapter", "a", code=2
+    )
 
 
 def test_options_stand_in_for_what_the_manifest_says(place: Path, capsys: Capture) -> None:
     done(capsys, "fuse", "base", "a", "b", "--ties", "-o", "out")
-    for other in (["--linear"], ["-w", "2", "-w", "1"], ["--density", "0.9", "--ties"], ["--adapter", "a=b"], ["--dtype", "float32"]):
+    for other in (
+        ["--linear"],
+        ["-w", "2", "-w", "1"],
+        ["--density", "0.9", "--ties"],
+        ["--adapter", "a=b"],
+        ["--dtype", "float32"],
+    ):
         done(capsys, "verify", "out", *other, code=8)
     done(capsys, "verify", "out", "--base", "base-nf4", code=8)
     assert "verified" in done(capsys, "verify", "out", "--adapter", "a", "--adapter", "b", "--ties")

@@ -68,7 +68,9 @@ def test_an_adapter_is_fused_into_16_bits_of_it(base: Path, adapter: Path, tmp_p
     assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--dtype", "bfloat16"]) == 0
 
 
-def test_an_adapter_is_not_fused_into_the_codes(base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_adapter_is_not_fused_into_the_codes(
+    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]
     assert run(command) == 2
     assert "1 weights are in gptq, which is read, and not written" in capsys.readouterr().err
@@ -81,7 +83,11 @@ def test_variants_of_gptq_are_refused(base: Path, capsys: pytest.CaptureFixture[
     text = (base / "config.json").read_text()
     for fields, exit_code, words in [
         ({"checkpoint_format": "marlin"}, 4, "GPTQ in another way (4 bits, 'marlin'"),
-        ({"bits": 8}, 3, "in 8 bits and groups of 32 by the quantization_config, expected whole numbers, and groups that divide 48"),
+        (
+            {"bits": 8},
+            3,
+            "in 8 bits and groups of 32 by the quantization_config, expected whole numbers, and groups that divide 48",
+        ),
         ({"group_size": 16}, 3, "qzeros should be I32 [6, 8]; found I32 [3, 8]"),
     ]:
         fields_ = json.loads(text)

@@ -18,20 +18,29 @@ from safetensors.torch import load_file, save_file
 import adapterops as ao
 from adapterops.cli.main import run
 
-CONFIG: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": "gaussian"}
+CONFIG: dict[str, Any] = {
+    "r": 8,
+    "lora_alpha": 16,
+    "target_modules": ["q_proj", "v_proj", "down_proj"],
+    "init_lora_weights": "gaussian",
+}
 
 
 def orthonormal(seed: int, size: int) -> torch.Tensor:
     return torch.linalg.qr(torch.randn(size, 8, generator=torch.Generator().manual_seed(seed))).Q
 
 
-def change(folder: Path, function: Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> None:
+def change(
+    folder: Path, function: Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+) -> None:
     """Put other numbers into the A and B of every module."""
     file = folder / "adapter_model.safetensors"
     tensors = load_file(file)
     for number, name in enumerate(sorted(name for name in tensors if "lora_A" in name)):
         other = name.replace("lora_A", "lora_B")
-        tensors[name], tensors[other] = (factor.contiguous() for factor in function(number, tensors[name], tensors[other]))
+        tensors[name], tensors[other] = (
+            factor.contiguous() for factor in function(number, tensors[name], tensors[other])
+        )
     save_file(tensors, file, metadata={"format": "pt"})
 
 
@@ -89,11 +98,20 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("sources", "sentence"),
     [
         (["untrained"], "warning: untrained was never trained"),
-        (["flat"], "warning: The update of flat is flat: its 8 dimensions carry nearly equal shares (effective rank 8.0)"),
+        (
+            ["flat"],
+            "warning: The update of flat is flat: its 8 dimensions carry nearly equal shares (effective rank 8.0)",
+        ),
         (["falling"], "note: The tail of falling is empty: rank 2 would do."),
-        (["slow", "slow"], "warning: slow (1) and slow (2) (cosine +1.00) are the same update, or nearly: one of them would do."),
+        (
+            ["slow", "slow"],
+            "warning: slow (1) and slow (2) (cosine +1.00) are the same update, or nearly: one of them would do.",
+        ),
         (["slow", "turned"], "warning: The subspaces of slow and turned (columns overlap by 100%, rows by 100%"),
-        (["slow", "turned"], "collide: they change the same directions in different ways. One merged rank-8 adapter cannot hold both"),
+        (
+            ["slow", "turned"],
+            "collide: they change the same directions in different ways. One merged rank-8 adapter cannot hold both",
+        ),
         (["flat", "other"], "warning: One merged rank-8 adapter cannot hold the sum of all"),
         (["first", "second"], "started from one random A"),
         (["slow", "other"], "note: One merged rank-8 adapter holds 9"),
@@ -141,7 +159,9 @@ def test_relative_norms(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = json.loads(Path("r.json").read_text())
     weights = peft_models.base().state_dict()
     for module, each in numbers["adapters"][0]["modules"].items():
-        assert each["relative"] == pytest.approx(each["norm"] / float(weights[f"{module}.weight"].double().norm()), rel=1e-5)
+        assert each["relative"] == pytest.approx(
+            each["norm"] / float(weights[f"{module}.weight"].double().norm()), rel=1e-5
+        )
     assert numbers["base"] == "base"
 
 
@@ -149,7 +169,9 @@ def test_figures_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(printed(capsys, "report", "slow", "flat", "-o", "r.html", "--figures", "figures", "--json"))
     assert result["ok"]
     assert {"path", "numbers", "figures", "drawn", "bytes", "findings"} <= set(result)
-    assert {f"{name}.svg" for name in ("cosine", "conflict", "spectrum-1", "norms-2", "error-rank", "memory")} <= set(result["drawn"])
+    assert {f"{name}.svg" for name in ("cosine", "conflict", "spectrum-1", "norms-2", "error-rank", "memory")} <= set(
+        result["drawn"]
+    )
     assert all((Path("figures") / name).is_file() for name in result["drawn"])
     assert json.loads(Path("figures/adapterops.json").read_text())["operation"]["operation"] == "report"
 
@@ -203,7 +225,9 @@ def _fields() -> dict[str, Any]:
 
 def test_a_dry_run_says_what_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(place)
-    assert "would write report.html, report.json, figures" in printed(capsys, "report", "slow", "--figures", "figures", "--dry-run")
+    assert "would write report.html, report.json, figures" in printed(
+        capsys, "report", "slow", "--figures", "figures", "--dry-run"
+    )
     assert tree(place) == before
     assert run(["report", "slow", "--base", "flat", "--dry-run"]) != 0
 
@@ -224,7 +248,9 @@ def test_library_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     found = ao.compare([ao.open_adapter("slow"), ao.open_adapter("flat")])
     assert [profile.name for profile in found.profiles] == ["slow", "flat"]
     for command in ("compare", "report"):
-        assert f"adapterops {command} " in printed(capsys, command, "--help").partition("Options:")[0].replace("Usage: adapterops", "")
+        assert f"adapterops {command} " in printed(capsys, command, "--help").partition("Options:")[0].replace(
+            "Usage: adapterops", ""
+        )
 
 
 WITHOUT_TEMPLATES = """
@@ -239,5 +265,7 @@ assert "jinja2" in sys.modules
 
 
 def test_templates_are_imported_for_a_page_alone(place: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TEMPLATES], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TEMPLATES], cwd=place, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,9 @@ def test_a_method_of_another_package_is_used(packages: Path, tmp_path: Path) -> 
 
     def python(*arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(packages)}
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -21,7 +21,7 @@ from interrupted import CLEAN, COMMAND, INPUTS, SHARD, SHARDS, Fuse, names, remo
 from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
-from adapterops import shards
+from adapterops.checkpoints import shards
 
 
 def test_what_a_run_writes_is_right(place: Path, fuse: Fuse, whole: dict[str, str]) -> None:
@@ -29,7 +29,8 @@ def test_what_a_run_writes_is_right(place: Path, fuse: Fuse, whole: dict[str, st
     assert tree(place / "out") == whole
     assert set(whole) == {*SHARDS, "adapterops.json", "config.json", "tokenizer.json", "model.safetensors.index.json"}
     base, fused = (
-        {name: value for shard in SHARDS for name, value in load_file(place / folder / shard).items()} for folder in ("base", "out")
+        {name: value for shard in SHARDS for name, value in load_file(place / folder / shard).items()}
+        for folder in ("base", "out")
     )
     factors = load_file(place / "a/adapter_model.safetensors")
     for name, W in base.items():
@@ -65,7 +66,10 @@ def test_the_disk_fails_at_the_nth_call(
             remove(place / "out")
             if not failed.is_set():  # everything was done without reaching the call that fails
                 break
-            assert (function, error) == ("posix_fallocate", errno.EIO)  # preallocation is a courtesy, which a disk may decline
+            assert (function, error) == (
+                "posix_fallocate",
+                errno.EIO,
+            )  # preallocation is a courtesy, which a disk may decline
             continue
         assert code == 7
         assert os.strerror(error) in shown
@@ -84,7 +88,9 @@ def test_the_disk_fails_at_the_nth_call(
 
 
 @pytest.mark.parametrize("always", [False, True], ids=["at the end", "as it grows"])
-def test_a_sync_that_failed_is_not_tried_again(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, always: bool) -> None:
+def test_a_sync_that_failed_is_not_tried_again(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
     """The system reports a failed write to a descriptor once; a second sync would succeed, and the data be lost."""
     if always:
         monkeypatch.setattr(shards, "SYNC_BYTES", 0)
@@ -131,14 +137,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+    ).returncode:
         pytest.skip("mounting needs privileges")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
 
 
 @pytest.mark.parametrize("found", ["before the work", "when preallocating", "when writing"])
-def test_a_disk_that_is_too_small(tmp_path: Path, small_disk: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, found: str) -> None:
+def test_a_disk_that_is_too_small(
+    tmp_path: Path, small_disk: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
     shape = {"layers": 3, "out": 1500, "into": 1000}
     write_base(tmp_path / "base", **shape)
     write_tuned(tmp_path / "a", **shape)

@@ -1,4 +1,6 @@
-"""Whatever happens to the disk or the process: the output is whole or absent, the inputs are untouched, a second try succeeds."""
+"""Whatever happens to the disk or the process: the output is whole or absent, the inputs are untouched, a second try
+succeeds.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ COMMAND = ["truncate", "a", "--rank", "1", "-o", "out"]
 CLEAN = {"a"}
 SLOW = """
 import sys, time
-import adapterops.adapter_saving as module
+import adapterops.adapters.saving as module
 real = module._factors
 def slow(*arguments):
     print("working", file=sys.stderr, flush=True)
@@ -48,7 +50,9 @@ def names(folder: Path) -> set[str]:
 def start(*arguments: str, seconds: float = 0.3) -> subprocess.Popen[str]:
     """A command that takes a while for each module."""
     code = SLOW.format(seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
@@ -161,9 +165,15 @@ def test_the_output_may_not_touch_an_input(place: Path, out: str) -> None:
     assert tree(place) == before
 
 
-@pytest.mark.parametrize(("mask", "folder", "file"), [("077", 0o700, 0o600), ("000", 0o777, 0o666), ("022", 0o755, 0o644)])
+@pytest.mark.parametrize(
+    ("mask", "folder", "file"), [("077", 0o700, 0o600), ("000", 0o777, 0o666), ("022", 0o755, 0o644)]
+)
 def test_modes_follow_the_umask(place: Path, mask: str, folder: int, file: int) -> None:
-    subprocess.run(["sh", "-c", f"umask {mask}; {sys.executable} -m adapterops {' '.join(COMMAND)}"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["sh", "-c", f"umask {mask}; {sys.executable} -m adapterops {' '.join(COMMAND)}"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     assert (place / "out").stat().st_mode & 0o777 == folder
     assert {path.stat().st_mode & 0o777 for path in (place / "out").iterdir()} == {file}
 
@@ -172,7 +182,12 @@ def test_locale_and_odd_names(place: Path) -> None:
     results = []
     for language, out in (("C", b"out-\xff"), ("C.UTF-8", "ausgabe-ü".encode())):
         environment = {**os.environ, "LANG": language, "LC_ALL": language, "TZ": "Asia/Tokyo"}
-        subprocess.run([sys.executable, "-m", "adapterops", *COMMAND[:-1], out], env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "adapterops", *COMMAND[:-1], out],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         results.append(tree(place / os.fsdecode(out)))
     assert results[0] == results[1]
 
@@ -204,6 +219,8 @@ def test_files_are_synced_before_the_rename_and_the_folder_after(place: Path, mo
     monkeypatch.setattr(os, "rename", move)
     assert run(COMMAND) == 0
     moved = events.index("rename")
-    assert {f"sync {name}" for name in ("adapter_model.safetensors", "adapter_config.json", "adapterops.json")} <= set(events[:moved])
+    assert {f"sync {name}" for name in ("adapter_model.safetensors", "adapter_config.json", "adapterops.json")} <= set(
+        events[:moved]
+    )
     assert events[moved - 1].startswith("sync .out.adapterops-")
     assert events[moved + 1 :] == [f"sync {place.name}"]

@@ -39,7 +39,10 @@ def pushed_once(hub: Hub, place: Path) -> bool:
     if len(hub.repos["me/new"].history()) != 2:
         return False
     files = hub.files("me/new")
-    return files[WEIGHTS] == (place / "new" / WEIGHTS).read_bytes() and {"adapter_config.json", "README.md"} <= files.keys()
+    return (
+        files[WEIGHTS] == (place / "new" / WEIGHTS).read_bytes()
+        and {"adapter_config.json", "README.md"} <= files.keys()
+    )
 
 
 REQUESTS = ["GET /api/models/me/a", "HEAD /me/a/resolve", "GET /me/a/resolve/.*safetensors", "GET /me/a/resolve/.*json"]
@@ -47,7 +50,9 @@ REQUESTS = ["GET /api/models/me/a", "HEAD /me/a/resolve", "GET /me/a/resolve/.*s
 
 @pytest.mark.parametrize("pattern", REQUESTS)
 @pytest.mark.parametrize("action", [503, 500, 429, "drop", "lose"])
-def test_reading_is_tried_again(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], pattern: str, action: int | str) -> None:
+def test_reading_is_tried_again(
+    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], pattern: str, action: int | str
+) -> None:
     hub.faults = [Fault(pattern, action, count=2, headers={"Retry-After": "7"} if action == 429 else {})]
     assert run(READING) == 0, capsys.readouterr().err
     assert hub.faults[0].count == 0
@@ -60,7 +65,10 @@ def test_reading_is_tried_again(hub: Hub, place: Path, capsys: pytest.CaptureFix
 
 
 def test_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hub.faults = [Fault("GET /api/models", 429, headers={"RateLimit": '"api";r=0;t=55'}), Fault("GET .*safetensors", 503)]
+    hub.faults = [
+        Fault("GET /api/models", 429, headers={"RateLimit": '"api";r=0;t=55'}),
+        Fault("GET .*safetensors", 503),
+    ]
     assert run(READING) == 0
     noted = capsys.readouterr().err
     assert "the Hub answers 429; trying again in 56 s" in noted
@@ -81,7 +89,9 @@ SENDING = [
 
 @pytest.mark.parametrize("pattern", SENDING)
 @pytest.mark.parametrize("action", [503, 500, 429, "drop", "lose"])
-def test_pushing_is_tried_again(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], pattern: str, action: int | str) -> None:
+def test_pushing_is_tried_again(
+    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], pattern: str, action: int | str
+) -> None:
     hub.faults = [Fault(pattern, action, count=2 if isinstance(action, int) else 1)]
     assert run(PUSHING) == 0, capsys.readouterr().err
     assert hub.faults[0].count == 0
@@ -117,17 +127,23 @@ def test_pushing_that_fails_at_the_nth_request_and_is_repeated(
 @pytest.mark.parametrize("pattern", SENDING[1:])
 def test_pushing_that_is_killed_and_repeated(hub: Hub, place: Path, pattern: str, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.DEVNULL
+    )
     hub.faults = [Fault(pattern, lambda: os.kill(process.pid, signal.SIGKILL))]
     assert process.wait() == -signal.SIGKILL
-    done = subprocess.run([sys.executable, "-m", "adapterops", *PUSHING], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert pushed_once(hub, place)
 
 
 def test_pushing_that_is_stopped_says_what_to_do(hub: Hub, place: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
     def interrupt() -> None:
         process.send_signal(signal.SIGINT)
@@ -179,7 +195,11 @@ def unreachable(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("arrange", "code", "said"),
     [
-        (lambda hub: setattr(hub.repos["me/a"], "gated", True), "E-HUB-GATED", "is gated, and this account has not been let in"),
+        (
+            lambda hub: setattr(hub.repos["me/a"], "gated", True),
+            "E-HUB-GATED",
+            "is gated, and this account has not been let in",
+        ),
         (lambda hub: hub.repos.pop("me/a"), "E-HUB-MISSING", "does not exist on the Hub, or not for this account"),
         (
             lambda hub: hub.faults.append(Fault("/api/models", 401, headers={"X-Error-Code": "RepoNotFound"})),
@@ -194,7 +214,11 @@ def unreachable(hub: Hub) -> None:
             "does not accept the token",
         ),
         (lambda hub: hub.faults.append(Fault("/api/models", 403)), "E-HUB-FORBIDDEN", "the Hub forbids it"),
-        (lambda hub: hub.faults.append(Fault("/api/models", 400, headers={"X-Error-Message": "odd"})), "E-HUB", "the Hub answers 400: odd"),
+        (
+            lambda hub: hub.faults.append(Fault("/api/models", 400, headers={"X-Error-Message": "odd"})),
+            "E-HUB",
+            "the Hub answers 400: odd",
+        ),
         (
             lambda hub: hub.faults.append(Fault("/api/models", 404, headers={"X-Error-Code": "RevisionNotFound"})),
             "E-HUB-REVISION",
@@ -205,11 +229,23 @@ def unreachable(hub: Hub) -> None:
             "E-HUB-FILE",
             "is not there in this",
         ),
-        (lambda hub: hub.faults.append(Fault("", 429, count=99)), "E-HUB-RATE", "the Hub's limit of requests is reached"),
-        (lambda hub: hub.faults.append(Fault("", 502, count=99)), "E-HUB-SERVER", "the Hub has a failure of its own (502)"),
+        (
+            lambda hub: hub.faults.append(Fault("", 429, count=99)),
+            "E-HUB-RATE",
+            "the Hub's limit of requests is reached",
+        ),
+        (
+            lambda hub: hub.faults.append(Fault("", 502, count=99)),
+            "E-HUB-SERVER",
+            "the Hub has a failure of its own (502)",
+        ),
         (unreachable, "E-HUB-NETWORK", "the Hub cannot be reached"),
         (silent, "E-HUB-TIMEOUT", "the Hub is silent"),
-        (lambda hub: hub.faults.append(Fault("safetensors", "whole")), "E-HUB-RANGE", "sends whole files where a part is asked for"),
+        (
+            lambda hub: hub.faults.append(Fault("safetensors", "whole")),
+            "E-HUB-RANGE",
+            "sends whole files where a part is asked for",
+        ),
         (lambda hub: hub.faults.append(Fault("safetensors", 416, count=1)), "E-HUB", "the Hub answers 416"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("E-") else None,
@@ -245,13 +281,24 @@ def test_every_refusal_has_its_words(
         ("POST .*/commit/", 403, {}, "the Hub forbids it"),
         ("POST .*/commit/", 412, {}, "has changed meanwhile"),
         ("POST .*/commit/", 409, {}, "has changed meanwhile"),
-        ("POST .*/preupload/", 401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "does not accept the token"),
+        (
+            "POST .*/preupload/",
+            401,
+            {"X-Error-Message": "Invalid credentials in Authorization header"},
+            "does not accept the token",
+        ),
         ("POST /api/validate-yaml", 400, {}, "the Hub rejects README.md"),
         ("PUT /lfs/", 400, {}, "the Hub answers 400"),
     ],
 )
 def test_every_refusal_to_take_something_has_its_words(
-    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], pattern: str, status: int, headers: dict[str, str], said: str
+    hub: Hub,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    pattern: str,
+    status: int,
+    headers: dict[str, str],
+    said: str,
 ) -> None:
     before = tree(place)
     hub.faults = [Fault(pattern, status, count=9, headers=headers)]
@@ -270,7 +317,9 @@ def test_what_exists_and_is_not_seen(hub: Hub, place: Path, capsys: pytest.Captu
     assert "me/new: is not seen by this account" in capsys.readouterr().err
 
 
-def test_offline_nothing_is_pushed(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_nothing_is_pushed(
+    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -311,7 +360,9 @@ def test_other_bytes_of_the_same_size_are_found(
     assert not (place / "out").exists()
 
 
-def test_a_base_that_stops_coming_leaves_nothing(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_that_stops_coming_leaves_nothing(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/base", write_base(tmp_path / "base"))
     tuned = str(write_tuned(tmp_path / "tuned"))
     hub.faults = [Fault("model-00003.*", 403, count=9, skip=1)]
@@ -359,12 +410,26 @@ def test_pushing_through_xet_is_tried_again(
     assert len(hub.repos["me/new"].history()) == 2
 
 
-def test_a_fusion_that_stopped_goes_on(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fusion_that_stopped_goes_on(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What was finished from one download is known again from the cache."""
     hub.put("me/base", write_base(tmp_path / "base"))
     hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-m", "adapterops", "fuse", "me/base", "me/tuned", "-o", "out", "--workers", "1", "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "adapterops",
+        "fuse",
+        "me/base",
+        "me/tuned",
+        "-o",
+        "out",
+        "--workers",
+        "1",
+        "--resume",
+    ]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     def kill() -> None:

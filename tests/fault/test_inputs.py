@@ -19,7 +19,9 @@ from adapterops.updates import survival
 
 @pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
 @pytest.mark.parametrize("name", [f"base/{SHARDS[1]}", f"base/{SHARDS[3]}", "a/adapter_model.safetensors"])
-@pytest.mark.parametrize("when", [Fault("posix_fallocate"), Fault("fsync", where="/config.json$")], ids=["before it is read", "after"])
+@pytest.mark.parametrize(
+    "when", [Fault("posix_fallocate"), Fault("fsync", where="/config.json$")], ids=["before it is read", "after"]
+)
 def test_an_input_changes(
     place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, when: Fault, name: str, change: Callable[[Path], None]
 ) -> None:

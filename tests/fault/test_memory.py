@@ -13,7 +13,8 @@ from corpus import tree
 from interrupted import CLEAN, COMMAND, Fuse, names, remove
 from tiny_models import write_base, write_tuned
 
-from adapterops import engine
+from adapterops.engine import local
+from adapterops.engine.execution import Execution
 from adapterops.updates import survival
 
 LITTLE_MEMORY = """
@@ -39,7 +40,9 @@ def test_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ended = Command(COMMAND, setup=LITTLE_MEMORY.format(megabytes)).end()
         codes.append(ended.code)
         assert "Traceback" not in ended.err, f"with {megabytes} MB"
-        killed = ended.code < 0 or "OpenBLAS error" in ended.err  # libraries end the process where they have no other way
+        killed = (
+            ended.code < 0 or "OpenBLAS error" in ended.err
+        )  # libraries end the process where they have no other way
         assert ended.code in (0, 7) or killed
         if ended.code == 0:
             remove(tmp_path / "out")
@@ -53,9 +56,11 @@ def test_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
-    """Else libraries start threads of their own, which end the process where they cannot, and the bits depend on the machine."""
+    """Else libraries start threads of their own, which end the process where they cannot, and the bits depend on the
+    machine.
+    """
     X = torch.randn(768, 768, generator=torch.Generator().manual_seed(0))
-    (found,) = engine.run(torch.linalg.svdvals, [X], how=engine.Execution(1))
+    (found,) = local.run(torch.linalg.svdvals, [X], how=Execution(1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     expected = torch.linalg.svdvals(X)
@@ -74,7 +79,9 @@ def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
     ids=["python", "torch's tensors", "torch", "threads"],
 )
 @pytest.mark.parametrize("nth", [1, 6])
-def test_memory_runs_out_in_a_worker(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int) -> None:
+def test_memory_runs_out_in_a_worker(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, error: Exception, nth: int
+) -> None:
     real, calls = survival.survival, itertools.count(1)
 
     def fails(*arguments: Any) -> Any:

@@ -71,7 +71,9 @@ def test_files_are_synced_before_the_rename_and_the_folder_after(
             assert max(i for i, event in enumerate(events) if event == f"write {name}") < events.index(f"sync {name}")
 
 
-def test_a_shard_is_in_the_journal_after_it_was_synced(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_in_the_journal_after_it_was_synced(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events = recorded(monkeypatch)
     assert fuse()[0] == 0
     syncs = [event.removeprefix("sync ") for event in events if event.startswith("sync ")]
@@ -80,7 +82,9 @@ def test_a_shard_is_in_the_journal_after_it_was_synced(place: Path, fuse: Fuse, 
     assert sorted(syncs[i - 1] for i in finished) == SHARDS
 
 
-def test_without_syncs_nothing_waits_for_the_disk(place: Path, fuse: Fuse, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_syncs_nothing_waits_for_the_disk(
+    place: Path, fuse: Fuse, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     events = recorded(monkeypatch)
     assert fuse("--no-sync")[0] == 0
     assert not [event for event in events if event.startswith("sync")]

@@ -48,7 +48,16 @@ NO_EXCHANGE = EXCHANGE.format(before="raise OSError(38, 'not implemented')", aft
         ([Fault("rename", "kill", nth=2, after=True)], NO_EXCHANGE, "new"),
         ([Fault("rename", "kill", nth=3, after=True)], NO_EXCHANGE, "new"),
     ],
-    ids=["before", "at the exchange", "after it", "cleaning up", "while cleaning up", "no exchange", "both renamed", "all renamed"],
+    ids=[
+        "before",
+        "at the exchange",
+        "after it",
+        "cleaning up",
+        "while cleaning up",
+        "no exchange",
+        "both renamed",
+        "all renamed",
+    ],
 )
 def test_killed_while_an_output_is_replaced(
     place: Path, whole: dict[str, str], fuse: Fuse, faults: list[Fault], setup: str, after: str

@@ -90,7 +90,9 @@ def test_a_resumed_run_takes_over_what_is_finished(place: Path, whole: dict[str,
     assert names(place) == {*CLEAN, "out"}
 
 
-def test_killed_again_and_again_each_run_goes_on_where_the_last_one_stopped(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
+def test_killed_again_and_again_each_run_goes_on_where_the_last_one_stopped(
+    place: Path, whole: dict[str, str], fuse: Fuse
+) -> None:
     for count in (1, 2, 3):
         more = ["--resume"] if count > 1 else []
         # the journal is there already: its plan is not written a second time
@@ -122,7 +124,9 @@ def test_resuming_where_nothing_was_interrupted_just_runs(place: Path, whole: di
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_the_bytes_of_a_resumed_run_do_not_depend_on_the_workers(place: Path, whole: dict[str, str], fuse: Fuse, workers: str) -> None:
+def test_the_bytes_of_a_resumed_run_do_not_depend_on_the_workers(
+    place: Path, whole: dict[str, str], fuse: Fuse, workers: str
+) -> None:
     kill_after(2, "--workers", workers)
     finished = journaled(place)
     assert fuse("--resume", "--workers", "2") == (0, "")
@@ -171,11 +175,17 @@ def no_journal(place: Path) -> None:
 def strange_entries(place: Path) -> None:
     journal = staging(place)[0] / ".journal"
     plan = journal.read_text().splitlines()[0]
-    journal.write_text("\n".join([plan, "[]", "1", "{}", json.dumps({"file": SHARDS[0]}), json.dumps({"file": "../../base/config.json"})]))
+    journal.write_text(
+        "\n".join(
+            [plan, "[]", "1", "{}", json.dumps({"file": SHARDS[0]}), json.dumps({"file": "../../base/config.json"})]
+        )
+    )
 
 
 @pytest.mark.parametrize("damage", [garbage, no_journal, strange_entries])
-def test_a_journal_that_is_of_no_use(place: Path, whole: dict[str, str], fuse: Fuse, damage: Callable[[Path], None]) -> None:
+def test_a_journal_that_is_of_no_use(
+    place: Path, whole: dict[str, str], fuse: Fuse, damage: Callable[[Path], None]
+) -> None:
     kill_after(2)
     damage(place)
     before = tree(place / "base")
@@ -233,7 +243,9 @@ def nothing(place: Path) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else " ".join(value),
 )
-def test_nothing_of_other_work_is_taken_over(place: Path, fuse: Fuse, change: Callable[[Path], None], options: list[str]) -> None:
+def test_nothing_of_other_work_is_taken_over(
+    place: Path, fuse: Fuse, change: Callable[[Path], None], options: list[str]
+) -> None:
     """The journal is that of a run of one adapter, of all that follows from it, and of one base."""
     kill_after(2)
     finished = journaled(place)

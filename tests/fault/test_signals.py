@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 from commands import Command, Fault
 from corpus import tree
-from interrupted import CLEAN, COMMAND, INPUTS, JOURNAL, SHARD, SHARDS, STAGING, Fuse, journaled, names, remove, reused, staging
+from interrupted import (
+    CLEAN,
+    COMMAND,
+    INPUTS,
+    JOURNAL,
+    SHARD,
+    SHARDS,
+    STAGING,
+    Fuse,
+    journaled,
+    names,
+    remove,
+    reused,
+    staging,
+)
 from tiny_models import write_base, write_tuned
 
 PHASES = {
@@ -64,8 +78,12 @@ def test_signals(place: Path, whole: dict[str, str], fuse: Fuse, phase: str, num
 TWICE, BOTH = (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)
 
 
-@pytest.mark.parametrize(("phase", "signals"), [*((phase, TWICE) for phase in PHASES), ("planning", BOTH), ("the next begun", BOTH)])
-def test_two_signals(place: Path, whole: dict[str, str], fuse: Fuse, phase: str, signals: tuple[signal.Signals, ...]) -> None:
+@pytest.mark.parametrize(
+    ("phase", "signals"), [*((phase, TWICE) for phase in PHASES), ("planning", BOTH), ("the next begun", BOTH)]
+)
+def test_two_signals(
+    place: Path, whole: dict[str, str], fuse: Fuse, phase: str, signals: tuple[signal.Signals, ...]
+) -> None:
     """Whether the second stops a run at once or not: what it leaves is for the next one to remove, or to resume."""
     command = Command(COMMAND, PHASES[phase][0])
     assert command.paused()
@@ -159,7 +177,9 @@ FileHash.hexdigest = slow
 """
 
 
-def test_an_interrupt_does_not_wait_until_all_inputs_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_does_not_wait_until_all_inputs_are_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_base(tmp_path / "base", layers=10)
     write_tuned(tmp_path / "a", layers=10)

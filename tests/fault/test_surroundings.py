@@ -74,7 +74,9 @@ def test_what_is_not_ours_is_not_replaced(place: Path, fuse: Fuse) -> None:
     assert names(place) == {*CLEAN, "out"}
 
 
-@pytest.mark.parametrize(("mask", "folder", "file"), [(0o077, 0o700, 0o600), (0o000, 0o777, 0o666), (0o022, 0o755, 0o644)])
+@pytest.mark.parametrize(
+    ("mask", "folder", "file"), [(0o077, 0o700, 0o600), (0o000, 0o777, 0o666), (0o022, 0o755, 0o644)]
+)
 def test_modes_follow_the_umask(place: Path, whole: dict[str, str], mask: int, folder: int, file: int) -> None:
     assert Command(COMMAND, setup=f"import os; os.umask({mask})").end().code == 0
     assert (place / "out").stat().st_mode & 0o777 == folder
@@ -85,7 +87,10 @@ def test_modes_follow_the_umask(place: Path, whole: dict[str, str], mask: int, f
 def start(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """As a shell starts it."""
     return subprocess.run(
-        [sys.executable, "-m", "adapterops", *arguments], env={**os.environ, **environment}, capture_output=True, check=False
+        [sys.executable, "-m", "adapterops", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
     )
 
 
@@ -104,7 +109,9 @@ def test_locales(place: Path, whole: dict[str, str], environment: dict[str, str]
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("name", ["[x]*?", " with space ", "-dash", "line\nbreak", "ü", os.fsdecode(b"\xff"), "o" * 200])
+@pytest.mark.parametrize(
+    "name", ["[x]*?", " with space ", "-dash", "line\nbreak", "ü", os.fsdecode(b"\xff"), "o" * 200]
+)
 def test_odd_names_of_the_output(place: Path, whole: dict[str, str], name: str) -> None:
     command = ["fuse", "base", "a", f"--output={name}"]
     killed = Command(command, Fault("fsync", "kill", JOURNAL, 3, after=True)).end()

@@ -78,7 +78,9 @@ def test_stochastic_rounding_gives_the_same_bytes(scheme: Writable) -> None:
 @ALL_DTYPES
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 def test_codes_are_those_of_bitsandbytes(kind: str, dtype: torch.dtype) -> None:
-    """Its kernels give a block of zeros another code of zero, have two FP4 thresholds one step off, and an inexact reciprocal."""
+    """Its kernels give a block of zeros another code of zero, have two FP4 thresholds one step off, and an inexact
+    reciprocal.
+    """
     W = weight((512, 1024), dtype)
     found = encode(FourBit(kind).encoder(W.shape), W)
     codes, state = bnb.quantize_4bit(W.cuda(), quant_type=kind)
@@ -119,7 +121,10 @@ def test_a_model_is_quantized_to_the_same_bytes(tmp_path: Path, name: str, schem
 @pytest.mark.parametrize("scheme", ["nf4", "nested nf4", "int8"])
 def test_an_update_is_rounded_stochastically_to_the_same_bytes(tmp_path: Path, scheme: str) -> None:
     base = write_model(tmp_path / "base", "llama")
-    adapter, theirs = write_lora(tmp_path / "adapter", base, "llama"), write_quantized(tmp_path / "theirs", base, scheme)
+    adapter, theirs = (
+        write_lora(tmp_path / "adapter", base, "llama"),
+        write_quantized(tmp_path / "theirs", base, scheme),
+    )
     for device in ("cpu", "cuda"):
         command = ["fuse", str(theirs), str(adapter), "--rounding", "stochastic", "--device", device]
         assert run([*command, "-o", str(tmp_path / device)]) == 0

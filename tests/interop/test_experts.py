@@ -1,4 +1,6 @@
-"""LoRA that PEFT trains on the parameters of fused experts: what is read, fused and saved computes what PEFT's unmerged model does."""
+"""LoRA that PEFT trains on the parameters of fused experts: what is read, fused and saved computes what PEFT's unmerged
+model does.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def trained(base: Path, folder: Path, seed: int = 0, **fields: Any) -> Path:
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields))
+        model = peft.get_peft_model(
+            AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields)
+        )
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.3)
@@ -173,7 +177,12 @@ CHOSEN = [(model, case) for model in MODELS for case in CASES if not square_alon
 
 @pytest.mark.parametrize(
     ("model", "case", "stored"),
-    [(model, case, stored) for model, case in CHOSEN for stored in HOW_STORED if stored == "all in one" or "gpt_oss" not in model],
+    [
+        (model, case, stored)
+        for model, case in CHOSEN
+        for stored in HOW_STORED
+        if stored == "all in one" or "gpt_oss" not in model
+    ],
 )
 def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
     base = made(model, stored)
@@ -197,7 +206,9 @@ def assert_saved_as(adapter: ao.Adapter, expected: dict[str, Tensor], base: Path
     again = ao.open_adapter(out)
     assert again.layout.keys() == adapter.layout.keys()
     for module, layout in adapter.layout.items():
-        torch.testing.assert_close(entries(again.updates[module]), entries(adapter.updates[module]).float(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            entries(again.updates[module]), entries(adapter.updates[module]).float(), atol=1e-5, rtol=1e-4
+        )
         assert again.layout[module].rank >= min(layout.rank, *layout.shape)
 
 
@@ -205,14 +216,20 @@ def assert_saved_as(adapter: ao.Adapter, expected: dict[str, Tensor], base: Path
 def test_saving_what_was_opened_gives_what_was_trained(made: Make, tmp_path: Path, model: str, case: str) -> None:
     adapter = trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case])
     assert_saved_as(
-        ao.open_adapter(adapter), deltas(unmerged(made(model, "all in one"), adapter)), made(model, "all in one"), tmp_path / "out"
+        ao.open_adapter(adapter),
+        deltas(unmerged(made(model, "all in one"), adapter)),
+        made(model, "all in one"),
+        tmp_path / "out",
     )
     sizes = [
         {name: tensor.shape for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
         for folder in (adapter, tmp_path / "out")
     ]
     assert sizes[0] == sizes[1]
-    targets = [json.loads((folder / "adapter_config.json").read_text())["target_parameters"] for folder in (adapter, tmp_path / "out")]
+    targets = [
+        json.loads((folder / "adapter_config.json").read_text())["target_parameters"]
+        for folder in (adapter, tmp_path / "out")
+    ]
     assert sorted(targets[0]) == targets[1]
 
 
@@ -251,7 +268,11 @@ def test_what_is_cut_is_what_peft_loads(made: Make, tmp_path: Path, cut: dict[st
         torch.testing.assert_close(entries(again.updates[module]), update.float(), atol=1e-5, rtol=1e-4)
         path, _, expert = module.rpartition(".")[0].rpartition(".")
         leaf = module.rpartition(".")[2]
-        delta = found[f"{path}.{leaf}"][int(expert)] if expert.isdigit() and path.endswith("experts") else found[f"{module}.weight"]
+        delta = (
+            found[f"{path}.{leaf}"][int(expert)]
+            if expert.isdigit() and path.endswith("experts")
+            else found[f"{module}.weight"]
+        )
         torch.testing.assert_close(delta, update.float(), atol=1e-5, rtol=1e-4)
     ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), again), tmp_path / "out")
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, tmp_path / "small"), base)
@@ -266,21 +287,31 @@ def test_ties_is_the_same_however_the_base_is_stored(made: Make, tmp_path: Path,
     before, after = dict(load(base).named_parameters()), dict(load(tmp_path / "out").named_parameters())
     for module in merged.layout:
         path, _, expert = module.rpartition(".")[0].rpartition(".")
-        name = f"{path}.{module.rpartition('.')[2]}" if expert.isdigit() and path.endswith("experts") else f"{module}.weight"
-        W, changed = (each[name][int(expert)] if name in before and "experts" in name else each[name] for each in (before, after))
+        name = (
+            f"{path}.{module.rpartition('.')[2]}"
+            if expert.isdigit() and path.endswith("experts")
+            else f"{module}.weight"
+        )
+        W, changed = (
+            each[name][int(expert)] if name in before and "experts" in name else each[name] for each in (before, after)
+        )
         torch.testing.assert_close(changed, W + entries(merged.updates[module]), atol=1e-5, rtol=1e-5)
 
 
 def test_a_router_is_adapted_as_a_parameter_too(made: Make, tmp_path: Path) -> None:
     base = made("mixtral", "each by itself")
-    adapter = trained(base, tmp_path / "adapter", r=2, target_modules=["q_proj"], target_parameters=["gate.weight", *BOTH])
+    adapter = trained(
+        base, tmp_path / "adapter", r=2, target_modules=["q_proj"], target_parameters=["gate.weight", *BOTH]
+    )
     assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
     assert_saved_as(ao.open_adapter(adapter), deltas(unmerged(base, adapter)), base, tmp_path / "saved")
 
 
 def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path) -> None:
-    """PEFT turns w1, w2 and w3 into parameters where transformers has none such, with twice the rank for two of them."""
+    """PEFT turns w1, w2 and w3 into parameters where transformers has none such, with twice the rank for two of
+    them.
+    """
     base = made("mixtral", "each by itself")
     adapter = trained(base, tmp_path / "adapter", r=2, lora_alpha=5, target_modules=["w1", "w2", "w3", "q_proj"])
     assert json.loads((adapter / "adapter_config.json").read_text())["target_parameters"]
@@ -289,7 +320,9 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
 
 
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
-    """PEFT before 0.19 took every parameter for (experts, in, out): A and B of the 4 experts have each other's numbers, in its order."""
+    """PEFT before 0.19 took every parameter for (experts, in, out): A and B of the 4 experts have each other's numbers,
+    in its order.
+    """
     tensors = load_file(adapter / "adapter_model.safetensors")
     for name in [name for name in tensors if "experts" in name and "lora_A" in name]:
         A, B = tensors[name], tensors[name.replace("lora_A", "lora_B")]
@@ -316,7 +349,9 @@ def test_what_older_versions_of_peft_saved(made: Make, tmp_path: Path, model: st
         assert_saved_as(ao.open_adapter(old), deltas(unmerged(base, adapter)), base, tmp_path / "saved")
 
 
-@pytest.mark.parametrize(("model", "case"), [(model, case) for model in MODELS for case in CASES if square_alone(model, case)])
+@pytest.mark.parametrize(
+    ("model", "case"), [(model, case) for model in MODELS for case in CASES if square_alone(model, case)]
+)
 def test_a_square_parameter_alone_is_refused(made: Make, tmp_path: Path, model: str, case: str) -> None:
     with pytest.raises(UnsupportedError, match="square"):
         ao.open_adapter(trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case]))
@@ -336,7 +371,15 @@ def test_the_number_of_experts_is_that_of_the_base(made: Make, tmp_path: Path) -
 def test_parameters_that_are_not_handled_are_named(made: Make, tmp_path: Path) -> None:
     base = made("gpt_oss", "all in one")
     with pytest.raises(UnsupportedError, match="gate_up_proj_bias"):
-        ao.open_adapter(trained(base, tmp_path / "a", r=2, target_modules=[], target_parameters=["experts.gate_up_proj_bias"]))
-    both = trained(base, tmp_path / "b", r=2, target_modules=[], target_parameters=["experts.gate_up_proj", "experts.down_proj_bias"])
+        ao.open_adapter(
+            trained(base, tmp_path / "a", r=2, target_modules=[], target_parameters=["experts.gate_up_proj_bias"])
+        )
+    both = trained(
+        base,
+        tmp_path / "b",
+        r=2,
+        target_modules=[],
+        target_parameters=["experts.gate_up_proj", "experts.down_proj_bias"],
+    )
     with pytest.raises(UnsupportedError, match="down_proj_bias and gate_up_proj"):
         ao.open_adapter(both)

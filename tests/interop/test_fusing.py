@@ -69,7 +69,9 @@ def qwen2(tied: bool) -> nn.Module:
 
 
 def gpt2() -> nn.Module:
-    return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=32, vocab_size=64, initializer_range=0.2, **ENDS))
+    return GPT2LMHeadModel(
+        GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=32, vocab_size=64, initializer_range=0.2, **ENDS)
+    )
 
 
 BASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
@@ -134,15 +136,21 @@ def silence() -> Iterator[None]:
 
 
 def load(folder: Path, auto: Any = AutoModelForCausalLM) -> Any:
-    """A model as transformers loads it, of which nothing is missing and nothing was left over, in the dtype of its files."""
+    """A model as transformers loads it, of which nothing is missing and nothing was left over, in the dtype of its
+    files.
+    """
     with silence():
         model, found = auto.from_pretrained(folder, output_loading_info=True)
     assert not any(found.values()), found
     return model.eval()
 
 
-def adapted(base: Path, folder: Path, seed: int = 0, auto: Any = AutoModelForCausalLM, head: bool = False, **fields: Any) -> Path:
-    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default: with the weight under it."""
+def adapted(
+    base: Path, folder: Path, seed: int = 0, auto: Any = AutoModelForCausalLM, head: bool = False, **fields: Any
+) -> Path:
+    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default: with the weight under
+    it.
+    """
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -175,8 +183,8 @@ def logits(model: Any) -> Tensor:
 
 
 def assert_answers_alike(found: Tensor, expected: Tensor, dtype: torch.dtype, base: Tensor | None = None) -> None:
-    """Equal but for the rounding of the weights, some half steps of the dtype, of which most cancel, and for the norms and angles that
-    transformers computes in float32 whatever the model is in. The adapter does far more."""
+    """Equal but for the rounding of the weights, some half steps of the dtype, of which most cancel, and for the norms
+    and angles that transformers computes in float32 whatever the model is in. The adapter does far more."""
     bound = (4 * torch.finfo(dtype).eps + 32 * torch.finfo(torch.float32).eps) * float(expected.abs().max())
     assert float((found - expected).abs().max()) < bound
     if base is not None:
@@ -195,7 +203,9 @@ def rounded(x: Numbers, dtype: torch.dtype) -> Numbers:
 
 
 def assert_rounded_once(found: Tensor, W: Tensor, delta: Numbers, dtype: torch.dtype) -> None:
-    """W + ΔW rounded once; where the sum is as close to the middle of two numbers as float32 can tell, it may be either."""
+    """W + ΔW rounded once; where the sum is as close to the middle of two numbers as float32 can tell, it may be
+    either.
+    """
     assert found.dtype == dtype
     exact, slack = wide(W) + delta, 1e-6 * (abs(wide(W)) + abs(delta).max())
     assert (rounded(exact - slack, dtype) <= wide(found)).all()
@@ -224,7 +234,9 @@ def files_of(folder: Path) -> dict[str, Tensor]:
 
 
 def assert_fused(base: Path, out: Path, updates: dict[str, Numbers], dtype: torch.dtype) -> None:
-    """The weights of these modules are W + ΔW, a tied head counting as a copy of the embedding; all else is as it was."""
+    """The weights of these modules are W + ΔW, a tied head counting as a copy of the embedding; all else is as it
+    was.
+    """
     before, after = files_of(base), files_of(out)
     embedding = next(name for name in before if "embed_tokens" in name or "wte" in name)
     if "lm_head" in updates and "lm_head.weight" not in before:
@@ -274,7 +286,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @HALF_AND_SINGLE
 @pytest.mark.parametrize(("name", "fields"), CASES.values(), ids=CASES)
-def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, dtype: torch.dtype, name: str, fields: dict[str, Any]) -> None:
+def test_a_fused_model_answers_as_peft_does(
+    made: Make, tmp_path: Path, dtype: torch.dtype, name: str, fields: dict[str, Any]
+) -> None:
     base = made(name, dtype)
     before = tree(base)
     adapter = adapted(base, tmp_path / "adapter", **fields)
@@ -293,14 +307,18 @@ def test_a_head_that_peft_saves_with_the_weight_under_it(made: Make, tmp_path: P
     base = made(name, torch.float32)
     adapter = adapted(base, tmp_path / "adapter", head=True, r=4, target_modules=["lm_head"])
     fuse(base, adapter, "-o", tmp_path / "out")
-    assert_answers_alike(logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base)))
+    assert_answers_alike(
+        logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base))
+    )
 
 
 # Output embeddings
 
 
 @pytest.mark.parametrize("name", ["tied llama", "tied qwen2", "gpt2"])
-def test_a_tied_head_gets_a_weight_of_its_own_and_the_input_embedding_keeps_its_own(made: Make, tmp_path: Path, name: str) -> None:
+def test_a_tied_head_gets_a_weight_of_its_own_and_the_input_embedding_keeps_its_own(
+    made: Make, tmp_path: Path, name: str
+) -> None:
     base = made(name, torch.bfloat16)
     adapter = adapted(base, tmp_path / "adapter", r=4, target_modules=["lm_head"])
     fuse(base, adapter, "-o", tmp_path / "out")
@@ -334,11 +352,17 @@ def test_a_tied_model_whose_files_have_the_head_too(made: Make, tmp_path: Path) 
     base = tmp_path / "base"
     base.mkdir()
     tensors = files_of(made("tied qwen2", torch.float32))
-    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, base / "model.safetensors", {"format": "pt"})
+    save_file(
+        {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()},
+        base / "model.safetensors",
+        {"format": "pt"},
+    )
     shutil.copy(made("tied qwen2", torch.float32) / "config.json", base)
     adapter = adapted(base, tmp_path / "adapter", r=4, target_modules=["lm_head"])
     fuse(base, adapter, "-o", tmp_path / "out")
-    assert_answers_alike(logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base)))
+    assert_answers_alike(
+        logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base))
+    )
 
 
 def test_gpt2_under_the_names_it_has_on_the_hub(made: Make, tmp_path: Path) -> None:
@@ -352,7 +376,9 @@ def test_gpt2_under_the_names_it_has_on_the_hub(made: Make, tmp_path: Path) -> N
     adapter = adapted(base, tmp_path / "adapter", r=4, **fields)
     fuse(base, adapter, "-o", tmp_path / "out")
     assert set(files_of(tmp_path / "out")) == {*tensors, "lm_head.weight"}
-    assert_answers_alike(logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base)))
+    assert_answers_alike(
+        logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base))
+    )
 
 
 # Several adapters
@@ -374,7 +400,9 @@ def test_several_adapters_at_once(made: Make, tmp_path: Path, dtype: torch.dtype
 
 
 def ties(updates: list[Numbers], density: float) -> Numbers:
-    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees: Yadav et al. 2023, per tensor."""
+    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees: Yadav et al. 2023, per
+    tensor.
+    """
     trimmed = []
     for update in updates:
         largest = np.argsort(-abs(update).ravel(), kind="stable")[: int(density * update.size)]
@@ -393,15 +421,21 @@ def test_ties_is_fused_whole(made: Make, tmp_path: Path, dtype: torch.dtype, nam
     """The dense formula and not the best approximation of some rank."""
     base = made(name, dtype)
     targets = ["q_proj", "down_proj"] if name == "llama" else ["c_attn", "c_fc"]
-    pair = [adapted(base, tmp_path / str(seed), seed, r=4, target_modules=targets, fan_in_fan_out=name == "gpt2") for seed in (3, 4)]
+    pair = [
+        adapted(base, tmp_path / str(seed), seed, r=4, target_modules=targets, fan_in_fan_out=name == "gpt2")
+        for seed in (3, 4)
+    ]
     fuse(base, *pair, "--ties", "--density", "0.3", "-o", tmp_path / "out")
     each = [deltas(unmerged(base, path)) for path in pair]
     turned = name == "gpt2"  # equal magnitudes aside, TIES does not care how a weight is stored
     expected = {
-        module: (ties([one[module].T for one in each], 0.3).T if turned else ties([one[module] for one in each], 0.3)) for module in each[0]
+        module: (ties([one[module].T for one in each], 0.3).T if turned else ties([one[module] for one in each], 0.3))
+        for module in each[0]
     }
     assert_fused(base, tmp_path / "out", expected, dtype)
-    kept = sum(int((update != 0).sum()) for update in expected.values()) / sum(update.size for update in expected.values())
+    kept = sum(int((update != 0).sum()) for update in expected.values()) / sum(
+        update.size for update in expected.values()
+    )
     assert 0.3 < kept < 0.6
     load(tmp_path / "out")
 
@@ -413,7 +447,9 @@ def write_tokenizer(folder: Path) -> None:
     words = {word: index for index, word in enumerate(["<s>", "</s>", "[UNK]", *(f"w{index}" for index in range(61))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="[UNK]").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="[UNK]"
+    ).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("name", ["llama", "tied qwen2"])
@@ -423,9 +459,16 @@ def test_tokenizer_and_configs_go_along(made: Make, tmp_path: Path, name: str) -
     (base / "chat_template.jinja").write_text("{{ messages }}")
     (base / "README.md").write_text("# base")
     (base / "adapter_config.json").write_text("{}")  # of somebody who saved an adapter here
-    fuse(base, adapted(made(name, torch.bfloat16), tmp_path / "a", r=2, target_modules=["q_proj"]), "-o", tmp_path / "out")
+    fuse(
+        base,
+        adapted(made(name, torch.bfloat16), tmp_path / "a", r=2, target_modules=["q_proj"]),
+        "-o",
+        tmp_path / "out",
+    )
     left = {"README.md", "adapter_config.json"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in base.iterdir()} - left | {"adapterops.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in base.iterdir()} - left | {
+        "adapterops.json"
+    }
     for path in base.iterdir():
         if path.suffix != ".safetensors" and path.name not in (*left, "model.safetensors.index.json"):
             assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
@@ -458,7 +501,9 @@ def test_a_file_of_any_name_becomes_a_model_that_transformers_loads(made: Make, 
     (tmp_path / "base/model.safetensors").rename(tmp_path / "base/weights.safetensors")
     adapter = adapted(base, tmp_path / "a", r=4, target_modules=["q_proj"])
     fuse(tmp_path / source, adapter, "-o", tmp_path / "out")
-    assert_answers_alike(logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base)))
+    assert_answers_alike(
+        logits(load(tmp_path / "out")), logits(unmerged(base, adapter)), torch.float32, logits(load(base))
+    )
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16", "float16"])
@@ -495,12 +540,19 @@ def test_unfusing_gives_the_base_back(made: Make, tmp_path: Path, dtype: torch.d
 
 
 def qwen2_moe() -> nn.Module:
-    sizes = {"moe_intermediate_size": 20, "shared_expert_intermediate_size": 24, "num_experts": 3, "num_experts_per_tok": 2}
+    sizes = {
+        "moe_intermediate_size": 20,
+        "shared_expert_intermediate_size": 24,
+        "num_experts": 3,
+        "num_experts_per_tok": 2,
+    }
     return Qwen2MoeForCausalLM(Qwen2MoeConfig(**SIZES, **ENDS, **sizes, intermediate_size=48))
 
 
 def mixtral() -> nn.Module:
-    return MixtralForCausalLM(MixtralConfig(**SIZES, **ENDS, intermediate_size=20, num_local_experts=3, num_experts_per_tok=2))
+    return MixtralForCausalLM(
+        MixtralConfig(**SIZES, **ENDS, intermediate_size=20, num_local_experts=3, num_experts_per_tok=2)
+    )
 
 
 NEW = "model.layers.{layer}.mlp.experts.{expert}.{projection}_proj"
@@ -515,8 +567,12 @@ def train_experts(model: Any, names: str) -> dict[str, Tensor]:
     for layer, expert, projection in itertools.product((0, 1), (0, 2), MIXTRAL):
         experts = model.model.layers[layer].mlp.experts
         both = experts.gate_up_proj[expert]
-        W = {"gate": both[: len(both) // 2], "up": both[len(both) // 2 :], "down": experts.down_proj[expert]}[projection]
-        module = names.format(layer=layer, expert=expert, projection=MIXTRAL[projection] if names is OLD else projection)
+        W = {"gate": both[: len(both) // 2], "up": both[len(both) // 2 :], "down": experts.down_proj[expert]}[
+            projection
+        ]
+        module = names.format(
+            layer=layer, expert=expert, projection=MIXTRAL[projection] if names is OLD else projection
+        )
         found = factors([module], rank=2, out=W.shape[0], into=W.shape[1], seed=len(tensors))
         tensors |= {name: 0.2 * tensor for name, tensor in found.items()}
         A, B = (tensors[f"base_model.model.{module}.lora_{role}.weight"].double() for role in "AB")
@@ -527,13 +583,19 @@ def train_experts(model: Any, names: str) -> dict[str, Tensor]:
 @HALF_AND_SINGLE
 @pytest.mark.parametrize("each", [True, False], ids=["each in a tensor of its own", "all in one tensor"])
 @pytest.mark.parametrize(
-    ("make", "names"), [(qwen2_moe, NEW), (mixtral, NEW), (mixtral, OLD)], ids=["qwen2_moe", "mixtral", "mixtral, old names"]
+    ("make", "names"),
+    [(qwen2_moe, NEW), (mixtral, NEW), (mixtral, OLD)],
+    ids=["qwen2_moe", "mixtral", "mixtral, old names"],
 )
-def test_adapters_of_single_experts(tmp_path: Path, dtype: torch.dtype, make: Callable[[], nn.Module], names: str, each: bool) -> None:
+def test_adapters_of_single_experts(
+    tmp_path: Path, dtype: torch.dtype, make: Callable[[], nn.Module], names: str, each: bool
+) -> None:
     torch.manual_seed(0)
     base = save(make(), tmp_path / "base", dtype, save_original_format=each, max_shard_size="30KB")
     exact = load(base).double()
-    adapter = write_adapter(tmp_path / "adapter", train_experts(exact, names), adapter_config(2, target_modules=["experts"]))
+    adapter = write_adapter(
+        tmp_path / "adapter", train_experts(exact, names), adapter_config(2, target_modules=["experts"])
+    )
     fuse(base, adapter, "-o", tmp_path / "out")
     before, after = files_of(base), files_of(tmp_path / "out")
     assert after.keys() == before.keys()
@@ -555,9 +617,18 @@ def test_a_model_for_images_and_text(tmp_path: Path, as_on_the_hub: bool, tied: 
     """Its files have the names of transformers 4 or 5, PEFT has those in memory."""
     torch.manual_seed(0)
     vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4}
-    text = {**SIZES, **ENDS, "intermediate_size": 48, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
-    config = Qwen2VLConfig(text_config={**text, "tie_word_embeddings": tied}, vision_config=vision, tie_word_embeddings=tied)
-    base = save(Qwen2VLForConditionalGeneration(config), tmp_path / "base", torch.float32, save_original_format=as_on_the_hub)
+    text = {
+        **SIZES,
+        **ENDS,
+        "intermediate_size": 48,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+    }
+    config = Qwen2VLConfig(
+        text_config={**text, "tie_word_embeddings": tied}, vision_config=vision, tie_word_embeddings=tied
+    )
+    base = save(
+        Qwen2VLForConditionalGeneration(config), tmp_path / "base", torch.float32, save_original_format=as_on_the_hub
+    )
     auto = AutoModelForImageTextToText
     targets = r".*language_model.*(q_proj|down_proj)|.*visual.*qkv|lm_head"
     adapter = adapted(base, tmp_path / "adapter", auto=auto, r=4, target_modules=targets)
@@ -565,7 +636,11 @@ def test_a_model_for_images_and_text(tmp_path: Path, as_on_the_hub: bool, tied: 
     expected, model = unmerged(base, adapter, auto=auto), load(tmp_path / "out", auto)
     assert_answers_alike(logits(model), logits(expected), torch.float32, logits(load(base, auto)))
     updates = deltas(expected)
-    changed = {name for name, parameter in load(tmp_path / "out", auto).named_parameters() if not same(parameter, name, load(base, auto))}
+    changed = {
+        name
+        for name, parameter in load(tmp_path / "out", auto).named_parameters()
+        if not same(parameter, name, load(base, auto))
+    }
     assert changed == {f"{module}.weight" for module in updates}
 
 

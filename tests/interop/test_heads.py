@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import TOKENS, adapted, gpt2, load, qwen, save
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    OPTConfig,
+    OPTForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -56,7 +63,9 @@ def change(adapter: Path, **tensors: torch.Tensor) -> Path:
 
 @pytest.mark.parametrize("whole", [["lm_head"], ["embed_tokens"]])
 @pytest.mark.parametrize("family", [opt, lambda folder: qwen(folder, tied=True)], ids=["opt", "qwen"])
-def test_a_trained_end_of_a_tied_model_is_what_peft_has(family, whole: list[str], tmp_path: Path, capsys: Capture) -> None:
+def test_a_trained_end_of_a_tied_model_is_what_peft_has(
+    family, whole: list[str], tmp_path: Path, capsys: Capture
+) -> None:
     base = family(tmp_path / "base")
     adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=whole, ensure_weight_tying=False)
     assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
@@ -71,7 +80,10 @@ def test_a_trained_head_of_another_shape(shape: tuple[int, int], tmp_path: Path,
     change(adapter, lm_head=torch.randn(shape))
     for plan in (["--dry-run"], []):
         assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out"), *plan]) == 4
-        assert f"is a full tensor of shape {list(shape)}, and the embedding in its place is [96, 64]" in capsys.readouterr().err
+        assert (
+            f"is a full tensor of shape {list(shape)}, and the embedding in its place is [96, 64]"
+            in capsys.readouterr().err
+        )
 
 
 def test_a_head_that_both_ends_of_an_encoder_and_decoder_share(tmp_path: Path, capsys: Capture) -> None:
@@ -125,8 +137,13 @@ def test_the_difference_of_models_of_which_one_has_no_config(tmp_path: Path, cap
     base = gpt2(tmp_path / "base")
     tuned = gpt2(tmp_path / "tuned")
     for path in tuned.glob("*.safetensors"):
-        moved = {name: tensor + 0.01 if name.endswith("attn.c_proj.weight") else tensor for name, tensor in load_file(path).items()}
-        moved = {name: tensor.tril() if name.endswith("attn.c_proj.weight") else tensor for name, tensor in moved.items()}
+        moved = {
+            name: tensor + 0.01 if name.endswith("attn.c_proj.weight") else tensor
+            for name, tensor in load_file(path).items()
+        }
+        moved = {
+            name: tensor.tril() if name.endswith("attn.c_proj.weight") else tensor for name, tensor in moved.items()
+        }
         save_file(moved, path, {"format": "pt"})
     expected = logits(load(tuned))
     (tuned / "config.json").unlink()
@@ -142,7 +159,8 @@ def test_logits_of_a_model_that_has_none_over_a_vocabulary(tmp_path: Path, capsy
     config = BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64)
     base = save(BertForSequenceClassification(config), tmp_path / "base")
     model = peft.get_peft_model(
-        BertForSequenceClassification.from_pretrained(base), peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)
+        BertForSequenceClassification.from_pretrained(base),
+        peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False),
     )
     model.save_pretrained(tmp_path / "a")
     assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0

@@ -1,4 +1,6 @@
-"""The Hub, as the real client sees it: references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet mode."""
+"""The Hub, as the real client sees it: references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet
+mode.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def succeeds(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, 
     return printed.out, printed.err
 
 
-def test_headers_alone_are_read_to_show(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_headers_alone_are_read_to_show(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     modules = [f"layers.{layer}.{name}" for layer in range(8) for name in ("q_proj", "v_proj")]
     folder = write_adapter(tmp_path / "a", modules=modules, rank=64, out=2000, into=2000)
     commit = hub.put("me/big", folder)
@@ -76,7 +80,9 @@ def test_headers_alone_are_read_to_show(hub: Hub, place: Path, tmp_path: Path, c
     assert found["parameters"] == 16 * 64 * 4000
 
 
-def test_a_long_header_is_read_in_two_requests(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_header_is_read_in_two_requests(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_adapter(tmp_path / "a", modules=[f"layers.{layer}.q_proj" for layer in range(800)])
     assert (folder / WEIGHTS).stat().st_size > 1 << 17
     hub.put("me/long", folder)
@@ -84,7 +90,9 @@ def test_a_long_header_is_read_in_two_requests(hub: Hub, place: Path, tmp_path: 
     assert len(hub.asked("GET .*resolve.*safetensors")) == 2
 
 
-def test_merging_from_the_hub_is_merging_what_was_there(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merging_from_the_hub_is_merging_what_was_there(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", seed=2)
     pinned = [hub.put("me/a", first), hub.put("me/b", second, inner="sub", ref="v2")]
     hub.put("me/b", write_adapter(tmp_path / "other", seed=9), inner="sub")
@@ -102,7 +110,9 @@ def test_merging_from_the_hub_is_merging_what_was_there(hub: Hub, place: Path, t
     assert not hub.asked("resolve"), "what is in the cache is not asked for again"
 
 
-def test_a_base_is_fetched_as_it_is_consumed(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_is_fetched_as_it_is_consumed(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base, tuned = write_base(tmp_path / "base"), write_tuned(tmp_path / "tuned")
     commit = hub.put("me/base", base)
     hub.put("me/tuned", tuned)
@@ -110,7 +120,10 @@ def test_a_base_is_fetched_as_it_is_consumed(hub: Hub, place: Path, tmp_path: Pa
     missing = [*base.glob("*.safetensors"), base / "tokenizer.json", tuned / WEIGHTS]
     assert plan["download"] == {"files": len(missing), "bytes": sum(path.stat().st_size for path in missing)}
     assert not [each for each in hub.asked("GET .*safetensors$") if not each.range]
-    assert f"to download: 4.9 kB in {len(missing)} files" in succeeds(capsys, "fuse", "me/base", "me/tuned", "--dry-run", "-o", "out")[0]
+    assert (
+        f"to download: 4.9 kB in {len(missing)} files"
+        in succeeds(capsys, "fuse", "me/base", "me/tuned", "--dry-run", "-o", "out")[0]
+    )
     succeeds(capsys, "fuse", "me/base", "me/tuned", "-o", "out")
     succeeds(capsys, "fuse", str(base), str(tuned), "-o", "local")
     assert {**tree(place / "out"), "adapterops.json": ""} == {**tree(place / "local"), "adapterops.json": ""}
@@ -138,7 +151,9 @@ def test_what_does_not_fit_is_said_before_anything_is_downloaded(
     assert not [each for each in hub.asked("GET .*safetensors$") if not each.range]
 
 
-def test_what_lies_here_is_taken_first(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_lies_here_is_taken_first(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/a", write_adapter(tmp_path / "a", rank=4))
     write_adapter(place / "me/a")
     shown, noted = succeeds(capsys, "show", "me/a")
@@ -180,11 +195,19 @@ def test_pulled_is_what_was_there(hub: Hub, place: Path, tmp_path: Path, capsys:
     folder = write_adapter(tmp_path / "a")
     (folder / "README.md").write_text("mine")
     commit = hub.put("me/a", folder)
-    hub.put("me/a", {"training_args.bin": b"pickle", "checkpoint-1/adapter_model.safetensors": b"", ".gitattributes": b""}, ref="main")
-    assert succeeds(capsys, "pull", f"me/a@{commit}", "-o", "pulled", "--dry-run")[0].startswith("would write pulled: 3 files")
+    hub.put(
+        "me/a",
+        {"training_args.bin": b"pickle", "checkpoint-1/adapter_model.safetensors": b"", ".gitattributes": b""},
+        ref="main",
+    )
+    assert succeeds(capsys, "pull", f"me/a@{commit}", "-o", "pulled", "--dry-run")[0].startswith(
+        "would write pulled: 3 files"
+    )
     assert not (place / "pulled").exists()
     succeeds(capsys, "pull", f"me/a@{commit}", "-o", "pulled")
-    assert {name: digest for name, digest in tree(place / "pulled").items() if name != "adapterops.json"} == tree(folder)
+    assert {name: digest for name, digest in tree(place / "pulled").items() if name != "adapterops.json"} == tree(
+        folder
+    )
     assert manifest("pulled")["inputs"][0]["revision"] == commit
     assert manifest("pulled")["operation"] == {"input": 0}
     succeeds(capsys, "pull", "me/a")
@@ -206,7 +229,10 @@ def test_pushed_once(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: 
     (place / "merged/.env").write_text("HF_TOKEN=x")
     before = tree(place / "merged")
     plan, _ = succeeds(capsys, "push", "merged", "me/merged", "--dry-run")
-    assert "would push merged to me/merged: adapter_config.json, adapter_model.safetensors, adapterops.json, README.md" in plan
+    assert (
+        "would push merged to me/merged: adapter_config.json, adapter_model.safetensors, adapterops.json, README.md"
+        in plan
+    )
     assert "me/merged" not in hub.repos
     shown, _ = succeeds(capsys, "push", "merged", "me/merged", "--private", "--message", "ties of two")
     repo = hub.repos["me/merged"]
@@ -232,7 +258,9 @@ def test_pushed_once(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: 
     assert all(SECRET.encode() not in path.read_bytes() for path in place.rglob("*") if path.is_file())
 
 
-def test_a_card_of_a_person_is_kept(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_of_a_person_is_kept(
+    hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_adapter(place / "a")
     succeeds(capsys, "push", "a", "me/one")
     assert MARK in hub.files("me/one")["README.md"].decode()
@@ -263,7 +291,10 @@ def test_shards_of_before_do_not_stay(hub: Hub, place: Path, token: str, capsys:
     tuned = write_tuned(place / "tuned")
     succeeds(capsys, "fuse", "base", str(tuned), "-o", "one")
     succeeds(capsys, "push", "one", "me/model")
-    assert hub.files("me/model")["model-00001-of-00004.safetensors"] == (place / "one/model-00001-of-00004.safetensors").read_bytes()
+    assert (
+        hub.files("me/model")["model-00001-of-00004.safetensors"]
+        == (place / "one/model-00001-of-00004.safetensors").read_bytes()
+    )
     succeeds(capsys, "fuse", "base", str(tuned), "--max-shard-size", "1GB", "-o", "two")
     shown, _ = succeeds(capsys, "push", "two", "me/model")
     assert "and remove model-00001-of-00004.safetensors" in shown
@@ -288,7 +319,9 @@ def test_damaged_output_is_not_pushed(hub: Hub, place: Path, token: str, capsys:
     assert not hub.repos
 
 
-def test_inputs_are_compared_with_the_hub(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_are_compared_with_the_hub(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/a", write_adapter(tmp_path / "a"))
     succeeds(capsys, "merge", "me/a", "-o", "one", "--verify-inputs")
     (blob,) = hub.cache.rglob(WEIGHTS)
@@ -302,7 +335,9 @@ def test_inputs_are_compared_with_the_hub(hub: Hub, place: Path, tmp_path: Path,
     assert run(["show", "me/a", "--spectrum", "--verify-inputs"]) == 3
 
 
-def test_a_damaged_config_in_the_cache(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_config_in_the_cache(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/a", write_adapter(tmp_path / "a"))
     succeeds(capsys, "show", "me/a")
     (path,) = hub.cache.rglob("adapter_config.json")
@@ -311,7 +346,9 @@ def test_a_damaged_config_in_the_cache(hub: Hub, place: Path, tmp_path: Path, ca
     assert "is damaged: its hash is" in capsys.readouterr().err
 
 
-def test_files_alone_and_numbers_in_them(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_alone_and_numbers_in_them(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensors = load_file(write_adapter(tmp_path / "a") / WEIGHTS)
     alphas = {name.replace(".lora_A.weight", ".alpha"): torch.tensor(3.0) for name in tensors if "lora_A" in name}
     save_file({**tensors, **alphas}, tmp_path / "lone.safetensors")
@@ -359,11 +396,19 @@ def test_no_room_is_said_before_anything_is_downloaded(
     assert not [each for each in hub.asked("GET .*safetensors$") if not each.range]
 
 
-def test_other_files_of_a_repository_stay_there(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_of_a_repository_stay_there(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/base", write_base(tmp_path / "base"))
     hub.put(
         "me/base",
-        {"model.onnx_data": b"large", "pytorch_model.bin": b"pickle", "original/x.safetensors": b"", "photo.png": b"", "LICENSE": b"mit"},
+        {
+            "model.onnx_data": b"large",
+            "pytorch_model.bin": b"pickle",
+            "original/x.safetensors": b"",
+            "photo.png": b"",
+            "LICENSE": b"mit",
+        },
     )
     hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
     succeeds(capsys, "fuse", "me/base", "me/tuned", "-o", "out")
@@ -392,7 +437,9 @@ def test_a_recipe_of_the_hub_is_pinned_and_pushed(
     assert "recipe.yaml" not in hub.files("me/other")
 
 
-def test_adapters_on_the_hub_are_compared(hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_adapters_on_the_hub_are_compared(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("me/a", write_tuned(tmp_path / "a"))
     hub.put("me/b", write_tuned(tmp_path / "b", seed=1))
     hub.put("me/base", write_base(tmp_path / "base"))
@@ -403,20 +450,28 @@ def test_adapters_on_the_hub_are_compared(hub: Hub, place: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/hub.md"])
-def test_the_pages_tell_the_truth(page: str, hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pages_tell_the_truth(
+    page: str, hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.put("owner/adapter", write_tuned(tmp_path / "a"), ref="v2")
     hub.put("owner/adapter", tmp_path / "a")
     hub.put("owner/a", tmp_path / "a")
     hub.put("owner/b", write_tuned(tmp_path / "b", seed=1), inner="subfolder", ref="v2")
     hub.put("owner/base", write_base(tmp_path / "base"))
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
-    commands = [line.partition("#")[0].split() for line in text.splitlines() if line.startswith("adapterops") and "owner/" in line]
+    commands = [
+        line.partition("#")[0].split()
+        for line in text.splitlines()
+        if line.startswith("adapterops") and "owner/" in line
+    ]
     assert {command[1] for command in commands} == {"show", "merge", "fuse", "push", "pull"}
     for command in commands:
         succeeds(capsys, *command[1:])
 
 
-def test_the_example_publishes(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_publishes(
+    hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed, name in enumerate(("a", "b")):
         hub.put(f"me/{name}", write_tuned(tmp_path / name, seed=seed))
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples/publish.py"))
@@ -428,26 +483,50 @@ def test_the_example_publishes(hub: Hub, place: Path, tmp_path: Path, token: str
 def test_the_library_opens_what_the_hub_has(hub: Hub, tmp_path: Path) -> None:
     hub.put("me/a", write_adapter(tmp_path / "a"))
     found, wanted = ao.open_adapter(ao.locate("me/a")), ao.open_adapter(tmp_path / "a")
-    assert all(torch.equal(entries(found.updates[module]), entries(wanted.updates[module])) for module in wanted.updates)
+    assert all(
+        torch.equal(entries(found.updates[module]), entries(wanted.updates[module])) for module in wanted.updates
+    )
 
 
 def test_nothing_local_imports_the_client(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     code = "import sys\nfrom adapterops.cli.main import run\nassert run(sys.argv[1:]) == 0\nassert 'huggingface_hub' not in sys.modules"
-    for arguments in (["--help"], ["push", "--help"], ["pull", "--help"], ["show", "a"], ["merge", "a", "a", "--dry-run"], ["merge", "a"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    for arguments in (
+        ["--help"],
+        ["push", "--help"],
+        ["pull", "--help"],
+        ["show", "a"],
+        ["merge", "a", "a", "--dry-run"],
+        ["merge", "a"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
 def test_in_a_process_of_its_own(hub: Hub, place: Path, tmp_path: Path) -> None:
-    """As a person runs it: the endpoint from the environment, no other host, the token in nothing that is printed or written."""
+    """As a person runs it: the endpoint from the environment, no other host, the token in nothing that is printed or
+    written.
+    """
     hub.put("me/a", write_adapter(tmp_path / "a"))
     code = LOCAL_ONLY + "from adapterops.cli.main import main\nmain()"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1"}
+    environment |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": SECRET,
+        "HF_HUB_DISABLE_XET": "1",
+    }
     output = ""
-    for arguments in (["merge", "me/a", "me/a", "-o", "out"], ["push", "out", "me/out"], ["pull", "me/out", "-o", "back"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False)
+    for arguments in (
+        ["merge", "me/a", "me/a", "-o", "out"],
+        ["push", "out", "me/out"],
+        ["pull", "me/out", "-o", "back"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         output += done.stdout + done.stderr
     assert len(hub.repos["me/out"].history()) == 2
@@ -458,7 +537,12 @@ def test_in_a_process_of_its_own(hub: Hub, place: Path, tmp_path: Path) -> None:
 
 
 def test_both_ways_through_xet(
-    hub: Hub, place: Path, tmp_path: Path, token: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hub: Hub,
+    place: Path,
+    tmp_path: Path,
+    token: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hf_xet = pytest.importorskip("hf_xet")
     if not hasattr(hf_xet, "XetSession"):

@@ -1,4 +1,6 @@
-"""DoRA and LoHa as PEFT trains, saves and merges them: fused from their files, and judged by PEFT's merged weights and forward pass."""
+"""DoRA and LoHa as PEFT trains, saves and merges them: fused from their files, and judged by PEFT's merged weights and
+forward pass.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ CONFIGS: dict[str, Any] = {
     "dora": lambda: peft.LoraConfig(
         r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], use_dora=True, rank_pattern={"down_proj": 2}
     ),
-    "loha": lambda: peft.LoHaConfig(r=3, alpha=5, target_modules=["q_proj", "down_proj"], alpha_pattern={"down_proj": 7}),
+    "loha": lambda: peft.LoHaConfig(
+        r=3, alpha=5, target_modules=["q_proj", "down_proj"], alpha_pattern={"down_proj": 7}
+    ),
 }
 
 
@@ -66,7 +70,9 @@ def trained(base: Path, folder: Path, kind: str) -> peft.PeftModel:
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.filterwarnings("ignore")
-def test_fused_as_peft_merges_and_verified(base: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+def test_fused_as_peft_merges_and_verified(
+    base: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, typed: Typed
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = trained(base, tmp_path / kind, kind)
     typed("fuse", "base", kind, "-o", "fused")
@@ -106,7 +112,9 @@ def test_loha_is_added_scaled_cut_and_merged_as_any_update(base: Path, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_needs_the_weight_is_refused_without_it(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+def test_what_needs_the_weight_is_refused_without_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed
+) -> None:
     monkeypatch.chdir(tmp_path)
     trained(base, tmp_path / "dora", "dora")
     assert "DoRA on" in typed("show", "dora")
@@ -129,9 +137,13 @@ def test_what_needs_the_weight_is_refused_without_it(base: Path, tmp_path: Path,
         ao.open_adapter(tmp_path / "dora").updates["model.layers.0.self_attn.q_proj"].T  # noqa: B018  # it is refused
 
 
-@pytest.mark.parametrize(("kind", "fields"), [("dora", {"use_dora": False}), ("loha", {"peft_type": "LORA", "lora_alpha": 4})])
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("dora", {"use_dora": False}), ("loha", {"peft_type": "LORA", "lora_alpha": 4})]
+)
 @pytest.mark.filterwarnings("ignore")
-def test_config_and_tensors_must_tell_of_one_kind(base: Path, tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
+def test_config_and_tensors_must_tell_of_one_kind(
+    base: Path, tmp_path: Path, kind: str, fields: dict[str, Any]
+) -> None:
     trained(base, tmp_path / kind, kind)
     path = tmp_path / kind / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
@@ -163,5 +175,7 @@ def test_a_weight_that_is_stored_transposed(tmp_path: Path) -> None:
     )
     model.save_pretrained(tmp_path / "dora")
     with pytest.raises(UnsupportedError, match="stored as"):
-        ao.save_checkpoint(ao.fuse(ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "dora")), tmp_path / "out")
+        ao.save_checkpoint(
+            ao.fuse(ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "dora")), tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,6 @@
-"""Models and adapters of the real transformers and PEFT: whole trained tensors, extraction, and what `verify` finds in them."""
+"""Models and adapters of the real transformers and PEFT: whole trained tensors, extraction, and what `verify` finds in
+them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_whole_trained_tensors_take_the_place_of_the_bases(tmp_path: Path, confi
     assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "fused")]) == 0
     torch.testing.assert_close(logits(load(tmp_path / "fused")), unmerged(base, adapter), rtol=1e-4, atol=1e-5)
     assert run(["verify", str(tmp_path / "fused"), "--base", str(base), "--adapter", str(adapter)]) == 0
-    assert run(["unfuse", str(tmp_path / "fused"), str(adapter), "-o", str(tmp_path / "restored")]) == 4  # the base's norms are gone
+    assert (
+        run(["unfuse", str(tmp_path / "fused"), str(adapter), "-o", str(tmp_path / "restored")]) == 4
+    )  # the base's norms are gone
 
 
 @pytest.mark.parametrize("make", [qwen, gpt2])
@@ -74,7 +78,9 @@ def tuned_linear(base: Path, folder: Path, rank: int) -> Path:
         for name, tensor in tensors.items():
             if "proj" in name and tensor.ndim == 2:
                 out, into = tensor.shape
-                tensor += torch.randn(out, rank, generator=generator) @ torch.randn(rank, into, generator=generator) / into
+                tensor += (
+                    torch.randn(out, rank, generator=generator) @ torch.randn(rank, into, generator=generator) / into
+                )
         save_file(tensors, file, metadata={"format": "pt"})
     return folder
 
@@ -87,7 +93,7 @@ def test_the_rank_that_was_put_in_comes_out(tmp_path: Path) -> None:
     assert {kept.rank for kept in saved.modules.values()} == {3}
     assert len(saved.modules) == 14
     assert saved.energy > 1 - 1e-6
-    assert not adapter.replaced
+    assert not adapter.full
 
 
 @pytest.mark.parametrize("rank", [2, 8])
@@ -101,7 +107,9 @@ def test_extraction_is_the_best_of_its_rank(tmp_path: Path, rank: int) -> None:
         assert kept.energy == pytest.approx(float(s[:rank].square().sum() / s.square().sum()), rel=0.01)
 
 
-@pytest.mark.parametrize(("rest", "code", "saved"), [("keep", 0, ["model.norm"]), ("drop", 0, None), ("refuse", 4, None)])
+@pytest.mark.parametrize(
+    ("rest", "code", "saved"), [("keep", 0, ["model.norm"]), ("drop", 0, None), ("refuse", 4, None)]
+)
 def test_what_is_no_linear_layer_is_kept_dropped_or_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], rest: str, code: int, saved: list[str] | None
 ) -> None:
@@ -110,7 +118,9 @@ def test_what_is_no_linear_layer_is_kept_dropped_or_refused(
     for file in tuned.glob("*.safetensors"):
         tensors = load_file(file)
         if "model.norm.weight" in tensors:
-            save_file({**tensors, "model.norm.weight": tensors["model.norm.weight"] * 1.5}, file, metadata={"format": "pt"})
+            save_file(
+                {**tensors, "model.norm.weight": tensors["model.norm.weight"] * 1.5}, file, metadata={"format": "pt"}
+            )
     arguments = ["extract", str(tuned), str(base), "--rank", "2", "--rest", rest, "-o", str(tmp_path / "adapter")]
     assert run(arguments) == code
     assert ("model.norm.weight" in capsys.readouterr().err) == (rest != "keep")
@@ -139,7 +149,9 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def verify(place: Path, model: str, *options: str) -> int:
-    return run(["verify", str(place / model), "--base", str(place / "base"), "--adapter", str(place / "adapter"), *options])
+    return run(
+        ["verify", str(place / model), "--base", str(place / "base"), "--adapter", str(place / "adapter"), *options]
+    )
 
 
 def test_what_was_fused_is_verified_down_to_the_logits(fused: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +160,9 @@ def test_what_was_fused_is_verified_down_to_the_logits(fused: Path, capsys: pyte
     certificate = json.loads(capsys.readouterr().out)
     assert certificate["verified"] is True
     assert len(certificate["modules"]) == 14
-    assert all(check["exact"] == check["entries"] and 0 < check["identity"] < 1 for check in certificate["modules"].values())
+    assert all(
+        check["exact"] == check["entries"] and 0 < check["identity"] < 1 for check in certificate["modules"].values()
+    )
     assert certificate["logits"]["relative"] < certificate["logits"]["bound"]
 
 
@@ -185,7 +199,9 @@ def damaged(place: Path, name: str, position: int, mask: int) -> None:
 
 
 @pytest.mark.parametrize("weight", [True, False], ids=["adapted", "copied"])
-def test_a_flipped_bit_of_a_weight_is_found_without_a_manifest(fused: Path, capsys: pytest.CaptureFixture[str], weight: bool) -> None:
+def test_a_flipped_bit_of_a_weight_is_found_without_a_manifest(
+    fused: Path, capsys: pytest.CaptureFixture[str], weight: bool
+) -> None:
     tensor = "model.layers.1.mlp.down_proj.weight" if weight else "model.layers.1.input_layernorm.weight"
     checkpoint = ao.open_checkpoint(fused / "fused")
     file = checkpoint.stored[tensor].parts[""].file
@@ -214,7 +230,9 @@ def test_adapters_of_an_output_embedding_are_merged_and_scaled(tmp_path: Path) -
     assert "base_model.model.lm_head.base_layer.weight" in load_file(a / "adapter_model.safetensors")
     assert run(["merge", str(a), str(b), "-w", "0.5", "-w", "2", "-o", str(tmp_path / "merged")]) == 0
     assert run(["fuse", str(base), str(a), str(b), "-w", "0.5", "-w", "2", "-o", str(tmp_path / "fused")]) == 0
-    torch.testing.assert_close(logits(load(tmp_path / "fused")), unmerged(base, tmp_path / "merged"), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        logits(load(tmp_path / "fused")), unmerged(base, tmp_path / "merged"), rtol=1e-3, atol=1e-5
+    )
     assert run(["unfuse", str(tmp_path / "fused"), str(tmp_path / "merged"), "-o", str(tmp_path / "restored")]) == 0
     found, wanted = files_of(tmp_path / "restored"), files_of(base)
     for name, tensor in wanted.items():
@@ -224,7 +242,9 @@ def test_adapters_of_an_output_embedding_are_merged_and_scaled(tmp_path: Path) -
     assert run(["merge", str(a), str(c), "--allow-base-mismatch", "-o", str(tmp_path / "no")]) == 4
 
 
-def test_how_much_to_extract_is_asked_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_much_to_extract_is_asked_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = qwen(tmp_path / "base")
     for cut in ([], ["--rank", "2", "--energy", "0.9"]):
         assert run(["extract", str(base), str(base), *cut, "-o", str(tmp_path / "out")]) == 2

@@ -25,7 +25,9 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 def write(folder: Path, tensors: dict[str, Tensor], quantization: dict[str, Any]) -> Path:
     folder.mkdir()
-    save_file({**tensors, "model.norm.weight": torch.ones(4).half()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {**tensors, "model.norm.weight": torch.ones(4).half()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
     (folder / "config.json").write_text(json.dumps({"dtype": "float16", "quantization_config": quantization}))
     return folder
 
@@ -42,7 +44,9 @@ def compressed(folder: Path, bits: int, symmetric: bool, strategy: str) -> tuple
         zero = (low - groups.amin(2) / scale).round()
     scale = scale.half()
     codes = (groups / scale[..., None] + zero[..., None]).round().clamp(low, high)
-    args = QuantizationArgs(num_bits=bits, symmetric=symmetric, strategy=strategy, group_size=size if strategy == "group" else None)
+    args = QuantizationArgs(
+        num_bits=bits, symmetric=symmetric, strategy=strategy, group_size=size if strategy == "group" else None
+    )
     expected = ((codes - zero[..., None]) * scale[..., None].float()).view(OUT, INTO)
     parts = {"weight": expected.half(), "weight_scale": scale, "weight_zero_point": zero.to(torch.int8)}
     packed = PackedQuantizationCompressor.compress(parts, QuantizationScheme(targets=["Linear"], weights=args))
@@ -98,14 +102,30 @@ def test_a_packed_weight_is_what_its_formula_says(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_adapter_is_fused_into_16_bits_and_refused_in_the_same(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_adapter_is_fused_into_16_bits_and_refused_in_the_same(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base, _ = MODELS[kind](tmp_path / "base")
     write_adapter(tmp_path / "a", fields=config(2), modules=["model.q_proj"], rank=2, out=OUT, into=INTO)
     arguments = ["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]
     assert run([*arguments, "--rounding", "nearest"]) == 4
     assert "read, not written" in capsys.readouterr().err
     assert run([*arguments, "--dtype", "bfloat16"]) == 0
-    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a"), "--dtype", "bfloat16"]) == 0
+    assert (
+        run(
+            [
+                "verify",
+                str(tmp_path / "out"),
+                "--base",
+                str(base),
+                "--adapter",
+                str(tmp_path / "a"),
+                "--dtype",
+                "bfloat16",
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["zeros", "no zeros"])
@@ -117,10 +137,14 @@ def test_awq_is_what_compressed_tensors_makes_of_it(symmetric: bool, tmp_path: P
         said = json.loads((base / "config.json").read_text())
         said["quantization_config"]["zero_point"] = False
         base = write(
-            tmp_path / "symmetric", {name: each for name, each in tensors.items() if "norm" not in name}, said["quantization_config"]
+            tmp_path / "symmetric",
+            {name: each for name, each in tensors.items() if "norm" not in name},
+            said["quantization_config"],
         )
     found = ao.open_checkpoint(base).tensors["model.q_proj.weight"]
-    parts = AutoAWQConverter(4, 128, not symmetric).process({name.removeprefix("model."): each for name, each in tensors.items()})
+    parts = AutoAWQConverter(4, 128, not symmetric).process(
+        {name.removeprefix("model."): each for name, each in tensors.items()}
+    )
     args = QuantizationArgs(num_bits=4, symmetric=symmetric, strategy="group", group_size=128)
     theirs = PackedQuantizationCompressor.decompress(
         {name.removeprefix("q_proj."): each for name, each in parts.items() if "norm" not in name},

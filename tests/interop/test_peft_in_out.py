@@ -1,4 +1,6 @@
-"""What PEFT saves is read as PEFT means it; what is saved here loads in PEFT without a warning, and is what was meant."""
+"""What PEFT saves is read as PEFT means it; what is saved here loads in PEFT without a warning, and is what was
+meant.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_forward_is_the_weighted_sum_of_the_forwards(trained: Trained, tmp_path:
     """(merged - base)(x) = Σ wᵢ (adapterᵢ - base)(x), for every layer."""
     names = ("plain", "rslora", "all")
     ao.save_adapter(ao.merge([ao.open_adapter(trained(name)) for name in names], weights=WEIGHTS), tmp_path / "out")
-    linear = {name: layer for name, layer in base().named_modules() if isinstance(layer, nn.Linear) and "layers" in name}
+    linear = {
+        name: layer for name, layer in base().named_modules() if isinstance(layer, nn.Linear) and "layers" in name
+    }
     generator = torch.Generator().manual_seed(5)
     inputs = {name: torch.randn(3, layer.in_features, generator=generator).to(dtype) for name, layer in linear.items()}
     plain = layer_outputs(base(dtype), inputs)

@@ -53,18 +53,24 @@ def test_cat_and_svd(pair: tuple[Path, Path], weights: list[float]) -> None:
 def test_ties_on_the_update(pair: tuple[Path, Path], majority: str) -> None:
     a, b = map(ao.open_adapter, pair)
     full = {"svd_rank": 64, "density": 0.3, "majority_sign_method": majority}
-    assert_equal(ao.merge([a, b], "ties", density=0.3, majority=majority), by_peft(pair, [1.0, 1.0], "ties_svd", **full), 2e-6)
+    assert_equal(
+        ao.merge([a, b], "ties", density=0.3, majority=majority), by_peft(pair, [1.0, 1.0], "ties_svd", **full), 2e-6
+    )
     unequal = ao.merge([a, b], "ties", weights=[0.7, -0.4], density=0.3, majority=majority, convention="peft")
     assert_equal(unequal, by_peft(pair, [0.7, -0.4], "ties_svd", **full), 2e-6)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [0.7, 0.4], [0.7, -0.4]])
-@pytest.mark.parametrize(("method", "options"), [("linear", {}), ("ties", {"density": 0.5}), ("magnitude_prune", {"density": 0.5})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("linear", {}), ("ties", {"density": 0.5}), ("magnitude_prune", {"density": 0.5})]
+)
 def test_the_space_of_factors_is_that_of_peft(
     pair: tuple[Path, Path], weights: list[float], method: str, options: dict[str, float]
 ) -> None:
     a, b = map(ao.open_adapter, pair)
-    assert_equal(ao.merge([a, b], method, weights=weights, space="factors", **options), by_peft(pair, weights, method, **options))
+    assert_equal(
+        ao.merge([a, b], method, weights=weights, space="factors", **options), by_peft(pair, weights, method, **options)
+    )
 
 
 def test_factors_need_equal_ranks(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -83,19 +89,34 @@ def formula(paths: list[Path], weights: list[float]) -> dict[str, torch.Tensor]:
 
 
 CASES: dict[str, Callable[[Path], tuple[list[Path], list[float]]]] = {
-    "rsLoRA": lambda place: ([make(place / str(seed), seed, r=2, use_rslora=True, target_modules=TARGETS) for seed in (1, 2)], [1.0, 1.0]),
+    "rsLoRA": lambda place: (
+        [make(place / str(seed), seed, r=2, use_rslora=True, target_modules=TARGETS) for seed in (1, 2)],
+        [1.0, 1.0],
+    ),
     "rsLoRA with plain": lambda place: (
         [make(place / str(seed), seed, r=4, use_rslora=seed == 1, target_modules=TARGETS) for seed in (1, 2)],
         [1.0, 1.0],
     ),
-    "the mean of two that are identical": lambda place: ([make(place / "one", 1, r=4, target_modules=TARGETS)] * 2, [0.5, 0.5]),
-    "a random pair": lambda place: ([make(place / str(seed), seed, r=4, target_modules=TARGETS) for seed in (1, 2)], [0.5, 0.5]),
+    "the mean of two that are identical": lambda place: (
+        [make(place / "one", 1, r=4, target_modules=TARGETS)] * 2,
+        [0.5, 0.5],
+    ),
+    "a random pair": lambda place: (
+        [make(place / str(seed), seed, r=4, target_modules=TARGETS) for seed in (1, 2)],
+        [0.5, 0.5],
+    ),
     "rank patterns": lambda place: (
-        [make(place / str(seed), seed, r=4, rank_pattern={"q_proj": 1 + seed}, target_modules=TARGETS) for seed in (1, 2)],
+        [
+            make(place / str(seed), seed, r=4, rank_pattern={"q_proj": 1 + seed}, target_modules=TARGETS)
+            for seed in (1, 2)
+        ],
         [1.0, -1.0],
     ),
     "disjoint layers": lambda place: (
-        [make(place / str(layers), 1, r=4, layers_to_transform=layers, target_modules=TARGETS) for layers in ([0], [0, 1])],
+        [
+            make(place / str(layers), 1, r=4, layers_to_transform=layers, target_modules=TARGETS)
+            for layers in ([0], [0, 1])
+        ],
         [1.0, 1.0],
     ),
     "one adapter": lambda place: ([make(place / "one", 1, r=4, target_modules=TARGETS)], [1.0]),
@@ -121,5 +142,7 @@ def test_ties_of_two_that_are_identical_is_that_one(pair: tuple[Path, Path]) -> 
 
 def test_bf16_and_whole_weights(tmp_path: Path) -> None:
     paths = [make(tmp_path / str(seed), seed, dtype=torch.bfloat16, r=2, target_modules=TARGETS) for seed in (1, 2)]
-    ao.save_adapter(ao.truncate(ao.merge([ao.open_adapter(path) for path in paths], weights=[1, 2]), 2), tmp_path / "out")
+    ao.save_adapter(
+        ao.truncate(ao.merge([ao.open_adapter(path) for path in paths], weights=[1, 2]), 2), tmp_path / "out"
+    )
     assert {layout.dtype for layout in ao.open_adapter(tmp_path / "out").layout.values()} == {"BF16"}

@@ -1,4 +1,6 @@
-"""Codes that are written are those that transformers makes itself; codes that it saved are read, changed and loaded again."""
+"""Codes that are written are those that transformers makes itself; codes that it saved are read, changed and loaded
+again.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ Made = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A model in 16 bits, its adapter, or what transformers saves of it in a scheme; what is in the folder must not be changed."""
+    """A model in 16 bits, its adapter, or what transformers saves of it in a scheme; what is in the folder must not be
+    changed.
+    """
     place = tmp_path_factory.mktemp("models")
 
     def folder(name: str, what: str = "base", **options: Any) -> Path:
@@ -188,8 +192,8 @@ OTHERS: dict[str, tuple[dict[str, Tensor], set[str]]] = {
     "glm_moe_dsa": (IDS, set()),
     "gemma4": (IDS, set()),
 }
-"""Model → what it takes, and where it is not quantized as transformers does by itself: it quantizes classifiers, too, and leaves
-whatever comes last."""
+"""Model → what it takes, and where it is not quantized as transformers does by itself: it quantizes classifiers, too,
+and leaves whatever comes last."""
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -197,11 +201,14 @@ def test_models_whose_heads_and_embeddings_have_other_names(made: Made, tmp_path
     typed("quantize", made(name), "-o", tmp_path / "out")
     inputs, apart = OTHERS[name]
     ours, theirs = load(tmp_path / "out"), load_quantized(made(name), "nf4")
-    in_codes = [{key for key, module in model.named_modules() if isinstance(module, Linear4bit)} for model in (ours, theirs)]
+    in_codes = [
+        {key for key, module in model.named_modules() if isinstance(module, Linear4bit)} for model in (ours, theirs)
+    ]
     assert in_codes[0] ^ in_codes[1] == apart
     assert {f"{key}.weight" for key in in_codes[0]} == set(coded(files_of(tmp_path / "out")))
     states = [
-        {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(tuple(apart) or "-")} for model in (ours, theirs)
+        {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(tuple(apart) or "-")}
+        for model in (ours, theirs)
     ]
     assert_alike(*states)
     with torch.no_grad():
@@ -229,7 +236,9 @@ def test_a_quantized_model_is_divided_anew(made: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "scheme"), MADE)
-def test_what_transformers_saved_is_dequantized_to_what_it_stands_for(made: Made, tmp_path: Path, name: str, scheme: str) -> None:
+def test_what_transformers_saved_is_dequantized_to_what_it_stands_for(
+    made: Made, tmp_path: Path, name: str, scheme: str
+) -> None:
     theirs = made(name, scheme)
     before = tree(theirs)
     typed("dequantize", theirs, "-o", tmp_path / "out")
@@ -242,7 +251,11 @@ def test_what_transformers_saved_is_dequantized_to_what_it_stands_for(made: Made
         else:
             assert torch.equal(tensor, stored[weight])
     config = json.loads((tmp_path / "out/config.json").read_text())
-    assert config == {key: value for key, value in json.loads((theirs / "config.json").read_text()).items() if key != "quantization_config"}
+    assert config == {
+        key: value
+        for key, value in json.loads((theirs / "config.json").read_text()).items()
+        if key != "quantization_config"
+    }
     assert load(tmp_path / "out").dtype == torch.bfloat16
     assert tree(theirs) == before
 
@@ -255,7 +268,11 @@ def test_an_adapter_is_fused_into_what_transformers_saved(made: Made, tmp_path: 
     stored, found, updates = files_of(theirs), files_of(out), deltas(adapter)
     assert found.keys() == stored.keys()
     changed = {key for key in stored if not torch.equal(found[key], stored[key])}
-    states = {key for key in changed if "quant_state" in key and json.loads(bytes(found[key])) == json.loads(bytes(stored[key]))}
+    states = {
+        key
+        for key in changed
+        if "quant_state" in key and json.loads(bytes(found[key])) == json.loads(bytes(stored[key]))
+    }
     assert changed - states == {f"{module}.weight" for module in updates}  # and of these the codes alone
     for module, update in updates.items():
         W, fused = (stands_for(tensors, f"{module}.weight").double() for tensors in (stored, found))
@@ -318,7 +335,9 @@ def test_codes_that_are_stored_as_floats(made: Made, tmp_path: Path, storage: st
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_quant_storage=storage)
     AutoModelForCausalLM.from_pretrained(made("llama"), quantization_config=config).save_pretrained(tmp_path / "theirs")
     typed("fuse", tmp_path / "theirs", made("llama", "adapter"), "--rounding", "stochastic", "-o", tmp_path / "out")
-    typed("fuse", made("llama", "nf4"), made("llama", "adapter"), "--rounding", "stochastic", "-o", tmp_path / "expected")
+    typed(
+        "fuse", made("llama", "nf4"), made("llama", "adapter"), "--rounding", "stochastic", "-o", tmp_path / "expected"
+    )
     found, expected = files_of(tmp_path / "out"), files_of(tmp_path / "expected")
     name = "model.layers.0.self_attn.q_proj.weight"
     assert found[name].dtype == getattr(torch, storage)
@@ -331,7 +350,9 @@ def test_codes_that_are_stored_as_floats(made: Made, tmp_path: Path, storage: st
 # The right ways to fuse, and the wrong one
 
 
-def test_rounding_to_the_grid_it_lies_on_is_refused(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rounding_to_the_grid_it_lies_on_is_refused(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     theirs, adapter = made("llama", "nf4"), made("llama", "adapter")
     for more in ([], ["--quantize", "nf4"], ["--dry-run"]):
         error = answered(capsys, "fuse", theirs, adapter, "-o", tmp_path / "out", *more, code=2)
@@ -341,7 +362,9 @@ def test_rounding_to_the_grid_it_lies_on_is_refused(made: Made, tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rounding_to_nearest_is_refused_for_what_it_loses(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rounding_to_nearest_is_refused_for_what_it_loses(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     theirs = made("llama", "nf4")
     adapter = write_lora(tmp_path / "adapter", made("llama"), "llama", std=0.006)
     command = ("fuse", theirs, adapter, "--rounding", "nearest", "-o", tmp_path / "out")
@@ -355,7 +378,9 @@ def test_rounding_to_nearest_is_refused_for_what_it_loses(made: Made, tmp_path: 
     assert set(result["total"]) == {"relative", "gain", "changed", "entries", "uncertainty", "noise", "cosine"}
     assert result["total"] == error["details"]["total"]
     assert result["modules"] == error["details"]["modules"]
-    assert f'"gain": {result["total"]["gain"]}' in json.dumps(json.loads((tmp_path / "out/adapterops.json").read_text()))
+    assert f'"gain": {result["total"]["gain"]}' in json.dumps(
+        json.loads((tmp_path / "out/adapterops.json").read_text())
+    )
     verified(tmp_path / "out", "--base", theirs, "--adapter", adapter)
     load(tmp_path / "out")
 
@@ -454,8 +479,12 @@ def mxfp4(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, tensor in files_of(made("gpt_oss")).items():
         if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
             experts, into, out = tensor.shape
-            tensors[f"{name}_blocks"] = torch.randint(0, 256, (experts, out, into // 32, 16), dtype=torch.uint8, generator=random)
-            tensors[f"{name}_scales"] = torch.randint(115, 122, (experts, out, into // 32), dtype=torch.uint8, generator=random)
+            tensors[f"{name}_blocks"] = torch.randint(
+                0, 256, (experts, out, into // 32, 16), dtype=torch.uint8, generator=random
+            )
+            tensors[f"{name}_scales"] = torch.randint(
+                115, 122, (experts, out, into // 32), dtype=torch.uint8, generator=random
+            )
         else:
             tensors[name] = tensor
     return write_as(tmp_path_factory.mktemp("mxfp4") / "model", made("gpt_oss"), tensors, {"quant_method": "mxfp4"})
@@ -474,7 +503,9 @@ def test_it_is_dequantized_as_transformers_does(request: pytest.FixtureRequest, 
 
 
 @pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
-def test_it_is_quantized_and_nothing_of_it_stays_as_it_was(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+def test_it_is_quantized_and_nothing_of_it_stays_as_it_was(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
     """Not even experts, which are not quantized: a model has one kind of codes, which its config names."""
     base = request.getfixturevalue(kind)
     typed("quantize", base, "-o", tmp_path / "one")
@@ -497,7 +528,9 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
     if kind == "mxfp4":  # whose attention is in 16 bits: the experts stay as they are
         typed("fuse", base, adapter, "-o", tmp_path / "kept")
         before, after = files_of(base), files_of(tmp_path / "kept")
-        assert {key for key in before if not torch.equal(before[key], after[key])} == {f"{module}.weight" for module in deltas(adapter)}
+        assert {key for key in before if not torch.equal(before[key], after[key])} == {
+            f"{module}.weight" for module in deltas(adapter)
+        }
 
 
 # An adapter that was trained on codes
@@ -506,8 +539,12 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
 def test_an_adapter_that_peft_trained_on_codes(made: Made, tmp_path: Path) -> None:
     theirs, adapter = made("llama", "nested nf4"), tmp_path / "adapter"
     torch.manual_seed(0)
-    model: Any = peft.prepare_model_for_kbit_training(AutoModelForCausalLM.from_pretrained(theirs), use_gradient_checkpointing=False)
-    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "down_proj"]))
+    model: Any = peft.prepare_model_for_kbit_training(
+        AutoModelForCausalLM.from_pretrained(theirs), use_gradient_checkpointing=False
+    )
+    model = peft.get_peft_model(
+        model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "down_proj"])
+    )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     losses = []
     for _ in range(5):
@@ -557,7 +594,9 @@ def flipped(path: Path, tensor: str, place: float, bit: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("case", ["nested nf4, stochastic", "nested nf4, quantize", "int8, stochastic", "int8, quantize"])
+@pytest.mark.parametrize(
+    "case", ["nested nf4, stochastic", "nested nf4, quantize", "int8, stochastic", "int8, quantize"]
+)
 def test_a_bit_in_any_part_of_any_weight_is_found(
     small: dict[str, tuple[Path, Path, list[str]]], tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
@@ -586,13 +625,32 @@ def test_another_seed_is_found(small: dict[str, tuple[Path, Path, list[str]]]) -
 def test_the_number_of_workers_makes_no_difference(made: Made, tmp_path: Path, arguments: list[str]) -> None:
     arguments = [str(made("llama")) if each == "base" else each for each in arguments]
     for workers in ("1", "3"):
-        typed("fuse", made("llama", "nested nf4"), made("llama", "adapter"), *arguments, "--workers", workers, "-o", tmp_path / workers)
+        typed(
+            "fuse",
+            made("llama", "nested nf4"),
+            made("llama", "adapter"),
+            *arguments,
+            "--workers",
+            workers,
+            "-o",
+            tmp_path / workers,
+        )
     one, three = (tree(tmp_path / workers) for workers in ("1", "3"))
     assert one == three
 
 
 def test_seeds_make_a_difference_and_the_same_seed_makes_none(made: Made, tmp_path: Path) -> None:
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        typed("fuse", made("llama", "nf4"), made("llama", "adapter"), "--rounding", "stochastic", "--seed", seed, "-o", tmp_path / out)
+        typed(
+            "fuse",
+            made("llama", "nf4"),
+            made("llama", "adapter"),
+            "--rounding",
+            "stochastic",
+            "--seed",
+            seed,
+            "-o",
+            tmp_path / out,
+        )
     a, b, c = (tree(tmp_path / out)["model.safetensors"] for out in "abc")
     assert a == b != c

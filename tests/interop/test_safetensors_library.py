@@ -39,7 +39,10 @@ ACCEPTED = {
     "a header after spaces": (f'  {{"x": {TWO}}}', 8),
     "no tensors": ("{}", 0),
     "a rank of 2000": (json.dumps({"x": {"dtype": "F32", "shape": [1] * 2000, "data_offsets": [0, 4]}}), 4),
-    "a shape that overflows": (json.dumps({"x": {"dtype": "F32", "shape": [0, 2**63, 2**63], "data_offsets": [0, 0]}}), 0),
+    "a shape that overflows": (
+        json.dumps({"x": {"dtype": "F32", "shape": [0, 2**63, 2**63], "data_offsets": [0, 0]}}),
+        0,
+    ),
 }
 
 
@@ -84,7 +87,11 @@ def test_booleans_that_are_neither_0_nor_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F8_E8M0"])
 def test_dtypes_that_numpy_has_not(tmp_path: Path, dtype: str) -> None:
-    path = write(tmp_path / "x.safetensors", json.dumps({"x": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2]}}), b"\x38\x38")
+    path = write(
+        tmp_path / "x.safetensors",
+        json.dumps({"x": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2]}}),
+        b"\x38\x38",
+    )
     with safe_open(path, framework="numpy") as file, pytest.raises((AttributeError, TypeError)):
         file.get_tensor("x")
     assert SafetensorsFile(path).read("x") == b"\x38\x38"
@@ -92,7 +99,11 @@ def test_dtypes_that_numpy_has_not(tmp_path: Path, dtype: str) -> None:
 
 def test_bfloat16_is_not_read_into_numpy(tmp_path: Path) -> None:
     """In a process of its own: where ml_dtypes is imported, numpy has heard of it."""
-    path = write(tmp_path / "x.safetensors", json.dumps({"x": X | {"dtype": "BF16", "data_offsets": [0, 4]}}), b"\x80\x3f\x00\x40")
+    path = write(
+        tmp_path / "x.safetensors",
+        json.dumps({"x": X | {"dtype": "BF16", "data_offsets": [0, 4]}}),
+        b"\x80\x3f\x00\x40",
+    )
     code = f"from safetensors import safe_open; safe_open({str(path)!r}, framework='numpy').get_tensor('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "'bfloat16' not understood" in done.stderr

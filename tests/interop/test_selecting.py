@@ -31,7 +31,9 @@ def test_modules_that_are_left_out_are_not_adapted(trained: Trained, tmp_path: P
 
 def test_each_layer_has_a_factor_of_its_own(trained: Trained, tmp_path: Path) -> None:
     full = deltas(load(trained("all")))
-    ao.save_adapter(ao.evaluate('scale(a, {"layers.0": 0.3, "*": -2})', a=ao.open_adapter(trained("all"))), tmp_path / "scaled")
+    ao.save_adapter(
+        ao.evaluate('scale(a, {"layers.0": 0.3, "*": -2})', a=ao.open_adapter(trained("all"))), tmp_path / "scaled"
+    )
     found = deltas(load(tmp_path / "scaled"))
     assert set(found) == set(full)
     for name, delta in found.items():
@@ -40,7 +42,13 @@ def test_each_layer_has_a_factor_of_its_own(trained: Trained, tmp_path: Path) ->
 
 def test_experts_are_modules_like_any_other(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=4, vocab_size=32)).save_pretrained(tmp_path / "base")
     names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], target_parameters=names)
@@ -62,7 +70,9 @@ def test_experts_are_modules_like_any_other(tmp_path: Path) -> None:
         close(found, factor * entries(a.updates[module]), atol=1e-6, rtol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "some")
+        loaded = peft.PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "some"
+        )
     adapted = {name for name, layer in loaded.named_modules() if "default" in getattr(layer, "lora_A", {})}
     assert adapted
     assert not any("q_proj" in name for name in adapted)

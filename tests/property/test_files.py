@@ -18,15 +18,22 @@ from strategies import MODULES, entries, low_rank
 
 import adapterops as ao
 from adapterops import Adapter
-from adapterops.engine import Execution
-from adapterops.manifest import Origin, described
+from adapterops.engine.execution import Execution
+from adapterops.provenance.manifest import Origin, described
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10**6), st.sampled_from([1.0, 0.3]), st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([1.0, 0.3]),
+    st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+)
 def test_open_after_save(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float, dtype: torch.dtype) -> None:
     folder = tmp_path_factory.mktemp("round")
-    given_updates = {name: low_rank(seed + rank, *shape, rank, scale, dtype) for rank, (name, shape) in enumerate(MODULES.items(), start=1)}
+    given_updates = {
+        name: low_rank(seed + rank, *shape, rank, scale, dtype)
+        for rank, (name, shape) in enumerate(MODULES.items(), start=1)
+    }
     short = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}[dtype]
     ao.save_adapter(Adapter.of(given_updates, dtype=short), folder / "first")
     found = ao.open_adapter(folder / "first")
@@ -45,7 +52,7 @@ def test_open_after_save(tmp_path_factory: pytest.TempPathFactory, seed: int, sc
 
 WORK = """
 import sys, adapterops as ao
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 how = Execution(int(sys.argv[1]))
 pair = [ao.open_adapter(path) for path in ("a", "b")]
 ao.save_adapter(ao.merge(pair, "dare_ties", weights=[1, 0.5], seed=3), "masked", how=how)
@@ -56,7 +63,9 @@ ao.save_adapter(ao.truncate(0.7 * pair[0] - pair[1], budget=120, how=how), "smal
 def test_same_work_same_bytes(tmp_path: Path) -> None:
     """Whatever the workers, the hash seed, and the order of the tensors in the input."""
     results = []
-    for place, (workers, hash_seed, turned) in enumerate([(1, "0", False), (2, "1", False), (5, "2", False), (2, "3", True)]):
+    for place, (workers, hash_seed, turned) in enumerate(
+        [(1, "0", False), (2, "1", False), (5, "2", False), (2, "3", True)]
+    ):
         folder = tmp_path / str(place)
         for seed, name in enumerate("ab"):
             write_adapter(folder / name, seed=seed)
@@ -72,19 +81,27 @@ def test_same_work_same_bytes(tmp_path: Path) -> None:
         results.append({name: tree(folder / name) for name in ("masked", "small")})
     assert results[0] == results[1] == results[2]
     for name in ("masked", "small"):
-        for file in ("adapter_config.json",) if name == "masked" else ("adapter_config.json", "adapter_model.safetensors"):
-            assert results[3][name][file] == results[0][name][file]  # the input is another file, so its hash and masks differ
+        for file in (
+            ("adapter_config.json",) if name == "masked" else ("adapter_config.json", "adapter_model.safetensors")
+        ):
+            assert (
+                results[3][name][file] == results[0][name][file]
+            )  # the input is another file, so its hash and masks differ
 
 
 def test_a_manifest_names_no_machine(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
-    ao.save_adapter(ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", origin=Origin(["adapterops", "truncate"]))
+    ao.save_adapter(
+        ao.truncate(ao.open_adapter(tmp_path / "a"), 1), tmp_path / "out", origin=Origin(["adapterops", "truncate"])
+    )
     text = (tmp_path / "out/adapterops.json").read_text()
     assert str(tmp_path) not in text
     manifest = json.loads(text)
     assert manifest["inputs"][0]["path"] == "a"
     assert manifest["operation"] == {"operation": "truncate", "rank": 1, "exact": False, "inputs": [{"input": 0}]}
-    assert manifest["inputs"][0]["files"]["adapter_model.safetensors"] == described(tmp_path / "a/adapter_model.safetensors")
+    assert manifest["inputs"][0]["files"]["adapter_model.safetensors"] == described(
+        tmp_path / "a/adapter_model.safetensors"
+    )
     assert manifest["outputs"]["adapter_model.safetensors"] == described(tmp_path / "out/adapter_model.safetensors")
 
 
@@ -96,7 +113,9 @@ def test_the_energy_noted_is_the_truth(tmp_path: Path) -> None:
     for module in adapter.layout:
         before, after = entries(adapter.updates[module]).double(), entries(small.updates[module]).double()
         total, lost = total + before.norm() ** 2, lost + (before - after).norm() ** 2
-        assert saved.modules[module].energy == pytest.approx(1 - float((before - after).norm() ** 2 / before.norm() ** 2), abs=1e-6)
+        assert saved.modules[module].energy == pytest.approx(
+            1 - float((before - after).norm() ** 2 / before.norm() ** 2), abs=1e-6
+        )
     assert saved.energy == pytest.approx(1 - float(lost / total), abs=1e-6)
 
 

@@ -23,13 +23,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterops import Adapter, LowRank, merge, open_adapter
-from adapterops.checkpoint import Checkpoint, cast, open_checkpoint, sharded
+from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.layouts import cast, sharded
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.checkpoints.saving import SavedCheckpoint, save_checkpoint
 from adapterops.cli.main import run
-from adapterops.dtypes import BITS, FLOATS
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.operations.fusion import fuse, unfuse
-from adapterops.saving import SavedCheckpoint, save_checkpoint
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.strict import read_json
 from adapterops.updates.dense import Dense
@@ -86,8 +88,12 @@ class Layer(NamedTuple):
         return abs(wide(self.W)) + (terms.T if self.turned else terms)
 
 
-def layer(seed: int, out: int, into: int, rank: int, scale: float, dtype: str, kind: torch.dtype, turned: bool, whole: bool) -> Layer:
-    """With `whole`, small whole numbers over powers of two: W + ΔW is exact in float32, and often half between two numbers."""
+def layer(
+    seed: int, out: int, into: int, rank: int, scale: float, dtype: str, kind: torch.dtype, turned: bool, whole: bool
+) -> Layer:
+    """With `whole`, small whole numbers over powers of two: W + ΔW is exact in float32, and often half between two
+    numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int, most: int, over: int = 1) -> Tensor:
@@ -149,7 +155,11 @@ def read_file(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     begin = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:begin])
     return {
-        name: (entry["dtype"], tuple(entry["shape"]), content[begin + entry["data_offsets"][0] : begin + entry["data_offsets"][1]])
+        name: (
+            entry["dtype"],
+            tuple(entry["shape"]),
+            content[begin + entry["data_offsets"][0] : begin + entry["data_offsets"][1]],
+        )
         for name, entry in header.items()
         if name != "__metadata__"
     }
@@ -165,7 +175,9 @@ def read_folder(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def raw_of(model: dict[str, Layer], seed: int = 0) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """The layers of a model and tensors of every other kind, of random bytes: NaN, infinite and denormal numbers too."""
+    """The layers of a model and tensors of every other kind, of random bytes: NaN, infinite and denormal numbers
+    too.
+    """
     generator = torch.Generator().manual_seed(seed)
     names = {f"torch.{long}": short for short, long in FLOATS.items()}
     weights = {
@@ -176,7 +188,9 @@ def raw_of(model: dict[str, Layer], seed: int = 0) -> dict[str, tuple[str, tuple
         )
         for name, each in model.items()
     }
-    return weights | {name: (dtype, shape, random_bytes(dtype, shape, generator)) for name, (dtype, shape) in OTHERS.items()}
+    return weights | {
+        name: (dtype, shape, random_bytes(dtype, shape, generator)) for name, (dtype, shape) in OTHERS.items()
+    }
 
 
 def write_model(folder: Path, model: dict[str, Layer], seed: int = 0) -> Path:
@@ -204,7 +218,9 @@ def save(checkpoint: Checkpoint, out: Path, how: Execution = FAST, **options: An
 
 
 def assert_between(found: Numbers, exact: Numbers, slack: Numbers, dtype: str) -> None:
-    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns: then it may be either side."""
+    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns: then it may be either
+    side.
+    """
     assert (rounded(exact - slack, dtype) <= found).all()
     assert (found <= rounded(exact + slack, dtype)).all()
 
@@ -221,13 +237,17 @@ def test_a_fused_weight_is_the_sum_correctly_rounded_bit_for_bit(
     fused = fuse(base, adapter_of(model), precision=precision)
     for name, each in model.items():
         tensor = f"transformer.{name}.weight"
-        assert np.array_equal(wide(fused.tensors[tensor]), rounded(wide(each.W) + each.delta, base.layout[tensor].dtype))
+        assert np.array_equal(
+            wide(fused.tensors[tensor]), rounded(wide(each.W) + each.delta, base.layout[tensor].dtype)
+        )
         assert fused.layout[tensor] == base.layout[tensor]
 
 
 @few
 @given(models(), st.sampled_from(["float32", "float64"]))
-def test_a_fused_weight_is_the_sum_rounded_once(tmp_path_factory: Folders, model: dict[str, Layer], precision: str) -> None:
+def test_a_fused_weight_is_the_sum_rounded_once(
+    tmp_path_factory: Folders, model: dict[str, Layer], precision: str
+) -> None:
     base = base_of(tmp_path_factory, model)
     fused = fuse(base, adapter_of(model), precision=precision)
     for name, each in model.items():
@@ -238,7 +258,9 @@ def test_a_fused_weight_is_the_sum_rounded_once(tmp_path_factory: Folders, model
 
 @few
 @given(models(whole=True), st.sampled_from(DTYPES))
-def test_a_dtype_that_is_asked_for_is_rounded_to_once_too(tmp_path_factory: Folders, model: dict[str, Layer], dtype: str) -> None:
+def test_a_dtype_that_is_asked_for_is_rounded_to_once_too(
+    tmp_path_factory: Folders, model: dict[str, Layer], dtype: str
+) -> None:
     """Adapted or not, whatever the base's dtype."""
     base = base_of(tmp_path_factory, model)
     fused = cast(fuse(base, adapter_of(model), dtype=dtype), dtype)
@@ -255,7 +277,10 @@ def test_a_dtype_that_is_asked_for_is_rounded_to_once_too(tmp_path_factory: Fold
 def test_numbers_beside_ties_are_rounded_once_whether_they_are_adapted_or_not(tmp_path: Path, dtype: str) -> None:
     """Of which float32 would make ties."""
     half = 2.0 ** -FORMATS[dtype][0]
-    W = torch.tensor([[1 + half + 2**-50, 1 + half, 1 + half - 2**-50, -1 - half - 2**-50, 1 + 3 * half - 2**-50]], dtype=torch.float64)
+    W = torch.tensor(
+        [[1 + half + 2**-50, 1 + half, 1 + half - 2**-50, -1 - half - 2**-50, 1 + 3 * half - 2**-50]],
+        dtype=torch.float64,
+    )
     experts = "layers.0.mlp.experts.down_proj"
     save_file({"a.weight": W, "b.weight": W.clone(), experts: torch.stack([W, W])}, tmp_path / "model.safetensors")
     nothing = LowRank(torch.zeros(1, 1), torch.ones(1, 5))
@@ -267,12 +292,18 @@ def test_numbers_beside_ties_are_rounded_once_whether_they_are_adapted_or_not(tm
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(TILE // 300 + 34, 300), (3, TILE // 2 + 1), (1, 2 * TILE + 1), (TILE + 1, 1)], ids=str)
-def test_weights_of_several_tiles(tmp_path_factory: Folders, shape: tuple[int, int], dtype: str, precision: str) -> None:
+@pytest.mark.parametrize(
+    "shape", [(TILE // 300 + 34, 300), (3, TILE // 2 + 1), (1, 2 * TILE + 1), (TILE + 1, 1)], ids=str
+)
+def test_weights_of_several_tiles(
+    tmp_path_factory: Folders, shape: tuple[int, int], dtype: str, precision: str
+) -> None:
     model = {"h.0.mlp.c_fc": layer(3, *shape, 2, 0.25, dtype, torch.float32, False, True)}
     (each,) = model.values()
     fused = fuse(base_of(tmp_path_factory, model), adapter_of(model), precision=precision)
-    assert np.array_equal(wide(fused.tensors["transformer.h.0.mlp.c_fc.weight"]), rounded(wide(each.W) + each.delta, dtype))
+    assert np.array_equal(
+        wide(fused.tensors["transformer.h.0.mlp.c_fc.weight"]), rounded(wide(each.W) + each.delta, dtype)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
@@ -280,7 +311,9 @@ def test_tensors_in_memory_are_those_that_are_saved(tmp_path_factory: Folders, d
     """In several tiles, which share their memory; added to twice, which does not."""
     each = layer(1, 1300, 900, 3, 0.25, dtype, torch.float32, False, True)
     model, name = {"h.0.mlp.c_fc": each}, "transformer.h.0.mlp.c_fc.weight"
-    fused = fuse(fuse(base_of(tmp_path_factory, model), adapter_of(model)), 0.5 * adapter_of(model), precision="float64")
+    fused = fuse(
+        fuse(base_of(tmp_path_factory, model), adapter_of(model)), 0.5 * adapter_of(model), precision="float64"
+    )
     out = tmp_path_factory.mktemp("out") / "fused"
     save(fused, out)
     assert len(list(fused.blocks(name))) > 1
@@ -292,11 +325,18 @@ def test_tensors_in_memory_are_those_that_are_saved(tmp_path_factory: Folders, d
 @given(models())
 def test_a_dense_update_is_fused_whole(tmp_path_factory: Folders, model: dict[str, Layer]) -> None:
     base = base_of(tmp_path_factory, model)
-    dense = Adapter.of({name: Dense(each.update.scale * wide(each.update.B) @ wide(each.update.A)) for name, each in model.items()})
+    dense = Adapter.of(
+        {name: Dense(each.update.scale * wide(each.update.B) @ wide(each.update.A)) for name, each in model.items()}
+    )
     fused = fuse(base, dense, precision="float64")
     for name, each in model.items():
         tensor = f"transformer.{name}.weight"
-        assert_between(wide(fused.tensors[tensor]), wide(each.W) + each.delta, SLACK["float64"] * each.size, base.layout[tensor].dtype)
+        assert_between(
+            wide(fused.tensors[tensor]),
+            wide(each.W) + each.delta,
+            SLACK["float64"] * each.size,
+            base.layout[tensor].dtype,
+        )
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -305,7 +345,9 @@ def test_an_entry_whose_update_is_zero_keeps_its_bits(tmp_path_factory: Folders,
     each = layer(5, 8, 6, 2, 1.0, dtype, torch.float32, False, False)
     each.update.B[3:] = 0
     model = {"h.0.mlp.c_fc": each}
-    fused = fuse(base_of(tmp_path_factory, model), adapter_of(model), precision=precision).tensors["transformer.h.0.mlp.c_fc.weight"]
+    fused = fuse(base_of(tmp_path_factory, model), adapter_of(model), precision=precision).tensors[
+        "transformer.h.0.mlp.c_fc.weight"
+    ]
     assert torch.equal(fused[3:], each.W[3:])
     assert not torch.equal(fused[:3], each.W[:3])
 
@@ -350,7 +392,9 @@ def test_a_tensor_that_is_copied_in_several_pieces_is_byte_identical(tmp_path: P
 
 @few
 @given(models(), st.sampled_from(["float32", "float64"]))
-def test_unfusing_what_was_fused_is_within_the_rounding_of_both(tmp_path_factory: Folders, model: dict[str, Layer], precision: str) -> None:
+def test_unfusing_what_was_fused_is_within_the_rounding_of_both(
+    tmp_path_factory: Folders, model: dict[str, Layer], precision: str
+) -> None:
     base = base_of(tmp_path_factory, model)
     fused = fuse(base, adapter_of(model), precision=precision)
     restored = unfuse(fused, adapter_of(model), precision=precision)
@@ -385,20 +429,35 @@ def test_what_survived_is_what_the_files_show(tmp_path_factory: Folders, model: 
         moved = wide(written.tensors[f"transformer.{name}.weight"]) - wide(each.W)
         found = saved.modules[name]
         assert (found.entries, found.changed) == (moved.size, int((moved != 0).sum()))
-        assert found.gain == pytest.approx(float((moved * each.delta).sum() / (each.delta**2).sum()), rel=1e-4, abs=1e-4)
-        assert found.relative == pytest.approx(float(np.linalg.norm(each.delta) / np.linalg.norm(wide(each.W))), rel=1e-4)
-        assert noted[name] == {"relative": found.relative, "gain": found.gain, "changed": found.changed, "entries": found.entries}
+        assert found.gain == pytest.approx(
+            float((moved * each.delta).sum() / (each.delta**2).sum()), rel=1e-4, abs=1e-4
+        )
+        assert found.relative == pytest.approx(
+            float(np.linalg.norm(each.delta) / np.linalg.norm(wide(each.W))), rel=1e-4
+        )
+        assert noted[name] == {
+            "relative": found.relative,
+            "gain": found.gain,
+            "changed": found.changed,
+            "entries": found.entries,
+        }
 
 
 @pytest.mark.parametrize("place", ["adapted", "another tensor", "another expert"])
 def test_a_number_that_does_not_fit_the_dtype_is_an_error_wherever_it_is(tmp_path: Path, place: str) -> None:
     experts = "layers.0.mlp.experts.down_proj"
     tensors = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(2, 3), experts: torch.ones(2, 2, 3)}
-    {"adapted": tensors["a.weight"], "another tensor": tensors["b.weight"], "another expert": tensors[experts][0]}[place][1, 1] = 1e5
+    {"adapted": tensors["a.weight"], "another tensor": tensors["b.weight"], "another expert": tensors[experts][0]}[
+        place
+    ][1, 1] = 1e5
     (tmp_path / "base").mkdir()
     save_file(tensors, tmp_path / "base/model.safetensors")
     update = LowRank(torch.ones(2, 1), torch.ones(1, 3))
-    model = fuse(open_checkpoint(tmp_path / "base"), Adapter.of({"a": update, "layers.0.mlp.experts.1.down_proj": update}), dtype="F16")
+    model = fuse(
+        open_checkpoint(tmp_path / "base"),
+        Adapter.of({"a": update, "layers.0.mlp.experts.1.down_proj": update}),
+        dtype="F16",
+    )
     with pytest.raises(IncompatibleError, match="too large"):
         save(cast(model, "F16"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
@@ -442,7 +501,10 @@ def test_two_updates_of_half_a_step_make_a_whole_one(tmp_path: Path) -> None:
     module = "layers.0.q_proj"
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.full((2, 2), 256.0).bfloat16()}, tmp_path / "base/model.safetensors")
-    ones = {f"base_model.model.{module}.lora_A.weight": torch.ones(1, 2), f"base_model.model.{module}.lora_B.weight": torch.ones(2, 1)}
+    ones = {
+        f"base_model.model.{module}.lora_A.weight": torch.ones(1, 2),
+        f"base_model.model.{module}.lora_B.weight": torch.ones(2, 1),
+    }
     for name in "ab":
         write_adapter(tmp_path / name, ones, {"peft_type": "LORA", "r": 1, "lora_alpha": 1})
     arguments = [str(tmp_path / name) for name in ("base", "a", "b")]
@@ -466,7 +528,11 @@ class Kind(NamedTuple):
 
 
 def linear(random: Callable[..., Tensor]) -> Kind:
-    return Kind({"model.layers.0.q_proj.weight": random(7, 5)}, {}, {"layers.0.q_proj": lambda t: t["model.layers.0.q_proj.weight"]})
+    return Kind(
+        {"model.layers.0.q_proj.weight": random(7, 5)},
+        {},
+        {"layers.0.q_proj": lambda t: t["model.layers.0.q_proj.weight"]},
+    )
 
 
 def conv1d(random: Callable[..., Tensor]) -> Kind:
@@ -500,7 +566,9 @@ def fused_experts(turned: bool) -> Callable[[Callable[..., Tensor]], Kind]:
 
 def experts(random: Callable[..., Tensor]) -> Kind:
     parts = {"w1": (4, 5), "w2": (5, 4), "w3": (4, 5)}
-    names = {f"model.layers.0.block_sparse_moe.experts.{e}.{part}": shape for e in (0, 1) for part, shape in parts.items()}
+    names = {
+        f"model.layers.0.block_sparse_moe.experts.{e}.{part}": shape for e in (0, 1) for part, shape in parts.items()
+    }
     return Kind(
         {f"{name}.weight": random(*shape) for name, shape in names.items()},
         {"model_type": "mixtral"},
@@ -530,9 +598,16 @@ KINDS = {
 @settings(max_examples=8)
 @given(any_seed, st.integers(1, 4), st.sampled_from([0.37, -2.0]))
 def test_merge_identity(
-    tmp_path_factory: Folders, kind: Callable[[Callable[..., Tensor]], Kind], dtype: str, seed: int, rank: int, scale: float
+    tmp_path_factory: Folders,
+    kind: Callable[[Callable[..., Tensor]], Kind],
+    dtype: str,
+    seed: int,
+    rank: int,
+    scale: float,
 ) -> None:
-    """(W0 + sBA) x = W0 x + s B (A x): each entry of W contributes at most half a step of its dtype, and what float32 loses."""
+    """(W0 + sBA) x = W0 x + s B (A x): each entry of W contributes at most half a step of its dtype, and what float32
+    loses.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
@@ -545,14 +620,18 @@ def test_merge_identity(
     updates = {}
     for module, weight in weights.items():
         out, into = weight(tensors).shape
-        updates[module] = LowRank(torch.randn(out, rank, generator=generator), torch.randn(rank, into, generator=generator), scale)
+        updates[module] = LowRank(
+            torch.randn(out, rank, generator=generator), torch.randn(rank, into, generator=generator), scale
+        )
     fused = dict(fuse(open_checkpoint(folder), Adapter.of(updates)).tensors)
     for module, weight in weights.items():
         W0, W = wide(weight(tensors)), wide(weight(fused))
         B, A = wide(updates[module].B), wide(updates[module].A)
         x = torch.randn(W.shape[1], generator=generator).double().numpy()
         loss = step(W, dtype) / 2 + SLACK["float32"] * (abs(W0) + abs(scale) * abs(B) @ abs(A))
-        assert (abs(W @ x - (W0 @ x + scale * (B @ (A @ x)))) <= 1.01 * loss @ abs(x)).all()  # of this test's own rounding: 1.01
+        assert (
+            abs(W @ x - (W0 @ x + scale * (B @ (A @ x)))) <= 1.01 * loss @ abs(x)
+        ).all()  # of this test's own rounding: 1.01
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -570,7 +649,9 @@ def test_experts_without_an_adapter_keep_their_bits(tmp_path_factory: Folders, t
     fused = dict(fuse(open_checkpoint(folder), Adapter.of(update)).tensors)
     for name, weight in weights.items():
         assert torch.equal(weight(fused), weight(tensors)) == (name != module)
-    assert torch.equal(fused["model.layers.0.mlp.experts.gate_up_proj"][1], tensors["model.layers.0.mlp.experts.gate_up_proj"][1])
+    assert torch.equal(
+        fused["model.layers.0.mlp.experts.gate_up_proj"][1], tensors["model.layers.0.mlp.experts.gate_up_proj"][1]
+    )
 
 
 # 6.9: the same bytes
@@ -578,7 +659,9 @@ def test_experts_without_an_adapter_keep_their_bits(tmp_path_factory: Folders, t
 
 @settings(max_examples=10)
 @given(models(), st.sampled_from([None, "BF16"]))
-def test_the_number_of_workers_changes_no_byte(tmp_path_factory: Folders, model: dict[str, Layer], dtype: str | None) -> None:
+def test_the_number_of_workers_changes_no_byte(
+    tmp_path_factory: Folders, model: dict[str, Layer], dtype: str | None
+) -> None:
     folder = tmp_path_factory.mktemp("workers")
     base = write_model(folder / "base", model)
     for workers in (1, 2, 3):
@@ -636,15 +719,21 @@ def check_divided(folder: Path, most: int) -> None:
         return
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     assert index["weight_map"] == {name: file for file, tensors in files.items() for name in tensors}
-    assert index["metadata"]["total_size"] == sum(len(content) for tensors in files.values() for _, _, content in tensors.values())
+    assert index["metadata"]["total_size"] == sum(
+        len(content) for tensors in files.values() for _, _, content in tensors.values()
+    )
 
 
 @settings(max_examples=5)
 @given(models(), any_seed)
-def test_the_order_of_the_modules_changes_no_byte(tmp_path_factory: Folders, model: dict[str, Layer], seed: int) -> None:
+def test_the_order_of_the_modules_changes_no_byte(
+    tmp_path_factory: Folders, model: dict[str, Layer], seed: int
+) -> None:
     folder = tmp_path_factory.mktemp("order")
     base, adapter = open_checkpoint(write_model(folder / "base", model)), adapter_of(model)
-    turned = replace(adapter, layout=dict(reversed(adapter.layout.items())), updates=dict(reversed(adapter.updates.items())))
+    turned = replace(
+        adapter, layout=dict(reversed(adapter.layout.items())), updates=dict(reversed(adapter.updates.items()))
+    )
     save(fuse(base, adapter), folder / "one")
     save(fuse(base, turned), folder / "other")
     assert tree(folder / "one") == tree(folder / "other")
@@ -686,8 +775,12 @@ def test_hash_seeds_and_workers_change_no_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize(("number", "kind"), [(float("nan"), InputError), (float("inf"), InputError), (65504.0, IncompatibleError)])
-def test_a_weight_that_stops_the_work_leaves_nothing(tmp_path: Path, workers: int, number: float, kind: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind"), [(float("nan"), InputError), (float("inf"), InputError), (65504.0, IncompatibleError)]
+)
+def test_a_weight_that_stops_the_work_leaves_nothing(
+    tmp_path: Path, workers: int, number: float, kind: type[Exception]
+) -> None:
     for last in ("layers.0.q_proj", "layers.1.q_proj"):
         folder = tmp_path / last
         write_pair(folder)
@@ -697,7 +790,11 @@ def test_a_weight_that_stops_the_work_leaves_nothing(tmp_path: Path, workers: in
         save_file(weights, folder / "base/model.safetensors")
         before = tree(folder)
         with pytest.raises(kind) as caught:
-            save(fuse(open_checkpoint(folder / "base"), 10 * open_adapter(folder / "a")), folder / "out", Execution(workers, sync=False))
+            save(
+                fuse(open_checkpoint(folder / "base"), 10 * open_adapter(folder / "a")),
+                folder / "out",
+                Execution(workers, sync=False),
+            )
         assert getattr(caught.value, "tensor", None) in (f"model.{last}.weight", last)
         assert tree(folder) == before
         assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "base"]
@@ -737,10 +834,11 @@ def test_an_exception_at_any_point_leaves_no_output_and_the_next_run_makes_it(
 
 KILLED = """
 import os, signal, sys
-from adapterops.adapter import open_adapter
-from adapterops.checkpoint import open_checkpoint, sharded
-from adapterops.engine import Execution
-from adapterops.saving import save_checkpoint
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.checkpoints.layouts import sharded
+from adapterops.engine.execution import Execution
+from adapterops.checkpoints.saving import save_checkpoint
 from adapterops.operations.fusion import fuse
 def progress(done, total):
     if done == int(sys.argv[1]):
@@ -787,11 +885,15 @@ def test_the_tensors_of_a_checkpoint_are_those_of_its_files(tmp_path_factory: Fo
 
 
 @pytest.mark.parametrize("base", [0.0, 2.0**70], ids=["zeros", "numbers whose squares do not fit float32"])
-def test_what_is_noted_is_json_that_everybody_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str], base: float) -> None:
+def test_what_is_noted_is_json_that_everybody_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], base: float
+) -> None:
     module = "layers.0.q_proj"
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.full((12, 8), base).bfloat16()}, tmp_path / "base/model.safetensors")
-    scaled = {name: tensor * (2.0**70 if base and "lora_B" in name else 1) for name, tensor in factors([module]).items()}
+    scaled = {
+        name: tensor * (2.0**70 if base and "lora_B" in name else 1) for name, tensor in factors([module]).items()
+    }
     write_adapter(tmp_path / "a", scaled)
     assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "--json", "-o", str(tmp_path / "out")]) == 0
     read_json(tmp_path / "out/adapterops.json")

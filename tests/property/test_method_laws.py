@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import MODULES, adapters, dense, entries, low_rank
 
 from adapterops import METHODS, Adapter, LowRank, merge
-from adapterops.history import Step
+from adapterops.provenance.history import Step
 from adapterops.testing import METHOD_LAWS, Law
 
 close = partial(torch.testing.assert_close, atol=1e-9, rtol=1e-9)
@@ -47,13 +47,20 @@ def test_laws(law: Law, method: str, seed: int) -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_gauge_in_core_space(method: str, seed: int) -> None:
-    """The joint core is canonical: another factorization of an update changes at most the signs of its rows and columns."""
+    """The joint core is canonical: another factorization of an update changes at most the signs of its rows and
+    columns.
+    """
     random = np.random.default_rng(seed)
     first = [low_rank(seed + index, 9, 8, 3) for index in (0, 1)]
     G = np.linalg.qr(random.standard_normal((3, 3)))[0] @ np.diag([4.0, 1.0, 0.5])
     second = [LowRank(update.B @ G, np.linalg.inv(G) @ update.A, update.scale) for update in first]
     found = [
-        merge([named(Adapter.of({"m": each}), str(i)) for i, each in enumerate(side)], method, space="core", **options(method, density=0.6))
+        merge(
+            [named(Adapter.of({"m": each}), str(i)) for i, each in enumerate(side)],
+            method,
+            space="core",
+            **options(method, density=0.6),
+        )
         for side in (first, second)
     ]
     assert all(not each.layout["m"].dense and each.layout["m"].rank == 6 for each in found)
@@ -71,7 +78,9 @@ def test_linear_in_core_space_is_linear_in_delta_space(three: list[Adapter]) -> 
 @given(st.integers(0, 2**63 - 1))
 def test_a_seed_gives_one_mask(seed: int) -> None:
     pair = [named(Adapter.of({"m": low_rank(index, 30, 20, 2)}), str(index)) for index in (0, 1)]
-    first, again, other = (entries(merge(pair, "dare_linear", seed=each).updates["m"]) for each in (seed, seed, (seed + 1) % 2**63))
+    first, again, other = (
+        entries(merge(pair, "dare_linear", seed=each).updates["m"]) for each in (seed, seed, (seed + 1) % 2**63)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

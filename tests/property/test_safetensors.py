@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save, save_file
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.floats import array
 from adapterops.errors import AdapterOpsError
-from adapterops.floats import array
-from adapterops.formats.peft import Key, parse, render
+from adapterops.formats.peft.keys import Key, parse, render
 from adapterops.storage.safetensors import SafetensorsFile, Spec, Stored, as_bytes
 from adapterops.storage.writer import write_safetensors
 
 DTYPES = {short: getattr(torch, long) for short, long in FLOATS.items()}
-NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="/\\"), min_size=1, max_size=20).filter(
-    lambda name: name not in ("..", "__metadata__")
-)
+NAMES = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="/\\"), min_size=1, max_size=20
+).filter(lambda name: name not in ("..", "__metadata__"))
 
 
 @st.composite
@@ -45,7 +45,9 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 @settings(max_examples=60)
 @given(given_tensors=tensors())
-def test_the_library_reads_what_we_write(tmp_path_factory: pytest.TempPathFactory, given_tensors: dict[str, torch.Tensor]) -> None:
+def test_the_library_reads_what_we_write(
+    tmp_path_factory: pytest.TempPathFactory, given_tensors: dict[str, torch.Tensor]
+) -> None:
     path = tmp_path_factory.mktemp("ours") / "file"
     layout = {name: Spec(short(tensor.dtype), tuple(tensor.shape)) for name, tensor in given_tensors.items()}
     stored = ((name, array(tensor.contiguous())) for name, tensor in given_tensors.items())
@@ -57,7 +59,9 @@ def test_the_library_reads_what_we_write(tmp_path_factory: pytest.TempPathFactor
 
 @settings(max_examples=60)
 @given(given_tensors=tensors())
-def test_we_read_what_the_library_writes(tmp_path_factory: pytest.TempPathFactory, given_tensors: dict[str, torch.Tensor]) -> None:
+def test_we_read_what_the_library_writes(
+    tmp_path_factory: pytest.TempPathFactory, given_tensors: dict[str, torch.Tensor]
+) -> None:
     path = tmp_path_factory.mktemp("theirs") / "file"
     save_file(given_tensors, path)
     file = SafetensorsFile(path)
@@ -69,7 +73,9 @@ def test_we_read_what_the_library_writes(tmp_path_factory: pytest.TempPathFactor
 
 def test_tensors_may_turn_out_smaller_than_planned_or_not_come(tmp_path: Path) -> None:
     layout = {"a": Spec("F32", (4, 3)), "b": Spec("F32", (9, 9)), "c": Spec("BF16", (2, 2))}
-    write_safetensors(tmp_path / "file", layout, [("a", np.ones((2, 3), np.float32)), ("c", np.full((2, 2), 0x3F80, np.uint16))], {})
+    write_safetensors(
+        tmp_path / "file", layout, [("a", np.ones((2, 3), np.float32)), ("c", np.full((2, 2), 0x3F80, np.uint16))], {}
+    )
     found = load_file(tmp_path / "file")
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"a": (2, 3), "c": (2, 2)}
 
@@ -105,11 +111,15 @@ def test_damage_is_found_or_harmless(tmp_path_factory: pytest.TempPathFactory, d
         theirs = load(bytes(content))
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that the library names and torch has not
         raise AssertionError(f"we accept what the library refuses: {error}") from error
-    assert {name: bits(tensor) for name, tensor in theirs.items()} == {name: bytes(value) for name, value in ours.items()}
+    assert {name: bits(tensor) for name, tensor in theirs.items()} == {
+        name: bytes(value) for name, value in ours.items()
+    }
 
 
 def test_the_bytes_of_a_column_and_nothing_beyond_a_tensor(tmp_path: Path) -> None:
-    turned = torch.empty_strided((5, 1), (1, 5)).copy_(torch.arange(5.0)[:, None])  # contiguous, whatever its last stride
+    turned = torch.empty_strided((5, 1), (1, 5)).copy_(
+        torch.arange(5.0)[:, None]
+    )  # contiguous, whatever its last stride
     assert bytes(as_bytes(turned)) == torch.arange(5.0).numpy().tobytes()
     save_file({"a": torch.ones(2, 3), "b": torch.zeros(2, 3)}, tmp_path / "two.safetensors")
     file = SafetensorsFile(tmp_path / "two.safetensors")
@@ -128,7 +138,9 @@ def test_names_are_rendered_as_they_were_parsed(module: str, role: str, prefix: 
     try:
         found = parse(name)
     except AdapterOpsError:  # the module is called like something that is refused
-        assert any(part in name for part in ("lora_", "hada", "lokr", "bias", "base_layer", "prompt", "ia3", "oft", "vera"))
+        assert any(
+            part in name for part in ("lora_", "hada", "lokr", "bias", "base_layer", "prompt", "ia3", "oft", "vera")
+        )
         return
     assert render(found) == name
     assert (found.module, found.role) == (module, role)

@@ -71,7 +71,9 @@ def whole_numbers(seed: int, shape: tuple[int, int]) -> LowRank:
 
 @pytest.mark.parametrize(("convention", "formula"), [(None, ours), ("peft", peft), ("mergekit", mergekit)])
 @pytest.mark.parametrize("majority", ["total", "frequency"])
-@pytest.mark.parametrize("make", [lambda seed: low_rank(seed, 7, 5, 3), lambda seed: whole_numbers(seed, (7, 5))], ids=["random", "whole"])
+@pytest.mark.parametrize(
+    "make", [lambda seed: low_rank(seed, 7, 5, 3), lambda seed: whole_numbers(seed, (7, 5))], ids=["random", "whole"]
+)
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 10**6),
@@ -96,8 +98,12 @@ def test_ties(convention, formula, majority, make, seed, density, weights) -> No
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 0.3, 1.0]), st.sampled_from([1.0, 0.4]), st.booleans())
 def test_ties_of_the_paper(seed: int, density: float, scale: float, whole: bool) -> None:
     make = whole_numbers if whole else (lambda seed, shape: low_rank(seed, *shape, 3))
-    updates = [{name: make(seed + 10 * t + m, shape) for m, (name, shape) in enumerate(MODULES.items())} for t in range(3)]
-    merged = merge([Adapter.of(each) for each in updates], "ties", weights=[scale] * 3, density=density, convention="paper")
+    updates = [
+        {name: make(seed + 10 * t + m, shape) for m, (name, shape) in enumerate(MODULES.items())} for t in range(3)
+    ]
+    merged = merge(
+        [Adapter.of(each) for each in updates], "ties", weights=[scale] * 3, density=density, convention="paper"
+    )
     expected = paper([[entries(each[name]) for name in MODULES] for each in updates], scale, density)
     for name, matrix in zip(MODULES, expected, strict=True):
         torch.testing.assert_close(entries(merged.updates[name]), matrix)
@@ -113,6 +119,8 @@ def test_the_paper_has_one_weight() -> None:
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]))
 def test_magnitude_prune(seed: int, density: float) -> None:
     updates = [low_rank(seed + index, 7, 5, 3) for index in range(2)]
-    merged = merge([Adapter.of({"m": update}) for update in updates], "magnitude_prune", weights=[0.5, -2], density=density)
+    merged = merge(
+        [Adapter.of({"m": update}) for update in updates], "magnitude_prune", weights=[0.5, -2], density=density
+    )
     expected = 0.5 * trim(entries(updates[0]), density) - 2 * trim(entries(updates[1]), density)
     torch.testing.assert_close(entries(merged.updates["m"]), expected)

@@ -1,4 +1,6 @@
-"""How much of an update is left when a model goes into codes: on the grid it lies on little or all, from 16 bits all."""
+"""How much of an update is left when a model goes into codes: on the grid it lies on little or all, from 16 bits
+all.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from corpus import config, write_adapter
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 
 MODULE = "model.layers.0.mlp.up_proj"
 SIZE, RANK = 1024, 16
@@ -26,7 +28,8 @@ GAINS: dict[tuple[str, str], dict[float, tuple[float, float]]] = {
 }
 """Scheme and way → ‖ΔW‖ / ‖W‖ → ⟨W' - W, ΔW⟩ / ‖ΔW‖², and how far it may be off, on weights of a normal distribution.
 
-What codes of eight bits stand for is used in bfloat16, which takes it off the grid a little, so that a little more survives."""
+What codes of eight bits stand for is used in bfloat16, which takes it off the grid a little, so that a little more
+survives."""
 
 NOISE = {0.003: 0.026, 0.01: 0.047, 0.03: 0.078, 0.1: 0.117}
 """‖W' - (W + ΔW)‖ / ‖W‖ of NF4 by chance."""
@@ -44,7 +47,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({f"{MODULE}.weight": W}, place / "16 bits/model.safetensors", {"format": "pt"})
     (place / "16 bits/config.json").write_text(json.dumps({"model_type": "llama", "dtype": "bfloat16"}))
     for scheme in ("nf4", "int8"):
-        ao.save_checkpoint(ao.quantize(ao.open_checkpoint(place / "16 bits"), scheme), place / scheme, how=Execution(sync=False))
+        ao.save_checkpoint(
+            ao.quantize(ao.open_checkpoint(place / "16 bits"), scheme), place / scheme, how=Execution(sync=False)
+        )
     B, A = normal(2, SIZE, RANK), normal(3, RANK, SIZE)
     B *= W.float().norm() / (B @ A).norm()
     for size in NOISE:
@@ -75,8 +80,12 @@ def test_how_much_of_an_update_survives(models: Path, tmp_path: Path, scheme: st
 def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, size: float) -> None:
     """The entries that are said to have changed are those with another code."""
     fused = ao.fuse(ao.open_checkpoint(models / "nf4"), ao.open_adapter(models / str(size)))
-    found = ao.save_checkpoint(ao.rounding(fused, "nearest"), tmp_path / "out", how=Execution(sync=False), accept_loss=True).total
-    before, after = (load_file(folder / "model.safetensors")[f"{MODULE}.weight"] for folder in (models / "nf4", tmp_path / "out"))
+    found = ao.save_checkpoint(
+        ao.rounding(fused, "nearest"), tmp_path / "out", how=Execution(sync=False), accept_loss=True
+    ).total
+    before, after = (
+        load_file(folder / "model.safetensors")[f"{MODULE}.weight"] for folder in (models / "nf4", tmp_path / "out")
+    )
     differ = before ^ after
     codes = int((differ & 0xF0 != 0).sum() + (differ & 0x0F != 0).sum())
     share, off = CHANGED[size]
@@ -86,7 +95,9 @@ def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, s
 
 @pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
 def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str) -> None:
-    """Blocks run across rows, and the last one is short: by chance or anew, it is what it should be, whoever computes it."""
+    """Blocks run across rows, and the last one is short: by chance or anew, it is what it should be, whoever computes
+    it.
+    """
     shape, module = (1101, 1001), MODULE
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": 0.02 * normal(5, *shape)}, tmp_path / "base/model.safetensors", {"format": "pt"})
@@ -94,13 +105,17 @@ def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str
         f"base_model.model.{module}.lora_A.weight": normal(6, 4, 1001),
         f"base_model.model.{module}.lora_B.weight": normal(7, 1101, 4),
     }
-    adapter = ao.open_adapter(write_adapter(tmp_path / "a", {name: 0.03 * each for name, each in tensors.items()}, config(4, lora_alpha=4)))
+    adapter = ao.open_adapter(
+        write_adapter(tmp_path / "a", {name: 0.03 * each for name, each in tensors.items()}, config(4, lora_alpha=4))
+    )
     base = ao.open_checkpoint(tmp_path / "base")
     ao.save_checkpoint(ao.quantize(ao.fuse(base, adapter), scheme), tmp_path / "anew", how=Execution(sync=False))
     assert ao.verify(ao.open_checkpoint(tmp_path / "anew"), base, adapter).ok
     ao.save_checkpoint(ao.quantize(base, scheme), tmp_path / "codes", how=Execution(sync=False))
     coded = ao.open_checkpoint(tmp_path / "codes")
-    fused = ao.save_checkpoint(ao.rounding(ao.fuse(coded, adapter), "stochastic", 3), tmp_path / "by chance", how=Execution(sync=False))
+    fused = ao.save_checkpoint(
+        ao.rounding(ao.fuse(coded, adapter), "stochastic", 3), tmp_path / "by chance", how=Execution(sync=False)
+    )
     assert fused.total.gain == pytest.approx(0.98 if scheme != "int8" else 1.0, abs=0.02)
     assert ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=3).ok
     assert not ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=4).ok

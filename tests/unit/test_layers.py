@@ -15,19 +15,19 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "memory", "finite", "dtypes", "libraries"},
-    {"registry", "templates", "floats"},
+    {"errors"},
+    {"arrays"},
+    {"registry", "templates"},
     {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
     {"methods"},
-    {"engine", "history"},
-    {"manifest"},
-    {"adapter", "checkpoint"},
-    {"plan"},
-    {"shards"},
-    {"adapter_saving", "saving"},
-    {"operations", "logits"},
+    {"provenance"},
+    {"engine"},
+    {"checkpoints"},
+    {"adapters"},
+    {"operations"},
+    {"expressions", "verification"},
     {"hub", "testing"},
     {"requests"},
     {"recipes", "reports"},
@@ -44,8 +44,8 @@ EDGE_ONLY = {
     "jinja2": "templates",
     "ray": "engine",
     "bitsandbytes": "quant",
-    "transformers": "logits",
-    "peft": "logits",
+    "transformers": "verification",
+    "peft": "verification",
     "yaml": "storage",
     "safetensors": "storage",
     "blake3": "storage",
@@ -67,7 +67,11 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "adapterops" else {str(node.module)}
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "adapterops"
+                else {str(node.module)}
+            )
     return found
 
 
@@ -155,17 +159,30 @@ def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
     write_gptq(tmp_path / "packed", {"fc": GPTQWeight.random(32, 64, 3, 32, ordered=True)}, 32)
     write_adapter(tmp_path / "a")
     (tmp_path / "base").mkdir()
-    save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors", {"format": "pt"})
+    save_file(
+        {f"{module}.weight": torch.ones(12, 8) for module in MODULES},
+        tmp_path / "base/model.safetensors",
+        {"format": "pt"},
+    )
     for folder, dtype in (("half", torch.float16), ("tuned", torch.float32), ("made", torch.float32)):
         (tmp_path / folder).mkdir()
-        weights = {f"{module}.weight": torch.ones(12, 8) + (torch.randn(12, 8) if folder == "tuned" else 0) for module in MODULES}
+        weights = {
+            f"{module}.weight": torch.ones(12, 8) + (torch.randn(12, 8) if folder == "tuned" else 0)
+            for module in MODULES
+        }
         if folder == "made":
             updates = adapterops.open_adapter(tmp_path / "a").updates
-            weights = {f"{module}.weight": torch.ones(12, 8) + torch.from_numpy(updates[module].dense()) for module in MODULES}
+            weights = {
+                f"{module}.weight": torch.ones(12, 8) + torch.from_numpy(updates[module].dense()) for module in MODULES
+            }
         stored = {name: weight.to(dtype) for name, weight in weights.items()}
         save_file(stored, tmp_path / folder / "model.safetensors", {"format": "pt"})
-    (tmp_path / "recipe.yaml").write_text("adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n")
-    done = subprocess.run([sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (tmp_path / "recipe.yaml").write_text(
+        "adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

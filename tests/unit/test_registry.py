@@ -27,6 +27,8 @@ def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     toys = registry(monkeypatch, metadata.EntryPoint("doll", "no_such_package.dolls", "adapterops.toys"))
-    with pytest.raises(UnsupportedError, match=r"the toy doll of another package cannot be loaded from no_such_package.dolls") as caught:
+    with pytest.raises(
+        UnsupportedError, match=r"the toy doll of another package cannot be loaded from no_such_package.dolls"
+    ) as caught:
         list(toys)
     assert caught.value.code == "E-PLUGIN"

@@ -13,7 +13,9 @@ from adapterops.cli.main import COMMANDS, run
 
 PACKAGE = Path(adapterops.__file__).parent
 PROJECT = PACKAGE.parent
-ODD = re.compile(r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|coded|by chance|told|said)\b", re.IGNORECASE)
+ODD = re.compile(
+    r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|coded|by chance|told|said)\b", re.IGNORECASE
+)
 
 ALLOWED: tuple[str, ...] = (
     "no more often than by chance",
@@ -34,9 +36,13 @@ def messages(path: Path) -> str:
     """The string literals of what is raised, printed or warned, and of help."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        is_call = isinstance(node, ast.Call) and re.search(r"(Error|Parameter|print|echo|warn|option)$", ast.unparse(node.func))
+        is_call = isinstance(node, ast.Call) and re.search(
+            r"(Error|Parameter|print|echo|warn|option)$", ast.unparse(node.func)
+        )
         if is_call or isinstance(node, ast.Raise):
-            found += [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            found += [
+                each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
     return " | ".join(found)
 
 

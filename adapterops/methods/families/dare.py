@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def _not_the_papers(weights: Sequence[float], parameters: Mapping[str, Any]) -> None:
     if parameters["convention"] == "paper":
-        raise OptionError("the paper's convention is about TIES' trimming, which dare_ties does not do", hint="leave --convention out")
+        raise OptionError(
+            "the paper's convention is about TIES' trimming, which dare_ties does not do", hint="leave --convention out"
+        )
 
 
 @method(
@@ -39,15 +41,19 @@ def dare_ties(
 ) -> Callable[[int], Array]:
     """Drop entries at random, rescale by 1/density, elect one sign per entry, average what agrees with it.
 
-    The mask of an update depends on the seed, the module and the adapter alone. The election and the mean are those of TIES.
+    The mask of an update depends on the seed, the module and the adapter alone. The election and the mean are those of
+    TIES.
     """
     return deltas.map(lambda tile: elected_mean(bernoulli(tile, density, seed), weights, majority, convention, 1.0))
 
 
 @method("dare_linear", source="Yu et al. 2024, arXiv:2311.03099", density=DENSITY, seed=SEED)
-def dare_linear(deltas: Entries, weights: Sequence[float], *, density: float = 0.5, seed: int = 0) -> Callable[[int], Array]:
+def dare_linear(
+    deltas: Entries, weights: Sequence[float], *, density: float = 0.5, seed: int = 0
+) -> Callable[[int], Array]:
     """Drop entries at random, rescale by 1/density, add.
 
-    Unbiased: the expectation is the weighted sum. The mask of an update depends on the seed, the module and the adapter alone.
+    Unbiased: the expectation is the weighted sum. The mask of an update depends on the seed, the module and the adapter
+        alone.
     """
     return deltas.map(lambda tile: weighted_sum(bernoulli(tile, density, seed), weights))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from adapterops.methods.tiles import Tile
     from adapterops.updates.protocol import Array
 
-EPSILON = Parameter("How far the fraction kept of a row's smallest and largest entries is from the density.", low=0, high=1)
+EPSILON = Parameter(
+    "How far the fraction kept of a row's smallest and largest entries is from the density.", low=0, high=1
+)
 
 
 def _within(weights: Sequence[float], given: Mapping[str, Any]) -> None:
@@ -28,7 +30,15 @@ def _within(weights: Sequence[float], given: Mapping[str, Any]) -> None:
         )
 
 
-@method("della", source="Deep et al. 2024, arXiv:2406.11617", check=_within, density=DENSITY, epsilon=EPSILON, majority=MAJORITY, seed=SEED)
+@method(
+    "della",
+    source="Deep et al. 2024, arXiv:2406.11617",
+    check=_within,
+    density=DENSITY,
+    epsilon=EPSILON,
+    majority=MAJORITY,
+    seed=SEED,
+)
 def della(
     deltas: Entries,
     weights: Sequence[float],
@@ -41,13 +51,20 @@ def della(
     """Drop entries at random, small ones more often, elect one sign per entry, average what agrees with it.
 
     MagPrune: of the n entries of a row, the one of rank k by magnitude (0 the smallest) is kept with the probability
-    p = density - ε + 2 ε k / (n - 1), and divided by p: the expectation of every entry is what it was. The election and the
-    mean are those of TIES.
+    p = density - ε + 2 ε k / (n - 1), and divided by p: the expectation of every entry is what it was. The election and
+    the mean are those of TIES.
     """
     return deltas.map(lambda tile: elected_mean(magprune(tile, density, epsilon, seed), weights, majority, None, 1.0))
 
 
-@method("della_linear", source="Deep et al. 2024, arXiv:2406.11617", check=_within, density=DENSITY, epsilon=EPSILON, seed=SEED)
+@method(
+    "della_linear",
+    source="Deep et al. 2024, arXiv:2406.11617",
+    check=_within,
+    density=DENSITY,
+    epsilon=EPSILON,
+    seed=SEED,
+)
 def della_linear(
     deltas: Entries, weights: Sequence[float], *, density: float = 0.5, epsilon: float = 0.1, seed: int = 0
 ) -> Callable[[int], Array]:

@@ -16,7 +16,8 @@ def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
 
     ΔW = Σ wᵢ ΔWᵢ, exact at rank Σ rᵢ. No number is rounded until it is saved.
 
-    Differs: PEFT's `linear` sums A's and B's separately, which adds the cross terms Bᵢ Aⱼ; `--space factors` reproduces it.
+    Differs: PEFT's `linear` sums A's and B's separately, which adds the cross terms Bᵢ Aⱼ; `--space factors` reproduces
+        it.
     """
     return reduce(add, (weight * update for weight, update in zip(weights, updates, strict=True)))
 

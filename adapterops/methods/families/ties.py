@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def _one_weight(weights: Sequence[float], parameters: Mapping[str, Any]) -> None:
     if parameters["convention"] == "paper" and len(set(weights)) > 1:
-        raise OptionError("the paper's TIES has one weight for all adapters", hint="give equal weights, or leave --convention out")
+        raise OptionError(
+            "the paper's TIES has one weight for all adapters", hint="give equal weights, or leave --convention out"
+        )
 
 
 @method(
@@ -29,16 +31,22 @@ def _one_weight(weights: Sequence[float], parameters: Mapping[str, Any]) -> None
     convention=CONVENTION,
 )
 def ties(
-    deltas: Entries, weights: Sequence[float], *, density: float = 0.2, majority: str = "total", convention: str | None = None
+    deltas: Entries,
+    weights: Sequence[float],
+    *,
+    density: float = 0.2,
+    majority: str = "total",
+    convention: str | None = None,
 ) -> Callable[[int], Array]:
     """Trim each update to its largest entries, elect one sign per entry, average what agrees with it.
 
-    Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first. They are weighted, the sign
-    of their sum is elected (zero: +), and the mean of those that agree has the divisor Σ|wᵢ|.
+    Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first. They are weighted, the
+    sign of their sum is elected (zero: +), and the mean of those that agree has the divisor Σ|wᵢ|.
 
     Differs, by `convention`:
-        paper: the cut is one threshold for the whole model, with everything equal to it; the weights must be equal and scale
-            the result; a sum of zero takes the sign that most of the model has; the divisor is the number that agree.
+        paper: the cut is one threshold for the whole model, with everything equal to it; the weights must be equal and
+            scale the result; a sum of zero takes the sign that most of the model has; the divisor is the number that
+            agree.
         peft: the election comes before the weights; the divisor is the number that agree.
         mergekit: the divisor is the signed Σ wᵢ.
     """

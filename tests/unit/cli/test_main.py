@@ -52,7 +52,11 @@ EVENTS = [
 
 @pytest.mark.parametrize(("event", "code", "message"), EVENTS, ids=lambda each: repr(each)[:40])
 def test_how_a_command_ends(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], event: BaseException | None, code: int, message: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    event: BaseException | None,
+    code: int,
+    message: str,
 ) -> None:
     ending(monkeypatch, event)
     assert main.run(["methods"]) == code
@@ -67,10 +71,18 @@ def test_errors_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert main.run(["methods", "--json"]) == 3
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
-    assert answer["error"] == {"code": "E-X", "message": "is damaged", "hint": "get another", "path": "a", "tensor": None}
+    assert answer["error"] == {
+        "code": "E-X",
+        "message": "is damaged",
+        "hint": "get another",
+        "path": "a",
+        "tensor": None,
+    }
 
 
-def test_a_warning_is_an_error_under_strict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_an_error_under_strict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ending(monkeypatch, AdapterWarning("half of it is lost"))
     assert main.run(["methods"]) == 0
     assert capsys.readouterr().err == "warning: half of it is lost\n"

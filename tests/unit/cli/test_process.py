@@ -28,7 +28,7 @@ LIBRARY = """
 import adapterops as ao
 a = ao.open_adapter("a")
 ao.save_adapter(ao.merge([a, ao.truncate(a, 1)], "linear"), "out")
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 ao.save_adapter(ao.merge([a, a], "ties"), "dense", how=Execution(workers=2))
 after = state()
 assert after == before, (after, before)

@@ -31,17 +31,32 @@ NAMES = st.lists(st.sampled_from(COMPONENTS), min_size=1, max_size=4).map(".".jo
 
 @examples(max_examples=200)
 @given(NAMES, NAMES, st.data())
-def test_an_entry_of_the_skip_list_means_what_transformers_takes_it_for(module: str, entry: str, data: st.DataObject) -> None:
+def test_an_entry_of_the_skip_list_means_what_transformers_takes_it_for(
+    module: str, entry: str, data: st.DataObject
+) -> None:
     pieces = module.split(".")
     begin = data.draw(st.integers(0, len(pieces) - 1))
     end = data.draw(st.integers(begin + 1, len(pieces)))
-    for each in (entry, ".".join(pieces[begin:end]), module, f"{module}.{entry}", module[begin:], entry[1:].strip(".") or entry):
+    for each in (
+        entry,
+        ".".join(pieces[begin:end]),
+        module,
+        f"{module}.{entry}",
+        module[begin:],
+        entry[1:].strip(".") or entry,
+    ):
         of_5 = not should_convert_module(module, [each])
         of_4 = module.rpartition(".")[2] == each or module == each or f"{each}." in module
         assert matches(each, module) == (of_4 or of_5), each
 
 
-SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 160}
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "vocab_size": 160,
+}
 GROUPED = {**SIZES, "num_key_value_heads": 2}
 HEADS = {**GROUPED, "head_dim": 8}
 OLD = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 160}
@@ -52,7 +67,14 @@ LATENT = {
     "topk_group": 1, "num_experts_per_tok": 2,
 }  # fmt: skip
 SSM = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 160, "state_size": 4}
-SEEN = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "patch_size": 4, "image_size": 16}
+SEEN = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "patch_size": 4,
+    "image_size": 16,
+}
 ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
 CLIP = {"model_type": "clip_vision_model", "projection_dim": 16, **SEEN}
 
@@ -68,7 +90,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "Phi3": {**GROUPED, "pad_token_id": 0},
     "GPT2": OLD,
     "GPTJ": {**OLD, "rotary_dim": 4},
-    "GPTNeo": {"hidden_size": 32, "num_layers": 1, "num_heads": 4, "vocab_size": 160, "attention_types": [[["global"], 1]]},
+    "GPTNeo": {
+        "hidden_size": 32,
+        "num_layers": 1,
+        "num_heads": 4,
+        "vocab_size": 160,
+        "attention_types": [[["global"], 1]],
+    },
     "GPTNeoX": SIZES,
     "GPTBigCode": OLD,
     "OPT": {**SIZES, "ffn_dim": 48, "word_embed_proj_dim": 16},
@@ -85,7 +113,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "Qwen3Moe": {**MOE, "num_experts": 4},
     "Mixtral": {**GROUPED, "num_local_experts": 4},
     "Olmoe": {**GROUPED, "num_experts": 4},
-    "Glm4Moe": {**MOE, "n_routed_experts": 4, "first_k_dense_replace": 0, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2},
+    "Glm4Moe": {
+        **MOE,
+        "n_routed_experts": 4,
+        "first_k_dense_replace": 0,
+        "n_group": 1,
+        "topk_group": 1,
+        "num_experts_per_tok": 2,
+    },
     "GptOss": {**HEADS, "num_local_experts": 4},
     "Llama4Text": {**HEADS, "num_local_experts": 4, "intermediate_size_mlp": 48},
     "DeepseekV2": LATENT,
@@ -146,7 +181,9 @@ OTHERS: dict[str, dict[str, Any]] = {
         "text_config": {"model_type": "opt", **SIZES, "ffn_dim": 48, "word_embed_proj_dim": 32},
     },
 }  # fmt: skip
-"""Classes whose output embedding has another name, and is not in the file; with other embeddings; that keep modules in 32 bits."""
+"""Classes whose output embedding has another name, and is not in the file; with other embeddings; that keep modules in
+32 bits.
+"""
 
 
 def made(name: str) -> tuple[Any, dict[str, Spec]]:
@@ -157,11 +194,17 @@ def made(name: str) -> tuple[Any, dict[str, Spec]]:
             model = kind(kind.config_class(**OTHERS[name]))
     else:
         config = getattr(transformers, f"{name}Config")(**MODELS[name])
-        auto = transformers.AutoModelForImageTextToText if "text_config" in MODELS[name] else transformers.AutoModelForCausalLM
+        auto = (
+            transformers.AutoModelForImageTextToText
+            if "text_config" in MODELS[name]
+            else transformers.AutoModelForCausalLM
+        )
         with torch.device("meta"):
             model = auto.from_config(config)
     tied = set(model.all_tied_weights_keys)
-    return model, {key: Spec("BF16", tuple(tensor.shape)) for key, tensor in model.state_dict().items() if key not in tied}
+    return model, {
+        key: Spec("BF16", tuple(tensor.shape)) for key, tensor in model.state_dict().items() if key not in tied
+    }
 
 
 def converted(model: Any, skip: list[str] | None) -> set[str]:
@@ -182,7 +225,9 @@ def test_what_is_quantized_is_what_transformers_converts(name: str) -> None:
     assert chosen
     assert converted(made(name)[0], skipped(layout, chosen, model.config.to_dict())) == chosen
     by_itself = converted(model, None)
-    assert chosen == by_itself - ({each for each in by_itself if "shared_expert_gate" in each} if name in ROUTED_SHARED else set())
+    assert chosen == by_itself - (
+        {each for each in by_itself if "shared_expert_gate" in each} if name in ROUTED_SHARED else set()
+    )
 
 
 LAST = {"CLIPModel": "text_projection", "Gemma3nForCausalLM": "model.altup_unembed_projections.2"}
@@ -210,7 +255,15 @@ EMBEDDINGS = [
     "HashBucketCodepointEmbedder_0", "rel_pos_emb", "mask_tokens", "iou_token", "position_embedding_table", "shared",
     "xpath_tag_sub_embeddings.7",
 ]  # fmt: skip
-HEADS_AND_ROUTERS = ["audio_lm_head", "lm_head.dense", "lm_heads.0", "classifier.2", "gate", "router.layer", "weights_proj"]
+HEADS_AND_ROUTERS = [
+    "audio_lm_head",
+    "lm_head.dense",
+    "lm_heads.0",
+    "classifier.2",
+    "gate",
+    "router.layer",
+    "weights_proj",
+]
 
 
 @pytest.mark.parametrize("name", [*EMBEDDINGS, *HEADS_AND_ROUTERS])
@@ -219,7 +272,9 @@ def test_what_has_such_a_name_stays(name: str) -> None:
         assert convertible(module(full), {}) == [NAME]
 
 
-@pytest.mark.parametrize("name", ["embedding_projection", "patch_embedding", "embedding_hidden_mapping_in", "tokenwise", "wo", "mlp.0"])
+@pytest.mark.parametrize(
+    "name", ["embedding_projection", "patch_embedding", "embedding_hidden_mapping_in", "tokenwise", "wo", "mlp.0"]
+)
 def test_what_has_another_does_not(name: str) -> None:
     assert set(convertible(module(f"model.{name}"), {})) == set(module(f"model.{name}"))
 
@@ -263,9 +318,15 @@ def test_a_skip_list_is_never_empty_and_names_what_has_a_matrix() -> None:
 
 
 def test_a_head_that_shares_its_weight_is_known_by_its_bias() -> None:
-    bias = {"decoder.bias": Spec("BF16", (160,)), "model.norm.weight": Spec("BF16", (32,)), "model.norm.bias": Spec("BF16", (32,))}
+    bias = {
+        "decoder.bias": Spec("BF16", (160,)),
+        "model.norm.weight": Spec("BF16", (32,)),
+        "model.norm.bias": Spec("BF16", (32,)),
+    }
     assert set(skipped(module("x") | bias, [NAME, "x.weight"], {})) - TIED_HEADS == {"decoder"}
-    assert "decoder" not in skipped({"decoder.layers.0.q_proj.weight": Spec("BF16", SHAPE)} | bias, ["decoder.layers.0.q_proj.weight"], {})
+    assert "decoder" not in skipped(
+        {"decoder.layers.0.q_proj.weight": Spec("BF16", SHAPE)} | bias, ["decoder.layers.0.q_proj.weight"], {}
+    )
 
 
 def test_an_entry_that_would_hit_what_is_quantized_is_not_written() -> None:
@@ -277,7 +338,9 @@ def test_an_entry_that_would_hit_what_is_quantized_is_not_written() -> None:
 
 
 def test_what_no_skip_list_tells_from_what_is_not_quantized_stays_as_it_is() -> None:
-    layout = dict.fromkeys(["classifier.weight", "pre_classifier.weight", "encoder.layer.0.dense.weight"], Spec("BF16", (8, 8)))
+    layout = dict.fromkeys(
+        ["classifier.weight", "pre_classifier.weight", "encoder.layer.0.dense.weight"], Spec("BF16", (8, 8))
+    )
     chosen = convertible(layout, {"model_type": "distilbert"})
     assert chosen == ["encoder.layer.0.dense.weight"]
     assert set(skipped(layout, chosen, {})) - TIED_HEADS == {"classifier", "pre_classifier"}
@@ -289,11 +352,17 @@ def test_only_ordinary_floats_are_quantized(dtype: str) -> None:
 
 
 SCHEMES: dict[str, tuple[Writable, Callable[[], BitsAndBytesConfig]]] = {
-    "nf4": (FourBit(), lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="bfloat16")),
+    "nf4": (
+        FourBit(),
+        lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="bfloat16"),
+    ),
     "fp4, nested, transposed": (
         Transposed(FourBit("fp4", nested=True, dtype="F16")),
         lambda: BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="fp4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="float16"
+            load_in_4bit=True,
+            bnb_4bit_quant_type="fp4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype="float16",
         ),
     ),
     "int8": (Int8(), lambda: BitsAndBytesConfig(load_in_8bit=True)),

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from strategies import entries
 from torch import Tensor
 
-from adapterops.adapter import Adapter, open_adapter
-from adapterops.adapter_saving import save_adapter
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.saving import save_adapter
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.stacks import together
 from adapterops.operations.algebra import merge, truncate
@@ -38,25 +39,39 @@ def nested(inner: tuple[int, int] = UP, outer: tuple[int, int] = DOWN) -> dict[s
 
 
 def opened(folder: Path, tensors: dict[str, Tensor], targets: Any, **fields: Any) -> Adapter:
-    return open_adapter(write_adapter(folder, tensors, config(R, **{"target_modules": [], "target_parameters": targets, **fields})))
+    return open_adapter(
+        write_adapter(folder, tensors, config(R, **{"target_modules": [], "target_parameters": targets, **fields}))
+    )
 
 
 def by_definition(tensors: dict[str, Tensor], module: str, expert: int, scale: float = 2.0) -> Tensor:
     """B has the experts' columns in turn, A their rows together."""
     A, B = (tensors[f"{PREFIX}{module}.lora_{role}.weight"].double() for role in "AB")
-    return sum((scale * torch.outer(B[:, dimension * E + expert], A[expert * R + dimension]) for dimension in range(R)), torch.zeros(1))
+    return sum(
+        (scale * torch.outer(B[:, dimension * E + expert], A[expert * R + dimension]) for dimension in range(R)),
+        torch.zeros(1),
+    )
 
 
 @pytest.mark.parametrize(
     "targets",
-    [BOTH, BOTH[::-1], ["gate_up_proj", "experts.down_proj"], [f"{MLP}.experts.{name}" for name in ("down_proj", "gate_up_proj")]],
+    [
+        BOTH,
+        BOTH[::-1],
+        ["gate_up_proj", "experts.down_proj"],
+        [f"{MLP}.experts.{name}" for name in ("down_proj", "gate_up_proj")],
+    ],
 )
 @pytest.mark.parametrize("outer", ["down_proj", "gate_up_proj"])
-def test_the_shapes_tell_which_is_which_and_every_expert_has_its_own(tmp_path: Path, targets: list[str], outer: str) -> None:
+def test_the_shapes_tell_which_is_which_and_every_expert_has_its_own(
+    tmp_path: Path, targets: list[str], outer: str
+) -> None:
     tensors = nested() if outer == "down_proj" else nested(inner=DOWN, outer=UP)
     inner = "gate_up_proj" if outer == "down_proj" else "down_proj"
     adapter = opened(tmp_path / "a", tensors, targets)
-    assert set(adapter.layout) == {f"{MLP}.experts.{expert}.{name}" for expert in range(E) for name in ("down_proj", "gate_up_proj")}
+    assert set(adapter.layout) == {
+        f"{MLP}.experts.{expert}.{name}" for expert in range(E) for name in ("down_proj", "gate_up_proj")
+    }
     assert {layout.rank for layout in adapter.layout.values()} == {R}
     for expert in range(E):
         for module, name in ((f"{MLP}.experts", outer), (f"{MLP}.experts.base_layer", inner)):
@@ -87,7 +102,11 @@ def test_a_square_parameter_beside_the_other(tmp_path: Path, inner: tuple[int, i
 
 def test_patterns_name_parameters(tmp_path: Path) -> None:
     tensors = lora(f"{MLP}.experts.base_layer", UP, E * 4) | lora(f"{MLP}.experts", DOWN)
-    fields = {"rank_pattern": {"gate_up_proj": 4}, "alpha_pattern": {f"^{MLP}.experts.down_proj": 3}, "use_rslora": True}
+    fields = {
+        "rank_pattern": {"gate_up_proj": 4},
+        "alpha_pattern": {f"^{MLP}.experts.down_proj": 3},
+        "use_rslora": True,
+    }
     adapter = opened(tmp_path / "a", tensors, BOTH, **fields)
     up, down = adapter.scalings[f"{MLP}.experts.0.gate_up_proj"], adapter.scalings[f"{MLP}.experts.0.down_proj"]
     assert (up.rank, up.scale) == (4, 4 / 4**0.5)
@@ -98,7 +117,11 @@ def test_targets_without_a_dot_are_no_parameters_of_other_modules(tmp_path: Path
     tensors = nested() | lora("model.layers.0.self_attn.q_proj", (8, 8), R) | lora(f"{MLP}.gate", (E, H), R)
     adapter = opened(tmp_path / "a", tensors, ["down_proj", "gate_up_proj", "gate.weight"], target_modules=["q_proj"])
     assert {"model.layers.0.self_attn.q_proj", f"{MLP}.gate"} < set(adapter.layout)
-    assert adapter.config.experts == {f"{MLP}.gate.weight": 1, f"{MLP}.experts.gate_up_proj": E, f"{MLP}.experts.down_proj": E}
+    assert adapter.config.experts == {
+        f"{MLP}.gate.weight": 1,
+        f"{MLP}.experts.gate_up_proj": E,
+        f"{MLP}.experts.down_proj": E,
+    }
     save_adapter(adapter, tmp_path / "out")
     fields = json.loads((tmp_path / "out/adapter_config.json").read_text())
     assert fields["target_modules"] == ["q_proj"]
@@ -183,7 +206,10 @@ def test_experts_that_nothing_was_learned_for(tmp_path: Path) -> None:
 def test_ranks_are_filled_up_with_zeros() -> None:
     random = np.random.default_rng(0)
     ranks = {0: 0, 2: 2, 3: 1}
-    factors = {f"experts.{e}.down_proj": (random.standard_normal((r, 4)), random.standard_normal((3, r))) for e, r in ranks.items()}
+    factors = {
+        f"experts.{e}.down_proj": (random.standard_normal((r, 4)), random.standard_normal((3, r)))
+        for e, r in ranks.items()
+    }
     A, B, rank = together("experts.down_proj", factors, {"experts.down_proj": 4})
     assert (A.shape, B.shape, rank) == ((8, 4), (3, 8), 2)
     for expert in range(4):
@@ -204,10 +230,14 @@ def test_a_budget_holds_for_what_is_saved(tmp_path: Path, unit: str) -> None:
     assert saved.dropped == tuple(f"{MLP}.experts.{expert}.down_proj" for expert in range(E))
     found = load_file(tmp_path / "out/adapter_model.safetensors")
     assert sum(tensor.numel() for tensor in found.values()) * (4 if unit == "bytes" else 1) == budget
-    assert json.loads((tmp_path / "out/adapter_config.json").read_text())["target_parameters"] == [f"{MLP}.experts.gate_up_proj"]
+    assert json.loads((tmp_path / "out/adapter_config.json").read_text())["target_parameters"] == [
+        f"{MLP}.experts.gate_up_proj"
+    ]
     again = open_adapter(tmp_path / "out")
     for module in again.layout:
-        torch.testing.assert_close(entries(again.updates[module]), entries(small.updates[module]).float(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            entries(again.updates[module]), entries(small.updates[module]).float(), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["7", "²", "01"])

@@ -52,7 +52,9 @@ def test_it_is_read_as_it_is_applied(tmp_path: Path) -> None:
     assert adapter.config.base_model == "some/base"
     assert {module: layout.shape for module, layout in adapter.layout.items()} == SHAPES
     for module in SHAPES:
-        np.testing.assert_allclose(adapter.updates[module].dense(), delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            adapter.updates[module].dense(), delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5
+        )
     assert ao.inspect(tmp_path / "mlx").zero == ()
 
 
@@ -61,9 +63,15 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert run(["merge", str(tmp_path / "mlx"), "-o", str(tmp_path / "peft")]) == 0
     assert (tmp_path / "peft/adapter_model.safetensors").exists()
     assert run(["merge", str(tmp_path / "peft"), "--format", "mlx", "-o", str(tmp_path / "again")]) == 0
-    assert {path.name for path in (tmp_path / "again").iterdir()} == {"adapters.safetensors", "adapter_config.json", "adapterops.json"}
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        "adapters.safetensors",
+        "adapter_config.json",
+        "adapterops.json",
+    }
     for module in SHAPES:
-        np.testing.assert_allclose(delta(tmp_path / "again", module), delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            delta(tmp_path / "again", module), delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_ranks_are_filled_up_to_one(tmp_path: Path) -> None:
@@ -81,13 +89,18 @@ def test_ranks_are_filled_up_to_one(tmp_path: Path) -> None:
 
 def test_dry_run_and_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "mlx")
-    assert run(["merge", str(tmp_path / "mlx"), "--format", "mlx", "--dry-run", "--json", "-o", str(tmp_path / "out")]) == 0
+    assert (
+        run(["merge", str(tmp_path / "mlx"), "--format", "mlx", "--dry-run", "--json", "-o", str(tmp_path / "out")])
+        == 0
+    )
     assert list(json.loads(capsys.readouterr().out)["shards"]) == ["adapters.safetensors"]
     recipe = "adapterops: 1\ninputs: {a: mlx}\nresult: 0.5*a\noutput: {path: half, format: mlx}\n"
     (tmp_path / "recipe.yaml").write_text(recipe)
     assert run(["run", str(tmp_path / "recipe.yaml")]) == 0
     module = next(iter(SHAPES))
-    np.testing.assert_allclose(delta(tmp_path / "half", module), 0.5 * delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        delta(tmp_path / "half", module), 0.5 * delta(tmp_path / "mlx", module), rtol=1e-5, atol=1e-5
+    )
     assert run(["merge", str(tmp_path / "mlx"), "--format", "kohya"]) == 2
 
 
@@ -126,7 +139,7 @@ def test_a_folder_in_two_formats(tmp_path: Path) -> None:
 
 
 def test_memory_counts_what_is_written_in_its_dtype(tmp_path: Path) -> None:
-    from adapterops.adapter_saving import plan_adapter
+    from adapterops.adapters.saving import plan_adapter
 
     adapter = ao.open_adapter(write(tmp_path / "mlx"))
     half, double = (plan_adapter(adapter, dtype=dtype) for dtype in ("F16", "F64"))

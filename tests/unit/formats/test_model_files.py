@@ -18,7 +18,14 @@ from adapterops.storage.safetensors import Stored
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 SPLIT = {ONE: ["a.weight", "b.weight"], TWO: ["c.weight", "norm.weight"]}
 WHERE = {name: shard for shard, names in SPLIT.items() for name in names}
-SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "modeling_own.py")
+SMALL = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "modeling_own.py",
+)
 
 
 def tensors() -> dict[str, Tensor]:
@@ -95,7 +102,15 @@ def test_a_model_without_a_config(tmp_path: Path) -> None:
 
 def test_everything_but_weights_goes_along(tmp_path: Path) -> None:
     folder = write_sharded(tmp_path / "base")
-    left = ("adapter_config.json", "adapterops.json", "README.md", ".gitattributes", PICKLE, "tf_model.h5", "flax_model.msgpack")
+    left = (
+        "adapter_config.json",
+        "adapterops.json",
+        "README.md",
+        ".gitattributes",
+        PICKLE,
+        "tf_model.h5",
+        "flax_model.msgpack",
+    )
     for name in (*SMALL, *left, "consolidated.safetensors", "optimizer.pt", "q4.gguf", "model.onnx", PICKLE_INDEX):
         (folder / name).write_text("{}")
     (folder / "original").mkdir()
@@ -148,7 +163,9 @@ def test_an_index_names_files_beside_it_and_no_others(tmp_path: Path, name: str)
     """What it leads to is there, and would be read by whoever follows it."""
     folder = write_sharded(tmp_path / "deep/base")
     for place in (tmp_path, tmp_path / "deep", folder):
-        save_file({"c.weight": tensors()["c.weight"], "norm.weight": tensors()["norm.weight"]}, place / "outside.safetensors")
+        save_file(
+            {"c.weight": tensors()["c.weight"], "norm.weight": tensors()["norm.weight"]}, place / "outside.safetensors"
+        )
     name = name.format(outside=tmp_path / "outside.safetensors")
     write_index(folder, {**WHERE, "c.weight": name, "norm.weight": name})
     error = refused(folder)
@@ -169,7 +186,9 @@ def test_an_index_that_is_none(tmp_path: Path, content: Any) -> None:
     assert refused(folder).code == "E-INDEX"
 
 
-@pytest.mark.parametrize("text", ["", "{", "\ufeff{}", '{"weight_map": {"a": "b", "a": "c"}}', '{"weight_map": NaN}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "\ufeff{}", '{"weight_map": {"a": "b", "a": "c"}}', '{"weight_map": NaN}', "[" * 100_000]
+)
 def test_an_index_that_is_not_strict_json(tmp_path: Path, text: str) -> None:
     folder = write_sharded(tmp_path / "base")
     (folder / INDEX).write_text(text)
@@ -200,7 +219,11 @@ def test_a_tensor_that_is_not_where_the_index_says(tmp_path: Path) -> None:
 
 
 def test_a_tensor_of_which_the_index_says_nothing(tmp_path: Path) -> None:
-    error = refused(write_index(write_sharded(tmp_path / "base"), {name: shard for name, shard in WHERE.items() if name != "b.weight"}))
+    error = refused(
+        write_index(
+            write_sharded(tmp_path / "base"), {name: shard for name, shard in WHERE.items() if name != "b.weight"}
+        )
+    )
     assert error.code == "E-INDEX"
     assert error.tensor == "b.weight"
     assert ONE in str(error)
@@ -363,7 +386,9 @@ def write_pickled_shards(folder: Path, names: tuple[str, str]) -> Path:
 
 
 def test_shards_of_pickles_become_shards_of_safetensors(tmp_path: Path) -> None:
-    folder = write_pickled_shards(tmp_path / "base", ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"))
+    folder = write_pickled_shards(
+        tmp_path / "base", ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+    )
     assert refused(folder).code == "E-PICKLE"
     files = read_model(folder, allow_pickle=True)
     assert_holds_all(files)
@@ -379,7 +404,9 @@ def test_shards_of_pickles_under_other_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../outside.bin", "outside.safetensors", "outside.pkl", "/outside.bin"])
 def test_the_index_of_pickles_is_as_strict(tmp_path: Path, name: str) -> None:
-    folder = write_pickled_shards(tmp_path / "base", ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"))
+    folder = write_pickled_shards(
+        tmp_path / "base", ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+    )
     torch.save(tensors(), tmp_path / "outside.bin")
     write_index(folder, dict.fromkeys(tensors(), name), name=PICKLE_INDEX)
     assert refused(folder, allow_pickle=True).code == "E-INDEX"
@@ -447,7 +474,13 @@ def test_a_pickle_that_is_cut_off(tmp_path: Path) -> None:
 
 def test_views_in_pickles_are_what_they_show(tmp_path: Path) -> None:
     whole = torch.arange(12.0).reshape(3, 4)
-    shared = {"a.weight": whole, "b.weight": whole[1:], "c.weight": whole.T, "d": torch.tensor(2.0), "e": torch.ones(0, 3)}
+    shared = {
+        "a.weight": whole,
+        "b.weight": whole[1:],
+        "c.weight": whole.T,
+        "d": torch.tensor(2.0),
+        "e": torch.ones(0, 3),
+    }
     (file,) = read_model(write_pickled(tmp_path / "base", shared), allow_pickle=True).shards.values()
     for name, tensor in shared.items():
         assert torch.equal(Stored(file, name).tensor(), tensor)

@@ -27,7 +27,9 @@ def test_a_name_stands_for_the_tensor_of_exactly_that_name_or_for_all_of_its_kin
     }
 
 
-@pytest.mark.parametrize("module", [f"{EXPERTS}.gate_proj", f"{EXPERTS}.1.router", "layers.0.mlp.1.up_proj", "up_proj", ""])
+@pytest.mark.parametrize(
+    "module", [f"{EXPERTS}.gate_proj", f"{EXPERTS}.1.router", "layers.0.mlp.1.up_proj", "up_proj", ""]
+)
 def test_what_is_no_expert(module: str) -> None:
     assert expert(module) is None
 
@@ -38,8 +40,14 @@ def test_a_projection_of_an_expert_may_be_in_the_tensor_of_all() -> None:
 
 
 def test_experts_are_counted_however_they_are_stored() -> None:
-    fused = names(model__layers__0__mlp__experts__gate_up_proj=(3, 8, 4), model__layers__0__mlp__experts__down_proj=(3, 4, 4))
-    single = {f"model__layers__0__block_sparse_moe__experts__{e}__{w}__weight": (4, 4) for e in range(5) for w in ("w1", "w2", "w3")}
+    fused = names(
+        model__layers__0__mlp__experts__gate_up_proj=(3, 8, 4), model__layers__0__mlp__experts__down_proj=(3, 4, 4)
+    )
+    single = {
+        f"model__layers__0__block_sparse_moe__experts__{e}__{w}__weight": (4, 4)
+        for e in range(5)
+        for w in ("w1", "w2", "w3")
+    }
     for projection in ("gate_up_proj", "down_proj"):
         assert fused.experts(f"{EXPERTS}.{projection}") == 3
         assert names(**single).experts(f"{EXPERTS}.{projection}") == 5
@@ -47,7 +55,12 @@ def test_experts_are_counted_however_they_are_stored() -> None:
 
 
 def test_a_config_is_untied_wherever_it_says_that_it_is_tied() -> None:
-    config = {"model_type": "x", "tie_word_embeddings": True, "text_config": {"tie_word_embeddings": True, "a": 1}, "vision_config": {}}
+    config = {
+        "model_type": "x",
+        "tie_word_embeddings": True,
+        "text_config": {"tie_word_embeddings": True, "a": 1},
+        "vision_config": {},
+    }
     assert untied(config) == {
         "model_type": "x",
         "tie_word_embeddings": False,
@@ -60,7 +73,14 @@ def test_a_config_is_untied_wherever_it_says_that_it_is_tied() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["model.layers.0.q_proj", "language_model.model.layers.3.mlp.experts.2.w1", "transformer.h.0.attn.c_attn", "lm_head", "model", "a.b"],
+    [
+        "model.layers.0.q_proj",
+        "language_model.model.layers.3.mlp.experts.2.w1",
+        "transformer.h.0.attn.c_attn",
+        "lm_head",
+        "model",
+        "a.b",
+    ],
 )
 def test_the_canonical_name_of_a_canonical_name_is_itself(name: str) -> None:
     assert canonical(canonical(name)) == canonical(name)
@@ -77,12 +97,17 @@ def test_whose_embeddings_can_be_untied() -> None:
     config = {"architectures": ["OPTForCausalLM"], "vocab_size": 4, "tie_word_embeddings": True}
     assert head_of(embedding, config) == ("lm_head.weight", "model.decoder.embed_tokens.weight")
     check_untied(embedding, embedding, config)
-    for shared in ({"is_encoder_decoder": True}, {"architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True}):
+    for shared in (
+        {"is_encoder_decoder": True},
+        {"architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True},
+    ):
         with pytest.raises(UnsupportedError, match="is tied to other tensors"):
             check_untied(embedding, embedding, config | shared)
         with pytest.raises(UnsupportedError):
             check_untied(embedding, {**embedding, "lm_head.weight": Spec("F32", (4, 2))}, config | shared)
-    check_untied(embedding, embedding, config | {"is_encoder_decoder": True, "architectures": ["BartForSequenceClassification"]})
+    check_untied(
+        embedding, embedding, config | {"is_encoder_decoder": True, "architectures": ["BartForSequenceClassification"]}
+    )
     check_untied(embedding, embedding, config | {"is_encoder_decoder": True, "tie_word_embeddings": False})
     other = {"model.tokens.weight": Spec("F32", (4, 2))}
     with pytest.raises(UnsupportedError):

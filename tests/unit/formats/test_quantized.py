@@ -21,7 +21,9 @@ PLAIN = laid(FourBit())
 
 def test_conv1d_is_known_by_its_model_type() -> None:
     name = "transformer.h.0.attn.c_attn.weight"
-    weights, _ = recognised({**laid(FourBit(), name, (96, 32)), **laid(FourBit(), "transformer.other.weight")}, model_type="gpt2")
+    weights, _ = recognised(
+        {**laid(FourBit(), name, (96, 32)), **laid(FourBit(), "transformer.other.weight")}, model_type="gpt2"
+    )
     assert weights[name].scheme == Transposed(FourBit())
     assert weights[name].shape == (32, 96)
     assert weights["transformer.other.weight"].scheme == FourBit()
@@ -37,14 +39,20 @@ def test_a_checkpoint_without_codes_has_none() -> None:
 
 
 FOREIGN: dict[str, tuple[dict[str, Tensor], str]] = {
-    "gptq": ({"qweight": INTEGERS, "qzeros": INTEGERS, "scales": torch.ones(4, 4).half(), "g_idx": INTEGERS}, "GPTQ or AWQ"),
+    "gptq": (
+        {"qweight": INTEGERS, "qzeros": INTEGERS, "scales": torch.ones(4, 4).half(), "g_idx": INTEGERS},
+        "GPTQ or AWQ",
+    ),
     "awq": ({"qweight": INTEGERS, "qzeros": INTEGERS, "scales": torch.ones(4, 4).half()}, "GPTQ or AWQ"),
     "auto-round": ({"qweight": INTEGERS, "qzeros": INTEGERS}, "GPTQ or AWQ"),
     "compressed-tensors": (
         {"weight_packed": INTEGERS, "weight_scale": torch.ones(4, 1), "weight_shape": INTEGERS[0]},
         "compressed-tensors",
     ),
-    "modelopt": ({"weight": INTEGERS.byte(), "weight_scale": torch.ones(4, 1), "weight_scale_2": torch.ones(())}, "NVFP4"),
+    "modelopt": (
+        {"weight": INTEGERS.byte(), "weight_scale": torch.ones(4, 1), "weight_scale_2": torch.ones(())},
+        "NVFP4",
+    ),
     "hqq": ({"W_q": INTEGERS.byte(), "meta": INTEGERS}, "HQQ"),
     "aqlm": ({"codes": INTEGERS, "codebooks": torch.ones(1, 4), "scales": torch.ones(4)}, "AQLM"),
     "spqr": ({"dense_weights": INTEGERS}, "SpQR"),
@@ -98,7 +106,12 @@ def test_codes_are_known_whatever_a_config_says(section: Any) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [{"quantization_config": {"quant_method": ["bitsandbytes"]}}, {"model_type": ["gpt2"]}, {"dtype": ["bfloat16"]}, {"dtype": {}}],
+    [
+        {"quantization_config": {"quant_method": ["bitsandbytes"]}},
+        {"model_type": ["gpt2"]},
+        {"dtype": ["bfloat16"]},
+        {"dtype": {}},
+    ],
     ids=str,
 )
 def test_a_config_of_other_types_is_refused_or_has_no_say(config: dict[str, Any]) -> None:

@@ -16,12 +16,20 @@ FUSED = {
     "operation": "fuse",
     "inputs": [{"input": 0}, {"operation": "merge", "method": "linear", "weights": [0.5], "inputs": [{"input": 1}]}],
 }
-MERGED = {"operation": "merge", "method": "ties", "density": 0.3, "weights": [1.0, 1.0], "inputs": [{"input": 0}, {"input": 1}]}
+MERGED = {
+    "operation": "merge",
+    "method": "ties",
+    "density": 0.3,
+    "weights": [1.0, 1.0],
+    "inputs": [{"input": 0}, {"input": 1}],
+}
 NF4 = {"operation": "quantize", "to": "nf4"}
 ADAPTER = {"base_model_name_or_path": "some/base", "r": 8, "rank_pattern": {"layers.0.q_proj": 48}}
 
 
-def card(inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any = (), **more: Any) -> tuple[dict[str, Any], str]:
+def card(
+    inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any = (), **more: Any
+) -> tuple[dict[str, Any], str]:
     text = render(Made("me/made", {"inputs": inputs, "operation": operation, **more}, adapter, licenses))
     read = ModelCard(text)
     assert MARK in text
@@ -50,7 +58,13 @@ def test_bases_and_relation(inputs: list[Any], operation: Any, adapter: Any, bas
     assert ("lora" in data["tags"]) == bool(adapter)
 
 
-AGREED = [(["mit", "mit"], "mit"), (["mit", "apache-2.0"], None), (["mit", None], None), ([None, None], None), ([], None)]
+AGREED = [
+    (["mit", "mit"], "mit"),
+    (["mit", "apache-2.0"], None),
+    (["mit", None], None),
+    ([None, None], None),
+    ([], None),
+]
 
 
 @pytest.mark.parametrize(("licenses", "said"), AGREED)
@@ -106,7 +120,9 @@ def test_names_of_strangers_add_no_markup() -> None:
     modules = {hostile: {"energy_kept": 0.5}}
     operation = {**MERGED, "density": hostile}
     command = ["adapterops", hostile]
-    _, text = card(inputs, operation, {"base_model_name_or_path": hostile}, energy_kept=0.5, modules=modules, command=command)
+    _, text = card(
+        inputs, operation, {"base_model_name_or_path": hostile}, energy_kept=0.5, modules=modules, command=command
+    )
     prose = text.replace(MARK, "").partition("```")[0] + text.rpartition("```")[2]
     assert "<" not in prose
     assert "&lt;img src=x onerror=alert(1)&gt;" in prose

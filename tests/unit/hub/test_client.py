@@ -87,7 +87,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("error", "kind", "code"), REFUSALS, ids=lambda each: str(each)[:30])
-def test_every_answer_has_its_code(error: Exception, kind: type[Exception], code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_answer_has_its_code(
+    error: Exception, kind: type[Exception], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     found = client.explained(error, "me/a")
     assert type(found) is kind

@@ -12,7 +12,9 @@ from adapterops.errors import OptionError
 from adapterops.hub.references import Reference, choose, parse
 
 ENDS = (".bin", ".pt", ".json", ".gguf")
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.]{0,20}", fullmatch=True).filter(lambda name: ".." not in name and not name.endswith(ENDS))
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.]{0,20}", fullmatch=True).filter(
+    lambda name: ".." not in name and not name.endswith(ENDS)
+)
 folders = st.lists(names, max_size=3).map("/".join)
 revisions = st.one_of(st.none(), names, st.integers(1, 99).map("refs/pr/{}".format))
 

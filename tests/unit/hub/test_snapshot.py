@@ -21,7 +21,9 @@ def snapshot(root: Path, files: dict[str, Known], inner: str = "") -> Snapshot:
 
 
 def test_files_of_a_model_count(tmp_path: Path) -> None:
-    found = snapshot(tmp_path, {"a.safetensors": Known(1), "a.onnx": Known(2), "a.png": Known(3), "sub/b.json": Known(4)})
+    found = snapshot(
+        tmp_path, {"a.safetensors": Known(1), "a.onnx": Known(2), "a.png": Known(3), "sub/b.json": Known(4)}
+    )
     assert {path.relative_to(tmp_path).as_posix() for path in found.sizes} == {"a.safetensors", "sub/b.json"}
     inside = snapshot(tmp_path, {"a.safetensors": Known(1), "sub/b.json": Known(4), "subway/c.json": Known(5)}, "sub")
     assert {path.relative_to(tmp_path).as_posix() for path in inside.sizes} == {"sub/b.json"}
@@ -48,7 +50,9 @@ def test_the_cache_is_the_one_that_every_program_uses(hub: Hub, tmp_path: Path) 
     place = locate("hf://me/a")
     for path in wanted(place):
         assert not path.exists()
-        assert place.here(path) == Path(hf_hub_download("me/a", path.name, endpoint=hub.url)), "the client finds it where we look"
+        assert place.here(path) == Path(hf_hub_download("me/a", path.name, endpoint=hub.url)), (
+            "the client finds it where we look"
+        )
     assert {path.name for path in wanted(place)} == {"adapter_model.safetensors", "adapter_config.json"}
 
 

@@ -13,7 +13,11 @@ from adapterops.updates.lowrank import LowRank
 
 def random_update(out: int, into: int, rank: int, dtype: torch.dtype = torch.float64) -> LowRank:
     generator = torch.Generator().manual_seed(out + into)
-    return LowRank(torch.randn(out, rank, generator=generator, dtype=dtype), torch.randn(rank, into, generator=generator, dtype=dtype), 0.5)
+    return LowRank(
+        torch.randn(out, rank, generator=generator, dtype=dtype),
+        torch.randn(rank, into, generator=generator, dtype=dtype),
+        0.5,
+    )
 
 
 @pytest.mark.parametrize(("out", "into", "rank"), [(30, 20, 6), (20, 30, 6), (4, 30, 6), (5, 5, 9), (1, 7, 3)])

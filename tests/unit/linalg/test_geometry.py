@@ -29,9 +29,14 @@ def test_a_decomposition_is_one(update):
     for Q in (found.U, found.V):
         np.testing.assert_allclose(Q.T @ Q, np.eye(k), rtol=0, atol=1e-9)
     left = update.dense() - found.U @ (found.values[:k, None] * found.V.T)
-    assert float(np.linalg.norm(left)) <= 2 * geometry.NEGLIGIBLE * math.sqrt(update.rank + 1) * (float(found.values[:1].sum()) + 1e-300)
+    assert float(np.linalg.norm(left)) <= 2 * geometry.NEGLIGIBLE * math.sqrt(update.rank + 1) * (
+        float(found.values[:1].sum()) + 1e-300
+    )
     np.testing.assert_allclose(
-        found.values, np.linalg.svd(update.dense(), compute_uv=False)[: len(found.values)], rtol=1e-8, atol=1e-9 * (1 + update.norm())
+        found.values,
+        np.linalg.svd(update.dense(), compute_uv=False)[: len(found.values)],
+        rtol=1e-8,
+        atol=1e-9 * (1 + update.norm()),
     )
 
 

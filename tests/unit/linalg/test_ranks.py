@@ -27,7 +27,9 @@ def test_the_budget_is_spent_optimally(seed: int) -> None:
     chance = random.Random(seed)
     names = [str(index) for index in range(chance.randint(1, 4))]
     cost = {name: chance.randint(1, 9) for name in names}
-    spectra = {name: np.array(sorted((chance.random() for _ in range(chance.randint(1, 4))), reverse=True)) for name in names}
+    spectra = {
+        name: np.array(sorted((chance.random() for _ in range(chance.randint(1, 4))), reverse=True)) for name in names
+    }
     budget = chance.randint(0, 50)
 
     def energy(ranks: dict[str, int]) -> float:
@@ -36,7 +38,10 @@ def test_the_budget_is_spent_optimally(seed: int) -> None:
     def spent(ranks: dict[str, int]) -> int:
         return sum(cost[name] * rank for name, rank in ranks.items())
 
-    plans = (dict(zip(names, ranks, strict=True)) for ranks in itertools.product(*(range(len(spectra[name]) + 1) for name in names)))
+    plans = (
+        dict(zip(names, ranks, strict=True))
+        for ranks in itertools.product(*(range(len(spectra[name]) + 1) for name in names))
+    )
     found = by_budget(spectra, cost, budget)
     assert spent(found) <= budget
     assert energy(found) == pytest.approx(max(energy(plan) for plan in plans if spent(plan) <= budget))

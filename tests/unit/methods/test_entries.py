@@ -39,7 +39,9 @@ def update(shape: tuple[int, int], kind: str) -> LowRank:
 
 def together(all_entries: Entries, function: Callable[[Tile], np.ndarray]) -> torch.Tensor:
     tile = all_entries.map(function)
-    return torch.from_numpy(np.concatenate([tile(first) for first in range(0, all_entries.shape[0], all_entries.height)]))
+    return torch.from_numpy(
+        np.concatenate([tile(first) for first in range(0, all_entries.shape[0], all_entries.height)])
+    )
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -60,7 +62,10 @@ def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
 def test_a_sample_that_misleads_costs_a_pass_and_no_truth() -> None:
     values = np.linspace(0, 1, 10_001).astype(np.float32)
     for sample in (values[:50], values[-50:], values[5000:5001]):
-        assert entries.threshold(lambda: [values[::2], values[1::2]], sample, len(values), 2000) == (values[-2000], None)
+        assert entries.threshold(lambda: [values[::2], values[1::2]], sample, len(values), 2000) == (
+            values[-2000],
+            None,
+        )
 
 
 def test_a_pass_over_a_dense_update_sees_its_entries() -> None:
@@ -87,4 +92,6 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     model = Model([lambda: Entries([small]), lambda: Entries([large])])
     (cut,) = model.cuts(0.1)
     magnitudes = torch.cat([matrix(small).flatten(), matrix(large).flatten()]).abs()
-    assert cut.value == pytest.approx(float(magnitudes.sort(descending=True).values[50]))  # ">=" keeps one more than 10% of 500
+    assert cut.value == pytest.approx(
+        float(magnitudes.sort(descending=True).values[50])
+    )  # ">=" keeps one more than 10% of 500

@@ -46,6 +46,10 @@ def test_impossible_parameters(given: dict[str, object], said: str) -> None:
 
 
 def test_defaults_fill_what_is_not_given() -> None:
-    assert METHODS["ties"].complete({"density": 1, "convention": None}) == {"density": 1.0, "majority": "total", "convention": None}
+    assert METHODS["ties"].complete({"density": 1, "convention": None}) == {
+        "density": 1.0,
+        "majority": "total",
+        "convention": None,
+    }
     with pytest.raises(OptionError, match="whole number"):
         METHODS["dare_ties"].complete({"seed": 0.5})

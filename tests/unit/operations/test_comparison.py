@@ -16,9 +16,9 @@ from strategies import MODULES, adapters, dense, entries, low_rank
 
 import adapterops as ao
 from adapterops import Adapter, LowRank
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError
-from adapterops.formats.peft_config import AdapterConfig
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.comparison import compare, labels
 from adapterops.operations.sizes import cuts, sizes
 
@@ -90,7 +90,9 @@ def test_cuts_are_the_errors_of_truncation(found, rank):
         if total:
             assert cut.error == pytest.approx(math.sqrt(lost / total), abs=1e-6)
             assert cut.energy == pytest.approx(1 - lost / total, abs=1e-9)
-        assert cut.parameters == sum(min(cut.rank, layout.rank) * sum(layout.shape) for layout in profile.layout.values())
+        assert cut.parameters == sum(
+            min(cut.rank, layout.rank) * sum(layout.shape) for layout in profile.layout.values()
+        )
 
 
 def test_equal_and_opposite_adapters():
@@ -105,7 +107,8 @@ def test_equal_and_opposite_adapters():
 def test_one_initialisation_of_a():
     A = {name: entries(low_rank(9, 3, shape[1], 3)) for name, shape in MODULES.items()}
     one, two = (
-        Adapter.of({name: LowRank(entries(low_rank(seed, shape[0], 3, 3)), A[name]) for name, shape in MODULES.items()}) for seed in (1, 2)
+        Adapter.of({name: LowRank(entries(low_rank(seed, shape[0], 3, 3)), A[name]) for name, shape in MODULES.items()})
+        for seed in (1, 2)
     )
     other = Adapter.of({name: low_rank(3, *shape, 3) for name, shape in MODULES.items()})
     shared, *independent = compare([one, two, other]).pairs
@@ -147,7 +150,9 @@ def test_norms_relative_to_the_base(tmp_path: Path, dtype: torch.dtype):
     found = compare([adapter], base=base)
     for name, weight in expected.items():
         assert found.weights[name] == pytest.approx(float(weight.double().norm()), rel=1e-6)
-        assert found.relative(0, [name]) == pytest.approx(adapter.updates[name].norm() / float(weight.double().norm()), rel=1e-6)
+        assert found.relative(0, [name]) == pytest.approx(
+            adapter.updates[name].norm() / float(weight.double().norm()), rel=1e-6
+        )
     assert sizes(found).model == sum(tensor.numel() for tensor in tensors.values())
 
 
@@ -182,13 +187,17 @@ def test_experts_are_compared_as_the_base_has_them(tmp_path: Path):
     path = "model.layers.0.mlp.experts"
     shapes = {"gate_proj": (4, 6), "up_proj": (4, 6), "down_proj": (6, 4)}
     save_file(
-        {f"{path}.{e}.{name}.weight": torch.randn(shape) for e in (0, 1) for name, shape in shapes.items()}, tmp_path / "m.safetensors"
+        {f"{path}.{e}.{name}.weight": torch.randn(shape) for e in (0, 1) for name, shape in shapes.items()},
+        tmp_path / "m.safetensors",
     )
     base = ao.open_checkpoint(tmp_path / "m.safetensors")
     adapter = Adapter.of(
-        {f"{path}.{e}.gate_up_proj": low_rank(e, 8, 6, 2) for e in (0, 1)}, AdapterConfig(experts={f"{path}.gate_up_proj": 2})
+        {f"{path}.{e}.gate_up_proj": low_rank(e, 8, 6, 2) for e in (0, 1)},
+        AdapterConfig(experts={f"{path}.gate_up_proj": 2}),
     )
     found, alone = compare([adapter], base=base), compare([adapter])
     assert set(found.weights) == {f"{path}.{e}.{name}" for e in (0, 1) for name in ("gate_proj", "up_proj")}
     assert found.profiles[0].norm == pytest.approx(alone.profiles[0].norm)
-    assert found.weights[f"{path}.1.up_proj"] == pytest.approx(float(base.tensors[f"{path}.1.up_proj.weight"].norm()), rel=1e-6)
+    assert found.weights[f"{path}.1.up_proj"] == pytest.approx(
+        float(base.tensors[f"{path}.1.up_proj.weight"].norm()), rel=1e-6
+    )

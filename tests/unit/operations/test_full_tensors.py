@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapterops.adapter import Adapter
+from adapterops.adapters.adapter import Adapter
 from adapterops.errors import IncompatibleError
 from adapterops.operations.full_tensors import counterparts, replacements
 from adapterops.storage.safetensors import Spec
@@ -15,8 +15,8 @@ EMBEDDING, HEAD = Spec("F32", (6, 4)), Spec("F32", (6, 4))
 
 def adapter(**full: Spec) -> Adapter:
     """Of full tensors alone; keyword arguments have no dots, so `__` stands for one."""
-    replaced: Any = {name.replace("__", "."): SimpleNamespace(spec=spec) for name, spec in full.items()}
-    return Adapter({}, {}, replaced=replaced)
+    full_tensors: Any = {name.replace("__", "."): SimpleNamespace(spec=spec) for name, spec in full.items()}
+    return Adapter({}, {}, full=full_tensors)
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "language_model.model."])
@@ -25,7 +25,9 @@ def test_the_counterpart_of_a_head_that_a_base_ties_is_its_input_embedding(prefi
     head = "language_model.lm_head.weight" if "language" in prefix else "lm_head.weight"
     found = counterparts(adapter(lm_head__weight=HEAD), base, config)
     assert found == {"lm_head.weight": (head, f"{prefix}embed_tokens.weight")}
-    assert replacements(adapter(lm_head__weight=HEAD), base, config) == {head: (f"{prefix}embed_tokens.weight", "lm_head.weight")}
+    assert replacements(adapter(lm_head__weight=HEAD), base, config) == {
+        head: (f"{prefix}embed_tokens.weight", "lm_head.weight")
+    }
 
 
 def test_a_head_that_is_tied_to_nothing_known_has_no_counterpart() -> None:

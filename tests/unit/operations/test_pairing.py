@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapterops.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.operations.pairing import Pair, full_tensors, pair
 from adapterops.storage.safetensors import Spec
@@ -15,12 +15,18 @@ Q, NORM, EMBEDDING = "layers.0.q_proj.weight", "norm.weight", "embed_tokens.weig
 def model(*names: str, config: dict[str, Any] | None = None, **shapes: tuple[int, ...]) -> Checkpoint:
     """Headers alone; keyword arguments have no dots, so `__` stands for one."""
     layout = {name: Spec("F32", (4,) if "norm" in name or "bias" in name else (6, 4)) for name in names}
-    return Checkpoint(layout | {name.replace("__", "."): Spec("F32", shape) for name, shape in shapes.items()}, {}, {}, config=config)
+    return Checkpoint(
+        layout | {name.replace("__", "."): Spec("F32", shape) for name, shape in shapes.items()}, {}, {}, config=config
+    )
 
 
 def test_tensors_are_paired_whatever_their_prefixes_and_weights_of_linear_layers_are_known() -> None:
     found = pair(model(f"model.{Q}", f"model.{NORM}", f"model.{EMBEDDING}"), model(Q, NORM, EMBEDDING))
-    assert found == {f"model.{Q}": Pair(Q, "model.layers.0.q_proj"), f"model.{NORM}": Pair(NORM), f"model.{EMBEDDING}": Pair(EMBEDDING)}
+    assert found == {
+        f"model.{Q}": Pair(Q, "model.layers.0.q_proj"),
+        f"model.{NORM}": Pair(NORM),
+        f"model.{EMBEDDING}": Pair(EMBEDDING),
+    }
 
 
 def test_a_weight_of_another_shape_is_no_update() -> None:
@@ -33,12 +39,19 @@ def test_an_untied_head_was_the_embedding() -> None:
 
 
 def test_tensors_that_one_of_them_lacks_are_named() -> None:
-    with pytest.raises(IncompatibleError, match=r"1 only in the tuned one \(norm.weight\), 1 only in the base \(layers.0.q_proj.weight\)"):
+    with pytest.raises(
+        IncompatibleError,
+        match=r"1 only in the tuned one \(norm.weight\), 1 only in the base \(layers.0.q_proj.weight\)",
+    ):
         pair(model(NORM), model(Q))
 
 
-@pytest.mark.parametrize(("config", "transposed"), [(None, None), ({"model_type": "gpt2"}, True), ({"model_type": "llama"}, False)])
-def test_how_a_conv1d_is_stored_is_known_by_the_type_of_model(config: dict[str, Any] | None, transposed: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("config", "transposed"), [(None, None), ({"model_type": "gpt2"}, True), ({"model_type": "llama"}, False)]
+)
+def test_how_a_conv1d_is_stored_is_known_by_the_type_of_model(
+    config: dict[str, Any] | None, transposed: bool | None
+) -> None:
     found = pair(model("h.0.c_fc.weight"), model("h.0.c_fc.weight", config=config))
     assert found["h.0.c_fc.weight"].transposed is transposed
 

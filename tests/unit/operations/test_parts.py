@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import save_file
 from strategies import entries
 
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint, open_checkpoint
-from adapterops.formats.peft_config import AdapterConfig
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.fusion import fuse
 from adapterops.operations.parts import by_part
 from adapterops.operations.targets import resolve
@@ -35,13 +36,17 @@ def adapter(shape: tuple[int, int] = (2 * I, H), dense: bool = False) -> Adapter
     updates: dict[str, Linear] = {}
     for e in range(E):
         B, A = torch.randn(shape[0], 2, generator=generator), torch.randn(2, shape[1], generator=generator)
-        updates[f"{EXPERTS}.{e}.gate_up_proj"] = Dense((0.5 * B @ A).numpy()) if dense else LowRank(B.numpy(), A.numpy(), 0.5)
+        updates[f"{EXPERTS}.{e}.gate_up_proj"] = (
+            Dense((0.5 * B @ A).numpy()) if dense else LowRank(B.numpy(), A.numpy(), 0.5)
+        )
     return Adapter.of(updates, AdapterConfig(experts={f"{EXPERTS}.gate_up_proj": E}))
 
 
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("shape", [(2 * I, H), (H, 2 * I)])
-def test_gate_and_up_are_the_halves_of_gate_up_whichever_way_round_it_is(tmp_path: Path, shape: tuple[int, int], dense: bool) -> None:
+def test_gate_and_up_are_the_halves_of_gate_up_whichever_way_round_it_is(
+    tmp_path: Path, shape: tuple[int, int], dense: bool
+) -> None:
     whole, model = adapter(shape, dense), base(tmp_path / "base")
     found = by_part(whole, resolve(whole, model))
     assert set(found.layout) == {f"{EXPERTS}.{e}.{name}" for e in range(E) for name in ("gate_proj", "up_proj")}

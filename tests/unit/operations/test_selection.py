@@ -19,7 +19,15 @@ MODULES = [f"model.layers.{layer}.{part}" for layer in range(12) for part in ("m
 
 @pytest.mark.parametrize(
     ("pattern", "count"),
-    [("*", 24), ("*.mlp.*", 12), ("layers.0-11", 24), ("layers.3", 2), ("layers.1-2", 4), ("*.1*.mlp.*", 3), ("*.[0-3].mlp.up_proj", 4)],
+    [
+        ("*", 24),
+        ("*.mlp.*", 12),
+        ("layers.0-11", 24),
+        ("layers.3", 2),
+        ("layers.1-2", 4),
+        ("*.1*.mlp.*", 3),
+        ("*.[0-3].mlp.up_proj", 4),
+    ],
 )
 def test_patterns(pattern: str, count: int) -> None:
     assert len(matching(pattern, MODULES)) == count
@@ -55,7 +63,9 @@ def adapter() -> ao.Adapter:
 
 
 def test_select_keeps_what_is_named() -> None:
-    assert list(ao.select(adapter(), "*.mlp.*", "layers.0").layout) == [name for name in sorted(MODULES) if "mlp" in name or ".0." in name]
+    assert list(ao.select(adapter(), "*.mlp.*", "layers.0").layout) == [
+        name for name in sorted(MODULES) if "mlp" in name or ".0." in name
+    ]
     with pytest.raises(OptionError, match="at least one pattern"):
         ao.select(adapter())
 
@@ -91,9 +101,9 @@ def test_all_layers_may_be_named_before_the_rest() -> None:
 def test_whole_tensors_go_with_their_modules(tmp_path: Path) -> None:
     head = {"base_model.model.lm_head.weight": torch.ones(5, 8)}
     a = ao.open_adapter(write_adapter(tmp_path / "a", {**factors(), **head}, config(modules_to_save=["lm_head"])))
-    assert not ao.select(a, "*.q_proj").replaced
-    assert list(ao.select(a, "*_proj", "lm_head").replaced) == ["lm_head.weight"]
+    assert not ao.select(a, "*.q_proj").full
+    assert list(ao.select(a, "*_proj", "lm_head").full) == ["lm_head.weight"]
     saved = ao.save_adapter(0.5 * ao.select(a, "*.q_proj"), tmp_path / "out")
     assert list(saved.modules) == ["layers.0.q_proj", "layers.1.q_proj"]
-    with pytest.raises(UnsupportedError, match="whole trained tensors"):
+    with pytest.raises(UnsupportedError, match="has full tensors"):
         ao.scale(a, {"*": 0.5})

@@ -23,7 +23,9 @@ def fused(count: int = 2) -> dict[str, Spec]:
     return {f"{EXPERTS}.gate_up_proj": Spec("BF16", (count, 2 * I, H))}
 
 
-def found(shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwen3_moe", experts: int = 2) -> list[Share]:
+def found(
+    shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwen3_moe", experts: int = 2
+) -> list[Share]:
     modules = {f"{EXPERTS}.1.gate_up_proj": shape, "q_proj": (3, 3)}
     parameters = {f"{EXPERTS}.gate_up_proj": experts} if experts else {}
     return list(shares(modules, parameters, Names(base, {"model_type": model_type})))
@@ -41,7 +43,10 @@ def test_gate_and_up_are_the_first_and_the_last_rows_of_gate_up(transposed: bool
 
 @pytest.mark.parametrize(("base", "experts"), [(fused(), 2), (single(), 0), ({}, 2)])
 def test_what_a_base_stores_as_it_is_or_not_at_all_is_not_divided(base: dict[str, Spec], experts: int) -> None:
-    assert [share.module for share in found((2 * I, H), base, experts=experts)] == [f"{EXPERTS}.1.gate_up_proj", "q_proj"]
+    assert [share.module for share in found((2 * I, H), base, experts=experts)] == [
+        f"{EXPERTS}.1.gate_up_proj",
+        "q_proj",
+    ]
 
 
 def test_rows_in_turn_are_not_divided() -> None:

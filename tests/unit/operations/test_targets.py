@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapterops.adapter import Adapter
-from adapterops.checkpoint import Checkpoint
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
-from adapterops.formats.peft_config import AdapterConfig
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.targets import Edit, Target, Targets, resolve, together
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.layout import Layout
@@ -37,12 +37,14 @@ def settled(
 ) -> Targets:
     """The table of an adapter and a base of which there are headers alone."""
     layout = {module: Layout(shape, 1, "F32") for module, shape in modules.items()}
-    replaced: Any = {name: SimpleNamespace(spec=spec) for name, spec in (full or {}).items()}
-    adapter = Adapter({}, layout, AdapterConfig(experts=experts or {}), replaced=replaced)
+    full_tensors: Any = {name: SimpleNamespace(spec=spec) for name, spec in (full or {}).items()}
+    adapter = Adapter({}, layout, AdapterConfig(experts=experts or {}), full=full_tensors)
     return resolve(adapter, Checkpoint(tensors, {}, {}, config=config))
 
 
-def targets(modules: dict[str, tuple[int, int]], tensors: dict[str, Spec], model_type: str | None = None) -> dict[str, Target]:
+def targets(
+    modules: dict[str, tuple[int, int]], tensors: dict[str, Spec], model_type: str | None = None
+) -> dict[str, Target]:
     table = settled(modules, tensors, None if model_type is None else {"model_type": model_type})
     return {target.module: target for edit in table.edits.values() for target in edit.targets}
 
@@ -56,7 +58,9 @@ def all_of(module: str, shape: tuple[int, int], tensor: str | None = None) -> Ta
     return Target(tensor or f"{module}.weight", module, module, shape)
 
 
-def refused(modules: dict[str, tuple[int, int]], tensors: dict[str, Spec], model_type: str | None = None) -> AdapterOpsError:
+def refused(
+    modules: dict[str, tuple[int, int]], tensors: dict[str, Spec], model_type: str | None = None
+) -> AdapterOpsError:
     with pytest.raises(AdapterOpsError) as caught:
         targets(modules, tensors, model_type)
     assert caught.value.exit_code == 4
@@ -99,7 +103,8 @@ def test_towers_with_equal_inner_names_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "shape"), [((f"model.{Q}", f"language_model.{Q}"), (6, 4)), ((f"transformer.{Q}", f"module.model.{Q}"), (6, 4))]
+    ("names", "shape"),
+    [((f"model.{Q}", f"language_model.{Q}"), (6, 4)), ((f"transformer.{Q}", f"module.model.{Q}"), (6, 4))],
 )
 def test_two_tensors_that_would_fit_are_ambiguous(names: tuple[str, str], shape: tuple[int, int]) -> None:
     error = refused({Q: shape}, stored(*(f"{name}.weight" for name in names)))
@@ -121,9 +126,17 @@ def test_a_missing_module_is_named_and_so_is_what_the_base_has() -> None:
 
 def test_no_overlap_lists_both_sides() -> None:
     modules = {f"encoder.block.{index}.q": (6, 4) for index in range(12)}
-    error = refused(modules, stored(*(f"model.layers.{index}.q_proj.weight" for index in range(12)), "model.norm.weight"))
+    error = refused(
+        modules, stored(*(f"model.layers.{index}.q_proj.weight" for index in range(12)), "model.norm.weight")
+    )
     assert error.code == "E-NAMES"
-    for said in ("0 of 12 modules", "encoder.block.0.q", "model.layers.0.q_proj.weight", "and 4 more", "another architecture"):
+    for said in (
+        "0 of 12 modules",
+        "encoder.block.0.q",
+        "model.layers.0.q_proj.weight",
+        "and 4 more",
+        "another architecture",
+    ):
         assert said in str(error)
 
 
@@ -155,7 +168,9 @@ def test_two_modules_on_one_tensor() -> None:
 def test_the_targets_of_several_adapters_by_module() -> None:
     tensors = stored(f"model.{Q}.weight", "model.layers.0.mlp.up_proj.weight")
     both = together([settled({name: (6, 4)}, tensors) for name in (Q, "layers.0.mlp.up_proj")])
-    assert {module: tensor for module, (tensor, _) in both.items()} == {name.removesuffix(".weight")[6:]: name for name in tensors}
+    assert {module: tensor for module, (tensor, _) in both.items()} == {
+        name.removesuffix(".weight")[6:]: name for name in tensors
+    }
     with pytest.raises(IncompatibleError, match=rf"model\.{Q} and {Q} are both model\.{Q}\.weight"):
         together([settled({name: (6, 4)}, tensors) for name in (Q, f"model.{Q}")])
 
@@ -183,7 +198,9 @@ def test_the_names_of_mixtral_of_both_versions(projection: str) -> None:
     shape = SHAPES[projection]
     for module in (old, new):
         for tensor in (old, new):
-            assert target(module, shape, stored(f"{tensor}.weight", shape=shape)) == all_of(module, shape, f"{tensor}.weight")
+            assert target(module, shape, stored(f"{tensor}.weight", shape=shape)) == all_of(
+                module, shape, f"{tensor}.weight"
+            )
 
 
 def test_the_router_of_mixtral_of_both_versions() -> None:
@@ -218,7 +235,9 @@ def weight(values: np.ndarray, transposed: bool, projection: str, expert: int) -
 @pytest.mark.parametrize("expert", range(E))
 @pytest.mark.parametrize("projection", V4)
 @pytest.mark.parametrize("name", [NEW, OLD])
-def test_an_expert_by_itself_is_a_part_of_the_tensor_of_all(name: str, projection: str, expert: int, transposed: bool) -> None:
+def test_an_expert_by_itself_is_a_part_of_the_tensor_of_all(
+    name: str, projection: str, expert: int, transposed: bool
+) -> None:
     tensor, values = experts(transposed, projection)
     module = f"{name}.experts.{expert}.{V4[projection] if name == OLD else projection}"
     expected = weight(values, transposed, projection, expert)
@@ -233,8 +252,13 @@ def test_an_expert_by_itself_is_a_part_of_the_tensor_of_all(name: str, projectio
 
 def test_all_experts_find_targets_that_do_not_overlap() -> None:
     shapes = {"gate_proj": (I, H), "up_proj": (I, H), "down_proj": (H, I)}
-    modules = {f"{NEW}.experts.{expert}.{projection}": shape for expert in range(E) for projection, shape in shapes.items()}
-    tensors = {f"{NEW}.experts.gate_up_proj": Spec("BF16", (E, 2 * I, H)), f"{NEW}.experts.down_proj": Spec("BF16", (E, H, I))}
+    modules = {
+        f"{NEW}.experts.{expert}.{projection}": shape for expert in range(E) for projection, shape in shapes.items()
+    }
+    tensors = {
+        f"{NEW}.experts.gate_up_proj": Spec("BF16", (E, 2 * I, H)),
+        f"{NEW}.experts.down_proj": Spec("BF16", (E, H, I)),
+    }
     counts = {name: np.zeros(spec.matrix, int) for name, spec in tensors.items()}
     for found in targets(modules, tensors).values():
         height, width = found.shape
@@ -243,7 +267,9 @@ def test_all_experts_find_targets_that_do_not_overlap() -> None:
 
 
 def test_an_expert_beyond_the_last_has_no_target() -> None:
-    assert "[7, 5]" in str(refused({f"{NEW}.experts.{E}.gate_proj": (I, H)}, base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)})))
+    assert "[7, 5]" in str(
+        refused({f"{NEW}.experts.{E}.gate_proj": (I, H)}, base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, H)}))
+    )
 
 
 def test_an_expert_of_another_size_has_no_target() -> None:
@@ -253,14 +279,20 @@ def test_an_expert_of_another_size_has_no_target() -> None:
 @pytest.mark.parametrize("projection", ["gate_proj", "up_proj"])
 def test_a_hidden_size_of_twice_the_intermediate_one_cannot_be_told_apart(projection: str) -> None:
     """(2I, H) and (H, 2I) are then the same shape."""
-    error = refused({f"{NEW}.experts.0.{projection}": (I, 2 * I)}, base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, 2 * I)}), "qwen3_moe")
+    error = refused(
+        {f"{NEW}.experts.0.{projection}": (I, 2 * I)},
+        base(**{f"{NEW}.experts.gate_up_proj": (E, 2 * I, 2 * I)}),
+        "qwen3_moe",
+    )
     assert isinstance(error, UnsupportedError)
     assert error.tensor == f"{NEW}.experts.0.{projection}"
     assert "rows and columns" in str(error)
 
 
 def test_a_square_down_projection_cannot_be_told_apart() -> None:
-    assert "rows and columns" in str(refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.down_proj": (E, H, H)})))
+    assert "rows and columns" in str(
+        refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.down_proj": (E, H, H)}))
+    )
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -269,7 +301,9 @@ def test_the_other_parameter_shows_whether_a_square_one_is_transposed(transposed
 
     def tensors(out: int, into: int, inner: int) -> dict[str, Spec]:
         shapes = {"gate_up_proj": (2 * inner, into), "down_proj": (out, inner)}
-        return base(**{f"{NEW}.experts.{name}": (E, *(shape[::-1] if transposed else shape)) for name, shape in shapes.items()})
+        return base(
+            **{f"{NEW}.experts.{name}": (E, *(shape[::-1] if transposed else shape)) for name, shape in shapes.items()}
+        )
 
     down = target(f"{NEW}.experts.1.down_proj", (H, H), tensors(H, H, H))
     assert (down.tensor, down.row, down.transposed) == (f"{NEW}.experts.down_proj", H, transposed)
@@ -282,14 +316,21 @@ def test_the_other_parameter_shows_whether_a_square_one_is_transposed(transposed
 
 
 def test_two_square_parameters_show_nothing() -> None:
-    refused({f"{NEW}.experts.0.down_proj": (H, H)}, base(**{f"{NEW}.experts.{name}": (E, H, H) for name in ("down_proj", "gate_up_proj")}))
+    refused(
+        {f"{NEW}.experts.0.down_proj": (H, H)},
+        base(**{f"{NEW}.experts.{name}": (E, H, H) for name in ("down_proj", "gate_up_proj")}),
+    )
 
 
 @pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss"])
 @pytest.mark.parametrize("shape", [(E, 2 * I, H), (E, H, 2 * I)])
 def test_gate_and_up_of_an_expert_together(shape: tuple[int, ...], model_type: str) -> None:
-    found = target(f"{NEW}.experts.2.gate_up_proj", (2 * I, H), base(**{f"{NEW}.experts.gate_up_proj": shape}), model_type)
-    assert found == Target(f"{NEW}.experts.gate_up_proj", found.source, found.module, shape[1:], row=2 * shape[1], transposed=shape[1] == H)
+    found = target(
+        f"{NEW}.experts.2.gate_up_proj", (2 * I, H), base(**{f"{NEW}.experts.gate_up_proj": shape}), model_type
+    )
+    assert found == Target(
+        f"{NEW}.experts.gate_up_proj", found.source, found.module, shape[1:], row=2 * shape[1], transposed=shape[1] == H
+    )
 
 
 @pytest.mark.parametrize("part", ["gate_proj", "up_proj"])
@@ -331,7 +372,9 @@ STORED = {f"{name}.weight": Spec("F32", (shape[1], shape[0])) for name, shape in
 @pytest.mark.parametrize("model_type", ["gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"])
 def test_conv1d_is_transposed_by_the_type_of_the_model(model_type: str) -> None:
     found = targets(GPT2, STORED, model_type)
-    assert found == {name: Target(f"{name}.weight", name, name, shape[::-1], transposed=True) for name, shape in GPT2.items()}
+    assert found == {
+        name: Target(f"{name}.weight", name, name, shape[::-1], transposed=True) for name, shape in GPT2.items()
+    }
 
 
 def test_a_square_linear_of_a_model_with_conv1d_is_not_transposed() -> None:
@@ -394,7 +437,9 @@ def test_a_tied_head_has_the_shape_of_the_embedding() -> None:
 
 
 def test_a_square_tied_head_is_no_conv1d() -> None:
-    found = settled({**GPT2, "lm_head": (4, 4)}, {**STORED, "transformer.wte.weight": Spec("F32", (4, 4))}, {"model_type": "gpt2"})
+    found = settled(
+        {**GPT2, "lm_head": (4, 4)}, {**STORED, "transformer.wte.weight": Spec("F32", (4, 4))}, {"model_type": "gpt2"}
+    )
     assert found.edits["lm_head.weight"] == Edit("transformer.wte.weight", targets=(all_of("lm_head", (4, 4)),))
 
 
@@ -406,7 +451,11 @@ def test_a_quantized_embedding_is_no_head() -> None:
 def test_a_model_that_ties_nothing_and_has_no_head_is_not_given_one() -> None:
     """Its head is missing from the files, not shared."""
     with pytest.raises(IncompatibleError, match="lm_head"):
-        settled({"lm_head": (6, 4)}, stored("model.embed_tokens.weight"), {"model_type": "llama", "tie_word_embeddings": False})
+        settled(
+            {"lm_head": (6, 4)},
+            stored("model.embed_tokens.weight"),
+            {"model_type": "llama", "tie_word_embeddings": False},
+        )
 
 
 def test_a_head_that_is_wider_than_the_embedding_is_high_is_no_transposed_one() -> None:
@@ -420,7 +469,9 @@ TIED = {**CAUSAL, "tie_word_embeddings": True}
 ENDS = stored(EMBEDDING, "model.layers.0.q_proj.weight")
 
 
-def full(tensors: dict[str, Spec], base: dict[str, Spec], config: dict[str, Any] | None = None, *modules: str) -> Targets:
+def full(
+    tensors: dict[str, Spec], base: dict[str, Spec], config: dict[str, Any] | None = None, *modules: str
+) -> Targets:
     return settled(dict.fromkeys(modules, (6, 4)), base, config, full=tensors)
 
 
@@ -438,18 +489,24 @@ def test_a_full_tensor_takes_the_place_of_the_one_of_its_name() -> None:
 @pytest.mark.parametrize("names", [["other.weight"], ["norm.weight"]])
 def test_a_full_tensor_without_a_counterpart_names_both(names: list[str]) -> None:
     base = stored("model.norm.weight", "language_model.norm.weight", shape=(6,))
-    with pytest.raises(IncompatibleError, match=r"and the base has (nothing|model.norm.weight) .*of that name") as caught:
+    with pytest.raises(
+        IncompatibleError, match=r"and the base has (nothing|model.norm.weight) .*of that name"
+    ) as caught:
         full(stored(*names, shape=(6,)), base)
     assert (caught.value.tensor, caught.value.code) == (names[0], "E-NAMES")
 
 
 def test_a_full_tensor_of_another_shape_names_both() -> None:
-    with pytest.raises(IncompatibleError, match=r"full tensor of shape \[7\], and the base has model.norm.weight \[6\] of that name"):
+    with pytest.raises(
+        IncompatibleError, match=r"full tensor of shape \[7\], and the base has model.norm.weight \[6\] of that name"
+    ):
         full(stored("norm.weight", shape=(7,)), stored("model.norm.weight", shape=(6,)))
 
 
 def test_a_full_head_of_a_tied_model_is_a_new_tensor() -> None:
-    assert full(stored("lm_head.weight"), ENDS, TIED) == Targets({"lm_head.weight": Edit(EMBEDDING, "lm_head.weight")}, untied=True)
+    assert full(stored("lm_head.weight"), ENDS, TIED) == Targets(
+        {"lm_head.weight": Edit(EMBEDDING, "lm_head.weight")}, untied=True
+    )
 
 
 def test_of_a_tied_model_whose_embedding_alone_was_trained_the_head_stays_what_it_was() -> None:
@@ -480,13 +537,19 @@ def test_an_update_is_added_to_the_full_tensor_of_its_module() -> None:
 def test_a_full_head_that_the_base_has_in_no_way() -> None:
     with pytest.raises(IncompatibleError, match="the base has no output embedding"):
         full(stored("lm_head.weight"), ENDS, {**CAUSAL, "tie_word_embeddings": False})
-    with pytest.raises(IncompatibleError, match=r"is a full tensor of shape \[8, 4\], and the embedding in its place is \[6, 4\]"):
+    with pytest.raises(
+        IncompatibleError, match=r"is a full tensor of shape \[8, 4\], and the embedding in its place is \[6, 4\]"
+    ):
         full(stored("lm_head.weight", shape=(8, 4)), ENDS, TIED)
 
 
 def test_an_embedding_that_is_shared_in_unknown_ways_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="is tied to other tensors"):
-        full(stored("shared.weight"), stored("shared.weight"), {"is_encoder_decoder": True, "vocab_size": 6, "tie_word_embeddings": True})
+        full(
+            stored("shared.weight"),
+            stored("shared.weight"),
+            {"is_encoder_decoder": True, "vocab_size": 6, "tie_word_embeddings": True},
+        )
 
 
 # Fused projections of an adapter, in a base that stores their parts
@@ -495,10 +558,14 @@ def test_an_embedding_that_is_shared_in_unknown_ways_is_refused() -> None:
 def single(count: int = 2) -> dict[str, Spec]:
     """Every expert by itself."""
     shapes = {"gate_proj": (I, H), "up_proj": (I, H), "down_proj": (H, I)}
-    return {f"{NEW}.experts.{e}.{name}.weight": Spec("BF16", shape) for e in range(count) for name, shape in shapes.items()}
+    return {
+        f"{NEW}.experts.{e}.{name}.weight": Spec("BF16", shape) for e in range(count) for name, shape in shapes.items()
+    }
 
 
-def halves(shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwen3_moe", others: dict[str, Any] | None = None) -> Targets:
+def halves(
+    shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwen3_moe", others: dict[str, Any] | None = None
+) -> Targets:
     modules = {f"{NEW}.experts.{e}.gate_up_proj": shape for e in range(2)} | (others or {})
     return settled(modules, base, {"model_type": model_type}, experts={f"{NEW}.experts.gate_up_proj": 2})
 
@@ -506,11 +573,15 @@ def halves(shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwe
 @pytest.mark.parametrize("transposed", [False, True])
 def test_gate_and_up_take_their_rows_of_gate_up_whichever_way_round_it_is(transposed: bool) -> None:
     found = halves((H, 2 * I) if transposed else (2 * I, H), single())
-    assert list(found.edits) == [f"{NEW}.experts.{e}.{part}.weight" for e in range(2) for part in ("gate_proj", "up_proj")]
+    assert list(found.edits) == [
+        f"{NEW}.experts.{e}.{part}.weight" for e in range(2) for part in ("gate_proj", "up_proj")
+    ]
     for tensor, edit in found.edits.items():
         module, first = tensor.removesuffix(".weight"), I if "up_proj" in tensor.rpartition("experts")[2] else 0
         source = module.rpartition(".")[0] + ".gate_up_proj"
-        assert edit == Edit(tensor, targets=(Target(tensor, source, module, (I, H), first=first, transposed=transposed),))
+        assert edit == Edit(
+            tensor, targets=(Target(tensor, source, module, (I, H), first=first, transposed=transposed),)
+        )
 
 
 def test_a_projection_that_does_not_divide_is_refused() -> None:

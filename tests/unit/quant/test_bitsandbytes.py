@@ -49,7 +49,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize("shape", [(256, 512), (57, 333)], ids=str)
-def test_its_bytes_are_ours(scheme: Writable, dtype: torch.dtype, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_bytes_are_ours(
+    scheme: Writable, dtype: torch.dtype, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     W = (0.02 * normal(1, *shape)).to(dtype)
     ours = encode(scheme.encoder(shape), W)
     seen = calls(monkeypatch)
@@ -86,7 +88,9 @@ def test_numbers_that_no_code_stands_for_are_refused(number: float, monkeypatch:
 
 
 def test_no_inexact_reciprocal_moves_a_code_of_bfloat16() -> None:
-    """All quotients of two numbers of eight bits, and of the thresholds; a GPU's reciprocal is off by two units at most."""
+    """All quotients of two numbers of eight bits, and of the thresholds; a GPU's reciprocal is off by two units at
+    most.
+    """
     numbers = np.array(NF4, np.float32)
     thresholds = (numbers[:-1] + numbers[1:]) / 2
     mantissas = np.arange(128, 256, dtype=np.float32)
@@ -104,7 +108,9 @@ def test_no_inexact_reciprocal_moves_a_code_of_bfloat16() -> None:
 
 def test_a_gpu_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     bitsandbytes.check_installed()
-    monkeypatch.setattr(bitsandbytes, "find_spec", lambda name: None if name == "bitsandbytes" else importlib.util.find_spec(name))
+    monkeypatch.setattr(
+        bitsandbytes, "find_spec", lambda name: None if name == "bitsandbytes" else importlib.util.find_spec(name)
+    )
     with pytest.raises(NotFoundError, match="--device cuda needs bitsandbytes") as caught:
         bitsandbytes.check_installed()
     assert (caught.value.code, caught.value.exit_code) == ("E-NOT-INSTALLED", 5)

@@ -65,7 +65,9 @@ def test_ties_and_their_neighbours_are_decided_as_bitsandbytes_does(kind: str, d
     book = codebook(kind)
     ascending = book.values[book.order.long()]
     middles = (ascending[:-1] + ascending[1:]) / 2
-    near = torch.cat([torch.nextafter(middles, torch.tensor(9.0)), middles, torch.nextafter(middles, torch.tensor(-9.0)), ascending])
+    near = torch.cat(
+        [torch.nextafter(middles, torch.tensor(9.0)), middles, torch.nextafter(middles, torch.tensor(-9.0)), ascending]
+    )
     for absmax in (1.0, 3.0, 0.1, 7e-5):
         blocks = (near * absmax).split(63)
         flat = torch.cat([torch.cat([block, torch.full((64 - len(block),), absmax)]) for block in blocks]).to(dtype)
@@ -87,7 +89,9 @@ def test_many_ordinary_numbers(kind: str, shape: tuple[int, int]) -> None:
 
 @examples(max_examples=30)
 @given(weights(), KINDS, SHORT_BLOCKS, st.booleans(), st.integers(1, 4))
-def test_a_weight_may_be_encoded_some_rows_at_a_time(W: Tensor, kind: str, size: int, nested: bool, groups: int) -> None:
+def test_a_weight_may_be_encoded_some_rows_at_a_time(
+    W: Tensor, kind: str, size: int, nested: bool, groups: int
+) -> None:
     scheme = FourBit(kind, size, nested)
     rows = groups * scheme.granularity(tuple(W.shape))
     if nested:
@@ -160,7 +164,9 @@ def test_nested_scales_are_the_nearest_ones(seed: int, blocks: int, kind: str, f
 
 
 def test_nested_scales_are_those_of_bitsandbytes_or_beside_them() -> None:
-    """It finds them by a table that is not exact, in which a number may come out as the neighbour of the nearest one."""
+    """It finds them by a table that is not exact, in which a number may come out as the neighbour of the nearest
+    one.
+    """
     W = normal(8, 512, 1024)
     found = encode(FourBit(nested=True).encoder(W.shape), W)
     codes, state = bnb.quantize_4bit(W, quant_type="nf4", compress_statistics=True)
@@ -185,8 +191,16 @@ def test_nested_scales_of_extreme_numbers_are_numbers(largest: float) -> None:
 # At random, on the stored grid
 
 
-GRIDS = [FourBit(dtype="F32"), FourBit("fp4", dtype="F32"), FourBit(nested=True), FourBit("fp4", 32), FourBit(block_size=256)]
-ON_GRIDS = pytest.mark.parametrize("scheme", GRIDS, ids=lambda scheme: f"{scheme.kind} {scheme.block_size} {scheme.nested} {scheme.dtype}")
+GRIDS = [
+    FourBit(dtype="F32"),
+    FourBit("fp4", dtype="F32"),
+    FourBit(nested=True),
+    FourBit("fp4", 32),
+    FourBit(block_size=256),
+]
+ON_GRIDS = pytest.mark.parametrize(
+    "scheme", GRIDS, ids=lambda scheme: f"{scheme.kind} {scheme.block_size} {scheme.nested} {scheme.dtype}"
+)
 
 
 def stored(scheme: FourBit, seed: int = 0, shape: tuple[int, int] = (12, 96)) -> tuple[FourBit, Parts, Tensor]:

@@ -44,32 +44,63 @@ def test_packed_codes_are_known_by_the_config(scales: torch.dtype, lengths: torc
 
 @pytest.mark.parametrize("size", [None, -1])
 def test_packed_codes_with_a_scale_for_each_row(size: int | None) -> None:
-    weight = recognised(packed(**CHANNELS), quantization_config=weights_said(strategy="channel", group_size=size))[0][NAME]
+    weight = recognised(packed(**CHANNELS), quantization_config=weights_said(strategy="channel", group_size=size))[0][
+        NAME
+    ]
     assert isinstance(weight.scheme, Compressed)
     assert weight.scheme.group == 256
 
 
-LENGTHS: list[Any] = [[], [64], [0, 256], [-1, 256], [64, 16, 16], [256, 64], [32, 256], [64, 255], [64, 100], [1 << 40, 1 << 20]]
+LENGTHS: list[Any] = [
+    [],
+    [64],
+    [0, 256],
+    [-1, 256],
+    [64, 16, 16],
+    [256, 64],
+    [32, 256],
+    [64, 255],
+    [64, 100],
+    [1 << 40, 1 << 20],
+]
 PACKED_BROKEN: dict[str, tuple[dict[str, Tensor], dict[str, Any], str]] = {
-    **{f"of {lengths}": ({"weight_shape": torch.tensor(lengths, dtype=torch.int64)}, {}, "expected|should be") for lengths in LENGTHS},
-    "a shape in 16 bits": ({"weight_shape": torch.tensor([64, 256], dtype=torch.int16)}, {}, r"in I64 or I32; found I16 \[2\]"),
+    **{
+        f"of {lengths}": ({"weight_shape": torch.tensor(lengths, dtype=torch.int64)}, {}, "expected|should be")
+        for lengths in LENGTHS
+    },
+    "a shape in 16 bits": (
+        {"weight_shape": torch.tensor([64, 256], dtype=torch.int16)},
+        {},
+        r"in I64 or I32; found I16 \[2\]",
+    ),
     "a shape of floats": ({"weight_shape": torch.tensor([64.0, 256.0])}, {}, r"in I64 or I32; found F32 \[2\]"),
     "a huge shape": ({"weight_shape": torch.ones(1 << 14).long()}, {}, r"found I64 \[16384\]"),
     "one dimension": ({"weight_packed": INTEGERS.view(-1)}, {}, r"should be I32 \[64, 32\]; found I32 \[16\]"),
     "too few words": ({"weight_packed": torch.ones(64, 5).int()}, {}, r"should be I32 \[64, 32\]; found I32 \[64, 5\]"),
     "wide words": ({"weight_packed": torch.ones(64, 32).long()}, {}, r"should be I32 \[64, 32\]; found I64"),
     "words of floats": ({"weight_packed": torch.ones(64, 32)}, {}, r"should be I32 \[64, 32\]; found F32"),
-    "scales of integers": ({"weight_scale": torch.ones(64, 2).to(torch.int8)}, {}, r"should be BF16 \[64, 2\]; found I8"),
+    "scales of integers": (
+        {"weight_scale": torch.ones(64, 2).to(torch.int8)},
+        {},
+        r"should be BF16 \[64, 2\]; found I8",
+    ),
     "scales for rows": ({"weight_scale": torch.ones(64, 1)}, {}, r"should be F32 \[64, 2\]; found F32 \[64, 1\]"),
     "scales transposed": ({"weight_scale": torch.ones(2, 64)}, {}, r"should be F32 \[64, 2\]; found F32 \[2, 64\]"),
     "too few scales": ({"weight_scale": torch.ones(32, 2)}, {}, r"should be F32 \[64, 2\]; found F32 \[32, 2\]"),
-    "too few zero points": ({"weight_zero_point": torch.ones(1, 2).int()}, {}, r"should be I32 \[8, 2\]; found I32 \[1, 2\]"),
+    "too few zero points": (
+        {"weight_zero_point": torch.ones(1, 2).int()},
+        {},
+        r"should be I32 \[8, 2\]; found I32 \[1, 2\]",
+    ),
     "zero points in bytes": ({"weight_zero_point": torch.ones(8, 2).byte()}, {}, r"should be I32 \[8, 2\]; found U8"),
     "other bits": ({}, {"num_bits": 8}, r"should be I32 \[64, 64\]; found I32 \[64, 32\]"),
     "bits of fractions": ({}, {"num_bits": 4.0}, "4.0 bits"),
     "zero points that are not said": ({}, {"symmetric": True}, "weight_packed with zero points is missing"),
     "groups for rows": (CHANNELS, {"strategy": "channel", "group_size": 128}, r"should be F32 \[64, 2\]"),
-    **{f"groups of {size!r}": ({}, {"group_size": size}, f"groups of {size!r} ") for size in (0, -1, 3, True, None, "128", 128.0, [128])},
+    **{
+        f"groups of {size!r}": ({}, {"group_size": size}, f"groups of {size!r} ")
+        for size in (0, -1, 3, True, None, "128", 128.0, [128])
+    },
     "half the groups": ({}, {"group_size": 64}, r"should be F16 \[64, 4\]; found F16 \[64, 2\]"),
 }
 
@@ -90,7 +121,9 @@ def test_packed_codes_of_which_a_part_is_missing(role: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "groups", [None, [], "all", {"group_0": None}, {"group_0": {"weights": [4]}}, {"a": {"weights": {"type": ["int"]}}}], ids=str
+    "groups",
+    [None, [], "all", {"group_0": None}, {"group_0": {"weights": [4]}}, {"a": {"weights": {"type": ["int"]}}}],
+    ids=str,
 )
 def test_packed_tensors_of_which_the_config_says_nothing_useful(groups: Any) -> None:
     tensors = {

@@ -19,9 +19,9 @@ from recognition import NAME, SHAPE, Tensors, absent, laid, other, recognised
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapterops.checkpoint import StoredTensor
+from adapterops.arrays.scratch import Scratch
+from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import InputError
-from adapterops.memory import Scratch
 from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
 from adapterops.quant.header import key
 from adapterops.quant.tables import codebook
@@ -72,7 +72,9 @@ def test_the_state_says_what_bitsandbytes_says(nested: bool) -> None:
 
 @examples(max_examples=40)
 @given(weights(), KINDS, SHORT_BLOCKS, st.booleans(), st.sampled_from(list(DTYPES)), st.data())
-def test_any_rows_are_decoded_to_the_formula(W: Tensor, kind: str, size: int, nested: bool, dtype: str, data: st.DataObject) -> None:
+def test_any_rows_are_decoded_to_the_formula(
+    W: Tensor, kind: str, size: int, nested: bool, dtype: str, data: st.DataObject
+) -> None:
     scheme = FourBit(kind, size, nested, dtype)
     found = encode(scheme.encoder(W.shape), W.clamp(-1e4, 1e4))
     scheme = opened(scheme, found)
@@ -140,7 +142,9 @@ def test_the_error_is_at_most_half_the_widest_gap(W: Tensor, kind: str, size: in
         assert (error[largest] == 0).all()
 
 
-@pytest.mark.parametrize(("scheme", "expected"), [(FourBit(), 0.092), (FourBit(block_size=128), 0.0956), (FourBit("fp4"), 0.122)])
+@pytest.mark.parametrize(
+    ("scheme", "expected"), [(FourBit(), 0.092), (FourBit(block_size=128), 0.0956), (FourBit("fp4"), 0.122)]
+)
 def test_the_error_on_normal_numbers_is_what_is_known_of_it(scheme: FourBit, expected: float) -> None:
     W = normal(6, 256, 1024)
     wide = replace(scheme, dtype="F32")
@@ -151,7 +155,9 @@ def test_the_error_on_normal_numbers_is_what_is_known_of_it(scheme: FourBit, exp
 @examples(max_examples=40)
 @given(weights(), SHORT_BLOCKS, st.sampled_from(list(DTYPES)))
 def test_what_was_decoded_is_encoded_as_it_was(W: Tensor, size: int, dtype: str) -> None:
-    """For NF4, whose largest code stands for absmax itself; ordinary numbers: tiny ones have no room for sixteen steps in 16 bits."""
+    """For NF4, whose largest code stands for absmax itself; ordinary numbers: tiny ones have no room for sixteen steps
+    in 16 bits.
+    """
     scheme = FourBit("nf4", size, dtype=dtype)
     W = torch.where((W.abs() < 1e-2) | (W.abs() > 1e4), W.sign(), W).float()
     first = encode(scheme.encoder(W.shape), W)
@@ -243,15 +249,27 @@ BROKEN: dict[str, tuple[Tensors, str]] = {
     "no absmax": (absent(PLAIN, "weight.absmax"), r"weight.absmax should be F32 \[9\]; found nothing"),
     "no table": (absent(PLAIN, "weight.quant_map"), r"weight.quant_map should be F32 \[16\]; found nothing"),
     "no nested absmax": (absent(NESTED, "weight.nested_absmax"), r"nested_absmax should be F32 \[1\]; found nothing"),
-    "no nested table": (absent(NESTED, "weight.nested_quant_map"), r"nested_quant_map should be F32 \[256\]; found nothing"),
+    "no nested table": (
+        absent(NESTED, "weight.nested_quant_map"),
+        r"nested_quant_map should be F32 \[256\]; found nothing",
+    ),
     "absmax in 16 bits": (other(PLAIN, "weight.absmax", torch.ones(9).half()), r"should be F32 \[9\]; found F16 \[9\]"),
     "absmax in 8 bits": (other(PLAIN, "weight.absmax", torch.ones(9).byte()), r"should be F32 \[9\]; found U8 \[9\]"),
     "nested absmax in 32 bits": (other(NESTED, "weight.absmax", torch.ones(9)), r"should be U8 \[9\]; found F32 \[9\]"),
     "too few blocks": (other(PLAIN, "weight.absmax", torch.ones(8)), r"should be F32 \[9\]; found F32 \[8\]"),
-    "another shape of absmax": (other(PLAIN, "weight.absmax", torch.ones(9, 1)), r"should be F32 \[9\]; found F32 \[9, 1\]"),
-    "too few nested blocks": (other(NESTED, "weight.nested_absmax", torch.ones(2)), r"should be F32 \[1\]; found F32 \[2\]"),
+    "another shape of absmax": (
+        other(PLAIN, "weight.absmax", torch.ones(9, 1)),
+        r"should be F32 \[9\]; found F32 \[9, 1\]",
+    ),
+    "too few nested blocks": (
+        other(NESTED, "weight.nested_absmax", torch.ones(2)),
+        r"should be F32 \[1\]; found F32 \[2\]",
+    ),
     "a small table": (other(PLAIN, "weight.quant_map", torch.ones(15)), r"should be F32 \[16\]; found F32 \[15\]"),
-    "codes cut off": (other(PLAIN, "weight", torch.ones(287, 1).byte()), r"should be U8 \[288, 1\]; found U8 \[287, 1\]"),
+    "codes cut off": (
+        other(PLAIN, "weight", torch.ones(287, 1).byte()),
+        r"should be U8 \[288, 1\]; found U8 \[287, 1\]",
+    ),
     "codes of another dtype": (other(PLAIN, "weight", torch.ones(288, 1).to(torch.int8)), "nothing of a weight in I8"),
     "an uncoded weight": (other(PLAIN, "weight", torch.ones(SHAPE)), r"should be F32 \[72, 1\]; found F32 \[6, 96\]"),
     "a state of floats": ({**PLAIN, STATE: PLAIN[STATE].float()}, "not UTF-8|not JSON"),
@@ -285,8 +303,14 @@ BROKEN: dict[str, tuple[Tensors, str]] = {
     "an offset of truth": (restated(NESTED, nested_offset=True), "nested_offset True"),
     "a huge state": (said(PLAIN_STATE + b" " * (1 << 16)), "expected at most 65536"),
     "an infinite offset": (said(b'{"nested_offset": Infinity}'), "Infinity"),
-    "an offset beyond floats": (said(bytes(NESTED[STATE]).replace(b'_offset": ', b'_offset": 1e999')), "nested_offset|not JSON"),
-    "no nested fields for nested parts": (restated(NESTED, nested_blocksize=None, nested_dtype=None), r"should be F32 \[9\]; found U8"),
+    "an offset beyond floats": (
+        said(bytes(NESTED[STATE]).replace(b'_offset": ', b'_offset": 1e999')),
+        "nested_offset|not JSON",
+    ),
+    "no nested fields for nested parts": (
+        restated(NESTED, nested_blocksize=None, nested_dtype=None),
+        r"should be F32 \[9\]; found U8",
+    ),
     "nested fields for plain parts": (
         restated(PLAIN, nested_blocksize=256, nested_dtype="float32", nested_offset=0.0),
         r"should be U8 \[9\]; found F32 \[9\]",

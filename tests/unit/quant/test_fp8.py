@@ -41,11 +41,18 @@ def check_fp8(scheme: FP8, codes: Tensor, stored: Tensor, scales: Tensor, begin:
 def fp8_codes(draw: st.DrawFn) -> tuple[Tensor, str]:
     shape = draw(st.sampled_from([(1, 1), (5, 7), (8, 8), (9, 12), (16, 5)]))
     kind = draw(st.sampled_from(list(FLOATS)))
-    return (normal(draw(st.integers(0, 10**6)), *shape) * draw(st.sampled_from([0.01, 1.0, 50.0]))).to(FLOATS[kind]), kind
+    return (normal(draw(st.integers(0, 10**6)), *shape) * draw(st.sampled_from([0.01, 1.0, 50.0]))).to(
+        FLOATS[kind]
+    ), kind
 
 
 @examples(max_examples=40)
-@given(fp8_codes(), st.sampled_from([(4, 4), (3, 5), (128, 128), (1, 4), (8, 1)]), st.sampled_from(["F32", "BF16", "F16"]), st.data())
+@given(
+    fp8_codes(),
+    st.sampled_from([(4, 4), (3, 5), (128, 128), (1, 4), (8, 1)]),
+    st.sampled_from(["F32", "BF16", "F16"]),
+    st.data(),
+)
 def test_fp8_in_blocks_of_which_the_last_may_be_cut_off(
     weight: tuple[Tensor, str], block: tuple[int, int], scale: str, data: st.DataObject
 ) -> None:
@@ -66,7 +73,9 @@ def test_fp8_with_powers_of_two_for_scales(weight: tuple[Tensor, str], scale: st
     exponents = (least + torch.arange(math.prod(shape)) % 5).view(shape)
     stored = exponents.to(torch.uint8)
     stored = stored.view(torch.float8_e8m0fnu) if scale == "F8_E8M0" else stored
-    check_fp8(FP8((4, 4), "scale", kind, scale, shape, "F32"), codes, stored, 2.0 ** (exponents.double() - 127), 0, len(codes))
+    check_fp8(
+        FP8((4, 4), "scale", kind, scale, shape, "F32"), codes, stored, 2.0 ** (exponents.double() - 127), 0, len(codes)
+    )
 
 
 @pytest.mark.parametrize("scale", ["F8_E8M0", "U8"])
@@ -98,7 +107,9 @@ def test_fp8_with_a_scale_for_each_row(weight: tuple[Tensor, str], flat: bool) -
 def test_all_bytes_of_fp8() -> None:
     for kind, dtype in FLOATS.items():
         codes = torch.arange(256, dtype=torch.uint8).view(16, 16).view(dtype)
-        found = FP8((16, 16), "scale", kind, "F32", (), "F32").decode((16, 16), reader({"weight": codes, "scale": torch.ones(())}), 0, 16)
+        found = FP8((16, 16), "scale", kind, "F32", (), "F32").decode(
+            (16, 16), reader({"weight": codes, "scale": torch.ones(())}), 0, 16
+        )
         assert torch.equal(found, codes.float()) or torch.equal(found.isnan(), codes.float().isnan())
         assert torch.equal(found.nan_to_num(), codes.float().nan_to_num())
 
@@ -106,7 +117,9 @@ def test_all_bytes_of_fp8() -> None:
 # What is known, and what is refused
 
 
-def fp8(shape: tuple[int, int] = (300, 200), scales: tuple[int, ...] = (3, 2), role: str = "weight_scale_inv") -> Tensors:
+def fp8(
+    shape: tuple[int, int] = (300, 200), scales: tuple[int, ...] = (3, 2), role: str = "weight_scale_inv"
+) -> Tensors:
     return {NAME: normal(2, *shape).to(torch.float8_e4m3fn), key(NAME, role): torch.ones(scales)}
 
 
@@ -126,7 +139,9 @@ BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [1
     ],
     ids=str,
 )
-def test_fp8_is_known_by_the_shape_of_its_scales(scales: tuple[int, ...], config: dict[str, Any], block: tuple[int, int]) -> None:
+def test_fp8_is_known_by_the_shape_of_its_scales(
+    scales: tuple[int, ...], config: dict[str, Any], block: tuple[int, int]
+) -> None:
     scheme = recognised(fp8(scales=scales), **config)[0][NAME].scheme
     assert isinstance(scheme, FP8)
     assert scheme.block == block
@@ -150,8 +165,16 @@ FP8S: dict[str, tuple[Tensors, dict[str, Any], str]] = {
         {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 0]}},
         "no known layout",
     ),
-    "a size of blocks in three dimensions": (fp8(), {"quantization_config": {"weight_block_size": [1, 128, 128]}}, "no known layout"),
-    "scales in integers": ({**fp8(scales=(1,)), key(NAME, "weight_scale_inv"): torch.ones(1).int()}, {}, "scales in I32"),
+    "a size of blocks in three dimensions": (
+        fp8(),
+        {"quantization_config": {"weight_block_size": [1, 128, 128]}},
+        "no known layout",
+    ),
+    "scales in integers": (
+        {**fp8(scales=(1,)), key(NAME, "weight_scale_inv"): torch.ones(1).int()},
+        {},
+        "scales in I32",
+    ),
     "experts in one tensor": (
         {NAME: torch.ones(2, 8, 8).to(torch.float8_e4m3fn), key(NAME, "weight_scale"): torch.ones(2)},
         {},

@@ -1,4 +1,6 @@
-"""GPTQ, against a packer that goes bit by bit and a formula in float64; what is broken or of another variant is refused."""
+"""GPTQ, against a packer that goes bit by bit and a formula in float64; what is broken or of another variant is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_without_g_idx_columns_are_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
-@pytest.mark.parametrize("layout", [{}, {"checkpoint_format": "gptq"}, {"format": "gptq"}, {"checkpoint_format": "gptq_v2"}], ids=str)
+@pytest.mark.parametrize(
+    "layout", [{}, {"checkpoint_format": "gptq"}, {"format": "gptq"}, {"checkpoint_format": "gptq_v2"}], ids=str
+)
 def test_it_is_known_by_the_config(bits: int, layout: dict[str, str]) -> None:
     weight = GPTQWeight.random(OUT, INTO, bits, SIZE, ordered=True)
     weights, others = recognised(tensors(weight), quantization_config=said(bits=bits, **layout), dtype="bfloat16")
@@ -132,7 +136,10 @@ BROKEN: dict[str, tuple[Tensors, dict[str, Any], str]] = {
     "other bits": (tensors(), {"bits": 8, "group_size": 16}, r"qzeros should be I32 \[3, 16\]; found I32 \[3, 8\]"),
     "three bits of four": (tensors(), {"bits": 3, "group_size": 32}, r"should be I32 \[4, 6\]"),
     "half the groups": (tensors(), {"group_size": 16}, r"should be I32 \[6, 8\]"),
-    **{f"groups of {size!r}": (tensors(), {"group_size": size}, "bits and groups of") for size in (0, -2, 5, True, "32", 32.0, [32])},
+    **{
+        f"groups of {size!r}": (tensors(), {"group_size": size}, "bits and groups of")
+        for size in (0, -2, 5, True, "32", 32.0, [32])
+    },
 }
 
 
@@ -153,7 +160,10 @@ def test_a_column_of_a_group_without_scales_is_refused(group: int) -> None:
 
 @pytest.mark.parametrize("role", ["qzeros", "g_idx"])
 def test_a_part_of_no_weight_is_refused(role: str) -> None:
-    left = {key(NAME, role): WEIGHT.stored()[role], **{key("other.weight", name): part for name, part in WEIGHT.stored().items()}}
+    left = {
+        key(NAME, role): WEIGHT.stored()[role],
+        **{key("other.weight", name): part for name, part in WEIGHT.stored().items()},
+    }
     with pytest.raises(AdapterOpsError) as caught:
         recognised(left, quantization_config=said())
     assert caught.value.tensor == key(NAME, role)

@@ -47,7 +47,9 @@ def test_any_rows_are_decoded_to_the_formula(W: Tensor, dtype: str, data: st.Dat
     rows = Int8(dtype).decode(tuple(W.shape), reader(found), begin, end)
     assert rows.dtype == DTYPES[dtype]
     expected = found["weight"].double() * found["SCB"].double()[:, None] / 127
-    bound = (torch.finfo(DTYPES[dtype]).eps / 2 + 3 * 2.0**-24) * expected.abs() + torch.finfo(DTYPES[dtype]).smallest_normal * 2**-8
+    bound = (torch.finfo(DTYPES[dtype]).eps / 2 + 3 * 2.0**-24) * expected.abs() + torch.finfo(
+        DTYPES[dtype]
+    ).smallest_normal * 2**-8
     assert ((rows.double() - expected[begin:end]).abs() <= bound[begin:end]).all()
 
 
@@ -55,7 +57,9 @@ def test_decoding_agrees_with_bitsandbytes() -> None:
     W = normal(0, 40, 33).half()
     found = encode(WIDE.encoder(W.shape), W)
     theirs = bnb.functional.int8_vectorwise_dequant(found["weight"], found["SCB"])
-    torch.testing.assert_close(decode(WIDE, (40, 33), found), theirs, rtol=2**-22, atol=0)  # it multiplies in another order
+    torch.testing.assert_close(
+        decode(WIDE, (40, 33), found), theirs, rtol=2**-22, atol=0
+    )  # it multiplies in another order
 
 
 @examples(max_examples=30)
@@ -125,7 +129,10 @@ def test_the_mean_over_keys_is_right() -> None:
     step = found["SCB"][:, None].double() / 127
     target = (W + 0.7 * step * torch.linspace(-1, 1, 64)).float()
     keys = 1500
-    total = sum(decode(WIDE, (4, 64), encode(WIDE.on_grid((4, 64), reader(found), str(key)), target)).double() for key in range(keys))
+    total = sum(
+        decode(WIDE, (4, 64), encode(WIDE.on_grid((4, 64), reader(found), str(key)), target)).double()
+        for key in range(keys)
+    )
     exact = torch.minimum(torch.maximum(target.double(), -127 * step), 127 * step)
     assert float(((total / keys - exact).abs() / step).max()) < 5 * 0.5 / keys**0.5
     assert float(((total / keys - exact) / step).mean()) == pytest.approx(0, abs=4 * 0.5 / (keys * 256) ** 0.5)
@@ -145,7 +152,9 @@ def test_the_same_key_gives_the_same_bytes_and_rows_do_not_depend_on_those_befor
 
 
 @pytest.mark.parametrize("marked", [True, False])
-@pytest.mark.parametrize(("config", "dtype"), [({}, "BF16"), ({"dtype": "float16"}, "F16"), ({"torch_dtype": "float32"}, "F32")])
+@pytest.mark.parametrize(
+    ("config", "dtype"), [({}, "BF16"), ({"dtype": "float16"}, "F16"), ({"torch_dtype": "float32"}, "F32")]
+)
 def test_int8_is_known_by_its_scales(marked: bool, config: dict[str, str], dtype: str) -> None:
     weights, others = recognised(laid(Int8(dtype, marked)), **config)
     assert (weights[NAME].scheme, weights[NAME].shape, others) == (Int8(dtype, marked), SHAPE, [])
@@ -154,14 +163,38 @@ def test_int8_is_known_by_its_scales(marked: bool, config: dict[str, str], dtype
 EIGHT = laid(Int8())
 BROKEN_EIGHT: dict[str, tuple[Tensors, type[AdapterOpsError], str]] = {
     "no weight": (absent(EIGHT, "weight"), InputError, "no weight of two dimensions"),
-    "a weight of one dimension": (other(EIGHT, "weight", torch.ones(6).to(torch.int8)), InputError, "no weight of two dimensions"),
-    "a weight in 16 bits": (other(EIGHT, "weight", torch.ones(SHAPE).half()), InputError, r"should be I8 \[6, 96\]; found F16"),
-    "scales in 16 bits": (other(EIGHT, "SCB", torch.ones(6).half()), InputError, r"should be F32 \[6\]; found F16 \[6\]"),
+    "a weight of one dimension": (
+        other(EIGHT, "weight", torch.ones(6).to(torch.int8)),
+        InputError,
+        "no weight of two dimensions",
+    ),
+    "a weight in 16 bits": (
+        other(EIGHT, "weight", torch.ones(SHAPE).half()),
+        InputError,
+        r"should be I8 \[6, 96\]; found F16",
+    ),
+    "scales in 16 bits": (
+        other(EIGHT, "SCB", torch.ones(6).half()),
+        InputError,
+        r"should be F32 \[6\]; found F16 \[6\]",
+    ),
     "too few scales": (other(EIGHT, "SCB", torch.ones(5)), InputError, r"should be F32 \[6\]; found F32 \[5\]"),
     "scales for columns": (other(EIGHT, "SCB", torch.ones(96)), InputError, r"should be F32 \[6\]; found F32 \[96\]"),
-    "another layout": (other(EIGHT, "weight_format", torch.ones((), dtype=torch.uint8)), UnsupportedError, "another layout"),
-    "a layout of two numbers": (other(EIGHT, "weight_format", torch.zeros(2, dtype=torch.uint8)), UnsupportedError, "another layout"),
-    "a huge layout": (other(EIGHT, "weight_format", torch.zeros(1 << 17, dtype=torch.uint8)), InputError, "expected at most 65536"),
+    "another layout": (
+        other(EIGHT, "weight_format", torch.ones((), dtype=torch.uint8)),
+        UnsupportedError,
+        "another layout",
+    ),
+    "a layout of two numbers": (
+        other(EIGHT, "weight_format", torch.zeros(2, dtype=torch.uint8)),
+        UnsupportedError,
+        "another layout",
+    ),
+    "a huge layout": (
+        other(EIGHT, "weight_format", torch.zeros(1 << 17, dtype=torch.uint8)),
+        InputError,
+        "expected at most 65536",
+    ),
     "a layout in 32 bits": (other(EIGHT, "weight_format", torch.zeros(())), UnsupportedError, "another layout"),
 }
 

@@ -32,8 +32,15 @@ def blocks(seed: int, experts: int, out: int, into: int) -> dict[str, Tensor]:
 
 
 @examples(max_examples=30)
-@given(st.integers(0, 10**6), st.sampled_from([(1, 1, 32), (3, 5, 64), (2, 96, 32)]), st.sampled_from(["BF16", "F32"]), st.data())
-def test_mxfp4_is_what_transformers_makes_of_it(seed: int, sizes: tuple[int, int, int], dtype: str, data: st.DataObject) -> None:
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(1, 1, 32), (3, 5, 64), (2, 96, 32)]),
+    st.sampled_from(["BF16", "F32"]),
+    st.data(),
+)
+def test_mxfp4_is_what_transformers_makes_of_it(
+    seed: int, sizes: tuple[int, int, int], dtype: str, data: st.DataObject
+) -> None:
     experts, out, into = sizes
     parts = blocks(seed, experts, out, into)
     expected = convert_moe_packed_tensors(parts["_blocks"].clone(), parts["_scales"].clone(), dtype=DTYPES[dtype])
@@ -53,14 +60,18 @@ def test_mxfp4_entry_by_entry() -> None:
     for expert, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(64), torch.arange(3)).tolist():
         byte = int(parts["_blocks"][expert, column, row // 32, row % 32 // 2])
         code = byte // 16 if row % 2 else byte % 16  # the low half is the first
-        expected = (-1) ** (code // 8) * numbers[code % 8] * 2.0 ** (int(parts["_scales"][expert, column, row // 32]) - 127)
+        expected = (
+            (-1) ** (code // 8) * numbers[code % 8] * 2.0 ** (int(parts["_scales"][expert, column, row // 32]) - 127)
+        )
         assert float(found[expert, row, column]) == expected
 
 
 def test_the_parts_of_mxfp4() -> None:
     parts = blocks(2, 4, 6, 96)
     said = MXFP4().parts((4, 96, 6))
-    assert {role: part.shape for role, part in said.items()} == {role: tuple(part.shape) for role, part in parts.items()}
+    assert {role: part.shape for role, part in said.items()} == {
+        role: tuple(part.shape) for role, part in parts.items()
+    }
     assert MXFP4().granularity((4, 96, 6)) == 96
 
 
@@ -68,7 +79,10 @@ def test_the_parts_of_mxfp4() -> None:
 
 
 def mxfp4(name: str = "model.layers.0.mlp.experts.gate_up_proj") -> Tensors:
-    return {f"{name}_blocks": torch.zeros(2, 8, 3, 16, dtype=torch.uint8), f"{name}_scales": torch.zeros(2, 8, 3, dtype=torch.uint8)}
+    return {
+        f"{name}_blocks": torch.zeros(2, 8, 3, 16, dtype=torch.uint8),
+        f"{name}_scales": torch.zeros(2, 8, 3, dtype=torch.uint8),
+    }
 
 
 def test_mxfp4_is_known_by_its_blocks() -> None:

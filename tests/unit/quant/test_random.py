@@ -8,7 +8,11 @@ from adapterops.quant.random import generator
 
 
 def test_numbers_depend_on_the_key_and_the_place() -> None:
-    draws = {(key, begin): torch.rand(64, generator=generator(key, begin)) for key in ("0:a", "0:b", "1:a", "") for begin in (0, 1, 512)}
+    draws = {
+        (key, begin): torch.rand(64, generator=generator(key, begin))
+        for key in ("0:a", "0:b", "1:a", "")
+        for begin in (0, 1, 512)
+    }
     for (place, one), (other, two) in itertools.combinations(draws.items(), 2):
         assert not torch.equal(one, two), (place, other)
     for (key, begin), drawn in draws.items():

@@ -42,7 +42,15 @@ def other_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
 def test_every_file_of_the_folder_that_registers_is_found() -> None:
     files = {path.stem for path in FOLDER.glob("*.py") if "\n@scheme(" in path.read_text(encoding="utf-8")}
     assert {each.module.rpartition(".")[2] for each in registry.own()} == files
-    assert {name for each in registry.own() for name in each.names} >= {"nf4", "fp4", "int8", "fp8", "mxfp4", "awq", "gptq"}
+    assert {name for each in registry.own() for name in each.names} >= {
+        "nf4",
+        "fp4",
+        "int8",
+        "fp8",
+        "mxfp4",
+        "awq",
+        "gptq",
+    }
     assert list(registry.written()) == ["nf4", "fp4", "int8"]
 
 
@@ -91,7 +99,10 @@ def test_what_is_written() -> None:
         assert not registry.is_written(scheme)
         with pytest.raises(UnsupportedError, match="fp8 is read, not written") as caught:
             registry.writable(scheme)
-        assert caught.value.hint == "write 16 bits with --dtype bfloat16, or fewer with --quantize nf4 or --quantize fp4 or --quantize int8"
+        assert (
+            caught.value.hint
+            == "write 16 bits with --dtype bfloat16, or fewer with --quantize nf4 or --quantize fp4 or --quantize int8"
+        )
 
 
 def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch) -> None:
@@ -105,6 +116,8 @@ def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch)
 def test_a_package_that_cannot_be_loaded_is_named(other_packages: pytest.MonkeyPatch) -> None:
     point = metadata.EntryPoint("toy", "no_such_package:Scheme", registry.GROUP)
     other_packages.setattr(metadata, "entry_points", lambda group: [point])
-    with pytest.raises(UnsupportedError, match=r"scheme toy .* cannot be loaded from no_such_package:Scheme: No module named") as caught:
+    with pytest.raises(
+        UnsupportedError, match=r"scheme toy .* cannot be loaded from no_such_package:Scheme: No module named"
+    ) as caught:
         registry.schemes()
     assert caught.value.hint == "update that package, or uninstall it"

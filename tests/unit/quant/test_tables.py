@@ -6,7 +6,7 @@ import torch
 from codes import normal
 from torch import Tensor
 
-from adapterops.memory import Scratch
+from adapterops.arrays.scratch import Scratch
 from adapterops.quant.tables import Lookup, codebook, dynamic_map
 
 BOTH = pytest.mark.parametrize("kind", ["nf4", "fp4"])
@@ -43,12 +43,16 @@ def test_a_byte_is_two_numbers_the_high_half_first(kind: str) -> None:
 def around(numbers: Tensor) -> Tensor:
     """The numbers, those beside them, and many more in [-1, 1], with the edges of all bins."""
     edges = torch.arange(-8300, 8301) / 8191
-    found = torch.cat([numbers, edges, normal(0, 20_000) / 4, torch.linspace(-1, 1, 4001), torch.tensor([0.0, -0.0, 1e-45, -1e-45])])
+    found = torch.cat(
+        [numbers, edges, normal(0, 20_000) / 4, torch.linspace(-1, 1, 4001), torch.tensor([0.0, -0.0, 1e-45, -1e-45])]
+    )
     up, down = (torch.nextafter(found, torch.tensor(limit)) for limit in (2.0, -2.0))
     return torch.cat([found, up, down]).clamp(-1 - 1.2e-7, 1 + 1.2e-7)
 
 
-@pytest.mark.parametrize(("kind", "which"), [("nf4", "nearest"), ("fp4", "nearest"), ("nf4", "floor"), ("fp4", "floor")])
+@pytest.mark.parametrize(
+    ("kind", "which"), [("nf4", "nearest"), ("fp4", "nearest"), ("nf4", "floor"), ("fp4", "floor")]
+)
 def test_a_lookup_counts_the_thresholds_exactly(kind: str, which: str) -> None:
     book = codebook(kind)
     ascending = book.values[book.order.long()]

@@ -7,7 +7,7 @@ from known_spectra import FLAT, SLOW, adapter, rules
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank
-from adapterops.formats.peft_config import AdapterConfig
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.comparison import compare
 from adapterops.reports.comparison_rules import beyond_chance
 
@@ -30,7 +30,10 @@ def test_subspaces() -> None:
     assert "One merged rank-8 adapter cannot hold both" in colliding["colliding"]
     unrelated = rules(a, adapter(2, SLOW))
     assert "are separate" in unrelated["separate"]
-    assert "One merged rank-8 adapter cannot hold the sum of all: it keeps 73%" in rules(adapter(1, FLAT), adapter(2, FLAT))["no-room"]
+    assert (
+        "One merged rank-8 adapter cannot hold the sum of all: it keeps 73%"
+        in rules(adapter(1, FLAT), adapter(2, FLAT))["no-room"]
+    )
     assert "agree no more often than by chance" in unrelated["coin-flip"]
     assert not {"colliding"} & set(unrelated)
     assert "holds" in rules(a, rotated)["room"]

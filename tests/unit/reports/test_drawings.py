@@ -23,10 +23,16 @@ def figures(*adapters: Adapter) -> dict[str, Figure]:
 
 
 def adapter(seed: int, modules: dict[str, tuple[int, int]], rank: int = 3) -> Adapter:
-    return Adapter.of({module: low_rank(seed + number, *shape, rank) for number, (module, shape) in enumerate(modules.items())})
+    return Adapter.of(
+        {module: low_rank(seed + number, *shape, rank) for number, (module, shape) in enumerate(modules.items())}
+    )
 
 
-DEEP = {f"model.layers.{layer}.{kind}": (9, 8) for layer in range(12) for kind in ("q", "mlp.experts.0.up", "mlp.experts.1.up")}
+DEEP = {
+    f"model.layers.{layer}.{kind}": (9, 8)
+    for layer in range(12)
+    for kind in ("q", "mlp.experts.0.up", "mlp.experts.1.up")
+}
 
 
 def test_layers_are_in_their_order_and_experts_share_a_cell() -> None:
@@ -57,7 +63,13 @@ def test_shares_add_up() -> None:
 
 
 def test_spectra_fall_and_energies_rise_whatever_the_ranks() -> None:
-    mixed = Adapter.of({"layers.0.q": low_rank(1, 90, 80, 60), "layers.1.q": low_rank(2, 90, 80, 2), "layers.2.q": low_rank(3, 90, 80, 9)})
+    mixed = Adapter.of(
+        {
+            "layers.0.q": low_rank(1, 90, 80, 60),
+            "layers.1.q": low_rank(2, 90, 80, 2),
+            "layers.2.q": low_rank(3, 90, 80, 9),
+        }
+    )
     drawn = figures(mixed)
     for name, sign in (("spectrum-1", -1), ("energy-1", 1)):
         figure = drawn[name]

@@ -34,7 +34,9 @@ def test_power_ticks_are_few_and_in_between(low: float, ratio: float) -> None:
 def test_only_all_of_it_is_100_percent(fraction: float) -> None:
     assume(fraction < 1 - 1e-9)
     assert percent(fraction) != "100%"
-    assert abs(float(percent(fraction).rstrip("%")) - 100 * fraction) <= max(0.05 * 100 * fraction, 1e-12) + 0.1 * (fraction > 0.99)
+    assert abs(float(percent(fraction).rstrip("%")) - 100 * fraction) <= max(0.05 * 100 * fraction, 1e-12) + 0.1 * (
+        fraction > 0.99
+    )
 
 
 def test_what_is_no_number_has_a_sign_of_its_own() -> None:

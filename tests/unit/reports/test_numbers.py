@@ -34,7 +34,9 @@ def test_one_adapter_has_no_sum() -> None:
 
 def test_pairs_without_common_modules_have_no_overlaps() -> None:
     one, other = adapter(1, SLOW), adapter(2, SLOW)
-    halves = [type(one).of({m: each.updates[m] for m in part}) for each, part in ((one, MODULES[:3]), (other, MODULES[3:]))]
+    halves = [
+        type(one).of({m: each.updates[m] for m in part}) for each, part in ((one, MODULES[:3]), (other, MODULES[3:]))
+    ]
     (pair,) = numbers(compare(halves), [])["pairs"]
     assert pair["overlap"] == {"columns": None, "rows": None}
     assert pair["overlap_by_chance"] is None

@@ -50,7 +50,9 @@ def adapters(tmp_path: Path) -> list[ao.Adapter]:
     fields = config(2, base_model_name_or_path=HOSTILE)
     write_adapter(tmp_path / HOSTILE.replace("/", "-"), fields=fields, modules=MODULES)
     write_adapter(tmp_path / "b\udcff", fields=fields, modules=MODULES, seed=1)
-    write_adapter(tmp_path / "new", {name: tensor * ("lora_A" in name) for name, tensor in factors(MODULES).items()}, fields)
+    write_adapter(
+        tmp_path / "new", {name: tensor * ("lora_A" in name) for name, tensor in factors(MODULES).items()}, fields
+    )
     return [ao.open_adapter(path) for path in sorted(tmp_path.iterdir())]
 
 

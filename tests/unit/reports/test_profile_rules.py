@@ -52,5 +52,8 @@ def test_norms_relative_to_the_base() -> None:
 def test_layers_and_kinds() -> None:
     late = {module: 6.0 for module in MODULES if ".6." in module or ".7." in module}
     assert "sits in these layers: 6, 7 " in rules(adapter(1, SLOW, late))["layers"]
-    assert "Most of the update of (memory) is in up_proj" in rules(adapter(1, SLOW, dict.fromkeys(MODULES[1::3], 6.0)))["kinds"]
+    assert (
+        "Most of the update of (memory) is in up_proj"
+        in rules(adapter(1, SLOW, dict.fromkeys(MODULES[1::3], 6.0)))["kinds"]
+    )
     assert not {"layers", "kinds"} & set(rules(adapter(1, SLOW)))

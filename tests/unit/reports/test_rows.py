@@ -19,7 +19,13 @@ def comparison() -> Comparison:
 def test_rows_are_as_long_as_headers(comparison: Comparison) -> None:
     with_base = replace(comparison, weights=dict.fromkeys(MODULES, 1.0))
     for each in (comparison, with_base):
-        for header, rows in (summary_rows(each), pair_rows(each), size_rows(each), cut_rows(each), module_rows(each, 1)):
+        for header, rows in (
+            summary_rows(each),
+            pair_rows(each),
+            size_rows(each),
+            cut_rows(each),
+            module_rows(each, 1),
+        ):
             assert rows
             assert {len(row) for row in rows} == {len(header)}
     assert "of W0" in summary_rows(with_base)[0]

@@ -16,7 +16,9 @@ from adapterops.reports.svg import escape, short, svg
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\x00\ud800\x1b[31m]]>"
 NAMES = st.one_of(st.text(max_size=12), st.just(HOSTILE), st.text("x", min_size=60, max_size=80))
 NUMBERS = st.one_of(
-    st.floats(-1e6, 1e6), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e-300, 1e300]), st.integers(-5, 5).map(float)
+    st.floats(-1e6, 1e6),
+    st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e-300, 1e300]),
+    st.integers(-5, 5).map(float),
 )
 
 
@@ -24,7 +26,16 @@ NUMBERS = st.one_of(
 def lines(draw: st.DrawFn) -> Lines:
     points = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5)
     series = draw(st.lists(st.builds(Series, NAMES, points, st.integers(0, 20), st.booleans()), max_size=3))
-    return Lines("n", draw(NAMES), draw(NAMES), draw(NAMES), draw(NAMES), series, log_x=draw(st.booleans()), log_y=draw(st.booleans()))
+    return Lines(
+        "n",
+        draw(NAMES),
+        draw(NAMES),
+        draw(NAMES),
+        draw(NAMES),
+        series,
+        log_x=draw(st.booleans()),
+        log_y=draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -34,7 +45,14 @@ def heatmaps(draw: st.DrawFn) -> Heatmap:
     values = [[value if (row + column) % 2 else 0.5 for column in range(wide)] for row in range(high)]
     names = [draw(NAMES)] * max(high, wide)
     return Heatmap(
-        "n", draw(NAMES), draw(NAMES), names[:high], names[:wide], values, (0.0, draw(st.sampled_from([0.0, 1.0]))), draw(st.booleans())
+        "n",
+        draw(NAMES),
+        draw(NAMES),
+        names[:high],
+        names[:wide],
+        values,
+        (0.0, draw(st.sampled_from([0.0, 1.0]))),
+        draw(st.booleans()),
     )
 
 
@@ -68,7 +86,18 @@ def test_every_figure_is_harmless_xml(figure: Figure, standalone: bool) -> None:
 
 def test_what_is_drawn() -> None:
     """The points of a line, in their order, between the axes."""
-    figure = Lines("n", "t", "c", "x", "y", [Series("s", [(1, 1), (2, 10), (4, 100)])], [(2, "here")], (1, 2, 4), log_x=True, log_y=True)
+    figure = Lines(
+        "n",
+        "t",
+        "c",
+        "x",
+        "y",
+        [Series("s", [(1, 1), (2, 10), (4, 100)])],
+        [(2, "here")],
+        (1, 2, 4),
+        log_x=True,
+        log_y=True,
+    )
     root = ET.fromstring(svg(figure))
     circles = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in root.iter() if c.tag.endswith("circle")]
     (x0, y0), (x1, y1), (x2, y2) = circles
@@ -81,7 +110,9 @@ def test_what_is_drawn() -> None:
 
 def test_cells_tell_their_values_and_their_colours_are_ordered_in_grey() -> None:
     values = [[k / 10 for k in range(11)]]
-    root = ET.fromstring(svg(Heatmap("n", "t", "c", ["0"], [str(k) for k in range(11)], values, (0.0, 1.0), form=percent)))
+    root = ET.fromstring(
+        svg(Heatmap("n", "t", "c", ["0"], [str(k) for k in range(11)], values, (0.0, 1.0), form=percent))
+    )
     cells = [(c[0].text, c.attrib["fill"]) for c in root.iter() if c.tag.endswith("rect") and len(c)]
     assert [text for text, _ in cells] == [f"0, {k}: {percent(k / 10)}" for k in range(11)]
     grey = [sum(w * int(c[k : k + 2], 16) for w, k in ((0.299, 1), (0.587, 3), (0.114, 5))) for _, c in cells]

@@ -13,12 +13,14 @@ from corpus import tree, write_adapter
 from safetensors.torch import save_file
 
 import adapterops as ao
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, OutputExistsError
 
 
 def test_the_same_adapters_give_the_same_bytes(tmp_path: Path) -> None:
-    adapters = [ao.open_adapter(write_adapter(tmp_path / "inputs" / name, seed=seed)) for seed, name in enumerate("abc")]
+    adapters = [
+        ao.open_adapter(write_adapter(tmp_path / "inputs" / name, seed=seed)) for seed, name in enumerate("abc")
+    ]
     for name, workers in (("one", 1), ("two", 3)):
         (tmp_path / name).mkdir()
         ao.report(adapters, tmp_path / name / "r.html", figures=tmp_path / name / "figures", how=Execution(workers))
@@ -29,7 +31,9 @@ def test_diagnosis_comes_first_and_numbers_say_what_it_is_of(tmp_path: Path) -> 
     write_adapter(tmp_path / "a")
     weights = {f"{module}.weight": torch.ones(12, 8) for module in corpus.MODULES}
     save_file(weights, tmp_path / "m.safetensors")
-    done = ao.report([ao.open_adapter(tmp_path / "a")], tmp_path / "r.html", base=ao.open_checkpoint(tmp_path / "m.safetensors"))
+    done = ao.report(
+        [ao.open_adapter(tmp_path / "a")], tmp_path / "r.html", base=ao.open_checkpoint(tmp_path / "m.safetensors")
+    )
     text = done.path.read_text()
     assert text.index("<h2>Diagnosis") < text.index("<h2>Summary") < text.index("<svg") < text.index("<h2>Tables")
     numbers = json.loads(done.numbers.read_text())
@@ -64,7 +68,13 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "a")
     before = tree(tmp_path)
     adapter = ao.open_adapter(folder)
-    for out, figures in (("r.txt", None), ("r.json", None), ("a/r.html", None), ("r.html", "r.html"), ("r.html", "a/figures")):
+    for out, figures in (
+        ("r.txt", None),
+        ("r.json", None),
+        ("a/r.html", None),
+        ("r.html", "r.html"),
+        ("r.html", "a/figures"),
+    ):
         with pytest.raises(OptionError):
             ao.report([adapter], tmp_path / out, figures=figures and tmp_path / figures)
     assert tree(tmp_path) == before

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from corpus import write_adapter
 
-from adapterops.operations.expression import parse
+from adapterops.expressions.expression import parse
 from adapterops.requests.places import anonymous, located, named_after, open_inputs, seen_from
 from adapterops.requests.request import Input, Request
 
@@ -19,9 +19,15 @@ def request_of(path: str | Path) -> Request:
 
 @pytest.mark.parametrize(
     ("path", "out", "noted"),
-    [("runs/a", "out", "../runs/a"), ("runs/a", "deep/er/out", "../../../runs/a"), ("./runs/../runs/a", "runs/out", "../a")],
+    [
+        ("runs/a", "out", "../runs/a"),
+        ("runs/a", "deep/er/out", "../../../runs/a"),
+        ("./runs/../runs/a", "runs/out", "../a"),
+    ],
 )
-def test_relative_paths_are_seen_from_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, out: str, noted: str) -> None:
+def test_relative_paths_are_seen_from_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, out: str, noted: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_adapter(tmp_path / "runs/a")
     (tmp_path / "deep/er").mkdir(parents=True)

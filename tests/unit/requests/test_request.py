@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterops.errors import OptionError
+from adapterops.expressions.expression import parse
 from adapterops.methods import METHODS
-from adapterops.operations.expression import parse
 from adapterops.operations.extraction import REST
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import KINDS, VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
@@ -29,7 +29,13 @@ CUTS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"budget": st.integers(1, 10**9).flatmap(lambda n: st.sampled_from([str(n), f"{n}B"]))}),
 )
 DTYPES = st.sampled_from([None, "F32", "BF16"])
-TEXTS = ["a", "-0.3*b + a", "ties(a, b, density=0.2)", 'truncate(select(a, "*.mlp.*") - b, rank=3)', 'scale(b, {"*": 0.1}) + 1e-7*a']
+TEXTS = [
+    "a",
+    "-0.3*b + a",
+    "ties(a, b, density=0.2)",
+    'truncate(select(a, "*.mlp.*") - b, rank=3)',
+    'scale(b, {"*": 0.1}) + 1e-7*a',
+]
 
 
 @st.composite
@@ -40,14 +46,20 @@ def requests(draw: st.DrawFn) -> Request:
     dtype = draw(DTYPES)
     if kind in ("merge", "fuse", "unfuse"):
         names = draw(st.sampled_from([text for text in TEXTS if "b" in text] if draw(st.booleans()) else TEXTS[:1]))
-        made["inputs"] = {name: draw(INPUTS) for name in ("a", "b") if f"{name}" in names.replace("scale", "").replace("mlp", "")}
+        made["inputs"] = {
+            name: draw(INPUTS) for name in ("a", "b") if f"{name}" in names.replace("scale", "").replace("mlp", "")
+        }
         made["result"] = parse(names, [name for name in ("a", "b") if name in made["inputs"]])
         made["allow_base_mismatch"] = draw(st.booleans())
     if kind == "merge":
         return Request(**made, output=Output(dtype=dtype, exact=draw(st.booleans()), **draw(st.just({}) | CUTS)))
     made["base"] = draw(MODELS)
     if kind == "extract":
-        return Request(**made, extract=draw(st.builds(Extract, MODELS, st.sampled_from(REST))), output=Output(dtype=dtype, **draw(CUTS)))
+        return Request(
+            **made,
+            extract=draw(st.builds(Extract, MODELS, st.sampled_from(REST))),
+            output=Output(dtype=dtype, **draw(CUTS)),
+        )
     made["output"] = Output(dtype=dtype, max_shard_size=draw(st.none() | st.integers(1, 10**12)))
     if kind == "dequantize":
         return Request(**made, dequantize=True)
@@ -134,4 +146,6 @@ def test_stochastic_rounding_has_a_seed() -> None:
 
 
 def test_a_budget_has_one_spelling() -> None:
-    assert read_request({"inputs": {"a": "x"}, "result": "a", "output": {"budget": "2M"}}).output.budget == spelled("2000k")
+    assert read_request({"inputs": {"a": "x"}, "result": "a", "output": {"budget": "2M"}}).output.budget == spelled(
+        "2000k"
+    )

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops.engine import Execution
+from adapterops.engine.execution import Execution
 from adapterops.storage import checksums
 from adapterops.storage.checksums import BLAKE3, SHA256, FileHash, digest, file_digests
 from adapterops.storage.safetensors import SafetensorsFile, Spec
@@ -31,7 +31,9 @@ DATA = bytes(range(251)) * 40
     st.sampled_from([1, 1000, 1 << 22]),
     st.sampled_from([BLAKE3, SHA256]),
 )
-def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(pieces: list[tuple[int, int]], at_once: int, algorithm: str) -> None:
+def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(
+    pieces: list[tuple[int, int]], at_once: int, algorithm: str
+) -> None:
     with tempfile.TemporaryFile(buffering=0) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(checksums, "READ_AT_ONCE", at_once)
         file.write(DATA)
@@ -46,7 +48,9 @@ def test_threads_that_read_the_same_file(tmp_path: Path) -> None:
     file = SafetensorsFile(tmp_path / "x.safetensors")
     file.hash_as_read()
     names = sorted(file.entries, key=lambda name: file.entries[name].begin)
-    threads = [threading.Thread(target=lambda part: [file.read(name) for name in part], args=(names[i::3],)) for i in range(3)]
+    threads = [
+        threading.Thread(target=lambda part: [file.read(name) for name in part], args=(names[i::3],)) for i in range(3)
+    ]
     threads.append(threading.Thread(target=file.digest))
     threads.append(threading.Thread(target=file.digest, args=(SHA256,)))
     for thread in threads:
@@ -91,7 +95,9 @@ def test_sha256_is_not_computed_of_local_files(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+def test_fusing_reads_every_byte_of_the_base_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     base, tuned = tmp_path / "base", tmp_path / "a"
     write_base(base, layers=4)
     write_tuned(tuned, layers=4)
@@ -104,7 +110,9 @@ def test_fusing_reads_every_byte_of_the_base_once(tmp_path: Path, monkeypatch: p
         return count
 
     monkeypatch.setattr(os, "preadv", counted)
-    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tuned)), tmp_path / "out", how=Execution(workers))
+    ao.save_checkpoint(
+        ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tuned)), tmp_path / "out", how=Execution(workers)
+    )
     shards = sorted(base.glob("*.safetensors"))
     said = json.loads((tmp_path / "out" / "adapterops.json").read_text())["inputs"][0]["files"]
     assert len(shards) > 1

@@ -1,4 +1,6 @@
-"""What is written is opened with the safetensors library before anybody gets it; what is wrong in it leaves no output."""
+"""What is written is opened with the safetensors library before anybody gets it; what is wrong in it leaves no
+output.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from corpus import tree, write_adapter
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops.dtypes import BITS
+from adapterops.arrays.dtypes import BITS
 from adapterops.errors import AdapterOpsError
 from adapterops.storage import writer
 from adapterops.storage.safetensors import SafetensorsFile, Spec
@@ -84,7 +86,11 @@ def test_a_wrong_header_leaves_no_output(
     adapter = ao.open_adapter(tmp_path / "a")
     smaller, fused = ao.truncate(adapter, 1), ao.fuse(ao.open_checkpoint(tmp_path / "base"), adapter)
     with pytest.raises(AdapterOpsError, match=MISTAKES[change]) as caught:
-        _ = ao.save_adapter(smaller, tmp_path / "out") if kind == "adapter" else ao.save_checkpoint(fused, tmp_path / "out")
+        _ = (
+            ao.save_adapter(smaller, tmp_path / "out")
+            if kind == "adapter"
+            else ao.save_checkpoint(fused, tmp_path / "out")
+        )
     assert caught.value.exit_code == 1
     assert str(caught.value).partition(":")[0].endswith(".safetensors")
     assert caught.value.tensor or change in (other_metadata, offsets_with_a_hole)
@@ -128,7 +134,9 @@ def test_the_data_is_not_read(tmp_path: Path) -> None:
     assert int(done.stdout) < 100_000
 
 
-def test_the_command_says_whose_mistake_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_whose_mistake_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from adapterops.cli.main import run
 
     write_adapter(tmp_path / "a")

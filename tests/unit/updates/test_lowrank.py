@@ -62,7 +62,15 @@ def test_what_is_given_as_torch_tensors_is_converted_exactly() -> None:
 sizes = st.integers(1, 9)
 
 
-@given(st.integers(0, 999), sizes, sizes, st.integers(0, 5), st.integers(0, 5), st.floats(-3, 3, width=32), st.floats(-2, 2, width=32))
+@given(
+    st.integers(0, 999),
+    sizes,
+    sizes,
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.floats(-3, 3, width=32),
+    st.floats(-2, 2, width=32),
+)
 def test_sums_multiples_and_transposes(seed: int, out: int, into: int, r: int, s: int, scale: float, by: float) -> None:
     one, other = low_rank(seed, out, into, r, scale), low_rank(seed + 1, out, into, s, 0.5)
     exact = by * one.scale * one.B @ one.A + 0.5 * other.B @ other.A

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adapterops.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.floats import array, narrowed, tensor
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, InputError
-from adapterops.floats import array, narrowed, tensor
-from adapterops.memory import Scratch
 from adapterops.updates.survival import Block, Change, Survival, survival
 from adapterops.updates.survival import rounded as rounded_block
 
@@ -48,7 +48,9 @@ def rounded(x: float, dtype: torch.dtype) -> float:
 
 
 def neighbours(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Every number of a 16-bit dtype that is finite and not negative, and the next larger one, in float64; after the last 2^(emax+1)."""
+    """Every number of a 16-bit dtype that is finite and not negative, and the next larger one, in float64; after the
+    last 2^(emax+1).
+    """
     infinite = int(torch.tensor(math.inf, dtype=dtype).view(torch.int16))
     low = torch.arange(infinite, dtype=torch.int16).view(dtype).double()
     return low, torch.cat([low[1:], torch.tensor([2.0 ** (FORMATS[dtype][2] + 1)], dtype=torch.float64)])
@@ -56,7 +58,9 @@ def neighbours(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("wide", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-def test_every_tie_of_a_half_dtype_goes_to_even_and_what_is_beside_it_to_the_nearer(dtype: torch.dtype, wide: torch.dtype) -> None:
+def test_every_tie_of_a_half_dtype_goes_to_even_and_what_is_beside_it_to_the_nearer(
+    dtype: torch.dtype, wide: torch.dtype
+) -> None:
     low, high = neighbours(dtype)
     tie = ((low + high) / 2).to(wide)
     even = torch.where(torch.arange(len(low)) % 2 == 0, low, high)
@@ -75,7 +79,10 @@ def test_just_above_a_tie_is_not_rounded_twice() -> None:
     above = torch.tensor([1 + 2**-8 + 2**-40, -(1 + 2**-8 + 2**-40), 1 + 3 * 2**-8 - 2**-40], dtype=torch.float64)
     assert narrow(above, torch.bfloat16).tolist() == [1 + 2**-7, -(1 + 2**-7), 1 + 2**-7]
     assert narrow(torch.tensor([2048 + 1 + 2**-30], dtype=torch.float64), torch.float16).tolist() == [2050]
-    assert narrow(torch.tensor([65520 - 2**-30, 65520], dtype=torch.float64), torch.float16).tolist() == [65504, math.inf]
+    assert narrow(torch.tensor([65520 - 2**-30, 65520], dtype=torch.float64), torch.float16).tolist() == [
+        65504,
+        math.inf,
+    ]
     assert narrow(torch.tensor([2**-25 + 2**-70, 2**-25], dtype=torch.float64), torch.float16).tolist() == [2**-24, 0]
 
 
@@ -137,7 +144,9 @@ def test_survival_is_what_its_formulas_say(dtype: torch.dtype, wide: torch.dtype
     close = 1e-5 if wide == torch.float32 else 1e-12
     assert found.base == pytest.approx(float(base.square().sum()), rel=close)
     assert found.delta == pytest.approx(float(update.square().sum()), rel=close)
-    assert found.gain == pytest.approx(float((moved * update).sum() / update.square().sum()), abs=1e-3 if wide == torch.float32 else 1e-9)
+    assert found.gain == pytest.approx(
+        float((moved * update).sum() / update.square().sum()), abs=1e-3 if wide == torch.float32 else 1e-9
+    )
     assert found.relative == pytest.approx(float(update.norm() / base.norm()), rel=close)
 
 
@@ -152,7 +161,10 @@ def test_the_survivals_of_parts_add_up_to_that_of_the_whole(seed: int, cut: int,
 
 def test_gain_is_one_where_all_survived_and_zero_where_rounding_erased_it() -> None:
     W = torch.full((2, 3), 256.0)
-    kept, erased = add(W, torch.ones(2, 3), torch.float32)[1], add(W.bfloat16(), torch.full((2, 3), 0.5), torch.bfloat16)[1]
+    kept, erased = (
+        add(W, torch.ones(2, 3), torch.float32)[1],
+        add(W.bfloat16(), torch.full((2, 3), 0.5), torch.bfloat16)[1],
+    )
     assert (kept.gain, kept.changed) == (1.0, 6)
     assert (erased.gain, erased.changed) == (0.0, 0)
     assert erased.relative == pytest.approx(0.5 / 256)

@@ -1,0 +1,1 @@
+"""Opened adapters, and saving them."""

@@ -1,0 +1,196 @@
+"""An opened adapter: module name → weight update, read when asked for. Mathematics and storage meet here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.errors import ShapeError, UnsupportedError, at
+from adapterops.formats.experts import check_alike
+from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
+from adapterops.provenance.history import Source, Step
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import Stored
+from adapterops.updates.layout import Layout, widest
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Linear
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A mapping from module names to weight updates. `+`, `-` and scalar `*` are exact, and lazy.
+
+    Attributes:
+        updates: module name → update, computed on every access; a module that is missing is zero.
+        layout: module name → shape, rank and dtype, known without reading any tensor.
+        config: base model and whatever else is passed on.
+        history: the inputs and operations it is made of.
+        scalings: as found in the files, for an adapter as it was opened.
+        full: full tensors that take the place of the base's (trained norms, embeddings, biases), by their names in
+            the model. They can be kept or fused, and neither scaled nor added.
+    """
+
+    updates: Mapping[str, Any]
+    layout: Mapping[str, Layout]
+    config: AdapterConfig = field(default_factory=AdapterConfig)
+    history: Step | Source = field(default_factory=lambda: Step("memory"))
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    full: Mapping[str, Stored] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, updates: Mapping[str, Any], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
+        """An adapter of updates that are in memory, to be saved in `dtype`, by default that of their numbers."""
+        layout = {}
+        for module, update in sorted(updates.items()):
+            factors = update.lowrank()
+            rank = min(update.shape) if factors is None else factors.rank
+            layout[module] = Layout(update.shape, rank, dtype or f"F{8 * update.dtype.itemsize}", dense=factors is None)
+        return cls(dict(sorted(updates.items())), layout, config or AdapterConfig())
+
+    def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Any], Any]) -> Adapter:
+        """The adapter whose update of each module in `layout` is `function` of this one's."""
+
+        def compute(module: str) -> Linear:
+            with at(tensor=module):
+                update: Linear = function(module, self.updates[module])
+                return update
+
+        return replace(self, updates=Lazy(layout, compute), layout=layout, history=operation, scalings={})
+
+    def __add__(self, other: Adapter) -> Adapter:
+        """The sum of the updates; ranks add up."""
+        return combined([self, other], Step("add", {}, (self.history, other.history)), sum_of)
+
+    def __mul__(self, factor: float) -> Adapter:
+        factor = float(factor)
+        if factor != 1:
+            check_linear(self, "scaled")
+        step = Step("scale", {"by": factor}, (self.history,))
+        return self.map(step, self.layout, lambda _, update: factor * update)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Adapter:
+        return -1.0 * self
+
+    def __sub__(self, other: Adapter) -> Adapter:
+        return self + -other
+
+    def __repr__(self) -> str:
+        return f"<Adapter of {len(self.layout)} modules on {self.config.base_model or 'an unknown base'}>"
+
+
+def sum_of(updates: Sequence[Any]) -> Any:
+    first, *rest = updates
+    for update in rest:
+        first = first + update
+    return first
+
+
+def combined(
+    adapters: Sequence[Adapter],
+    step: Step,
+    function: Callable[[list[Any]], Any],
+    *,
+    allow_base_mismatch: bool = False,
+) -> Adapter:
+    """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
+    if len(adapters) > 1:
+        for adapter in adapters:
+            check_linear(adapter, "added")
+    config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
+    for adapter in adapters:
+        check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
+    layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
+
+    def compute(module: str) -> Linear:
+        with at(tensor=module):
+            update: Linear = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
+            return update
+
+    return Adapter(Lazy(layout, compute), layout, config, step, full=_common(adapters))
+
+
+def check_linear(adapter: Adapter, what: str) -> None:
+    """Raise UnsupportedError for an adapter that has more than linear updates, which alone can be `what`: added or
+    scaled.
+    """
+    check_needs_no_base(adapter, what)
+    trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
+    if trained:
+        raise UnsupportedError(
+            f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
+            path=name(adapter),
+            tensor=trained[0],
+            hint="fuse it into its base by itself, or train without them",
+        )
+
+
+def check_needs_no_base(adapter: Adapter, what: str) -> None:
+    """Raise UnsupportedError for an adapter with an update that depends on the weight, and cannot be `what` without
+    it.
+    """
+    for module, layout in adapter.layout.items():
+        if layout.needs_base:
+            raise UnsupportedError(
+                f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
+                path=name(adapter),
+                tensor=module,
+                hint="fuse it into its base by itself",
+            )
+
+
+def _under_updates(adapter: Adapter) -> set[str]:
+    """The weights in `full` that an update is added to: PEFT saves those of output embeddings, which are the
+    base's.
+    """
+    return {tensor for tensor in adapter.full if tensor.removesuffix(".weight") in adapter.layout}
+
+
+def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
+    """The full tensors of all adapters, which have to be the same ones."""
+    found = dict(adapters[0].full)
+    for adapter in adapters[1:]:
+        for tensor, stored in adapter.full.items():
+            if not found.setdefault(tensor, stored).same_bytes(stored):
+                raise UnsupportedError(
+                    f"is a full tensor in several adapters, and not the same in {name(adapter)}: only its update could be added",
+                    tensor=tensor,
+                    hint="the adapters were trained on different bases, or with new tokens",
+                )
+    return found
+
+
+def joint(adapters: Sequence[Adapter], module: str) -> Layout:
+    """The layout of a sum: the shape that all share, the sum of the ranks, the widest dtype.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    present = [(adapter, adapter.layout[module]) for adapter in adapters if module in adapter.layout]
+    if len({layout.shape for _, layout in present}) > 1:
+        places = "; ".join(f"{name(adapter)}: {list(layout.shape)}" for adapter, layout in present)
+        raise ShapeError(
+            f"the adapters have different shapes: {places}",
+            tensor=module,
+            hint="they were trained on different base models",
+        )
+    layouts = [layout for _, layout in present]
+    if len(layouts) == 1:
+        return layouts[0]
+    return Layout(
+        layouts[0].shape,
+        sum(layout.rank for layout in layouts),
+        widest([layout.dtype for layout in layouts]),
+        any(layout.dense for layout in layouts),
+    )
+
+
+def name(adapter: Adapter) -> str:
+    """How messages call an adapter: by the path it was opened from."""
+    history = adapter.history
+    while isinstance(history, Step) and history.operation == "scale":
+        history = history.inputs[0]
+    return history.name if isinstance(history, Source) else f"({history.operation})"

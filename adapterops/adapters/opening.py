@@ -1,0 +1,87 @@
+"""An adapter in files, opened: headers are read and checked, and tensors when asked for."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.scratch import Scratch
+from adapterops.errors import InputError
+from adapterops.formats.registry import read_adapter
+from adapterops.provenance.history import Source
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import Stored
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array, Update
+
+HELD = 8
+"""How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
+
+
+def open_adapter(
+    source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_nonfinite: bool = False
+) -> Adapter:
+    """The adapter in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
+
+    Args:
+        source: a folder that PEFT or MLX-LM saved an adapter to, or one that holds such a folder, or a safetensors
+            file.
+        alpha: the lora_alpha of a file that does not say it.
+        allow_nonfinite: take NaN and infinite numbers for what they are instead of refusing them.
+
+    Raises:
+        NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
+    """
+    place = Place.of(source)
+    files = read_adapter(place, alpha)
+    layout = {module: files.layout(module) for module in files.modules}
+
+    dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
+
+    def read(name: str, rows: tuple[int, int] | None = None) -> Array:
+        from adapterops.arrays.floats import widened
+
+        return widened(_finite(Stored(files.file, name), allow_nonfinite, rows), dtypes[name], Scratch())
+
+    read_once = lru_cache(HELD)(read)
+
+    def compute(module: str) -> Update:
+        parts = files.modules[module]
+        if parts.experts == 1:
+            arrays = {role: read(name) for role, name in parts.tensors.items()}
+        else:
+            rows = parts.expert * parts.rank, (parts.expert + 1) * parts.rank
+            arrays = {
+                "lora_A": read(parts.A, rows),
+                "lora_B": read_once(parts.B)[:, parts.expert :: parts.experts].copy(),
+            }
+        found = parts.kind.build(arrays, files.scalings[module].scale)
+        return found.T if parts.transposed else found
+
+    return Adapter(
+        Lazy(layout, compute),
+        layout,
+        files.config,
+        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote),
+        files.scalings,
+        {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
+    )
+
+
+def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
+    from adapterops.arrays.floats import finite
+
+    values = tensor.file.array(tensor.name, rows)
+    if not allow and not (fine := finite(values, tensor.spec.dtype)).all():
+        raise InputError(
+            f"has {fine.size - fine.sum()} numbers that are NaN or infinite",
+            path=tensor.file.path,
+            tensor=tensor.name,
+            hint="the training diverged; use another checkpoint (merge and truncate take them as they are with --allow-nonfinite)",
+            code="E-NONFINITE",
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Arrays: their dtypes, conversions and scratch memory."""

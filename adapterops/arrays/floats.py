@@ -1,0 +1,200 @@
+"""The numbers of files in numpy: as they are stored, and the wider ones that are computed with.
+
+numpy has no bfloat16: its numbers are carried as their 16 bits, which are the upper half of a float32. float16 is
+widened in integers, twice as fast as numpy does it. Where torch has been imported, for codes, it converts both, which
+is faster again; the one right answer is the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.libraries import imported_torch
+from adapterops.arrays.scratch import Scratch
+from adapterops.errors import IncompatibleError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STORED = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+"""What an array of stored numbers holds, by safetensors' name of their dtype."""
+
+NAN = 0x7FC0
+"""The bfloat16 that stands for all NaNs."""
+
+Array = NDArray[Any]
+
+
+def wide(dtype: str) -> str:
+    """The dtype that numbers are computed with which are stored in another: float64 for float64, float32 for all
+    others.
+    """
+    return "float64" if dtype == "F64" else "float32"
+
+
+def widened(stored: Array, dtype: str, memory: Scratch) -> Array:
+    """Stored numbers as float32, or float64 where they are that, exactly. In scratch memory unless they are already."""
+    if stored.dtype == wide(dtype):
+        return stored
+    result = memory.array("wide", stored.shape, np.float32)
+    _convert(stored, result, dtype)
+    return result
+
+
+def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
+    """Numbers as they are stored, each rounded once, to nearest, ties to even. In scratch memory unless they are
+    already.
+
+    A NaN stays one, with other bits perhaps.
+
+    From float64 to 16 bits by way of float32 they would be rounded twice. Where the first rounding is to odd, the
+    second cannot tell (Boldo & Melquiond 2008).
+
+    Args:
+        settle: make of the numbers themselves what the stored ones stand for.
+    """
+    target = STORED[dtype]
+    if numbers.dtype == target:
+        return numbers
+    with np.errstate(all="ignore"):
+        single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
+        result = memory.array("narrow", numbers.shape, target)
+        if dtype == "BF16" and imported_torch() is None:
+            _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32))
+        else:
+            _convert(single, result, dtype)
+        if settle:
+            _convert(result, numbers, dtype)
+    return result
+
+
+def _to_bfloat16(numbers: Array, result: Array, step: Array) -> None:
+    nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
+    bits = numbers.view(np.uint32)
+    np.right_shift(bits, 16, out=step)
+    np.bitwise_and(
+        step, 1, out=step
+    )  # the last bit that stays: just below half a step is added to an even number, half to an odd one
+    np.add(step, 0x7FFF, out=step)
+    np.add(step, bits, out=step)
+    np.right_shift(step, 16, out=step)
+    np.copyto(result, step, casting="unsafe")
+    if nan is not None:
+        result[nan] = NAN
+
+
+def _from_float16(numbers: Array, result: Array) -> None:
+    """float16 to float32: the bits in their places, times what the two exponents differ by."""
+    stored, bits = numbers.view(np.uint16), result.view(np.uint32)
+    np.copyto(bits, stored)
+    np.bitwise_and(bits, 0x7FFF, out=bits)
+    endless = bits >= 0x7C00 if bits.max(initial=0) >= 0x7C00 else None
+    np.left_shift(bits, 13, out=bits)
+    np.multiply(result, np.float32(2.0**112), out=result)
+    if endless is not None:
+        bits[endless] |= 0x7F800000
+    negative = stored & np.uint16(0x8000)
+    np.bitwise_or(bits, np.left_shift(negative, 16, dtype=np.uint32), out=bits)
+
+
+def _convert(numbers: Array, result: Array, dtype: str) -> None:
+    """Numbers to the dtype of `result` as that has them; of the two one is stored in `dtype`. By torch, where numpy is
+    slower.
+    """
+    torch = imported_torch()
+    if torch and dtype in ("BF16", "F16"):
+        stored = tensor(numbers, dtype) if numbers.dtype == STORED[dtype] else torch.from_numpy(numbers)
+        tensor(result, dtype).copy_(stored) if result.dtype == STORED[dtype] else torch.from_numpy(result).copy_(stored)
+    elif dtype == "BF16":
+        wide = result if result.dtype == np.float32 else np.empty(result.shape, np.float32)
+        bits = wide.view(np.uint32)
+        np.copyto(bits, numbers)
+        np.left_shift(bits, 16, out=bits)
+        if wide is not result:
+            np.copyto(result, wide)
+    elif numbers.dtype == np.float16 and result.dtype == np.float32:
+        _from_float16(numbers, result)
+    else:
+        np.copyto(result, numbers, casting="same_kind")
+
+
+def _to_odd(numbers: Array) -> Array:
+    """float64 to float32, where what is not exact becomes the neighbour whose last bit is 1."""
+    near = numbers.astype(np.float32)
+    back, bits = near.astype(np.float64), near.view(np.uint32)
+    bits -= np.abs(back) > np.abs(numbers)  # one step towards zero
+    bits |= back != numbers
+    return near
+
+
+def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
+    """`narrowed`, where every finite number stays finite, and NaNs have the same bits everywhere.
+
+    Raises:
+        IncompatibleError: a number is too large for `dtype`.
+    """
+    before = np.isfinite(numbers)
+    nan = np.isnan(numbers) if dtype == "BF16" and not before.all() else None
+    result = narrowed(numbers, dtype, memory, settle=settle)
+    if result is not numbers:
+        if nan is not None:
+            result[nan] = NAN
+        check_range(before, finite(result, dtype), dtype, "numbers")
+    return result
+
+
+def check_range(before: NDArray[np.bool_], after: NDArray[np.bool_], dtype: str, what: str) -> None:
+    """Raise IncompatibleError for numbers that were finite before they were stored in `dtype`, and are not after."""
+    count = int(np.count_nonzero(before & ~after))
+    if count:
+        raise IncompatibleError(
+            f"{count} {what} are too large for {FLOATS[dtype]}",
+            hint="store it wider: --dtype float32, or bfloat16",
+            code="E-OVERFLOW",
+        )
+
+
+def finite(stored: Array, dtype: str) -> NDArray[np.bool_]:
+    """Which stored numbers are neither NaN nor infinite."""
+    infinity = {"BF16": 0x7F80, "F16": 0x7C00}.get(dtype)
+    if infinity is None:
+        return np.isfinite(stored)
+    result: NDArray[np.bool_] = np.bitwise_and(stored.view(np.uint16), 0x7FFF) < infinity
+    return result
+
+
+def numbers(values: Any) -> tuple[Array, str]:
+    """Numbers in float32, or float64 where they are that, and the dtype they had: of a numpy array, a torch tensor or a
+    list.
+
+    >>> numbers([[1, 2]])
+    (array([[1., 2.]], dtype=float32), 'F32')
+    """
+    if type(values).__module__.partition(".")[0] == "torch":
+        name = str(values.dtype).removeprefix("torch.")
+        short = next((short for short, long in FLOATS.items() if long == name), "F32")
+        values = values.detach().cpu()
+        return (values.double() if short == "F64" else values.float()).numpy(), short
+    given = np.asarray(values)
+    short = next((short for short, kind in STORED.items() if given.dtype == kind and short != "BF16"), "F32")
+    return given.astype(np.float64 if short == "F64" else np.float32, copy=False), short
+
+
+def tensor(stored: Array, dtype: str) -> Tensor:
+    """Stored numbers as a tensor of their dtype, in the same memory."""
+    import torch
+
+    flat = torch.from_numpy(stored)
+    return flat.view(torch.bfloat16) if dtype == "BF16" else flat
+
+
+def array(tensor: Tensor) -> Array:
+    """The numbers of a contiguous tensor as they are stored, in the same memory."""
+    import torch
+
+    numbers: Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return numbers

@@ -1,0 +1,189 @@
+"""An opened checkpoint: tensor name → tensor, read or computed when asked for, however it is stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from adapterops.arrays.scratch import Scratch
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.errors import at
+from adapterops.formats.model_files import ModelFiles
+from adapterops.provenance.history import Source, Step
+from adapterops.quant.header import key
+from adapterops.quant.registry import writable
+from adapterops.quant.scheme import Encoder, Scheme
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import CHUNK, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.updates.survival import Block, Survival
+
+    Facts: TypeAlias = Mapping[str, Survival]
+    Rows: TypeAlias = Callable[[int, int], Block]
+
+NEAREST, STOCHASTIC = "nearest", "stochastic"
+ROUNDINGS = (NEAREST, STOCHASTIC)
+
+BLOCK = 1 << 19
+"""Entries of a weight that are computed at a time: few enough for a core's cache, enough that Python between two
+kernels does not count.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A mapping from tensor names to tensors, by which file they belong to. A quantized weight is one tensor, whatever
+    its parts.
+
+    Attributes:
+        layout: tensor → dtype and shape, known without reading any tensor; of a quantized weight what it is when used.
+        shards: file name → its tensors, in their order.
+        stored: tensor → where its numbers come from.
+        schemes: tensor → how it is to be saved, where that is not as it is; as it was read, unless told otherwise.
+        edits: tensor → what computes it: a function of two row numbers that returns those rows, not yet rounded, and
+            the updates in them; all dimensions but the last are taken for one.
+        config: config.json.
+        history: the inputs and operations it is made of.
+        files: the folder it was opened from, whose other files go along.
+        holding: edited tensor → about the bytes that its edit keeps in memory.
+        views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
+        rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates,
+            `stochastic` with `seed`, or None, which saving refuses.
+    """
+
+    layout: Mapping[str, Spec]
+    shards: Mapping[str, Sequence[str]]
+    stored: Mapping[str, StoredTensor]
+    schemes: Mapping[str, Scheme] = field(default_factory=dict)
+    edits: Mapping[str, Rows] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    history: Step | Source = field(default_factory=lambda: Step("memory"))
+    files: ModelFiles | None = None
+    holding: Mapping[str, int] = field(default_factory=dict)
+    views: Mapping[str, StoredTensor] = field(default_factory=dict)
+    rounding: str | None = None
+    seed: int = 0
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether computing its tensors needs torch, as quantized ones do."""
+        return any(name in self.schemes or self.stored[name].scheme for name in self.changed)
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Tensor name → tensor, computed on every access, rounded to its dtype; a quantized weight before it is
+        quantized.
+        """
+
+        def compute(name: str) -> Tensor:
+            import numpy as np
+
+            from adapterops.arrays.floats import STORED, tensor
+            from adapterops.updates.survival import rounded
+
+            rows, spec, memory = self.rows(name), self.layout[name], Scratch()
+            result = np.empty(spec.matrix, STORED[spec.dtype])
+            with at(tensor=name):
+                for begin, end in self.blocks(name):
+                    result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
+            return tensor(result, spec.dtype).reshape(spec.shape)
+
+        def found(name: str) -> Tensor:
+            if name not in self.views and self.stored[name].scheme is None and not self.computed(name):
+                return self.stored[name].parts[""].tensor()
+            return compute(name)
+
+        return Lazy(self.layout, found)
+
+    def rows(self, name: str) -> Rows:
+        """Rows of one tensor, as a function of the first and the one after the last. They are good until the next ones
+        are asked for.
+        """
+        if name in self.edits:
+            return self.edits[name]
+        return original(self.views.get(name, self.stored[name]))
+
+    def computed(self, name: str) -> bool:
+        """Whether a tensor is computed, rather than copied byte for byte."""
+        stored = self.stored[name]
+        return name in self.edits or self.schemes.get(name) != stored.scheme or self.layout[name].dtype != stored.dtype
+
+    @property
+    def changed(self) -> list[str]:
+        """The tensors that are computed."""
+        return [name for name in self.layout if self.computed(name)]
+
+    def parts(self, name: str) -> dict[str, tuple[str, Spec]]:
+        """What a tensor is saved as: role → name and spec; a whole tensor has the role ""."""
+        stochastic = self.rounding == STOCHASTIC and self.on_grid(name)
+        if self.stored[name].scheme and (stochastic or not self.computed(name)):
+            return {role: (key(name, role), part.spec) for role, part in self.stored[name].parts.items()}
+        scheme = self.schemes.get(name)
+        if scheme is None:
+            return {"": (name, self.layout[name])}
+        return {role: (key(name, role), Spec(*part)) for role, part in scheme.parts(self.layout[name].shape).items()}
+
+    def bytes(self, name: str) -> int:
+        """Bytes that a tensor takes when saved."""
+        return sum(spec.bytes for _, spec in self.parts(name).values())
+
+    def on_grid(self, name: str) -> bool:
+        """Whether a tensor is computed from numbers on the very grid that it is to be rounded to."""
+        return (
+            name in self.edits
+            and name not in self.views
+            and name in self.schemes
+            and self.schemes[name] == self.stored[name].scheme
+        )
+
+    def encoder(self, name: str) -> Encoder | None:
+        """What turns the rows of a tensor that is computed into its parts; None where it is whole."""
+        scheme, stored, shape = self.schemes.get(name), self.stored[name], self.layout[name].shape
+        if scheme is None:
+            return None
+        if self.rounding == STOCHASTIC and self.on_grid(name):
+            return writable(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
+        return writable(scheme).encoder(shape)
+
+    def blocks(self, name: str) -> Iterator[tuple[int, int]]:
+        """Row ranges that make up a tensor, each of about `BLOCK` entries. They depend on its shape and schemes
+        alone.
+        """
+        height, width = self.layout[name].matrix
+        group = self._group(name)
+        step = max(1, BLOCK // max(1, width * group)) * group
+        return ((begin, min(begin + step, height)) for begin in range(0, height, step))
+
+    def _group(self, name: str) -> int:
+        """Rows that are computed together at least."""
+        schemes = {self.schemes.get(name), self.stored[name].scheme}
+        return math.lcm(*(scheme.granularity(self.layout[name].shape) for scheme in schemes if scheme))
+
+    def working_memory(self, workers: int) -> int:
+        """About how many bytes saving holds at a time: for each worker a few tiles in float32, and what the largest
+        edit keeps.
+        """
+        wide = 4
+        kept = max(self.holding.values(), default=0)
+        largest = max((self._group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
+        return workers * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"
+
+
+def original(stored: StoredTensor) -> Rows:
+    """Rows as they were read."""
+    memory = Scratch()
+
+    def rows(begin: int, end: int) -> Block:
+        from adapterops.updates.survival import Block
+
+        return Block(stored.rows(begin, end, memory))
+
+    return rows

@@ -1,0 +1,82 @@
+"""Rounding onto the grid of a quantized base: what erases an update, and whether an original is the model that was
+quantized.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from adapterops.arrays.scratch import Scratch
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
+from adapterops.quant.registry import is_written
+
+RELATIVE, ANOTHER = 0.03, 0.5
+"""How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an
+error.
+"""
+
+
+def check_rounding(checkpoint: Checkpoint) -> None:
+    """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was
+    asked for.
+    """
+    names = [name for name in checkpoint.changed if checkpoint.on_grid(name)] if checkpoint.rounding is None else []
+    if names:
+        scheme = checkpoint.schemes[names[0]]
+        ways = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; or round at random, "
+        ways += "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
+        written = is_written(scheme)
+        raise OptionError(
+            f"{len(names)} weights are in {scheme.name}, "
+            + (
+                "and nearest rounding on the same grid erases most of an update"
+                if written
+                else "which is read, and not written"
+            ),
+            path=checkpoint.files.path if checkpoint.files else None,
+            hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
+            code="E-GRID",
+        )
+
+
+def check_views(checkpoint: Checkpoint) -> None:
+    """Whether the model whose numbers are taken is the one that was quantized: quantized, the first of them are what is
+    there.
+
+    Raises:
+        IncompatibleError: they are another model's. Those of a relative of it are a warning.
+    """
+    for name in [name for name in checkpoint.views if name in checkpoint.stored and name in checkpoint.edits][:1]:
+        import numpy as np
+        import torch
+
+        begin, end = next(iter(checkpoint.blocks(name)))
+        with at(tensor=name):
+            stored, original = (
+                each.rows(begin, end, Scratch()) for each in (checkpoint.stored[name], checkpoint.views[name])
+            )
+        scheme = checkpoint.stored[name].scheme
+        written = scheme if scheme and is_written(scheme) else None
+        if written:
+            original = (
+                written.encoder(checkpoint.stored[name].shape)
+                .rows(torch.from_numpy(original), begin)[1]()
+                .float()
+                .numpy()
+            )
+        apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
+        if RELATIVE < apart <= ANOTHER and written:
+            warnings.warn(
+                f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
+                AdapterWarning,
+                stacklevel=2,
+            )
+        if apart > ANOTHER:
+            raise IncompatibleError(
+                f"the original is {apart:.0%} away from what the base's codes stand for",
+                path=checkpoint.files.path if checkpoint.files else None,
+                tensor=name,
+                hint="give the 16-bit model that this one was quantized from",
+                code="E-NAMES",
+            )

@@ -1,0 +1,220 @@
+"""How a checkpoint becomes files, tensor by tensor: whole or absent, in memory for a few tiles, and resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.rounding import check_rounding, check_views
+from adapterops.checkpoints.shards import write_shards
+from adapterops.engine.execution import DEFAULT, Execution, check_device
+from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
+from adapterops.errors import VerificationError
+from adapterops.formats.model_files import INDEX
+from adapterops.provenance.history import Source, sources
+from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_manifest
+from adapterops.storage.staging import Journal, check_output, staged
+from adapterops.storage.strict import read_all
+
+if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Facts
+    from adapterops.updates.survival import Survival
+
+LEAST_GAIN = 0.9
+"""What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless the loss is accepted."""
+
+SIGMAS = 4
+"""Standard deviations by which a gain may be low where nothing is lost."""
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """What `save_checkpoint` did: what became of each module's update, and how large the files are.
+
+    `quantized` are the tensors that were quantized without an update in them.
+    """
+
+    path: Path
+    modules: Facts
+    quantized: Facts
+    tensors: int
+    bytes: int
+
+    @property
+    def total(self) -> Survival:
+        """Over all modules."""
+        from adapterops.updates.survival import Survival
+
+        return sum(self.modules.values(), Survival())
+
+
+def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
+    """What `save_checkpoint` will do.
+
+    Raises:
+        OptionError: as `check_rounding` does.
+        ResourceError: the device is not there, or `how.memory` is too little.
+    """
+    check_rounding(checkpoint)
+    check_device(how.device)
+    workers = how.within(checkpoint.working_memory).threads
+    shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
+    schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
+    return Plan(
+        tuple(Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}) for name, tensors in shards.items()),
+        checkpoint.working_memory(workers),
+        missing(checkpoint.history),
+        statistics(checkpoint.history),
+        hashed(checkpoint.history, [checkpoint.layout, shards, checkpoint.rounding, checkpoint.seed], schemes),
+    )
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    force: bool = False,
+    accept_loss: bool = False,
+    origin: Origin = UNKNOWN,
+    how: Execution = DEFAULT,
+) -> SavedCheckpoint:
+    """Write a checkpoint as a folder that transformers loads. It appears whole, or not at all.
+
+    Tensors that did not change are copied byte for byte. The bytes depend on the inputs and the operation alone.
+
+    Args:
+        resume: go on where an interrupted run of the same work stopped; its finished files are verified first.
+        force: replace an output of adapterops that is there.
+        accept_loss: write even if less than `LEAST_GAIN` of an update survives in codes.
+        origin: what the manifest says of how it was made.
+
+    Raises:
+        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output` and `plan_checkpoint` do.
+        InputError: an input changed, or has numbers that are NaN or infinite.
+        IncompatibleError: a number does not fit its dtype.
+        VerificationError: an update was to be applied, and no entry of any tensor changed, or too little of it
+            survived.
+
+    Cost: memory for one tile per worker, and whatever the edits hold.
+    """
+    out, inputs, sync = Path(out), sources(checkpoint.history), how.sync
+    check_rounding(checkpoint)
+    check_output(out, [path for source in inputs for path in source.paths], force)
+    for source in inputs:
+        source.fetch()
+    plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
+    check_views(checkpoint)
+    with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
+        files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
+        for name, data in small_files(checkpoint):
+            write_bytes(folder / name, data, sync)
+        modules = dict(
+            sorted(each for file in files.values() for each in file.modules.items())
+        )  # sums depend on their order
+        quantized = dict(sorted(each for file in files.values() for each in file.quantized.items()))
+        _check_changed(modules, out)
+        if not accept_loss:
+            _check_survival(modules, out)
+        _check_inputs(inputs)
+        outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
+        outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
+        for name, data in origin.files.items():
+            write_bytes(folder / name, data, sync)
+            outputs[name] = described(folder / name)
+        kept = {**_kept(modules), **_quantized(quantized)}
+        read = [source.as_json() for source in inputs]
+        write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+    size = sum(file.size for file in files.values())
+    return SavedCheckpoint(out, modules, quantized, len(checkpoint.layout), size)
+
+
+def _check_changed(modules: Facts, out: Path) -> None:
+    if modules and not any(
+        each.changed or (each.codes and each.dot) for each in modules.values()
+    ):  # the same codes, other scales
+        zero = all(each.delta == 0 for each in modules.values())
+        raise VerificationError(
+            "the result would be the base, byte for byte: "
+            + ("every update is zero" if zero else "rounding erased every update"),
+            path=out,
+            hint="B was never trained, or the weights are 0"
+            if zero
+            else "store it wider: --dtype float32, or float64 with --precision float64",
+            code="E-UNCHANGED",
+        )
+
+
+def _check_survival(modules: Facts, out: Path) -> None:
+    """Raise VerificationError where codes keep too little of an update, and more than chance would explain."""
+    quantized = {module: each for module, each in modules.items() if each.codes}
+    if not quantized:
+        return
+    worst = min(quantized, key=lambda module: quantized[module].gain)
+    total = sum(quantized.values(), start=type(quantized[worst])())
+    lost = [each for each in quantized.values() if _too_little(each)]
+    if lost or _too_little(total):
+        raise VerificationError(
+            f"{quantized[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(quantized)} modules in codes; "
+            f"less than {LEAST_GAIN:.0%} in {len(lost)} of them",
+            path=out,
+            hint="round with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
+            code="E-LOST",
+            details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
+        )
+
+
+def _too_little(survival: Survival) -> bool:
+    return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
+
+
+def _check_inputs(inputs: Sequence[Source]) -> None:
+    for source in inputs:
+        for file in source.tensors:
+            file.check_unchanged()
+
+
+def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
+    """Name and content of everything but the tensors and the manifest."""
+    others = checkpoint.files.others if checkpoint.files else ()
+    for path in others:
+        if path.name != "config.json":
+            yield path.name, read_all(path)
+    if checkpoint.config is not None:
+        unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
+        original = checkpoint.files.path / "config.json" if checkpoint.files else None
+        text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
+        yield "config.json", read_all(original) if unchanged and original and original.is_file() else text.encode()
+    if len(checkpoint.shards) > 1:
+        owner = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
+        where = {part: name for tensor, name in owner.items() for part, _ in checkpoint.parts(tensor).values()}
+        total = sum(checkpoint.bytes(tensor) for tensor in owner)
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
+        yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
+
+
+def _kept(modules: Facts) -> dict[str, Any]:
+    """What the manifest says of the updates: how large they are, relative to the weights, and how much rounding left of
+    them.
+    """
+    if not modules:
+        return {}
+    from adapterops.updates.survival import Survival
+
+    total = sum(modules.values(), Survival())
+    return {"survival": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}}
+
+
+def _quantized(quantized: Facts) -> dict[str, Any]:
+    """What the manifest says of weights that were quantized without an update: how far their codes are from them."""
+    if not quantized:
+        return {}
+    from adapterops.updates.survival import Survival
+
+    total = sum(quantized.values(), Survival())
+    return {"quantized": {"noise": total.noise, "tensors": {tensor: each.noise for tensor, each in quantized.items()}}}

@@ -1,0 +1,1 @@
+"""How work runs: plans, and where their jobs are done."""

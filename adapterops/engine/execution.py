@@ -1,0 +1,97 @@
+"""How work is done, and never what: workers, device, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from adapterops.errors import OptionError, ResourceError
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) after each item."""
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How work is done, and never what: no value here changes a byte of a result.
+
+    Attributes:
+        workers: items worked on at a time; None for the processors of this process, at most 8.
+        device: where weights are quantized, `cpu` or `cuda`.
+        memory: bytes that the work may take beyond what libraries take; None for no limit. Blocks stay as large as they
+            are, because rounding depends on them; fewer workers hold fewer of them.
+        progress: called after each item.
+        sync: wait until the disk has everything. Without, a power failure can leave a damaged output.
+    """
+
+    workers: int | None = None
+    device: str = "cpu"
+    memory: int | None = None
+    progress: Progress | None = None
+    sync: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"--workers must be at least 1, got {self.workers}")
+        if self.device not in DEVICES:
+            raise OptionError(f"--device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+
+    @property
+    def threads(self) -> int:
+        """How many workers there are."""
+        return default_workers() if self.workers is None else self.workers
+
+    def within(self, needs: Callable[[int], int]) -> Execution:
+        """The same with as many workers as `memory` allows, where `needs` says how many bytes so many workers take.
+
+        Raises:
+            ResourceError: one worker takes more.
+        """
+        if self.memory is None:
+            return self
+        fitting = [workers for workers in range(1, self.threads + 1) if needs(workers) <= self.memory]
+        if not fitting:
+            raise ResourceError(
+                f"--memory allows {self.memory} bytes, and one worker takes {needs(1)}",
+                hint=f"the least that works is --memory {_kB(needs(1))}",
+            )
+        return replace(self, workers=max(fitting))
+
+
+DEFAULT = Execution()
+
+
+def _kB(size: int) -> str:
+    """
+    >>> _kB(1234567)
+    '1235kB'
+    """
+    return f"{-(-size // 1000)}kB"
+
+
+def check_device(device: str) -> None:
+    """Raise for a device that is not there, or that cannot be used.
+
+    Raises:
+        ResourceError: torch finds no GPU.
+        NotFoundError: what encodes on a GPU is not installed.
+    """
+    if device != "cpu":
+        import torch
+
+        from adapterops.quant.bitsandbytes import check_installed
+
+        if not torch.cuda.is_available():
+            raise ResourceError(
+                f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU"
+            )
+        check_installed()
+
+
+def default_workers() -> int:
+    """The processors this process may use, at most 8: each worker holds one module."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)

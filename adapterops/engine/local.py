@@ -1,0 +1,219 @@
+"""How work runs: one loop over items such as modules, in threads, each with single-threaded kernels.
+
+Kernels that use one thread give the same bits on any number of cores; the parallelism is over items, such as modules.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from adapterops.arrays.libraries import imported_torch
+from adapterops.engine.execution import DEFAULT, Execution
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 4
+"""Results a worker may be ahead of the one that is waited for: modules differ in size, and nobody should wait for the
+largest.
+"""
+
+STOPPING = threading.Event()
+"""Set when the process is about to end: what its threads still do is of no use, and nobody waits for it."""
+
+
+@contextmanager
+def background() -> Iterator[ThreadPoolExecutor]:
+    """A thread beside the workers, which drops what is left of its work when the block ends."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=not STOPPING.is_set(), cancel_futures=True)
+
+
+def run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    needs_torch: Callable[[Item], bool] = lambda item: False,
+    lane: Callable[[Item], Hashable] | None = None,
+    how: Execution = DEFAULT,
+) -> Generator[Result, None, None]:
+    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them.
+
+    The results do not depend on the number of workers. They come in the order of the items, and those that wait for
+    their turn are kept; with lanes they come as they are done. After an exception nothing is started that comes after
+    its item.
+
+    Args:
+        needs_torch: which items do. Where none does, it is not imported; else one more thread does the others while it is.
+        lane: what items have in common that are best done in their order, by one thread. A thread without a lane takes
+            what is last in that of another.
+    """
+    queue, workers, progress = list(items), how.threads, how.progress
+    work = _Work(function, queue, needs_torch, lane, AHEAD * workers)
+    needing = list(map(needs_torch, queue))
+    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
+    if any(needing) and not all(needing):
+        others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
+    with _numpy().limit(limits=1, user_api="blas"):
+        try:
+            for thread in others:
+                thread.start()
+            with _one_thread_in_torch(needed=any(needing)):
+                work.begin()
+                for index in range(len(queue)):
+                    yield work.result(index)
+                    if progress:
+                        progress(index + 1, len(queue))
+        finally:
+            work.stop()
+            for thread in others:
+                if thread.ident is not None and not STOPPING.is_set():
+                    thread.join()
+
+
+class _Lane:
+    """Items that nobody has begun, in their order, which all need torch or none does; and who is at them."""
+
+    def __init__(self, needs_torch: bool) -> None:
+        self.needs_torch, self.open = needs_torch, deque[int]()
+        self.thread: int | None = None
+
+
+class _Work(Generic[Item, Result]):
+    """Items, begun by whoever has time, and what became of them."""
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        needs_torch: Callable[[Item], bool],
+        lane: Callable[[Item], Hashable] | None,
+        ahead: int,
+    ) -> None:
+        self._function, self._items, self._ordered, self._ahead = function, items, lane is None, ahead
+        lanes: dict[tuple[Hashable, bool], _Lane] = {}
+        for index, item in enumerate(items):
+            key = lane(item) if lane else None, needs_torch(item)
+            lanes.setdefault(key, _Lane(key[1])).open.append(index)
+        self._lanes = list(lanes.values())
+        self._outcomes: dict[int, Future[Result]] = {}
+        self._next, self._running, self._begun = 0, 0, False
+        self._changed = threading.Condition()
+
+    def begin(self) -> None:
+        """From now on any item can be begun, those that need torch too."""
+        with self._changed:
+            self._begun = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        with self._changed:
+            self._lanes = []
+            self._changed.notify_all()
+
+    def help(self, without_torch: bool = False) -> None:
+        """Do what is open, or what of it needs no torch, until nothing is."""
+        while True:
+            with self._changed:
+                while (index := self._take(without_torch)) is None:
+                    if not any(lane.open for lane in self._lanes if not (lane.needs_torch and without_torch)):
+                        return
+                    self._changed.wait()
+            self._do(index)
+
+    def result(self, place: int) -> Result:
+        """What became of the item of that place; with lanes, of that many a one. Others are done until it is known."""
+        while True:
+            with self._changed:
+                self._next = place
+                self._changed.notify_all()
+                mine = None
+                while (known := self._known(place)) is None and mine is None:
+                    mine = self._take()
+                    if mine is None:
+                        self._changed.wait()
+                if known is not None:
+                    return self._outcomes.pop(known).result()
+            if mine is not None:
+                self._do(mine)
+
+    def _known(self, place: int) -> int | None:
+        """The item whose outcome is next; a failure is, when all before it that was begun is done."""
+        if self._ordered:
+            return place if place in self._outcomes else None
+        good = (index for index, outcome in self._outcomes.items() if outcome.exception() is None)
+        idle = not self._running and not any(lane.open for lane in self._lanes)
+        return next(good, min(self._outcomes) if idle else None)
+
+    def _take(self, without_torch: bool = False) -> int | None:
+        """An item that nobody has begun and that can be."""
+        me = threading.get_ident()
+        can = [
+            lane for lane in self._lanes if lane.open and (not lane.needs_torch or (self._begun and not without_torch))
+        ]
+        if self._ordered:
+            lane = min(can, key=lambda lane: lane.open[0], default=None)
+            if lane is None or lane.open[0] >= self._next + self._ahead:
+                return None
+        else:
+            lane = next((lane for lane in can if lane.thread == me), None) or next(
+                (lane for lane in can if lane.thread is None), None
+            )
+        self._running += bool(can)
+        if lane is not None:
+            lane.thread = me
+            return lane.open.popleft()
+        return max(can, key=lambda lane: len(lane.open)).open.pop() if can else None
+
+    def _do(self, index: int) -> None:
+        if self._begun and (torch := imported_torch()):
+            torch.set_num_threads(1)  # it counts for the thread that says it
+        outcome: Future[Result] = Future()
+        try:
+            outcome.set_result(self._function(self._items[index]))
+        except Exception as error:  # whatever it is, it is raised when it is the item's turn
+            outcome.set_exception(error)
+        with self._changed:
+            self._outcomes[index] = outcome
+            self._running -= 1
+            if outcome.exception() is not None:  # what comes before it has its turn before
+                for lane in self._lanes:
+                    lane.open = deque(other for other in lane.open if other < index)
+            self._changed.notify_all()
+
+
+@cache
+def _numpy() -> ThreadpoolController:
+    """What sets the threads of numpy's BLAS, whichever it is. It looks through all libraries of the process, once."""
+    import numpy  # noqa: F401  # its BLAS is there to be found from now on
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def _one_thread_in_torch(needed: bool) -> Iterator[None]:
+    """One thread in torch's kernels, which have a setting of their own; it is imported if it is needed."""
+    if not needed and imported_torch() is None:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

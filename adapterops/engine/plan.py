@@ -1,0 +1,126 @@
+"""What saving will do, known from headers alone: files, bytes, memory, downloads, and what has to be measured first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import ResourceError
+from adapterops.methods import METHODS
+from adapterops.provenance.history import Source, Step, sources
+from adapterops.storage.checksums import digest
+from adapterops.storage.strict import read_all
+
+THRESHOLDS = "thresholds over the whole model"
+"""TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""
+
+DIFFERENCES = "which tensors of the two models differ"
+
+SPECTRA = "spectra of every module"
+"""A budget is spent where singular values are largest: all are computed first."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to write: its tensors in their order, with the bytes of each."""
+
+    file: str
+    tensors: Mapping[str, int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What saving will do.
+
+    Attributes:
+        jobs: the files of tensors, one job for each. Where a rank depends on numbers that are not read, bytes are at
+            most these.
+        memory: about the bytes that the work takes beyond what libraries take.
+        download: files that are not here yet, with their sizes.
+        statistics: what has to be measured before the first tensor can be written.
+        hash: equal for equal work, whoever does it: a run may go on where another of the same hash stopped.
+    """
+
+    jobs: tuple[Job, ...]
+    memory: int
+    download: Mapping[Path, int]
+    statistics: tuple[str, ...]
+    hash: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(job.bytes for job in self.jobs)
+
+    def free(self, out: Path) -> int:
+        """Free bytes of the disk that `out` is to be on.
+
+        Raises:
+            ResourceError: the files do not fit.
+        """
+        free = shutil.disk_usage(out.resolve().parent).free
+        if free < self.bytes:
+            hint = "free some space, or write to another disk with -o"
+            raise ResourceError(f"needs {self.bytes} bytes, {free} bytes are free", path=out, hint=hint)
+        return free
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "bytes": self.bytes,
+            "memory": self.memory,
+            "download": {"files": len(self.download), "bytes": sum(self.download.values())},
+            "statistics": list(self.statistics),
+            "hash": self.hash,
+            "shards": {job.file: {"tensors": len(job.tensors), "bytes": job.bytes} for job in self.jobs},
+        }
+
+
+def missing(history: Step | Source) -> dict[Path, int]:
+    """The files of all inputs that are not here yet, with their sizes."""
+    return {path: size for source in sources(history) for path, size in source.missing().items()}
+
+
+def statistics(history: Step | Source) -> tuple[str, ...]:
+    """What operations have to measure over the whole model before they can compute a tensor of it."""
+    found = {need: None for step in steps(history) for need in _needs(step)}
+    return tuple(found)
+
+
+def steps(history: Step | Source) -> Iterator[Step]:
+    """All operations, the last one first."""
+    if isinstance(history, Step):
+        yield history
+        for inner in history.inputs:
+            yield from steps(inner)
+
+
+def _needs(step: Step) -> Iterator[str]:
+    if step.operation == "merge" and METHODS[step.parameters["method"]].whole_model(step.parameters):
+        yield THRESHOLDS
+    if step.operation == "extract":
+        yield DIFFERENCES
+    if "budget" in step.parameters:
+        yield SPECTRA
+
+
+def hashed(history: Step | Source, *details: Any) -> str:
+    """A hash of the inputs, the operations on them, and whatever else the bytes of the output depend on."""
+    inputs = sources(history)
+    operation = history.as_json(inputs) if isinstance(history, Step) else {}
+    text = json.dumps([list(map(_identity, inputs)), operation, *details])
+    return digest(text.encode())
+
+
+def _identity(source: Source) -> Sequence[Any]:
+    """What tells an input from any other: its commit on the Hub, or its files here, the small ones by their content."""
+    if source.remote is not None:
+        return [source.alpha, source.remote.reference, source.remote.revision]
+    files = [[file.path.name, *file.origin] for file in source.tensors]
+    return [source.alpha, files, [digest(read_all(path)) for path in source.others]]

@@ -1,0 +1,1 @@
+"""Expressions of adapters: reading them and computing them."""

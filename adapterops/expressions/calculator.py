@@ -1,0 +1,70 @@
+"""Expressions of adapters, evaluated: lazy adapters in, a lazy adapter out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.errors import OptionError
+from adapterops.expressions.expression import Expression, parse, pointing
+from adapterops.expressions.formula import Call, Input, Node, Scaled, Sum
+from adapterops.operations import algebra, selection
+
+
+def evaluate(expression: str, /, *, allow_base_mismatch: bool = False, **adapters: Adapter) -> Adapter:
+    """The adapter that an expression of named adapters stands for, such as `evaluate("0.7*a - ties(b, c, density=0.2)",
+    a=a, b=b, c=c)`.
+
+    Names, numbers, `+ - * /`, parentheses; every registered method with its parameters, `weights` and `space`;
+    `truncate(a, rank=8)`; `select(a, "*.mlp.*")`; `scale(a, {"layers.0-11": 0.3, "*": 1.0})`.
+
+    Raises:
+        OptionError: the expression is wrong; the message points at the column.
+        IncompatibleError: the adapters do not fit together.
+
+    Cost: lazy, except for `truncate` to a budget.
+    """
+    return compute(parse(expression, adapters), adapters, allow_base_mismatch=allow_base_mismatch)
+
+
+def compute(
+    expression: Expression,
+    adapters: Mapping[str, Adapter],
+    *,
+    allow_base_mismatch: bool = False,
+    truncate: Callable[..., Adapter] = algebra.truncate,
+) -> Adapter:
+    """The adapter that an expression stands for, by the adapters that its names stand for; `truncate` cuts where it
+    says so.
+    """
+    for name, adapter in adapters.items():
+        if not isinstance(adapter, Adapter):
+            raise OptionError(
+                f"{name} is a {type(adapter).__name__}, expected an adapter", hint="open it first: open_adapter(path)"
+            )
+
+    def value(node: Node) -> Adapter:
+        if isinstance(node, Input):
+            return adapters[node.name]
+        if isinstance(node, Scaled):
+            return node.factor * value(node.of)
+        if isinstance(node, Sum):
+            return algebra.total([value(term) for term in node.terms], allow_base_mismatch=allow_base_mismatch)
+        of = [value(inner) for inner in node.adapters]
+        try:
+            return called(node, of)
+        except OptionError as error:
+            if error.details is None:
+                raise pointing(expression.text, node.index, f"{node.function}: {error.message}", error.hint) from None
+            raise
+
+    def called(node: Call, of: list[Adapter]) -> Adapter:
+        if node.function == "truncate":
+            return truncate(of[0], **node.parameters)
+        if node.function == "select":
+            return selection.select(of[0], *node.parameters["patterns"])
+        if node.function == "scale":
+            return selection.scale(of[0], node.parameters["by"])
+        return algebra.merge(of, node.function, allow_base_mismatch=allow_base_mismatch, **node.parameters)
+
+    return value(expression.tree)

@@ -1,0 +1,78 @@
+"""What an expression means: a tree of adapters, in which every default is explicit. `str` of it is an expression that
+means the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Input:
+    """An adapter by its name. `index` is where in the text a node came from."""
+
+    name: str
+    index: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """factor · of"""
+
+    factor: float
+    of: Node
+    index: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        factor = "-" if self.factor == -1 else f"{self.factor!r}*"
+        return factor + (f"({self.of})" if isinstance(self.of, Sum) else str(self.of))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Σ terms, two at least"""
+
+    terms: tuple[Node, ...]
+    index: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        first, *rest = (f"({term})" if isinstance(term, Sum) else str(term) for term in self.terms)
+        return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in rest)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of adapters, with all its parameters; those of `select` and `scale` have no names in the text."""
+
+    function: str
+    adapters: tuple[Node, ...]
+    parameters: Mapping[str, Any]
+    index: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        named = {name: value for name, value in self.parameters.items() if value is not None}
+        if self.function == "select":
+            given = [_literal(pattern) for pattern in named["patterns"]]
+        elif self.function == "scale":
+            given = [_literal(named["by"])]
+        else:
+            given = [f"{name}={_literal(value)}" for name, value in named.items()]
+        return f"{self.function}({', '.join([*map(str, self.adapters), *given])})"
+
+
+Node: TypeAlias = Input | Scaled | Sum | Call
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'" if '"' in value else f'"{value}"'
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ", ".join(map(_literal, value)) + "]" if isinstance(value, list) else repr(value)

@@ -1,0 +1,342 @@
+"""`adapter_config.json`: what it says about scales when reading; derived from the tensors when writing."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
+from adapterops.formats.peft.patterns import matches
+from adapterops.updates.kinds import KINDS
+
+BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
+"""Values of init_lora_weights under which the factors belong to a changed base."""
+
+REFUSED = {
+    "lora_bias": "LoRA biases are not handled",
+    "trainable_token_indices": "trained token rows replace the base's and cannot be added",
+    "layer_replication": "its layers are not those of the base",
+    "loftq_config": "its factors belong to a quantized base",
+    "kasa_config": "KaSA depends on the base weight and cannot be added",
+    "use_bdlora": "BD-LoRA stores its factors packed",
+    "use_qalora": "QA-LoRA stores its factors pooled",
+    "alora_invocation_tokens": "aLoRA is active only after certain tokens",
+    "arrow_config": "Arrow chooses an adapter per token",
+    "ensure_weight_tying": "LoRA on tied weights is not handled",
+    "modules_to_tie": "LoRA on tied weights is not handled",
+    "megatron_config": "Megatron layers are not handled",
+}
+"""Fields that change the meaning of the tensors when they are set, and why that is not handled."""
+
+DERIVED = {
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
+    "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
+    "bias", "modules_to_save",
+}  # fmt: skip
+"""Fields that are read here, and written from the tensors."""
+
+BIASES = ("all", "lora_only")
+"""Values of `bias` under which biases were trained, and are in the file as full tensors."""
+
+KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
+"""Fields that do not change the update and are passed on."""
+
+IGNORED = {
+    "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
+    "megatron_core", "qalora_group_size",
+}  # fmt: skip
+"""Fields about training, or defaults of what is not handled."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is known of an adapter besides its updates.
+
+    Attributes:
+        base_model, revision: what it was trained on, where that is known.
+        targets: suffixes that name exactly the adapted modules of the base, where such are known.
+        fields: other fields of the config, verbatim: task_type, lora_dropout, ...
+        saved: names, or ends of names, of modules that are in the file as full tensors.
+        biases: whether trained biases are.
+        target_parameters: as `targets`, for parameters that are adapted as such.
+        experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+    """
+
+    base_model: str | None = None
+    revision: str | None = None
+    targets: tuple[str, ...] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    saved: tuple[str, ...] = ()
+    biases: bool = False
+    target_parameters: tuple[str, ...] | None = ()
+    experts: Mapping[str, int] = field(default_factory=dict)
+
+    def replaces(self, tensor: str) -> bool:
+        """Whether the config announces a full tensor of this name."""
+        module, _, role = tensor.rpartition(".")
+        return (self.biases and role == "bias") or module.endswith(
+            self.saved
+        )  # "norm" means "input_layernorm", too: PEFT's rule
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """alpha/r, or alpha/sqrt(r) under rsLoRA."""
+
+    alpha: float
+    rank: int
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+def read_config(fields: Any) -> AdapterConfig:
+    """The config, checked field by field; the scales are read by `scalings`.
+
+    Raises:
+        InputError: a field has an impossible value.
+        UnsupportedError: a field asks for something that is not handled, or that is unknown and set.
+    """
+    if not isinstance(fields, dict):
+        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+    stated = fields.get("peft_type", "LORA")
+    kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
+    if not kinds:
+        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values()}))
+        raise UnsupportedError(
+            f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first"
+        )
+    own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
+    for name, value in fields.items():
+        if name not in own:
+            _check_field(name, value)
+    for name in ("base_model_name_or_path", "revision"):
+        if not isinstance(fields.get(name), str | None):
+            raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
+    return AdapterConfig(
+        fields.get("base_model_name_or_path") or None,
+        fields.get("revision") or None,
+        _suffixes(fields),
+        {name: fields[name] for name in sorted(KEPT & fields.keys())},
+        _list("modules_to_save", fields.get("modules_to_save")),
+        fields.get("bias") in BIASES,
+        tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
+    )
+
+
+def _list(what: str, names: Any) -> tuple[str, ...]:
+    if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
+        raise InputError(f"{what} is {names!r}, expected names", code="E-CONFIG")
+    return tuple(names or [])
+
+
+def _check_field(name: str, value: Any) -> None:
+    if name == "init_lora_weights" and isinstance(value, str) and value.startswith(BASE_CHANGING):
+        raise UnsupportedError(
+            f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
+            hint="convert it with PEFT's path_initial_model_for_weight_conversion",
+        )
+    if name == "bias" and value not in ("none", None, False, *BIASES):
+        raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
+    if name in REFUSED and value:
+        raise UnsupportedError(f"{name} is set: {REFUSED[name]}")
+    if value and name not in REFUSED and name not in DERIVED | KEPT | IGNORED:
+        raise UnsupportedError(
+            f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
+            hint="update adapterops, or remove the field",
+        )
+
+
+def _suffixes(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
+    targets = fields.get("target_modules")
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        return None
+    if fields.get("layers_to_transform") is not None or fields.get("layers_pattern") or fields.get("exclude_modules"):
+        return None
+    return tuple(sorted(targets))
+
+
+def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int], stacked: Collection[str] = ()) -> dict[str, Scaling]:
+    """The scaling of every module, by PEFT's rules: the first pattern in the order of the file that matches wins.
+
+    Args:
+        fields: the config.
+        ranks: for each module the rank of its tensors, which is the truth.
+        stacked: those whose tensors may hold several experts, each of the rank that the config says.
+
+    Raises:
+        InputError: the config's rank is not the tensors', or a value is impossible.
+
+    Warns:
+        AdapterWarning: a pattern matches no module, or several with different values match one.
+    """
+    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == fields.get("peft_type", "LORA"))
+    r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
+    rslora = fields.get("use_rslora") or False
+    if not isinstance(rslora, bool):
+        raise InputError(f"use_rslora is {rslora!r}, expected true or false", code="E-CONFIG")
+    ranks_said = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
+    alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
+    for module, rank in ranks.items():
+        said = ranks_said[module]
+        if rank % said if module in stacked else said != rank:
+            raise InputError(
+                f"the config says rank {said}, the tensors have rank {rank}"
+                + (" for all experts" if module in stacked else ""),
+                tensor=module,
+                hint="the config belongs to another adapter, or was edited",
+                code="E-RANK",
+            )
+    return {module: Scaling(alphas[module], int(ranks_said[module]), rslora) for module in ranks}
+
+
+def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, check: Any) -> dict[str, float]:
+    if patterns is None or patterns == {}:
+        return dict.fromkeys(modules, default)
+    if not isinstance(patterns, dict):
+        raise InputError(f"{what} is {patterns!r}, expected an object", code="E-CONFIG")
+    values = [check(f"{what}[{key!r}]", value) for key, value in patterns.items()]
+    found = matches(list(patterns), modules)
+    used = {index for indices in found for index in indices}
+    for index, key in enumerate(patterns):
+        if index not in used:
+            warnings.warn(f"{what} {key!r} matches no module", AdapterWarning, stacklevel=2)
+    for module, indices in zip(modules, found, strict=True):
+        if len({values[index] for index in indices}) > 1:
+            warnings.warn(
+                f"several of {what} match {module} with different values; the first in the file is taken, as PEFT does",
+                AdapterWarning,
+                stacklevel=2,
+            )
+            break
+    return {module: values[indices[0]] if indices else default for module, indices in zip(modules, found, strict=True)}
+
+
+def _rank(what: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{what} is {value!r}, expected a whole number above 0", code="E-CONFIG")
+    return value
+
+
+def check_alpha(what: str, value: Any) -> float:
+    """A lora_alpha: a number above 0, whole or not.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+        raise InputError(f"{what} is {value!r}, expected a number above 0", code="E-CONFIG")
+    return float(value)
+
+
+def combine(
+    configs: Sequence[AdapterConfig], names: Sequence[str], *, allow_base_mismatch: bool = False
+) -> AdapterConfig:
+    """What several adapters have in common.
+
+    Raises:
+        IncompatibleError: they were trained on different bases.
+    """
+    base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
+    revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
+    first = configs[0].fields
+    fields = {
+        key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)
+    }
+    return AdapterConfig(
+        base,
+        revision,
+        _union([config.targets for config in configs]),
+        fields,
+        configs[0].saved,
+        configs[0].biases,
+        _union([config.target_parameters for config in configs]),
+        _experts(configs, names),
+    )
+
+
+def _union(targets: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    found: set[str] = set()
+    for each in targets:
+        if each is None:
+            return None
+        found |= set(each)
+    return tuple(sorted(found))
+
+
+def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for config, name in zip(configs, names, strict=True):
+        for parameter, count in config.experts.items():
+            if found.setdefault(parameter, count) != count:
+                raise IncompatibleError(
+                    f"has {count} experts here, and {found[parameter]} in another adapter",
+                    path=name,
+                    tensor=parameter,
+                    hint="the adapters were trained on different bases",
+                )
+    return found
+
+
+def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
+    known = {value: name for value, name in reversed(list(zip(values, names, strict=True))) if value is not None}
+    if len(known) > 1 and not allow:
+        places = "; ".join(f"{name}: {value}" for value, name in known.items())
+        raise IncompatibleError(
+            f"the adapters have different {what}: {places}",
+            hint="combine them anyway with --allow-base-mismatch",
+            code="E-BASE",
+        )
+    return next(iter(known)) if len(known) == 1 else None
+
+
+def write_config(config: AdapterConfig, ranks: Mapping[str, int], full: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
+
+    Args:
+        ranks: by the names of modules, and of the parameters in `config.experts`.
+        full: the names of full tensors that go along.
+
+    Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
+    """
+    r = max(ranks.values())
+    parameters = [name for name in ranks if name in config.experts]
+    saved_in = {tensor.rpartition(".")[0] for tensor in full if not tensor.endswith(".bias")}
+    saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
+    biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in full)
+    patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
+    return dict(
+        sorted(
+            {
+                **config.fields,
+                "peft_type": "LORA",
+                "base_model_name_or_path": config.base_model,
+                "revision": config.revision,
+                "inference_mode": True,
+                "r": r,
+                "lora_alpha": r,
+                "rank_pattern": patterns,
+                "alpha_pattern": patterns,
+                "use_rslora": False,
+                "init_lora_weights": True,
+                "bias": "all" if biases else "none",
+                **({"modules_to_save": saved} if saved else {}),
+                "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
+                **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
+            }.items()
+        )
+    )
+
+
+def _targets(suffixes: tuple[str, ...] | None, modules: Sequence[str]) -> list[str]:
+    def covers(module: str) -> bool:
+        return any(module == suffix or module.endswith(f".{suffix}") for suffix in suffixes or ())
+
+    return list(suffixes) if suffixes and all(map(covers, modules)) else sorted(modules)

@@ -1,0 +1,75 @@
+"""PEFT's format: a folder with adapter_model.safetensors and adapter_config.json, or a file of such tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.errors import AdapterOpsError
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
+from adapterops.formats.peft.config import AdapterConfig, write_config
+from adapterops.formats.peft.keys import PREFIX, updates
+from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.stacks import keys, shapes, stacks, together
+from adapterops.storage.place import Place
+from adapterops.storage.safetensors import Spec, Stored
+from adapterops.updates.layout import Layout, widest
+
+if TYPE_CHECKING:
+    from adapterops.formats.registry import Factors
+    from adapterops.updates.protocol import Array
+
+
+class Peft:
+    """What PEFT saves and loads."""
+
+    def claims(self, place: Place) -> bool:
+        if place.folder:
+            return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())
+        try:
+            return any(updates().fullmatch(name) for name in place.open(place.path).entries)
+        except AdapterOpsError:
+            return False  # whoever reads it says what is wrong
+
+    def read(self, place: Place, alpha: float | None) -> AdapterFiles:
+        return read_files(place, alpha)
+
+    def arranged(
+        self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
+    ) -> Arrangement:
+        """The experts of one parameter are one group: PEFT has one rank for all."""
+        groups = stacks(layout, config.experts)
+        layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
+        experts = {
+            stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
+        }
+        dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
+        tensors = {
+            key: Spec(dtypes[stack], shape)
+            for stack in groups
+            for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
+        }
+        copied = {_full_name(tensor, layout): stored for tensor, stored in full.items()}
+
+        def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            A, B, rank = together(stack, factors, experts)
+            return dict(zip(keys(stack, experts), (A, B), strict=True)), rank
+
+        def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
+            kept = replace(config, experts=experts)
+            if len(ranks) < len(groups):
+                kept = replace(kept, targets=None, target_parameters=None)
+            return {CONFIG: write_config(kept, ranks, full)}
+
+        specs = tensors | {name: stored.spec for name, stored in copied.items()}
+        return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _full_name(tensor: str, layout: Mapping[str, Layout]) -> str:
+    """PEFT's name of a full tensor: the bias of an adapted module is inside what wraps it."""
+    module, _, role = tensor.rpartition(".")
+    return f"{PREFIX}{module}.base_layer.{role}" if module in layout else PREFIX + tensor
+
+
+FORMATS.add("peft", Peft())

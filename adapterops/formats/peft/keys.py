@@ -1,0 +1,224 @@
+"""Tensor names of PEFT LoRA adapters: `base_model.model.<module>.lora_A.weight`, and everything near it that is not
+LoRA.
+
+Reads what PEFT writes, and its variants: no prefix, the adapter's name left in (`lora_A.default.weight`), a per-module
+`alpha`. Whatever else is in the file is refused by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.storage.safetensors import Entry, TensorFile
+from adapterops.updates.kinds import KINDS, Kind, kind_of
+
+PREFIX = "base_model.model."
+ALPHA = re.compile(r"(?P<module>.+)\.alpha")
+
+OTHER_KINDS = [
+    (
+        r"_orig_mod\.",
+        "the names of a compiled model",
+        "remove `_orig_mod.` from the names: PEFT would not load them either",
+    ),
+    (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
+    (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
+    (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
+    (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
+    (
+        r"\.lora_monteclora_sampler|\.lora_velora",
+        "MonteCLoRA or VeLoRA state",
+        "save the adapter for inference, without it",
+    ),
+    (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
+    (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
+    (r"\.lokr_", "LoKr", "convert it to LoRA with PEFT first"),
+    (
+        r"\.(?:vera_|oft_|boft_|hra_|ia3_|ln_tuning|randlora_|fourierft_|vblora_)",
+        "an adapter that is not LoRA",
+        "only LoRA is handled",
+    ),
+    (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
+    (r"^lora_(?:unet|te\d?)_|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
+    (
+        r"\.lora_[ab]\b",
+        "lower-case LoRA names, as MLX writes them",
+        "keep it in a folder of its own, with its adapter_config.json",
+    ),
+    (
+        r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
+        "a weight of the base model (a resized or trained layer)",
+        "it replaces the base's and cannot be added",
+    ),
+    (r"\.bias$", "a trained bias", "train with bias='none'"),
+    (r"\.weight$", "a full tensor (modules_to_save)", "it replaces the base's and cannot be added"),
+]
+"""What a name that is not LoRA's gives away: pattern, kind, what to do. The last holds for LoRA's names, too."""
+
+STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
+
+
+@cache
+def updates() -> re.Pattern[str]:
+    """The names of the arrays of every kind of update."""
+    ends = {role: end for kind in KINDS.values() for role, end in kind.roles.items()}
+    inner, bare = (
+        "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
+        for inside in (True, False)
+    )
+    name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
+    return re.compile(
+        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
+    )
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a tensor name says. `prefix`, `adapter` and `end` are kept so that the name can be rendered again."""
+
+    module: str
+    role: str
+    prefix: str = PREFIX
+    adapter: str | None = None
+    end: str = ".weight"
+
+
+def parse(name: str) -> Key:
+    """Module and role (that of an array of an update, or `alpha`) of a tensor.
+
+    >>> parse("base_model.model.layers.0.q_proj.lora_A.default.weight")
+    Key(module='layers.0.q_proj', role='lora_A', prefix='base_model.model.', adapter='default', end='.weight')
+
+    Raises:
+        UnsupportedError: it belongs to a kind of adapter that is known and not handled.
+        InputError: it belongs to nothing that is known.
+    """
+    match = updates().fullmatch(name) or ALPHA.fullmatch(name)
+    for pattern, kind, hint in OTHER_KINDS if match is None or STRANGE.search(name) else ():
+        if re.search(pattern, name):
+            raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+    if match is None:
+        raise InputError(
+            "is not the name of a LoRA tensor", tensor=name, hint="only PEFT LoRA adapters are read", code="E-KEY"
+        )
+    groups = match.groupdict()
+    prefix = PREFIX if groups["module"].startswith(PREFIX) else ""
+    module = groups["module"].removeprefix(PREFIX)
+    if not module:
+        raise InputError("names no module", tensor=name, code="E-KEY")
+    if not groups.get("bare"):
+        return Key(module, groups.get("inner") or "alpha", prefix, groups.get("adapter"))
+    return Key(module, groups["bare"], prefix, groups["other"], groups["weight"] or "")
+
+
+def render(key: Key) -> str:
+    """The name that `parse` takes apart.
+
+    >>> render(Key("layers.0.q_proj", "lora_B"))
+    'base_model.model.layers.0.q_proj.lora_B.weight'
+    """
+    if key.role == "alpha":
+        return f"{key.prefix}{key.module}.alpha"
+    return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The tensors of one module.
+
+    Attributes:
+        kind: of its update.
+        tensors: role → name in the file.
+        alpha: the name of a tensor that says the numerator of the scale.
+        shape, rank: of the module.
+        bound: an upper bound on the rank of the update.
+        expert, experts: which of several experts this module is, where the tensors hold all of them: then expert e owns
+            the rows [e r, (e + 1) r) of A, and the columns e, e + E, e + 2E, ... of B.
+        transposed: they are those of the transposed weight.
+    """
+
+    kind: Kind
+    tensors: Mapping[str, str]
+    alpha: str | None
+    shape: tuple[int, int]
+    rank: int
+    bound: int
+    expert: int = 0
+    experts: int = 1
+    transposed: bool = False
+
+    @property
+    def A(self) -> str:
+        return self.tensors["lora_A"]
+
+    @property
+    def B(self) -> str:
+        return self.tensors["lora_B"]
+
+
+def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
+    """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the
+    file.
+    """
+    found = {}
+    for name in sorted(file.entries):
+        if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
+            tensor = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+            adapted = name.replace(
+                ".base_layer.weight", ".lora_A.weight"
+            )  # PEFT saves the weight of an adapted embedding, too
+            if config.replaces(tensor) or (adapted != name and adapted in file.entries):
+                found[tensor] = name
+    return found
+
+
+def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
+    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left
+    out.
+
+    Raises:
+        UnsupportedError: the file has a kind of update that is not handled.
+        InputError: an array is missing, twice there, empty or does not fit the others.
+    """
+    found: dict[str, dict[str, str]] = {}
+    adapters = set()
+    with at(path=file.path):
+        for name in sorted(file.entries.keys() - set(apart)):
+            key = parse(name)
+            roles = found.setdefault(key.module, {})
+            if key.role in roles:
+                raise InputError(f"is the same module's {key.role} as {roles[key.role]}", tensor=name, code="E-KEY")
+            roles[key.role] = name
+            adapters.add(key.adapter)
+        if len(adapters - {None}) > 1:
+            names = ", ".join(sorted(adapter for adapter in adapters if adapter))
+            raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
+        return {module: _parts(module, roles, file.entries) for module, roles in sorted(found.items())}
+
+
+def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
+    tensors = {role: name for role, name in roles.items() if role != "alpha"}
+    kind = kind_of(tensors)
+    with at(tensor=module):
+        for role in kind.roles:
+            if role not in roles:
+                raise InputError(
+                    f"has {', '.join(sorted(roles))} but no {role}", hint="save the adapter again", code="E-KEY"
+                )
+            if 0 in entries[roles[role]].shape:
+                raise InputError(
+                    f"{role} has the empty shape {list(entries[roles[role]].shape)}",
+                    hint="gather the weights before saving (ZeRO-3)",
+                    code="E-SHAPE",
+                )
+        if left := sorted(tensors.keys() - kind.roles.keys()):
+            raise InputError(
+                f"has {', '.join(left)}, which is no part of {kind.name}", hint="save the adapter again", code="E-KEY"
+            )
+        shape, rank, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
+    return Parts(kind, tensors, roles.get("alpha"), shape, rank, bound)

@@ -1,0 +1,1 @@
+"""Where things come from: inputs, operations, and the manifest of an output."""

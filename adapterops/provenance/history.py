@@ -1,0 +1,128 @@
+"""Where an adapter came from: inputs and operations. The manifest is written from it, and random masks are keyed by
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapterops.storage.checksums import BLAKE3, SHA256, digest
+from adapterops.storage.place import Place, Remote
+from adapterops.storage.safetensors import TensorFile
+from adapterops.storage.strict import read_all
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it."""
+
+    path: Path
+    tensors: tuple[TensorFile, ...]
+    others: tuple[Path, ...] = ()
+    alpha: float | None = None
+    remote: Remote | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(Place(self.path, self.remote))
+
+    def fetch(self) -> None:
+        """Bring the files here that are no tensors' and not here yet.
+
+        Raises:
+            ResourceError: there is no room for them and the tensors.
+        """
+        self.check_room()
+        for path in self.others:
+            self._here(path)
+
+    def _here(self, path: Path) -> Path:
+        return Place(self.path, self.remote).here(path)
+
+    def check_room(self) -> None:
+        """Raise ResourceError if there is no room for what is not here yet."""
+        Place(self.path, self.remote).check_room(self.paths)
+
+    def missing(self) -> dict[Path, int]:
+        """The files that are not here yet, with their sizes."""
+        return Place(self.path, self.remote).missing(self.paths)
+
+    def digest(self, algorithm: str = BLAKE3) -> str:
+        """What identifies the tensors: the hash of their file, or of the hashes of several."""
+        hashes = [file.digest(algorithm) for file in self.tensors]
+        return hashes[0] if len(hashes) == 1 else digest(" ".join(hashes).encode(), algorithm)
+
+    def digests(self, algorithm: str) -> dict[str, str]:
+        """The hash of every file, by its name."""
+        hashes = {file.path.name: file.digest(algorithm) for file in self.tensors}
+        return hashes | {path.name: digest(read_all(self._here(path)), algorithm) for path in self.others}
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where it lies, and all its files."""
+        return [self.path, *(file.path for file in self.tensors), *self.others]
+
+    def as_json(self) -> dict[str, Any]:
+        """What the manifest says of it; of its path only the name, so that no machine is told of.
+
+        Raises:
+            InputError: a file has not the content that is known where it came from.
+        """
+        self.fetch()
+        described: dict[str, Any] = {"path": Path(os.path.abspath(self.path)).name}
+        if self.remote is not None:
+            reference = self.remote.reference
+            described = {"path": reference, "reference": reference, "revision": self.remote.revision}
+        files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
+        for path in self.others:
+            data = read_all(path)
+            algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
+            files[path] = {"size": len(data), **{algorithm: digest(data, algorithm) for algorithm in algorithms}}
+        if self.remote is not None:
+            for path, file in files.items():
+                if SHA256 in file:
+                    self.remote.check(path, file[SHA256])
+        described["files"] = {path.name: file for path, file in files.items()}
+        if self.alpha is not None:
+            described["alpha"] = self.alpha
+        return described
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """An operation on other adapters. Without inputs: an adapter that was made in memory."""
+
+    operation: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Step | Source, ...] = ()
+
+    def as_json(self, sources: list[Source]) -> dict[str, Any]:
+        """The tree of operations; its leaves are numbers in `sources`."""
+        inputs = [
+            {"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources)
+            for node in self.inputs
+        ]
+        return {"operation": self.operation, **self.parameters, **({"inputs": inputs} if inputs else {})}
+
+
+def sources(node: Step | Source) -> list[Source]:
+    """All sources, each once, in the order in which they appear."""
+    if isinstance(node, Source):
+        return [node]
+    return list(dict.fromkeys(source for inner in node.inputs for source in sources(inner)))
+
+
+def key(node: Step | Source) -> str:
+    """What identifies the direction of an adapter: its content and operations, not its path and not its scale."""
+    if isinstance(node, Source):
+        return node.digest()
+    if node.operation == "scale":
+        return key(node.inputs[0])
+    text = json.dumps([node.operation, dict(node.parameters), [key(inner) for inner in node.inputs]], sort_keys=True)
+    return digest(text.encode())

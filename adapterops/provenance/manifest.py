@@ -1,0 +1,111 @@
+"""adapterops.json, in every output: what was made, from what, and what of it was kept.
+
+No time, no machine, no secret: the same work gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from adapterops.provenance.history import Source, Step, sources
+from adapterops.storage.checksums import BLAKE3, digest, file_digests
+from adapterops.storage.staging import MANIFEST
+
+SCHEMA = 1
+"""Of the manifest, and of every document that a command prints as JSON."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an output was asked for.
+
+    Attributes:
+        command: the command line.
+        request: what it asked for, as JSON; None for what a program made.
+        files: other files that are to be in the output, name → content, asked for at the end.
+    """
+
+    command: Sequence[str] = ()
+    request: Mapping[str, Any] | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+UNKNOWN = Origin()
+
+
+def write_manifest(
+    folder: Path,
+    history: Step | Source,
+    inputs: Sequence[Mapping[str, Any]],
+    origin: Origin,
+    kept: Mapping[str, Any],
+    outputs: Mapping[str, Mapping[str, Any]],
+    *,
+    torch: bool = True,
+    sync: bool = True,
+) -> None:
+    """Write the manifest of what is in `folder`.
+
+    Args:
+        inputs: what `Source.as_json` says of each source of the history, in its order.
+        kept: what was kept, in total and per module.
+        outputs: for each file its size and BLAKE3.
+        torch: whether it was computed by torch, too, and not by numpy alone.
+    """
+    from adapterops import __version__
+
+    libraries = ("numpy", "torch") if torch else ("numpy",)
+    operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
+    content = {
+        "schema": SCHEMA,
+        "versions": {"adapterops": __version__, **{name: import_module(name).__version__ for name in libraries}},
+        "command": list(origin.command),
+        **({} if origin.request is None else {"request": origin.request}),
+        "inputs": list(inputs),
+        "operation": operation,
+        **kept,
+        "outputs": dict(outputs),
+    }
+    write_json(folder / MANIFEST, {**content, "seal": seal(content)}, sync)
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """A hash of the manifest's other fields, by which a damaged one is known."""
+    text = json.dumps({key: value for key, value in content.items() if key != "seal"}, sort_keys=True)
+    return digest(text.encode())
+
+
+def write_json(path: Path, value: Any, sync: bool = True) -> None:
+    """A new JSON file, synced unless asked otherwise."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync)  # which JSON reads as the same character
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """A new file, synced unless asked otherwise."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold: numbers that are none are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Size and BLAKE3 of a file."""
+    return {"size": path.stat().st_size, **file_digests(path, BLAKE3)}

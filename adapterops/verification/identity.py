@@ -1,0 +1,75 @@
+"""What rounding explains: how far a stored sum may be from W0 + ΔW, and W'x from W0 x + B(Ax)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapterops.operations.fusion import Piece
+from adapterops.updates.protocol import Array, Part
+
+PROBES = 2
+"""Vectors on which the merge identity is tried."""
+
+BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+SMALLEST = {"F64": -1022, "F32": -126, "F16": -14, "BF16": -126}
+"""Of the numbers of a dtype: bits of the fraction, and the least exponent of a normal one."""
+
+
+def near_sum(stored: Array, dtype: str, W0: Array, delta: Array, piece: Piece, own: Part) -> Array:
+    """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 is within half a step of
+    it.
+
+    Args:
+        stored: numbers of `dtype`, widened.
+        delta: ΔW as it was computed there, for updates that have no factors.
+    """
+    wide, factors = W0.astype(np.float64), piece.update.lowrank()
+    if factors is None:
+        exact = delta.astype(np.float64)
+        size, terms = np.abs(exact), 2
+    else:
+        B, A = factors.scale * factors.B[own[0]].astype(np.float64), factors.A.astype(np.float64)
+        exact, size, terms = B @ A, np.abs(B) @ np.abs(A), factors.rank + 2
+    uncertain = terms * 2.0**-24 * (np.abs(wide) + size)
+    near: Array = np.abs(stored.astype(np.float64) - (wide + exact)) <= half_step(stored, dtype) + uncertain
+    return near
+
+
+def half_step(x: Array, dtype: str) -> Array:
+    """Half the distance of neighbouring numbers of a dtype at x, in float64."""
+    exponent = np.frexp(np.abs(x.astype(np.float64)))[1] - 1
+    steps: Array = np.ldexp(0.5, np.maximum(exponent, SMALLEST[dtype]) - BITS[dtype])
+    return steps
+
+
+class Probe:
+    """Random vectors, and what the update of a module makes of them."""
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece, self.factors = piece, piece.update.lowrank()
+        random = np.random.default_rng(int.from_bytes(piece.target.module.encode()[-7:], "little"))
+        self.x = random.standard_normal((piece.target.shape[1], PROBES), dtype=np.float32)
+        self.size = np.linalg.norm(self.x, axis=0)
+        if self.factors is not None:
+            A = self.factors.A.astype(np.float32, copy=False)
+            self.inner, self.inner_size = A @ self.x, np.linalg.norm(A, axis=1)
+
+    def ratio(self, stored: Array, dtype: str, W0: Array, delta: Array, own: Part) -> float:
+        """The largest |W'x - (W0 x + B(Ax))| of these rows, as a fraction of what rounding allows: |w·x| is at most ‖w‖‖x‖."""
+        fused, wide = stored.astype(np.float32), W0.astype(np.float32, copy=False)
+        if self.factors is None:
+            dense = delta.astype(np.float32, copy=False)
+            change, change_size, rank = dense @ self.x, np.linalg.norm(dense, axis=1), 0
+        else:
+            B = (self.factors.scale * self.factors.B[own[0]]).astype(np.float32)
+            change, change_size, rank = B @ self.inner, np.abs(B) @ self.inner_size, self.factors.rank
+        fused_size = np.linalg.norm(fused, axis=1)
+        with np.errstate(all="ignore"):
+            error = np.abs(np.subtract(fused, wide, out=fused) @ self.x - change)
+            width, terms = self.x.shape[0], self.x.shape[0] + rank + 4
+            epsilon, tiny = 2.0 ** -BITS[dtype], 2.0 ** SMALLEST[dtype]
+            bound = epsilon / 2 * fused_size + tiny * epsilon * width**0.5  # one rounding of every entry
+            bound = bound + terms * 2.0**-24 * (
+                fused_size + np.linalg.norm(wide, axis=1) + change_size
+            )  # and this check's own
+            return float((error / np.maximum(bound[:, None] * self.size, np.finfo(np.float32).tiny)).max())

@@ -1,0 +1,134 @@
+"""Numbers in numpy are torch's, bit for bit."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.floats import NAN, STORED, Array, array, checked, finite, narrowed, tensor, wide, widened
+from adapterops.arrays.scratch import Scratch
+from adapterops.errors import IncompatibleError
+
+HALVES = ["BF16", "F16"]
+
+
+def converted(
+    convert: Callable[[Array, str, Scratch], Array], numbers: Array, dtype: str, torch_is_there: bool
+) -> Array:
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch_is_there:
+            patch.setitem(sys.modules, "torch", None)
+        return convert(numbers, dtype, Scratch())
+
+
+def every(dtype: str) -> Array:
+    """Every number of a dtype of 16 bits."""
+    return np.arange(1 << 16, dtype=np.uint16).view(STORED[dtype])
+
+
+def many() -> Array:
+    """Numbers of float32 of all sizes: every upper half with lower halves at ties, beside ties and anywhere."""
+    upper = np.arange(1 << 16, dtype=np.uint32) << 16
+    lower = np.array([0, 1, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x3A5C], dtype=np.uint32)
+    return (upper[:, None] | lower).reshape(-1).view(np.float32)
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Bit for bit, but for the bits of NaNs."""
+    both = one.isnan() & other.isnan()
+    words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.itemsize]
+    return one.dtype == other.dtype and bool(((one.view(words) == other.view(words)) | both).all())
+
+
+@pytest.mark.parametrize("torch_is_there", [True, False])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_every_half_number_becomes_itself(dtype: str, torch_is_there: bool) -> None:
+    stored = every(dtype)
+    found = converted(widened, stored, dtype, torch_is_there)
+    assert same(torch.from_numpy(found), tensor(stored, dtype).float())
+    assert same(tensor(converted(narrowed, found, dtype, torch_is_there), dtype), tensor(stored, dtype))
+
+
+@pytest.mark.parametrize("torch_is_there", [True, False])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_rounding_is_that_of_torch(dtype: str, torch_is_there: bool) -> None:
+    numbers = many()
+    found = tensor(converted(narrowed, numbers, dtype, torch_is_there), dtype)
+    assert same(found, torch.from_numpy(numbers).to(getattr(torch, FLOATS[dtype])))
+
+
+@pytest.mark.parametrize("dtype", list(FLOATS))
+def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
+    numbers = np.ones(3, STORED[dtype] if dtype != "BF16" else np.float32)
+    if dtype != "BF16":
+        assert narrowed(numbers, dtype, Scratch()) is numbers
+    assert wide(dtype) == ("float64" if dtype == "F64" else "float32")
+
+
+def test_a_torch_that_is_only_half_imported_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert (narrowed(np.ones(3, np.float32), "BF16", Scratch()) == 0x3F80).all()
+
+
+@pytest.mark.parametrize("torch_is_there", [True, False])
+def test_a_nan_stays_one_whatever_its_bits(torch_is_there: bool) -> None:
+    numbers = np.array(
+        [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FC00000, 0x3F800000] * 9, dtype=np.uint32
+    ).view(np.float32)
+    found = converted(narrowed, numbers, "BF16", torch_is_there)
+    assert (tensor(found, "BF16").isnan().numpy() == np.isnan(numbers)).all()
+    assert (converted(checked, numbers, "BF16", torch_is_there) == np.where(np.isnan(numbers), NAN, 0x3F80)).all()
+
+
+@given(st.lists(st.floats(width=32), max_size=9), st.sampled_from(["F32", "F64", *HALVES]))
+def test_what_is_finite_and_what_is_not(numbers: list[float], dtype: str) -> None:
+    stored = narrowed(np.array(numbers, np.float32), dtype, Scratch())
+    assert finite(stored, dtype).tolist() == tensor(stored, dtype).isfinite().tolist()
+
+
+@pytest.mark.parametrize("dtype", ["F32", *HALVES])
+def test_numbers_that_do_not_fit_are_counted(dtype: str) -> None:
+    numbers = np.array([1.0, 1e300, -1e300, math.inf, math.nan])
+    with pytest.raises(IncompatibleError, match=f"2 numbers are too large for {FLOATS[dtype]}"):
+        checked(numbers, dtype, Scratch())
+    checked(numbers[[0, 3, 4]], dtype, Scratch())
+
+
+def test_numbers_of_float64_may_be_as_large_as_they_are() -> None:
+    numbers = np.array([1e300])
+    assert checked(numbers, "F64", Scratch()) is numbers
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_a_tensor_and_its_numbers_share_memory(dtype: torch.dtype) -> None:
+    name = next(short for short, long in FLOATS.items() if getattr(torch, long) == dtype)
+    first = torch.zeros(2, 3, dtype=dtype)
+    again = tensor(array(first), name)
+    again[1, 2] = 2
+    assert first.tolist() == [[0, 0, 0], [0, 0, 2]]
+    assert again.dtype == dtype
+
+
+def test_the_results_of_two_dtypes_do_not_share_memory_with_what_they_are_made_of() -> None:
+    memory = Scratch()
+    stored = memory.array("read", (4,), np.uint16)
+    stored[:] = 0x3F80
+    wide_ = widened(stored, "BF16", memory)
+    narrow = narrowed(wide_, "BF16", memory)
+    assert (stored == narrow).all()
+    assert not np.shares_memory(stored, wide_)
+    assert not np.shares_memory(narrow, wide_)
+    assert not np.shares_memory(narrow, stored)
