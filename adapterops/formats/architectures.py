@@ -28,6 +28,8 @@ INTERLEAVED = {"gpt_oss"}
 CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""
+LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}
+"""Types of models in which modules of these names are Linear layers."""
 
 HEAD = "lm_head"
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens")

@@ -8,7 +8,7 @@ its canonical one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from adapterops.errors import UnsupportedError
@@ -22,11 +22,15 @@ from adapterops.formats.architectures import (
     FUSED,
     GENERATING,
     HEAD,
+    LINEAR_TYPES,
     PREFIXES,
     SPLIT,
     SYNONYMS,
     WEIGHT,
 )
+from adapterops.formats.divisions import joined, whole_of
+from adapterops.formats.suffixes import moved
+from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Spec
 
 
@@ -38,7 +42,7 @@ def canonical(name: str) -> str:
     >>> canonical("model.layers.1.block_sparse_moe.experts.3.w2")
     'layers.1.mlp.experts.3.down_proj'
     """
-    parts = name.split(".")
+    parts = unwrapped(name).split(".")
     while len(parts) > 1 and parts[0] in PREFIXES:
         del parts[0]
     parts = [SYNONYMS.get(part, part) for part in parts]
@@ -54,6 +58,17 @@ def conv1d(name: str, config: Mapping[str, Any] | None) -> bool:
     (True, False)
     """
     return str((config or {}).get("model_type")) in CONV1D_TYPES and last(name.removesuffix(WEIGHT)) in CONV1D_MODULES
+
+
+def may_be_conv1d(name: str, types: Collection[str]) -> bool:
+    """Whether a module may be a Conv1D in a model of these types, of which some may be unknown.
+
+    >>> may_be_conv1d("h.0.attn.c_attn", ["remote"]), may_be_conv1d("h.0.attn.c_attn", ["gpt_bigcode"])
+    (True, False)
+    >>> may_be_conv1d("layers.0.self_attn.q_proj", [])
+    False
+    """
+    return last(name) in CONV1D_MODULES and (LINEAR_TYPES.isdisjoint(types) or not CONV1D_TYPES.isdisjoint(types))
 
 
 def last(name: str) -> str:
@@ -100,11 +115,20 @@ class Candidate(NamedTuple):
 
 
 class Names:
-    """The tensors of a base by the canonical names of their modules."""
+    """The tensors of a base by the canonical names of their modules.
 
-    def __init__(self, base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
+    Args:
+        modules: those of an adapter, with their shapes: names that are in the base by another prefix are found there.
+    """
+
+    def __init__(
+        self,
+        base: Mapping[str, Spec],
+        config: Mapping[str, Any] | None,
+        modules: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         config = config or {}
-        self.base, self.type = base, str(config.get("model_type", ""))
+        self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
         self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
@@ -114,6 +138,31 @@ class Names:
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
+        shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
+        self._moved = moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there))
+
+    def name(self, module: str) -> str:
+        """The canonical name by which the base has a module, if it has it."""
+        name = canonical(module)
+        return self._moved.get(name, name)
+
+    def names(self) -> Mapping[str, list[str]]:
+        """All canonical names, with their tensors."""
+        return self._index
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of a canonical name, or one that holds it, or its parts."""
+        found, whole = expert(name), whole_of(name)
+        above, parts = name.rpartition(".")[0], joined(name)
+        others = [f"{found.parent}.{FUSED[found.projection][0]}"] if found else []
+        others += [whole] if whole else []
+        others += [f"{above}.{parts.parts[0]}"] if parts else []
+        return any(each in self._index for each in (name, *others))
+
+    def _fits(self, shape: tuple[int, ...], name: str) -> bool:
+        """Whether a tensor of a canonical name has a shape; what is stored in another division may."""
+        stored = [self.base[tensor].shape for tensor in self.of(name)]
+        return not stored or any(sorted(each) == sorted(shape) for each in stored)
 
     def of(self, name: str) -> list[str]:
         """The tensors with a canonical name."""
@@ -123,7 +172,8 @@ class Names:
         """The tensors that a module may be, by its name alone."""
         if module + WEIGHT in self.base:
             return [Candidate(module + WEIGHT, module + WEIGHT)]
-        name, found = canonical(module), expert(module)
+        name = self.name(module)
+        found = expert(name)
         if tensors := self.of(name):
             return [Candidate(tensor, tensor) for tensor in tensors]
         if name == HEAD and self._tied:
@@ -147,12 +197,16 @@ class Names:
 
 def namesakes(names: Iterable[str], base: Iterable[str]) -> dict[str, list[str]]:
     """For each of some tensors, those of a base that its name may stand for."""
+    wanted = list(names)
     index: dict[str, list[str]] = {}
     exact = set()
     for name in base:
         exact.add(name)
         index.setdefault(canonical(name), []).append(name)
-    return {name: [name] if name in exact else index.get(canonical(name), []) for name in names}
+    other = moved([canonical(name) for name in wanted], index, index.__contains__, lambda name, there: True)
+    return {
+        name: [name] if name in exact else index.get(other.get(canonical(name), canonical(name)), []) for name in wanted
+    }
 
 
 def head_for(embedding: str) -> str:
@@ -183,6 +237,12 @@ def ties(config: Mapping[str, Any]) -> bool | None:
     parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
     stated = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
     return any(stated) if stated else None
+
+
+def model_types(config: Mapping[str, Any]) -> set[str]:
+    """The types of a model and of the models in it, as a config says them."""
+    found = {str(config["model_type"])} if "model_type" in config else set()
+    return found.union(*(model_types(inner) for inner in config.values() if isinstance(inner, Mapping)))
 
 
 def classes(config: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.architectures import INTERLEAVED, SPLIT
+from adapterops.formats.divisions import divided, joined, whole_of
 from adapterops.formats.naming import Names, expert
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
@@ -17,6 +18,7 @@ class Share(NamedTuple):
     """An update, or those of its rows, from `first` on, that a base stores apart.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
+    `whole` is the canonical name of the projection that the base has it in, from its row `row` on.
     """
 
     source: str
@@ -24,22 +26,77 @@ class Share(NamedTuple):
     shape: tuple[int, int]
     first: int = 0
     transposed: bool = False
+    whole: str | None = None
+    row: int = 0
 
 
 def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[Share]:
     """Every module as the base stores it.
 
-    The one place where a fused projection of an adapter becomes its parts (`architectures.SPLIT`). The other way round,
-    `Names.candidates` finds a projection of an adapter in a fused tensor of the base.
+    The one place where a joined projection of an adapter becomes its parts (`divisions.JOINED`, for experts
+    `architectures.SPLIT`), and where parts find their rows in a joined one of the base; those of experts are found by
+    `Names.candidates`.
     """
+    rows = {names.name(module): shape[0] for module, shape in modules.items()}
     for module, shape in modules.items():
         parts = list(_split(module, shape, names)) if experts else []
-        yield from parts or [Share(module, module, shape)]
+        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows)]
+
+
+def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
+    """The parts of a joined projection, whose tensors the base has; none if it does not have these."""
+    name, above = names.name(module), module.rpartition(".")[0]
+    whole = joined(name)
+    if whole is None or names.of(name):
+        return []
+    there = [names.of(f"{name.rpartition('.')[0]}.{part}") for part in whole.parts]
+    stored = [names.base[tensors[0]].shape for tensors in there if len(tensors) == 1]
+    if len(stored) != len(whole.parts):
+        return []
+    if any(len(each) != 2 or each[1] != shape[1] for each in stored) or sum(each[0] for each in stored) != shape[0]:
+        shown = ", ".join(f"{part} {list(each)}" for part, each in zip(whole.parts, stored, strict=True))
+        raise IncompatibleError(
+            f"is {list(shape)}, and the base has it in parts that do not fill that: {shown}",
+            tensor=module,
+            hint="give the base that the adapter was trained on",
+            code="E-NAMES",
+        )
+    found, first = [], 0
+    for part, each in zip(whole.parts, stored, strict=True):
+        found.append(Share(module, f"{above}.{part}", (each[0], each[1]), first))
+        first += each[0]
+    return found
+
+
+def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int]) -> Share:
+    """A module, with the rows that it has in the joined projection of the base, where it has it in one."""
+    name = names.name(module)
+    whole = whole_of(name)
+    if whole is None or names.of(name) or not names.of(whole):
+        return Share(module, module, shape)
+    known, stored = joined(whole), names.base[names.of(whole)[0]].shape
+    assert known
+    if known.types is not None and not known.types & names.types:
+        raise UnsupportedError(
+            f"is a part of {whole} in the base, and in which rows is not known for a model of type {names.type or 'unknown'}",
+            tensor=module,
+            hint="state the model_type in config.json of the base, or convert the base to one that stores it in parts",
+        )
+    above = name.rpartition(".")[0]
+    firsts = divided(above, rows, known, stored[0]) if len(stored) == 2 and stored[1] == shape[1] else None
+    if firsts is None:
+        raise IncompatibleError(
+            f"is {list(shape)}, and {whole}, which the base has it in, is {list(stored)}: they do not fit together",
+            tensor=module,
+            hint="give the base that the adapter was trained on",
+            code="E-NAMES",
+        )
+    return Share(module, module, shape, whole=whole, row=firsts[name])
 
 
 def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]:
     """The parts of a fused projection of an expert, whose tensors the base has; none if it does not have these."""
-    found = expert(module)
+    found = expert(names.name(module))
     if found is None or found.projection not in SPLIT or names.of(f"{found.parent}.{found.projection}"):
         return
     parts = SPLIT[found.projection]
@@ -58,7 +115,7 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]
         raise IncompatibleError(
             f"is {list(shape)}, and {parts[0]} of this expert is {list(stored)} in the base, half of {list(together)}",
             tensor=module,
-            hint="the adapter was trained on another model",
+            hint="give the base that the adapter was trained on",
             code="E-NAMES",
         )
     for index, part in enumerate(parts):
@@ -73,6 +130,6 @@ def check_experts(experts: Mapping[str, int], names: Names) -> None:
             raise IncompatibleError(
                 f"has {count} experts in the adapter, and {there} in the base",
                 tensor=parameter,
-                hint="the adapter was trained on another model, or its config has a wrong rank",
+                hint="give the base that the adapter was trained on; if this is it, the rank in the adapter's config is wrong",
                 code="E-NAMES",
             )

@@ -23,7 +23,7 @@ from adapterops.formats.architectures import (
     SPLIT,
     WEIGHT,
 )
-from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, ties, untied
+from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
 from adapterops.operations.full_tensors import replacements
 from adapterops.operations.shares import Modules, Share, check_experts, shares
 from adapterops.storage.safetensors import Spec
@@ -106,7 +106,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
-    edits = _added(modules, adapter.config.experts, Names(base.layout, base.config))
+    edits = _added(modules, adapter.config.experts, Names(base.layout, base.config, modules))
     own_head = any(last(module) == HEAD for module in modules)
     config = untied(base.config) if own_head and base.config else base.config
     layout = {**base.layout, **{tensor: base.layout[edit.start] for tensor, edit in edits.items()}}
@@ -142,7 +142,7 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     missing, wrong, count = [], [], 0
     for part in shares(modules, experts, names):
         count += 1
-        candidates = names.candidates(part.module)
+        candidates = _candidates(part, names)
         for each in candidates:
             _check_dtype(each, names.base)
         fits = [(each.start, target) for each in candidates if (target := _fit(each, part, names))]
@@ -167,13 +167,23 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     return {tensor: Edit(starts[tensor], targets=tuple(targets)) for tensor, targets in edits.items()}
 
 
+def _candidates(part: Share, names: Names) -> list[Candidate]:
+    if part.whole:
+        return [Candidate(tensor, tensor) for tensor in names.of(part.whole)]
+    return names.candidates(part.module)
+
+
 def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     """The target in a tensor, if a weight of this shape can be there."""
     stored = names.base[candidate.start].shape
     if len(stored) == 3:
         return _fit_expert(candidate, part, names)
+    if part.whole:
+        return Target(candidate.tensor, part.source, part.module, part.shape, part.row)
     own = candidate.start == candidate.tensor
     if len(stored) != 2 or sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
+        return None
+    if stored != part.shape and not may_be_conv1d(part.module, names.types):
         return None
     transposed = stored != part.shape if stored[0] != stored[1] else conv1d(part.module, {"model_type": names.type})
     return Target(

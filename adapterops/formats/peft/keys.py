@@ -2,7 +2,7 @@
 LoRA.
 
 Reads what PEFT writes, and its variants: no prefix, the adapter's name left in (`lora_A.default.weight`), a per-module
-`alpha`. Whatever else is in the file is refused by its name.
+`alpha`. What wrappers of a training left in a name is taken out of it. Whatever else is in the file is refused by its name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.updates.kinds import KINDS, Kind, kind_of
 
@@ -21,11 +22,6 @@ PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
 OTHER_KINDS = [
-    (
-        r"_orig_mod\.",
-        "the names of a compiled model",
-        "remove `_orig_mod.` from the names: PEFT would not load them either",
-    ),
     (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
     (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
@@ -168,11 +164,15 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     found = {}
     for name in sorted(file.entries):
         if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
-            tensor = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+            tensor = unwrapped(name).replace(".base_layer.", ".")
             adapted = name.replace(
                 ".base_layer.weight", ".lora_A.weight"
             )  # PEFT saves the weight of an adapted embedding, too
             if config.replaces(tensor) or (adapted != name and adapted in file.entries):
+                if tensor in found:
+                    raise InputError(
+                        f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
+                    )
                 found[tensor] = name
     return found
 
@@ -190,9 +190,14 @@ def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
     with at(path=file.path):
         for name in sorted(file.entries.keys() - set(apart)):
             key = parse(name)
-            roles = found.setdefault(key.module, {})
+            roles = found.setdefault(unwrapped(key.module), {})
             if key.role in roles:
-                raise InputError(f"is the same module's {key.role} as {roles[key.role]}", tensor=name, code="E-KEY")
+                raise InputError(
+                    f"is the same module's {key.role} as {roles[key.role]}",
+                    tensor=name,
+                    hint="keep one of the two, the one that was trained",
+                    code="E-KEY",
+                )
             roles[key.role] = name
             adapters.add(key.adapter)
         if len(adapters - {None}) > 1:
