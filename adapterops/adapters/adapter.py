@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import ShapeError, UnsupportedError, at
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
+from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import Stored
@@ -100,6 +101,7 @@ def combined(
     if len(adapters) > 1:
         for adapter in adapters:
             check_linear(adapter, "added")
+    check_named(adapters)
     config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
     for adapter in adapters:
         check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
@@ -111,6 +113,12 @@ def combined(
             return update
 
     return Adapter(Lazy(layout, compute), layout, config, step, full=_common(adapters))
+
+
+def check_named(adapters: Sequence[Adapter]) -> None:
+    """Raise IncompatibleError where modules of adapters may be one module under two names."""
+    shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
+    check_spelled(shapes, [name(adapter) for adapter in adapters])
 
 
 def check_linear(adapter: Adapter, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ from adapterops.requests.request import Input, Output, Request
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
 @options.cutting
 @options.output("calculated")
+@options.naming
 @options.dtype
 @options.running
 @options.reading
@@ -30,6 +30,7 @@ def command(
     allow_base_mismatch: bool,
     cut: Output,
     out: Path,
+    base: str | None,
     dtype: str | None,
     running: options.Running,
     alpha: float | None,
@@ -50,7 +51,7 @@ def command(
     adapters = {
         name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()
     }
-    request = Request(adapters, parse(expression, adapters), allow_base_mismatch, output=replace(cut, dtype=dtype))
+    request = Request(adapters, parse(expression, adapters), allow_base_mismatch, **options.based(cut, base, dtype))
     follow(Recipe(request), out, running)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ from adapterops.requests.request import Output, Request
 @merging
 @options.cutting
 @options.output("merged")
+@options.naming
 @options.dtype
 @options.running
 @options.reading
@@ -26,6 +26,7 @@ def command(
     merge: Merge,
     cut: Output,
     out: Path,
+    base: str | None,
     dtype: str | None,
     running: options.Running,
     alpha: float | None,
@@ -42,5 +43,5 @@ def command(
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     """
     inputs = options.inputs(sources, alpha, allow_nonfinite)
-    request = Request(inputs, merge.expression(inputs), merge.allow_base_mismatch, output=replace(cut, dtype=dtype))
+    request = Request(inputs, merge.expression(inputs), merge.allow_base_mismatch, **options.based(cut, base, dtype))
     write(request, out, running)

@@ -203,6 +203,20 @@ cutting = group(
 """How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
 
 
+naming = click.option(
+    "--base",
+    type=TEXT,
+    metavar="BASE",
+    help="The model that the adapters are for: modules get its names. Only its headers are read.",
+)
+
+
+def based(cut: Output, base: str | None, dtype: str | None) -> dict[str, Any]:
+    """The fields of a request for an adapter, with the model that names its modules."""
+    model = None if base is None else Model(base)
+    return {"base": model, "output": replace(cut, dtype=dtype, adapter=model is not None)}
+
+
 def reading(command: Command) -> Command:
     """Options of every command that reads adapters."""
     return alpha(nonfinite(command))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from adapterops.requests.request import Output, Request
 @options.text_argument(default=".")
 @options.cutting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-r8]")
+@options.naming
 @options.dtype
 @options.running
 @options.reading
@@ -26,6 +26,7 @@ def command(
     source: str,
     cut: Output,
     out: Path | None,
+    base: str | None,
     dtype: str | None,
     running: options.Running,
     alpha: float | None,
@@ -47,5 +48,5 @@ def command(
         if cut.energy
         else f"b{click.get_current_context().params['budget']}"
     )
-    request = Request(inputs, parse("a", inputs), output=replace(cut, dtype=dtype))
+    request = Request(inputs, parse("a", inputs), **options.based(cut, base, dtype))
     write(request, out or named_after(source, f"-{suffix}"), running)

@@ -9,7 +9,7 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import Adapter, check_linear, check_named, check_needs_no_base, combined, name, sum_of
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
@@ -55,6 +55,7 @@ def merge(
         IncompatibleError: the adapters share no module, or differ in base or shapes.
     """
     chosen, weights, complete = settings(method, len(adapters), weights, space, parameters)
+    check_named(adapters)
     _check_overlap(adapters)
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight != 1:
@@ -199,7 +200,7 @@ def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
-    """Adapters of one model share at least some modules; where they share none, the names of one are probably wrong."""
+    """Adapters that share no module are added, and not merged: whoever merges them probably means others."""
     known = set(adapters[0].layout)
     for adapter in adapters[1:]:
         if not known & adapter.layout.keys():
@@ -207,7 +208,7 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
                 f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
                 f"{next(iter(adapter.layout))!r} here, {next(iter(adapters[0].layout))!r} there",
                 path=name(adapter),
-                hint="the adapters belong to different models, or one has other names; for adapters of disjoint layers, use a + b",
+                hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...',
                 code="E-OVERLAP",
             )
         known |= set(adapter.layout)

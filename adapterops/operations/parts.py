@@ -29,14 +29,31 @@ def by_part(adapter: Adapter, targets: Targets) -> Adapter:
             return update
         target = parts[module]
         update = adapter.updates[target.source]
-        return _rows(update.T if target.transposed else update, slice(target.first, target.first + target.shape[0]))
+        return rows_of(update.T if target.transposed else update, slice(target.first, target.first + target.shape[0]))
 
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)
 
 
-def _rows(update: Linear, rows: slice) -> Linear:
+def rows_of(update: Linear, rows: slice) -> Linear:
     """Some rows of an update, as an update: no further from what it stands for than all of them are."""
     from adapterops.updates.dense import Dense
 
+    if (rows.start, rows.stop) == (0, update.shape[0]):
+        return update
     factors = update.lowrank()
     return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])
+
+
+def placed(update: Linear, first: int, height: int) -> Linear:
+    """An update as some rows of a higher one, from `first` on, whose other rows are zero."""
+    import numpy as np
+
+    from adapterops.updates.dense import Dense
+
+    if update.shape[0] == height:
+        return update
+    around = (first, height - first - update.shape[0]), (0, 0)
+    factors = update.lowrank()
+    if factors is None:
+        return Dense(np.pad(update.dense(), around), update.error)
+    return replace(factors, B=np.pad(factors.B, around))

@@ -16,7 +16,7 @@ from adapterops.errors import InputError, OptionError
 from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
 from adapterops.provenance.history import Source, Step
-from adapterops.requests.request import DEQUANTIZED, Input, Model, Request
+from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 
@@ -36,6 +36,11 @@ class Opened:
     def paths(self) -> list[Path]:
         """All files that are read."""
         return [path for source in self.sources for path in source.paths]
+
+    @property
+    def adapter_sources(self) -> list[Source]:
+        """What was read of the adapters."""
+        return list(map(_source, self.adapters.values()))
 
     @property
     def sources(self) -> list[Source]:
@@ -135,10 +140,10 @@ def with_models(request: Request, models: Mapping[str, Model]) -> Request:
 
 
 def hashed(request: Request, opened: Opened) -> Request:
-    """The request with the hash of every file of its inputs."""
+    """The request with the hash of every file of its inputs; of a model that only gives its names nothing is read."""
     inputs = {name: _pinned(each, opened.adapters[name]) for name, each in request.inputs.items()}
     models = {
-        name: _pinned(each, opened.models[name]) if name in opened.models else each
+        name: _pinned(each, opened.models[name]) if name in opened.models and request.kind != MERGE else each
         for name, each in request.models.items()
     }
     return with_models(replace(request, inputs=inputs), models)

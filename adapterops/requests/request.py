@@ -73,11 +73,13 @@ class Output:
     """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled`
     form.
 
-    `format` is that of an adapter; None for PEFT's.
+    `format` is that of an adapter; None for PEFT's. `adapter`: the result itself is written, and a base is not fused
+    with it, but says what its modules are called.
     """
 
     dtype: str | None = None
     format: str | None = None
+    adapter: bool = False
     rank: int | None = None
     energy: float | None = None
     budget: str | None = None
@@ -105,6 +107,7 @@ class Request:
         inputs: adapters by the names that `result` has for them.
         result: the adapter that is made of them.
         base: the model that the result goes into, or comes out of; or the model to extract against or to (de)quantize.
+            With `output.adapter` the model whose names the result has.
         unfuse: take the result out of the base.
         extract: the adapter is the difference of another model and the base.
         original: the 16-bit model that a quantized base was made from.
@@ -147,7 +150,7 @@ class Request:
     def kind(self) -> str:
         """One of `KINDS`."""
         if self.result is not None:
-            return MERGE if self.base is None else UNFUSE if self.unfuse else FUSE
+            return MERGE if self.base is None or self.output.adapter else UNFUSE if self.unfuse else FUSE
         return EXTRACT if self.extract else QUANTIZE if self.quantize else DEQUANTIZE
 
     @property
@@ -202,6 +205,9 @@ def _check_fields(request: Request) -> None:
         for name in ("extract", "dequantize"):
             if getattr(request, name):
                 raise OptionError(f"{name} and result exclude each other", hint="leave one of them out")
+    for name in ("unfuse", "quantize", "rounding", "original", "base_view") if request.output.adapter else ():
+        if getattr(request, name):
+            raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
     if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
     if request.output.format and request.kind not in (MERGE, EXTRACT):

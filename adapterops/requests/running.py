@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, check_named
 from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
@@ -23,6 +23,7 @@ from adapterops.operations import algebra
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.operations.uniting import named_alike, named_as
 from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
@@ -83,7 +84,8 @@ def plan(made: Made, how: Execution = DEFAULT) -> Plan:
     Raises:
         ResourceError: there is no room for the downloads, or too little memory.
     """
-    for source in made.opened.sources:
+    merges = made.request.kind == MERGE
+    for source in made.opened.adapter_sources if merges else made.opened.sources:
         source.check_room()
     if isinstance(made.result, Checkpoint):
         return plan_checkpoint(made.result, how)
@@ -125,7 +127,7 @@ def result(
     truncate: Truncate = partial(bounded if planning else measured, how=how)
     output, models = request.output, opened.models
     if request.kind == MERGE:
-        return adapter(request, opened.adapters, truncate)
+        return adapter(request, named(request, opened), truncate)
     if request.kind == EXTRACT:
         assert request.extract
         change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)
@@ -149,9 +151,27 @@ def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     return quantized(request, model) if request.quantize and not model.schemes else model
 
 
+def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
+    """The adapters of which one is made: by the names of the base, where there is one.
+
+    Raises:
+        IncompatibleError: without a base, modules may be one under two names.
+    """
+    if "base" in opened.models:
+        return {name: named_as(each, opened.models["base"]) for name, each in opened.adapters.items()}
+    check_named(list(opened.adapters.values()))
+    return opened.adapters
+
+
 def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:
-    """The adapters that are fused with a base: without the tensors that are copies of its own."""
-    return {name: without_copies(each, base) for name, each in adapters.items()} if request.kind == FUSE else adapters
+    """The adapters that are fused with a base: without the tensors that are copies of its own, and where they call
+    modules in different ways, by its names.
+    """
+    if request.kind == FUSE:
+        adapters = {name: without_copies(each, base) for name, each in adapters.items()}
+    if len(adapters) > 1 and not named_alike(list(adapters.values())):
+        return {name: named_as(each, base) for name, each in adapters.items()}
+    return adapters
 
 
 def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate) -> Adapter:

@@ -161,7 +161,7 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the
     file.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name in sorted(file.entries):
         if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
             tensor = unwrapped(name).replace(".base_layer.", ".")

@@ -1,0 +1,110 @@
+"""Whether adapters call their modules alike. What one of them has in two spellings, the next program would load half of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.divisions import whole_of
+from adapterops.formats.naming import canonical, expert
+from adapterops.formats.suffixes import moves, roots
+
+Modules: TypeAlias = Mapping[str, tuple[int, int]]
+"""Module → the (out, in) of its update."""
+
+HINT = "name the model that they are for with --base, whose names are taken then"
+
+
+class Difference(NamedTuple):
+    """One thing in two spellings: what tells them apart, how many modules that concerns, and the first of them in two
+    adapters, by their numbers.
+    """
+
+    by: str
+    modules: int
+    first: tuple[str, int]
+    second: tuple[str, int]
+
+
+def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
+    """Raise IncompatibleError where modules of several adapters, or of one, may be one module under two names.
+
+    Which of the names is right depends on the model, and cannot be seen in the adapters.
+    """
+    found = difference(adapters)
+    if found is None:
+        return
+    (one, first), (other, second) = found.first, found.second
+    raise IncompatibleError(
+        f"{found.modules} of the modules are called in two ways, which differ by {found.by}: "
+        f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
+        path=labels[second],
+        hint=HINT,
+        code="E-SPELLING",
+    )
+
+
+def difference(adapters: Sequence[Modules]) -> Difference | None:
+    """The first kind of difference that is found between the names of adapters, or within those of one."""
+    names = [{module: canonical(module) for module in modules} for modules in adapters]
+    return _synonyms(names) or _prefixes(names) or _suffixes(adapters, names) or _divisions(names)
+
+
+def _synonyms(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+    """One canonical name under two names."""
+    first: dict[str, tuple[str, int]] = {}
+    found = []
+    for number, names in enumerate(adapters):
+        for module, name in names.items():
+            other = first.setdefault(name, (module, number))
+            if other[0] != module:
+                found.append((other, (module, number)))
+    return Difference("their prefixes, or by a name that has changed", len(found), *found[0]) if found else None
+
+
+def _prefixes(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+    """One root under different prefixes in two adapters that have no module in common there."""
+    seen: list[dict[str, dict[str, list[str]]]] = []
+    for number, names in enumerate(adapters):
+        mine: dict[str, dict[str, list[str]]] = {}
+        for module, name in names.items():
+            parts = module.split(".")
+            prefix = ".".join(parts[: len(parts) - name.count(".") - 1])
+            mine.setdefault(name.partition(".")[0], {}).setdefault(prefix, []).append(module)
+        for other, theirs in enumerate(seen):
+            for root in mine.keys() & theirs.keys():
+                if mine[root].keys().isdisjoint(theirs[root]):
+                    modules = [module for each in mine[root].values() for module in each]
+                    first = next(iter(theirs[root].values()))[0]
+                    return Difference("their prefixes", len(modules), (first, other), (modules[0], number))
+        seen.append(mine)
+    return None
+
+
+def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -> Difference | None:
+    """The names of one adapter are ends of those of another."""
+    indexes = [{name: module for module, name in each.items()} for each in names]
+    for number, mine in enumerate(indexes):
+        for other, theirs in enumerate(indexes):
+            if mine.keys() & theirs.keys():
+                continue
+            for group in roots(list(mine), theirs, theirs.__contains__).values():
+                for move, there in moves(group, theirs, theirs.__contains__).items():
+                    pairs = [(theirs[move.of(name)], mine[name]) for name in there]
+                    alike = [pair for pair in pairs if adapters[other][pair[0]] == adapters[number][pair[1]]]
+                    if alike and not move.drop:
+                        (first, second), count = alike[0], len(alike)
+                        return Difference(f"the prefix {move.prefix}", count, (first, other), (second, number))
+    return None
+
+
+def _divisions(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+    """A projection as one matrix, and in parts."""
+    first = {name: (module, number) for number, names in enumerate(adapters) for module, name in names.items()}
+    found = [
+        (first[whole], each)
+        for name, each in first.items()
+        if not expert(name) and (whole := whole_of(name)) is not None and whole in first
+    ]
+    return Difference("being divided: one matrix, and in parts", len(found), *found[0]) if found else None

@@ -1,0 +1,142 @@
+"""Adapters by the names of the model that they are for: what several of them call otherwise, or have in other parts, is
+one module then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter, sum_of
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import UnsupportedError
+from adapterops.formats.architectures import WEIGHT
+from adapterops.formats.memory import in_memory
+from adapterops.formats.naming import expert
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.spelling import difference
+from adapterops.operations.full_tensors import counterparts
+from adapterops.operations.parts import placed, rows_of
+from adapterops.operations.targets import Target, resolve
+from adapterops.storage.lazy import Lazy
+from adapterops.updates.layout import Layout, widest
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Update
+
+EXPERTS = ".experts."
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one module of an adapter is in a module of the base: its rows from `first` on, `height` of them, at `row`."""
+
+    source: str
+    first: int
+    row: int
+    height: int
+
+
+def named_alike(adapters: Sequence[Adapter]) -> bool:
+    """Whether no two names in adapters may be those of one module."""
+    return difference([{module: each.shape for module, each in a.layout.items()} for a in adapters]) is None
+
+
+def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter with the modules of a base, by the names that its model has in memory. Headers only.
+
+    A projection that the base has as one matrix is one module, whose parts are added up; one that the base has in
+    parts is as many.
+
+    Raises:
+        IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
+    """
+    pieces: dict[str, list[Piece]] = {}
+    shapes: dict[str, tuple[int, int]] = {}
+    for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
+        for target in edit.targets:
+            name, piece, shape = _piece(tensor, target, base, edit.start, adapter)
+            shapes[name] = shape
+            if piece not in pieces.setdefault(name, []):
+                pieces[name].append(piece)
+    layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
+
+    def compute(name: str) -> Update:
+        height = layout[name].shape[0]
+        update: Update = sum_of([_placed(piece, height, adapter) for piece in pieces[name]])
+        return update
+
+    names = {each.source: name for name, those in pieces.items() for each in those}
+    same = len(pieces) == len(adapter.layout)
+    full = {
+        in_memory(tensor, base.config): adapter.full[name]
+        for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
+    }
+    config = _config(adapter.config, names)
+    return replace(
+        adapter,
+        updates=Lazy(layout, compute),
+        layout=layout,
+        config=config if same else replace(config, targets=None),
+        scalings={names[module]: each for module, each in adapter.scalings.items()} if same else {},
+        full=full,
+    )
+
+
+def _piece(
+    tensor: str, target: Target, base: Checkpoint, start: str, adapter: Adapter
+) -> tuple[str, Piece, tuple[int, int]]:
+    """The module that a target belongs to, what of it the update is, and the (out, in) of it."""
+    name = _module(tensor, target, base)
+    if expert(target.source) is not None:
+        own = adapter.layout[target.source].shape
+        return name, Piece(target.source, 0, 0, own[0]), own
+    rows, columns = base.layout[start].shape
+    shape = (columns, rows) if target.transposed else (rows, columns)
+    height = shape[0] if target.shape == (rows, columns) else target.shape[0]
+    return name, Piece(target.source, target.first, target.row, height), shape
+
+
+def _module(tensor: str, target: Target, base: Checkpoint) -> str:
+    """What the model calls a module; an expert is where all of its layer are, whatever the file has them in."""
+    if expert(target.source) is None:
+        return in_memory(tensor.removesuffix(WEIGHT), base.config)
+    return in_memory(tensor.partition(EXPERTS)[0], base.config) + EXPERTS + target.source.rpartition(EXPERTS)[2]
+
+
+def _placed(piece: Piece, height: int, adapter: Adapter) -> Any:
+    update = adapter.updates[piece.source]
+    if piece.height == height == update.shape[0]:
+        return update
+    return placed(rows_of(update, slice(piece.first, piece.first + piece.height)), piece.row, height)
+
+
+def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Adapter) -> Layout:
+    layouts = [adapter.layout[piece.source] for piece in pieces]
+    if len(pieces) == 1 and layouts[0].shape == shape:
+        return layouts[0]
+    for each in layouts:
+        if each.needs_base:
+            raise UnsupportedError(
+                f"is {each.kind}, and the base has it in another division than the adapter",
+                tensor=name,
+                hint="fuse it into its base by itself",
+            )
+    rank = min(sum(each.rank for each in layouts), *shape)
+    return Layout(shape, rank, widest([each.dtype for each in layouts]), any(each.dense for each in layouts))
+
+
+def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
+    """The config with the new names of parameters of experts, and of modules whose weight is taken for one."""
+    heads = {_head(module): _head(name) for module, name in names.items()}
+    experts = {}
+    for parameter, count in config.experts.items():
+        module, _, leaf = parameter.rpartition(".")
+        experts[f"{names.get(module) or heads.get(module, module)}.{leaf}"] = count
+    return replace(config, experts=experts)
+
+
+def _head(module: str) -> str:
+    """Of an expert's projection the module of all experts."""
+    return module.rpartition(".")[0].rpartition(".")[0]
