@@ -5,21 +5,26 @@ from __future__ import annotations
 import click
 
 from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
+from adapterops.operations.uniting import named_as
 from adapterops.storage.place import Place
 
 
 @click.command("compare", short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
+@click.option("--base", type=options.SOURCE, help=options.NAMES)
 @options.alpha
 @options.workers
 @options.verifying
 @options.as_json
 @options.strict
-def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None, as_json: bool) -> None:
+def command(
+    sources: tuple[Place, ...], base: Place | None, alpha: float | None, workers: int | None, as_json: bool
+) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
@@ -35,6 +40,9 @@ def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None
             hint="name another, or use adapterops report for one",
         )
     adapters = [open_adapter(source, alpha=alpha) for source in sources]
+    if base is not None:
+        model = open_checkpoint(base)
+        adapters = [named_as(adapter, model) for adapter in adapters]
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=Execution(workers=workers, progress=progress))
 

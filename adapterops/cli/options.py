@@ -203,12 +203,8 @@ cutting = group(
 """How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
 
 
-naming = click.option(
-    "--base",
-    type=TEXT,
-    metavar="BASE",
-    help="The model that the adapters are for: modules get its names. Only its headers are read.",
-)
+NAMES = "The model that the adapters are for: modules get its names. Only its headers are read."
+naming = click.option("--base", type=TEXT, metavar="BASE", help=NAMES)
 
 
 def based(cut: Output, base: str | None, dtype: str | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}
 """Types of models in which modules of these names are Linear layers."""
 
 HEAD = "lm_head"
-EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens")
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens", "text_model.embed_tokens")
 
 NOT_LINEAR = {
     *EMBEDDINGS,

@@ -29,7 +29,7 @@ from adapterops.formats.architectures import (
     WEIGHT,
 )
 from adapterops.formats.divisions import joined, whole_of
-from adapterops.formats.suffixes import moved
+from adapterops.formats.suffixes import Move, moved, moves, roots
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Spec
 
@@ -146,10 +146,6 @@ class Names:
         name = canonical(module)
         return self._moved.get(name, name)
 
-    def names(self) -> Mapping[str, list[str]]:
-        """All canonical names, with their tensors."""
-        return self._index
-
     def has(self, name: str) -> bool:
         """Whether there is a tensor of a canonical name, or one that holds it, or its parts."""
         found, whole = expert(name), whole_of(name)
@@ -158,6 +154,14 @@ class Names:
         others += [whole] if whole else []
         others += [f"{above}.{parts.parts[0]}"] if parts else []
         return any(each in self._index for each in (name, *others))
+
+    def tried(self, modules: Iterable[str]) -> list[tuple[Move, int]]:
+        """Prefixes under which the base has some of these modules, and of how many; those of the most first."""
+        groups = roots([canonical(module) for module in modules], self._index, self.has)
+        found = [
+            (move, len(there)) for each in groups.values() for move, there in moves(each, self._index, self.has).items()
+        ]
+        return sorted(found, key=lambda each: -each[1])
 
     def _fits(self, shape: tuple[int, ...], name: str) -> bool:
         """Whether a tensor of a canonical name has a shape; what is stored in another division may."""
@@ -222,14 +226,14 @@ def head_for(embedding: str) -> str:
 def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
     """The names of the output embedding, and of the input embedding that it is, in a checkpoint that ties them."""
     config = config or {}
-    stated = ties(config)
-    tied = stated if stated is not None else any(name.endswith(CAUSAL) for name in classes(config))
-    if config.get("is_encoder_decoder"):  # which ties more than two
+    stated, inner = ties(config), config.get("text_config")
+    ends = (*CAUSAL, "ForConditionalGeneration") if inner is not None else CAUSAL
+    tied = stated if stated is not None else any(name.endswith(ends) for name in classes(config))
+    if any(each.get("is_encoder_decoder") for each in (config, inner) if isinstance(each, Mapping)):  # ties several
         return None
-    for name in base:
-        if canonical(name.removesuffix(WEIGHT)) in EMBEDDINGS and tied and head_for(name) not in base:
-            return head_for(name), name
-    return None
+    names = {canonical(name.removesuffix(WEIGHT)): name for name in base if name.endswith(WEIGHT)}
+    embedding = next((names[short] for short in EMBEDDINGS if short in names), None)
+    return (head_for(embedding), embedding) if tied and embedding and HEAD not in names else None
 
 
 def ties(config: Mapping[str, Any]) -> bool | None:

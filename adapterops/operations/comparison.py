@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, joint, name, sum_of
+from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -21,6 +21,7 @@ from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
 from adapterops.operations.parts import by_part
 from adapterops.operations.targets import Target, resolve, together
+from adapterops.operations.uniting import united
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -276,6 +277,10 @@ def plan(
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
     for each in adapters:
         check_needs_no_base(each, "compared")
+    if base is None:
+        check_named(adapters)
+    else:
+        adapters = united(adapters, base)
     tables = [resolve(replace(each, full={}), base) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}

@@ -34,9 +34,7 @@ def counterparts(
             found[full] = names[0], names[0]
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
-            raise _another_model(
-                f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full
-            )
+            raise _misfit(f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full)
     return found
 
 
@@ -63,14 +61,14 @@ def replacements(
         wanted, shape = layout[start].shape if start else None, specs[tensor].shape
         if start is None or wanted != shape:
             there = f"the embedding in its place is {list(wanted)}" if wanted else "the base has no output embedding"
-            raise _another_model(f"is a full tensor of shape {list(shape)}, and {there}", tensor, name(adapter))
+            raise _misfit(f"is a full tensor of shape {list(shape)}, and {there}", tensor, name(adapter))
         found[tensor] = start, full
     head, embedding = head_of(layout, config) or (None, None)
-    if head and embedding in found and head not in found:
+    if head and embedding in found and HEAD + WEIGHT not in map(canonical, found):
         found[head] = embedding, None
     return found
 
 
-def _another_model(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:
-    hint = "the adapter was trained on another model, or with another vocabulary"
+def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:
+    hint = "give the base that the adapter was trained on, with a vocabulary of that size"
     return IncompatibleError(fact, path=path, tensor=tensor, hint=hint, code="E-NAMES")

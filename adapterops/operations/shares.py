@@ -86,7 +86,7 @@ def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, 
     firsts = divided(above, rows, known, stored[0]) if len(stored) == 2 and stored[1] == shape[1] else None
     if firsts is None:
         raise IncompatibleError(
-            f"is {list(shape)}, and {whole}, which the base has it in, is {list(stored)}: they do not fit together",
+            f"is {list(shape)}, and {whole}, which the base has it in, is {list(stored)}: they do not fit",
             tensor=module,
             hint="give the base that the adapter was trained on",
             code="E-NAMES",

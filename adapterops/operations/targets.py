@@ -25,13 +25,12 @@ from adapterops.formats.architectures import (
 )
 from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
 from adapterops.operations.full_tensors import replacements
+from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
 
 BOTH_ENDS = {each + WEIGHT for each in (HEAD, *EMBEDDINGS)}
-SHOWN = 8
-"""Names that an error lists of each side."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     found = {target.module: (edit.start, target) for edit in edits for target in edit.targets}
     wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
-        raise _misfits(len(found), [], wrong, len(found), {})
+        raise misfits(0, [], wrong, len(found), None)
     return found
 
 
@@ -157,7 +156,7 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
             missing.append(part.module)
     wrong += _overlaps(modules, [target for _, target in found])
     if missing or wrong:
-        raise _misfits(len(found), missing, wrong, count, names.base)
+        raise misfits(len(found), missing, wrong, count, names)
     _check_squares(found, names)
     edits: dict[str, list[Target]] = {}
     starts = {}
@@ -255,30 +254,6 @@ def _overlaps(modules: Collection[str], targets: Iterable[Target]) -> Iterator[s
         other = first.setdefault((target.tensor, target.row, target.column), target.module)
         if other != target.module:
             yield f"{target.module} and {other} are both {target.tensor}"
-
-
-def _misfits(
-    found: int, missing: list[str], wrong: list[str], count: int, base: Mapping[str, Spec]
-) -> IncompatibleError:
-    weights = [tensor for tensor, spec in base.items() if tensor.endswith(WEIGHT) and len(spec.shape) > 1]
-    if not found and not wrong:
-        return IncompatibleError(
-            f"0 of {count} modules of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(weights)}",
-            hint="the adapter was trained on another architecture",
-            code="E-NAMES",
-        )
-    problems = []
-    if missing:
-        problems.append(
-            f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; the base has {_list(weights)}"
-        )
-    if wrong:
-        problems.append(f"{len(wrong)} of {count} modules do not fit: {_list(wrong)}")
-    return IncompatibleError("; ".join(problems), hint="the adapter was trained on another model", code="E-NAMES")
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _check_dtype(candidate: Candidate, base: Mapping[str, Spec]) -> None:

@@ -38,9 +38,10 @@ class Piece:
     height: int
 
 
-def named_alike(adapters: Sequence[Adapter]) -> bool:
-    """Whether no two names in adapters may be those of one module."""
-    return difference([{module: each.shape for module, each in a.layout.items()} for a in adapters]) is None
+def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
+    """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
+    shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
+    return list(adapters) if difference(shapes) is None else [named_as(each, base) for each in adapters]
 
 
 def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:

@@ -23,7 +23,7 @@ from adapterops.operations import algebra
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
-from adapterops.operations.uniting import named_alike, named_as
+from adapterops.operations.uniting import named_as, united
 from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
@@ -169,9 +169,9 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     """
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}
-    if len(adapters) > 1 and not named_alike(list(adapters.values())):
-        return {name: named_as(each, base) for name, each in adapters.items()}
-    return adapters
+    if len(adapters) == 1:
+        return adapters
+    return dict(zip(adapters, united(list(adapters.values()), base), strict=True))
 
 
 def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate) -> Adapter:

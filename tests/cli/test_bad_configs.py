@@ -255,5 +255,10 @@ def test_different_shapes_of_one_module(refused, tmp_path):
 
 
 def test_no_module_in_common(refused, tmp_path):
+    a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", modules=["layers.9.up_proj"])
+    refused(["merge", a, b], 4, "E-OVERLAP", a, b, "0 of 1 modules overlap", "layers.9.up_proj")
+
+
+def test_modules_of_one_root_under_two_prefixes(refused, tmp_path):
     a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", modules=["model.layers.9.up_proj"])
-    refused(["merge", a, b], 4, "E-OVERLAP", a, b, "0 of 1 modules overlap", "model.layers.9.up_proj")
+    refused(["merge", a, b], 4, "E-SPELLING", a, b, Q, "model.layers.9.up_proj", "--base")

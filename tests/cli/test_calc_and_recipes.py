@@ -186,7 +186,7 @@ def test_what_is_stored(place: Path, capsys: pytest.CaptureFixture[str]) -> None
         "allow_nonfinite": False,
     }
     assert 'ties(b, c, weights=[1.0, 1.0], space="delta", density=0.5, majority="total")' in stored["result"]
-    assert stored["output"] == {"dtype": "BF16", "rank": 6, "exact": False}
+    assert stored["output"] == {"dtype": "BF16", "adapter": False, "rank": 6, "exact": False}
     manifest = json.loads(Path("out/adapterops.json").read_text())
     assert manifest["outputs"]["recipe.yaml"] == described(Path("out/recipe.yaml"))
     assert manifest["command"] == ["adapterops", "run", "recipe.yaml"]
@@ -424,7 +424,11 @@ def test_recipes_that_are_not_there(place: Path, capsys: pytest.CaptureFixture[s
 
 def test_numbers_as_people_write_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done(capsys, "run", write("recipe.yaml", GOOD + "output: {path: out, energy: 9.5e-1, exact: True}\n"))
-    assert parse_yaml(Path("out/recipe.yaml").read_bytes())[0]["output"] == {"energy": 0.95, "exact": True}
+    assert parse_yaml(Path("out/recipe.yaml").read_bytes())[0]["output"] == {
+        "adapter": False,
+        "energy": 0.95,
+        "exact": True,
+    }
     done(capsys, "run", write("recipe.yaml", GOOD + "output: {path: out2, budget: 20kB}\n"))
     assert parse_yaml(Path("out2/recipe.yaml").read_bytes())[0]["output"]["budget"] == "20000B"
 

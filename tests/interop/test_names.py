@@ -1,0 +1,320 @@
+"""Names of modules: what training, classes and versions make of them, against the models that PEFT makes of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers as t
+from peft_models import deltas
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from adapterops.cli.main import run
+
+IDS = torch.arange(3, 15)[None]
+SIZES: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+PREFIX = "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
+
+
+def saved(model: nn.Module, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    return folder
+
+
+def trained(model: nn.Module, folder: Path, seed: int = 1, **config: Any) -> tuple[Path, torch.Tensor]:
+    """An adapter that PEFT saves, and what the model with it says."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=8, **config)).eval()
+        for name, parameter in adapted.named_parameters():
+            if parameter.requires_grad and "lora_A" not in name:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+        adapted.save_pretrained(folder)
+    return folder, said(adapted)
+
+
+def said(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(IDS)[0].double()
+    return found
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def renamed(adapter: Path, folder: Path, name: Callable[[str], str]) -> Path:
+    """The adapter with other names of its tensors."""
+    shutil.copytree(adapter, folder)
+    tensors = load_file(adapter / WEIGHTS)
+    save_file({name(key): tensor.clone() for key, tensor in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+    return folder
+
+
+def done(*arguments: object) -> None:
+    assert run([str(each) for each in arguments]) == 0
+
+
+def with_adapter(cls: Any, base: Path, adapter: Path) -> peft.PeftModel:
+    """What the real PEFT makes of an adapter; it must find all of it."""
+    model = cls.from_pretrained(base).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FutureWarning)
+        return peft.PeftModel.from_pretrained(model, adapter).eval()
+
+
+def llama() -> nn.Module:
+    torch.manual_seed(0)
+    return t.LlamaForCausalLM(t.LlamaConfig(**GROUPED)).eval()
+
+
+WRAPPED: dict[str, Callable[[str], str]] = {
+    "compiled": lambda key: "_orig_mod." + key,
+    "compiled inside": lambda key: key.replace(PREFIX, PREFIX + "_orig_mod."),
+    "DDP": lambda key: "module." + key,
+    "DDP inside": lambda key: key.replace(PREFIX, PREFIX + "module."),
+    "FSDP": lambda key: key.replace(".self_attn.", "._fsdp_wrapped_module.self_attn._fsdp_wrapped_module."),
+    "checkpointed": lambda key: key.replace(".mlp.", "._checkpoint_wrapped_module.mlp."),
+    "twice": lambda key: PREFIX + key,
+    "Lightning": lambda key: "model." + key,
+    "all": lambda key: (
+        "module._orig_mod." + PREFIX + key.replace(".mlp.", "._fsdp_wrapped_module._checkpoint_wrapped_module.mlp.")
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED.values(), ids=WRAPPED)
+def test_wrappers_are_no_part_of_a_name(wrapper: Callable[[str], str], tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base")
+    plain, expected = trained(llama(), tmp_path / "plain", target_modules=["q_proj", "down_proj"])
+    adapter = renamed(plain, tmp_path / "wrapped", wrapper)
+    done("fuse", base, adapter, "-o", tmp_path / "out")
+    close(said(t.LlamaForCausalLM.from_pretrained(tmp_path / "out")), expected)
+    done("truncate", adapter, "--rank", 4, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "cut")), expected)
+    done("merge", plain, adapter, "--linear", "-w", 0.5, "-w", 0.5, "-o", tmp_path / "mean")
+    close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "mean")), expected)
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"])
+    tensors = load_file(plain / WEIGHTS)
+    both = tensors | {"module." + name: tensor.clone() for name, tensor in tensors.items()}
+    save_file(both, plain / WEIGHTS, {"format": "pt"})
+    assert run(["truncate", str(plain), "--rank", "2", "-o", str(tmp_path / "out")]) == 3
+    message = capsys.readouterr().err
+    assert all(name in message for name in (f"module.{PREFIX}model.layers.0", f"as {PREFIX}model.layers.0"))
+
+
+ENCODERS: dict[str, tuple[Any, Any, Any]] = {
+    "bert": (t.BertForMaskedLM, t.BertModel, t.BertConfig(**SIZES)),
+    "roberta": (t.RobertaForMaskedLM, t.RobertaModel, t.RobertaConfig(**SIZES)),
+    "deberta": (t.DebertaV2ForMaskedLM, t.DebertaV2Model, t.DebertaV2Config(**SIZES)),
+    "electra": (t.ElectraForMaskedLM, t.ElectraModel, t.ElectraConfig(**SIZES, embedding_size=32)),
+    "gpt_neox": (t.GPTNeoXForCausalLM, t.GPTNeoXModel, t.GPTNeoXConfig(**SIZES)),
+    "backbone": (
+        t.MambaForCausalLM,
+        t.MambaModel,
+        t.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4),
+    ),
+}
+INNER = ["query", "query_proj", "query_key_value", "intermediate.dense", "in_proj"]
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_bare_model_and_one_with_a_head(family: str, tmp_path: Path) -> None:
+    headed, bare, config = ENCODERS[family]
+    torch.manual_seed(0)
+    base = saved(headed(config), tmp_path / "headed")
+    inner, expected = trained(bare.from_pretrained(base), tmp_path / "inner", target_modules=INNER)
+    done("fuse", base, inner, "-o", tmp_path / "out")
+    close(said(bare.from_pretrained(tmp_path / "out")), expected)
+    done("truncate", inner, "--rank", 4, "--base", base, "-o", tmp_path / "named")
+    done("fuse", base, tmp_path / "named", "-o", tmp_path / "again")
+    close(said(bare.from_pretrained(tmp_path / "again")), expected)
+
+    lone = saved(bare.from_pretrained(base), tmp_path / "bare")
+    whole, _ = trained(headed.from_pretrained(base), tmp_path / "whole", target_modules=INNER)
+    done("fuse", base, whole, "-o", tmp_path / "right")
+    done("fuse", lone, whole, "-o", tmp_path / "lone")
+    close(said(bare.from_pretrained(tmp_path / "lone")), said(bare.from_pretrained(tmp_path / "right")))
+
+
+def vlm() -> nn.Module:
+    torch.manual_seed(0)
+    text = {**GROUPED, "vocab_size": 160, "tie_word_embeddings": False}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    return t.LlavaForConditionalGeneration(
+        t.LlavaConfig(
+            text_config=t.LlamaConfig(**text),
+            vision_config=t.CLIPVisionConfig(**vision, image_size=28, patch_size=14, projection_dim=16),
+            image_token_index=150,
+            tie_word_embeddings=False,
+        )
+    ).eval()
+
+
+OLDER = {"model.language_model.": "language_model.model.", "model.vision_tower.": "vision_tower."}
+
+
+def older(name: str) -> str:
+    for new, old in OLDER.items():
+        name = name.replace(PREFIX + new, PREFIX + old)
+    return name
+
+
+def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = saved(vlm(), tmp_path / "base")
+    new, expected = trained(vlm(), tmp_path / "new", target_modules=r".*(q_proj|down_proj|fc1)")
+    old = renamed(new, tmp_path / "old", older)
+    half = ("--linear", "-w", 0.5, "-w", 0.5)
+    out = tmp_path / "mean"
+    for command in (["merge", new, old, *half], ["calc", "a + b", f"a={new}", f"b={old}"], ["compare", new, old]):
+        output = [] if command[0] == "compare" else ["-o", out]
+        assert run([*map(str, [*command, *output])]) == 4
+        message = capsys.readouterr().err
+        assert all(
+            each in message for each in ("model.language_model.layers.0", "language_model.model.layers.0", "--base")
+        )
+    done("merge", new, old, *half, "--base", base, "-o", out)
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, out)), expected)
+    done("calc", "0.5 * a + 0.5 * b", f"a={new}", f"b={old}", "--base", base, "-o", tmp_path / "sum")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "sum")), expected)
+    done("truncate", old, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
+    done("fuse", base, new, old, *half, "-o", tmp_path / "fused")
+    close(said(t.LlavaForConditionalGeneration.from_pretrained(tmp_path / "fused")), expected)
+    capsys.readouterr()
+    done("compare", new, old, "--base", base, "--json")
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["cosine"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stored", ["lm_head.weight", "language_model.lm_head.weight"])
+def test_one_output_embedding_whatever_it_is_called(stored: str, tmp_path: Path) -> None:
+    """Embeddings of an older layout, both trained: the output embedding that is there is the one that changes."""
+    base = saved(vlm(), tmp_path / "base")
+    adapter, expected = trained(
+        vlm(), tmp_path / "a", target_modules=r".*layers.*q_proj", modules_to_save=["lm_head", "embed_tokens"]
+    )
+    tensors = load_file(base / "model.safetensors")
+    tensors[stored] = tensors.pop("language_model.lm_head.weight")
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    config["text_config"]["tie_word_embeddings"] = config["tie_word_embeddings"] = True
+    (base / "config.json").write_text(json.dumps(config))
+    done("fuse", base, adapter, "-o", tmp_path / "out")
+    heads = [name for name in load_file(tmp_path / "out/model.safetensors") if "lm_head" in name]
+    assert heads == [stored]
+    close(said(t.LlavaForConditionalGeneration.from_pretrained(tmp_path / "out")), expected)
+
+
+def phi() -> nn.Module:
+    torch.manual_seed(0)
+    return t.Phi3ForCausalLM(t.Phi3Config(**GROUPED, pad_token_id=0, eos_token_id=1, bos_token_id=1)).eval()
+
+
+CUTS = {
+    "qkv_proj": {"q_proj": slice(0, 32), "k_proj": slice(32, 48), "v_proj": slice(48, 64)},
+    "gate_up_proj": {"gate_proj": slice(0, 48), "up_proj": slice(48, 96)},
+}
+
+
+def in_parts(adapter: Path, folder: Path, kept: Callable[[str], bool] = lambda part: True) -> Path:
+    """The adapter with its joined projections in parts."""
+    shutil.copytree(adapter, folder)
+    tensors = {}
+    for name, tensor in load_file(adapter / WEIGHTS).items():
+        whole = next((whole for whole in CUTS if f".{whole}." in name), None)
+        for part, rows in CUTS[whole].items() if whole else ():
+            if kept(part):
+                tensors[name.replace(str(whole), part)] = (tensor[rows] if "lora_B" in name else tensor).clone()
+        if whole is None:
+            tensors[name] = tensor
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    return folder
+
+
+def test_joined_projections_and_their_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = saved(phi(), tmp_path / "base")
+    joined, expected = trained(phi(), tmp_path / "joined", target_modules="all-linear")
+    parts = in_parts(joined, tmp_path / "parts")
+    done("fuse", base, parts, "-o", tmp_path / "out")
+    close(said(t.Phi3ForCausalLM.from_pretrained(tmp_path / "out")), expected)
+    half = ("--linear", "-w", 0.5, "-w", 0.5)
+    assert run([*map(str, ["merge", joined, parts, *half, "-o", tmp_path / "mean"])]) == 4
+    message = capsys.readouterr().err
+    assert all(each in message for each in ("gate_up_proj'", "gate_proj'", "in parts", "--base"))
+    done("merge", joined, parts, *half, "--base", base, "-o", tmp_path / "mean")
+    close(said(with_adapter(t.Phi3ForCausalLM, base, tmp_path / "mean")), expected)
+    done("fuse", base, joined, parts, *half, "-o", tmp_path / "both")
+    close(said(t.Phi3ForCausalLM.from_pretrained(tmp_path / "both")), expected)
+
+
+@pytest.mark.parametrize("part", ["q_proj", "k_proj", "v_proj", "up_proj"])
+def test_one_part_finds_its_rows(part: str, tmp_path: Path) -> None:
+    base = saved(phi(), tmp_path / "base")
+    joined, _ = trained(phi(), tmp_path / "joined", target_modules=["qkv_proj", "gate_up_proj"])
+    done("fuse", base, in_parts(joined, tmp_path / "one", lambda each: each == part), "-o", tmp_path / "out")
+    before, after = (load_file(tmp_path / each / "model.safetensors") for each in ("base", "out"))
+    updates = deltas(with_adapter(t.Phi3ForCausalLM, base, joined))
+    for name, tensor in before.items():
+        whole = next((whole for whole, cuts in CUTS.items() if f".{whole}." in name and part in cuts), None)
+        wanted = tensor.clone()
+        if whole:
+            rows = CUTS[whole][part]
+            wanted[rows] += updates[name.removesuffix(".weight")][rows]
+        torch.testing.assert_close(after[name], wanted)
+
+
+def test_a_joined_adapter_into_a_base_in_parts(tmp_path: Path) -> None:
+    """A Phi-3 stored as a Llama is: the same model, in parts."""
+    base = saved(phi(), tmp_path / "base")
+    joined, expected = trained(phi(), tmp_path / "joined", target_modules="all-linear")
+    tensors = {}
+    for name, tensor in load_file(base / "model.safetensors").items():
+        whole = next((whole for whole in CUTS if f".{whole}." in name), None)
+        for part, rows in CUTS[whole].items() if whole else ():
+            tensors[name.replace(str(whole), part)] = tensor[rows].clone()
+        if whole is None:
+            tensors[name] = tensor
+    config = t.LlamaConfig(**GROUPED, rms_norm_eps=1e-5, max_position_embeddings=4096, tie_word_embeddings=False)
+    model = t.LlamaForCausalLM(config)
+    model.load_state_dict(tensors)
+    split = saved(model, tmp_path / "split")
+    done("fuse", split, joined, "-o", tmp_path / "out")
+    close(said(t.LlamaForCausalLM.from_pretrained(tmp_path / "out")), expected)
+    done("merge", joined, "--base", split, "-o", tmp_path / "named")
+    close(said(with_adapter(t.LlamaForCausalLM, split, tmp_path / "named")), expected)
+
+
+def test_a_reversed_linear_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = saved(llama(), tmp_path / "base")
+    adapter, _ = trained(llama(), tmp_path / "a", target_modules=["k_proj"])
+    tensors = load_file(adapter / WEIGHTS)
+    turned = {
+        name.replace("lora_A", "lora_C").replace("lora_B", "lora_A").replace("lora_C", "lora_B"): tensor.T.contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(turned, adapter / WEIGHTS, {"format": "pt"})
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 4
+    message = capsys.readouterr().err
+    assert all(each in message for each in ("[32, 16]", "[16, 32]", "k_proj"))
