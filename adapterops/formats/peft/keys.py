@@ -21,6 +21,9 @@ from adapterops.updates.kinds import KINDS, Kind, kind_of
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
+KOHYA = r"^lora_(?:unet|te\d?)_"
+"""How kohya's names begin."""
+
 OTHER_KINDS = [
     (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
@@ -34,13 +37,23 @@ OTHER_KINDS = [
     (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_", "LoKr", "convert it to LoRA with PEFT first"),
+    (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
+    (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
+    (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (r"\.ia3_|\.on_input$", "(IA)³, which scales the weights of the base", "merge it with the tool that trained it"),
+    (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
     (
-        r"\.(?:vera_|oft_|boft_|hra_|ia3_|ln_tuning|randlora_|fourierft_|vblora_)",
+        rf"{KOHYA}.*\.(?:diff(?:_b)?|[wb]_norm)$",
+        "full differences of weights",
+        "merge them with the tool that trained them",
+    ),
+    (
+        r"\.(?:vera_|hra_|ln_tuning|randlora_|fourierft_|vblora_)",
         "an adapter that is not LoRA",
         "only LoRA is handled",
     ),
     (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
-    (r"^lora_(?:unet|te\d?)_|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
+    (rf"{KOHYA}|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (
         r"\.lora_[ab]\b",
         "lower-case LoRA names, as MLX writes them",
@@ -54,7 +67,9 @@ OTHER_KINDS = [
     (r"\.bias$", "a trained bias", "train with bias='none'"),
     (r"\.weight$", "a full tensor (modules_to_save)", "it replaces the base's and cannot be added"),
 ]
-"""What a name that is not LoRA's gives away: pattern, kind, what to do. The last holds for LoRA's names, too."""
+"""What a name that is not LoRA's gives away: pattern, kind, what to do; kinds before the names that they are in. The
+last holds for LoRA's names, too.
+"""
 
 STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 
@@ -188,7 +203,7 @@ def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
     found: dict[str, dict[str, str]] = {}
     adapters = set()
     with at(path=file.path):
-        for name in sorted(file.entries.keys() - set(apart)):
+        for name in sorted(file.entries.keys() - set(apart), key=lambda name: (name.endswith(".alpha"), name)):
             key = parse(name)
             roles = found.setdefault(unwrapped(key.module), {})
             if key.role in roles:
