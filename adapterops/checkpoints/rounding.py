@@ -1,5 +1,5 @@
-"""Rounding onto the grid of a quantized base: what erases an update, and whether an original is the model that was
-quantized.
+"""Rounding onto the grid of a quantized base:
+what erases an update, and whether an original is the model that was quantized.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
 from adapterops.quant.registry import is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
-"""How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an
-error.
+"""How far, as a fraction, what codes stand for may be from the model that was quantized:
+beyond, a warning, and an error.
 """
 
 
 def check_rounding(checkpoint: Checkpoint) -> None:
-    """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was
-    asked for.
+    """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on,
+    unless that was asked for.
     """
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)] if checkpoint.rounding is None else []
     if names:

@@ -27,8 +27,8 @@ class ExpressionError(Exception):
 
 
 class Argument(NamedTuple):
-    """`name = value`, or a value alone: a node, a number, text, true or false, a list, or a table. `start` is where it
-    begins.
+    """`name = value`, or a value alone: a node, a number, text, true or false, a list, or a table.
+    `start` is where it begins.
     """
 
     name: str | None

@@ -1,5 +1,5 @@
-"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index; config, tokenizer and the rest
-beside them.
+"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index;
+config, tokenizer and the rest beside them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ INDEX_LIMIT = 1 << 26
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
-"""What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second
-time.
+"""What belongs to an adapter or to the input alone:
+beside a fused model, an adapter's config would be loaded a second time.
 """
 
 
@@ -189,8 +189,8 @@ def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) ->
 
 
 def _inside(place: Place, index: Path, name: str) -> Path:
-    """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own
-    blobs.
+    """The path of a shard, which an index may not lead out of its folder;
+    the cache of the Hub keeps links to its own blobs.
     """
     suffix = index.name.split(".")[1]
     if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():

@@ -69,8 +69,8 @@ class Entries:
         return lambda first: function(self.tile(first))
 
     def cuts(self, density: float) -> list[Cut]:
-        """For each update the cut that keeps exactly int(density · n) entries; equal magnitudes: the lower index
-        wins.
+        """For each update the cut that keeps exactly int(density · n) entries;
+        equal magnitudes: the lower index wins.
         """
         return [self._cut(index, int(density * self.size)) for index in range(len(self))]
 

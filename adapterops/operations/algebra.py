@@ -222,8 +222,8 @@ def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> 
 
 
 def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
-    """What the masks of each adapter depend on: its content, and which it is of several equal ones. Not its place in
-    the list.
+    """What the masks of each adapter depend on: its content, and which it is of several equal ones.
+    Not its place in the list.
     """
     keys = [key(adapter.history) for adapter in adapters]
     order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
@@ -358,8 +358,8 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
 
 
 def _joint(spectra: Sequence[Array]) -> Array:
-    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the
-    squares.
+    """What each dimension keeps in all modules that are saved with the same rank:
+    the root of the sum of the squares.
     """
     import numpy as np
 

@@ -118,8 +118,8 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
 
 
 def _zero(files: AdapterFiles) -> tuple[str, ...]:
-    """The modules of which the array that training starts at zero is still that; a trained one shows otherwise in its
-    first bytes.
+    """The modules of which the array that training starts at zero is still that;
+    a trained one shows otherwise in its first bytes.
     """
     read = lru_cache(HELD)(files.file.read)  # the experts of a parameter share one
 
@@ -205,8 +205,8 @@ def suggested_rank(modules: Collection[ModuleSpectrum]) -> int:
 
 
 def kept_energy(modules: Collection[ModuleSpectrum], rank: int) -> float:
-    """The fraction of Σ‖ΔW‖_F² that the best `rank` dimensions of every module hold; 1 where there is nothing to
-    hold.
+    """The fraction of Σ‖ΔW‖_F² that the best `rank` dimensions of every module hold;
+    1 where there is nothing to hold.
     """
     total, lost = (sum(value**2 for each in modules for value in each.values[start:]) for start in (0, rank))
     return 1 - lost / total if total else 1.0

@@ -1,5 +1,5 @@
-"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws. Nothing is formed that
-is (out, in).
+"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws.
+Nothing is formed that is (out, in).
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ class Shared:
     """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
 
     Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the
-        number
-    of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks are
-    equal.
+    number of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks
+    are equal.
     """
 
     dot: float
@@ -117,8 +116,8 @@ class Pair:
 
     @property
     def columns(self) -> float | None:
-        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules: 0 where they are orthogonal, 1 where one
-        holds the other.
+        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules:
+        0 where they are orthogonal, 1 where one holds the other.
         """
         return self._overlap([each.columns for each in self.modules.values()])
 

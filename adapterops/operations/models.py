@@ -25,8 +25,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class ModelInspection:
-    """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they
-    take.
+    """What `inspect_model` found:
+    `parameters` are the entries of all tensors as they are used, `bytes` what they take.
     """
 
     path: str | None
@@ -66,8 +66,8 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:
-    """How a tensor is stored: its dtype, or its scheme and the bits that an entry takes with its share of the
-    scales.
+    """How a tensor is stored:
+    its dtype, or its scheme and the bits that an entry takes with its share of the scales.
     """
     scheme = checkpoint.schemes.get(name)
     return f"{scheme.name} ({scheme.bits:.3g} bits)" if scheme else checkpoint.layout[name].dtype

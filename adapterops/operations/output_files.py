@@ -106,8 +106,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
 def _strangers(
     folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
 ) -> Iterator[tuple[str, Problem]]:
-    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once
-    more.
+    """Files that a model's loader could take for its own:
+    weights, configs, an adapter that would be applied once more.
     """
     for path in sorted(folder.iterdir()):
         apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known

@@ -38,8 +38,8 @@ class Sizes:
 
 
 def sizes(comparison: Comparison) -> Sizes:
-    """The arithmetic of memory: 4 bits are NF4 with the scales of its blocks, for the weights that transformers
-    quantizes.
+    """The arithmetic of memory:
+    4 bits are NF4 with the scales of its blocks, for the weights that transformers quantizes.
     """
     layout = {module: each for profile in comparison.profiles for module, each in profile.layout.items()}
     adapted = sum(each.entries for each in layout.values())

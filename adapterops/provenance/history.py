@@ -1,5 +1,5 @@
-"""Where an adapter came from: inputs and operations. The manifest is written from it, and random masks are keyed by
-it.
+"""Where an adapter came from: inputs and operations.
+The manifest is written from it, and random masks are keyed by it.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class FourBit:
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim:
-        """By the JSON state, which says the kind, the size of blocks, the dtype, the shape and the offset of nested
-        scales.
+        """By the JSON state, which says the kind, the size of blocks, the dtype,
+        the shape and the offset of nested scales.
         """
         state_name, kind = key(tensor, role), role.removeprefix(STATE)
         with at(tensor=state_name):

@@ -305,8 +305,8 @@ def _order(module: str) -> tuple[bool, str, int, str]:
 
 
 def _rows(modules: Sequence[str]) -> dict[str, str]:
-    """Module → what its row is called: the number of its layer, with what comes before it where there are several kinds
-    of layers.
+    """Module → what its row is called:
+    the number of its layer, with what comes before it where there are several kinds of layers.
     """
     stacks = {located(module)[0] for module in modules if located(module)[1] is not None}
     found = {}

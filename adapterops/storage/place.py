@@ -123,8 +123,8 @@ class Place:
         return self.path
 
     def beside(self, suffix: str) -> Path:
-        """A path for what is made of this: beside it, under its name and a suffix; in the current folder for what came
-        from elsewhere.
+        """A path for what is made of this: beside it, under its name and a suffix;
+        in the current folder for what came from elsewhere.
         """
         if self.remote is not None:
             return Path(

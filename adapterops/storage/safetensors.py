@@ -130,8 +130,8 @@ class Stored:
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:
-        """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no
-        torch.
+        """Whether the two hold the same bytes, of one dtype and shape.
+        Stops at the first difference, and needs no torch.
         """
         chunks = zip_longest(self.file.chunks(self.name), other.file.chunks(other.name))
         return self.spec == other.spec and all(mine == theirs for mine, theirs in chunks)
@@ -211,8 +211,8 @@ class SafetensorsFile:
             self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
-        """The bytes of one tensor, in pieces of at most `CHUNK` bytes, each of which is good until the next one is
-        asked for.
+        """The bytes of one tensor, in pieces of at most `CHUNK` bytes,
+        each of which is good until the next one is asked for.
         """
         size = self.entries[name].spec.bytes
         buffer = bytearray(min(CHUNK, size))

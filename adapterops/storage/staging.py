@@ -74,8 +74,8 @@ def _empty(path: Path) -> bool:
 
 
 class Journal:
-    """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the
-    plan.
+    """What is finished of a long work, in a file beside it:
+    one JSON object a line, synced, under the key of the plan.
     """
 
     def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
@@ -253,8 +253,8 @@ def _publish(folder: Path, out: Path, force: bool) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s
-    name.
+    """Swap two folders in one step, so that a reader sees one or the other;
+    `old`'s content ends up under `new`'s name.
     """
     at_fdcwd, exchange = -100, 2
     with suppress(AttributeError, OSError):

@@ -16,13 +16,13 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, whole
 
 SMALL = 10**6
-"""Multiplications up to which OpenBLAS takes matrices as they are stored, instead of copying them first and clearing
-the result.
+"""Multiplications up to which OpenBLAS takes matrices as they are stored,
+instead of copying them first and clearing the result.
 """
 
 COLUMNS = 896
-"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same
-lines of a cache.
+"""Columns that are multiplied at a time:
+small enough for that, and no power of two, in which rows fall on the same lines of a cache.
 """
 
 LEAST_ROWS = 16

@@ -1,5 +1,5 @@
-"""`calc` and `run` on adapters that PEFT saved: what they compute, what they refuse, and that the same bytes come
-again.
+"""`calc` and `run` on adapters that PEFT saved:
+what they compute, what they refuse, and that the same bytes come again.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ def silence() -> Iterator[None]:
 
 
 def load(folder: Path, auto: Any = AutoModelForCausalLM) -> Any:
-    """A model as transformers loads it, of which nothing is missing and nothing was left over, in the dtype of its
-    files.
+    """A model as transformers loads it, of which nothing is missing and nothing was left over,
+    in the dtype of its files.
     """
     with silence():
         model, found = auto.from_pretrained(folder, output_loading_info=True)
@@ -148,8 +148,8 @@ def load(folder: Path, auto: Any = AutoModelForCausalLM) -> Any:
 def adapted(
     base: Path, folder: Path, seed: int = 0, auto: Any = AutoModelForCausalLM, head: bool = False, **fields: Any
 ) -> Path:
-    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default: with the weight under
-    it.
+    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default:
+    with the weight under it.
     """
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -203,8 +203,8 @@ def rounded(x: Numbers, dtype: torch.dtype) -> Numbers:
 
 
 def assert_rounded_once(found: Tensor, W: Tensor, delta: Numbers, dtype: torch.dtype) -> None:
-    """W + ΔW rounded once; where the sum is as close to the middle of two numbers as float32 can tell, it may be
-    either.
+    """W + ΔW rounded once;
+    where the sum is as close to the middle of two numbers as float32 can tell, it may be either.
     """
     assert found.dtype == dtype
     exact, slack = wide(W) + delta, 1e-6 * (abs(wide(W)) + abs(delta).max())
@@ -234,8 +234,8 @@ def files_of(folder: Path) -> dict[str, Tensor]:
 
 
 def assert_fused(base: Path, out: Path, updates: dict[str, Numbers], dtype: torch.dtype) -> None:
-    """The weights of these modules are W + ΔW, a tied head counting as a copy of the embedding; all else is as it
-    was.
+    """The weights of these modules are W + ΔW,
+    a tied head counting as a copy of the embedding; all else is as it was.
     """
     before, after = files_of(base), files_of(out)
     embedding = next(name for name in before if "embed_tokens" in name or "wte" in name)
@@ -400,8 +400,8 @@ def test_several_adapters_at_once(made: Make, tmp_path: Path, dtype: torch.dtype
 
 
 def ties(updates: list[Numbers], density: float) -> Numbers:
-    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees: Yadav et al. 2023, per
-    tensor.
+    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees:
+    Yadav et al. 2023, per tensor.
     """
     trimmed = []
     for update in updates:

@@ -1,5 +1,5 @@
-"""The Hub, as the real client sees it: references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet
-mode.
+"""The Hub, as the real client sees it:
+references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet mode.
 """
 
 from __future__ import annotations
@@ -506,8 +506,8 @@ def test_nothing_local_imports_the_client(tmp_path: Path) -> None:
 
 
 def test_in_a_process_of_its_own(hub: Hub, place: Path, tmp_path: Path) -> None:
-    """As a person runs it: the endpoint from the environment, no other host, the token in nothing that is printed or
-    written.
+    """As a person runs it:
+    the endpoint from the environment, no other host, the token in nothing that is printed or written.
     """
     hub.put("me/a", write_adapter(tmp_path / "a"))
     code = LOCAL_ONLY + "from adapterops.cli.main import main\nmain()"

@@ -91,8 +91,8 @@ class Layer(NamedTuple):
 def layer(
     seed: int, out: int, into: int, rank: int, scale: float, dtype: str, kind: torch.dtype, turned: bool, whole: bool
 ) -> Layer:
-    """With `whole`, small whole numbers over powers of two: W + ΔW is exact in float32, and often half between two
-    numbers.
+    """With `whole`, small whole numbers over powers of two:
+    W + ΔW is exact in float32, and often half between two numbers.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -175,8 +175,8 @@ def read_folder(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def raw_of(model: dict[str, Layer], seed: int = 0) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """The layers of a model and tensors of every other kind, of random bytes: NaN, infinite and denormal numbers
-    too.
+    """The layers of a model and tensors of every other kind, of random bytes:
+    NaN, infinite and denormal numbers too.
     """
     generator = torch.Generator().manual_seed(seed)
     names = {f"torch.{long}": short for short, long in FLOATS.items()}
@@ -218,8 +218,8 @@ def save(checkpoint: Checkpoint, out: Path, how: Execution = FAST, **options: An
 
 
 def assert_between(found: Numbers, exact: Numbers, slack: Numbers, dtype: str) -> None:
-    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns: then it may be either
-    side.
+    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns:
+    then it may be either side.
     """
     assert (rounded(exact - slack, dtype) <= found).all()
     assert (found <= rounded(exact + slack, dtype)).all()
@@ -605,8 +605,8 @@ def test_merge_identity(
     rank: int,
     scale: float,
 ) -> None:
-    """(W0 + sBA) x = W0 x + s B (A x): each entry of W contributes at most half a step of its dtype, and what float32
-    loses.
+    """(W0 + sBA) x = W0 x + s B (A x):
+    each entry of W contributes at most half a step of its dtype, and what float32 loses.
     """
     generator = torch.Generator().manual_seed(seed)
 

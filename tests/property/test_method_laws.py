@@ -47,8 +47,8 @@ def test_laws(law: Law, method: str, seed: int) -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_gauge_in_core_space(method: str, seed: int) -> None:
-    """The joint core is canonical: another factorization of an update changes at most the signs of its rows and
-    columns.
+    """The joint core is canonical:
+    another factorization of an update changes at most the signs of its rows and columns.
     """
     random = np.random.default_rng(seed)
     first = [low_rank(seed + index, 9, 8, 3) for index in (0, 1)]

@@ -162,8 +162,8 @@ class Parts:
 
 
 def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
-    """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the
-    file.
+    """Whole tensors of the model that the config announces (modules_to_save, biases):
+    name in the model → name in the file.
     """
     found = {}
     for name in sorted(file.entries):

@@ -1,5 +1,5 @@
-"""The language is arithmetic: it computes what Python computes on dense matrices, and points at what it does not
-understand.
+"""The language is arithmetic:
+it computes what Python computes on dense matrices, and points at what it does not understand.
 """
 
 from __future__ import annotations
