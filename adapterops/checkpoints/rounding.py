@@ -65,16 +65,16 @@ def check_views(checkpoint: Checkpoint) -> None:
                 .float()
                 .numpy()
             )
-        apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
-        if RELATIVE < apart <= ANOTHER and written:
+        distance = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
+        if RELATIVE < distance <= ANOTHER and written:
             warnings.warn(
-                f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
+                f"{name}: the original, quantized, is {distance:.0%} away from the base: was that made from it?",
                 AdapterWarning,
                 stacklevel=2,
             )
-        if apart > ANOTHER:
+        if distance > ANOTHER:
             raise IncompatibleError(
-                f"the original is {apart:.0%} away from what the base's codes stand for",
+                f"the original is {distance:.0%} away from what the base's codes stand for",
                 path=checkpoint.files.path if checkpoint.files else None,
                 tensor=name,
                 hint="give the 16-bit model that this one was quantized from",

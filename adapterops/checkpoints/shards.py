@@ -128,7 +128,7 @@ class _Files:
             writer.close()
 
     def items(self, inputs: Sequence[Source]) -> list[Item]:
-        """The tensors in the order of their files, and the files that they lie in,
+        """The tensors in the order of their files, and the files that hold them,
         to be hashed as they are read; first all other files.
         """
         along = {file.path: file for file in self.source.values()}
@@ -273,7 +273,7 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
     if any(
         tensor in checkpoint.schemes for tensor in tensors
-    ):  # readers map files: wide numbers must lie at multiples of their size
+    ):  # readers map files: wide numbers must begin at multiples of their size
         parts.sort(key=lambda part: -BITS[part[1].dtype])
     return SafetensorsWriter(folder / job.file, dict(parts), metadata)
 

@@ -32,7 +32,7 @@ STOPPING = threading.Event()
 
 @contextmanager
 def background() -> Iterator[ThreadPoolExecutor]:
-    """A thread beside the workers, which drops what is left of its work when the block ends."""
+    """One more thread, which drops what is left of its work when the block ends."""
     pool = ThreadPoolExecutor(1)
     try:
         yield pool

@@ -1,5 +1,5 @@
-"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index;
-config, tokenizer and the rest beside them.
+"""The files of a checkpoint: one safetensors file, or shards and their index;
+config, tokenizer and the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INDEX_LIMIT = 1 << 26
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
 """What belongs to an adapter or to the input alone:
-beside a fused model, an adapter's config would be loaded a second time.
+in the folder of a fused model, an adapter's config would be loaded a second time.
 """
 
 
@@ -53,7 +53,7 @@ class ModelFiles:
 
 
 def holds_model(source: Path | Place) -> bool:
-    """Whether a model lies at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
+    """Whether a model is at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
     place = Place.of(source)
     path = place.path
     if place.folder:
@@ -209,7 +209,7 @@ def _check_inside(path: Path) -> None:
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
     cached = [above.parent for above in root.parents if above.name == "snapshots"][
         :1
-    ]  # of one model; and beside it, shared blobs
+    ]  # of one model; and next to it, shared blobs
     blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
     if not any(folder in real.parents for folder in (root, *blobs)):
         raise InputError(

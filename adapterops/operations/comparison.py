@@ -1,4 +1,4 @@
-"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws.
+"""How adapters look, and how they relate: what `compare` prints and `report` draws.
 Nothing is formed that is (out, in).
 """
 
@@ -366,7 +366,7 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
 
 
 def located(module: str) -> tuple[str, int | None, str]:
-    """Where in a model a module lies: what its layers are called, the layer, and the kind of module.
+    """Where in a model a module is: what its layers are called, the layer, and the kind of module.
 
     >>> located("model.layers.3.self_attn.q_proj"), located("model.layers.3.mlp.experts.7.up_proj"), located("lm_head")
     (('model.layers', 3, 'q_proj'), ('model.layers', 3, 'up_proj'), ('', None, 'lm_head'))

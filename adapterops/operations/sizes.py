@@ -1,4 +1,4 @@
-"""What adapters take in memory, at any rank, beside their dense updates and their base."""
+"""What adapters take in memory, at any rank, next to their dense updates and their base."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Source:
 
     @property
     def paths(self) -> list[Path]:
-        """Where it lies, and all its files."""
+        """Where it is, and all its files."""
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
     def as_json(self) -> dict[str, Any]:

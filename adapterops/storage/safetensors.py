@@ -81,7 +81,7 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies: bytes [begin, end) of the data."""
+    """Where one tensor is stored: bytes [begin, end) of the data."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -114,7 +114,7 @@ class TensorFile(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor where it lies."""
+    """One tensor of a file."""
 
     file: TensorFile
     name: str

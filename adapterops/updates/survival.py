@@ -89,7 +89,7 @@ class Survival:
 
 
 class Change(NamedTuple):
-    """An update that lies in some rows of a weight.
+    """An update of some rows of a weight.
 
     `part` are the rows and columns of the block that it covers, `W` is what was there before, in the dtype of `delta`.
     `basis` has orthonormal columns that span the rows of the update, where it is of low rank.
@@ -155,7 +155,7 @@ def survival(
 
 def quantized(values: Array, stored: Array) -> Survival:
     """How far the codes of some rows are from what they stand for,
-    where no update lies in them. `stored` is used up.
+    where there is no update in them. `stored` is used up.
     """
     error = np.subtract(stored, values, out=stored)
     return Survival(base=_square(values), entries=values.size, codes=values.size, error=_square(error))
