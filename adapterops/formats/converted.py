@@ -81,8 +81,7 @@ def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping
     the file.
 
     By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never
-        an
-    empty list, and never null: transformers then chooses by itself.
+    an empty list, and never null: transformers then chooses by itself.
     """
     modules = [name.removesuffix(WEIGHT) for name in chosen]
 

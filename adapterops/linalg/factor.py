@@ -99,8 +99,7 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     """The best approximation of a dense update with `rank` dimensions, or one that is nearly so.
 
     By a randomized block Krylov method. It starts from the leading directions of `update.near`, or from random ones of
-    a
-    fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum
+    a fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum
     falls slowly gets more of them. The `error` is measured, not estimated. With `exact`, or where the matrix is small,
     by a full SVD in float64.
 

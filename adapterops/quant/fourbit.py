@@ -47,8 +47,7 @@ class FourBit:
     """Blocks of `block_size` entries, flat and across rows: a code of four bits each, and absmax = max |w| of the block.
 
     The value is codebook[code] · absmax, in float32, rounded once to `dtype`. With `nested` (double quantization)
-    absmax is
-    itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
+    absmax is itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
 
     The bytes are bitsandbytes' on a CPU, except for those of a nested absmax, which it finds by an inexact table.
     """

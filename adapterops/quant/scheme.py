@@ -29,9 +29,8 @@ class Scheme(Protocol):
     """One way to store a weight of a given shape.
 
     Roles name parts: relative to the module (`SCB`, `weight.absmax`), or after the name of the tensor (`_blocks`). Rows
-        are
-    those of a matrix: all dimensions but the last are taken for one. `dtype` is what the stored numbers stand for when
-    they are used, as safetensors spells it.
+    are those of a matrix: all dimensions but the last are taken for one. `dtype` is what the stored numbers stand for
+    when they are used, as safetensors spells it.
     """
 
     @property
@@ -92,7 +91,7 @@ class Writable(Scheme, Protocol):
         """Each number to one of its two neighbours on the stored grid, at random, so that the mean is right.
 
         The scales stay what they are, and a number that is on the grid keeps its code: decode(on_grid(W)) = W for the
-            stored W.
+        stored W.
 
         Args:
             key: what the random numbers depend on.

@@ -33,8 +33,7 @@ class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
 
     B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero. The factors
-    are
-    numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
+    are numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
 
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
     of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.
