@@ -343,7 +343,9 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
         raise
     if not isinstance(header, dict):
         raise InputError(f"the header is a {type(header).__name__}, not an object", code="E-ST-HEADER")
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:  # MLX writes null for none, and the library takes it
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InputError("the metadata is not a mapping of strings to strings", code="E-ST-HEADER")
     if not header:
