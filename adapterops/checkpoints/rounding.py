@@ -8,7 +8,7 @@ import warnings
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at, count
 from adapterops.quant.registry import is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
@@ -24,20 +24,18 @@ def check_rounding(checkpoint: Checkpoint) -> None:
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)] if checkpoint.rounding is None else []
     if names:
         scheme = checkpoint.schemes[names[0]]
-        ways = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; or round at random, "
-        ways += "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
-        written = is_written(scheme)
-        raise OptionError(
-            f"{len(names)} weights are in {scheme.name}, "
-            + (
-                "and nearest rounding on the same grid erases most of an update"
-                if written
-                else "which is read, and not written"
-            ),
-            path=checkpoint.files.path if checkpoint.files else None,
-            hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
-            code="E-GRID",
-        )
+        weights = f"{count(len(names), 'adapted weight')} of the base stored in {scheme.name}"
+        if is_written(scheme):
+            fact = f"{weights}: rounding to nearest on that grid erases most of an update"
+            hint = (
+                f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; "
+                "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
+            )
+        else:
+            fact = f"{weights}, which is read and not written"
+            hint = "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4"
+        path = checkpoint.files.path if checkpoint.files else None
+        raise OptionError(fact, path=path, hint=hint, code="E-GRID")
 
 
 def check_views(checkpoint: Checkpoint) -> None:

@@ -301,7 +301,7 @@ def test_shards_of_before_do_not_stay(hub: Hub, place: Path, token: str, capsys:
     assert [name for name in hub.files("me/model") if "model" in name and name != "README.md"] == ["model.safetensors"]
     assert len(hub.repos["me/model"].history()) == 3
     loaded = succeeds(capsys, "show", "hf://me/model")[0]
-    assert "12 tensors in 1 files" in loaded
+    assert "12 tensors in 1 file" in loaded
 
 
 def test_damaged_output_is_not_pushed(hub: Hub, place: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
