@@ -1,5 +1,5 @@
-"""Adapters into models and out of them: fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense
-SVDs.
+"""Adapters into models and out of them:
+fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense SVDs.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from adapterops.expressions.expression import Expression
 from adapterops.expressions.formula import Call, Input
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Parameter, parameters
+from adapterops.methods.scaling import AUTO, MEAN, SUM
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
 
@@ -27,6 +28,7 @@ class Merge:
 
     method: str | None
     weights: tuple[float, ...]
+    scale: str | None
     space: str | None
     allow_base_mismatch: bool
     parameters: Mapping[str, Any]
@@ -37,6 +39,7 @@ class Merge:
         return (
             self.method is not None
             or bool(self.weights)
+            or self.scale is not None
             or self.space is not None
             or bool(self.parameters.keys() - {"seed"})
         )
@@ -54,18 +57,20 @@ class Merge:
         name = self.method or DEFAULT
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
         given = {each: value for each, value in self.parameters.items() if each not in idle}
-        space = self.space or DELTA
-        method, weights, complete = settings(name, len(names), self.weights or None, space, given)
-        tree = Call(method.name, tuple(Input(each) for each in names), {"weights": weights, "space": space, **complete})
+        weights, space = self.weights or None, self.space or DELTA
+        method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=space, **given)
+        tree = Call(method.name, tuple(Input(each) for each in names), complete)
         return Expression(tree, str(tree))
 
 
-def _merge(weights: tuple[float, ...], space: str | None, allow_base_mismatch: bool, **given: Any) -> Merge:
+def _merge(
+    weights: tuple[float, ...], scale: str | None, space: str | None, allow_base_mismatch: bool, **given: Any
+) -> Merge:
     methods = [name for name in METHODS if given[name]]
     if len(methods) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in methods)} exclude each other")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
-    return Merge(methods[0] if methods else None, weights, space, allow_base_mismatch, chosen)
+    return Merge(methods[0] if methods else None, weights, scale, space, allow_base_mismatch, chosen)
 
 
 def _parameter(name: str, parameter: Parameter) -> Any:
@@ -97,6 +102,12 @@ merging = group(
         multiple=True,
         type=float,
         help="One for each adapter, in their order.  [default: 1]",
+    ),
+    click.option(
+        "--scale",
+        metavar=f"[{AUTO}|{SUM}|{MEAN}|NUMBER]",
+        help="What the result is multiplied by: 1 (sum), 1 / number of adapters (mean), a number, or what makes each module as "
+        "large as its inputs (auto).  [default: auto; sum with -w]",
     ),
     click.option(
         "--space",

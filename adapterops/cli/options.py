@@ -392,8 +392,8 @@ HIDDEN = {
 
 
 def command_line() -> list[str]:
-    """The command as the manifest notes it: without what does not change the result, and of absolute paths the name
-    only.
+    """The command as the manifest notes it:
+    without what does not change the result, and of absolute paths the name only.
     """
     shown, arguments = ["adapterops"], iter(sys.argv[1:])
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""The registry of methods. A method is a kernel and what is declared beside it: its source, what it acts on, its
+"""The registry of methods. A method is a kernel and what is declared with it: its source, what it acts on, its
 parameters.
 
 A package of one's own registers methods by an entry point of the group `adapterops.methods`, which names a module that

@@ -15,7 +15,7 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 
 class Share(NamedTuple):
-    """An update, or those of its rows, from `first` on, that a base stores apart.
+    """An update, or those of its rows, from `first` on, that a base stores as several tensors.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
     `whole` is the canonical name of the projection that the base has it in, from its row `row` on.

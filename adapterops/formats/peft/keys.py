@@ -40,7 +40,7 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
     (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
-    (r"\.ia3_|\.on_input$", "(IA)³, which scales the weights of the base", "merge it with the tool that trained it"),
+    (r"\.ia3_|\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
     (
         rf"{KOHYA}.*\.(?:diff(?:_b)?|[wb]_norm)$",
@@ -128,7 +128,7 @@ def parse(name: str) -> Key:
 
 
 def render(key: Key) -> str:
-    """The name that `parse` takes apart.
+    """The name that `parse` reads.
 
     >>> render(Key("layers.0.q_proj", "lora_B"))
     'base_model.model.layers.0.q_proj.lora_B.weight'
@@ -173,8 +173,8 @@ class Parts:
 
 
 def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
-    """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the
-    file.
+    """Whole tensors of the model that the config announces (modules_to_save, biases):
+    name in the model → name in the file.
     """
     found: dict[str, str] = {}
     for name in sorted(file.entries):
@@ -192,8 +192,8 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
-    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left
+def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
+    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
     out.
 
     Raises:
@@ -203,7 +203,7 @@ def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
     found: dict[str, dict[str, str]] = {}
     adapters = set()
     with at(path=file.path):
-        for name in sorted(file.entries.keys() - set(apart), key=lambda name: (name.endswith(".alpha"), name)):
+        for name in sorted(file.entries.keys() - set(full), key=lambda name: (name.endswith(".alpha"), name)):
             key = parse(name)
             roles = found.setdefault(unwrapped(key.module), {})
             if key.role in roles:
