@@ -135,13 +135,17 @@ NAMES = {
     "a LoRA bias": f"{PREFIX}{Q}.lora_B.bias",
     "AdaLoRA": f"{PREFIX}{Q}.lora_E",
     "KaSA": f"{PREFIX}{Q}.lora_diag",
-    "an adapter that is not LoRA": f"{PREFIX}{Q}.ia3_l",
+    "(IA)3": f"{PREFIX}{Q}.ia3_l",
+    "OFT": f"{PREFIX}{Q}.oft_R",
+    "an adapter that is not LoRA": f"{PREFIX}{Q}.vera_lambda_b",
     "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr": f"{PREFIX}{Q}.lokr_w1",
     "a full tensor": f"{PREFIX}lm_head.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
+    "LoHa in the names of kohya": "lora_unet_down_blocks_0.hada_w1_a",
+    "DoRA in the names of kohya": "lora_unet_down_blocks_0.dora_scale",
 }
 
 

@@ -1,0 +1,62 @@
+"""What may be one module under two names, in one adapter or in several."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.spelling import check_spelled, difference
+
+Q, DOWN = "layers.0.self_attn.q_proj", "layers.0.mlp.down_proj"
+BERT = "encoder.layer.0.attention.self.query"
+PHI = "model.layers.0.self_attn"
+
+
+def shapes(*modules: str) -> dict[str, tuple[int, int]]:
+    return dict.fromkeys(modules, (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f"model.{Q}", f"model.language_model.{Q}"),
+        (f"model.{Q}", Q),
+        (f"model.language_model.{Q}", f"language_model.model.{DOWN}"),
+        ("model.layers.0.block_sparse_moe.gate", "model.layers.0.mlp.gate"),
+        (BERT, f"bert.{BERT}"),
+        (f"bert.{BERT}", BERT),
+        (f"{PHI}.qkv_proj", f"{PHI}.k_proj"),
+        (f"{PHI}.k_proj", f"{PHI}.qkv_proj"),
+    ],
+)
+def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, other: str) -> None:
+    with pytest.raises(IncompatibleError) as caught:
+        check_spelled([shapes(one), shapes(other)], ["runs/a", "runs/b"])
+    assert caught.value.code == "E-SPELLING"
+    for each in (repr(one), repr(other), "runs/a", "runs/b", "--base"):
+        assert each in str(caught.value)
+
+
+@pytest.mark.parametrize("both", [(f"model.{Q}", f"model.language_model.{Q}"), (f"{PHI}.qkv_proj", f"{PHI}.k_proj")])
+def test_within_one_adapter(both: tuple[str, str]) -> None:
+    assert difference([shapes(*both)]) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((f"model.{Q}",), (f"model.{Q}",)),
+        ((f"model.{Q}",), (f"model.{DOWN}",)),
+        ((f"model.{Q}",), ("lm_head",)),
+        ((f"model.{Q}", f"vision_tower.{Q}"), (f"model.{Q}",)),
+        ((f"model.language_model.{Q}",), ("model.visual.blocks.0.attn.qkv",)),
+        ((f"{PHI}.q_proj",), (f"{PHI}.k_proj",)),
+        (("model.layers.0.mlp.experts.0.gate_proj",), ("model.layers.0.mlp.experts.0.up_proj",)),
+    ],
+)
+def test_names_that_are_those_of_different_modules(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    assert difference([shapes(*one), shapes(*other)]) is None
+
+
+def test_ends_of_names_with_other_shapes_are_others() -> None:
+    assert difference([{BERT: (4, 4)}, {f"bert.{BERT}": (8, 8)}]) is None
