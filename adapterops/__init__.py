@@ -41,6 +41,7 @@ _HOMES = {
     "locate": "hub.snapshot",
     "merge": "operations.algebra",
     "method": "methods",
+    "named_as": "operations.uniting",
     "open_adapter": "adapters.opening",
     "open_checkpoint": "checkpoints.opening",
     "pull": "hub.pulling",
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
+    from adapterops.operations.uniting import named_as as named_as
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report

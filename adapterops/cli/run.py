@@ -32,8 +32,9 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     result: 0.7*a - 0.3*b
     output: {path: merged, rank: 16}
 
-    Also base, to fuse the result into, and quantize. Every option of a command that decides what is written is a field
-    here: what messages call --alpha, --original, --rounding, --dtype or --quantize has the same name, with _ for -.
+    Also base, to fuse the result into, or with adapter: true in the output to name its modules by; and quantize. Every
+    option of a command that decides what is written is a field here: what messages call --alpha, --original, --rounding,
+    --dtype or --quantize has the same name, with _ for -.
 
     The output holds the recipe with every default and the BLAKE3 of every input, which makes the same bytes again.
 

@@ -102,8 +102,8 @@ def _piece(
 def _module(tensor: str, target: Target, base: Checkpoint) -> str:
     """What the model calls a module; an expert is where all of its layer are, whatever the file has them in."""
     if expert(target.source) is None:
-        return in_memory(tensor.removesuffix(WEIGHT), base.config)
-    return in_memory(tensor.partition(EXPERTS)[0], base.config) + EXPERTS + target.source.rpartition(EXPERTS)[2]
+        return in_memory(tensor, base.config).removesuffix(WEIGHT)
+    return in_memory(tensor, base.config).partition(EXPERTS)[0] + EXPERTS + target.source.rpartition(EXPERTS)[2]
 
 
 def _placed(piece: Piece, height: int, adapter: Adapter) -> Any:

@@ -198,6 +198,8 @@ def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: py
     close(said(with_adapter(t.LlavaForConditionalGeneration, base, out)), expected)
     done("calc", "0.5 * a + 0.5 * b", f"a={new}", f"b={old}", "--base", base, "-o", tmp_path / "sum")
     close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "sum")), expected)
+    done("run", tmp_path / "sum/recipe.yaml", "-o", tmp_path / "again")
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / "sum" / WEIGHTS).read_bytes()
     done("truncate", old, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
     close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
     done("fuse", base, new, old, *half, "-o", tmp_path / "fused")
@@ -266,6 +268,7 @@ def test_joined_projections_and_their_parts(tmp_path: Path, capsys: pytest.Captu
     done("merge", joined, parts, *half, "--base", base, "-o", tmp_path / "mean")
     close(said(with_adapter(t.Phi3ForCausalLM, base, tmp_path / "mean")), expected)
     done("fuse", base, joined, parts, *half, "-o", tmp_path / "both")
+    done("verify", tmp_path / "both")
     close(said(t.Phi3ForCausalLM.from_pretrained(tmp_path / "both")), expected)
 
 
