@@ -268,7 +268,8 @@ def test_joined_projections_and_their_parts(tmp_path: Path, capsys: pytest.Captu
     done("merge", joined, parts, *half, "--base", base, "-o", tmp_path / "mean")
     close(said(with_adapter(t.Phi3ForCausalLM, base, tmp_path / "mean")), expected)
     done("fuse", base, joined, parts, *half, "-o", tmp_path / "both")
-    done("verify", tmp_path / "both")
+    named = ("--adapter", f"a={joined}", "--adapter", f"b={parts}")
+    done("verify", tmp_path / "both", "--base", base, *named)
     close(said(t.Phi3ForCausalLM.from_pretrained(tmp_path / "both")), expected)
 
 
