@@ -8,6 +8,8 @@ PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
 """Wrappers that a name may begin with, in any order."""
 
 SYNONYMS = {"block_sparse_moe": "mlp"}
+TOWER, TOWERS_MODEL = "_tower", "vision_model"
+"""What older versions of transformers have in the names of a tower (`vision_tower.vision_model.encoder`)."""
 EXPERTS = "experts"
 EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 

@@ -34,6 +34,7 @@ def in_memory(name: str, config: Mapping[str, Any] | None) -> str:
             return TEXT + rest
     if name.startswith("language_model.lm_head"):
         return name.removeprefix("language_model.")
+    name = name.replace("vision_tower.vision_model.", "vision_tower.")
     if name.startswith(("model.", "lm_head")):
         return name
     return f"model.{name}"

@@ -26,6 +26,8 @@ from adapterops.formats.architectures import (
     PREFIXES,
     SPLIT,
     SYNONYMS,
+    TOWER,
+    TOWERS_MODEL,
     WEIGHT,
 )
 from adapterops.formats.divisions import joined, whole_of
@@ -41,11 +43,17 @@ def canonical(name: str) -> str:
     ('layers.0.mlp.gate', 'layers.0.mlp.gate')
     >>> canonical("model.layers.1.block_sparse_moe.experts.3.w2")
     'layers.1.mlp.experts.3.down_proj'
+    >>> canonical("vision_tower.vision_model.encoder.layers.0.mlp.fc1")
+    'vision_tower.encoder.layers.0.mlp.fc1'
     """
     parts = unwrapped(name).split(".")
     while len(parts) > 1 and parts[0] in PREFIXES:
         del parts[0]
-    parts = [SYNONYMS.get(part, part) for part in parts]
+    parts = [
+        SYNONYMS.get(part, part)
+        for place, part in enumerate(parts)
+        if part != TOWERS_MODEL or not place or not parts[place - 1].endswith(TOWER)
+    ]
     if len(parts) > 2 and parts[-3] == EXPERTS:
         parts[-1] = EXPERT_SYNONYMS.get(parts[-1], parts[-1])
     return ".".join(parts)

@@ -12,6 +12,7 @@ from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.architectures import WEIGHT
+from adapterops.formats.bare import inner_prefix, with_prefix
 from adapterops.formats.memory import in_memory
 from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig
@@ -53,11 +54,12 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
+    names = _Names(base)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
-            name, piece, shape = _piece(tensor, target, base, edit.start, adapter)
+            name, piece, shape = _piece(tensor, target, names, edit.start, adapter)
             shapes[name] = shape
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
@@ -68,42 +70,52 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         update: Update = sum_of([_placed(piece, height, adapter) for piece in pieces[name]])
         return update
 
-    names = {each.source: name for name, those in pieces.items() for each in those}
+    renamed = {each.source: name for name, those in pieces.items() for each in those}
     same = len(pieces) == len(adapter.layout)
     full = {
-        in_memory(tensor, base.config): adapter.full[name]
+        names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
-    config = _config(adapter.config, names)
+    config = _config(adapter.config, renamed)
     return replace(
         adapter,
         updates=Lazy(layout, compute),
         layout=layout,
         config=config if same else replace(config, targets=None),
-        scalings={names[module]: each for module, each in adapter.scalings.items()} if same else {},
+        scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
         full=full,
     )
 
 
+class _Names:
+    """What the model of a base calls its tensors."""
+
+    def __init__(self, base: Checkpoint) -> None:
+        self.base, self._prefix = base, inner_prefix(base.layout, base.config)
+
+    def of(self, tensor: str) -> str:
+        return with_prefix(in_memory(tensor, self.base.config), self._prefix)
+
+
 def _piece(
-    tensor: str, target: Target, base: Checkpoint, start: str, adapter: Adapter
+    tensor: str, target: Target, names: _Names, start: str, adapter: Adapter
 ) -> tuple[str, Piece, tuple[int, int]]:
     """The module that a target belongs to, what of it the update is, and the (out, in) of it."""
-    name = _module(tensor, target, base)
+    name = _module(tensor, target, names)
     if expert(target.source) is not None:
         own = adapter.layout[target.source].shape
         return name, Piece(target.source, 0, 0, own[0]), own
-    rows, columns = base.layout[start].shape
+    rows, columns = names.base.layout[start].shape
     shape = (columns, rows) if target.transposed else (rows, columns)
     height = shape[0] if target.shape == (rows, columns) else target.shape[0]
     return name, Piece(target.source, target.first, target.row, height), shape
 
 
-def _module(tensor: str, target: Target, base: Checkpoint) -> str:
+def _module(tensor: str, target: Target, names: _Names) -> str:
     """What the model calls a module; an expert is where all of its layer are, whatever the file has them in."""
     if expert(target.source) is None:
-        return in_memory(tensor, base.config).removesuffix(WEIGHT)
-    return in_memory(tensor, base.config).partition(EXPERTS)[0] + EXPERTS + target.source.rpartition(EXPERTS)[2]
+        return names.of(tensor).removesuffix(WEIGHT)
+    return names.of(tensor).partition(EXPERTS)[0] + EXPERTS + target.source.rpartition(EXPERTS)[2]
 
 
 def _placed(piece: Piece, height: int, adapter: Adapter) -> Any:

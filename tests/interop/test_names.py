@@ -158,6 +158,29 @@ def test_a_bare_model_and_one_with_a_head(family: str, tmp_path: Path) -> None:
     close(said(bare.from_pretrained(tmp_path / "lone")), said(bare.from_pretrained(tmp_path / "right")))
 
 
+@pytest.mark.parametrize(
+    ("headed", "config"),
+    [
+        (t.GPT2LMHeadModel, t.GPT2Config(vocab_size=96, n_embd=32, n_layer=2, n_head=4)),
+        (t.BloomForCausalLM, t.BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4)),
+        (t.LlamaForCausalLM, t.LlamaConfig(**GROUPED, tie_word_embeddings=True)),
+    ],
+    ids=["gpt2", "bloom", "llama"],
+)
+def test_a_file_of_a_bare_model_that_is_loaded_with_a_head(headed: Any, config: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = headed(config).eval()
+    base = saved(model, tmp_path / "base")
+    inner = {name: tensor.clone() for name, tensor in model.base_model.state_dict().items()}
+    save_file(inner, base / "model.safetensors", {"format": "pt"})
+    targets = ["c_attn", "c_proj", "query_key_value", "q_proj", "down_proj"]
+    adapter, expected = trained(headed.from_pretrained(base), tmp_path / "a", target_modules=targets)
+    short = renamed(adapter, tmp_path / "short", lambda key: key.replace(f".{model.base_model_prefix}.", ".", 1))
+    half = ("--linear", "-w", 0.5, "-w", 0.5)
+    done("merge", adapter, short, *half, "--base", base, "-o", tmp_path / "mean")
+    close(said(with_adapter(headed, base, tmp_path / "mean")), expected)
+
+
 def vlm() -> nn.Module:
     torch.manual_seed(0)
     text = {**GROUPED, "vocab_size": 160, "tie_word_embeddings": False}
@@ -208,6 +231,29 @@ def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: py
     done("compare", new, old, "--base", base, "--json")
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["cosine"] == pytest.approx(1)
+
+
+def test_a_tower_of_an_older_file(tmp_path: Path) -> None:
+    """`vision_tower.vision_model.encoder` is `vision_tower.encoder` since."""
+    base = saved(vlm(), tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    older_tower = {
+        name.replace("vision_tower.", "vision_tower.vision_model.")
+        if "vision_tower.vision_model" not in name
+        else name: tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(older_tower, base / "model.safetensors", {"format": "pt"})
+    adapter, _ = trained(vlm(), tmp_path / "a", target_modules=r".*vision_tower.*(q_proj|fc1)")
+    updates = deltas(with_adapter(t.LlavaForConditionalGeneration, base, adapter))
+    assert updates
+    done("fuse", base, adapter, "-o", tmp_path / "out")
+    fused = t.LlavaForConditionalGeneration.from_pretrained(tmp_path / "out").state_dict()
+    plain = t.LlavaForConditionalGeneration.from_pretrained(base).state_dict()
+    for module, update in updates.items():
+        torch.testing.assert_close(fused[f"{module}.weight"] - plain[f"{module}.weight"], update, rtol=1e-4, atol=1e-5)
+    done("merge", adapter, "--base", base, "-o", tmp_path / "named")
+    assert deltas(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "named")).keys() == updates.keys()
 
 
 @pytest.mark.parametrize("stored", ["lm_head.weight", "language_model.lm_head.weight"])
