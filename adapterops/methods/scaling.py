@@ -1,8 +1,7 @@
 """How large a merge is: the factor that the result of a method is multiplied by, module by module.
 
-No fixed factor is right for all adapters. The sum of eight LoRAs of a language model lost most of what they do where their
-mean kept it; of four on an encoder the mean lost a quarter of the accuracy, and the sum nothing. In the norm of its inputs
-a merge was within two points of the better one each time (28 / 80 / 78 % for sum, mean, norm; 94.8 / 74.8 / 93.7 %).
+No fixed factor is right for all adapters. Accuracy of the sum, of the mean and of a merge with the norm of its inputs:
+27.9, 79.8 and 78.1 % on digits; 94.8, 74.8 and 93.7 % with four LoRAs of text tasks on an encoder.
 """
 
 from __future__ import annotations
