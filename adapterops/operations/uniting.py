@@ -71,7 +71,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}
-    same = len(pieces) == len(adapter.layout)
+    same = len(renamed) == len(pieces) and all(len(those) == 1 for those in pieces.values())
     full = {
         names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
