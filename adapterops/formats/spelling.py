@@ -13,7 +13,7 @@ from adapterops.formats.suffixes import moves, roots
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
 
-HINT = "name the model that they are for with --base, whose names are taken then"
+HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
 
 class Difference(NamedTuple):

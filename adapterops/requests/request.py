@@ -208,6 +208,8 @@ def _check_fields(request: Request) -> None:
     for name in ("unfuse", "quantize", "rounding", "original", "base_view") if request.output.adapter else ():
         if getattr(request, name):
             raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
+    if request.output.adapter and request.kind not in (MERGE, EXTRACT):
+        raise OptionError("output.adapter asks for an adapter, and this makes a model", hint="leave it out")
     if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
     if request.output.format and request.kind not in (MERGE, EXTRACT):

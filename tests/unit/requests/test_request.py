@@ -106,6 +106,13 @@ UNKNOWN = {
 }
 
 
+def test_a_base_may_name_the_modules_of_an_adapter_alone() -> None:
+    request = read_request({**GOOD, "base": "m", "output": {"adapter": True}})
+    assert request.kind == "merge"
+    assert read_request(request.as_json()) == request
+    assert read_request({**GOOD, "base": "m"}).kind == "fuse"
+
+
 @pytest.mark.parametrize("place", UNKNOWN)
 def test_an_unknown_field_is_named(place: str) -> None:
     with pytest.raises(OptionError, match=f"^{place}reslt is unknown"):
@@ -132,6 +139,9 @@ def test_an_unknown_field_is_named(place: str) -> None:
         ({**GOOD, "output": {"max_shard_size": "many"}}, "output.max_shard_size: max_shard_size is 'many'"),
         ({"base": "m", "extract": {"tuned": "t"}}, "exactly one of rank, energy and budget"),
         ({"base": "m", "extract": {"rest": "keep"}}, "extract has no tuned"),
+        ({**GOOD, "base": "m", "quantize": "nf4", "output": {"adapter": True}}, "quantize is for models"),
+        ({**GOOD, "base": "m", "unfuse": True, "output": {"adapter": True}}, "unfuse is for models"),
+        ({"base": "m", "dequantize": True, "output": {"adapter": True}}, "this makes a model"),
     ],
     ids=str,
 )
