@@ -40,7 +40,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
     rows = {names.name(module): shape[0] for module, shape in modules.items()}
     for module, shape in modules.items():
         parts = list(_split(module, shape, names)) if experts else []
-        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows)]
+        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows, bool(experts))]
 
 
 def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
@@ -68,9 +68,14 @@ def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
     return found
 
 
-def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int]) -> Share:
-    """A module, with the rows that it has in the joined projection of the base, where it has it in one."""
+def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: bool) -> Share:
+    """A module, with the rows that it has in the joined projection of the base, where it has it in one.
+
+    An expert of a parameter may be the other way round: versions of PEFT differ in which side is which.
+    """
     name = names.name(module)
+    if experts and expert(name) and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
+        return Share(module, module, (shape[1], shape[0]), transposed=shape[0] != shape[1])
     whole = whole_of(name)
     if whole is None or names.of(name) or not names.of(whole):
         return Share(module, module, shape)
