@@ -7,7 +7,7 @@ WEIGHT = ".weight"
 PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
 """Wrappers that a name may begin with, in any order."""
 
-SYNONYMS = {"block_sparse_moe": "mlp"}
+SYNONYMS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 TOWER, TOWERS_MODEL = "_tower", "vision_model"
 """What older versions of transformers have in the names of a tower (`vision_tower.vision_model.encoder`)."""
 EXPERTS = "experts"

@@ -9,6 +9,12 @@ TEXT = "model.language_model."
 OWN = {"layers", "embed_tokens", "norm"}
 """What a language model consists of."""
 
+RENAMED = {
+    **dict.fromkeys(("mixtral", "minimax", "minimax_m2", "phimoe", "kimi_linear"), ((".block_sparse_moe.", ".mlp."),)),
+    "gpt_neox": (("embed_out", "lm_head"),),
+}
+"""Types of models → what is called otherwise in memory."""
+
 
 def in_memory(name: str, config: Mapping[str, Any] | None) -> str:
     """The name of a module or tensor in the model that transformers makes of a checkpoint.
@@ -20,6 +26,8 @@ def in_memory(name: str, config: Mapping[str, Any] | None) -> str:
     'model.layers.0.mlp.up_proj'
     """
     config = config or {}
+    for before, after in RENAMED.get(str(config.get("model_type")), ()):
+        name = name.replace(before, after)
     named = config.get("architectures")
     several = "text_config" in config and ("vision_config" in config or "audio_config" in config)
     if (

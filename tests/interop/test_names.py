@@ -181,6 +181,31 @@ def test_a_file_of_a_bare_model_that_is_loaded_with_a_head(headed: Any, config: 
     close(said(with_adapter(headed, base, tmp_path / "mean")), expected)
 
 
+EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
+MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "mixtral": (
+        t.MixtralForCausalLM,
+        t.MixtralConfig(**GROUPED, num_local_experts=4),
+        {"target_modules": ["q_proj"], "target_parameters": EXPERTS},
+    ),
+    "gpt_neox": (
+        t.GPTNeoXForCausalLM,
+        t.GPTNeoXConfig(**SIZES),
+        {"target_modules": ["query_key_value", "lm_head"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_names_in_memory_where_a_file_has_others(family: str, tmp_path: Path) -> None:
+    cls, config, targets = MODELS[family]
+    torch.manual_seed(0)
+    base = saved(cls(config).eval(), tmp_path / "base")
+    adapter, expected = trained(cls.from_pretrained(base), tmp_path / "a", **targets)
+    done("merge", adapter, "--base", base, "-o", tmp_path / "named")
+    close(said(with_adapter(cls, base, tmp_path / "named")), expected)
+
+
 def vlm() -> nn.Module:
     torch.manual_seed(0)
     text = {**GROUPED, "vocab_size": 160, "tie_word_embeddings": False}

@@ -33,3 +33,10 @@ def test_a_vision_language_model(stored: str, name: str) -> None:
 @pytest.mark.parametrize("config", [None, {}, {"architectures": ["T5ForConditionalGeneration"]}, {"text_config": {}}])
 def test_others_keep_their_names(config: dict[str, Any] | None) -> None:
     assert in_memory("model.layers.0.q", config) == "model.layers.0.q"
+
+
+def test_what_some_types_of_models_call_otherwise() -> None:
+    router = "model.layers.0.block_sparse_moe.gate.weight"
+    assert in_memory(router, {"model_type": "mixtral"}) == "model.layers.0.mlp.gate.weight"
+    assert in_memory(router, {"model_type": "granitemoe"}) == router
+    assert in_memory("embed_out.weight", {"model_type": "gpt_neox"}) == "lm_head.weight"
