@@ -20,7 +20,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
-from adapterops.errors import ResourceError, at
+from adapterops.errors import AdapterOpsError, ResourceError, at
 from adapterops.provenance.history import Source
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
@@ -282,7 +282,9 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
     """The files that an earlier run finished and that are still what they were; anything else is removed."""
     done: dict[str, Shard] = {}
     for entry in journal.entries():
-        with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
+        with suppress(
+            KeyError, TypeError, AttributeError, OSError, AdapterOpsError
+        ):  # an entry that was damaged is none
             name, hash_, modules, quantized = (
                 entry["file"],
                 entry["blake3"],

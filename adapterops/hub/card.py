@@ -13,9 +13,9 @@ from typing import Any
 
 from adapterops.errors import OptionError, printable
 from adapterops.hub.references import Reference, parse
+from adapterops.storage.staging import MARK
 from adapterops.templates import template
 
-MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
 SHOWN = 5
 """Modules in the table of figures: those that lost most."""
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from adapterops import __version__
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError
 from adapterops.hub import client
-from adapterops.hub.card import MARK, render
+from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import CARD, STALE, Content, files, made
+from adapterops.hub.package import STALE, Content, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
+from adapterops.storage.staging import CARD, MARK
 
 
 @dataclass(frozen=True)

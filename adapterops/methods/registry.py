@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from typing import Any, TypeAlias
 
 from adapterops.errors import OptionError
 from adapterops.registry import Registry
+
+LEAST = 1e-30
+"""The least number above 0: its inverse is one of float32."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ class Parameter:
             or (self.whole and not isinstance(value, int))
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
+        if not abs(value) <= sys.float_info.max:
+            raise OptionError(f"{name} must be a finite number, got one that is none, or too large for float64")
         if not self.low <= value <= self.high:
-            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {value:g}")
+            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {float(value):g}")
+        if 0 < abs(value) < LEAST:
+            raise OptionError(f"{name} is {value:g}, too small to divide by: expected 0, or {LEAST:g} and more")
         return value if self.whole else float(value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from adapterops.reports.page import MARK, page
 from adapterops.reports.svg import svg
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.staging import check_output, staged
+from adapterops.storage.strict import json_text
 
 GENERATOR = '"generator": "adapterops '
 
@@ -132,10 +132,7 @@ def _draw(
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(
-        {"generator": f"adapterops {__version__}", **plain(content)}, indent=1, ensure_ascii=False, allow_nan=False
-    )
-    return (text + "\n").encode(errors="backslashreplace")
+    return json_text({"generator": f"adapterops {__version__}", **plain(content)}, indent=1) + b"\n"
 
 
 def _described(source: Mapping[str, Any]) -> str:

@@ -92,7 +92,9 @@ def test_a_plan_writes_nothing(place: Path, capsys: Capture) -> None:
     plan = as_json(capsys, "quantize", "base", "-o", "out", "--dry-run")
     assert sorted(plan["changed"]) == ADAPTED
     assert plan["bytes"] == sum(tensor.nbytes for tensor in tensors(place / "base-nf4").values())
-    assert "tensors changed: 6, copied byte for byte: 6" in printed(capsys, "quantize", "base", "-o", "out", "--dry-run")
+    assert "tensors changed: 6, copied byte for byte: 6" in printed(
+        capsys, "quantize", "base", "-o", "out", "--dry-run"
+    )
     assert sorted(as_json(capsys, "dequantize", "base-nf4", "--dry-run")["changed"]) == ADAPTED
     assert "tensors changed: 6" in printed(capsys, "dequantize", "base-nf4", "--dry-run")
     assert "tensors changed: 6" in printed(capsys, "fuse", "base", "a", "--quantize", "fp4", "--dry-run")

@@ -156,7 +156,7 @@ def test_a_journal_whose_last_line_was_cut_off(place: Path, whole: dict[str, str
     ended = Command([*COMMAND, "--resume"], Fault("fsync", "kill", JOURNAL, 1, after=True)).end()
     assert ended.code == -signal.SIGKILL
     before = dict(list(finished.items())[:2])
-    anew = json.loads((folder / ".journal").read_bytes().splitlines()[-1])["file"]
+    anew = json.loads((folder / ".journal").read_bytes().splitlines()[-1])["entry"]["file"]
     written_anew = made(folder / anew)
     assert fuse("--resume") == (0, "")
     assert reused(place, before) == set(before)
