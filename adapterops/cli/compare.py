@@ -47,8 +47,8 @@ def command(sources: tuple[Place, ...], alpha: float | None, workers: int | None
         output.print_json("comparison", numbers(found, findings))
         return
     output.print_table(*summary_rows(found))
-    print()
+    output.line()
     output.print_table(*pair_rows(found))
-    print()
-    print(joint_line(found))
+    output.line()
+    output.line(joint_line(found))
     output.print_findings(findings)

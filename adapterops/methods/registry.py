@@ -48,13 +48,17 @@ class Parameter:
             or (self.whole and not isinstance(value, int))
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
-        if not abs(value) <= sys.float_info.max:
-            raise OptionError(f"{name} must be a finite number, got one that is none, or too large for float64")
         if not self.low <= value <= self.high:
-            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {float(value):g}")
+            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}")
+        if not abs(value) <= sys.float_info.max:
+            raise OptionError(f"{name} must be a finite number, got {_shown(value)}")
         if 0 < abs(value) < LEAST:
             raise OptionError(f"{name} is {value:g}, too small to divide by: expected 0, or {LEAST:g} and more")
         return value if self.whole else float(value)
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if not abs(value) > sys.float_info.max else "one too large for float64"
 
 
 Kernel: TypeAlias = Callable[..., Any]

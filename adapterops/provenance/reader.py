@@ -39,7 +39,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         inputs = _list(content.get("inputs", []), "inputs")
         for index, given in enumerate(inputs):
             _input(given, f"inputs {index}")
-        if content.get("operation"):
+        if "operation" in content:
             _operation(content["operation"], len(inputs))
         _numbers(content, ("energy_kept",), "the manifest")
         if "survival" in content:

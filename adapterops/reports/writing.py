@@ -104,8 +104,8 @@ def check_report(
         raise OptionError("the figures need a folder of their own", path=figures, hint="--figures figures")
     read = [adapter.history for adapter in adapters] + ([base.history] if base else [])
     inputs = [path for history in read for source in sources(history) for path in source.paths]
-    check_documents([out], inputs, force, MARK.partition(__version__)[0].encode())
-    check_documents([json_path], inputs, force, GENERATOR.encode())
+    marks = {json_path: GENERATOR.encode(), out: MARK.partition(__version__)[0].encode()}
+    check_documents(marks, inputs, force)
     if figures is not None:
         check_output(Path(figures), inputs, force)
     return json_path

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
 from adapterops.storage.checksums import digest
-from adapterops.storage.strict import json_text, parse_json, read_all, read_json
+from adapterops.storage.strict import json_text, parse_json, read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
 RECIPE = "recipe.yaml"
@@ -63,9 +63,26 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
                 "already exists", path=out, hint="name another place with -o, or replace it with --force"
             )
         check_replaceable(out)
-    parent = place.parent
-    if not parent.is_dir():
-        raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+    check_parent(place)
+
+
+def hidden(out: Path) -> Path:
+    """A new name next to `out`, for what is not finished."""
+    return out.with_name(f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}")
+
+
+def check_parent(out: Path) -> None:
+    """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
+
+    Raises:
+        InputError: the name is too long, or a folder on the way may not be looked into.
+        NotFoundError, ResourceError: the folder is missing or not writable.
+    """
+    parent = out.parent
+    with reading(out):
+        if not parent.is_dir():
+            raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+        hidden(out).exists()
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
 
@@ -248,7 +265,7 @@ def _left_behind(out: Path) -> list[Path]:
 
 def _create(out: Path) -> tuple[Path, int]:
     while True:
-        folder = out.parent / f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}"
+        folder = hidden(out)
         try:
             folder.mkdir()
         except OSError as error:
