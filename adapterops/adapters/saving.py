@@ -197,6 +197,8 @@ def save_adapter(
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
         read = hashes.result()
+        for source in inputs:
+            source.check_unchanged()
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
         outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}

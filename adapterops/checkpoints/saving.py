@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
 from adapterops.errors import VerificationError
 from adapterops.formats.model_files import INDEX
-from adapterops.provenance.history import Source, sources
+from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import Journal, check_output, staged
@@ -114,6 +114,8 @@ def save_checkpoint(
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
         files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
+        for source in inputs:
+            source.check_unchanged()
         others = []
         for name, content in small_files(checkpoint):
             write_file(folder / name, content, sync)
@@ -125,7 +127,8 @@ def save_checkpoint(
         _check_changed(modules, out)
         if not accept_loss:
             _check_survival(modules, out)
-        _check_inputs(inputs)
+        for source in inputs:
+            source.check_unchanged()
         outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
         for name, content in origin.files.items():
             write_file(folder / name, content, sync)
@@ -177,12 +180,6 @@ def _check_survival(modules: Facts, out: Path) -> None:
 
 def _too_little(survival: Survival) -> bool:
     return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
-
-
-def _check_inputs(inputs: Sequence[Source]) -> None:
-    for source in inputs:
-        for file in source.tensors:
-            file.check_unchanged()
 
 
 def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:

@@ -14,7 +14,6 @@ from typing import Any
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.safetensors import TensorFile, changed
-from adapterops.storage.strict import reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +69,21 @@ class Source:
 
     def _described(self, path: Path, *algorithms: str) -> dict[str, Any]:
         """Size and hashes of one of `others`, which is still the file that it was when it was opened."""
-        before = self._seen.get(path)
-        with reading(path):
-            found = {"size": os.stat(self._here(path)).st_size, **file_digests(path, *algorithms)}
-            if before is not None and _identity(path) != before:
-                raise changed(path)
+        here = self._here(path)
+        found = {"size": _identity(here)[2], **file_digests(here, *algorithms)}
+        self._check_unchanged(path)
         return found
+
+    def _check_unchanged(self, path: Path) -> None:
+        if path in self._seen and _identity(path) != self._seen[path]:
+            raise changed(path)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if a file is no longer the one that was opened."""
+        for file in self.tensors:
+            file.check_unchanged()
+        for path in self.others:
+            self._check_unchanged(path)
 
     @property
     def paths(self) -> list[Path]:
@@ -108,8 +116,10 @@ class Source:
 
 
 def _identity(path: Path) -> tuple[int, ...]:
-    with reading(path):
+    try:
         status = os.stat(path)
+    except FileNotFoundError:
+        raise changed(path) from None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
