@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
 from adapterops import __version__
+from adapterops.errors import OptionError
 
 COMMANDS = {
     "show": "What is inside an adapter, or a model.",
@@ -28,6 +30,27 @@ COMMANDS = {
 }
 
 
+MEANT = {
+    "apply": "fuse",
+    "bake": "fuse",
+    "diff": "compare",
+    "download": "pull",
+    "info": "show",
+    "inspect": "show",
+    "list": "show",
+    "ls": "show",
+    "requantize": "quantize",
+    "resize": "truncate",
+    "subtract": "unfuse",
+    "svd": "truncate",
+    "ties": "merge",
+    "unmerge": "unfuse",
+    "upload": "push",
+    "view": "show",
+}
+"""What other tools, and people, call our commands."""
+
+
 class Commands(click.Group):
     """Commands are modules of this package, imported when named."""
 
@@ -43,6 +66,16 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"adapterops.cli.{name}").command
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            meant = MEANT.get(name) or next(iter(get_close_matches(name, COMMANDS, n=1)), None)
+            hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
+            raise OptionError(f"there is no command {name!r}", hint=hint)
+        return super().resolve_command(context, arguments)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError, ResourceError, printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
@@ -87,11 +87,8 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        if as_json:
-            _report({"code": "E-OPTION", "message": error.format_message(), "hint": None, "path": None, "tensor": None})
-        else:
-            error.show()
-        return 2
+        command = error.ctx.command_path if error.ctx else "adapterops"
+        return _fail(OptionError(error.format_message().rstrip("."), hint=f"see {command} --help"), as_json)
     except AdapterWarning as warning:
         return _fail(InputError(f"{warning} (an error under --strict)", code="E-STRICT"), as_json)
     except AdapterOpsError as error:

@@ -14,8 +14,9 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.options import Running, command_line, verified
 from adapterops.cli.output import amount, line, percent, print_json, progress, span, written
-from adapterops.engine.plan import Plan
+from adapterops.engine.plan import Plan, steps
 from adapterops.errors import AdapterWarning, count
+from adapterops.methods.scaling import SUM, describe
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
@@ -64,6 +65,7 @@ def write(
             print_json(*_json(saved, more))
         else:
             _print(saved)
+            _print_scales(made)
             for verb, what in more.items():
                 line(f"{verb} it to {what}")
 
@@ -87,6 +89,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
+    _print_scales(made)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  of {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:
@@ -94,6 +97,13 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
     if plan.download:
         line(f"  to download: {amount(sum(plan.download.values()), 'B')} in {count(len(plan.download), 'file')}")
     line(f"  plan {plan.hash[:12]}")
+
+
+def _print_scales(made: Made) -> None:
+    """What merges were multiplied by, where that is not 1."""
+    for step in steps(made.result.history):
+        if step.operation == "merge" and step.parameters["scale"] != SUM:
+            line(f"  scale {describe(step.parameters['scale'], len(step.inputs))}")
 
 
 def _details(made: Made) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def _adapters_of(seed: int, count: int) -> list[Adapter]:
 
 
 def _options(method: str, **wanted: float) -> dict[str, Any]:
-    return {name: value for name, value in wanted.items() if name in METHODS[method].defaults}
+    """Those that the method has; the result is its own, times 1."""
+    return {"scale": "sum", **{name: value for name, value in wanted.items() if name in METHODS[method].defaults}}
 
 
 def _merge(method: str, pairs: Sequence[tuple[Adapter, float]], **wanted: float) -> Adapter:

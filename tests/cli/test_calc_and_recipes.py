@@ -185,7 +185,9 @@ def test_what_is_stored(place: Path, capsys: pytest.CaptureFixture[str]) -> None
         "blake3": {name: described(Path("plain") / name)["blake3"] for name in (WEIGHTS, "adapter_config.json")},
         "allow_nonfinite": False,
     }
-    assert 'ties(b, c, weights=[1.0, 1.0], space="delta", density=0.5, majority="total")' in stored["result"]
+    assert (
+        'ties(b, c, weights=[1.0, 1.0], scale="auto", space="delta", density=0.5, majority="total")' in stored["result"]
+    )
     assert stored["output"] == {"dtype": "BF16", "rank": 6, "exact": False}
     manifest = json.loads(Path("out/adapterops.json").read_text())
     assert manifest["outputs"]["recipe.yaml"] == described(Path("out/recipe.yaml"))

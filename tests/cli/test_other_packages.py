@@ -140,7 +140,7 @@ def test_a_method(tmp_path: Path) -> None:
     assert "How much is kept of the sum" in shown
     assert "The weighted sum, times the sharpness" in python.adapterops("methods")
     python.adapterops("merge", "a", "b", "--toy", "--sharpness", "2", "-w", "1", "-w", "1", "-o", "merged")
-    python.adapterops("calc", "toy(a, b, sharpness=2)", "a=a", "b=b", "-o", "calculated")
+    python.adapterops("calc", "toy(a, b, sharpness=2, weights=[1, 1])", "a=a", "b=b", "-o", "calculated")
     python.adapterops("calc", "2*a + 2*b", "a=a", "b=b", "-o", "expected")
     merged, calculated, expected = (products(tmp_path / name) for name in ("merged", "calculated", "expected"))
     for module, update in expected.items():

@@ -43,9 +43,10 @@ from adapterops.storage.staging import MANIFEST
 PATIENCE = 30
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9}
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 8, 10**9, 2**63, 10**30, 10**300, 10**400, 0.5, -0.0, 1e-320, 1e308, float("inf"), float("nan"),
-    "", "a", ".", "..", "../a", "/etc/passwd", "a\0b", "\x1b[31m", "\ud800", "n" * 5000, "float32", "F8_E4M3", "LORA", "(.*)*X", "hf://a/b",
-    [], [[]], [1], ["a"], {}, {"a": 1}, {"": None}, "int8", "nf4", "all", "lm_head",
+    None, True, False, 0, 1, -1, 2, 8, 10**9, 2**63, 10**30, 10**300, 10**400, 0.5, -0.0, 1e-320, 1e308,
+    float("inf"), float("nan"), "", "a", ".", "..", "../a", "/etc/passwd", "a\0b", "\x1b[31m", "\ud800", "n" * 5000,
+    "float32", "F8_E4M3", "LORA", "(.*)*X", "hf://a/b", [], [[]], [1], ["a"], {}, {"a": 1}, {"": None}, "int8",
+    "nf4", "all", "lm_head",
 ]  # fmt: skip
 """What is put in the place of anything."""
 
@@ -207,13 +208,15 @@ def recipes(chance: Random) -> Command:
 
 
 WORDS = [
-    "merge", "truncate", "calc", "fuse", "unfuse", "extract", "quantize", "dequantize", "compare", "show", "verify", "report", "run", "methods",
-    "a", "b", "base", "quantized", "fused", "merged", "x=a", "a=a", "b=b", "a+b", "ties(a,b)", "2*a", "truncate(a,rank=1)", "a/0", "-a", "1e999*a",
-    "--ties", "--linear", "--dare", "--method", "--rank", "--energy", "--budget", "--density", "-w", "--alpha", "--to", "--dtype", "--json",
-    "--dry-run", "--force", "--strict", "--base", "--adapter", "--rounding", "stochastic", "--seed", "--workers", "--memory", "--max-shard-size",
-    "--figures", "--original", "--precision", "float64", "--block-size", "--double-quant", "--resume", "--exact", "--format", "mlx", "peft",
-    "1", "0", "-1", "0.5", "nan", "inf", "1e-320", "1e400", "9" * 400, "2GB", "9" * 400 + "MB", "nf4", "int8", "bfloat16", "n" * 300, "../..", "\x1b[31m",
-    "page.html", "out", "\udcff", "hf://", "hf://x", "~", "",
+    "merge", "truncate", "calc", "fuse", "unfuse", "extract", "quantize", "dequantize", "compare", "show", "verify",
+    "report", "run", "methods", "a", "b", "base", "quantized", "fused", "merged", "x=a", "a=a", "b=b", "a+b",
+    "ties(a,b)", "2*a", "truncate(a,rank=1)", "a/0", "-a", "1e999*a", "--ties", "--linear", "--dare", "--method",
+    "--rank", "--energy", "--budget", "--density", "-w", "--alpha", "--to", "--dtype", "--json", "--dry-run",
+    "--force", "--strict", "--base", "--adapter", "--rounding", "stochastic", "--seed", "--workers", "--memory",
+    "--max-shard-size", "--figures", "--original", "--precision", "float64", "--block-size", "--double-quant",
+    "--resume", "--exact", "--format", "mlx", "peft", "1", "0", "-1", "0.5", "nan", "inf", "1e-320", "1e400", "9" *
+    400, "2GB", "9" * 400 + "MB", "nf4", "int8", "bfloat16", "n" * 300, "../..", "\x1b[31m", "page.html", "out",
+    "\udcff", "hf://", "hf://x", "~", "",
 ]  # fmt: skip
 LINES = [
     ["merge", "a", "b", "--ties"],

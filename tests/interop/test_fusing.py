@@ -391,7 +391,7 @@ def test_several_adapters_at_once(made: Make, tmp_path: Path, dtype: torch.dtype
         adapted(base, tmp_path / "a", 1, r=4, target_modules=["q_proj", "down_proj"]),
         adapted(base, tmp_path / "b", 2, r=2, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "o_proj"]),
     ]
-    fuse(base, *pair, "-o", tmp_path / "out")
+    fuse(base, *pair, "--scale", "sum", "-o", tmp_path / "out")
     expected = unmerged(base, *pair)
     assert_fused(base, tmp_path / "out", deltas(expected, (1.0, 1.0)), dtype)
     assert_answers_alike(logits(load(tmp_path / "out")), logits(expected), dtype, logits(load(base)))
@@ -425,7 +425,7 @@ def test_ties_is_fused_whole(made: Make, tmp_path: Path, dtype: torch.dtype, nam
         adapted(base, tmp_path / str(seed), seed, r=4, target_modules=targets, fan_in_fan_out=name == "gpt2")
         for seed in (3, 4)
     ]
-    fuse(base, *pair, "--ties", "--density", "0.3", "-o", tmp_path / "out")
+    fuse(base, *pair, "--ties", "--density", "0.3", "--scale", "sum", "-o", tmp_path / "out")
     each = [deltas(unmerged(base, path)) for path in pair]
     turned = name == "gpt2"  # equal magnitudes aside, TIES does not care how a weight is stored
     expected = {

@@ -357,7 +357,7 @@ def test_rounding_to_the_grid_it_lies_on_is_refused(
     for more in ([], ["--quantize", "nf4"], ["--dry-run"]):
         error = answered(capsys, "fuse", theirs, adapter, "-o", tmp_path / "out", *more, code=2)
         assert error["code"] == "E-GRID"
-        for way in ("--quantize nf4", "--original", "--rounding stochastic", "--dtype bfloat16", "load both"):
+        for way in ("--quantize nf4", "--original", "--rounding stochastic", "--dtype bfloat16", "unmerged"):
             assert way in error["hint"]
     assert list(tmp_path.iterdir()) == []
 

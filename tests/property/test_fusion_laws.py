@@ -508,11 +508,13 @@ def test_two_updates_of_half_a_step_make_a_whole_one(tmp_path: Path) -> None:
     for name in "ab":
         write_adapter(tmp_path / name, ones, {"peft_type": "LORA", "r": 1, "lora_alpha": 1})
     arguments = [str(tmp_path / name) for name in ("base", "a", "b")]
-    assert run(["fuse", *arguments, "-o", str(tmp_path / "both")]) == 0
+    assert run(["fuse", *arguments, "--scale", "sum", "-o", str(tmp_path / "both")]) == 0
     assert open_checkpoint(tmp_path / "both").tensors[f"{module}.weight"].eq(258).all()
     assert run(["fuse", *arguments[:2], "-o", str(tmp_path / "one")]) == 8
-    assert run(["fuse", *arguments, "--dtype", "float32", "-o", str(tmp_path / "wide")]) == 0
-    assert run(["unfuse", str(tmp_path / "both"), *arguments[1:], "-o", str(tmp_path / "restored")]) == 0
+    assert run(["fuse", *arguments, "--scale", "sum", "--dtype", "float32", "-o", str(tmp_path / "wide")]) == 0
+    assert (
+        run(["unfuse", str(tmp_path / "both"), *arguments[1:], "--scale", "sum", "-o", str(tmp_path / "restored")]) == 0
+    )
     assert open_checkpoint(tmp_path / "restored").tensors[f"{module}.weight"].eq(256).all()
 
 

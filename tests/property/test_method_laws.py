@@ -88,6 +88,8 @@ def test_a_seed_gives_one_mask(seed: int) -> None:
 @pytest.mark.parametrize("method", ["dare_linear", "della_linear"])
 def test_random_masks_are_unbiased(method: str) -> None:
     pair = [named(Adapter.of({"m": low_rank(index, 30, 20, 2)}), str(index)) for index in (0, 1)]
-    mean = sum(entries(merge(pair, method, density=0.5, seed=seed).updates["m"]) for seed in range(300)) / 300
-    expected = entries(merge(pair).updates["m"])
+    mean = (
+        sum(entries(merge(pair, method, scale="sum", density=0.5, seed=seed).updates["m"]) for seed in range(300)) / 300
+    )
+    expected = entries(merge(pair, scale="sum").updates["m"])
     assert float((mean - expected).norm() / expected.norm()) < 0.1
