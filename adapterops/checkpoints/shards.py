@@ -213,7 +213,8 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            put("", rounded(block, dtype, memory).data.cast("B"))
+            stored_rows = rounded(block, dtype, memory)
+            put("", stored_rows.data.cast("B") if stored_rows.size else b"")
             found = survival(block, block.values, dtype)
         else:
             values, kept, changed_codes = _encode(checkpoint, tensor, encoder, block, begin, device, put, memory)

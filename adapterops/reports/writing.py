@@ -16,6 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.operations.comparison import Comparison, compare, plan
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin, described, plain, write_bytes, write_manifest
+from adapterops.provenance.reader import read_manifest
 from adapterops.reports import drawings
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
@@ -24,7 +25,8 @@ from adapterops.reports.page import MARK, page
 from adapterops.reports.svg import svg
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.staging import check_output, staged
-from adapterops.storage.strict import json_text
+from adapterops.storage.strict import json_text, parse_json
+from adapterops.storage.writer import read_back
 
 GENERATOR = '"generator": "adapterops '
 
@@ -128,11 +130,16 @@ def _draw(
             write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
         names = sorted(path.name for path in place.iterdir())
         write_manifest(place, history, read, Origin(command), {}, {name: described(place / name) for name in names})
+        with read_back():
+            read_manifest(place)
     return tuple(names)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    return json_text({"generator": f"adapterops {__version__}", **plain(content)}, indent=1) + b"\n"
+    text = json_text({"generator": f"adapterops {__version__}", **plain(content)}, indent=1) + b"\n"
+    with read_back():
+        parse_json(text)
+    return text
 
 
 def _described(source: Mapping[str, Any]) -> str:

@@ -156,7 +156,12 @@ class Reader:
         return None if value is None else read(place, value)
 
     def text(self, place: Place, value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:
+        if (
+            not isinstance(value, str)
+            or not value
+            or "\0" in value
+            or value != value.encode("utf-8", "replace").decode()
+        ):
             self.fail(place, f"is {_kind(value)}, expected text", "text that looks like something else goes in quotes")
         return value
 
