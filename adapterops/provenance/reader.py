@@ -15,6 +15,7 @@ from adapterops.storage.staging import MANIFEST, MANIFEST_LIMIT, plain_name
 from adapterops.storage.strict import read_json
 
 HASH = re.compile(r"[0-9a-f]{64}")
+NEEDED = ("command", "inputs", "operation", "outputs")
 SURVIVAL = ("relative", "gain", "changed", "entries", "uncertainty", "noise", "cosine")
 FIGURES = (*SURVIVAL, "rank", "energy_kept")
 
@@ -34,13 +35,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             _fail("is damaged: its seal does not fit its content")
         if content.get("schema") != SCHEMA:
             _fail(f"has schema {content.get('schema')!r}, expected {SCHEMA}")
+        for name in NEEDED:
+            if name not in content:
+                _fail(f"has no {name}")
         _texts(content, "command")
         _each(content, "outputs", _output)
-        inputs = _list(content.get("inputs", []), "inputs")
+        inputs = _list(content["inputs"], "inputs")
         for index, given in enumerate(inputs):
             _input(given, f"inputs {index}")
-        if "operation" in content:
-            _operation(content["operation"], len(inputs))
+        _operation(content["operation"], len(inputs))
         _numbers(content, ("energy_kept",), "the manifest")
         if "survival" in content:
             _numbers(content["survival"], SURVIVAL, "survival", needed=("relative", "gain"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import os
@@ -72,7 +73,7 @@ def changed(value: Any, chance: Random) -> Any:
     """A value with one place replaced, removed, renamed, or nested deeper."""
     place = chance.choice(places(value))
     if not place:
-        return chance.choice(VALUES)
+        return copy.deepcopy(chance.choice(VALUES))
     holder = value
     for key in place[:-1]:
         holder = holder[key]
@@ -85,7 +86,7 @@ def changed(value: Any, chance: Random) -> Any:
         for _ in range(chance.choice((1, 50, 300, 900))):
             holder[key] = [holder[key]]
     else:
-        holder[key] = chance.choice(VALUES)
+        holder[key] = copy.deepcopy(chance.choice(VALUES))
     return value
 
 

@@ -19,7 +19,21 @@ from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import MANIFEST
 
-VALUES: list[Any] = [None, 7, -1, 1.5, True, "text", [], [7], {}, {"a": 7}, {"../a": {"size": 1, "blake3": "0" * 64}}]
+MISSING = "missing"
+VALUES: list[Any] = [
+    MISSING,
+    None,
+    7,
+    -1,
+    1.5,
+    True,
+    "text",
+    [],
+    [7],
+    {},
+    {"a": 7},
+    {"../a": {"size": 1, "blake3": "0" * 64}},
+]
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -80,7 +94,10 @@ def test_every_field_may_be_anything(
             def change(content: Any, place: tuple[Any, ...] = place, value: Any = value) -> None:
                 for key in place[:-1]:
                     content = content[key]
-                content[place[-1]] = value
+                if value == MISSING:
+                    del content[place[-1]]
+                else:
+                    content[place[-1]] = value
 
             (tmp_path / "out" / MANIFEST).write_text(whole)
             changed(tmp_path / "out", change)
