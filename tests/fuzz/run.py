@@ -30,7 +30,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from corpus import write_adapter
+import torch
+from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.opening import open_adapter
@@ -181,6 +182,23 @@ def journals(chance: Random) -> Command:
     return ["fuse", "base", "a", "-o", "out", "--resume"]
 
 
+def pickles(chance: Random) -> Command:
+    """Read with --allow-pickle: bytes changed, cut off, doubled."""
+    shutil.copytree("pickled", "x")
+    data = bytearray(Path("x/pytorch_model.bin").read_bytes())
+    for _ in range(chance.choice((1, 2, 8))):
+        at = chance.randrange(len(data) or 1)
+        kind = chance.randrange(4)
+        if kind == 0:
+            del data[at : at + chance.choice((1, 64, 5000))]
+        elif kind == 1:
+            data[at:at] = data[at : at + 64]
+        else:
+            data[at : at + 1] = bytes([chance.randrange(256)])
+    Path("x/pytorch_model.bin").write_bytes(data)
+    return [*chance.choice([line for line in MODEL_COMMANDS if line[0] not in ("show", "push")]), "--allow-pickle"]
+
+
 RECIPE = {
     "adapterops": 1,
     "inputs": {"a": "a", "x": {"path": "b", "alpha": 4, "sha256": {"adapter_config.json": "0" * 64}}},
@@ -245,7 +263,7 @@ def arguments(chance: Random) -> Command:
 
 
 TARGETS: dict[str, Callable[[Random], Command]] = {
-    each.__name__: each for each in (headers, configs, manifests, journals, recipes, arguments)
+    each.__name__: each for each in (headers, configs, manifests, journals, pickles, recipes, arguments)
 }
 
 
@@ -261,7 +279,15 @@ def prepare() -> None:
     ):
         assert run(line) == 0
     stopped()
-    write_adapter(Path("c"))
+    pickled()
+
+
+def pickled() -> None:
+    Path("pickled").mkdir()
+    tensors = {
+        name: tensor for path in sorted(Path("base").glob("*.safetensors")) for name, tensor in load_file(path).items()
+    }
+    torch.save(tensors, "pickled/pytorch_model.bin")
 
 
 def stopped() -> None:
@@ -322,7 +348,7 @@ def tried(target: str, seed: int, number: int) -> str | None:
         signal.alarm(0)
 
 
-KEPT = {"base", "a", "b", "c", "fused", "merged", "quantized", "stopped"}
+KEPT = {"base", "a", "b", "pickled", "fused", "merged", "quantized", "stopped"}
 
 
 def main() -> int:
