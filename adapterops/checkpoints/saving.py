@@ -19,7 +19,8 @@ from adapterops.formats.model_files import INDEX
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
-from adapterops.storage.staging import Journal, check_output, staged
+from adapterops.storage.journal import Journal
+from adapterops.storage.staging import check_output, staged
 from adapterops.storage.strict import json_text
 from adapterops.storage.writer import read_back
 

@@ -23,8 +23,8 @@ from adapterops.engine.plan import Job
 from adapterops.errors import AdapterOpsError, ResourceError, at
 from adapterops.provenance.history import Source
 from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.journal import Journal
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
-from adapterops.storage.staging import Journal
 from adapterops.storage.writer import SafetensorsWriter
 
 if TYPE_CHECKING:

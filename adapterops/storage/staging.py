@@ -15,14 +15,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
-from adapterops.storage.checksums import digest
-from adapterops.storage.strict import json_text, parse_json, read_all, read_json, reading
+from adapterops.storage.journal import JOURNAL, entries
+from adapterops.storage.strict import read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
 RECIPE = "recipe.yaml"
@@ -33,7 +32,6 @@ MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the 
 """What a card that adapterops wrote has in it."""
 
 MANIFEST_LIMIT = 1 << 26
-JOURNAL = ".journal"
 ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
@@ -134,48 +132,6 @@ def _empty(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-class Journal:
-    """What is finished of a long work, in a file next to it:
-    one JSON object a line, with its checksum, synced, under the key of the plan.
-    """
-
-    def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
-        self.path, self._sync = folder / JOURNAL, sync
-        if not self.path.exists():
-            self.add({"plan": plan})
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        text = json_text(entry)
-        line = json_text({"blake3": digest(text), "entry": entry}) + b"\n"
-        with open(self.path, "ab+") as file:
-            if file.tell() and _last(file) != b"\n":
-                line = b"\n" + line  # after a line that a crash cut off
-            file.write(line)
-            file.flush()
-            if self._sync:
-                os.fsync(file.fileno())
-
-    def entries(self) -> list[dict[str, Any]]:
-        """What was added after the plan. A line that was cut off by a crash, or damaged, does not count."""
-        return _journal(self.path)[1:]
-
-
-def _last(file: BinaryIO) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)
-
-
-def _journal(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    with suppress(OSError, AdapterOpsError):
-        for line in read_all(path).splitlines():
-            with suppress(AdapterOpsError, KeyError, TypeError):
-                stated = parse_json(line)
-                if digest(json_text(stated["entry"])) == stated["blake3"] and isinstance(stated["entry"], dict):
-                    lines.append(stated["entry"])
-    return lines
-
-
 @contextmanager
 def staged(
     out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True
@@ -225,7 +181,7 @@ def staged(
             error.add_note(f"{out.name} is written")
         elif journal and not isinstance(error, Exception):
             (folder / JOURNAL).write_bytes(journal)
-        keep = not isinstance(error, Exception) and len(_journal(folder / JOURNAL)) > 1
+        keep = not isinstance(error, Exception) and len(entries(folder / JOURNAL)) > 1
         if keep:
             error.add_note("run it again with --resume to go on from here")
         raise
@@ -251,7 +207,7 @@ def _adopt(out: Path, plan: str) -> tuple[Path, int] | None:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _journal(folder / JOURNAL)[:1] == [{"plan": plan}]:
+                if entries(folder / JOURNAL)[:1] == [{"plan": plan}]:
                     return folder, lock
             except OSError:
                 pass
