@@ -1,6 +1,7 @@
 # make demo    merge and truncate real adapters, trained here in about a minute
 # make test    everything that is checked
 # make test-gpu  what needs a GPU, where torch finds one
+# make fuzz    a minute of damaged files and odd arguments
 # make check   style, types, doctests
 # make bench   speed and memory, ours and the peers'
 
@@ -8,7 +9,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
-.PHONY: demo test test-gpu check bench clean
+.PHONY: demo test test-gpu fuzz check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -18,6 +19,9 @@ test: $(VENV)/.dev check
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/run.py --seconds 60
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapterops.cli.main import COMMANDS, Commands, cli
+from adapterops.cli.commands import COMMANDS, Commands, cli
 
 WIDTH = 120
 

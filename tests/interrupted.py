@@ -33,7 +33,7 @@ def staging(place: Path) -> list[Path]:
 def journaled(place: Path) -> dict[str, tuple[int, int]]:
     """The finished shards of an interrupted run, and what tells whether a file was written anew."""
     (folder,) = staging(place)
-    lines = [json.loads(line) for line in (folder / ".journal").read_text().splitlines()]
+    lines = [json.loads(line)["entry"] for line in (folder / ".journal").read_text().splitlines()]
     return {line["file"]: made(folder / line["file"]) for line in lines[1:]}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
+from adapterops.adapters.opening import open_adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
@@ -23,8 +24,9 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
+from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import check_output, staged
-from adapterops.storage.writer import write_safetensors
+from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -195,10 +197,15 @@ def save_adapter(
             _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
         )
         read = hashes.result()
+        for source in inputs:
+            source.check_unchanged()
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
         outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
         write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
+        with read_back():
+            open_adapter(folder)
+            read_manifest(folder)
     return saved
 
 

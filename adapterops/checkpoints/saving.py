@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
 from adapterops.errors import VerificationError
 from adapterops.formats.model_files import INDEX
-from adapterops.provenance.history import Source, sources
-from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_manifest
-from adapterops.storage.staging import Journal, check_output, staged
-from adapterops.storage.strict import read_all
+from adapterops.provenance.history import sources
+from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
+from adapterops.provenance.reader import read_manifest
+from adapterops.storage.journal import Journal
+from adapterops.storage.staging import check_output, staged
+from adapterops.storage.strict import json_text
+from adapterops.storage.writer import read_back
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Facts
@@ -112,8 +115,12 @@ def save_checkpoint(
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
         files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
-        for name, data in small_files(checkpoint):
-            write_bytes(folder / name, data, sync)
+        for source in inputs:
+            source.check_unchanged()
+        others = []
+        for name, content in small_files(checkpoint):
+            write_file(folder / name, content, sync)
+            others.append(name)
         modules = dict(
             sorted(each for file in files.values() for each in file.modules.items())
         )  # sums depend on their order
@@ -121,15 +128,18 @@ def save_checkpoint(
         _check_changed(modules, out)
         if not accept_loss:
             _check_survival(modules, out)
-        _check_inputs(inputs)
+        for source in inputs:
+            source.check_unchanged()
         outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
-        outputs |= {name: described(folder / name) for name, _ in small_files(checkpoint)}
-        for name, data in origin.files.items():
-            write_bytes(folder / name, data, sync)
-            outputs[name] = described(folder / name)
+        for name, content in origin.files.items():
+            write_file(folder / name, content, sync)
+        outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
         kept = {**_kept(modules), **_quantized(quantized)}
         read = [source.as_json() for source in inputs]
         write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+        with read_back():
+            open_checkpoint(folder)
+            read_manifest(folder)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(out, modules, quantized, len(checkpoint.layout), size)
 
@@ -173,29 +183,23 @@ def _too_little(survival: Survival) -> bool:
     return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
 
 
-def _check_inputs(inputs: Sequence[Source]) -> None:
-    for source in inputs:
-        for file in source.tensors:
-            file.check_unchanged()
-
-
-def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
-    """Name and content of everything but the tensors and the manifest."""
+def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
+    """Name and content of everything but the tensors and the manifest; or the file that has it."""
     others = checkpoint.files.others if checkpoint.files else ()
     for path in others:
         if path.name != "config.json":
-            yield path.name, read_all(path)
+            yield path.name, path
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
         original = checkpoint.files.path / "config.json" if checkpoint.files else None
-        text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
-        yield "config.json", read_all(original) if unchanged and original and original.is_file() else text.encode()
+        kept = unchanged and original and original.is_file()
+        yield "config.json", original if kept and original else json_text(checkpoint.config, indent=2) + b"\n"
     if len(checkpoint.shards) > 1:
         owner = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
         where = {part: name for tensor, name in owner.items() for part, _ in checkpoint.parts(tensor).values()}
         total = sum(checkpoint.bytes(tensor) for tensor in owner)
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
-        yield INDEX, (json.dumps(index, indent=2) + "\n").encode()
+        yield INDEX, json_text(index, indent=2) + b"\n"
 
 
 def _kept(modules: Facts) -> dict[str, Any]:

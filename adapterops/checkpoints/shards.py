@@ -20,11 +20,11 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
-from adapterops.errors import ResourceError, at
+from adapterops.errors import AdapterOpsError, ResourceError, at
 from adapterops.provenance.history import Source
 from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.journal import Journal
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
-from adapterops.storage.staging import Journal
 from adapterops.storage.writer import SafetensorsWriter
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            put("", rounded(block, dtype, memory).data.cast("B"))
+            stored_rows = rounded(block, dtype, memory)
+            put("", stored_rows.data.cast("B") if stored_rows.size else b"")
             found = survival(block, block.values, dtype)
         else:
             values, kept, changed_codes = _encode(checkpoint, tensor, encoder, block, begin, device, put, memory)
@@ -282,7 +283,9 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
     """The files that an earlier run finished and that are still what they were; anything else is removed."""
     done: dict[str, Shard] = {}
     for entry in journal.entries():
-        with suppress(KeyError, TypeError, AttributeError, OSError):  # an entry that was damaged is none
+        with suppress(
+            KeyError, TypeError, AttributeError, OSError, AdapterOpsError
+        ):  # an entry that was damaged is none
             name, hash_, modules, quantized = (
                 entry["file"],
                 entry["blake3"],

@@ -55,8 +55,8 @@ def command(
         output.print_json("comparison", numbers(found, findings))
         return
     output.print_table(*summary_rows(found))
-    print()
+    output.line()
     output.print_table(*pair_rows(found))
-    print()
-    print(joint_line(found))
+    output.line()
+    output.line(joint_line(found))
     output.print_findings(findings)

@@ -1,4 +1,7 @@
-"""The entry point: finds the command, and turns whatever happens into a message and an exit code."""
+"""The entry point: finds the command, and turns whatever happens into a message and an exit code.
+
+What takes long to import is imported by functions, after signals are dealt with.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +11,14 @@ import json
 import os
 import signal
 import sys
-import traceback
 import warnings
 from contextlib import suppress
-from difflib import get_close_matches
-from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-import click
-
-from adapterops import __version__
-from adapterops.cli.process import tune
-from adapterops.engine import local
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError, ResourceError, printable
-from adapterops.provenance.manifest import SCHEMA
 
-COMMANDS = {
-    "show": "What is inside an adapter, or a model.",
-    "compare": "How adapters relate, and what to do about it.",
-    "report": "A page about adapters: figures, tables, and what they mean.",
-    "merge": "One adapter of several.",
-    "truncate": "A smaller adapter, the best of its size.",
-    "calc": "An expression of adapters.",
-    "run": "What a recipe asks for.",
-    "fuse": "Adapters into a base model.",
-    "unfuse": "An adapter out of a model again.",
-    "extract": "The difference of two models, as an adapter.",
-    "quantize": "A model in 4 or 8 bits.",
-    "dequantize": "A quantized model in 16 or 32 bits.",
-    "verify": "Whether a model is its base plus an adapter, and nothing else.",
-    "pull": "An adapter or a model from the Hub.",
-    "push": "An adapter or a model to the Hub.",
-    "methods": "The methods of merge.",
-}
-
-
-MEANT = {
-    "apply": "fuse",
-    "bake": "fuse",
-    "diff": "compare",
-    "download": "pull",
-    "info": "show",
-    "inspect": "show",
-    "list": "show",
-    "ls": "show",
-    "requantize": "quantize",
-    "resize": "truncate",
-    "subtract": "unfuse",
-    "svd": "truncate",
-    "ties": "merge",
-    "unmerge": "unfuse",
-    "upload": "push",
-    "view": "show",
-}
-"""What other tools, and people, call our commands."""
-
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
 NO_MEMORY = (
     "can't allocate memory",
@@ -75,49 +30,12 @@ NO_MEMORY = (
 """How libraries say that there is no memory left."""
 
 
-class Commands(click.Group):
-    """Commands are modules of this package, imported when named."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"adapterops.cli.{name}").command
-        return command
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = arguments[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            meant = MEANT.get(name) or next(iter(get_close_matches(name, COMMANDS, n=1)), None)
-            hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
-            raise OptionError(f"there is no command {name!r}", hint=hint)
-        return super().resolve_command(context, arguments)
-
-
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="adapterops")
-def cli() -> None:
-    """Algebra and merging of LoRA adapters, on their files.
-
-    \b
-    adapterops show my-adapter
-    adapterops merge a b --ties -o merged
-    adapterops truncate my-adapter --rank 8
-
-    Shell completion: eval "$(_ADAPTEROPS_COMPLETE=bash_source adapterops)", or zsh_source, fish_source.
-    """
+OF_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""Errors that say what is wrong with a path; all others are the machine's."""
 
 
 class Terminated(BaseException):
-    """SIGINT or SIGTERM came; `signal` says which."""
+    """One of `SIGNALS` came; `signal` says which."""
 
     def __init__(self, number: int) -> None:
         self.signal = number
@@ -125,6 +43,12 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    handled = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
+    for number in handled:
+        signal.signal(number, _leave_early)
+    from adapterops.cli import commands  # noqa: F401  # for `run`; it takes a while
+    from adapterops.cli.process import tune
+
     tune()
     sys.stdout, sys.stderr = (
         sys.stdout or _nowhere(),
@@ -133,10 +57,10 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in handled:
         signal.signal(number, _terminate)
     code = run(sys.argv[1:])
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in handled:
         signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
     code = _finish(code)
     os._exit(code)  # all is written and flushed: taking torch apart would cost a third of a second
@@ -148,6 +72,10 @@ def _nowhere() -> TextIO:
 
 def run(arguments: list[str]) -> int:
     """The exit code of one command; its messages are printed."""
+    import click
+
+    from adapterops.cli.commands import cli
+
     as_json = "--json" in arguments
     if "--strict" in arguments:
         warnings.simplefilter("error", AdapterWarning)
@@ -185,13 +113,16 @@ def run(arguments: list[str]) -> int:
             return _bug()
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
-        return _fail(ResourceError(f"{error.strerror}", path=error.filename), as_json)
+        kind = InputError if error.errno in OF_PATHS else ResourceError
+        return _fail(kind(f"{error.strerror}", path=error.filename), as_json)
     except Exception:
         return _bug()
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
+    from adapterops.engine import local
+
+    for each in SIGNALS:
         signal.signal(each, _ignore)  # a second one must not interrupt the cleaning up, which waits for nobody
     local.STOPPING.set()
     raise Terminated(number)
@@ -199,6 +130,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """For signals of which one was enough. SIG_IGN would let Python complain of one that is on its way."""
+
+
+def _leave_early(number: int, frame: FrameType | None) -> None:
+    """Before anything was begun there is nothing to undo."""
+    _say(f"stopped by {signal.Signals(number).name}; nothing was written")
+    os._exit(128 + number)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -220,10 +157,14 @@ def _fail(error: AdapterOpsError, as_json: bool) -> int:
 
 
 def _report(error: dict[str, Any]) -> None:
+    from adapterops.provenance.manifest import SCHEMA
+
     print(json.dumps({"schema": SCHEMA, "kind": "error", "ok": False, "error": error}, indent=2))
 
 
 def _bug() -> int:
+    import traceback
+
     _say(traceback.format_exc() + "error: this is a bug in adapterops")
     return 1
 

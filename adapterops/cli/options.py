@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +17,7 @@ from click.shell_completion import CompletionItem
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.engine.execution import DEVICES, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, printable
 from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.operations.fusion import PRECISIONS
@@ -107,7 +108,7 @@ def chosen(text: str) -> Path | Reference:
     """What a text stands for; where it could stand for two things, a note says which was taken."""
     choice = choose(text)
     if choice.note:
-        print(f"note: {choice.note}", file=sys.stderr)
+        print(printable(f"note: {choice.note}"), file=sys.stderr)
     return choice.target
 
 
@@ -429,9 +430,11 @@ def command_line() -> list[str]:
             for _ in range(0 if "=" in argument else HIDDEN[option]):
                 next(arguments, None)
         elif not (argument.startswith("-o") and not argument.startswith("--")):
-            shown.append(
-                Path(argument).name
-                if argument.startswith("/")
-                else option + is_ + (Path(value).name if value.startswith("/") else value)
-            )
+            shown.append(option + is_ + _place(value) if is_ and not argument.startswith("/") else _place(argument))
     return shown
+
+
+def _place(text: str) -> str:
+    """A text of which, if it is a path from the root, or one that climbs up to it, the name is left."""
+    climbs = text.split("/").count("..") >= len(Path.cwd().parts) - 1 if ".." in text else False
+    return Path(os.path.abspath(text)).name if text.startswith("/") or climbs else text

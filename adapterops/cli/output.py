@@ -62,6 +62,11 @@ def amount(number: float, unit: str = "") -> str:
     return f"{number:.0f} {unit}".strip()
 
 
+def line(text: str = "", end: str = "\n") -> None:
+    """A line of a result. Names in it come from files: what a terminal would obey is shown as \ufffd."""
+    print(printable(text), end=end)
+
+
 def print_json(kind: str, result: Mapping[str, Any]) -> None:
     """One document; `kind` says which fields it has."""
     print(json.dumps(plain({"schema": SCHEMA, "kind": kind, "ok": True, **result}), indent=2))
@@ -73,13 +78,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *others in lines:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        print("  ".join(cells).rstrip())
+        line("  ".join(cells).rstrip())
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        print(f"{finding.level}: {printable(finding.text)}")
+        line(f"{finding.level}: {finding.text}")
 
 
 @contextmanager

@@ -35,4 +35,4 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
             output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
         else:
             size = f"{count(len(done.files), 'file')}, {output.amount(done.bytes, 'B')}"
-            print(f"{verb} {done.path}: {size}, of {done.reference} at {done.revision}")
+            output.line(f"{verb} {done.path}: {size}, of {done.reference} at {done.revision}")

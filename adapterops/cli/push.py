@@ -50,11 +50,13 @@ def command(
             return
         verb = "would push" if dry_run else "pushed"
         if not done.files and not done.removed:
-            print(f"nothing new in {folder}: {done.repo} has it all")
+            output.line(f"nothing new in {folder}: {done.repo} has it all")
         else:
             removed = f", and remove {', '.join(done.removed)}" if done.removed else ""
-            print(f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}")
+            output.line(
+                f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}"
+            )
         if done.left_out:
-            print(f"  not sent: {', '.join(done.left_out)}")
+            output.line(f"  not sent: {', '.join(done.left_out)}")
         if done.pull_request or done.url:
-            print(f"  {done.pull_request or done.url}")
+            output.line(f"  {done.pull_request or done.url}")

@@ -60,7 +60,7 @@ def command(
         if as_json:
             output.print_json("plan", {"dry_run": True, "paths": paths})
         else:
-            print(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
+            output.line(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
         return
     with output.progress("measuring") as progress:
         how = Execution(workers=workers, progress=progress)
@@ -79,7 +79,7 @@ def command(
                 },
             )
             return
-        print(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
+        output.line(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
         if done.figures:
-            print(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
+            output.line(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
         output.print_findings(done.findings)

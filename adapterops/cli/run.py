@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, output
 from adapterops.cli.writing import write
 from adapterops.recipes.running import COMMAND, destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
@@ -59,7 +59,7 @@ def follow(recipe: Recipe, out: Path, running: options.Running) -> None:
         then=partial(_pushed, recipe, out),
     )
     if running.dry_run and not running.as_json and recipe.request.result:
-        print(f"  {recipe.request.result}")
+        output.line(f"  {recipe.request.result}")
 
 
 def _pushed(recipe: Recipe, out: Path) -> Mapping[str, Any]:

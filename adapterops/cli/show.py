@@ -68,7 +68,9 @@ def command(
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
     revision = f" at {found.revision}" if found.revision else ""
-    print(printable(f"{found.path}: {' and '.join(found.kinds)} on {found.base_model or 'an unknown base'}{revision}"))
+    output.line(
+        printable(f"{found.path}: {' and '.join(found.kinds)} on {found.base_model or 'an unknown base'}{revision}")
+    )
     header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
     if spectra:
         header += ["norm", "effective rank", "spectrum"]
@@ -89,29 +91,29 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         rows.append(row)
     output.print_table(header, rows)
     share = found.parameters / found.dense
-    print(
+    output.line(
         f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
     )
     if found.full:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
-        print(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
+        output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
             if len(found.zero) == found.modules
             else f"B is zero in {', '.join(found.zero)}"
         )
-        print(f"warning: {every}")
+        output.line(f"warning: {every}")
     if spectra:
         few, most = spectra.bracket
-        print(
+        output.line(
             f"rank {few} keeps {analysis.LITTLE:.0%} of the energy over all modules, rank {most} {analysis.ENERGY:.0%}"
         )
 
 
 def _print_model(found: ModelInspection) -> None:
     kind = found.model_type or "a model of unknown type"
-    print(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))
+    output.line(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))
     header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
     rows = [
         [
@@ -125,7 +127,7 @@ def _print_model(found: ModelInspection) -> None:
         for kind in sorted(found.kinds, key=lambda kind: (-kind.bytes, kind.kind))
     ]
     output.print_table(header, rows)
-    print(
+    output.line(
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
 

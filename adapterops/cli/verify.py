@@ -190,30 +190,30 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
     entries = sum(check.entries for check in found.modules.values())
     exact, near = (sum(getattr(check, name) for check in found.modules.values()) for name in ("exact", "near"))
     for problem in found.problems[:SHOWN]:
-        print(f"WRONG  {problem.place}: {problem.what}")
+        output.line(f"WRONG  {problem.place}: {problem.what}")
     if len(found.problems) > SHOWN:
-        print(f"       and {len(found.problems) - SHOWN} more")
+        output.line(f"       and {len(found.problems) - SHOWN} more")
     parts = {"adapted weight": len(found.modules), "other tensor": found.others, "file": found.files}
-    print(f"{found.path}: {', '.join(count(number, noun) for noun, number in parts.items())}")
+    output.line(f"{found.path}: {', '.join(count(number, noun) for noun, number in parts.items())}")
     survivals = [check.survival for check in found.modules.values() if check.survival]
     if survivals:
         total = sum(survivals[1:], survivals[0])
-        print(
+        output.line(
             f"  {exact} of {entries} entries have the code of W + ΔW"
             + (f", {near} one that is as near" if near else "")
         )
-        print(
+        output.line(
             f"  survived: {output.percent(total.gain)} of the update; {output.percent(total.noise)} of the weights is error of rounding"
         )
     elif found.modules:
         worst = max(found.modules, key=lambda module: found.modules[module].identity)
-        print(
+        output.line(
             f"  {exact} of {entries} entries are W + ΔW bit for bit"
             + (f", {near} within the rounding of float32" if near else "")
         )
-        print(
+        output.line(
             f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}"
         )
     if logits:
-        print(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
-    print("  verified" if found.ok else "  NOT VERIFIED")
+        output.line(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
+    output.line("  verified" if found.ok else "  NOT VERIFIED")

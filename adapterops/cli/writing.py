@@ -13,7 +13,7 @@ from adapterops.adapters.saving import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.options import Running, command_line, verified
-from adapterops.cli.output import amount, percent, print_json, progress, span, written
+from adapterops.cli.output import amount, line, percent, print_json, progress, span, written
 from adapterops.engine.plan import Plan, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods.scaling import SUM, describe
@@ -67,7 +67,7 @@ def write(
             _print(saved)
             _print_scales(made)
             for verb, what in more.items():
-                print(f"{verb} it to {what}")
+                line(f"{verb} it to {what}")
 
 
 def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
@@ -79,31 +79,31 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
-        print(
+        line(
             f"would write {out}: {count(len(result.layout), 'module')}, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free"
         )
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"
-        print(f"would write {out}: {files}; {amount(free, 'B')} are free")
-        print(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
+        line(f"would write {out}: {files}; {amount(free, 'B')} are free")
+        line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
-            print(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
+            line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
     _print_scales(made)
-    print(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
-    print(f"  of {', '.join(source.name for source in sources(result.history))}")
+    line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
+    line(f"  of {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:
-        print(f"  measured first: {each}")
+        line(f"  measured first: {each}")
     if plan.download:
-        print(f"  to download: {amount(sum(plan.download.values()), 'B')} in {count(len(plan.download), 'file')}")
-    print(f"  plan {plan.hash[:12]}")
+        line(f"  to download: {amount(sum(plan.download.values()), 'B')} in {count(len(plan.download), 'file')}")
+    line(f"  plan {plan.hash[:12]}")
 
 
 def _print_scales(made: Made) -> None:
     """What merges were multiplied by, where that is not 1."""
     for step in steps(made.result.history):
         if step.operation == "merge" and step.parameters["scale"] != SUM:
-            print(f"  scale {describe(step.parameters['scale'], len(step.inputs))}")
+            line(f"  scale {describe(step.parameters['scale'], len(step.inputs))}")
 
 
 def _details(made: Made) -> dict[str, Any]:
@@ -146,40 +146,40 @@ def _print(saved: Written) -> None:
 
 def _print_adapter(saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
-    print(
+    line(
         f"wrote {saved.path}: {count(len(kept), 'module')}, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}"
     )
     worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
     lowest = saved.modules[worst].energy
-    print(
+    line(
         f"  energy kept: {percent(saved.energy)}"
         + (f", lowest {percent(lowest)} in {worst}" if lowest < 1 else " (exact)")
     )
     if saved.dropped:
-        print(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
+        line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
         which = "every module is" if len(zero) == len(saved.modules) else f"{len(zero)} modules are"
-        print(f"  {which} zero: B was never trained, or nothing was kept")
+        line(f"  {which} zero: B was never trained, or nothing was kept")
 
 
 def _print_model(saved: SavedCheckpoint) -> None:
     changed = f"; {count(len(saved.modules), 'module')} changed" if saved.modules else ""
-    print(f"wrote {saved.path}: {count(saved.tensors, 'tensor')}, {amount(saved.bytes, 'B')}{changed}")
+    line(f"wrote {saved.path}: {count(saved.tensors, 'tensor')}, {amount(saved.bytes, 'B')}{changed}")
     if saved.quantized:
         noise = sum(saved.quantized.values(), type(saved.total)()).noise
         worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
-        print(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}", end="")
-        print(f", highest {percent(saved.quantized[worst].noise)} in {worst}")
+        line(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}", end="")
+        line(f", highest {percent(saved.quantized[worst].noise)} in {worst}")
     if not saved.modules:
         return
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
     entries = "" if total.codes else f"; {percent(total.changed / total.entries)} of their entries changed"
-    print(f"  the update is {percent(total.relative)} of the weights{entries}")
+    line(f"  the update is {percent(total.relative)} of the weights{entries}")
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
-    print(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
+    line(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
     if total.codes:
-        print(
+        line(
             f"  rounding error: {percent(total.noise)} of the weights; cosine {total.cosine:.4f} with the update in its rows"
         )
     if total.gain < LOSSY_GAIN and total.codes:

@@ -12,8 +12,7 @@ from typing import Any
 from adapterops.errors import ResourceError
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
-from adapterops.storage.checksums import digest
-from adapterops.storage.strict import read_all
+from adapterops.storage.checksums import BLAKE3, digest, file_digests
 
 THRESHOLDS = "thresholds over the whole model"
 """TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""
@@ -123,4 +122,4 @@ def _identity(source: Source) -> Sequence[Any]:
     if source.remote is not None:
         return [source.alpha, source.remote.reference, source.remote.revision]
     files = [[file.path.name, *file.origin] for file in source.tensors]
-    return [source.alpha, files, [digest(read_all(path)) for path in source.others]]
+    return [source.alpha, files, [file_digests(path, BLAKE3) for path in source.others]]

@@ -4,7 +4,6 @@ config, tokenizer and the rest.
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import similar
-from adapterops.storage.place import Place
+from adapterops.storage.place import Place, check_inside
 from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_json
@@ -116,11 +115,13 @@ def _others(place: Place) -> tuple[Path, ...]:
     found = [path for path in found if not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES)]
     found = [path for path in found if path.name not in NOT_TAKEN]
     for path in found:
+        if not path.name.isprintable():
+            raise InputError("has a name that is not text", path=path, hint="rename it, or take it away", code="E-NAME")
         if path in elsewhere:
             continue
         if not path.exists():
             raise NotFoundError("is a link to a file that does not exist", path=path)
-        _check_inside(path)
+        check_inside(path)
     return tuple(found)
 
 
@@ -200,21 +201,8 @@ def _inside(place: Place, index: Path, name: str) -> Path:
         return path
     if not path.exists():
         raise InputError(f"names {name}, which is missing", path=index, hint="download that file too", code="E-INDEX")
-    _check_inside(path)
+    check_inside(path)
     return path
-
-
-def _check_inside(path: Path) -> None:
-    """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
-    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
-    cached = [above.parent for above in root.parents if above.name == "snapshots"][
-        :1
-    ]  # of one model; and next to it, shared blobs
-    blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
-    if not any(folder in real.parents for folder in (root, *blobs)):
-        raise InputError(
-            f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX"
-        )
 
 
 def _check_distinct(shards: Mapping[str, TensorFile]) -> None:

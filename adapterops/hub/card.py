@@ -13,9 +13,9 @@ from typing import Any
 
 from adapterops.errors import OptionError, printable
 from adapterops.hub.references import Reference, parse
+from adapterops.storage.staging import MARK
 from adapterops.templates import template
 
-MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
 SHOWN = 5
 """Modules in the table of figures: those that lost most."""
 
@@ -204,7 +204,8 @@ def _figures(made: Made) -> list[tuple[str, str]]:
         )
     else:
         return []
-    worst = sorted(modules, key=lambda module: (modules[module][key], module))[:SHOWN]
+    known = [module for module in modules if modules[module][key] is not None]
+    worst = sorted(known, key=lambda module: (modules[module][key], module))[:SHOWN]
     return rows + [(f"in {module}", percent(modules[module][key])) for module in worst if modules[module][key] < 1]
 
 
@@ -252,11 +253,13 @@ def _value(value: Any) -> str:
     )
 
 
-def percent(fraction: float) -> str:
+def percent(fraction: float | None) -> str:
     """
-    >>> percent(1.0), percent(0.99999999), percent(0.8259)
-    ('100 %', '99.9999 %', '82.59 %')
+    >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(None)
+    ('100 %', '99.9999 %', '82.59 %', 'unknown')
     """
+    if fraction is None:
+        return "unknown"
     if fraction >= 1:
         return f"{100 * fraction:.0f} %"
     return f"{100 * fraction:.2f} %" if fraction < 0.99995 else f"{min(100 * fraction, 99.9999):.4f} %"

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterops import __version__
-from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, ResourceError
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, ResourceError, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -95,7 +95,7 @@ def _without_queries(text: str) -> str:
 
 def say(text: str) -> None:
     """A note for whoever watches."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def ask(what: str, question: Callable[[], Result]) -> Result:

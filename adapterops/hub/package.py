@@ -12,15 +12,15 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
 from adapterops.formats.model_files import INDEX, SINGLE, holds_model, read_model
-from adapterops.hub.card import MARK, Made
+from adapterops.hub.card import Made
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
-from adapterops.provenance.manifest import seal
+from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
-from adapterops.storage.staging import MANIFEST, RECIPE
+from adapterops.storage.place import check_inside
+from adapterops.storage.staging import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
-CARD = "README.md"
 SMALL = {
     "config.json", "generation_config.json", "quantization_config.json", RECIPE, MANIFEST,
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
@@ -33,7 +33,6 @@ STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|
 """Weights that an earlier push may have left: another program would load them instead of the new ones."""
 
 ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
-MANIFEST_LIMIT = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,11 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
                 "has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER"
             )
         names = {WEIGHTS, CONFIG}
-    there = sorted(
-        path.name for path in folder.iterdir() if path.name != CARD or MARK not in path.read_text(errors="replace")
-    )
+    there = sorted(path.name for path in folder.iterdir() if path.name != CARD or not _ours(path))
     taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
-    if RECIPE in taken and ABSOLUTE.search((folder / RECIPE).read_text(errors="replace")):
+    for name in taken:
+        check_inside(folder / name)  # a link must not publish what is elsewhere on this machine
+    if RECIPE in taken and ABSOLUTE.search(read_all(folder / RECIPE).decode(errors="replace")):
         warnings.warn(
             f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3
         )
@@ -86,26 +85,23 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
 
+def _ours(card: Path) -> bool:
+    """Whether a card is one that adapterops wrote, and will write anew."""
+    return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
+
+
 def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
     """What the card is about, after a check that the manifest describes these files."""
-    manifest = read_json(folder / MANIFEST, MANIFEST_LIMIT) if MANIFEST in contents else {}
-    if manifest:
-        if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
+    manifest = read_manifest(folder) or {}
+    for name, expected in manifest.get("outputs", {}).items():
+        there = contents.get(name)
+        if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
             raise InputError(
-                "is damaged: its seal does not fit its content",
-                path=folder / MANIFEST,
+                f"is not as {MANIFEST} says: it was changed",
+                path=folder / name,
                 hint="make the output again",
-                code="E-MANIFEST",
+                code="E-HASH",
             )
-        for name, expected in manifest["outputs"].items():
-            there = contents.get(name)
-            if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
-                raise InputError(
-                    f"is not as {MANIFEST} says: it was changed",
-                    path=folder / name,
-                    hint="make the output again",
-                    code="E-HASH",
-                )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])
     if adapter is not None and not found.bases:

@@ -13,7 +13,9 @@ from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import locate, wanted
 from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import Origin, described, write_manifest
+from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import MANIFEST, check_output, staged
+from adapterops.storage.writer import read_back
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def pull(
                 )
         if MANIFEST not in outputs:
             write_manifest(folder, history, [read], Origin(command), {}, outputs)
+            with read_back():
+                read_manifest(folder)
     return Pulled(
         out,
         place.remote.reference,

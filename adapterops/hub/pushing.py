@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapterops import __version__
-from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, printable
 from adapterops.hub import client
-from adapterops.hub.card import MARK, render
+from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import CARD, STALE, Content, files, made
+from adapterops.hub.package import STALE, Content, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
+from adapterops.storage.staging import CARD, MARK
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,12 @@ def push(
     if CARD not in contents and _may_write_card(target, there):
         contents[CARD] = Content.of(render(about).encode())
     return _Push(
-        target, contents, there, left_out, create_pr, message or f"Upload {folder.resolve().name} with adapterops"
+        target,
+        contents,
+        there,
+        left_out,
+        create_pr,
+        message or f"Upload {printable(folder.resolve().name)} with adapterops",
     ).run(dry_run)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from typing import Any, TypeAlias
 
 from adapterops.errors import OptionError
 from adapterops.registry import Registry
+
+LEAST = 1e-30
+"""The least number above 0: its inverse is one of float32."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,16 @@ class Parameter:
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
         if not self.low <= value <= self.high:
-            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {value:g}")
+            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}")
+        if not abs(value) <= sys.float_info.max:
+            raise OptionError(f"{name} must be a finite number, got {_shown(value)}")
+        if 0 < abs(value) < LEAST:
+            raise OptionError(f"{name} is {value:g}, too small to divide by: expected 0, or {LEAST:g} and more")
         return value if self.whole else float(value)
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if not abs(value) > sys.float_info.max else "one too large for float64"
 
 
 Kernel: TypeAlias = Callable[..., Any]

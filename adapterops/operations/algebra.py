@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -403,4 +405,16 @@ def budget(text: str | None) -> tuple[int | None, str]:
     if match is None:
         raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
     factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
-    return round(float(match[1]) * factor), "bytes" if match[3] else "parameters"
+    return whole(match[1], factor, "--budget"), "bytes" if match[3] else "parameters"
+
+
+def whole(number: str, factor: int, what: str) -> int:
+    """A decimal number times a factor, rounded.
+
+    Raises:
+        OptionError: it is more than a computer can count.
+    """
+    value = round(Fraction(number) * factor)
+    if value > sys.maxsize:
+        raise OptionError(f"{what} is a number of {len(str(value))} digits, expected at most {sys.maxsize}")
+    return value

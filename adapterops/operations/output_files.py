@@ -16,11 +16,9 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.model_files import INDEX, PICKLE_INDEX
-from adapterops.provenance.manifest import described, seal
+from adapterops.provenance import reader
+from adapterops.provenance.manifest import described
 from adapterops.storage.staging import MANIFEST
-from adapterops.storage.strict import read_json
-
-MANIFEST_LIMIT = 1 << 26
 
 FREE = {
     "transformers_version",
@@ -92,15 +90,10 @@ def _folder(model: Checkpoint) -> Path | None:
 
 def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
     """The manifest of an output, or what is wrong with it; None where there is none."""
-    if not (folder / MANIFEST).exists():
-        return None
     try:
-        content = read_json(folder / MANIFEST, MANIFEST_LIMIT)
+        return reader.read_manifest(folder)
     except AdapterOpsError as error:
         return Problem(MANIFEST, error.message)
-    if not isinstance(content, dict) or content.get("seal") != seal(content):
-        return Problem(MANIFEST, "is damaged: its seal does not fit its content")
-    return content
 
 
 def _strangers(

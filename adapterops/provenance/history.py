@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapterops.storage.checksums import BLAKE3, SHA256, digest
+from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.place import Place, Remote
-from adapterops.storage.safetensors import TensorFile
-from adapterops.storage.strict import read_all
+from adapterops.storage.safetensors import TensorFile, changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +25,11 @@ class Source:
     others: tuple[Path, ...] = ()
     alpha: float | None = None
     remote: Remote | None = None
+    _seen: dict[Path, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
+    """What tells each of `others` that is here from any other file, and from itself once it was written to."""
+
+    def __post_init__(self) -> None:
+        self._seen.update((path, _identity(path)) for path in self.others if path.exists())
 
     @property
     def name(self) -> str:
@@ -61,7 +65,25 @@ class Source:
     def digests(self, algorithm: str) -> dict[str, str]:
         """The hash of every file, by its name."""
         hashes = {file.path.name: file.digest(algorithm) for file in self.tensors}
-        return hashes | {path.name: digest(read_all(self._here(path)), algorithm) for path in self.others}
+        return hashes | {path.name: self._described(path, algorithm)[algorithm] for path in self.others}
+
+    def _described(self, path: Path, *algorithms: str) -> dict[str, Any]:
+        """Size and hashes of one of `others`, which is still the file that it was when it was opened."""
+        here = self._here(path)
+        found = {"size": _identity(here)[2], **file_digests(here, *algorithms)}
+        self._check_unchanged(path)
+        return found
+
+    def _check_unchanged(self, path: Path) -> None:
+        if path in self._seen and _identity(path) != self._seen[path]:
+            raise changed(path)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if a file is no longer the one that was opened."""
+        for file in self.tensors:
+            file.check_unchanged()
+        for path in self.others:
+            self._check_unchanged(path)
 
     @property
     def paths(self) -> list[Path]:
@@ -72,7 +94,7 @@ class Source:
         """What the manifest says of it; of its path only the name, so that no machine is told of.
 
         Raises:
-            InputError: a file has not the content that is known where it came from.
+            InputError: a file changed since it was opened, or has not the content that is known where it came from.
         """
         self.fetch()
         described: dict[str, Any] = {"path": Path(os.path.abspath(self.path)).name}
@@ -81,9 +103,8 @@ class Source:
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
         files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
         for path in self.others:
-            data = read_all(path)
             algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
-            files[path] = {"size": len(data), **{algorithm: digest(data, algorithm) for algorithm in algorithms}}
+            files[path] = self._described(path, *algorithms)
         if self.remote is not None:
             for path, file in files.items():
                 if SHA256 in file:
@@ -92,6 +113,14 @@ class Source:
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise changed(path) from None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,9 @@ from typing import Any
 
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
+from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.staging import MANIFEST
+from adapterops.storage.strict import json_text, open_regular, parse_json, reading
 
 SCHEMA = 1
 """Of the manifest, and of every document that a command prints as JSON."""
@@ -73,7 +75,8 @@ def write_manifest(
         **kept,
         "outputs": dict(outputs),
     }
-    write_json(folder / MANIFEST, {**content, "seal": seal(content)}, sync)
+    stored = parse_json(json_text(plain(content)))  # as it will be read
+    write_json(folder / MANIFEST, {**stored, "seal": seal(stored)}, sync)
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -84,14 +87,30 @@ def seal(content: Mapping[str, Any]) -> str:
 
 def write_json(path: Path, value: Any, sync: bool = True) -> None:
     """A new JSON file, synced unless asked otherwise."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync)  # which JSON reads as the same character
+    write_bytes(path, json_text(value, indent=2) + b"\n", sync)
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
     """A new file, synced unless asked otherwise."""
     with open(path, "xb") as file:
         file.write(data)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+
+
+def write_file(path: Path, content: bytes | Path, sync: bool = True) -> None:
+    """A new file of this content, or of that of another file, which is read a piece at a time."""
+    if isinstance(content, bytes):
+        write_bytes(path, content, sync)
+        return
+    with os.fdopen(open_regular(content), "rb") as read, open(path, "xb") as file:
+        while True:
+            with reading(content):
+                chunk = read.read(CHUNK)
+            if not chunk:
+                break
+            file.write(chunk)
         file.flush()
         if sync:
             os.fsync(file.fileno())

@@ -97,11 +97,18 @@ class FP8:
 
         width, (rows, columns) = shape[-1], self.block
         values = (
-            read("weight", begin * width, end * width).view(getattr(torch, FLOATS[self.stored])).float().view(-1, width)
+            read("weight", begin * width, end * width)
+            .view(getattr(torch, FLOATS[self.stored]))
+            .float()
+            .view(end - begin, width)
         )
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
         size = BITS[self.scale] // 8 * across
-        scales = read(self.role, first * size, last * size).view(getattr(torch, SCALES[self.scale])).view(-1, across)
+        scales = (
+            read(self.role, first * size, last * size)
+            .view(getattr(torch, SCALES[self.scale]))
+            .view(last - first, across)
+        )
         wide = powers_of_two(scales) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first
         values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
@@ -111,9 +118,9 @@ class FP8:
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:
     """Rows and columns that share a scale. The size of blocks is never guessed from their number."""
     if math.prod(scales) == 1:
-        return shape[0], shape[1]
+        return max(1, shape[0]), max(1, shape[1])
     if scales in ((shape[0],), (shape[0], 1)):
-        return 1, shape[1]
+        return 1, max(1, shape[1])
     if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
         rows, columns = size
         return (rows, columns) if scales == (-(-shape[0] // rows), -(-shape[1] // columns)) else None

@@ -71,7 +71,19 @@ def _yaml(fields: Mapping[str, Any], indent: str = "") -> str:
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'" if text.isprintable() else json.dumps(text)
+    r"""Text in quotes; what cannot be printed by its number, and what is no character, half a surrogate pair, as "?".
+
+    >>> print(_quoted("it's"), _quoted("u\n"), _quoted("a\udcff"))
+    'it''s' "u\x0a" 'a?'
+    """
+    text = text.encode("utf-8", "replace").decode()
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + "".join(each if each.isprintable() and each not in '\\"' else _escaped(each) for each in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\U{ord(letter):08x}"
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.operations.comparison import Comparison, compare, plan
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin, described, plain, write_bytes, write_manifest
+from adapterops.provenance.reader import read_manifest
 from adapterops.reports import drawings
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
@@ -25,6 +25,8 @@ from adapterops.reports.page import MARK, page
 from adapterops.reports.svg import svg
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.staging import check_output, staged
+from adapterops.storage.strict import json_text, parse_json
+from adapterops.storage.writer import read_back
 
 GENERATOR = '"generator": "adapterops '
 
@@ -104,8 +106,8 @@ def check_report(
         raise OptionError("the figures need a folder of their own", path=figures, hint="--figures figures")
     read = [adapter.history for adapter in adapters] + ([base.history] if base else [])
     inputs = [path for history in read for source in sources(history) for path in source.paths]
-    check_documents([out], inputs, force, MARK.partition(__version__)[0].encode())
-    check_documents([json_path], inputs, force, GENERATOR.encode())
+    marks = {json_path: GENERATOR.encode(), out: MARK.partition(__version__)[0].encode()}
+    check_documents(marks, inputs, force)
     if figures is not None:
         check_output(Path(figures), inputs, force)
     return json_path
@@ -128,14 +130,16 @@ def _draw(
             write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
         names = sorted(path.name for path in place.iterdir())
         write_manifest(place, history, read, Origin(command), {}, {name: described(place / name) for name in names})
+        with read_back():
+            read_manifest(place)
     return tuple(names)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(
-        {"generator": f"adapterops {__version__}", **plain(content)}, indent=1, ensure_ascii=False, allow_nan=False
-    )
-    return (text + "\n").encode(errors="backslashreplace")
+    text = json_text({"generator": f"adapterops {__version__}", **plain(content)}, indent=1) + b"\n"
+    with read_back():
+        parse_json(text)
+    return text
 
 
 def _described(source: Mapping[str, Any]) -> str:

@@ -112,7 +112,8 @@ def named_after(path: str, suffix: str) -> Path:
 
 
 def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Request:
-    """The request with paths as they are from `out`. References are pinned to a commit; absolute paths stay."""
+    """The request with paths as they are from `out`. References are pinned to a commit; absolute paths
+    stay, and what has nothing but the root in common with `out` gets one."""
 
     def seen(stated: Stated, there: Adapter | Checkpoint | None) -> Stated:
         remote = _source(there).remote if there else None
@@ -120,7 +121,9 @@ def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Requ
             return replace(stated, path=replace(referred(remote.reference), revision=remote.revision).uri)
         if os.path.isabs(stated.path) or stated.path.startswith(SCHEME):
             return stated
-        return replace(stated, path=os.path.relpath(located(folder, stated.path), os.path.realpath(out)))
+        path, place = str(located(folder, stated.path)), os.path.realpath(out)
+        far = os.path.commonpath([place, path]) == os.sep
+        return replace(stated, path=path if far else os.path.relpath(path, place))
 
     inputs = {name: seen(each, opened.adapters[name]) for name, each in request.inputs.items()}
     return with_models(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
 from adapterops.formats.registry import FORMATS
+from adapterops.operations.algebra import whole
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.registry import written
@@ -76,7 +78,7 @@ def size(text: str, name: str = "--max-shard-size") -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", text.strip())
     if match is None or float(match[1]) == 0:
         raise OptionError(f"{name} is {text!r}, expected a size such as 500MB or 2GB")
-    return round(float(match[1]) * UNITS[match[2]])
+    return whole(match[1], UNITS[match[2]], name)
 
 
 class Reader:
@@ -154,7 +156,12 @@ class Reader:
         return None if value is None else read(place, value)
 
     def text(self, place: Place, value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:
+        if (
+            not isinstance(value, str)
+            or not value
+            or "\0" in value
+            or value != value.encode("utf-8", "replace").decode()
+        ):
             self.fail(place, f"is {_kind(value)}, expected text", "text that looks like something else goes in quotes")
         return value
 
@@ -169,7 +176,7 @@ class Reader:
         return float(value)
 
     def _whole_number(self, place: Place, value: Any) -> int:
-        if type(value) is not int:
+        if type(value) is not int or abs(value) > sys.maxsize:
             self.fail(place, f"is {_kind(value)}, expected a whole number")
         return value
 
@@ -203,6 +210,8 @@ class Reader:
         found: dict[str, str | Mapping[str, str]] = {}
         for algorithm in ALGORITHMS:
             stated, where = fields.get(algorithm), (*place, algorithm)
+            if stated == {}:
+                self.fail(where, "names no file, so that nothing would be compared", "leave it out, or name a file")
             if isinstance(stated, dict):
                 found[algorithm] = {
                     name: self._digest((*where, name), each, algorithm) for name, each in stated.items()
@@ -256,7 +265,7 @@ class Reader:
         return str(self.at(place, spelled, str(value)))
 
     def _size(self, place: Place, value: Any) -> int:
-        if type(value) is int and value > 0:
+        if type(value) is int and 0 < value <= sys.maxsize:
             return value
         if not isinstance(value, str):
             self.fail(place, f"is {_kind(value)}, expected a size such as 500MB or 2GB")

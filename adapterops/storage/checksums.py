@@ -11,6 +11,8 @@ from typing import Protocol
 
 from blake3 import blake3
 
+from adapterops.storage.strict import open_regular, reading
+
 BLAKE3, SHA256 = "blake3", "sha256"
 
 READ_AT_ONCE = 1 << 18
@@ -45,7 +47,7 @@ def digest(data: bytes, algorithm: str = BLAKE3) -> str:
 def file_digests(path: Path, *algorithms: str) -> dict[str, str]:
     """The hashes of a file by their names. It is read once."""
     hashed = {algorithm: new(algorithm) for algorithm in algorithms}
-    with open(path, "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file, reading(path):
         for chunk in _read_through(file.fileno()):
             for each in hashed.values():
                 each.update(chunk)

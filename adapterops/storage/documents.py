@@ -1,29 +1,36 @@
-"""Single files that are whole or absent: written next to their place under a hidden name, synced, and renamed."""
+"""Several files that are whole or absent: written next to their places under hidden names, synced, and named in one go.
+
+The hidden files are locked while their maker lives. What a killed run left is known by that: if it had begun to name
+its files, the next one names the rest, as all of them were on the disk by then; otherwise they are removed.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.errors import OptionError, OutputExistsError, ResourceError
+from adapterops.storage.staging import check_parent, hidden
 
 HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""
 
 
-def check_documents(outputs: Sequence[Path], inputs: Sequence[Path], force: bool, mark: bytes) -> None:
-    """Raise what `write_documents` would, before any work.
+def check_documents(outputs: Mapping[Path, bytes], inputs: Sequence[Path], force: bool) -> None:
+    """Raise what `write_documents` would, before any work. What a killed run had begun to name is finished.
 
     Args:
-        mark: what a file begins with, or nearly, that `force` may replace.
+        outputs: the files in the order in which they will be written, and for each what it begins with, or nearly,
+            that `force` may replace.
 
     Raises:
         OptionError: an output is an input, or is inside one.
         OutputExistsError: an output exists, and may not be replaced.
-        NotFoundError, ResourceError: the folder it would go to is missing or not writable.
+        InputError, NotFoundError, ResourceError: as `check_parent` does.
     """
     for out in outputs:
         place = Path(os.path.realpath(out))
@@ -32,14 +39,11 @@ def check_documents(outputs: Sequence[Path], inputs: Sequence[Path], force: bool
                 raise OptionError(
                     f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
                 )
+        check_parent(place)
+    _recover(list(outputs))
+    for out, mark in outputs.items():
         if os.path.lexists(out):
             _check_replaceable(out, force, mark)
-        if not place.parent.is_dir():
-            raise NotFoundError("the folder to write into does not exist", path=place.parent, hint="create it first")
-        if not os.access(place.parent, os.W_OK | os.X_OK):
-            raise ResourceError(
-                "the folder to write into is not writable", path=place.parent, hint="name another place with -o"
-            )
 
 
 def _check_replaceable(out: Path, force: bool, mark: bytes) -> None:
@@ -66,16 +70,22 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
         OutputExistsError: somebody else put something there meanwhile.
         ResourceError: the disk failed or is full; what was there before is there still.
     """
-    hidden = {out: out.with_name(f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}") for out in documents}
+    _recover(list(documents))
+    last = hidden(list(documents)[-1])
+    token = last.name.rpartition("-")[2]
+    names = {out: _hidden(out, token) for out in documents}
+    locks: list[int] = []
     named: list[Path] = []
     try:
         for out, data in documents.items():
-            with open(hidden[out], "xb") as file:
+            with open(names[out], "xb") as file:
+                locks.append(os.dup(file.fileno()))
+                fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         for out in documents:
-            _name(hidden[out], out, force)
+            _name(names[out], out, force)
             named.append(out)
     except BaseException as error:
         for out in () if force else named:
@@ -89,9 +99,48 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
             ) from error
         raise
     finally:
-        for path in hidden.values():
+        for path in names.values():
             with suppress(OSError):
                 path.unlink()
+        for lock in locks:
+            os.close(lock)
+
+
+def _hidden(out: Path, token: str) -> Path:
+    return out.with_name(f".{out.name}.adapterops-{token}")
+
+
+def _recover(outputs: Sequence[Path]) -> None:
+    """Finish, or remove, what killed runs left next to the outputs."""
+    first, last = outputs[0], outputs[-1]
+    left = {
+        path.name.rpartition("-")[2]
+        for out in outputs
+        for path in out.parent.glob(f".{glob.escape(out.name)}.adapterops-*")
+        if path.is_file() and not _held(path)
+    }
+    for token in sorted(left):
+        replacing = not _hidden(first, token).exists()  # which leaves no hidden name; a link leaves it for the end
+        begun = replacing or (first.exists() and first.samefile(_hidden(first, token)))
+        for out in outputs if begun and _hidden(last, token).exists() else ():
+            with suppress(OSError, OutputExistsError):
+                _name(_hidden(out, token), out, replacing)
+        for out in outputs:
+            with suppress(OSError):
+                _hidden(out, token).unlink()
+
+
+def _held(path: Path) -> bool:
+    """Whether the run that made a hidden file is alive."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _name(hidden: Path, out: Path, force: bool) -> None:

@@ -1,24 +1,28 @@
-"""PyTorch's pickles, for those who ask for them:
-tensors by name, and nothing else, through torch's restricted unpickler.
+"""PyTorch's pickles, for those who ask for them: tensors by name, and nothing else.
+
+torch's restricted unpickler says where each tensor is stored, and reads none. They are read here, like those of
+safetensors files: never memory-mapped, so that a file that shrinks is an error and does not kill the process.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-from collections.abc import Iterator
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from adapterops.arrays.dtypes import FLOATS
-from adapterops.arrays.floats import Array, array
+from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.floats import STORED, Array
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.storage.checksums import BLAKE3, file_digests
-from adapterops.storage.safetensors import CHUNK, Entry, as_bytes, check_name, no_numbers
-from adapterops.storage.strict import open_regular
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
+from adapterops.storage.checksums import BLAKE3
+from adapterops.storage.safetensors import CHUNK, Entry, SafetensorsFile, check_name, no_numbers
 
 SAFE_SINCE = (2, 10)
 """Before this version of torch, files can break out of its restricted loader (CVE-2026-24747)."""
@@ -28,9 +32,25 @@ DTYPES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
+Read = Callable[[int, int], bytes]
+"""The bytes of a file from a position on."""
+
+
+class Strided(NamedTuple):
+    """A tensor that is not stored in its own order: where its first entry is, its shape, and its strides in bytes."""
+
+    begin: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def extent(self, item: int) -> int:
+        """Bytes from its first entry to the end of its last."""
+        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        return last + item if math.prod(self.shape) else 0
+
 
 class PickleFile:
-    """An open pickle of tensors by name, memory-mapped by torch.
+    """An open pickle of tensors by name.
 
     Raises:
         InputError: it is damaged, holds something other than tensors, or tensors larger than their data.
@@ -44,94 +64,150 @@ class PickleFile:
                 path=path,
                 hint="update torch to 2.10 or newer",
             )
-        os.close(open_regular(path))
-        self.path, self.metadata = path, {"format": "pt"}
-        self._identity = self._stat()
-        self._digests: dict[str, str] = {}
-        self.size = self._identity[0]
-        self._tensors = self._load()
-        self.entries: dict[str, Entry] = {}
-        position = 0
-        for name, tensor in self._tensors.items():
-            self.entries[name] = Entry(DTYPES[tensor.dtype], tuple(tensor.shape), position, position + tensor.nbytes)
-            position += tensor.nbytes
+        self._strided: dict[str, Strided] = {}
+        self._file = SafetensorsFile(path, header=self._header)
+        self.path, self.size = path, self._file.size
+        self.metadata, self.entries = self._file.metadata, self._file.entries
 
-    def _load(self) -> dict[str, Tensor]:
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0][:200]
-            raise InputError(
-                f"is not read: {reason}",
-                path=self.path,
-                hint="it is damaged, old, or holds more than tensors",
-                code="E-PICKLE",
-            ) from None
-        if not isinstance(content, dict):
-            raise InputError(
-                f"holds a {type(content).__name__}, expected tensors by name", path=self.path, code="E-PICKLE"
-            )
-        if not content:
-            raise InputError("has no tensors", path=self.path, code="E-PICKLE")
-        for name, tensor in content.items():
-            with at(path=self.path):
-                check_name(str(name))
-            if (
-                getattr(tensor, "is_meta", False)
-                or not isinstance(name, str)
-                or not isinstance(tensor, Tensor)
-                or tensor.layout != torch.strided
-                or tensor.dtype not in DTYPES
-            ):
-                raise InputError("is not a plain tensor", path=self.path, tensor=str(name)[:80], code="E-PICKLE")
-            if tensor.nbytes > tensor.untyped_storage().nbytes():
-                raise InputError(
-                    "is larger than its data: its entries overlap", path=self.path, tensor=name, code="E-PICKLE"
-                )
-        return content
-
-    def _stat(self) -> tuple[int, int]:
-        status = os.stat(self.path)
-        return status.st_size, status.st_mtime_ns
+    def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
+        """Where the tensors are."""
+        records, entries = _records(read, size), {}
+        for name, tensor in _content(read, size).items():
+            if not isinstance(name, str):
+                raise InputError(f"has the name {name!r}, which is not text", code="E-PICKLE")
+            check_name(name)
+            with at(tensor=name):
+                place = _place(tensor, records)
+                dtype, item = DTYPES[tensor.dtype], tensor.element_size()
+                entries[name] = Entry(dtype, place.shape, place.begin, place.begin + math.prod(place.shape) * item)
+                if not tensor.is_contiguous():
+                    self._strided[name] = place
+        return {"format": "pt"}, entries, 0
 
     @property
     def origin(self) -> tuple[int, ...]:
-        status = os.stat(self.path)
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return self._file.origin
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
-        data = bytearray(as_bytes(self._tensors[name].contiguous())[begin:end])
-        self.check_unchanged()
-        return data
+        if name not in self._strided:
+            return self._file.read(name, begin, end)
+        return bytearray(self._gathered(name).tobytes()[begin:end])
 
     def chunks(self, name: str) -> Iterator[bytearray]:
-        size = self._tensors[name].nbytes
-        for begin in range(0, size, CHUNK):
-            yield self.read(name, begin, min(begin + CHUNK, size))
+        if name not in self._strided:
+            yield from self._file.chunks(name)
+            return
+        data = self.read(name)
+        for begin in range(0, len(data), CHUNK):
+            yield data[begin : begin + CHUNK]
 
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
-        tensor = self._tensors[name]
-        if self.entries[name].dtype not in FLOATS:
-            raise no_numbers(self.entries[name].dtype, self.path, name)
-        part = tensor if rows is None else tensor.reshape(self.entries[name].spec.matrix)[rows[0] : rows[1]]
-        return array(part.clone(memory_format=torch.contiguous_format))
+        entry = self.entries[name]
+        if name not in self._strided or entry.dtype not in STORED:
+            if entry.dtype not in FLOATS:
+                raise no_numbers(entry.dtype, self.path, name)
+            return self._file.array(name, rows, memory)
+        whole = self._gathered(name).view(STORED[entry.dtype]).reshape(entry.shape)
+        return whole if rows is None else whole.reshape(entry.spec.matrix)[rows[0] : rows[1]]
+
+    def _gathered(self, name: str) -> Array:
+        """The bytes of a tensor that is not stored in its own order, in that."""
+        place, item = self._strided[name], BITS[self.entries[name].dtype] // 8
+        data = np.frombuffer(self._file.span(name, place.begin, place.extent(item)), f"V{item}")
+        strided = np.lib.stride_tricks.as_strided(data, place.shape, place.strides, writeable=False)
+        return np.ascontiguousarray(strided)
 
     def check_unchanged(self) -> None:
-        if self._stat() != self._identity:
-            raise InputError(
-                "changed while it was read",
-                path=self.path,
-                hint="run again when nothing writes to it",
-                code="E-CHANGED",
-            )
+        self._file.check_unchanged()
 
     def hash_as_read(self) -> None:
-        pass  # it was read whole when it was opened
+        self._file.hash_as_read()
 
     def digest(self, algorithm: str = BLAKE3) -> str:
-        if algorithm not in self._digests:
-            self._digests |= file_digests(self.path, algorithm)
-        return self._digests[algorithm]
+        return self._file.digest(algorithm)
 
     def hashes(self) -> dict[str, str]:
-        return {BLAKE3: self.digest()}
+        return self._file.hashes()
+
+
+class _Stream(io.RawIOBase):
+    """The bytes of a file as torch and zipfile want them."""
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read, self._size, self._position = read, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if position < 0:
+            raise ValueError("before the start of the file")
+        self._position = position
+        return position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _content(read: Read, size: int) -> Mapping[str, Any]:
+    """Tensors without their data, by name."""
+    try:
+        with io.BufferedReader(_Stream(read, size)) as stream:
+            content = torch.load(stream, map_location="meta", weights_only=True)
+    except AdapterOpsError:
+        raise
+    except Exception as error:  # of a damaged file torch raises whatever it stumbles over
+        raise _not_read(str(error)) from None
+    if not isinstance(content, dict):
+        raise InputError(f"holds a {type(content).__name__}, expected tensors by name", code="E-PICKLE")
+    if not content:
+        raise InputError("has no tensors", code="E-PICKLE")
+    return content
+
+
+def _not_read(error: str) -> InputError:
+    reason = error.strip().partition("\n")[0][:200]
+    return InputError(f"is not read: {reason}", hint="it is damaged, old, or holds more than tensors", code="E-PICKLE")
+
+
+def _records(read: Read, size: int) -> dict[int, int]:
+    """Where the records of the archive begin that are stored as they are, and their sizes."""
+    found: dict[int, int] = {}
+    try:
+        with io.BufferedReader(_Stream(read, size)) as stream, zipfile.ZipFile(stream) as archive:
+            for info in archive.infolist():
+                if info.compress_type == zipfile.ZIP_STORED:
+                    local = read(info.header_offset, 30)
+                    names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+                    begin = info.header_offset + 30 + names
+                    if begin + info.file_size <= size:
+                        found[begin] = max(info.file_size, found.get(begin, 0))
+    except AdapterOpsError:
+        raise
+    except Exception as error:
+        raise _not_read(str(error)) from None
+    return found
+
+
+def _place(tensor: Any, records: Mapping[int, int]) -> Strided:
+    """Where a tensor is stored."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
+        raise InputError("is not a plain tensor", code="E-PICKLE")
+    record = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    if record is None:
+        raise InputError("is not a plain tensor", code="E-PICKLE")
+    item = tensor.element_size()
+    inside = tensor.storage_offset() * item
+    place = Strided(record + inside, tuple(tensor.shape), tuple(stride * item for stride in tensor.stride()))
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise InputError("is larger than its data: its entries overlap", code="E-PICKLE")
+    if inside + place.extent(item) > records.get(record, 0):
+        raise InputError("is larger than its data, or that is compressed", code="E-PICKLE")
+    return place

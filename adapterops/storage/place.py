@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from adapterops.errors import InputError
 from adapterops.storage.safetensors import SafetensorsFile, TensorFile
+from adapterops.storage.strict import reading
 
 PICKLES = (".bin", ".pt", ".pth")
 """Ends of files that hold the same as safetensors beside them."""
@@ -69,20 +71,24 @@ class Place:
 
     @property
     def folder(self) -> bool:
-        return self.path.is_dir() if self.remote is None else self.path not in self.remote.sizes
+        with reading(self.path):
+            return self.path.is_dir() if self.remote is None else self.path not in self.remote.sizes
 
     @property
     def exists(self) -> bool:
-        return self.remote is not None or self.path.exists()
+        with reading(self.path):
+            return self.remote is not None or self.path.exists()
 
     def has(self, path: Path) -> bool:
         """Whether a file is there, or a link, be it here or elsewhere."""
-        return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
+        with reading(path):
+            return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
 
     def entries(self) -> list[Path]:
         """What is in the folder, sorted."""
         if self.remote is None:
-            return sorted(self.path.iterdir())
+            with reading(self.path):
+                return sorted(self.path.iterdir())
         depth = len(self.path.parts)
         return sorted({Path(*path.parts[: depth + 1]) for path in self.remote.sizes if self.path in path.parents})
 
@@ -133,3 +139,16 @@ class Place:
         place = self.path.resolve()
         parent = self.path.parent if self.path.name not in ("", "..") else self.path / ".."
         return parent / ((place.name if place.is_dir() else place.stem) + suffix)
+
+
+def check_inside(path: Path) -> None:
+    """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
+    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+    cached = [above.parent for above in root.parents if above.name == "snapshots"][
+        :1
+    ]  # of one model; and next to it, shared blobs
+    blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
+    if not any(folder in real.parents for folder in (root, *blobs)):
+        raise InputError(
+            f"leads out of its folder, to {real}", path=path, hint="copy the file into the folder", code="E-INDEX"
+        )

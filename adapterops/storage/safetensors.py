@@ -11,17 +11,16 @@ import os
 import struct
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.storage.checksums import BLAKE3, FileHash
-from adapterops.storage.strict import open_regular, parse_json
+from adapterops.storage.strict import open_regular, parse_json, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,6 +92,12 @@ class Entry:
         return Spec(self.dtype, self.shape)
 
 
+ReadHeader: TypeAlias = (
+    "Callable[[Callable[[int, int], bytes], int, int], tuple[dict[str, str], dict[str, Entry], int]]"
+)
+"""As `read_header` does: bytes from a position on, the size of the file, a limit → metadata, entries, where data begin."""
+
+
 class TensorFile(Protocol):
     """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
 
@@ -143,7 +148,8 @@ class SafetensorsFile:
     Never memory-mapped: a file that shrinks while it is read is an error here, and kills the process there.
     """
 
-    def __init__(self, path: Path, header_limit: int = HEADER_LIMIT) -> None:
+    def __init__(self, path: Path, header_limit: int = HEADER_LIMIT, header: ReadHeader | None = None) -> None:
+        """`header`: reads that of another format, whose tensors are stored in the same way."""
         self.path = path
         self._descriptor = open_regular(path)
         weakref.finalize(self, os.close, self._descriptor)
@@ -152,7 +158,7 @@ class SafetensorsFile:
         self._hashing: dict[str, FileHash] = {}
         self._digests: dict[str, str] = {}
         with at(path=path):
-            self.metadata, self.entries, self._start = read_header(self._bytes, self.size, header_limit)
+            self.metadata, self.entries, self._start = (header or read_header)(self._bytes, self.size, header_limit)
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
@@ -170,6 +176,12 @@ class SafetensorsFile:
         """What tells this file from any other, and from itself once it was written to."""
         status = os.fstat(self._descriptor)
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def span(self, name: str, begin: int, count: int) -> bytearray:
+        """Bytes of the file from a position on, wherever its tensors are; `name` is for messages."""
+        buffer = bytearray(count)
+        self._fill_from(memoryview(buffer), name, begin)
+        return buffer
 
     def _bytes(self, begin: int, count: int) -> bytes:
         with reading():
@@ -197,7 +209,9 @@ class SafetensorsFile:
             raise AssertionError(
                 f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}"
             )
-        position = self._start + self.entries[name].begin + begin
+        self._fill_from(view, name, self._start + self.entries[name].begin + begin)
+
+    def _fill_from(self, view: memoryview, name: str, position: int) -> None:
         whole, first = view, position
         while view:
             with at(path=self.path, tensor=name), reading():
@@ -241,12 +255,7 @@ class SafetensorsFile:
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened."""
         if self._stat() != self._identity or not self._in_place():
-            raise InputError(
-                "changed while it was read",
-                path=self.path,
-                hint="run again when nothing writes to it",
-                code="E-CHANGED",
-            )
+            raise changed(self.path)
 
     def hash_as_read(self, algorithm: str = BLAKE3) -> None:
         """From now on, take in what is read of the file: its hash will be asked for."""
@@ -275,6 +284,12 @@ class SafetensorsFile:
         return {BLAKE3: self.digest()}
 
 
+def changed(path: Path) -> InputError:
+    return InputError(
+        "changed while it was read", path=path, hint="run again when nothing writes to it", code="E-CHANGED"
+    )
+
+
 def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:
     return UnsupportedError(
         f"is stored as {dtype}, which is not a dtype for arithmetic",
@@ -290,15 +305,6 @@ def as_bytes(tensor: Tensor) -> memoryview:
 
     flat = tensor.reshape(-1)  # a column may have any stride and count as contiguous
     return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Turn a failure of the disk under an input into what it is: not one of the output."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", hint="is the disk all right?", code="E-READ") from error
 
 
 def read_header(

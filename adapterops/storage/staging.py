@@ -11,23 +11,27 @@ import ctypes
 import errno
 import fcntl
 import glob
-import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from adapterops.errors import NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.storage.journal import JOURNAL, entries
+from adapterops.storage.strict import read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
 RECIPE = "recipe.yaml"
 """What an output is made by, written next to it."""
 
-JOURNAL = ".journal"
+CARD = "README.md"
+MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
+"""What a card that adapterops wrote has in it."""
+
+MANIFEST_LIMIT = 1 << 26
 ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
@@ -56,62 +60,76 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
             raise OutputExistsError(
                 "already exists", path=out, hint="name another place with -o, or replace it with --force"
             )
-        if not (out / MANIFEST).is_file():
-            raise OutputExistsError(
-                f"was not written by adapterops (it has no {MANIFEST}), so --force does not replace it",
-                path=out,
-                hint="remove it yourself, or name another place with -o",
-            )
-    parent = place.parent
-    if not parent.is_dir():
-        raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+        check_replaceable(out)
+    check_parent(place)
+
+
+def hidden(out: Path) -> Path:
+    """A new name next to `out`, for what is not finished."""
+    return out.with_name(f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}")
+
+
+def check_parent(out: Path) -> None:
+    """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
+
+    Raises:
+        InputError: the name is too long, or a folder on the way may not be looked into.
+        NotFoundError, ResourceError: the folder is missing or not writable.
+    """
+    parent = out.parent
+    with reading(out):
+        if not parent.is_dir():
+            raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+        hidden(out).exists()
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
 
 
+def check_replaceable(out: Path) -> None:
+    """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
+    fact = None
+    if not (out / MANIFEST).is_file():
+        fact = f"was not written by adapterops (it has no {MANIFEST})"
+    elif (named := _named(out)) is None:
+        fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
+    elif added := sorted(path.name for path in out.iterdir() if not _written(path, named)):
+        fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
+    if fact:
+        raise OutputExistsError(
+            f"{fact}, so --force does not replace it",
+            path=out,
+            hint="remove it yourself, or name another place with -o",
+        )
+
+
+def _named(out: Path) -> set[str] | None:
+    """The files that the manifest of a folder names; None where it does not say."""
+    try:
+        content = read_json(out / MANIFEST, MANIFEST_LIMIT)
+    except AdapterOpsError:
+        return None
+    outputs = content.get("outputs") if isinstance(content, dict) else None
+    return {MANIFEST, *outputs} if isinstance(outputs, dict) else None
+
+
+def _written(path: Path, named: Collection[str]) -> bool:
+    """Whether a file is one that the manifest names, or a card of ours, which comes from the Hub with an output."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return path.name in named or (path.name == CARD and MARK.encode() in read_all(path))
+
+
+def plain_name(name: str) -> bool:
+    """Whether a name is one of a file in a folder, and no way out of it.
+
+    >>> plain_name("a.json"), plain_name("../a.json"), plain_name("..")
+    (True, False, False)
+    """
+    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")
+
+
 def _empty(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
-
-
-class Journal:
-    """What is finished of a long work, in a file next to it:
-    one JSON object a line, synced, under the key of the plan.
-    """
-
-    def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
-        self.path, self._sync = folder / JOURNAL, sync
-        if not self.path.exists():
-            self.add({"plan": plan})
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        text = json.dumps(entry) + "\n"
-        with open(self.path, "ab+") as file:
-            if file.tell() and _last(file) != b"\n":
-                text = "\n" + text  # after a line that a crash cut off
-            file.write(text.encode())
-            file.flush()
-            if self._sync:
-                os.fsync(file.fileno())
-
-    def entries(self) -> list[dict[str, Any]]:
-        """What was added after the plan. A last line that was cut off by a crash does not count."""
-        return _journal(self.path)[1:]
-
-
-def _last(file: BinaryIO) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)
-
-
-def _journal(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    with suppress(OSError):
-        for line in path.read_bytes().splitlines():
-            with suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict):
-                    lines.append(entry)
-    return lines
 
 
 @contextmanager
@@ -163,7 +181,7 @@ def staged(
             error.add_note(f"{out.name} is written")
         elif journal and not isinstance(error, Exception):
             (folder / JOURNAL).write_bytes(journal)
-        keep = not isinstance(error, Exception) and len(_journal(folder / JOURNAL)) > 1
+        keep = not isinstance(error, Exception) and len(entries(folder / JOURNAL)) > 1
         if keep:
             error.add_note("run it again with --resume to go on from here")
         raise
@@ -189,7 +207,7 @@ def _adopt(out: Path, plan: str) -> tuple[Path, int] | None:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _journal(folder / JOURNAL)[:1] == [{"plan": plan}]:
+                if entries(folder / JOURNAL)[:1] == [{"plan": plan}]:
                     return folder, lock
             except OSError:
                 pass
@@ -203,7 +221,7 @@ def _left_behind(out: Path) -> list[Path]:
 
 def _create(out: Path) -> tuple[Path, int]:
     while True:
-        folder = out.parent / f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}"
+        folder = hidden(out)
         try:
             folder.mkdir()
         except OSError as error:
@@ -240,6 +258,7 @@ def _remove_stale(out: Path) -> None:
 
 def _publish(folder: Path, out: Path, force: bool) -> None:
     if force and out.is_dir() and not _empty(out):
+        check_replaceable(out)  # somebody may have added something meanwhile
         _exchange(folder, out)
         return
     try:

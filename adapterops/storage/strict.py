@@ -1,11 +1,15 @@
-"""JSON from strangers: one meaning or none."""
+"""JSON, from strangers and for them: one meaning or none, and what is written is read again."""
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,25 @@ from adapterops.errors import InputError, NotFoundError, at
 CONFIG_LIMIT = 1 << 20
 """Bytes of the largest JSON file that is read whole."""
 
+DEPTH = 200
+"""Objects and lists inside each other, at most: far more than any file has, and few enough for every parser."""
+
+REMEDIES = {
+    errno.EACCES: "change its owner or mode, or those of the folders above it",
+    errno.EPERM: "change its owner or mode, or those of the folders above it",
+    errno.ENAMETOOLONG: "no file can have so long a name: is it a path?",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENOTDIR: "a part of its path is a file, and no folder",
+}
+"""What helps where the system refuses to read a path."""
+
+SHOWN = 40
+"""Digits of a number that a message shows."""
+
 
 def parse_json(text: bytes) -> Any:
-    """The value of a JSON text, refusing what parsers read differently: duplicate keys, NaN, Infinity, a byte-order
-    mark.
+    """The value of a JSON text, refusing what parsers read differently: duplicate keys, NaN, Infinity, numbers beyond
+    those of float64, half a surrogate pair, a byte-order mark, more than `DEPTH` levels.
 
     >>> parse_json(b'{"r": 8}')
     {'r': 8}
@@ -37,10 +56,25 @@ def parse_json(text: bytes) -> Any:
     def constant(name: str) -> Any:
         raise InputError(f"{name} is not a number that JSON knows", code="E-JSON")
 
+    def number(digits: str, read: Callable[[str], Any]) -> Any:
+        if not math.isfinite(float(digits)):
+            shown = digits if len(digits) <= SHOWN else f"{digits[:SHOWN]}..."
+            key = re.search(rb'"([^"\\]*)"\s*:[\s\[]*' + re.escape(digits.encode()), text)
+            name = f"{key[1].decode(errors='replace')}: " if key else ""
+            raise InputError(f"is not readable JSON: {name}{shown} is beyond the numbers of float64", code="E-JSON")
+        return read(digits)
+
     if text.startswith(b"\xef\xbb\xbf"):
         raise InputError("starts with a byte-order mark, which JSON does not allow", code="E-JSON")
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_constant=constant,
+            parse_int=lambda digits: number(digits, int),
+            parse_float=lambda digits: number(digits, float),
+        )
+        _check_depth(value)
         if b"\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
@@ -56,6 +90,44 @@ def parse_json(text: bytes) -> Any:
         raise InputError("is nested too deep to be read", code="E-JSON") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InputError(f"is not readable JSON: {error}", code="E-JSON") from None
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        inside = (inner for each in level for inner in (each.values() if isinstance(each, dict) else each))
+        level, depth = [inner for inner in inside if isinstance(inner, dict | list)], depth + 1
+        if depth > DEPTH:
+            raise InputError(f"is nested more than {DEPTH} deep", code="E-JSON")
+
+
+def json_text(value: Any, **style: Any) -> bytes:
+    """A JSON text that `parse_json` reads. What is no character, such as a byte of a path that is not UTF-8, becomes "?".
+
+    >>> json_text({"path": "caf\\udce9"})
+    b'{"path": "caf?"}'
+
+    Args:
+        style: how `json.dumps` lays it out.
+
+    Raises:
+        ValueError: it has a number that JSON does not know.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, **style).encode("utf-8", "replace")
+
+
+@contextmanager
+def reading(path: Path | None = None) -> Iterator[None]:
+    """Turn a failure of the system under an input into what it is: not one of the output."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}",
+            path=path,
+            hint=REMEDIES.get(error.errno or 0, "is the disk all right?"),
+            code="E-ACCESS" if error.errno in REMEDIES else "E-READ",
+        ) from error
 
 
 def open_regular(path: Path) -> int:
@@ -81,7 +153,9 @@ def open_regular(path: Path) -> int:
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE") from None
-        raise InputError(f"cannot be opened: {error.strerror}", path=path, code="E-NOT-A-FILE") from None
+        raise InputError(
+            f"cannot be opened: {error.strerror}", path=path, hint=REMEDIES.get(error.errno or 0), code="E-NOT-A-FILE"
+        ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE")
@@ -94,11 +168,8 @@ def read_all(path: Path) -> bytes:
     Raises:
         NotFoundError, InputError: as `open_regular` does, or reading fails.
     """
-    with os.fdopen(open_regular(path), "rb") as file:
-        try:
-            return file.read()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", path=path, code="E-READ") from error
+    with os.fdopen(open_regular(path), "rb") as file, reading(path):
+        return file.read()
 
 
 def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
@@ -108,7 +179,7 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
         NotFoundError, InputError: it is missing, not a regular file, larger than `limit` bytes, or not strict JSON.
     """
     descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb") as file, at(path=path):
+    with os.fdopen(descriptor, "rb") as file, at(path=path), reading():
         text = file.read(min(limit, os.fstat(descriptor).st_size) + 1)
         if len(text) > limit:
             raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")

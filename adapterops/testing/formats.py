@@ -10,6 +10,7 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
+from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import FORMATS
 from adapterops.storage.place import Place
 from adapterops.testing.examples import SHAPES, low_rank
@@ -26,7 +27,10 @@ def check_format(name: str) -> None:
     updates = {f"model.{module}_proj": _single(low_rank(random, shape, 3)) for module, shape in SHAPES.items()}
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder, "first"), Path(folder, "second")
-        save_adapter(Adapter.of(updates, dtype="F32"), first, format=name)
+        try:
+            save_adapter(Adapter.of(updates, dtype="F32"), first, format=name)
+        except AdapterOpsError as error:
+            raise AssertionError(f"{name}: {error}") from error
         claimed = [each for each, format in FORMATS.items() if format.claims(Place.of(first))]
         assert claimed == [name], f"{name}: what it saves is claimed by {claimed}"
         opened = open_adapter(first)

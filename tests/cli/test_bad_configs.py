@@ -40,6 +40,10 @@ TEXTS = {
     "50 MB": (b" " * 50_000_000, "larger than 1048576 bytes"),
     "nested too deep": (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
     "a number of 5000 digits": (b'{"r": ' + b"9" * 5000 + b"}", "not readable JSON"),
+    "alpha that overflows": (b'{"lora_alpha": ' + b"9" * 400 + b"}", "lora_alpha"),
+    "alpha that overflows as a float": (b'{"lora_alpha": 1e999}', "lora_alpha: 1e999 is beyond"),
+    "201 levels": (b'{"lora_dropout": ' + b"[" * 200 + b"]" * 200 + b"}", "nested more than 200 deep"),
+    "half a surrogate": (b'{"base_model_name_or_path": "\\udcff"}', "surrogate"),
 }
 
 
@@ -57,7 +61,6 @@ VALUES = {
     "alpha of 0": ({"lora_alpha": 0}, "lora_alpha is 0"),
     "negative alpha": ({"lora_alpha": -1}, "lora_alpha is -1"),
     "alpha that is true": ({"lora_alpha": True}, "lora_alpha is True"),
-    "alpha that overflows": ({"lora_alpha": 10**400}, "lora_alpha"),
     "rank in a pattern of 0": ({"rank_pattern": {"q_proj": 0}}, "rank_pattern['q_proj'] is 0"),
     "rank pattern that is a list": ({"rank_pattern": ["q_proj"]}, "rank_pattern is ['q_proj']"),
     "alpha in a pattern of 0": ({"alpha_pattern": {"q_proj": 0}}, "alpha_pattern['q_proj'] is 0"),

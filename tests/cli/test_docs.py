@@ -14,7 +14,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adapterops.cli.main import COMMANDS, run
+from adapterops.cli.commands import COMMANDS
+from adapterops.cli.main import run
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

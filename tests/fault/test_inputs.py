@@ -18,7 +18,17 @@ from adapterops.updates import survival
 
 
 @pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
-@pytest.mark.parametrize("name", [f"base/{SHARDS[1]}", f"base/{SHARDS[3]}", "a/adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"base/{SHARDS[1]}",
+        f"base/{SHARDS[3]}",
+        "base/config.json",
+        "base/tokenizer.json",
+        "a/adapter_model.safetensors",
+        "a/adapter_config.json",
+    ],
+)
 @pytest.mark.parametrize(
     "when", [Fault("posix_fallocate"), Fault("fsync", where="/config.json$")], ids=["before it is read", "after"]
 )
@@ -32,6 +42,54 @@ def test_an_input_changes(
     assert "changed while it was read" in shown or "shrank while it was read" in shown
     assert "Traceback" not in shown
     assert names(place) == CLEAN
+
+
+@pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
+@pytest.mark.parametrize("command", [["truncate", "a", "--rank", "1"], ["merge", "a", "base/../a", "--ties"]])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_an_adapter_changes(
+    place: Path,
+    fuse: Fuse,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    name: str,
+    change: Callable[[Path], None],
+) -> None:
+    when = Fault("posix_fallocate")
+    monkeypatch.setattr(os, when.function, faulty(when, lambda: change(place / "a" / name)))
+    code, shown = fuse("-o", "out", command=command)
+    assert code == 3
+    assert "changed while it was read" in shown or "shrank while it was read" in shown
+    assert names(place) == CLEAN
+
+
+@pytest.mark.parametrize("change", [replaced, rewritten, shorter, longer, removed])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fuse", "pickled", "a", "-o", "out"],
+        ["quantize", "pickled", "--to", "int8", "-o", "out"],
+        ["extract", "pickled", "base", "--rank", "1", "-o", "out"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_pickle_changes(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, command: list[str], change: Callable[[Path], None]
+) -> None:
+    """Also when it shrinks, which would kill a process that has it mapped."""
+    tensors: dict[str, torch.Tensor] = {}
+    for shard in SHARDS:
+        tensors |= {name: tensor.clone() for name, tensor in load_file(place / "base" / shard).items()}
+    tensors["model.layers.0.q_proj.weight"] += 1
+    (place / "pickled").mkdir()
+    torch.save(tensors, place / "pickled/pytorch_model.bin")
+    cut = (lambda path: os.truncate(path, 2000)) if change is shorter else change
+    when = Fault("posix_fallocate")
+    monkeypatch.setattr(os, when.function, faulty(when, lambda: cut(place / "pickled/pytorch_model.bin")))
+    code, shown = fuse("--allow-pickle", command=command)
+    assert code == 3
+    assert "E-CHANGED" in shown or "changed while" in shown or "shrank while" in shown
+    assert names(place) == {*CLEAN, "pickled"}
 
 
 @pytest.mark.parametrize("layer", [0, 11])

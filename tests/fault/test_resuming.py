@@ -147,6 +147,19 @@ def test_a_finished_shard_that_was_damaged_is_made_again(
     assert tree(place / "out") == whole
 
 
+def test_a_journal_that_was_damaged(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
+    """A digit of a figure that only the manifest shows: the file is made again, and the figure is right."""
+    kill_after(3)
+    (folder,) = staging(place)
+    for at in range(0, len((folder / ".journal").read_bytes()), 97):
+        data = bytearray((folder / ".journal").read_bytes())
+        if chr(data[at]).isdigit():
+            data[at] = ord("7") if data[at] != ord("7") else ord("8")
+        (folder / ".journal").write_bytes(data)
+    assert fuse("--resume") == (0, "")
+    assert tree(place / "out") == whole
+
+
 @pytest.mark.parametrize("left", [0, 5, 40])
 def test_a_journal_whose_last_line_was_cut_off(place: Path, whole: dict[str, str], fuse: Fuse, left: int) -> None:
     kill_after(3)
@@ -156,7 +169,7 @@ def test_a_journal_whose_last_line_was_cut_off(place: Path, whole: dict[str, str
     ended = Command([*COMMAND, "--resume"], Fault("fsync", "kill", JOURNAL, 1, after=True)).end()
     assert ended.code == -signal.SIGKILL
     before = dict(list(finished.items())[:2])
-    anew = json.loads((folder / ".journal").read_bytes().splitlines()[-1])["file"]
+    anew = json.loads((folder / ".journal").read_bytes().splitlines()[-1])["entry"]["file"]
     written_anew = made(folder / anew)
     assert fuse("--resume") == (0, "")
     assert reused(place, before) == set(before)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -43,7 +45,7 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("phase", PHASES)
 def test_signals(place: Path, whole: dict[str, str], fuse: Fuse, phase: str, number: signal.Signals) -> None:
     fault, left = PHASES[phase]
@@ -189,3 +191,34 @@ def test_an_interrupt_does_not_wait_until_all_inputs_are_hashed(
     ended = command.end()
     assert ended.code == 130
     assert ended.err.count("hashing") < 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_libraries_are_imported(tmp_path: Path, number: signal.Signals) -> None:
+    """Each import of ours is a moment at which it may come."""
+    code = f"""
+import os, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("click", "numpy", "adapterops.cli.commands", "adapterops.cli.methods"):
+            os.kill(os.getpid(), {int(number)})
+sys.argv = ["adapterops", "methods"]
+from adapterops.cli.main import main
+sys.meta_path.insert(0, Stop())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 128 + number
+    assert ended.stderr == f"stopped by {number.name}; nothing was written\n"
+
+
+def test_nohup(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.argv = ["adapterops", "methods"]
+from adapterops.cli import main
+run, main.run = main.run, lambda arguments: (os.kill(os.getpid(), signal.SIGHUP), run(arguments))[1]
+main.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import adapterops
-from adapterops.cli.main import COMMANDS, run
+from adapterops.cli.commands import COMMANDS
+from adapterops.cli.main import run
 
 PACKAGE = Path(adapterops.__file__).parent
 PROJECT = PACKAGE.parent

@@ -88,10 +88,3 @@ def test_a_warning_is_an_error_under_strict(
     assert capsys.readouterr().err == "warning: half of it is lost\n"
     assert main.run(["methods", "--strict"]) == 3
     assert "half of it is lost (an error under --strict)" in capsys.readouterr().err
-
-
-def test_every_command_is_a_module_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in main.COMMANDS:
-        assert main.run([name, "--help"]) == 0
-        assert f"adapterops {name}" in capsys.readouterr().out
-    assert main.run(["no-such-command"]) == 2

@@ -327,6 +327,11 @@ def test_four_bits_that_are_broken(tensors: Tensors, words: str) -> None:
     assert caught.value.tensor.startswith(NAME)
 
 
-@pytest.mark.parametrize("offset", ["abc", [1], 10**400])
+@pytest.mark.parametrize("offset", ["abc", [1], 10**300])
 def test_the_offset_of_scales_that_are_not_nested_has_no_say(offset: Any) -> None:
     assert recognised(restated(PLAIN, nested_offset=offset))[0][NAME].scheme == FourBit()
+
+
+def test_a_state_with_a_number_beyond_float64() -> None:
+    with pytest.raises(InputError, match=r"nested_offset: .* is beyond the numbers of float64"):
+        recognised(restated(PLAIN, nested_offset=10**400))

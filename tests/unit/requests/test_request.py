@@ -18,7 +18,7 @@ from adapterops.requests.request import KINDS, VIEWS, Extract, Input, Model, Out
 
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
-HASHES = st.dictionaries(st.just("sha256"), DIGESTS | st.dictionaries(PATHS, DIGESTS, max_size=2))
+HASHES = st.dictionaries(st.just("sha256"), DIGESTS | st.dictionaries(PATHS, DIGESTS, min_size=1, max_size=2))
 MODELS = st.builds(Model, PATHS, HASHES)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 INPUTS = st.builds(Input, PATHS, HASHES, st.none() | NUMBERS, st.booleans())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,15 +55,15 @@ def test_what_is_checked_before_any_work(tmp_path: Path) -> None:
     ours.write_bytes(b"<mark>")
     theirs.write_bytes(b"something")
     (tmp_path / "link").symlink_to(ours)
-    check_documents([tmp_path / "new"], [source], False, b"<mark>")
-    check_documents([ours], [source], True, b"<mark>")
+    check_documents({tmp_path / "new": b"<mark>"}, [source], False)
+    check_documents({ours: b"<mark>"}, [source], True)
     for out, force in ((ours, False), (theirs, True), (tmp_path / "link", True), (source, True)):
         with pytest.raises((OutputExistsError, OptionError)):
-            check_documents([out], [source], force, b"<mark>")
+            check_documents({out: b"<mark>"}, [source], force)
     with pytest.raises(OptionError):
-        check_documents([source / "new"], [source], False, b"<mark>")
+        check_documents({source / "new": b"<mark>"}, [source], False)
     with pytest.raises(NotFoundError):
-        check_documents([tmp_path / "missing/new"], [], False, b"<mark>")
+        check_documents({tmp_path / "missing/new": b"<mark>"}, [], False)
 
 
 def test_permissions_are_those_of_the_umask(tmp_path: Path) -> None:
@@ -69,3 +71,43 @@ def test_permissions_are_those_of_the_umask(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "one").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_kill_while_files_get_their_names(tmp_path: Path, force: bool, nth: int) -> None:
+    """The next run finds both files of the killed one, and nothing hidden."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    if force:
+        write_documents({one: b"old", two: b"old"})
+    code = f"""
+import os
+from pathlib import Path
+from adapterops.storage.documents import write_documents
+calls, real = [], os.{"replace" if force else "link"}
+def die(*arguments):
+    real(*arguments)
+    calls.append(1)
+    if len(calls) == {nth}:
+        os._exit(9)
+os.replace = os.link = die
+write_documents({{Path({str(one)!r}): b"<mark>1", Path({str(two)!r}): b"<mark>2"}}, force={force})
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    check_documents({one: b"<mark>", two: b"<mark>"}, [], True)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"one": b"<mark>1", "two": b"<mark>2"}
+
+
+def test_a_kill_before_that_leaves_nothing_for_long(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from adapterops.storage.documents import write_documents
+os.fsync = lambda descriptor: os._exit(9)
+write_documents({{Path({str(tmp_path / "one")!r}): b"1", Path({str(tmp_path / "two")!r}): b"2"}})
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    write_documents({tmp_path / "one": b"3", tmp_path / "two": b"4"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"3", "two": b"4"}

@@ -1,0 +1,120 @@
+"""Manifests are read as strictly as strangers' files, though their seals fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus import write_adapter
+from tiny_models import write_base, write_tuned
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.errors import InputError
+from adapterops.provenance.manifest import seal
+from adapterops.provenance.reader import read_manifest
+from adapterops.storage.staging import MANIFEST
+
+MISSING = "missing"
+VALUES: list[Any] = [
+    MISSING,
+    None,
+    7,
+    -1,
+    1.5,
+    True,
+    "text",
+    [],
+    [7],
+    {},
+    {"a": 7},
+    {"../a": {"size": 1, "blake3": "0" * 64}},
+]
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The manifest with a change, sealed anew."""
+    content = json.loads((folder / MANIFEST).read_text())
+    change(content)
+    (folder / MANIFEST).write_text(json.dumps({**content, "seal": seal(content)}))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    ao.save_adapter(2 * ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_what_was_written_is_read(output: Path, tmp_path: Path) -> None:
+    content = read_manifest(output)
+    assert content
+    assert content["outputs"].keys() == {"adapter_model.safetensors", "adapter_config.json"}
+    assert read_manifest(tmp_path / "a") is None
+
+
+def test_a_seal_that_does_not_fit(output: Path) -> None:
+    (output / MANIFEST).write_text((output / MANIFEST).read_text().replace("LORA", "lora").replace('"a"', '"b"'))
+    with pytest.raises(InputError, match="its seal does not fit"):
+        read_manifest(output)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "/x", "a/b", "a\\b", "a\0b"])
+def test_outputs_have_plain_names(output: Path, name: str) -> None:
+    changed(output, lambda content: content["outputs"].update({name: {"size": 1, "blake3": "0" * 64}}))
+    with pytest.raises(InputError, match="not the name of a file"):
+        read_manifest(output)
+
+
+def nodes(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of every value."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [place, *(each for key, value in inner for each in nodes(value, (*place, key)))]
+
+
+@pytest.mark.parametrize("command", ["verify", "push"])
+def test_every_field_may_be_anything(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever stands anywhere in a manifest: a documented exit code, and no traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("adapterops.hub.package._license", lambda given: None)
+    monkeypatch.setattr("adapterops.hub.pushing._there", lambda target: None)
+    write_base(Path("base"), layers=1)
+    write_tuned(Path("a"), layers=1)
+    assert run(["fuse", "base", "a", "-o", "out"]) == 0
+    whole = (tmp_path / "out" / MANIFEST).read_text()
+    arguments = {"verify": ["verify", "out"], "push": ["push", "out", "me/out", "--dry-run"]}[command]
+    for place in nodes(json.loads(whole)):
+        for value in VALUES if place else ():
+
+            def change(content: Any, place: tuple[Any, ...] = place, value: Any = value) -> None:
+                for key in place[:-1]:
+                    content = content[key]
+                if value == MISSING:
+                    del content[place[-1]]
+                else:
+                    content[place[-1]] = value
+
+            (tmp_path / "out" / MANIFEST).write_text(whole)
+            changed(tmp_path / "out", change)
+            capsys.readouterr()
+            assert run(arguments) in (0, 2, 3, 4, 5, 8), (place, value, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe", "deep", "huge number"])
+def test_a_manifest_that_is_no_file(output: Path, kind: str) -> None:
+    path = output / MANIFEST
+    path.unlink()
+    {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to("nowhere"),
+        "pipe": lambda: os.mkfifo(path),
+        "deep": lambda: path.write_text('{"a":' * 900 + "1" + "}" * 900),
+        "huge number": lambda: path.write_text('{"schema": ' + "9" * 400 + "}"),
+    }[kind]()
+    with pytest.raises(ao.AdapterOpsError):
+        read_manifest(output)
