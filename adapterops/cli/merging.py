@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import click
 
 from adapterops.checkpoints.checkpoint import STOCHASTIC
-from adapterops.cli.options import group
+from adapterops.cli.options import Numbers, Registered, group
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.expressions.formula import Call, Input
@@ -20,6 +21,7 @@ from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
 
 DEFAULT, DELTA = "linear", "delta"
+METHOD = Registered("method", lambda: METHODS)
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,19 @@ class Merge:
 
 
 def _merge(
-    weights: tuple[float, ...], scale: str | None, space: str | None, allow_base_mismatch: bool, **given: Any
+    method: str | None,
+    weights: tuple[tuple[float, ...], ...],
+    scale: str | None,
+    space: str | None,
+    allow_base_mismatch: bool,
+    **given: Any,
 ) -> Merge:
-    methods = [name for name in METHODS if given[name]]
+    flags = [name for name in METHODS if given[name]]
+    methods = list(dict.fromkeys([*flags, *([method] if method else [])]))
     if len(methods) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in methods)} exclude each other")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
-    return Merge(methods[0] if methods else None, weights, scale, space, allow_base_mismatch, chosen)
+    return Merge(methods[0] if methods else None, tuple(chain(*weights)), scale, space, allow_base_mismatch, chosen)
 
 
 def _parameter(name: str, parameter: Parameter) -> Any:
@@ -90,6 +98,7 @@ def _parameter(name: str, parameter: Parameter) -> Any:
 merging = group(
     "merge",
     _merge,
+    click.option("--method", type=METHOD, help=f"A method by its name.  [default: {DEFAULT}]"),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
         for name, method in METHODS.items()
@@ -100,8 +109,8 @@ merging = group(
         "--weight",
         "weights",
         multiple=True,
-        type=float,
-        help="One for each adapter, in their order.  [default: 1]",
+        type=Numbers(),
+        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3.  [default: 1]",
     ),
     click.option(
         "--scale",

@@ -13,6 +13,7 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.errors import count as counted
 from adapterops.formats.stacks import stacks
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
@@ -209,7 +210,10 @@ def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
         raise OptionError("there is nothing to merge", hint="name at least one adapter")
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(given) != count:
-        raise OptionError(f"{len(given)} weights for {count} adapters", hint="give one -w for each adapter, or none")
+        raise OptionError(
+            f"{counted(len(given), 'weight')} for {counted(count, 'adapter')}",
+            hint="give one -w for each adapter, or none",
+        )
     if not all(map(isfinite, given)):
         raise OptionError(f"the weights must be finite, got {given}")
     return given

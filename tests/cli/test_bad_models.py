@@ -537,7 +537,7 @@ def test_an_update_that_rounding_erases(refused, base, tmp_path):
         (["--precision", "float16"], "--precision"),
         (["--dtype", "int8"], "--dtype"),
         (["--density", "0.5"], "density"),
-        (["-w", "1", "-w", "2"], "2 weights for 1 adapters"),
+        (["-w", "1", "-w", "2"], "2 weights for 1 adapter"),
         (["-w", "nan"], "finite"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
