@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from math import sqrt
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +115,12 @@ class Saved:
 
     @property
     def rounding(self) -> float:
-        """What rounding B and A moved of that, over all modules: the root of Σ‖ΔW - B A‖_F² / Σ‖ΔW‖_F²."""
-        size = sum(each.norm**2 for each in self.modules.values())
-        return sqrt(sum((each.rounding * each.norm) ** 2 for each in self.modules.values()) / size) if size else 0.0
+        """What rounding B and A moved of that, over all modules: the root of Σ‖ΔW - B A‖_F² / Σ‖ΔW‖_F². Modules with
+        numbers that are not finite have no such norms, and do not count.
+        """
+        finite = [each for each in self.modules.values() if isfinite(each.norm)]
+        size = sum(each.norm**2 for each in finite)
+        return sqrt(sum((each.rounding * each.norm) ** 2 for each in finite) / size) if size else 0.0
 
 
 def save_adapter(
@@ -248,4 +251,11 @@ def _factors(
             ) from None
     A, B = (widened(each, dtype, Scratch()) for each in stored)
     norm = found.norm()
-    return module, stored[0], stored[1], norm, found.error, moved(found, B, A) / norm if norm else 0.0
+    return (
+        module,
+        stored[0],
+        stored[1],
+        norm,
+        found.error,
+        moved(found, B, A) / norm if norm and isfinite(norm) else 0.0,
+    )
