@@ -26,6 +26,7 @@ TILE = 1 << 19
 """Entries judged at a time."""
 
 SIGMAS = 8.0
+"""Standard deviations of what is left of an update that chance may explain."""
 
 
 @dataclass(frozen=True)
