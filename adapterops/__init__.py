@@ -29,7 +29,7 @@ _HOMES = {
     "Saved": "adapters.saving",
     "SavedCheckpoint": "checkpoints.saving",
     "Survival": "updates.survival",
-    "Verification": "verification.weights",
+    "Verification": "operations.verifying",
     "cast": "checkpoints.layouts",
     "compare": "operations.comparison",
     "dequantize": "operations.quantization",
@@ -58,7 +58,7 @@ _HOMES = {
     "spectra": "operations.analysis",
     "truncate": "operations.algebra",
     "unfuse": "operations.fusion",
-    "verify": "verification.weights",
+    "verify": "operations.verifying",
     "viewed": "operations.quantization",
 }
 
@@ -100,6 +100,8 @@ if TYPE_CHECKING:
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
     from adapterops.operations.uniting import named_as as named_as
+    from adapterops.operations.verifying import Verification as Verification
+    from adapterops.operations.verifying import verify as verify
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
@@ -107,8 +109,6 @@ if TYPE_CHECKING:
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
-    from adapterops.verification.weights import Verification as Verification
-    from adapterops.verification.weights import verify as verify
 
 
 def __getattr__(name: str) -> Any:

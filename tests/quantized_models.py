@@ -236,10 +236,10 @@ def files_of(folder: Path) -> dict[str, Tensor]:
 
 
 def stands_for(tensors: dict[str, Tensor], name: str) -> Tensor:
-    """The numbers of a weight that is stored in codes, entry by entry, in the dtype they are used in."""
+    """The numbers of a weight that is stored in codes, entry by entry, as they are used."""
     if f"{name.removesuffix('.weight')}.SCB" in tensors:
         codes, scales = tensors[name], tensors[f"{name.removesuffix('.weight')}.SCB"]
-        return (codes.float() * (scales.view(-1, 1) * 7.874015718698502e-3)).bfloat16()
+        return codes.float() * (scales.view(-1, 1) * 7.874015718698502e-3)
     state = next(json.loads(bytes(tensor)) for key, tensor in tensors.items() if key.startswith(f"{name}.quant_state"))
     packed = tensors[name].view(torch.uint8).reshape(-1)
     codes = torch.stack([packed // 16, packed % 16], dim=1).view(-1).long()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kept:
-    """What was saved of one module: its rank, ‖ΔW‖_F, and the fraction of ‖ΔW‖_F² that was kept."""
+    """What was saved of one module: its rank, ‖ΔW‖_F, the fraction of ‖ΔW‖_F² that was kept, and ‖ΔW - B A‖_F / ‖ΔW‖_F
+    of that, B and A being the numbers that are stored.
+    """
 
     rank: int
     norm: float
     energy: float
+    rounding: float = 0.0
 
 
 def _arranged(adapter: Adapter, dtype: str | None, format: str) -> Arrangement:
@@ -111,6 +115,15 @@ class Saved:
     energy: float
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
 
+    @property
+    def rounding(self) -> float:
+        """What rounding B and A moved of that, over all modules: the root of Σ‖ΔW - B A‖_F² / Σ‖ΔW‖_F². Modules with
+        numbers that are not finite have no such norms, and do not count.
+        """
+        finite = [each for each in self.modules.values() if isfinite(each.norm)]
+        size = sum(each.norm**2 for each in finite)
+        return sqrt(sum((each.rounding * each.norm) ** 2 for each in finite) / size) if size else 0.0
+
 
 def save_adapter(
     adapter: Adapter,
@@ -158,7 +171,7 @@ def save_adapter(
     ranks: dict[str, int] = {}
     errors: dict[str, float] = {}
 
-    def factors(module: str) -> tuple[str, Array, Array, float, float]:
+    def factors(module: str) -> tuple[str, Array, Array, float, float, float]:
         with at(tensor=module):
             return _factors(
                 module, adapter.updates[module], adapter.layout[module], arranged.dtypes[group_of[module]], exact
@@ -170,9 +183,9 @@ def save_adapter(
 
         def tensors() -> Any:
             found: dict[str, tuple[Array, Array]] = {}
-            for module, A, B, norm, error in results:
+            for module, A, B, norm, error, rounding in results:
                 errors[module] = error
-                modules[module] = Kept(A.shape[0], norm, _energy(norm, error))
+                modules[module] = Kept(A.shape[0], norm, _energy(norm, error), rounding)
                 found[module] = A, B
                 group = group_of[module]
                 if len(found) == len(arranged.groups[group]):
@@ -215,7 +228,11 @@ def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
     return {
         **({"svd": "exact" if exact else "randomized"} if dense else {}),
         "energy_kept": saved.energy,
-        "modules": {module: {"rank": each.rank, "energy_kept": each.energy} for module, each in saved.modules.items()},
+        "rounding": saved.rounding,
+        "modules": {
+            module: {"rank": each.rank, "energy_kept": each.energy, "rounding": each.rounding}
+            for module, each in saved.modules.items()
+        },
     }
 
 
@@ -225,10 +242,10 @@ def _energy(norm: float, error: float) -> float:
 
 def _factors(
     module: str, update: Linear, layout: Layout, dtype: str, exact: bool
-) -> tuple[str, Array, Array, float, float]:
-    """The tensors to write, rounded once, with the norm of what they hold and the error it has."""
-    from adapterops.arrays.floats import checked
-    from adapterops.linalg.factor import reduced
+) -> tuple[str, Array, Array, float, float, float]:
+    """The tensors to write, rounded once, with the norm of what they hold, the error it has, and what rounding moved."""
+    from adapterops.arrays.floats import checked, widened
+    from adapterops.linalg.factor import moved, reduced
 
     found = reduced(update, layout.rank, exact)
     stored = []
@@ -239,4 +256,13 @@ def _factors(
             raise IncompatibleError(
                 f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
             ) from None
-    return module, stored[0], stored[1], found.norm(), found.error
+    A, B = (widened(each, dtype, Scratch()) for each in stored)
+    norm = found.norm()
+    return (
+        module,
+        stored[0],
+        stored[1],
+        norm,
+        found.error,
+        moved(found, B, A) / norm if norm and isfinite(norm) else 0.0,
+    )

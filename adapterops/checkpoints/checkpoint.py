@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
@@ -15,6 +15,7 @@ from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
 from adapterops.quant.registry import writable
 from adapterops.quant.scheme import Encoder, Scheme
+from adapterops.quant.used import unrounded
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK, Spec
 
@@ -101,12 +102,17 @@ class Checkpoint:
         return Lazy(self.layout, found)
 
     def rows(self, name: str) -> Rows:
-        """Rows of one tensor, as a function of the first and the one after the last.
-        They are good until the next ones are asked for.
+        """Rows of one tensor as it is to be saved, as a function of the first and the one after the last; of codes that
+        become floats what they stand for, unrounded. They are good until the next ones are asked for.
         """
-        if name in self.edits:
-            return self.edits[name]
-        return original(self.views.get(name, self.stored[name]))
+        stored = self.views.get(name, self.stored[name])
+        if name in self.edits or name in self.schemes or stored.scheme is None:
+            return self.used(name)
+        return original(replace(stored, scheme=unrounded(stored.scheme)))
+
+    def used(self, name: str) -> Rows:
+        """Rows of one tensor as a model computes with them: those that an update is added to."""
+        return self.edits[name] if name in self.edits else original(self.views.get(name, self.stored[name]))
 
     def computed(self, name: str) -> bool:
         """Whether a tensor is computed, rather than copied byte for byte."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
@@ -243,11 +243,11 @@ def _encode(
     """Write the codes of some rows:
     the rows, what the codes stand for when they are used, and which codes are not the ones before.
     """
-    import torch
-
     from adapterops.arrays.floats import narrowed
     from adapterops.quant.registry import writable
+    from adapterops.quant.scheme import torch_dtype
     from adapterops.quant.transfer import transfer
+    from adapterops.quant.used import decoded_to
 
     scheme, before, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]
     values, way = narrowed(block.values, "F32", memory), transfer(device)
@@ -255,7 +255,7 @@ def _encode(
         pieces, decoded = encoder.rows(way.there(values), begin)
         stored = decoded()
         if block.changes:
-            stored = stored.to(getattr(torch, FLOATS[spec.dtype])).float()
+            stored = stored.to(torch_dtype(decoded_to(scheme))).float()
         pieces = way.back({**pieces, "": stored})
     stored = pieces.pop("")
     for role, piece in pieces.items():

@@ -14,14 +14,14 @@ from adapterops.cli import options, output
 from adapterops.cli.merging import Merge, merging
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count
+from adapterops.operations import verifying
 from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import check_there, expected, prove, recorded
 from adapterops.storage.place import Place
-from adapterops.verification import weights
 
 if TYPE_CHECKING:
-    from adapterops.verification.weights import Verification
+    from adapterops.operations.verifying import Verification
 
 SHOWN = 5
 
@@ -73,7 +73,7 @@ def command(
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     """
     folder = model.local()
-    checkpoint = weights.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    checkpoint = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)
     request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
     check_there(request, record, folder)
@@ -88,7 +88,7 @@ def command(
     if logits and proof.found.ok and request.base:
         stored = {spec.dtype for spec in checkpoint.layout.values() if spec.dtype in FLOATS}
         before = found(HERE, request.base.path).local()
-        certificate["logits"] = compare(folder, before, proof.adapter, min(stored, key=BITS.__getitem__))
+        certificate["logits"] = compare(checkpoint, before, proof.adapter, min(stored, key=BITS.__getitem__))
     if as_json and proof.found.ok:
         output.print_json("verification", certificate)
     elif not as_json:

@@ -30,6 +30,9 @@ Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
 
+EXACT = 1e-6
+"""Above this, relative to the update, what is stored is not called exact: float32 is ten times as near."""
+
 CHANCE = 0.01
 """Above this, a person should know how far chance may have moved what survived."""
 
@@ -127,6 +130,7 @@ def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
         return "saved-adapter", {
             **shared,
             "energy_kept": saved.energy,
+            "rounding": saved.rounding,
             "dropped": list(saved.dropped),
             "modules": modules,
             **more,
@@ -153,8 +157,12 @@ def _print_adapter(saved: Saved) -> None:
     lowest = saved.modules[worst].energy
     line(
         f"  energy kept: {percent(saved.energy)}"
-        + (f", lowest {percent(lowest)} in {worst}" if lowest < 1 else " (exact)")
+        + (f", lowest {percent(lowest)} in {worst}" if lowest < 1 else "" if saved.rounding > EXACT else " (exact)")
     )
+    if saved.rounding > EXACT:
+        worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
+        highest = percent(saved.modules[worst].rounding)
+        print(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]

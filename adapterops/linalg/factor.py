@@ -44,6 +44,23 @@ def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
     return truncate(factors, rank)
 
 
+def moved(update: LowRank, B: Array, A: Array) -> float:
+    """‖scale · B₀ A₀ - B A‖_F for factors of the same ranks that are nearly those of the update.
+
+    The difference is (scale · B₀ - B) A₀ + B (A₀ - A), of rank 2r: what is small is subtracted before it is multiplied,
+    so that nothing cancels. Cost: two (2r, 2r) Gram matrices, in float64.
+
+    >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]), np.array([[2.0]]))
+    1.0
+    """
+    B0, A0 = update.folded(np.float64), update.A.astype(np.float64)
+    B, A = B.astype(np.float64), A.astype(np.float64)
+    with np.errstate(all="ignore"):
+        left, right = np.concatenate([B0 - B, B], axis=1), np.concatenate([A0, A0 - A])
+        squares = float(((left.T @ left) * (right @ right.T)).sum())
+    return math.sqrt(squares) if squares > 0 else 0.0
+
+
 def truncate(update: LowRank, rank: int) -> LowRank:
     """The best approximation of `update` with at most `rank` dimensions.
 

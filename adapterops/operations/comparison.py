@@ -361,7 +361,7 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
     """
     from adapterops.updates.protocol import norm
 
-    rows, total = base.rows(tensor), 0.0
+    rows, total = base.used(tensor), 0.0
     for begin, end in base.blocks(tensor):
         part = target.within(begin, end)
         if part is not None:

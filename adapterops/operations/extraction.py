@@ -135,7 +135,7 @@ def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> A
 
     spec = tuned.layout[name]
     result = np.empty(spec.matrix, np.float64 if "F64" in (spec.dtype, base.layout[other].dtype) else np.float32)
-    after, before = tuned.rows(name), base.rows(other)
+    after, before = tuned.used(name), base.used(other)
     with np.errstate(all="ignore"):
         for begin, end in tuned.blocks(name):
             np.subtract(after(begin, end).values, before(begin, end).values, out=result[begin:end])

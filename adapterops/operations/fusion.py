@@ -60,7 +60,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         edit = targets.edits.get(tensor)
         if edit is None:
             return base.edits[tensor]
-        start = _trained(base, tensor, adapter.full[edit.full]) if edit.full else base.rows(edit.start)
+        start = _trained(base, tensor, adapter.full[edit.full]) if edit.full else base.used(edit.start)
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 

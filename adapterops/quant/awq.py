@@ -9,7 +9,7 @@ from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import Part, Read, torch_dtype
+from adapterops.quant.scheme import Part, Read
 from adapterops.quant.words import WORD, group_size, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ class AWQ:
         return shape[0]
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end)."""
+        """Rows [begin, end), in float32."""
         tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
         scales = tensors["scales"].float().repeat_interleave(self.group, dim=0)
         values = _ordered(tensors["qweight"]).float()
         values -= 8 if self.symmetric else _ordered(tensors["qzeros"]).float().repeat_interleave(self.group, dim=0)
-        return values.mul_(scales).T[begin:end].to(torch_dtype(self.dtype)).contiguous()
+        return values.mul_(scales).T[begin:end].contiguous()
 
 
 def _ordered(packed: Tensor) -> Tensor:

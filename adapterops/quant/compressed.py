@@ -14,7 +14,7 @@ from adapterops.errors import NotFoundError
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import LONG_NAMES, Part, Read, torch_dtype
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import group_size, whole, words
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Compressed:
         return shape[0]
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end).
+        """Rows [begin, end), in float32.
 
         Raises:
             NotFoundError: compressed-tensors is not installed.
@@ -109,12 +109,13 @@ class Compressed:
                 code="E-NOT-INSTALLED",
             ) from None
         tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
+        tensors["weight_scale"] = tensors["weight_scale"].float()  # the library computes in their dtype
         args: Any = QuantizationArgs(
             num_bits=self.width, symmetric=self.symmetric, strategy="group", group_size=self.group
         )
         found = PackedQuantizationCompressor.decompress(tensors, QuantizationScheme(targets=["Linear"], weights=args))
         weight: Tensor = found["weight"]
-        return weight[begin:end].to(torch_dtype(self.dtype)).contiguous()
+        return weight[begin:end].contiguous()
 
 
 def _arguments(section: Mapping[str, Any], tensor: str, *, ordered: bool) -> dict[str, Any]:

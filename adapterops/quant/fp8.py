@@ -10,7 +10,7 @@ from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Part, Read, powers_of_two, torch_dtype
+from adapterops.quant.scheme import Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,7 @@ class FP8:
         wide = powers_of_two(scales) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first
         values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
-        return values.to(torch_dtype(self.dtype))
+        return values
 
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:

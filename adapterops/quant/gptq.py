@@ -9,7 +9,7 @@ from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import LONG_NAMES, Part, Read, torch_dtype
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import WORD, group_size, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class GPTQ:
         return shape[0]
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end).
+        """Rows [begin, end), in float32.
 
         Raises:
             InputError: a column is of a group that has no scale.
@@ -114,7 +114,7 @@ class GPTQ:
         zeros = unpacked(tensors["qzeros"], self.width)
         zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
         scales = tensors["scales"].T.float()
-        result = torch.empty(end - begin, shape[1], dtype=torch_dtype(self.dtype))
+        result = torch.empty(end - begin, shape[1], dtype=torch.float32)
         step = max(1, AT_ONCE // shape[1])
         for first in range(begin, end, step):
             rows = slice(first, min(first + step, end))

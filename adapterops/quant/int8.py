@@ -12,7 +12,7 @@ from adapterops.quant.bitsandbytes import section
 from adapterops.quant.checks import check_finite
 from adapterops.quant.header import Claim, Header, key
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Encoder, Part, Read, torch_dtype
+from adapterops.quant.scheme import Encoder, Part, Read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class Int8:
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         codes, scales = self._rows(shape, read, begin, end)
-        return _values(codes, scales).to(torch_dtype(self.dtype))
+        return _values(codes, scales)
 
     def _rows(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
         import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adapterops.errors import InputError
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Part, Read, powers_of_two, torch_dtype
+from adapterops.quant.scheme import Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +78,6 @@ class MXFP4:
             scales = read("_scales", expert * size, (expert + 1) * size)
             values = numbers[torch.stack([codes & 15, codes >> 4], dim=1).view(-1).int()].view(size, BLOCK)
             values.mul_(powers_of_two(scales).view(-1, 1))
-            experts.append(values.view(out, into).T.to(torch_dtype(self.dtype)))
-        rows = torch.cat(experts) if experts else torch.empty(0, out, dtype=torch_dtype(self.dtype))
+            experts.append(values.view(out, into).T)
+        rows = torch.cat(experts) if experts else torch.empty(0, out)
         return rows[begin - first * into : end - first * into].contiguous()

@@ -48,7 +48,10 @@ class Scheme(Protocol):
         """Rows that share a scale or a stored number: whole groups of so many are decoded and encoded at a time."""
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), as a matrix in `dtype`. It is good until this thread decodes the next."""
+        """Rows [begin, end), as a matrix of the numbers that a model computes with, and not further rounded: those of
+        NF4 and FP4 in `dtype`, as bitsandbytes decodes them; all others in float32. It is good until this thread
+        decodes the next.
+        """
 
 
 class Encoder(Protocol):

@@ -13,15 +13,15 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError, at
 from adapterops.hub.references import SCHEME
+from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
+from adapterops.operations.verifying import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
 from adapterops.storage.staging import MANIFEST
-from adapterops.verification import weights
-from adapterops.verification.weights import Verification
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
 
@@ -70,7 +70,7 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
-    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `weights.verify`.
+    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `verifying.verify`.
 
     Raises:
         IncompatibleError: the inputs do not fit together.
@@ -79,7 +79,7 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
-    found = weights.verify(
+    found = verifying.verify(
         model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how
     )
     return Proof(found, change)

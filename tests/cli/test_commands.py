@@ -312,3 +312,28 @@ def test_masks_of_equal_adapters_do_not_depend_on_their_order(tmp_path):
     one, two = (deltas(tmp_path / out) for out in ("one", "two"))
     for module, delta in one.items():
         torch.testing.assert_close(delta, two[module], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "command", [("merge", "a", "b", "--linear"), ("truncate", "a", "--rank", "2"), ("calc", "a + b", "a=a", "b=b")]
+)
+def test_what_is_stored_in_16_bits_is_not_called_exact(
+    place: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    told = as_json(capsys, *command, "--dtype", "float32", "-o", "wide")
+    assert told["rounding"] < 1e-6
+    shown = printed(capsys, *command, "--dtype", "bfloat16", "-o", "out")
+    assert "(exact)" not in shown
+    assert "rounding error: 0." in shown
+    wide, out = ao.open_adapter("wide").updates, ao.open_adapter("out").updates
+    lost = {module: entries(out[module]).double() - entries(wide[module]).double() for module in out}
+    sizes = {module: float(entries(wide[module]).double().norm()) for module in out}
+    manifest = json.loads((place / "out/adapterops.json").read_text())
+    for module, difference in lost.items():
+        expected = float(difference.norm()) / sizes[module]
+        assert manifest["modules"][module]["rounding"] == pytest.approx(expected, rel=1e-3)
+    whole = sum(float(each.norm()) ** 2 for each in lost.values()) / sum(size**2 for size in sizes.values())
+    assert manifest["rounding"] == pytest.approx(whole**0.5, rel=1e-3)
+    told = as_json(capsys, *command, "--dtype", "bfloat16", "-o", "again")
+    assert told["rounding"] == manifest["rounding"]
+    assert all(1e-4 < each["rounding"] < 1e-2 for each in told["modules"].values())

@@ -26,8 +26,9 @@ LAYERS = [
     {"engine"},
     {"checkpoints"},
     {"adapters"},
+    {"verification"},
     {"operations"},
-    {"expressions", "verification"},
+    {"expressions"},
     {"hub", "testing"},
     {"requests"},
     {"recipes", "reports"},
@@ -92,6 +93,18 @@ def test_imports_point_down(path: Path) -> None:
         assert rank(there) < rank(here), f"{here} imports {there}"
         assert not (here in MATHEMATICS and there in STORAGE)
         assert not (here in STORAGE and there in MATHEMATICS and name not in DECLARED)
+
+
+FORBIDDEN = {"operations", "updates", "linalg", "methods", "quant", "expressions"}
+"""What a witness of `fuse` may not take its formulas, its names and its codes from."""
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("verification/*.py")), ids=lambda path: str(path.name))
+def test_the_witness_shares_only_readers(path: Path) -> None:
+    named = {name for name in imports(path) if name.startswith("adapterops.")}
+    assert not {name for name in named if name.split(".")[1] in FORBIDDEN}
+    reading = {"adapterops.formats.naming"} if path.name == "logits.py" else set()
+    assert not {name for name in named if name.split(".")[1] == "formats"} - reading
 
 
 TORCH_FREE = """

@@ -65,9 +65,11 @@ MISSING = {
     "operations/analysis.py",
     "operations/extraction.py",
     "operations/fusion.py",
+    "operations/identity.py",
     "operations/models.py",
     "operations/output_files.py",
     "operations/quantization.py",
+    "operations/verifying.py",
     "provenance/history.py",
     "provenance/manifest.py",
     "quant/checks.py",
@@ -92,9 +94,7 @@ MISSING = {
     "updates/magnitude.py",
     "updates/merged.py",
     "updates/protocol.py",
-    "verification/identity.py",
     "verification/logits.py",
-    "verification/weights.py",
 }
 """Modules without unit tests of their own yet. This list only shrinks."""
 

@@ -130,3 +130,12 @@ def test_the_other_path_when_the_svd_gives_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(np.linalg, "svd", fails_once)
     torch.testing.assert_close(entries(factor.truncate(update, 2)), expected)
     assert len(calls) == 2
+
+
+def test_what_rounding_moves_is_the_norm_of_the_difference() -> None:
+    rng = np.random.default_rng(0)
+    update = LowRank(rng.standard_normal((30, 4)), rng.standard_normal((4, 20)), 0.5)
+    B, A = update.folded().astype(np.float16), update.A.astype(np.float16)
+    difference = update.dense() - B.astype(np.float64) @ A.astype(np.float64)
+    assert factor.moved(update, B, A) == pytest.approx(float(np.linalg.norm(difference)), rel=1e-9)
+    assert factor.moved(update, update.folded(), update.A) == 0

@@ -56,8 +56,8 @@ def test_any_rows_are_decoded_to_the_formula(
     begin = data.draw(st.integers(0, out))
     end = data.draw(st.integers(begin, out))
     found = scheme.decode((out, into), reader(weight.stored(LAYOUTS[layout])), begin, end)
-    assert found.dtype == DTYPES[dtype]
-    assert torch.equal(found, weight.formula()[begin:end].float().to(found.dtype))  # exact before the last rounding
+    assert found.dtype == torch.float32, f"decoded for {dtype}"
+    assert torch.equal(found, weight.formula()[begin:end].float())
 
 
 def test_a_weight_is_decoded_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,10 @@ import numpy as np
 
 from adapterops.operations.fusion import Piece
 from adapterops.updates.protocol import Array, Part
+from adapterops.verification.rounding import BITS, SMALLEST, half_step
 
 PROBES = 2
 """Vectors on which the merge identity is tried."""
-
-BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
-SMALLEST = {"F64": -1022, "F32": -126, "F16": -14, "BF16": -126}
-"""Of the numbers of a dtype: bits of the fraction, and the least exponent of a normal one."""
 
 
 def near_sum(stored: Array, dtype: str, W0: Array, delta: Array, piece: Piece, own: Part) -> Array:
@@ -33,13 +30,6 @@ def near_sum(stored: Array, dtype: str, W0: Array, delta: Array, piece: Piece, o
     uncertain = terms * 2.0**-24 * (np.abs(wide) + size)
     near: Array = np.abs(stored.astype(np.float64) - (wide + exact)) <= half_step(stored, dtype) + uncertain
     return near
-
-
-def half_step(x: Array, dtype: str) -> Array:
-    """Half the distance of neighbouring numbers of a dtype at x, in float64."""
-    exponent = np.frexp(np.abs(x.astype(np.float64)))[1] - 1
-    steps: Array = np.ldexp(0.5, np.maximum(exponent, SMALLEST[dtype]) - BITS[dtype])
-    return steps
 
 
 class Probe:

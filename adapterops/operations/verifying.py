@@ -22,11 +22,14 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.operations.fusion import Addition, fuse
+from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
 from adapterops.quant.registry import writable
+from adapterops.quant.scheme import torch_dtype
+from adapterops.quant.used import decoded_to
 from adapterops.storage.safetensors import as_bytes
-from adapterops.verification.identity import Probe, near_sum
+from adapterops.verification.witness import witness
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,6 +123,9 @@ def verify(
     tensors are compared by their bytes. A weight in codes is quantized anew, in the scheme that it is found in, and every
     part compared. For the files see `output_files`.
 
+    What `fuse` would make shows damage, and not a fault of `fuse`. So every tensor is judged a second time, in float64,
+    by code that shares nothing with it but the readers; see `verification.witness`.
+
     Args:
         dtype: that was asked for, of the adapted weights or of all.
         precision: of ΔW and the sum, as for `fuse`.
@@ -134,6 +140,8 @@ def verify(
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)
     problems, how = [*_names(model, expected)], how.within(expected.working_memory)
+    second, doubts = witness(model, base, adapter, chance=seed is not None)
+    problems += [Problem(doubt.place, doubt.what) for doubt in doubts]
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
     stated, files = sums(model), dict(files_of(model, base, expected))
 
@@ -141,7 +149,9 @@ def verify(
         if isinstance(job, Path):
             return {}, list(differs(job, stated[job]))
         with at(tensor=job):
-            return _tensor(job, model, expected)
+            checks, wrong = _tensor(job, model, expected)
+            seen = [] if wrong else [Problem(doubt.place, doubt.what, doubt.size) for doubt in second.tensor(job)]
+            return checks, [*wrong, *seen]
 
     modules: dict[str, ModuleCheck] = {}
     jobs: list[str | Path] = [*common, *stated]
@@ -227,11 +237,8 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
     from adapterops.updates.survival import survival
 
     rows, encoder, memory = expected.rows(name), expected.encoder(name), Scratch()
-    before, scheme, dtype = (
-        expected.stored[name],
-        expected.schemes[name],
-        getattr(torch, FLOATS[expected.layout[name].dtype]),
-    )
+    before, scheme = expected.stored[name], expected.schemes[name]
+    dtype = torch_dtype(decoded_to(scheme))
     assert encoder is not None
     offsets = dict.fromkeys(found.parts, 0)
     checks: dict[str, ModuleCheck] = {}

@@ -1,0 +1,73 @@
+"""Whether codes are the nearest to what they should stand for, or where chance decided, one of the two neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.decoding import NESTED, absmax4, book, codes4, floats, raw
+from adapterops.verification.rounding import Matrix
+
+TOLERANCE = 1e-4
+"""Of a step: how far past the middle of two codes float32 may see it."""
+
+ROUNDED = 2.0**-8
+"""How far a number of the base, in a dtype of 16 bits, may be from its place on the grid."""
+
+MAP_GAP = 0.0075
+"""Half the largest gap of the 256 numbers that nested scales are stored in."""
+
+
+def aligned(scheme: Any, shape: tuple[int, ...]) -> int:
+    """Rows that are judged together: whole blocks."""
+    return int(np.lcm(scheme.block_size, shape[-1])) // shape[-1] if hasattr(scheme, "block_size") else 1
+
+
+def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+    """Which entries of rows from `begin` on have another code than the sum S calls for, or another scale."""
+    width = S.shape[1]
+    first, last, size = begin * width, begin * width + S.size, scheme.block_size
+    codes = codes4(stored, first, last)
+    block = np.arange(last - first) // size
+    kept = absmax4(stored, scheme)[first // size : -(-last // size)]
+    flat = S.reshape(-1)
+    own = np.maximum.reduceat(np.abs(flat), np.arange(0, len(flat), size)) if len(flat) else flat
+    scale = kept if chance else own
+    with np.errstate(all="ignore"):
+        s = np.where(scale[block] == 0, 0, flat / scale[block])
+    numbers = np.sort(book(scheme))
+    value = book(scheme)[codes]
+    up = numbers[np.clip(np.searchsorted(numbers, value, "right"), 0, 15)]
+    down = numbers[np.clip(np.searchsorted(numbers, value, "left") - 1, 0, 15)]
+    gap = np.where(s > value, up - value, value - down)
+    wrong = np.abs(s - value) > (gap + ROUNDED if chance else gap / 2 + TOLERANCE)
+    wrong &= ~(((gap == 0) & (np.abs(s) >= np.abs(value))) if chance else np.zeros_like(wrong))
+    if not chance:
+        room = TOLERANCE * own
+        if scheme.nested:
+            scales = floats(raw(stored, "weight.nested_absmax"), "F32")
+            room = room + MAP_GAP * scales[(np.arange(len(own)) + first // size) // NESTED]
+        wrong |= (np.abs(kept - own) > room)[block]
+    result: Matrix = wrong.reshape(S.shape)
+    return result
+
+
+def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+    """The same for a byte an entry and a scale a row, found after rounding to float16."""
+    codes = raw(stored, "weight", begin * S.shape[1], (begin + len(S)) * S.shape[1]).view(np.int8).reshape(S.shape)
+    scales = floats(raw(stored, "SCB"), "F32")[begin : begin + len(S), None]
+    own = np.abs(S).max(axis=1, keepdims=True, initial=0)
+    with np.errstate(all="ignore"):
+        s = np.where(scales == 0, 0, S * 127 / scales)
+    if chance:
+        far: Matrix = np.abs(np.clip(s, -127, 127) - codes) > 1 + 127 * TOLERANCE
+        return far
+    off = np.abs(s - codes) > 0.5 + np.abs(s) * 2.0**-10 + 127 * TOLERANCE
+    off |= np.abs(scales - own) > 2.0**-10 * own + 1e-7
+    result: Matrix = off
+    return result
+
+
+JUDGES = {"nf4": four_bits, "fp4": four_bits, "int8": int8}

@@ -1,0 +1,236 @@
+"""What codes stand for, by formulas of this room's own, in float64: nothing of `quant` but what it reads from headers.
+
+Slow and plain. Every formula is one line of the table in docs/quantized.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.rounding import Matrix, rounded_to
+
+Decoder: TypeAlias = Callable[[int, int], Matrix]
+"""Rows [begin, end) in float64."""
+
+NF4 = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635),
+    *(-0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634),
+    *(0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+FP4 = tuple(sign * n / 12 for sign in (1, -1) for n in (0, 0.0625, 8, 12, 4, 6, 2, 3))
+E2M1 = tuple(sign * n for sign in (1, -1) for n in (0, 0.5, 1, 1.5, 2, 3, 4, 6))
+AWQ_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
+NESTED = 256
+
+
+def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder | None:
+    """What decodes a tensor; None for a scheme of another package, which this room has no formula for.
+
+    Args:
+        rounded: NF4 and FP4 to the dtype of their state, as bitsandbytes does when a model computes with them.
+    """
+    scheme: Any = stored.scheme
+    if scheme is None:
+        return lambda begin, end: plain(stored, begin, end)
+    transposed = hasattr(scheme, "scheme")
+    scheme = scheme.scheme if transposed else scheme
+    shape = stored.shape[::-1] if transposed else stored.shape
+    if scheme.name not in FORMULAS:
+        return None
+    rows = FORMULAS[scheme.name](stored, scheme, shape)
+    if rounded and scheme.name in ("nf4", "fp4"):
+        exact = rows
+
+        def rows(begin: int, end: int) -> Matrix:
+            return rounded_to(exact(begin, end).astype(np.float32).astype(np.float64), scheme.dtype)
+
+    return (lambda begin, end: rows(0, shape[0]).T[begin:end]) if transposed else rows
+
+
+def plain(stored: StoredTensor, begin: int, end: int) -> Matrix:
+    """Rows of a tensor of floats."""
+    part = stored.parts[""]
+    found = part.file.array(part.name, (begin, end))
+    if part.spec.dtype == "BF16":
+        found = (found.astype(np.uint32) << 16).view(np.float32)
+    return found.astype(np.float64)
+
+
+def raw(stored: StoredTensor, role: str, begin: int = 0, end: int | None = None) -> Matrix:
+    """Bytes of a part."""
+    part = stored.parts[role]
+    return np.frombuffer(part.file.read(part.name, begin, part.spec.bytes if end is None else end), np.uint8)
+
+
+def floats(data: Matrix, dtype: str) -> Matrix:
+    """Bytes as the floats they are, in float64."""
+    if dtype == "BF16":
+        return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    if dtype in ("U8", "F8_E8M0"):
+        return np.where(data == 255, np.nan, np.ldexp(1.0, data.astype(np.int32) - 127))
+    if dtype.startswith("F8"):
+        return _table(dtype)[data]
+    return data.view({"F16": np.float16, "F32": np.float32, "F64": np.float64}[dtype]).astype(np.float64)
+
+
+@cache
+def _table(dtype: str) -> Matrix:
+    """The 256 numbers of a float in 8 bits: E4M3 has no infinity, and NaN where all bits are set."""
+    exponent_bits, bias = (4, 7) if dtype == "F8_E4M3" else (5, 15)
+    fraction_bits = 7 - exponent_bits
+    found = []
+    for byte in range(256):
+        exponent, fraction = (byte & 127) >> fraction_bits, byte & ((1 << fraction_bits) - 1)
+        unit = fraction / (1 << fraction_bits)
+        size = (1 + unit) * 2.0 ** (exponent - bias) if exponent else unit * 2.0 ** (1 - bias)
+        if dtype == "F8_E4M3" and byte & 127 == 127:
+            size = np.nan
+        elif dtype != "F8_E4M3" and exponent == 31:
+            size = np.nan if fraction else np.inf
+        found.append(-size if byte > 127 else size)
+    return np.array(found)
+
+
+def codes4(stored: StoredTensor, begin: int, end: int) -> Matrix:
+    """The codes of flat entries [begin, end), where `begin` is even: the first of a byte is its high half."""
+    data = raw(stored, "weight", begin // 2, (end + 1) // 2)
+    return np.stack([data >> 4, data & 15], axis=1).reshape(-1)[: end - begin]
+
+
+def absmax4(stored: StoredTensor, scheme: Any) -> Matrix:
+    """The scale of every block; nested, map[code] · nested_absmax + offset, in float32 as bitsandbytes has it."""
+    if not scheme.nested:
+        return floats(raw(stored, "weight.absmax"), "F32")
+    numbers, scales = (raw(stored, f"weight.nested_{role}").view(np.float32) for role in ("quant_map", "absmax"))
+    codes = raw(stored, "weight.absmax")
+    found: Matrix = numbers[codes] * scales[np.arange(len(codes)) // NESTED] + np.float32(scheme.offset)
+    return found.astype(np.float64)
+
+
+def book(scheme: Any) -> Matrix:
+    """The sixteen numbers of NF4 or FP4, in float32 as they are stored, widened."""
+    return np.array(NF4 if scheme.name == "nf4" else FP4, np.float32).astype(np.float64)
+
+
+def _four_bits(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    absmax, width, numbers = absmax4(stored, scheme), shape[-1], book(scheme)
+
+    def rows(begin: int, end: int) -> Matrix:
+        first, last = begin * width, end * width
+        start = first - first % 2
+        codes = codes4(stored, start, last)[first - start :]
+        blocks = np.arange(first, last) // scheme.block_size
+        found: Matrix = (numbers[codes] * absmax[blocks]).reshape(end - begin, width)
+        return found
+
+    return rows
+
+
+def _int8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    scales, width = floats(raw(stored, "SCB"), "F32"), shape[-1]
+
+    def rows(begin: int, end: int) -> Matrix:
+        codes = raw(stored, "weight", begin * width, end * width).view(np.int8).reshape(-1, width)
+        found: Matrix = codes * (scales[begin:end, None] / 127)
+        return found
+
+    return rows
+
+
+def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    width, (high, wide) = shape[-1], scheme.block
+    scales = floats(raw(stored, scheme.role), scheme.scale).reshape(-(-shape[0] // high), -(-width // wide))
+
+    def rows(begin: int, end: int) -> Matrix:
+        values = floats(raw(stored, "weight", begin * width, end * width), scheme.stored).reshape(-1, width)
+        own: Matrix = scales[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
+        return values * own
+
+    return rows
+
+
+def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    _, into, out = shape
+    size = out * into // 32
+
+    def expert(number: int) -> Matrix:
+        data = raw(stored, "_blocks", number * size * 16, (number + 1) * size * 16)
+        scales = floats(raw(stored, "_scales", number * size, (number + 1) * size), "U8")
+        values = np.array(E2M1)[np.stack([data & 15, data >> 4], axis=1)].reshape(size, 32) * scales[:, None]
+        found: Matrix = values.reshape(out, into).T
+        return found
+
+    def rows(begin: int, end: int) -> Matrix:
+        first, last = begin // into, -(-end // into)
+        found: Matrix = np.concatenate([expert(number) for number in range(first, last)])
+        return found[begin - first * into : end - first * into]
+
+    return rows
+
+
+def stream(data: Matrix, bits: int) -> Matrix:
+    """Rows of bytes as codes of so many bits, from the lowest bit on; a code may go on in the next byte."""
+    spread = np.unpackbits(data, axis=1, bitorder="little").reshape(len(data), -1, bits)
+    codes: Matrix = np.packbits(spread, axis=2, bitorder="little")[..., 0]
+    return codes
+
+
+def _integers(codes: Matrix, zeros: Matrix | int, scales: Matrix, group: Matrix) -> Decoder:
+    """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of (out, in)."""
+
+    def rows(begin: int, end: int) -> Matrix:
+        own = slice(begin, end)
+        zero = zeros if isinstance(zeros, int) else zeros[own][:, group].astype(np.float64)
+        found: Matrix = (codes[own].astype(np.float64) - zero) * scales[own][:, group]
+        return found
+
+    return rows
+
+
+def _awq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    out, into = shape
+    order = np.array([8 * word + place for word in range(out // 8) for place in AWQ_PLACES])
+    codes = stream(raw(stored, "qweight").reshape(into, -1), 4)[:, order].T
+    scales = floats(raw(stored, "scales"), scheme.scale).reshape(-1, out).T
+    zeros = 8 if scheme.symmetric else stream(raw(stored, "qzeros").reshape(len(scales.T), -1), 4)[:, order].T
+    return _integers(codes, zeros, scales, np.arange(into) // scheme.group)
+
+
+def _gptq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    out, into = shape
+    words = raw(stored, "qweight").view("<u4").reshape(-1, out).T
+    codes = stream(np.ascontiguousarray(words).view(np.uint8).reshape(out, -1), scheme.width)
+    scales = floats(raw(stored, "scales"), scheme.scale).reshape(-1, out).T
+    zeros = stream(raw(stored, "qzeros").reshape(len(scales.T), -1), scheme.width).T.astype(np.int64)
+    zeros = (zeros + scheme.offset) % (1 << scheme.width)
+    group = raw(stored, "g_idx").view("<i4") if scheme.ordered else np.arange(into) // scheme.group
+    return _integers(codes, zeros, scales, group)
+
+
+def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    out, into = shape
+    half = 1 << (scheme.width - 1)
+    codes = stream(raw(stored, "weight_packed").reshape(out, -1), scheme.width)[:, :into]
+    scales = floats(raw(stored, "weight_scale"), scheme.scale).reshape(out, -1)
+    zeros: Matrix | int = half
+    if not scheme.symmetric:
+        words = raw(stored, "weight_zero_point").view("<u4").reshape(-1, scales.shape[1]).T
+        zeros = stream(np.ascontiguousarray(words).view(np.uint8).reshape(scales.shape[1], -1), scheme.width)[:, :out].T
+    return _integers(codes, zeros, scales, np.arange(into) // scheme.group)
+
+
+Formula: TypeAlias = Callable[[StoredTensor, Any, tuple[int, ...]], Decoder]
+FORMULAS: Mapping[str, Formula] = {
+    **dict.fromkeys(("nf4", "fp4"), _four_bits),
+    "int8": _int8,
+    "fp8": _fp8,
+    "mxfp4": _mxfp4,
+    "awq": _awq,
+    "gptq": _gptq,
+    "compressed-tensors": _compressed,
+}

@@ -1,0 +1,66 @@
+"""Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
+
+An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, a direction and a magnitude
+DoRA's, terms those of a sum. One of full rank, which a method made entry by entry, has no formula but that method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adapterops.verification.rounding import Matrix
+
+UNIT = 2.0**-24
+"""Half a step of float32 at 1: what each of its operations may be off by."""
+
+
+class Delta(NamedTuple):
+    """Entries of ΔW, and how far they may be off where they are computed in float32."""
+
+    values: Matrix
+    slack: Matrix
+
+
+class Formula:
+    """The rows of an update of one weight, or of its transpose."""
+
+    def __init__(self, update: Any, transposed: bool) -> None:
+        self._update, self._transposed = update, transposed
+        self._whole: Matrix | None = None
+
+    def rows(self, own: slice, W: Matrix) -> Delta:
+        """Rows `own` of ΔW, where W is the weight there, in whole rows of the update."""
+        return self._of(self._update, own, W)
+
+    def _of(self, update: Any, own: slice, W: Matrix) -> Delta:
+        if hasattr(update, "terms"):
+            parts = [self._of(term, own, W) for term in update.terms]
+            values, slack = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+            return Delta(values, 2 * slack)
+        if hasattr(update, "magnitude"):
+            added = self._of(update.direction, own, W)
+            V = W + added.values
+            ratio = update.magnitude[own].astype(np.float64)[:, None] / np.linalg.norm(V, axis=1, keepdims=True)
+            size = UNIT * (W.shape[1] ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
+            return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
+        if hasattr(update, "first"):
+            one, two = self._of(update.first, own, W), self._of(update.second, own, W)
+            slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack
+            return Delta(update.scale * one.values * two.values, 4 * abs(update.scale) * slack)
+        if hasattr(update, "B"):
+            left, right = (update.A.T, update.B.T) if self._transposed else (update.B, update.A)
+            B, A = update.scale * left[own].astype(np.float64), right.astype(np.float64)
+            return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
+        values = self._entries(update, own, W)
+        return Delta(values, 4 * UNIT * np.abs(values))
+
+    def _entries(self, update: Any, own: slice, W: Matrix) -> Matrix:
+        if self._transposed:
+            if self._whole is None:
+                self._whole = update.dense().T
+            return self._whole[own].astype(np.float64)
+        shape = (own.stop - own.start, update.shape[1])
+        found: Matrix = update.change((own, slice(0, shape[1])), W.astype(update.dtype), np.empty(shape, update.dtype))
+        return found.astype(np.float64)

@@ -1,0 +1,28 @@
+"""How far a stored number may be from what it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[Any]
+
+BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+SMALLEST = {"F64": -1022, "F32": -126, "F16": -14, "BF16": -126}
+"""Of the numbers of a dtype: bits of the fraction, and the least exponent of a normal one."""
+
+
+def half_step(x: Matrix, dtype: str) -> Matrix:
+    """Half the distance of neighbouring numbers of a dtype at x, in float64."""
+    exponent = np.frexp(np.abs(x.astype(np.float64)))[1] - 1
+    steps: Matrix = np.ldexp(0.5, np.maximum(exponent, SMALLEST[dtype]) - BITS[dtype])
+    return steps
+
+
+def rounded_to(x: Matrix, dtype: str) -> Matrix:
+    """The numbers of a dtype that are nearest, ties to even, in float64. No number is too large for it."""
+    step = 2 * half_step(x, dtype)
+    nearest: Matrix = np.rint(x / step) * step
+    return nearest

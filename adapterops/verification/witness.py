@@ -1,0 +1,213 @@
+"""A second opinion of a fused model: every tensor judged in float64, by code that shares none with what wrote it.
+
+Shared are the readers: storage, headers and configs, what opens adapters and checkpoints. Names, heads, experts,
+orientation, codes, scales and sums are found here anew, so that a fault there shows as a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.codes import JUDGES, aligned
+from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.deltas import UNIT, Formula
+from adapterops.verification.places import Base, Place, Wanted, wanted
+from adapterops.verification.rounding import Matrix, half_step
+
+TILE = 1 << 19
+"""Entries judged at a time."""
+
+SIGMAS = 8.0
+"""Standard deviations of what is left of an update that chance may explain."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Something that is not what it should be: where, what, and the fraction of the entries that it concerns."""
+
+    place: str
+    what: str
+    size: float = 1.0
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What a model should be: the base, the updates of an adapter in their places, and nothing else.
+
+    Attributes:
+        chance: codes that stay on the grid of the base were rounded to a neighbour at random.
+    """
+
+    model: Checkpoint
+    base: Checkpoint
+    adapter: Adapter
+    wanted: dict[str, Wanted]
+    chance: bool = False
+
+    def tensor(self, name: str) -> Iterator[Doubt]:
+        """What is wrong with a tensor.
+
+        Cost: it is read once, and what it should be computed in float64; memory for a tile, or for the codes of a
+        weight that are stored transposed.
+        """
+        if name not in self.wanted and name not in self.base.stored:
+            return  # which the names have shown
+        each = self.wanted.get(name, Wanted(name))
+        found, start = self.model.stored[name], self._start(name, each)
+        if not each.places and start.dtype == found.dtype and start.scheme == found.scheme:
+            if start is not found and not start.same_bytes(found):
+                yield Doubt(name, "is not the bytes that it should be, where nothing is added")
+            return
+        if start.shape != found.shape:
+            yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
+            return
+        before = decoder(start, rounded=bool(each.places or found.scheme))
+        judge = _judge(found, self._on_grid(name, each))
+        if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
+            return  # a scheme of another package: there is no formula of it here
+        yield from self._compared(name, each, before, judge)
+
+    def _start(self, name: str, each: Wanted) -> StoredTensor:
+        if each.full is not None:
+            stored = self.adapter.full[each.full]
+            return StoredTensor({"": stored}, stored.spec.shape)
+        base = each.start or name
+        if each.places or self.model.stored[name].scheme != self.base.stored[base].scheme:
+            return self.base.views.get(base, self.base.stored[base])
+        return self.base.stored[base]
+
+    def _on_grid(self, name: str, each: Wanted) -> bool:
+        stored = self.base.stored.get(each.start or name)
+        same = stored is not None and stored.scheme == self.model.stored[name].scheme
+        return self.chance and same and each.full is None and name not in self.base.views
+
+    def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:
+        spec = self.model.layout[name]
+        height, width = spec.matrix
+        formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
+        step = max(1, TILE // max(1, width * judge.rows)) * judge.rows
+        wrong, entries = 0, height * width
+        gain = Gain()
+        for begin in range(0, height, step):
+            end = min(begin + step, height)
+            W = before(begin, end)
+            S, slack = _sum(W, formulas, begin, end)
+            off, value = judge(S, slack, begin, end)
+            wrong += int(np.count_nonzero(off))
+            gain = gain.over(W, S, value) if judge.chance else gain
+        if wrong:
+            yield Doubt(
+                name, f"{wrong} of {entries} entries are not what float64 makes of base and adapter", wrong / entries
+            )
+        if judge.chance and gain.far():
+            yield Doubt(
+                name, f"codes hold {gain.gain:.3g} of the update, chance explains 1 ± {SIGMAS * gain.spread:.2g}"
+            )
+
+
+@dataclass(frozen=True)
+class Gain:
+    """⟨W' - W, ΔW⟩ / ‖ΔW‖² and its standard deviation, of rounding at random."""
+
+    dot: float = 0.0
+    square: float = 0.0
+    variance: float = 0.0
+
+    def over(self, W: Matrix, S: Matrix, value: Matrix) -> Gain:
+        delta, error = S - W, value - S
+        return Gain(
+            self.dot + float((delta * (value - W)).sum()),
+            self.square + float((delta * delta).sum()),
+            self.variance + float(np.square(delta * error).sum()),
+        )
+
+    @property
+    def gain(self) -> float:
+        return self.dot / self.square if self.square else 1.0
+
+    @property
+    def spread(self) -> float:
+        return float(self.variance**0.5 / self.square) if self.square else 0.0
+
+    def far(self) -> bool:
+        return abs(self.gain - 1) > SIGMAS * self.spread + 0.05
+
+
+def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
+    """W + ΔW of some rows, and how far float32 may be from it."""
+    S, slack = W.copy(), 2 * UNIT * np.abs(W)
+    for place, formula in formulas:
+        part = place.within(begin, end)
+        if part is None:
+            continue
+        there = (part[0], place.columns)
+        delta = formula.rows(part[1], S[there])
+        S[there] += delta.values
+        slack[there] += delta.slack + 2 * UNIT * np.abs(delta.values)
+    return S, slack
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a stored tensor is compared with its sum by: half a step of its dtype, or the neighbours of its codes."""
+
+    found: StoredTensor
+    value: Decoder
+    chance: bool
+
+    @property
+    def _plain(self) -> Any:
+        scheme: Any = self.found.scheme
+        return getattr(scheme, "scheme", scheme)
+
+    @property
+    def rows(self) -> int:
+        """That are judged together."""
+        if self.found.scheme is None:
+            return 1
+        if self._plain is not self.found.scheme:
+            return self.found.shape[0]
+        return aligned(self._plain, self.found.shape)
+
+    def __call__(self, S: Matrix, slack: Matrix, begin: int, end: int) -> tuple[Matrix, Matrix]:
+        """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
+        value = self.value(begin, end)
+        if self.found.scheme is None:
+            return ~(np.abs(value - S) <= half_step(value, self.found.dtype) + slack), value
+        transposed = self._plain is not self.found.scheme
+        turned = np.ascontiguousarray(S.T) if transposed else S
+        off = JUDGES[self._plain.name](self.found, self._plain, turned, begin, self.chance)
+        return (off.T if transposed else off), value
+
+
+def _judge(found: StoredTensor, chance: bool) -> Judge | None:
+    """None for a scheme that is not written, or of another package."""
+    scheme: Any = found.scheme
+    value = decoder(found)
+    if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):
+        return None
+    return Judge(found, value, chance and scheme is not None)
+
+
+def witness(
+    model: Checkpoint, base: Checkpoint, adapter: Adapter, *, chance: bool = False
+) -> tuple[Witness, list[Doubt]]:
+    """A witness of a model, and what the names alone show: updates without a place, tensors too few or too many, an
+    output embedding of its own that config.json does not speak of.
+    """
+    places, lost = wanted(adapter, base, model)
+    doubts = [Doubt(name, what) for name, what in lost.items()]
+    names = {*base.layout, *places}
+    doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
+    doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
+    if model.config and places.keys() - base.layout.keys() and Base(model.layout, model.config).tied():
+        doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
+    return Witness(model, base, adapter, places, chance), doubts

@@ -1,0 +1,439 @@
+"""Faults planted in what fuses: `verify` runs with the same fault, and finds it all the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from corpus import config, write_adapter
+from gptq_models import GPTQWeight, write_gptq
+from safetensors.torch import save_file
+from torch import Tensor
+
+import adapterops as ao
+from adapterops.arrays.floats import narrowed
+from adapterops.checkpoints.checkpoint import original
+from adapterops.formats.naming import Candidate
+from adapterops.operations.targets import Edit, Targets
+from adapterops.quant.tables import codebook
+from adapterops.quant.used import unrounded
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+LAYER = "model.layers.0."
+WIDTH = 32
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def folder(place: Path, tensors: dict[str, Tensor], **fields: Any) -> Path:
+    place.mkdir()
+    save_file(
+        {name: each.contiguous() for name, each in tensors.items()}, place / "model.safetensors", {"format": "pt"}
+    )
+    (place / "config.json").write_text(json.dumps(fields))
+    return place
+
+
+def lora(
+    place: Path, modules: dict[str, tuple[int, int]], more: dict[str, Tensor] | None = None, **fields: Any
+) -> Path:
+    tensors = dict(more or {})
+    for seed, (module, (out, into)) in enumerate(modules.items()):
+        tensors[f"base_model.model.{module}.lora_A.weight"] = random(seed, 4, into) / 4
+        tensors[f"base_model.model.{module}.lora_B.weight"] = random(seed + 50, out, 4) / 4
+    return write_adapter(place, tensors, config(4, lora_alpha=6, **fields))
+
+
+def llama(dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
+    tensors = {"model.embed_tokens.weight": random(0, 48, WIDTH), "model.other.weight": random(1, 48, WIDTH)}
+    for layer in (0, 1):
+        for seed, name in enumerate(("q_proj", "k_proj", "v_proj", "o_proj")):
+            tensors[f"model.layers.{layer}.self_attn.{name}.weight"] = random(10 * layer + seed, WIDTH, WIDTH) / 8
+        for seed, name in enumerate(("input_layernorm", "post_attention_layernorm")):
+            tensors[f"model.layers.{layer}.{name}.weight"] = random(70 + 10 * layer + seed, WIDTH)
+    return {name: each.to(dtype) for name, each in tensors.items()}
+
+
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
+ATTENTION = {f"{LAYER}self_attn.q_proj": (WIDTH, WIDTH), f"{LAYER}self_attn.v_proj": (WIDTH, WIDTH)}
+Q = {f"{LAYER}self_attn.q_proj": (WIDTH, WIDTH)}
+Case = tuple[ao.Checkpoint, ao.Adapter, dict[str, Any]]
+
+
+def dense(place: Path) -> Case:
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", ATTENTION))
+
+
+def opened(base: Path, adapter: Path, **options: Any) -> Case:
+    return ao.open_checkpoint(base), ao.open_adapter(adapter), options
+
+
+def head(place: Path) -> Case:
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", {"lm_head": (48, WIDTH)}))
+
+
+def whole(place: Path) -> Case:
+    """Trained whole: the input embedding of a tied model, and two norms."""
+    more = {
+        f"base_model.model.{name}": 1.5 * random(9 + seed, *llama()[name].shape)
+        for seed, name in enumerate(
+            ["model.embed_tokens.weight", f"{LAYER}input_layernorm.weight", f"{LAYER}post_attention_layernorm.weight"]
+        )
+    }
+    saved = ["embed_tokens", "input_layernorm", "post_attention_layernorm"]
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more, modules_to_save=saved))
+
+
+def gpt2(place: Path) -> Case:
+    base = {"h.0.attn.c_proj.weight": random(1, WIDTH, WIDTH), "h.0.attn.c_attn.weight": random(2, WIDTH, 3 * WIDTH)}
+    modules = {"transformer.h.0.attn.c_proj": (WIDTH, WIDTH), "transformer.h.0.attn.c_attn": (3 * WIDTH, WIDTH)}
+    return opened(folder(place / "base", base, model_type="gpt2"), lora(place / "a", modules, fan_in_fan_out=True))
+
+
+def experts(place: Path) -> Case:
+    """LoRA on single experts, in a base that has all of a layer in one tensor: square down, gate and up together."""
+    path = f"{LAYER}block_sparse_moe.experts."
+    base = {
+        f"{LAYER}mlp.experts.gate_up_proj": random(1, 3, 2 * WIDTH, WIDTH).bfloat16(),
+        f"{LAYER}mlp.experts.down_proj": random(2, 3, WIDTH, WIDTH).bfloat16(),
+    }
+    modules = {f"{path}{number}.{name}": (WIDTH, WIDTH) for number in (0, 1, 2) for name in ("w1", "w2", "w3")}
+    return opened(folder(place / "base", base, model_type="mixtral"), lora(place / "a", modules))
+
+
+def turned_experts(place: Path) -> Case:
+    path = f"{LAYER}mlp.experts."
+    base = {f"{path}gate_up_proj": random(1, 2, WIDTH, 40), f"{path}down_proj": random(2, 2, 20, WIDTH)}
+    modules = {f"{path}{n}.{name}": (20, WIDTH) for n in (0, 1) for name in ("gate_proj", "up_proj")}
+    return opened(folder(place / "base", base, model_type="llama4"), lora(place / "a", modules))
+
+
+def dora(place: Path) -> Case:
+    more = {f"base_model.model.{LAYER}self_attn.q_proj.lora_magnitude_vector": random(3, WIDTH).abs() + 1}
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more, use_dora=True))
+
+
+def loha(place: Path) -> Case:
+    name = f"base_model.model.{LAYER}self_attn.q_proj"
+    tensors = {f"{name}.hada_w{n}_{x}": random(2 * n + (x == "b"), 32, 32)[:, :4] / 2 for n in (1, 2) for x in "ab"}
+    tensors = {each: value if each.endswith("a") else value.T for each, value in tensors.items()}
+    tensors = {each: value.contiguous() for each, value in tensors.items()}
+    fields = {"peft_type": "LOHA", "r": 4, "alpha": 6, "target_modules": ["q_proj"]}
+    return opened(folder(place / "base", llama(), **LLAMA), write_adapter(place / "a", tensors, fields))
+
+
+def coded(to: str, *, back: bool = False, **options: Any) -> Callable[[Path], Case]:
+    """A base in codes; fused in the codes, or `back` in 16 bits."""
+
+    def make(place: Path) -> Case:
+        ao.save_checkpoint(
+            ao.quantize(ao.open_checkpoint(folder(place / "plain", llama(), **LLAMA)), to), place / "base"
+        )
+        return opened(place / "base", lora(place / "a", Q), **(options or {"dequantize": back}))
+
+    return make
+
+
+def packed(kind: str) -> Callable[[Path], Case]:
+    """Random words in a scheme that is only read, fused into float32."""
+
+    def make(place: Path) -> Case:
+        generator = torch.Generator().manual_seed(3)
+
+        def words(*shape: int) -> Tensor:
+            return torch.randint(-(2**31), 2**31 - 1, shape, generator=generator).int()
+
+        def scales(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator) / 16 + 0.01
+
+        module = f"{LAYER}self_attn.q_proj"
+        adapter = lora(place / "a", {module: (WIDTH, WIDTH)})
+        if kind == "gptq":
+            weight = GPTQWeight.random(WIDTH, WIDTH, 4, 16, ordered=True)
+            return opened(write_gptq(place / "base", {module: weight}, 16), adapter, dequantize=True)
+        if kind == "awq":
+            parts = {"qweight": words(WIDTH, 4), "qzeros": words(2, 4), "scales": scales(2, WIDTH).half()}
+            said: dict[str, Any] = {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True}
+        else:
+            parts = {"weight": random(1, WIDTH, WIDTH).to(torch.float8_e4m3fn), "weight_scale_inv": scales(2, 2)}
+            said = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+        tensors = {f"{module}.{role}": part for role, part in parts.items()}
+        fields = {"model_type": "llama", "torch_dtype": "bfloat16", "quantization_config": said}
+        return opened(folder(place / "base", tensors, **fields), adapter, dequantize=True)
+
+    return make
+
+
+def check(case: Case, out: Path) -> ao.Verification:
+    """What `verify` says of what `fuse` makes."""
+    base, adapter, options = case
+    seed, back = options.get("seed"), options.get("dequantize")
+    fused = ao.fuse(base, adapter)
+    if back:
+        fused = ao.dequantize(fused, "F32")
+    elif base.schemes:
+        fused = replace(fused, rounding="nearest" if seed is None else "stochastic", seed=seed or 0)
+    ao.save_checkpoint(fused, out, accept_loss=True)
+    return ao.verify(ao.open_checkpoint(out), base, adapter, seed=seed)
+
+
+def wrapped(path: str, change: Callable[..., Any]) -> Plant:
+    """`change` is called with what a function or method returned, and its arguments."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        owner, _, name = path.rpartition(".")
+        holder = resolve_name(owner)
+        true = getattr(holder, name)
+        monkeypatch.setattr(holder, name, lambda *args, **kwargs: change(true(*args, **kwargs), *args, **kwargs))
+
+    return plant
+
+
+def put(path: str, value: Any) -> Plant:
+    return lambda monkeypatch: monkeypatch.setattr(f"adapterops.{path}", value)
+
+
+def item(path: str, **values: Any) -> Plant:
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        for key, value in values.items():
+            monkeypatch.setitem(resolve_name(f"adapterops.{path}"), key, value)
+
+    return plant
+
+
+def renamed(old: str, new: str) -> Plant:
+    def change(found: list[Candidate], *_: Any) -> list[Candidate]:
+        return [Candidate(each.tensor.replace(old, new), each.start.replace(old, new), each.expert) for each in found]
+
+    return wrapped("adapterops.formats.naming.Names.candidates", change)
+
+
+def started(found: list[Candidate], *_: Any) -> list[Candidate]:
+    return [Candidate(each.tensor, "model.other.weight", each.expert) for each in found]
+
+
+def table(change: Callable[[dict[str, Edit]], dict[str, Edit]]) -> Plant:
+    return wrapped(
+        "adapterops.operations.fusion.resolve", lambda found, *_: Targets(change(dict(found.edits)), found.untied)
+    )
+
+
+def more(edits: dict[str, Edit]) -> dict[str, Edit]:
+    """An update in another tensor, too."""
+    name = f"{LAYER}self_attn.q_proj.weight"
+    other = name.replace("q_proj", "o_proj")
+    targets = tuple(replace(each, tensor=other, module=f"{each.module}.too") for each in edits[name].targets)
+    return {**edits, other: Edit(other, targets=targets)}
+
+
+def fewer(edits: dict[str, Edit]) -> dict[str, Edit]:
+    return {name: edit for name, edit in edits.items() if "v_proj" not in name}
+
+
+def turned(edits: dict[str, Edit]) -> dict[str, Edit]:
+    return {
+        name: replace(edit, targets=tuple(replace(each, transposed=not each.transposed) for each in edit.targets))
+        for name, edit in edits.items()
+    }
+
+
+def switched(one: str, other: str) -> Plant:
+    """Full tensors in each other's place."""
+
+    def change(edits: dict[str, Edit]) -> dict[str, Edit]:
+        first, second = f"{LAYER}{one}.weight", f"{LAYER}{other}.weight"
+        swap = {edits[first].full: edits[second].full, edits[second].full: edits[first].full}
+        return {name: replace(edit, full=swap.get(edit.full, edit.full)) for name, edit in edits.items()}
+
+    return table(change)
+
+
+def product(change: Callable[[np.ndarray[Any, Any]], Any]) -> Plant:
+    """Entries of B A after a fault."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        from adapterops.updates.lowrank import LowRank
+
+        true = LowRank.rows
+
+        def rows(self: Any, part: Any, out: Any) -> Any:
+            found = true(self, part, out)
+            found[...] = change(found.copy())
+            return found
+
+        monkeypatch.setattr(LowRank, "rows", rows)
+
+    return plant
+
+
+def without_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adapterops.updates.lowrank import LowRank
+
+    monkeypatch.setattr(LowRank, "folded", lambda self, dtype="float32": self.B.astype(dtype))
+
+
+def cut(dtype: str) -> Plant:
+    """Rounding towards zero, or through another dtype."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        from adapterops.updates import survival
+
+        def faulty(values: Any, to: str, memory: Any, *, settle: bool = False) -> Any:
+            if dtype == "zero" and to == "BF16":
+                kept = (values.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+            else:
+                kept = values.astype(np.float16).astype(np.float32) if values.ndim == 2 else values
+            return narrowed(kept, to, memory, settle=settle)
+
+        monkeypatch.setattr(survival, "narrowed", faulty)
+        monkeypatch.setattr(survival, "checked", faulty)
+
+    return plant
+
+
+def decoded(kind: str, change: Callable[[Tensor], Tensor]) -> Plant:
+    return wrapped(f"adapterops.quant.{kind}.decode", lambda found, *_: change(found))
+
+
+def other_codebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = list(codebook("nf4").values.tolist())
+    values[3], values[12] = values[3] * 0.98, values[12] * 1.02
+    wrong = type(codebook("nf4")).of(tuple(values))
+    monkeypatch.setattr("adapterops.quant.tables.codebook", lambda kind: wrong)
+
+
+def halves(found: tuple[int, Tensor, Tensor], *_: Any) -> tuple[int, Tensor, Tensor]:
+    """The two codes of a byte in the wrong order."""
+    first, codes, absmax = found
+    return first, (codes >> 4) | ((codes & 15) << 4), absmax
+
+
+def one_too_low(codes: Tensor, *_: Any) -> Tensor:
+    return (codes & 0xF0) | ((codes & 15).int() - 1).clamp(min=0).to(torch.uint8)
+
+
+def direction_alone(self: Any, part: Any, W: Any, out: Any) -> Any:
+    return self.direction.rows(part, out)
+
+
+def clipped(found: Any, self: Any, values: Tensor, begin: int) -> Any:
+    parts, stored = found
+    return {**parts, "weight": (parts["weight"].float() - 1).clamp(-127, 127).to(torch.int8)}, stored
+
+
+def not_rounded(self: ao.Checkpoint, name: str) -> Any:
+    stored = self.stored[name]
+    return original(replace(stored, scheme=unrounded(stored.scheme)) if stored.scheme else stored)
+
+
+def not_turned(self: Any) -> Any:
+    square = self.shape[0] == self.shape[1]
+    return self if square else replace(self, B=self.A.T, A=self.B.T)
+
+
+def columns_swapped(edits: dict[str, Edit]) -> dict[str, Edit]:
+    return {
+        name: replace(edit, targets=tuple(replace(each, column=20 - each.column) for each in edit.targets))
+        for name, edit in edits.items()
+    }
+
+
+def reversed_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expert 0 as expert 2, and 2 as 0."""
+
+    def candidates(found: list[Candidate], *_: Any) -> list[Candidate]:
+        return [each._replace(expert=None if each.expert is None else 2 - each.expert) for each in found]
+
+    wrapped("adapterops.formats.naming.Names.candidates", candidates)(monkeypatch)
+
+
+def by_W_alone(self: Any, part: Any, W: Any, out: Any) -> Any:
+    self.direction.rows(part, out)
+    length = np.linalg.norm(W, axis=1)
+    return (out + W) * (self.magnitude[part[0]] / length)[:, None] - W
+
+
+def as_sum(self: Any, part: Any, out: Any) -> Any:
+    self.first.rows(part, out)
+    return np.multiply(out + self.second.rows(part, np.empty_like(out)), self.scale, out=out)
+
+
+NORMS = ("input_layernorm", "post_attention_layernorm")
+FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
+    "another module of its shape": (dense, renamed("v_proj", "k_proj")),
+    "another layer": (dense, renamed("layers.0", "layers.1")),
+    "a module left out": (dense, table(fewer)),
+    "a tensor too many": (dense, table(more)),
+    "a square weight turned": (dense, table(turned)),
+    "twice the scale": (dense, product(lambda delta: 2 * delta)),
+    "no scale": (dense, without_scale),
+    "the other sign": (dense, product(lambda delta: -delta)),
+    "rows in the other order": (dense, product(lambda delta: delta[::-1])),
+    "columns one further on": (dense, product(lambda delta: np.roll(delta, 1, axis=1))),
+    "the last column left out": (dense, product(lambda delta: delta * (np.arange(WIDTH) < WIDTH - 1))),
+    "the first row left out": (dense, product(lambda delta: delta * (np.arange(len(delta)) > 0)[:, None])),
+    "a thousandth too much": (dense, product(lambda delta: 1.01 * delta)),
+    "rounded towards zero": (dense, cut("zero")),
+    "rounded by way of float16": (gpt2, cut("F16")),
+    "a head from another tensor": (head, wrapped("adapterops.formats.naming.Names.candidates", started)),
+    "a head that the config does not tell of": (head, put("operations.fusion.untied", lambda config: config)),
+    "a head that follows its embedding": (whole, put("operations.full_tensors.head_of", lambda *_: None)),
+    "norms in each other's place": (whole, switched(*NORMS)),
+    "a full tensor left out": (
+        whole,
+        table(lambda edits: {name: edit for name, edit in edits.items() if NORMS[0] not in name}),
+    ),
+    "a Conv1D for a Linear": (gpt2, put("operations.targets.conv1d", lambda *_: False)),
+    "a square Conv1D not turned": (gpt2, put("updates.lowrank.LowRank.T", property(not_turned))),
+    "w1 for w3": (experts, item("formats.naming.EXPERT_SYNONYMS", w1="up_proj", w3="gate_proj")),
+    "gate and up in each other's place": (
+        experts,
+        item("operations.targets.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
+    ),
+    "experts from the last on": (experts, reversed_experts),
+    "square experts turned": (experts, put("operations.targets._square_is_transposed", lambda *_: True)),
+    "columns of gate for up": (turned_experts, table(columns_swapped)),
+    "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
+    "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),
+    "LoHa as a sum": (loha, put("updates.hadamard.Hadamard.rows", as_sum)),
+    "NF4 by another table": (coded("nf4", back=True), other_codebook),
+    "NF4 with halves of bytes exchanged": (coded("nf4", back=True), wrapped("adapterops.quant.fourbit.FourBit.blocks", halves)),
+    "NF4 not rounded to its dtype": (coded("nf4", back=True), put("checkpoints.checkpoint.Checkpoint.used", not_rounded)),
+    "int8 by 128": (coded("int8", back=True), put("quant.int8.STEP", 1 / 128)),
+    "int8 by way of bfloat16": (coded("int8", back=True), decoded("int8.Int8", lambda found: found.bfloat16().float())),
+    "FP8 by way of bfloat16": (packed("fp8"), decoded("fp8.FP8", lambda found: found.bfloat16().float())),
+    "AWQ in plain order": (packed("awq"), put("quant.awq.PLACES", tuple(range(8)))),
+    "AWQ by way of float16": (packed("awq"), decoded("awq.AWQ", lambda found: found.half().float())),
+    "GPTQ without its order": (packed("gptq"), wrapped("adapterops.quant.gptq.GPTQ._groups", lambda found, *_: found.sort().values)),
+    "GPTQ by way of bfloat16": (packed("gptq"), decoded("gptq.GPTQ", lambda found: found.bfloat16().float())),
+    "NF4 codes one too low": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._packed", one_too_low)),
+    "NF4 scales too large": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._absmax", lambda found, *_: found * 1.25)),
+    "int8 codes one too low": (coded("int8"), wrapped("adapterops.quant.int8._Nearest.rows", clipped)),
+    "a third of the change": (coded("nf4", seed=1), wrapped("adapterops.quant.blocks.times", lambda found, *_: found / 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", sorted({case for case, _ in FAULTS.values()}, key=repr), ids=lambda case: case.__name__
+)
+def test_without_a_fault_it_is_verified(case: Callable[[Path], Case], tmp_path: Path) -> None:
+    found = check(case(tmp_path), tmp_path / "out")
+    assert found.ok, found.problems
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, plant = FAULTS[name]
+    case = make(tmp_path)
+    plant(monkeypatch)
+    found = check(case, tmp_path / "out")
+    assert not found.ok

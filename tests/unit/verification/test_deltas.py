@@ -1,0 +1,40 @@
+"""Formulas of updates against the updates themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adapterops.updates.hadamard import Hadamard
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.magnitude import Magnitude
+from adapterops.updates.sums import Sum
+from adapterops.verification.deltas import Formula
+
+rng = np.random.default_rng(0)
+ONE, TWO = (LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 5)), 1.5) for _ in range(2))
+W = rng.standard_normal((6, 5))
+UPDATES = {
+    "LoRA": ONE,
+    "LoHa": Hadamard(ONE, TWO, 0.5),
+    "a sum": Sum([ONE, Hadamard(ONE, TWO)]),
+    "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
+}
+
+
+@pytest.mark.parametrize("kind", UPDATES)
+def test_rows_are_those_of_the_update(kind: str) -> None:
+    update = UPDATES[kind]
+    found = Formula(update, transposed=False).rows(slice(1, 4), W[1:4])
+    expected = update.change((slice(1, 4), slice(0, 5)), W[1:4], np.empty((3, 5)))
+    assert np.allclose(found.values, expected, rtol=1e-12)
+    assert found.slack.shape == found.values.shape
+    assert (found.slack < 1e-4).all()
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "LoHa", "a sum"])
+def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
+    update = UPDATES[kind]
+    assert not isinstance(update, Magnitude)
+    found = Formula(update, transposed=True).rows(slice(2, 5), W.T[2:5])
+    assert np.allclose(found.values, update.dense().T[2:5], rtol=1e-12)

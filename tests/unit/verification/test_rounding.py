@@ -1,0 +1,26 @@
+"""Steps and rounding of the dtypes, against torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.verification.rounding import half_step, rounded_to
+
+NUMBERS = torch.cat([torch.randn(4000), torch.randn(100) * 1e-5, torch.tensor([0.0, 1.0, -2.0, 65504.0, 1.00390625])])
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_rounding_is_that_of_torch(dtype: str) -> None:
+    kept = NUMBERS[NUMBERS.abs() < 6e4]
+    expected = kept.to(getattr(torch, FLOATS[dtype])).double().numpy()
+    assert np.array_equal(rounded_to(kept.double().numpy(), dtype), expected)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
+def test_the_next_number_is_two_half_steps_away(dtype: str) -> None:
+    x = torch.tensor([1.0, 1.5, 3.0, 100.0], dtype=getattr(torch, FLOATS[dtype]))
+    step = torch.nextafter(x, torch.tensor(torch.inf, dtype=x.dtype)).double() - x.double()
+    assert np.array_equal(2 * half_step(x.double().numpy(), dtype), step.numpy())
