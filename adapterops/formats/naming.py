@@ -90,8 +90,7 @@ class Candidate(NamedTuple):
     """A tensor that a module may be: all of it, or the one of an `expert` among all in it.
 
     `start` is the tensor of the base whose numbers it has: its own, or those of the input embedding that an output
-        embedding
-    is tied to.
+    embedding is tied to.
     """
 
     tensor: str

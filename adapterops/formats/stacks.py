@@ -46,7 +46,7 @@ def stacks(modules: Iterable[str], experts: Collection[str]) -> dict[str, list[s
 
 
 def keys(stack: str, experts: Collection[str]) -> tuple[str, str]:
-    """PEFT's names of A and B. The first parameter that a module registers lies deepest, which is gate_up_proj.
+    """PEFT's names of A and B. The first parameter that a module registers is the innermost, which is gate_up_proj.
 
     >>> keys("mlp.experts.gate_up_proj", ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])[0]
     'base_model.model.mlp.experts.base_layer.lora_A.weight'

@@ -14,7 +14,7 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 
 class Share(NamedTuple):
-    """An update, or those of its rows, from `first` on, that a base stores apart.
+    """An update, or those of its rows, from `first` on, that a base stores as several tensors.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
     """
