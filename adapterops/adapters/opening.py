@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
+from adapterops.formats.further import check_none_left_out
 from adapterops.formats.registry import read_adapter
 from adapterops.provenance.history import Source
 from adapterops.storage.lazy import Lazy
@@ -35,9 +36,11 @@ def open_adapter(
 
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
+        InputError: its folder has further files that may hold trained weights.
     """
     place = Place.of(source)
     files = read_adapter(place, alpha)
+    check_none_left_out(place, files.paths[0], files.further)
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}

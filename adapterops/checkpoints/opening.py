@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import at
+from adapterops.errors import InputError, at
 from adapterops.formats.model_files import read_model
 from adapterops.formats.quantized import quantized
 from adapterops.provenance.history import Source
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
+
+UNMERGED = re.compile(r"\.(?:base_layer|lora_(?:A|B|embedding_A|embedding_B|magnitude_vector))\.")
+"""Inside names of tensors of a model that was saved with PEFT's layers still in it."""
 
 
 def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:
@@ -22,12 +27,14 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     Raises:
         NotFoundError, InputError: as `read_model` does.
         InputError, UnsupportedError: as `quantized` does.
+        InputError: it was saved with an adapter in it that is not merged.
     """
     place = Place.of(source)
     files = read_model(place, allow_pickle)
     entries = {name: entry.spec for name, entry in files.entries().items()}
     where = {name: file for file in files.shards.values() for name in file.entries}
     with at(path=files.path):
+        _check_merged(entries)
         weights, others = quantized(entries, files.config, lambda name: bytes(where[name].read(name)))
     stored = {name: StoredTensor({"": Stored(where[name], name)}, entries[name].shape) for name in others}
     for name, weight in weights.items():
@@ -50,3 +57,15 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote),
         files=files,
     )
+
+
+def _check_merged(names: Iterable[str]) -> None:
+    """Raise InputError for LoRA in a model: its factors are no weights, and its weights lack the update."""
+    found = sorted(name for name in names if UNMERGED.search(name))
+    if found:
+        raise InputError(
+            f"belongs to LoRA in the model that is not merged: its layers store {len(found)} such tensors",
+            tensor=found[0],
+            hint="load it with PEFT and save the adapter with save_pretrained, or save what merge_and_unload returns",
+            code="E-UNMERGED",
+        )

@@ -97,6 +97,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     if found.full:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
+    if found.further:
+        output.line(f"warning: files that may hold trained weights, which are not read: {', '.join(found.further)}")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")

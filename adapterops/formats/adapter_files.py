@@ -13,6 +13,7 @@ from typing import Any
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
+from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.formats.peft.keys import Parts, full_tensors, parts
 from adapterops.storage.place import Place
@@ -37,7 +38,7 @@ class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
-    one that was given, if it was needed.
+    one that was given, if it was needed. `further` are other files of weights in its folder, which are not read.
     """
 
     file: TensorFile
@@ -47,6 +48,7 @@ class AdapterFiles:
     scalings: Mapping[str, Scaling]
     full: Mapping[str, str]
     alpha: float | None = None
+    further: tuple[Path, ...] = ()
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]
@@ -95,7 +97,16 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
     needed = fields is None and not any(pair.alpha for pair in found.values())
-    return AdapterFiles(file, paths, replace(config, experts=experts), split, of_each, full, alpha if needed else None)
+    return AdapterFiles(
+        file,
+        paths,
+        replace(config, experts=experts),
+        split,
+        of_each,
+        full,
+        alpha if needed else None,
+        further_weights(place, weights),
+    )
 
 
 def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:

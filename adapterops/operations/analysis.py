@@ -52,7 +52,8 @@ class Group:
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all
-    zero, None where nothing was read to know it; `full` are tensors that replace the base's."""
+    zero, None where nothing was read to know it; `full` are tensors that replace the base's; `further` are other files
+    in its folder that may hold trained weights."""
 
     path: Place
     kinds: tuple[str, ...]
@@ -65,6 +66,7 @@ class Inspection:
     dense: int
     zero: tuple[str, ...] | None
     full: tuple[str, ...]
+    further: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -76,6 +78,7 @@ class Inspection:
             "groups": groups,
             "zero": zero,
             "full": list(self.full),
+            "further": list(self.further),
         }
 
 
@@ -104,6 +107,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
         sum(layout.entries for layout in layouts.values()),
         _zero(files) if here else None,
         tuple(files.full),
+        tuple(path.name for path in files.further),
     )
 
 

@@ -548,3 +548,30 @@ def test_wrong_use(refused, base, adapter, options, said, capsys):
     assert said in (shown := capsys.readouterr().err)
     assert "Traceback" not in shown
     assert sorted(path.name for path in base.parent.iterdir()) == ["adapter", "base"]
+
+
+@pytest.mark.parametrize("command", ["show", "fuse", "quantize", "extract"])
+def test_lora_that_was_saved_in_a_model(refused, tmp_path, command):
+    """Its factors are no weights, and its weights lack the update."""
+    model, layer = tmp_path / "model", "model.layers.0.self_attn.q_proj"
+    model.mkdir()
+    names = [f"{layer}.base_layer.weight", f"{layer}.lora_A.default.weight", f"{layer}.lora_B.default.weight"]
+    save_file({name: torch.ones(64, 64) for name in names}, model / "model.safetensors")
+    options = {
+        "fuse": [write_adapter(tmp_path / "adapter")],
+        "quantize": ["--to", "nf4"],
+        "extract": [model, "--rank", "1"],
+    }
+    given = [command, model, *options.get(command, [])]
+    refused(given, 3, "E-UNMERGED", model, "not merged", "3 such tensors", "save_pretrained", tensor=names[0])
+
+
+def test_verify_of_a_model_with_lora_in_it(tmp_path, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    save_file(
+        {"x.base_layer.weight": torch.ones(4, 4), "x.lora_A.default.weight": torch.ones(2, 4)},
+        model / "model.safetensors",
+    )
+    assert run(["verify", str(model), "--base", str(model)]) == 8
+    assert "not merged" in "".join(capsys.readouterr())
