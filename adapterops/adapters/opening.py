@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,11 @@ HELD = 8
 
 
 def open_adapter(
-    source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_nonfinite: bool = False
+    source: str | os.PathLike[str] = ".",
+    *,
+    alpha: float | None = None,
+    allow_nonfinite: bool = False,
+    allow_pickle: bool = False,
 ) -> Adapter:
     """The adapter in a folder or a safetensors file. Reads and checks the headers; tensors are read when asked for.
 
@@ -32,13 +37,14 @@ def open_adapter(
         source: a folder that PEFT or MLX-LM saved an adapter to, or one that holds such a folder, or a safetensors
             file.
         alpha: the lora_alpha of a file that does not say it.
+        allow_pickle: read adapter_model.bin where there are no safetensors, with torch's restricted loader.
         allow_nonfinite: take NaN and infinite numbers for what they are instead of refusing them.
 
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
         InputError: its folder has further files that may hold trained weights.
     """
-    place = Place.of(source)
+    place = replace(Place.of(source), allow_pickle=allow_pickle)
     files = read_adapter(place, alpha)
     check_none_left_out(place, files.paths[0], files.further)
     layout = {module: files.layout(module) for module in files.modules}

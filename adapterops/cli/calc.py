@@ -35,6 +35,7 @@ def command(
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
+    allow_pickle: bool,
 ) -> None:
     """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
     truncate, select by pattern, and scale with a factor for each pattern.
@@ -51,7 +52,13 @@ def command(
     adapters = {
         name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()
     }
-    request = Request(adapters, parse(expression, adapters), allow_base_mismatch, **options.based(cut, base, dtype))
+    request = Request(
+        adapters,
+        parse(expression, adapters),
+        allow_base_mismatch,
+        allow_pickle=allow_pickle,
+        **options.based(cut, base, dtype),
+    )
     follow(Recipe(request), out, running)
 
 

@@ -18,12 +18,18 @@ from adapterops.storage.place import Place
 @click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
 @click.option("--base", type=options.SOURCE, help=options.NAMES)
 @options.alpha
+@options.allow_pickle
 @options.workers
 @options.verifying
 @options.as_json
 @options.strict
 def command(
-    sources: tuple[Place, ...], base: Place | None, alpha: float | None, workers: int | None, as_json: bool
+    sources: tuple[Place, ...],
+    base: Place | None,
+    alpha: float | None,
+    allow_pickle: bool,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
@@ -39,9 +45,9 @@ def command(
             "there is one adapter, and nothing to compare it with",
             hint="name another, or use adapterops report for one",
         )
-    adapters = [open_adapter(source, alpha=alpha) for source in sources]
+    adapters = [open_adapter(source, alpha=alpha, allow_pickle=allow_pickle) for source in sources]
     if base is not None:
-        model = open_checkpoint(base)
+        model = open_checkpoint(base, allow_pickle=allow_pickle)
         adapters = [named_as(adapter, model) for adapter in adapters]
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=Execution(workers=workers, progress=progress))

@@ -31,6 +31,7 @@ def command(
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
+    allow_pickle: bool,
 ) -> None:
     """One adapter of several: the weighted sum of their updates, or one of the methods since.
 
@@ -43,5 +44,11 @@ def command(
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     """
     inputs = options.inputs(sources, alpha, allow_nonfinite)
-    request = Request(inputs, merge.expression(inputs), merge.allow_base_mismatch, **options.based(cut, base, dtype))
+    request = Request(
+        inputs,
+        merge.expression(inputs),
+        merge.allow_base_mismatch,
+        allow_pickle=allow_pickle,
+        **options.based(cut, base, dtype),
+    )
     write(request, out, running)

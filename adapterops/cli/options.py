@@ -232,7 +232,7 @@ def based(cut: Output, base: str | None, dtype: str | None) -> dict[str, Any]:
 
 def reading(command: Command) -> Command:
     """Options of every command that reads adapters."""
-    return alpha(nonfinite(command))
+    return alpha(nonfinite(allow_pickle(command)))
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,9 @@ def _modelling(
 
 
 allow_pickle = click.option(
-    "--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader."
+    "--allow-pickle",
+    is_flag=True,
+    help="Read .bin files where there are no safetensors, with torch's restricted loader.",
 )
 no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."

@@ -23,7 +23,11 @@ from adapterops.storage.place import Place
 )
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@click.option("--allow-pickle", is_flag=True, help="Read pytorch_model.bin, with torch's restricted loader.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Read .bin files where there are no safetensors, with torch's restricted loader.",
+)
 @options.alpha
 @options.workers
 @options.verifying
@@ -49,7 +53,7 @@ def command(
     adapterops report a b c --base model -o report.html
     adapterops report a b --figures figures
     """
-    adapters = [open_adapter(source, alpha=alpha) for source in sources]
+    adapters = [open_adapter(source, alpha=alpha, allow_pickle=allow_pickle) for source in sources]
     model = open_checkpoint(base, allow_pickle=allow_pickle) if base else None
 
     from adapterops.reports.writing import check_report, report

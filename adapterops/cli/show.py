@@ -35,7 +35,13 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @options.as_json
 @options.strict
 def command(
-    source: Place, spectrum: bool, alpha: float | None, allow_nonfinite: bool, workers: int | None, as_json: bool
+    source: Place,
+    spectrum: bool,
+    alpha: float | None,
+    allow_nonfinite: bool,
+    allow_pickle: bool,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
@@ -48,17 +54,17 @@ def command(
     if holds_model(source):
         if spectrum:
             raise OptionError("--spectrum is for adapters, and this is a model", path=source)
-        model = inspect_model(open_checkpoint(source))
+        model = inspect_model(open_checkpoint(source, allow_pickle=allow_pickle))
         if as_json:
             output.print_json("checkpoint", model.as_json())
         else:
             _print_model(model)
         return
-    found = analysis.inspect(source, alpha=alpha)
+    found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
     spectra = None
     if spectrum:
         with output.progress("measuring") as report:
-            adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite)
+            adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite, allow_pickle=allow_pickle)
             spectra = analysis.spectra(adapter, how=Execution(workers=workers, progress=report))
     if as_json:
         output.print_json("adapter", {**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})

@@ -31,6 +31,7 @@ def command(
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
+    allow_pickle: bool,
 ) -> None:
     """The best approximation of an adapter with fewer dimensions: in the current folder, or at SOURCE.
 
@@ -48,5 +49,5 @@ def command(
         if cut.energy
         else f"b{click.get_current_context().params['budget']}"
     )
-    request = Request(inputs, parse("a", inputs), **options.based(cut, base, dtype))
+    request = Request(inputs, parse("a", inputs), allow_pickle=allow_pickle, **options.based(cut, base, dtype))
     write(request, out or named_after(source, f"-{suffix}"), running)

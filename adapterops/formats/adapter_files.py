@@ -144,8 +144,6 @@ def _weights(place: Place) -> Path:
     if not place.folder:
         if not place.exists and not source.is_symlink():
             raise NotFoundError("does not exist", path=source, hint=similar(source))
-        if source.suffix in (".bin", ".pt", ".pth"):
-            raise _pickle(source)
         return source
     if place.has(source / WEIGHTS):
         return source / WEIGHTS
@@ -162,7 +160,7 @@ def _weights(place: Place) -> Path:
         )
     for name in ("adapter_model.bin", "adapter_model.pt"):
         if place.has(source / name):
-            raise _pickle(place.inner(source / name))
+            return source / name
     there = [path.name for path in place.entries()]
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     files = [path for path in place.entries() if path.suffix == ".safetensors"]
@@ -173,15 +171,6 @@ def _weights(place: Place) -> Path:
         if files
         else "name a folder that PEFT saved an adapter to",
         code="E-FOLDER",
-    )
-
-
-def _pickle(path: object) -> InputError:
-    return InputError(
-        "is a Python pickle, which can run code when it is loaded, and is not read",
-        path=path,
-        hint="load it with PEFT in a place you trust, and save it again with save_pretrained, which writes safetensors",
-        code="E-PICKLE",
     )
 
 

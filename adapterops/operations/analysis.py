@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,9 @@ class Inspection:
         }
 
 
-def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None) -> Inspection:
+def inspect(
+    source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_pickle: bool = False
+) -> Inspection:
     """Format, base, modules, ranks and scales of the adapter at `source`. Imports no torch and does no arithmetic.
 
     Raises:
@@ -91,7 +93,7 @@ def inspect(source: str | os.PathLike[str] = ".", *, alpha: float | None = None)
     Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the
         header alone.
     """
-    place = Place.of(source)
+    place = replace(Place.of(source), allow_pickle=allow_pickle)
     files = read_adapter(place, alpha)
     here = files.file.path not in place.missing()
     layouts = {module: files.layout(module) for module in files.modules}

@@ -64,7 +64,15 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) 
 
     def adapter(stated: Input) -> Adapter:
         place = found(folder, stated.path, verify=verify)
-        return _checked(open_adapter(place, alpha=stated.alpha, allow_nonfinite=stated.allow_nonfinite), stated)
+        return _checked(
+            open_adapter(
+                place,
+                alpha=stated.alpha,
+                allow_nonfinite=stated.allow_nonfinite,
+                allow_pickle=request.allow_pickle,
+            ),
+            stated,
+        )
 
     def model(stated: Model) -> Checkpoint:
         return _checked(

@@ -47,7 +47,7 @@ class Remote(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A path, and where its files come from that are not here yet.
+    """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed.
 
     >>> Place.of("runs/a").beside("-r8").as_posix()
     'runs/a-r8'
@@ -55,6 +55,7 @@ class Place:
 
     path: Path
     remote: Remote | None = None
+    allow_pickle: bool = False
 
     @classmethod
     def of(cls, source: str | os.PathLike[str]) -> Place:
@@ -99,8 +100,26 @@ class Place:
         return f"{self}{'/' if ':' in str(self) else ':'}{path.relative_to(self.path).as_posix()}"
 
     def open(self, path: Path) -> TensorFile:
-        """A file of tensors in this place."""
+        """A file of tensors in this place.
+
+        Raises:
+            InputError: it is damaged, or a pickle, and these are not allowed.
+        """
+        if path.suffix in PICKLES:
+            return self._pickle(path)
         return SafetensorsFile(path) if self.remote is None else self.remote.open(path)
+
+    def _pickle(self, path: Path) -> TensorFile:
+        if not self.allow_pickle:
+            raise InputError(
+                "is a Python pickle, which can run code when it is loaded, and is not read",
+                path=self.inner(path) if self.folder else path,
+                hint="--allow-pickle takes its tensors and nothing else, by torch's restricted loader",
+                code="E-PICKLE",
+            )
+        from adapterops.storage.pickles import PickleFile
+
+        return PickleFile(self.here(path))
 
     def here(self, path: Path) -> Path:
         """The path, once the file is here."""

@@ -405,7 +405,7 @@ def test_pickle_is_never_loaded(refused, tmp_path, save):
     path = folder / "adapter_model.bin"
     save(path, tmp_path / "marker")
     for source in (folder, path):
-        refused(["truncate", source, "--rank", "1"], 3, "E-PICKLE", path, "Python pickle", "save_pretrained")
+        refused(["truncate", source, "--rank", "1"], 3, "E-PICKLE", path, "Python pickle", "--allow-pickle")
     assert not (tmp_path / "marker").exists()
 
 

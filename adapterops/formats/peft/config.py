@@ -77,10 +77,11 @@ class AdapterConfig:
     experts: Mapping[str, int] = field(default_factory=dict)
 
     def replaces(self, tensor: str) -> bool:
-        """Whether the config announces a full tensor of this name."""
-        module, _, role = tensor.rpartition(".")
-        return (self.biases and role == "bias") or module.endswith(
-            self.saved
+        """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
+        *parents, role = tensor.split(".")
+        modules = (".".join(parents[:count]) for count in range(1, len(parents) + 1))
+        return (self.biases and role == "bias") or any(
+            module.endswith(self.saved) for module in modules
         )  # "norm" means "input_layernorm", too: PEFT's rule
 
 
