@@ -71,7 +71,11 @@ def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
         has = vars(config_class())
     except Exception:  # of a class whose config needs arguments
         has = {}
-    fields |= {name: value for name, value in SIZES.items() if isinstance(has.get(name), int) or (name in has and name.endswith("_heads"))}
+    fields |= {
+        name: value
+        for name, value in SIZES.items()
+        if isinstance(has.get(name), int) or (name in has and name.endswith("_heads"))
+    }
     if "head_dim" in fields and "num_attention_heads" not in fields:
         del fields["head_dim"]
     for name, part in getattr(config_class, "sub_configs", {}).items():
@@ -89,12 +93,18 @@ def build(name: str) -> Any:
 
     cls = getattr(transformers, name)
     model = None
-    for dropped in ((), ("head_dim",), ("num_key_value_heads", "head_dim"), ("rotary_dim",), ("num_attention_heads", "num_heads", "n_head")):
+    for dropped in (
+        (),
+        ("head_dim",),
+        ("num_key_value_heads", "head_dim"),
+        ("rotary_dim",),
+        ("num_attention_heads", "num_heads", "n_head"),
+    ):
         torch.manual_seed(0)
         try:
             model = cls(cls.config_class(**_without(tiny(cls.config_class), dropped))).eval()
             break
-        except Exception as error:  # noqa: PERF203
+        except Exception as error:
             first = error
     if model is None:
         raise first
@@ -108,7 +118,11 @@ def build(name: str) -> Any:
 
 
 def _without(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _without(value, names) if isinstance(value, dict) else value for name, value in fields.items() if name not in names}
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if name not in names
+    }
 
 
 def answer(model: Any) -> Any:
@@ -121,7 +135,7 @@ def answer(model: Any) -> Any:
             with torch.no_grad():
                 found = model(**fields)
             return (found.logits if hasattr(found, "logits") else found[0]).double()
-        except Exception:  # noqa: PERF203, S112 - other arguments may do
+        except Exception:
             continue
     return None
 
@@ -160,12 +174,18 @@ def change(model: Any, embeddings: bool) -> None:
     import torch
 
     generator, linear = torch.Generator().manual_seed(2), False
-    seen = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)} if not embeddings else set()
+    seen = (
+        {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+        if not embeddings
+        else set()
+    )
     for name, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
         plain = isinstance(module, torch.nn.Linear | torch.nn.Embedding) or type(module).__name__ == "Conv1D"
         for leaf, weight in own.items():
-            if id(weight) in seen or not ((plain and leaf == "weight") or (weight.ndim == 3 and "expert" in name + leaf)):
+            if id(weight) in seen or not (
+                (plain and leaf == "weight") or (weight.ndim == 3 and "expert" in name + leaf)
+            ):
                 continue
             if embeddings and linear and not isinstance(module, torch.nn.Embedding):
                 continue
@@ -208,7 +228,11 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         loaded = peft.PeftModel.from_pretrained(cls.from_pretrained(folder / "base"), folder / "extracted").eval()
-    left = [str(each.message) for each in caught if "missing" in str(each.message) or "unexpected" in str(each.message).lower()]
+    left = [
+        str(each.message)
+        for each in caught
+        if "missing" in str(each.message) or "unexpected" in str(each.message).lower()
+    ]
     if left:
         return f"wrong: PEFT says {left[0][:300]}"
     if answer(loaded) is None:
@@ -231,7 +255,11 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
             build(name).save_pretrained(folder / "base")
         except Exception as error:
             return {**row, "built": f"{type(error).__name__}: {error}"[:200]}
-        for what, judged in (("fuse", check_fuse), ("extract", check_extract), ("embeddings", partial(check_extract, embeddings=True))):
+        for what, judged in (
+            ("fuse", check_fuse),
+            ("extract", check_extract),
+            ("embeddings", partial(check_extract, embeddings=True)),
+        ):
             try:
                 row[what] = judged(name, folder)
             except AdapterOpsError as error:
@@ -280,7 +308,9 @@ def main() -> None:
         command = [sys.executable, __file__, f"--begin={first}", *sys.argv[1:]]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=CHUNK * SECONDS, env=environment, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=CHUNK * SECONDS, env=environment, check=False
+            )
             text = done.stdout
         except subprocess.TimeoutExpired as late:
             text = (late.stdout or b"").decode()

@@ -27,6 +27,7 @@ from adapterops.formats.architectures import (
     SYNONYMS,
     WEIGHT,
 )
+from adapterops.formats.loading import loading
 from adapterops.storage.safetensors import Spec
 
 
@@ -108,9 +109,10 @@ class Names:
         self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
+        known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
-                name = canonical(tensor.removesuffix(WEIGHT))
+                name = canonical(known.name(tensor).removesuffix(WEIGHT))
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
