@@ -114,6 +114,14 @@ class AdapterWarning(UserWarning):
     """Something a person should know that does not make the result wrong; an error under ``--strict``."""
 
 
+def count(number: int, noun: str) -> str:
+    """
+    >>> count(1, "file"), count(1200, "file")
+    ('1 file', '1200 files')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def printable(text: str) -> str:
     """Text from strangers' files without what a terminal would obey.
 

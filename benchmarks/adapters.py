@@ -31,7 +31,8 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
 def merging(bench: Bench, a: Path, b: Path) -> None:
     peft, torch_ties = HERE / "peers/peft_merge.py", HERE / "peers/torch_ties.py"
     ours, peer = bench.runs(
-        [*OURS, "merge", a, b, "--linear", "-o", "OUT"], [sys.executable, peft, a, b, "OUT", "cat", 24]
+        [*OURS, "merge", a, b, "--linear", "--scale", "sum", "-o", "OUT"],
+        [sys.executable, peft, a, b, "OUT", "cat", 24],
     )
     bench.note(
         "linear merge, 168 modules: PEFT cat / ours, whole process",
@@ -43,7 +44,7 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
         peer=peer,
     )
     bench.note("linear merge, 168 modules: peak memory", middle(ours, "mb"), "MB", 100)
-    ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--rank", "16", "-o", "OUT"]
+    ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT"]
     ours, plain, peer = bench.runs(
         ties, [sys.executable, torch_ties, a, b, "OUT"], [sys.executable, peft, a, b, "OUT", "ties_svd", 2]
     )

@@ -24,29 +24,36 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "architectures.md"
-RESULTS = HERE / "results" / "architectures.json"
-KINDS = {"causal": "CAUSAL_LM", "masked": "MASKED_LM", "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM", "vision-language": "IMAGE_TEXT_TO_TEXT"}  # fmt: skip
+KINDS = {
+    "causal": "CAUSAL_LM",
+    "masked": "MASKED_LM",
+    "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM",
+    "vision-language": "IMAGE_TEXT_TO_TEXT",
+}
 CHUNK, SECONDS, TOLERANCE = 12, 60, 2e-4
 
-SIZES: dict[str, Any] = {
-    **dict.fromkeys(("vocab_size", "text_vocab_size", "vocab_size_per_layer_input"), 320),
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "dim", "embedding_size", "n_embed", "emb_dim", "word_embed_proj_dim", "model_dim"), 32),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "n_inner", "encoder_ffn_dim", "decoder_ffn_dim", "intermediate_size_mlp", "ffn_hidden_size", "dim_ff"), 48),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size", "expert_hidden_size"), 24),
-    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "encoder_layers", "decoder_layers", "num_decoder_layers", "num_encoder_layers", "num_blocks"), 2),
-    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads", "decoder_attention_heads"), 4),
-    **dict.fromkeys(("num_key_value_heads", "multi_query_group_num"), 2),
-    **dict.fromkeys(("head_dim", "d_kv", "attention_head_size", "kv_channels"), 8),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
-    **dict.fromkeys(("num_experts_per_tok", "moe_top_k", "moe_k"), 2),
-    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "num_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers"), 1),
-    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len", "max_source_positions", "max_target_positions"), 64),
-    **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), 16),
-    **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
-    **dict.fromkeys(("mamba_d_state", "state_size", "mamba_dt_rank", "rotary_dim", "linear_num_value_heads"), 4),
-    "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "image_size": 28, "patch_size": 14,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1, "mamba_n_heads": 8, "mamba_d_head": 8,
-}  # fmt: skip
+_SIZES = """
+320 vocab_size text_vocab_size vocab_size_per_layer_input
+32 hidden_size d_model n_embd embed_dim dim embedding_size n_embed emb_dim word_embed_proj_dim model_dim
+48 intermediate_size ffn_dim d_ff n_inner encoder_ffn_dim decoder_ffn_dim intermediate_size_mlp ffn_hidden_size dim_ff
+24 moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size expert_hidden_size
+2 num_hidden_layers num_layers n_layer n_layers depth encoder_layers decoder_layers num_decoder_layers num_blocks
+2 num_encoder_layers num_key_value_heads multi_query_group_num num_experts_per_tok moe_top_k moe_k linear_num_key_heads
+4 num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads
+4 num_experts num_local_experts n_routed_experts moe_num_experts linear_num_value_heads
+4 mamba_d_state state_size mamba_dt_rank rotary_dim
+8 head_dim d_kv attention_head_size kv_channels qk_rope_head_dim qk_nope_head_dim v_head_dim mamba_n_heads mamba_d_head
+8 linear_key_head_dim linear_value_head_dim
+1 n_group topk_group n_shared_experts num_shared_experts first_k_dense_replace num_nextn_predict_layers
+64 max_position_embeddings n_positions n_ctx seq_length max_seq_len max_source_positions max_target_positions
+16 kv_lora_rank q_lora_rank
+28 image_size
+14 patch_size
+0 pad_token_id
+1 bos_token_id decoder_start_token_id
+2 eos_token_id
+"""
+SIZES = {name: int(line.split()[0]) for line in _SIZES.strip().splitlines() for name in line.split()[1:]}
 """Fields of configs → tiny values. A field that a config lacks is left out."""
 
 
@@ -146,7 +153,10 @@ def far(model: Any, other: Any) -> float:
     if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
         return float((mine - theirs).abs().max() / theirs.abs().max())
     right = dict(other.named_parameters())
-    return max(float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name, each in model.named_parameters())  # fmt: skip
+    return max(
+        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9))
+        for name, each in model.named_parameters()
+    )
 
 
 def adapted(model: Any) -> Any:
@@ -154,12 +164,25 @@ def adapted(model: Any) -> Any:
     import peft
     import torch
 
-    stacked = [name for name, each in model.named_parameters() if each.ndim == 3 and name.endswith(("experts.gate_up_proj", "experts.down_proj", "experts.up_proj"))]  # fmt: skip
+    stacked = [
+        name
+        for name, each in model.named_parameters()
+        if each.ndim == 3 and name.endswith(("experts.gate_up_proj", "experts.down_proj", "experts.up_proj"))
+    ]
     heads = {id(model.get_output_embeddings())}
-    linear = [name for name, each in model.named_modules() if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D") and id(each) not in heads]  # fmt: skip
+    linear = [
+        name
+        for name, each in model.named_modules()
+        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D") and id(each) not in heads
+    ]
     if hasattr(model.config, "state_size") or "mamba" in model.config.model_type:
         linear = [name for name in linear if not name.endswith(("out_proj", "conv1d"))]  # which PEFT refuses in Mambas
-    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=linear, target_parameters=sorted({name.partition(".layers.")[2].partition(".")[2] or name for name in stacked}) or None)  # fmt: skip
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=linear,
+        target_parameters=sorted({name.partition(".layers.")[2].partition(".")[2] or name for name in stacked}) or None,
+    )
     wrapped = peft.get_peft_model(model, config).eval()
     torch.manual_seed(1)
     with torch.no_grad():
@@ -300,6 +323,51 @@ def chosen() -> list[tuple[str, str, str]]:
     return [each for each in classes() if not names or each[1] in names or each[2] in names]
 
 
+WHAT = ("fuse", "extract", "embeddings")
+INTRODUCTION = """# Architectures
+
+Every causal, masked, sequence-to-sequence and vision-language class of transformers {version} that could be built with a
+few thousand parameters, judged by PEFT {peft} and transformers themselves. Written by `benchmarks/architectures.py`
+(`make bench-architectures`).
+
+- **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused here, against PEFT's own logits.
+- **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
+- **embeddings**: the same with every embedding and one Linear layer changed.
+
+*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *wrong* is a defect.
+
+{totals}
+
+| model type | class | fuse | extract | embeddings |
+|---|---|---|---|---|
+"""
+
+
+def write(rows: list[dict[str, str]]) -> None:
+    """The table of all rows."""
+    import peft
+    import transformers
+
+    built = sorted((row for row in rows if "built" not in row), key=lambda row: (row["type"], row["class"]))
+    totals = []
+    for what in WHAT:
+        words = [short(row[what]).split(" by")[0] for row in built]
+        totals.append(
+            f"- {what}: " + ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words), reverse=True))
+        )
+    missing = ", ".join(sorted({row["type"] for row in rows if "built" in row}))
+    head = INTRODUCTION.format(version=transformers.__version__, peft=peft.__version__, totals="\n".join(totals))
+    lines = [
+        f"| {row['type']} | {row['class']} | " + " | ".join(short(row[what]) for what in WHAT) + " |" for row in built
+    ]
+    TABLE.write_text(head + "\n".join(lines) + f"\n\nNot built at that size: {missing}.\n")
+
+
+def short(found: str) -> str:
+    word = found.partition(":")[0]
+    return "PEFT" if word == "error" else word
+
+
 def main() -> None:
     rows: list[dict[str, str]] = []
     every = chosen()
@@ -319,6 +387,8 @@ def main() -> None:
         for row in found:
             print(json.dumps(row), flush=True)
         print(f"{len(rows)} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
+    if every == classes():
+        write(rows)
 
 
 if __name__ == "__main__":

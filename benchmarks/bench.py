@@ -79,16 +79,16 @@ def middle(results: list[dict[str, float]], what: str = "seconds") -> float:
 
 @cache
 def gpu_name() -> str:
-    """What torch finds; asked in a process of its own: what this one holds would count as its children's peak
-    memory.
+    """What torch finds; asked in a process of its own:
+    what this one holds would count as its children's peak memory.
     """
     code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def hashing(size: int = 1 << 26) -> dict[str, float]:
-    """GB/s of each hash of files on one thread, the best of three: sha256 depends on the processor's instructions for
-    it.
+    """GB/s of each hash of files on one thread, the best of three:
+    sha256 depends on the processor's instructions for it.
     """
     data = os.urandom(size)
 

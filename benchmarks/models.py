@@ -1,5 +1,5 @@
-"""Adapters into models and out of them: fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense
-SVDs.
+"""Adapters into models and out of them:
+fusing, extraction, verification, beside PEFT, mergekit, `cp` and dense SVDs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
             }
         )
     )
-    (ours,) = bench.runs([*OURS, "fuse", base, a, b, "--ties", "--density", "0.2", "-o", "OUT"])
+    (ours,) = bench.runs([*OURS, "fuse", base, a, b, "--ties", "--density", "0.2", "--scale", "sum", "-o", "OUT"])
     peer = measure(
         sys.executable,
         "-m",

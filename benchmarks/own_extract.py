@@ -1,5 +1,5 @@
-"""Rank 32 of a dense difference: `own_extract.py OUT IN [--error]`. Prints the seconds, or the error beside that of the
-best rank 32.
+"""Rank 32 of a dense difference: `own_extract.py OUT IN [--error]`.
+Prints the seconds, or the error beside that of the best rank 32.
 """
 
 import sys

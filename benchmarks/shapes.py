@@ -60,8 +60,8 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], rank: int, d
 
 
 def write_model(folder: Path, layers: int, dtype: str, seed: int, tuned: bool = False) -> None:
-    """A checkpoint of Qwen2.5-0.5B's shape in four files for 24 layers; `tuned` moves its weights a little, mostly in
-    40 directions.
+    """A checkpoint of Qwen2.5-0.5B's shape in four files for 24 layers;
+    `tuned` moves its weights a little, mostly in 40 directions.
     """
     import torch  # here: whoever measures memory must not have it
     from safetensors.torch import save_file

@@ -104,8 +104,11 @@ def run(command: str) -> None:
 def main() -> None:
     begin = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
+    torch.set_num_threads(1)  # small matrices: on a busy machine more threads wait for each other
     print(
-        "training two adapters with PEFT: ones (r 8, all projections), threes (r 16, rsLoRA, attention and MLP down) ...",
+        "In about a minute: train a small Llama and two LoRA adapters of it with PEFT, ones (r 8, all projections) and\n"
+        "threes (r 16, rsLoRA, attention and MLP down), then show, merge, truncate, fuse, verify and unfuse them.\n"
+        f"Everything is written to {FOLDER}/.\n\ntraining ...",
         flush=True,
     )
     make_base()
@@ -114,7 +117,7 @@ def main() -> None:
 
     run("adapterops show ones")
     run("adapterops show threes --spectrum")
-    run("adapterops merge ones threes --linear -o sum")
+    run("adapterops merge ones threes --scale sum -o sum")
     run("adapterops merge ones threes --ties --density 0.4 -o ties")
     run("adapterops truncate sum --rank 6 -o small")
     run("adapterops fuse base ones -o model")

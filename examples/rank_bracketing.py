@@ -14,7 +14,8 @@ import adapterops as ao
 def main(source: Path, out: Path, wanted: float) -> None:
     adapter = ao.open_adapter(source)
     largest = max(layout.rank for layout in adapter.layout.values())
-    print(f"suggested by the spectrum: rank {ao.spectra(adapter).suggested_rank}")
+    few, most = ao.spectra(adapter).bracket
+    print(f"80% of the energy: rank {few}; 99%: rank {most}; what is worth trying is between them")
     rank, enough = 1, None
     while rank <= largest:
         saved = ao.save_adapter(ao.truncate(adapter, rank=rank), out / f"r{rank}")

@@ -60,8 +60,8 @@ reader = Reader
 
 
 def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Tensor]:
-    """The parts of a weight, `rows` rows of it at a time. On a grid that is there already, other parts stay what they
-    are.
+    """The parts of a weight, `rows` rows of it at a time.
+    On a grid that is there already, other parts stay what they are.
     """
     pieces: dict[str, list[Tensor]] = {}
     for begin in range(0, len(W), rows or len(W)):
@@ -92,8 +92,8 @@ def unpacked(parts: Parts, entries: int) -> Tensor:
 
 
 def formula(scheme: FourBit, shape: tuple[int, ...], parts: Parts) -> Tensor:
-    """codebook[code] · absmax, number by number, in float32, rounded once; absmax from its own codes where it is
-    nested.
+    """codebook[code] · absmax, number by number, in float32, rounded once;
+    absmax from its own codes where it is nested.
     """
     entries = math.prod(shape)
     block = torch.arange(entries) // scheme.block_size

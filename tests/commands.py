@@ -25,8 +25,8 @@ CONTEXT.set_forkserver_preload(
 
 
 class Fault(NamedTuple):
-    """What befalls the nth call of a function of `os` that is about a path which `where` matches: before it, or
-    after.
+    """What befalls the nth call of a function of `os` that is about a path
+    which `where` matches: before it, or after.
     """
 
     function: str

@@ -9,8 +9,8 @@ settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Only `pytest -m gpu` sees a GPU: transformers and PEFT put models there where they find one, and the rest
-    compares on the CPU.
+    """Only `pytest -m gpu` sees a GPU:
+    transformers and PEFT put models there where they find one, and the rest compares on the CPU.
     """
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -1,5 +1,5 @@
-"""Weights in GPTQ, packed bit by bit as AutoGPTQ's documentation of the layout has it, and the formula for what they
-stand for.
+"""Weights in GPTQ, packed bit by bit as AutoGPTQ's documentation of the layout has it,
+and the formula for what they stand for.
 """
 
 from __future__ import annotations

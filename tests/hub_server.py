@@ -109,8 +109,8 @@ class Fault:
     """What befalls requests of a method and a path that match, `count` times, after `skip` that went well.
 
     `action`: a status; `lose` (done, but no answer), `drop` (neither), `stall` (no answer, for long), `short` (half of
-        the body),
-    `wrong` (other bytes), `whole` (from then on: all where a part was asked for); or a function that is called first.
+    the body), `wrong` (other bytes), `whole` (from then on: all where a part was asked for); or a function that is
+    called first.
     """
 
     pattern: str
@@ -177,8 +177,8 @@ class Hub:
         return {name: self.content(file) for name, file in self.repos[repo].at(revision).files.items()}
 
     def learn(self, folder: Path) -> None:
-        """What came as Xet is in the store of hf_xet, which gives it to who knows its hash there: that of the same
-        bytes, put again.
+        """What came as Xet is in the store of hf_xet, which gives it to who knows its hash there:
+        that of the same bytes, put again.
         """
         import hf_xet
 

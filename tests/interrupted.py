@@ -58,8 +58,8 @@ def remove(folder: Path) -> None:
 
 
 def kill_after(shards: int, *more: str) -> None:
-    """A run that is killed when so many shards are in its journal, which begins with the plan and is synced after each
-    line.
+    """A run that is killed when so many shards are in its journal,
+    which begins with the plan and is synced after each line.
     """
     ended = Command([*COMMAND, *more], Fault("fsync", "kill", JOURNAL, shards + 1, after=True)).end()
     assert ended.code == -signal.SIGKILL, ended

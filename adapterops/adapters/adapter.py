@@ -114,8 +114,8 @@ def combined(
 
 
 def check_linear(adapter: Adapter, what: str) -> None:
-    """Raise UnsupportedError for an adapter that has more than linear updates, which alone can be `what`: added or
-    scaled.
+    """Raise UnsupportedError for an adapter that has more than linear updates,
+    which alone can be `what`: added or scaled.
     """
     check_needs_no_base(adapter, what)
     trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
@@ -129,8 +129,8 @@ def check_linear(adapter: Adapter, what: str) -> None:
 
 
 def check_needs_no_base(adapter: Adapter, what: str) -> None:
-    """Raise UnsupportedError for an adapter with an update that depends on the weight, and cannot be `what` without
-    it.
+    """Raise UnsupportedError for an adapter with an update that depends on the weight,
+    and cannot be `what` without it.
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
@@ -143,8 +143,8 @@ def check_needs_no_base(adapter: Adapter, what: str) -> None:
 
 
 def _under_updates(adapter: Adapter) -> set[str]:
-    """The weights in `full` that an update is added to: PEFT saves those of output embeddings, which are the
-    base's.
+    """The weights in `full` that an update is added to:
+    PEFT saves those of output embeddings, which are the base's.
     """
     return {tensor for tensor in adapter.full if tensor.removesuffix(".weight") in adapter.layout}
 

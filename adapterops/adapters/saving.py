@@ -125,8 +125,7 @@ def save_adapter(
     complete, or absent.
 
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The
-    experts
-    of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
+    experts of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
 
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.

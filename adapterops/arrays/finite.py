@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def all_finite(numbers: Tensor | NDArray[Any]) -> bool:
-    """Whether none is NaN or infinite: by the least and the largest, both NaN where one is. A tenth of the cost of
-    torch's `isfinite`.
+    """Whether none is NaN or infinite: by the least and the largest, both NaN where one is.
+    A tenth of the cost of torch's `isfinite`.
     """
     if not math.prod(numbers.shape):
         return True

@@ -30,8 +30,8 @@ Array = NDArray[Any]
 
 
 def wide(dtype: str) -> str:
-    """The dtype that numbers are computed with which are stored in another: float64 for float64, float32 for all
-    others.
+    """The dtype that numbers are computed with which are stored in another:
+    float64 for float64, float32 for all others.
     """
     return "float64" if dtype == "F64" else "float32"
 
@@ -102,8 +102,8 @@ def _from_float16(numbers: Array, result: Array) -> None:
 
 
 def _convert(numbers: Array, result: Array, dtype: str) -> None:
-    """Numbers to the dtype of `result` as that has them; of the two one is stored in `dtype`. By torch, where numpy is
-    slower.
+    """Numbers to the dtype of `result` as that has them; of the two one is stored in `dtype`.
+    By torch, where numpy is slower.
     """
     torch = imported_torch()
     if torch and dtype in ("BF16", "F16"):

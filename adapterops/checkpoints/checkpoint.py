@@ -30,8 +30,8 @@ NEAREST, STOCHASTIC = "nearest", "stochastic"
 ROUNDINGS = (NEAREST, STOCHASTIC)
 
 BLOCK = 1 << 19
-"""Entries of a weight that are computed at a time: few enough for a core's cache, enough that Python between two
-kernels does not count.
+"""Entries of a weight that are computed at a time:
+few enough for a core's cache, enough that Python between two kernels does not count.
 """
 
 
@@ -76,8 +76,8 @@ class Checkpoint:
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Tensor name → tensor, computed on every access, rounded to its dtype; a quantized weight before it is
-        quantized.
+        """Tensor name → tensor, computed on every access, rounded to its dtype;
+        a quantized weight before it is quantized.
         """
 
         def compute(name: str) -> Tensor:
@@ -101,8 +101,8 @@ class Checkpoint:
         return Lazy(self.layout, found)
 
     def rows(self, name: str) -> Rows:
-        """Rows of one tensor, as a function of the first and the one after the last. They are good until the next ones
-        are asked for.
+        """Rows of one tensor, as a function of the first and the one after the last.
+        They are good until the next ones are asked for.
         """
         if name in self.edits:
             return self.edits[name]
@@ -151,8 +151,8 @@ class Checkpoint:
         return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:
-        """Row ranges that make up a tensor, each of about `BLOCK` entries. They depend on its shape and schemes
-        alone.
+        """Row ranges that make up a tensor, each of about `BLOCK` entries.
+        They depend on its shape and schemes alone.
         """
         height, width = self.layout[name].matrix
         group = self._group(name)
@@ -165,8 +165,8 @@ class Checkpoint:
         return math.lcm(*(scheme.granularity(self.layout[name].shape) for scheme in schemes if scheme))
 
     def working_memory(self, workers: int) -> int:
-        """About how many bytes saving holds at a time: for each worker a few tiles in float32, and what the largest
-        edit keeps.
+        """About how many bytes saving holds at a time:
+        for each worker a few tiles in float32, and what the largest edit keeps.
         """
         wide = 4
         kept = max(self.holding.values(), default=0)

@@ -1,5 +1,5 @@
-"""Rounding onto the grid of a quantized base: what erases an update, and whether an original is the model that was
-quantized.
+"""Rounding onto the grid of a quantized base:
+what erases an update, and whether an original is the model that was quantized.
 """
 
 from __future__ import annotations
@@ -8,36 +8,34 @@ import warnings
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at, count
 from adapterops.quant.registry import is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
-"""How far, as a fraction, what codes stand for may be from the model that was quantized: beyond, a warning, and an
-error.
+"""How far, as a fraction, what codes stand for may be from the model that was quantized:
+beyond, a warning, and an error.
 """
 
 
 def check_rounding(checkpoint: Checkpoint) -> None:
-    """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on, unless that was
-    asked for.
+    """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on,
+    unless that was asked for.
     """
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)] if checkpoint.rounding is None else []
     if names:
         scheme = checkpoint.schemes[names[0]]
-        ways = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; or round at random, "
-        ways += "with --rounding stochastic; or write 16 bits, with --dtype bfloat16; or leave the adapter as it is, and load both"
-        written = is_written(scheme)
-        raise OptionError(
-            f"{len(names)} weights are in {scheme.name}, "
-            + (
-                "and nearest rounding on the same grid erases most of an update"
-                if written
-                else "which is read, and not written"
-            ),
-            path=checkpoint.files.path if checkpoint.files else None,
-            hint=ways if written else "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4",
-            code="E-GRID",
-        )
+        weights = f"{count(len(names), 'adapted weight')} of the base stored in {scheme.name}"
+        if is_written(scheme):
+            fact = f"{weights}: rounding to nearest on that grid erases most of an update"
+            hint = (
+                f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; "
+                "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
+            )
+        else:
+            fact = f"{weights}, which is read and not written"
+            hint = "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4"
+        path = checkpoint.files.path if checkpoint.files else None
+        raise OptionError(fact, path=path, hint=hint, code="E-GRID")
 
 
 def check_views(checkpoint: Checkpoint) -> None:
@@ -65,16 +63,16 @@ def check_views(checkpoint: Checkpoint) -> None:
                 .float()
                 .numpy()
             )
-        apart = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
-        if RELATIVE < apart <= ANOTHER and written:
+        distance = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
+        if RELATIVE < distance <= ANOTHER and written:
             warnings.warn(
-                f"{name}: the original, quantized, is {apart:.0%} away from the base: was that made from it?",
+                f"{name}: the original, quantized, is {distance:.0%} away from the base: was that made from it?",
                 AdapterWarning,
                 stacklevel=2,
             )
-        if apart > ANOTHER:
+        if distance > ANOTHER:
             raise IncompatibleError(
-                f"the original is {apart:.0%} away from what the base's codes stand for",
+                f"the original is {distance:.0%} away from what the base's codes stand for",
                 path=checkpoint.files.path if checkpoint.files else None,
                 tensor=name,
                 hint="give the 16-bit model that this one was quantized from",

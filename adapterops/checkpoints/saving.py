@@ -199,8 +199,8 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
 
 
 def _kept(modules: Facts) -> dict[str, Any]:
-    """What the manifest says of the updates: how large they are, relative to the weights, and how much rounding left of
-    them.
+    """What the manifest says of the updates:
+    how large they are, relative to the weights, and how much rounding left of them.
     """
     if not modules:
         return {}

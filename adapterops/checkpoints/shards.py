@@ -1,5 +1,5 @@
-"""The files of a checkpoint's tensors: read, computed and written by all workers, tensor by tensor, in memory for a few
-tiles.
+"""The files of a checkpoint's tensors:
+read, computed and written by all workers, tensor by tensor, in memory for a few tiles.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class _Files:
             writer.close()
 
     def items(self, inputs: Sequence[Source]) -> list[Item]:
-        """The tensors in the order of their files, and the files that they lie in, to be hashed as they are read; first
-        all other files.
+        """The tensors in the order of their files, and the files that hold them,
+        to be hashed as they are read; first all other files.
         """
         along = {file.path: file for file in self.source.values()}
         others = [file for source in inputs for file in source.tensors if file.path not in along]
@@ -239,8 +239,8 @@ def _encode(
     put: _Put,
     memory: Scratch,
 ) -> tuple[Array, Array, Array | None]:
-    """Write the codes of some rows: the rows, what the codes stand for when they are used, and which codes are not the
-    ones before.
+    """Write the codes of some rows:
+    the rows, what the codes stand for when they are used, and which codes are not the ones before.
     """
     import torch
 
@@ -273,7 +273,7 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
     if any(
         tensor in checkpoint.schemes for tensor in tensors
-    ):  # readers map files: wide numbers must lie at multiples of their size
+    ):  # readers map files: wide numbers must begin at multiples of their size
         parts.sort(key=lambda part: -BITS[part[1].dtype])
     return SafetensorsWriter(folder / job.file, dict(parts), metadata)
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -20,7 +21,7 @@ import click
 from adapterops import __version__
 from adapterops.cli.process import tune
 from adapterops.engine import local
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError, ResourceError, printable
 from adapterops.provenance.manifest import SCHEMA
 
 COMMANDS = {
@@ -42,6 +43,26 @@ COMMANDS = {
     "methods": "The methods of merge.",
 }
 
+
+MEANT = {
+    "apply": "fuse",
+    "bake": "fuse",
+    "diff": "compare",
+    "download": "pull",
+    "info": "show",
+    "inspect": "show",
+    "list": "show",
+    "ls": "show",
+    "requantize": "quantize",
+    "resize": "truncate",
+    "subtract": "unfuse",
+    "svd": "truncate",
+    "ties": "merge",
+    "unmerge": "unfuse",
+    "upload": "push",
+    "view": "show",
+}
+"""What other tools, and people, call our commands."""
 
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
 NO_MEMORY = (
@@ -69,6 +90,16 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"adapterops.cli.{name}").command
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            meant = MEANT.get(name) or next(iter(get_close_matches(name, COMMANDS, n=1)), None)
+            hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
+            raise OptionError(f"there is no command {name!r}", hint=hint)
+        return super().resolve_command(context, arguments)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -128,11 +159,8 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        if as_json:
-            _report({"code": "E-OPTION", "message": error.format_message(), "hint": None, "path": None, "tensor": None})
-        else:
-            error.show()
-        return 2
+        command = error.ctx.command_path if error.ctx else "adapterops"
+        return _fail(OptionError(error.format_message().rstrip("."), hint=f"see {command} --help"), as_json)
     except AdapterWarning as warning:
         return _fail(InputError(f"{warning} (an error under --strict)", code="E-STRICT"), as_json)
     except AdapterOpsError as error:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import click
 
 from adapterops.checkpoints.checkpoint import STOCHASTIC
-from adapterops.cli.options import group
+from adapterops.cli.options import Numbers, Registered, group
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.expressions.formula import Call, Input
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Parameter, parameters
+from adapterops.methods.scaling import AUTO, MEAN, SUM
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
 
 DEFAULT, DELTA = "linear", "delta"
+METHOD = Registered("method", lambda: METHODS)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Merge:
 
     method: str | None
     weights: tuple[float, ...]
+    scale: str | None
     space: str | None
     allow_base_mismatch: bool
     parameters: Mapping[str, Any]
@@ -37,6 +41,7 @@ class Merge:
         return (
             self.method is not None
             or bool(self.weights)
+            or self.scale is not None
             or self.space is not None
             or bool(self.parameters.keys() - {"seed"})
         )
@@ -54,18 +59,26 @@ class Merge:
         name = self.method or DEFAULT
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
         given = {each: value for each, value in self.parameters.items() if each not in idle}
-        space = self.space or DELTA
-        method, weights, complete = settings(name, len(names), self.weights or None, space, given)
-        tree = Call(method.name, tuple(Input(each) for each in names), {"weights": weights, "space": space, **complete})
+        weights, space = self.weights or None, self.space or DELTA
+        method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=space, **given)
+        tree = Call(method.name, tuple(Input(each) for each in names), complete)
         return Expression(tree, str(tree))
 
 
-def _merge(weights: tuple[float, ...], space: str | None, allow_base_mismatch: bool, **given: Any) -> Merge:
-    methods = [name for name in METHODS if given[name]]
+def _merge(
+    method: str | None,
+    weights: tuple[tuple[float, ...], ...],
+    scale: str | None,
+    space: str | None,
+    allow_base_mismatch: bool,
+    **given: Any,
+) -> Merge:
+    flags = [name for name in METHODS if given[name]]
+    methods = list(dict.fromkeys([*flags, *([method] if method else [])]))
     if len(methods) > 1:
         raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in methods)} exclude each other")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
-    return Merge(methods[0] if methods else None, weights, space, allow_base_mismatch, chosen)
+    return Merge(methods[0] if methods else None, tuple(chain(*weights)), scale, space, allow_base_mismatch, chosen)
 
 
 def _parameter(name: str, parameter: Parameter) -> Any:
@@ -85,6 +98,7 @@ def _parameter(name: str, parameter: Parameter) -> Any:
 merging = group(
     "merge",
     _merge,
+    click.option("--method", type=METHOD, help=f"A method by its name.  [default: {DEFAULT}]"),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
         for name, method in METHODS.items()
@@ -95,8 +109,14 @@ merging = group(
         "--weight",
         "weights",
         multiple=True,
-        type=float,
-        help="One for each adapter, in their order.  [default: 1]",
+        type=Numbers(),
+        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3.  [default: 1]",
+    ),
+    click.option(
+        "--scale",
+        metavar=f"[{AUTO}|{SUM}|{MEAN}|NUMBER]",
+        help="What the result is multiplied by: 1 (sum), 1 / number of adapters (mean), a number, or what makes each module as "
+        "large as its inputs (auto).  [default: auto; sum with -w]",
     ),
     click.option(
         "--space",

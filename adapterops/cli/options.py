@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,22 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(FLOATS.values())}]"
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A number, or several with commas between them."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """
+        >>> Numbers().convert("0.5", None, None), Numbers().convert("0.7,-0.2", None, None)
+        ((0.5,), (0.7, -0.2))
+        """
+        try:
+            return value if isinstance(value, tuple) else tuple(float(each) for each in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3", param, ctx)
+
+
 class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A name in a registry; which ones there are is not asked before someone wants to know."""
 
@@ -71,11 +88,10 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         self.name, self._names = name, names
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return (
-            value
-            if value in self._names()
-            else self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
-        )
+        name = value.replace("-", "_")
+        if name not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
+        return name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self._names())}]"
@@ -351,6 +367,9 @@ viewing = group(
 """How an update is added to a base, as `view`."""
 
 
+NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
+
+
 def named(sources: Sequence[str]) -> dict[str, str]:
     """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
 
@@ -361,7 +380,15 @@ def named(sources: Sequence[str]) -> dict[str, str]:
 
 
 def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: bool = False) -> dict[str, Input]:
-    """Adapters to read, by the names that an expression has for them."""
+    """Adapters to read, by the names that an expression has for them.
+
+    Raises:
+        OptionError: one is a number, which has come here from an option.
+    """
+    for source in sources:
+        if NUMBER.fullmatch(source) and not Path(source).exists():
+            hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
+            raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
     return {name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in named(sources).items()}
 
 
@@ -382,8 +409,8 @@ HIDDEN = {
 
 
 def command_line() -> list[str]:
-    """The command as the manifest notes it: without what does not change the result, and of absolute paths the name
-    only.
+    """The command as the manifest notes it:
+    without what does not change the result, and of absolute paths the name only.
     """
     shown, arguments = ["adapterops"], iter(sys.argv[1:])
     for argument in arguments:

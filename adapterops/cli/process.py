@@ -24,8 +24,8 @@ def tune() -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc's allocator keep what is freed: giving pages back and taking them again can cost more than the work on
-    them.
+    """Let glibc's allocator keep what is freed:
+    giving pages back and taking them again can cost more than the work on them.
     """
     trim_threshold, mmap_threshold = -1, -3
     with suppress(AttributeError, OSError):

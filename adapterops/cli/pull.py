@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output
+from adapterops.errors import count
 from adapterops.hub.references import Reference
 
 
@@ -33,6 +34,5 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
         if as_json:
             output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
         else:
-            print(
-                f"{verb} {done.path}: {len(done.files)} files, {output.amount(done.bytes, 'B')}, of {done.reference} at {done.revision}"
-            )
+            size = f"{count(len(done.files), 'file')}, {output.amount(done.bytes, 'B')}"
+            print(f"{verb} {done.path}: {size}, of {done.reference} at {done.revision}")

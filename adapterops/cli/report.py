@@ -10,6 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.engine.execution import Execution
+from adapterops.errors import count
 from adapterops.storage.place import Place
 
 
@@ -80,5 +81,5 @@ def command(
             return
         print(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
         if done.figures:
-            print(f"wrote {done.figures}: {len(done.drawn)} figures")
+            print(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
         output.print_findings(done.findings)

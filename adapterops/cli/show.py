@@ -10,7 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.engine.execution import Execution
-from adapterops.errors import OptionError, printable
+from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
 from adapterops.operations.models import inspect_model
@@ -26,7 +26,9 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 @click.command("show", short_help="What is inside an adapter, or a model.")
 @click.argument("source", type=options.SOURCE, default=".")
-@click.option("--spectrum", is_flag=True, help="Norms, singular values, effective and suggested ranks.")
+@click.option(
+    "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."
+)
 @options.reading
 @options.workers
 @options.verifying
@@ -88,11 +90,11 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     output.print_table(header, rows)
     share = found.parameters / found.dense
     print(
-        f"{found.modules} modules, {output.amount(found.parameters)} parameters, {share:.2%} of the {output.amount(found.dense)} they adapt"
+        f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
     )
     if found.full:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
-        print(f"{len(found.full)} full tensors, which replace the base's: {shown}")
+        print(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
@@ -101,17 +103,15 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         )
         print(f"warning: {every}")
     if spectra:
+        few, most = spectra.bracket
         print(
-            f"suggested rank: {spectra.suggested_rank}, which keeps {analysis.SUGGESTED_ENERGY:.0%} of the energy over all modules"
+            f"rank {few} keeps {analysis.LITTLE:.0%} of the energy over all modules, rank {most} {analysis.ENERGY:.0%}"
         )
 
 
 def _print_model(found: ModelInspection) -> None:
-    print(
-        printable(
-            f"{found.path}: {found.model_type or 'a model of unknown type'}, {found.tensors} tensors in {found.files} files"
-        )
-    )
+    kind = found.model_type or "a model of unknown type"
+    print(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))
     header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
     rows = [
         [
@@ -126,7 +126,7 @@ def _print_model(found: ModelInspection) -> None:
     ]
     output.print_table(header, rows)
     print(
-        f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; {found.quantized} tensors are quantized"
+        f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
 
 

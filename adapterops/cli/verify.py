@@ -13,7 +13,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output
 from adapterops.cli.merging import Merge, merging
 from adapterops.engine.execution import Execution
-from adapterops.errors import OptionError, VerificationError
+from adapterops.errors import OptionError, VerificationError, count
 from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import check_there, expected, prove, recorded
@@ -193,7 +193,8 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
         print(f"WRONG  {problem.place}: {problem.what}")
     if len(found.problems) > SHOWN:
         print(f"       and {len(found.problems) - SHOWN} more")
-    print(f"{found.path}: {len(found.modules)} adapted weights, {found.others} other tensors, {found.files} files")
+    parts = {"adapted weight": len(found.modules), "other tensor": found.others, "file": found.files}
+    print(f"{found.path}: {', '.join(count(number, noun) for noun, number in parts.items())}")
     survivals = [check.survival for check in found.modules.values() if check.survival]
     if survivals:
         total = sum(survivals[1:], survivals[0])

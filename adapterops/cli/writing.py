@@ -14,8 +14,9 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.options import Running, command_line, verified
 from adapterops.cli.output import amount, percent, print_json, progress, span, written
-from adapterops.engine.plan import Plan
-from adapterops.errors import AdapterWarning
+from adapterops.engine.plan import Plan, steps
+from adapterops.errors import AdapterWarning, count
+from adapterops.methods.scaling import SUM, describe
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
@@ -64,6 +65,7 @@ def write(
             print_json(*_json(saved, more))
         else:
             _print(saved)
+            _print_scales(made)
             for verb, what in more.items():
                 print(f"{verb} it to {what}")
 
@@ -78,22 +80,30 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
         print(
-            f"would write {out}: {len(result.layout)} modules, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free"
+            f"would write {out}: {count(len(result.layout), 'module')}, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free"
         )
     else:
         tensors, changed = len(result.layout), len(result.changed)
-        files = f"{tensors} tensors in {len(plan.jobs)} files, {amount(plan.bytes, 'B')}"
+        files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"
         print(f"would write {out}: {files}; {amount(free, 'B')} are free")
-        print(f"  {changed} tensors change, {tensors - changed} are copied byte for byte")
+        print(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
-            print(f"  {job.file}: {len(job.tensors)} tensors, {amount(job.bytes, 'B')}")
+            print(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
+    _print_scales(made)
     print(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     print(f"  of {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:
         print(f"  measured first: {each}")
     if plan.download:
-        print(f"  to download: {amount(sum(plan.download.values()), 'B')} in {len(plan.download)} files")
+        print(f"  to download: {amount(sum(plan.download.values()), 'B')} in {count(len(plan.download), 'file')}")
     print(f"  plan {plan.hash[:12]}")
+
+
+def _print_scales(made: Made) -> None:
+    """What merges were multiplied by, where that is not 1."""
+    for step in steps(made.result.history):
+        if step.operation == "merge" and step.parameters["scale"] != SUM:
+            print(f"  scale {describe(step.parameters['scale'], len(step.inputs))}")
 
 
 def _details(made: Made) -> dict[str, Any]:
@@ -137,13 +147,13 @@ def _print(saved: Written) -> None:
 def _print_adapter(saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
     print(
-        f"wrote {saved.path}: {len(kept)} modules, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}"
+        f"wrote {saved.path}: {count(len(kept), 'module')}, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}"
     )
     worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
     lowest = saved.modules[worst].energy
     print(
-        f"  energy kept: {percent(saved.energy)} in total"
-        + (f", least {percent(lowest)} in {worst}" if lowest < 1 else " (exact)")
+        f"  energy kept: {percent(saved.energy)}"
+        + (f", lowest {percent(lowest)} in {worst}" if lowest < 1 else " (exact)")
     )
     if saved.dropped:
         print(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
@@ -154,26 +164,23 @@ def _print_adapter(saved: Saved) -> None:
 
 
 def _print_model(saved: SavedCheckpoint) -> None:
-    changed = f"; {len(saved.modules)} modules changed" if saved.modules else ""
-    print(f"wrote {saved.path}: {saved.tensors} tensors, {amount(saved.bytes, 'B')}{changed}")
+    changed = f"; {count(len(saved.modules), 'module')} changed" if saved.modules else ""
+    print(f"wrote {saved.path}: {count(saved.tensors, 'tensor')}, {amount(saved.bytes, 'B')}{changed}")
     if saved.quantized:
         noise = sum(saved.quantized.values(), type(saved.total)()).noise
         worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
-        print(f"  {len(saved.quantized)} weights are quantized: {percent(noise)} of them is error of rounding", end="")
-        print(f", most {percent(saved.quantized[worst].noise)} in {worst}")
+        print(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}", end="")
+        print(f", highest {percent(saved.quantized[worst].noise)} in {worst}")
     if not saved.modules:
         return
     total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
-    print(
-        f"  the update is {percent(total.relative)} of the weights; {percent(total.changed / total.entries)} of their entries changed"
-    )
+    entries = "" if total.codes else f"; {percent(total.changed / total.entries)} of their entries changed"
+    print(f"  the update is {percent(total.relative)} of the weights{entries}")
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
-    print(
-        f"  survived rounding: {percent(total.gain)}{chance} in total, least {percent(saved.modules[worst].gain)} in {worst}"
-    )
+    print(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
     if total.codes:
         print(
-            f"  in codes: {percent(total.noise)} of the weights is error of rounding; cosine {total.cosine:.4f} within the update's rows"
+            f"  rounding error: {percent(total.noise)} of the weights; cosine {total.cosine:.4f} with the update in its rows"
         )
     if total.gain < LOSSY_GAIN and total.codes:
         warnings.warn(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 4
-"""Results a worker may be ahead of the one that is waited for: modules differ in size, and nobody should wait for the
-largest.
+"""Results a worker may be ahead of the one that is waited for:
+modules differ in size, and nobody should wait for the largest.
 """
 
 STOPPING = threading.Event()
@@ -32,7 +32,7 @@ STOPPING = threading.Event()
 
 @contextmanager
 def background() -> Iterator[ThreadPoolExecutor]:
-    """A thread beside the workers, which drops what is left of its work when the block ends."""
+    """One more thread, which drops what is left of its work when the block ends."""
     pool = ThreadPoolExecutor(1)
     try:
         yield pool

@@ -34,8 +34,8 @@ def compute(
     allow_base_mismatch: bool = False,
     truncate: Callable[..., Adapter] = algebra.truncate,
 ) -> Adapter:
-    """The adapter that an expression stands for, by the adapters that its names stand for; `truncate` cuts where it
-    says so.
+    """The adapter that an expression stands for, by the adapters that its names stand for;
+    `truncate` cuts where it says so.
     """
     for name, adapter in adapters.items():
         if not isinstance(adapter, Adapter):

@@ -1,5 +1,5 @@
-"""What an expression means: a tree of adapters, in which every default is explicit. `str` of it is an expression that
-means the same.
+"""What an expression means: a tree of adapters, in which every default is explicit.
+`str` of it is an expression that means the same.
 """
 
 from __future__ import annotations

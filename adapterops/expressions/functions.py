@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from adapterops.errors import OptionError
 from adapterops.expressions.formula import Call, Node, Scaled
 from adapterops.methods import METHODS
+from adapterops.methods.scaling import check_scale
 from adapterops.operations.algebra import check_cut, settings
 
 EXAMPLES = {
@@ -27,8 +28,8 @@ class ExpressionError(Exception):
 
 
 class Argument(NamedTuple):
-    """`name = value`, or a value alone: a node, a number, text, true or false, a list, or a table. `start` is where it
-    begins.
+    """`name = value`, or a value alone: a node, a number, text, true or false, a list, or a table.
+    `start` is where it begins.
     """
 
     name: str | None
@@ -127,10 +128,16 @@ def _method(call: _Call) -> Node:
     def space(value: Any) -> str | None:
         return None if value in method.spaces else f"space must be one of {', '.join(method.spaces)}, got {value!r}"
 
-    values = call.values({"weights": weights, "space": space, **{name: parameter(name) for name in method.defaults}})
-    given, where = values.pop("weights", None), values.pop("space", "delta")
-    _, complete_weights, complete = settings(call.function, len(adapters), given, where, values)
-    return Call(call.function, adapters, {"weights": complete_weights, "space": where, **complete}, call.index)
+    def scale(value: Any) -> str | None:
+        try:
+            check_scale(value)
+        except OptionError as error:
+            return error.message
+        return None
+
+    own = {name: parameter(name) for name in method.defaults}
+    values = call.values({"weights": weights, "scale": scale, "space": space, **own})
+    return Call(call.function, adapters, settings(call.function, len(adapters), **values)[1], call.index)
 
 
 def _truncate(call: _Call) -> Node:

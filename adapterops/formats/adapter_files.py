@@ -1,4 +1,4 @@
-"""Where the parts of an adapter lie: a folder, one of its sub-folders, or a lone safetensors file. Headers only."""
+"""The files of an adapter: a folder, one of its sub-folders, or a lone safetensors file. Headers only."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
 
     Args:
         source: a folder with adapter_model.safetensors and adapter_config.json, or with one sub-folder that has them;
-            or a safetensors file with a config beside it or in its header, or with a scale (`alpha`) for each module.
+            or a safetensors file with a config next to it or in its header, or with a scale (`alpha`) for each module.
         alpha: for a file that says nothing of its scale.
 
     Raises:
@@ -184,7 +184,7 @@ def similar(path: Path) -> str | None:
 
 
 def _fields(file: TensorFile, config_path: Path) -> Any:
-    """The config beside the file, or the one in its header; None if it has neither."""
+    """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         return read_json(config_path)
     if EMBEDDED in file.metadata:

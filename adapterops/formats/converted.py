@@ -21,8 +21,8 @@ STAYS = {
     HEAD, "lm_heads", "output", "score", "classifier", "classification_head", "qa_outputs", "pooler",
     "patch_embed", "gate", "router", "layer", "shared_expert_gate", "weights_proj", "o_a_proj", "wo_a", "scale", "shift",
 }  # fmt: skip
-"""Last names of other modules that have a matrix and are not quantized: embeddings, heads, routers, and what is no
-plain Linear.
+"""Last names of other modules that have a matrix and are not quantized:
+embeddings, heads, routers, and what is no plain Linear.
 """
 
 OWN_LINEAR = {"falcon", "ibert"}
@@ -43,8 +43,8 @@ TIED_HEADS = {
     "predictions.decoder", "cls.predictions.decoder", "entity_predictions.decoder",
     "embed_out", "proj_out", "output_projection", "unembedding_projection",
 }  # fmt: skip
-"""Names of output embeddings. One that shares its weight with the input embedding is in the model and not in the
-file.
+"""Names of output embeddings.
+One that shares its weight with the input embedding is in the model and not in the file.
 """
 
 NUMBERED = re.compile(r"\.\d+\.")
@@ -58,8 +58,7 @@ def convertible(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) ->
     GPT-2's Conv1D.
 
     Embeddings, output heads, routers and routed experts stay as they are: transformers holds the latter in one
-        parameter
-    for all, which is never quantized. So does what no skip list could tell from one of these.
+    parameter for all, which is never quantized. So does what no skip list could tell from one of these.
     """
     if not OWN_LINEAR.isdisjoint(_types(config)):
         return []
@@ -82,8 +81,7 @@ def skipped(layout: Mapping[str, Spec], chosen: Collection[str], config: Mapping
     the file.
 
     By their last names where these tell them from the chosen: transformers may load a model under other prefixes. Never
-        an
-    empty list, and never null: transformers then chooses by itself.
+    an empty list, and never null: transformers then chooses by itself.
     """
     modules = [name.removesuffix(WEIGHT) for name in chosen]
 

@@ -1,5 +1,5 @@
-"""Where the parts of a checkpoint lie: one safetensors file, or shards and their index; config, tokenizer and the rest
-beside them.
+"""The files of a checkpoint: one safetensors file, or shards and their index;
+config, tokenizer and the rest.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ INDEX_LIMIT = 1 << 26
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
-"""What belongs to an adapter or to the input alone: beside a fused model, an adapter's config would be loaded a second
-time.
+"""What belongs to an adapter or to the input alone:
+in the folder of a fused model, an adapter's config would be loaded a second time.
 """
 
 
@@ -53,7 +53,7 @@ class ModelFiles:
 
 
 def holds_model(source: Path | Place) -> bool:
-    """Whether a model lies at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
+    """Whether a model is at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
     place = Place.of(source)
     path = place.path
     if place.folder:
@@ -189,8 +189,8 @@ def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) ->
 
 
 def _inside(place: Place, index: Path, name: str) -> Path:
-    """The path of a shard, which an index may not lead out of its folder; the cache of the Hub keeps links to its own
-    blobs.
+    """The path of a shard, which an index may not lead out of its folder;
+    the cache of the Hub keeps links to its own blobs.
     """
     suffix = index.name.split(".")[1]
     if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
@@ -209,7 +209,7 @@ def _check_inside(path: Path) -> None:
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
     cached = [above.parent for above in root.parents if above.name == "snapshots"][
         :1
-    ]  # of one model; and beside it, shared blobs
+    ]  # of one model; and next to it, shared blobs
     blobs = [folder / "blobs" for each in cached for folder in (each, each.parent)]
     if not any(folder in real.parents for folder in (root, *blobs)):
         raise InputError(

@@ -91,8 +91,7 @@ class Candidate(NamedTuple):
     """A tensor that a module may be: all of it, or the one of an `expert` among all in it.
 
     `start` is the tensor of the base whose numbers it has: its own, or those of the input embedding that an output
-        embedding
-    is tied to.
+    embedding is tied to.
     """
 
     tensor: str
@@ -105,7 +104,7 @@ class Names:
 
     def __init__(self, base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
         config = config or {}
-        self.base, self.type = base, str(config.get("model_type", ""))
+        self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
         self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
@@ -185,6 +184,12 @@ def ties(config: Mapping[str, Any]) -> bool | None:
     parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
     stated = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
     return any(stated) if stated else None
+
+
+def model_types(config: Mapping[str, Any]) -> set[str]:
+    """The types of a model and of the models in it, as a config says them."""
+    found = {str(config["model_type"])} if "model_type" in config else set()
+    return found.union(*(model_types(inner) for inner in config.values() if isinstance(inner, Mapping)))
 
 
 def classes(config: Mapping[str, Any]) -> list[str]:

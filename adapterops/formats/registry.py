@@ -1,5 +1,5 @@
-"""Formats of adapters: how the files of one are recognised, read and written. Each registers itself in a file of its
-own.
+"""Formats of adapters: how the files of one are recognised, read and written.
+Each registers itself in a file of its own.
 """
 
 from __future__ import annotations

@@ -593,4 +593,3 @@ minimax minimax_m2 mixtral
     w1 w2 w3 gate
 """
 """Last names of modules that PEFT takes for experts, wherever they are."""
-

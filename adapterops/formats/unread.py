@@ -1,5 +1,5 @@
-"""Quantized weights that are not read, or not whole. Their tensors are refused: as ordinary ones they would pass for
-numbers.
+"""Quantized weights that are not read, or not whole.
+Their tensors are refused: as ordinary ones they would pass for numbers.
 """
 
 from __future__ import annotations

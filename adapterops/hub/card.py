@@ -1,5 +1,5 @@
-"""The README of what is pushed, from its manifest: what it is, what it was made of and how, what was kept, how to load
-it.
+"""The README of what is pushed, from its manifest:
+what it is, what it was made of and how, what was kept, how to load it.
 """
 
 from __future__ import annotations

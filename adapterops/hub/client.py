@@ -1,5 +1,5 @@
-"""How the Hub is asked: with timeouts, trying again where that helps, and with a message for everything it may
-answer.
+"""How the Hub is asked:
+with timeouts, trying again where that helps, and with a message for everything it may answer.
 """
 
 from __future__ import annotations

@@ -142,8 +142,8 @@ class _Push:
         return self._done(commit, pull_request, new, stale)
 
     def _commit(self, new: list[str], stale: list[str], before: There) -> tuple[str, str | None]:
-        """The commit, which is there once, whatever is lost on the way: before another try, the Hub is asked for the
-        last one.
+        """The commit, which is there once, whatever is lost on the way:
+        before another try, the Hub is asked for the last one.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

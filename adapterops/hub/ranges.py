@@ -1,5 +1,5 @@
-"""A safetensors file on the Hub: its header by one request for a few bytes, and all of it once its tensors are asked
-for.
+"""A safetensors file on the Hub:
+its header by one request for a few bytes, and all of it once its tensors are asked for.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""QR from Gram matrices, and the joint core of several updates: all that depends on them alone is exact in it, and
-small.
+"""QR from Gram matrices, and the joint core of several updates:
+all that depends on them alone is exact in it, and small.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def orthonormal(matrix: Array) -> tuple[Array, Array]:
 
 
 def _cholesky(matrix: Array) -> tuple[Array, Array, float] | None:
-    """R by the Gram matrix, its inverse, and its condition; None where the columns are too close to dependent for
-    that.
+    """R by the Gram matrix, its inverse, and its condition;
+    None where the columns are too close to dependent for that.
     """
     if matrix.shape[0] <= 2 * matrix.shape[1]:
         return None
@@ -117,7 +117,7 @@ class JointCore:
 
 
 def _cleaned(matrix: Array) -> Array:
-    """The matrix, with zeros for entries that are nothing but rounding: methods that count votes must not count
-    those.
+    """The matrix, with zeros for entries that are nothing but rounding:
+    methods that count votes must not count those.
     """
     return np.where(np.abs(matrix) > NOISE * np.linalg.norm(matrix), matrix, 0.0)

@@ -35,8 +35,8 @@ def spectrum(update: LowRank) -> Array:
 
 
 def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
-    """An update with at most `rank` dimensions, whatever its form: by its factors where it has some, else by its
-    entries.
+    """An update with at most `rank` dimensions, whatever its form:
+    by its factors where it has some, else by its entries.
     """
     factors = update.lowrank()
     if factors is None:
@@ -99,11 +99,9 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     """The best approximation of a dense update with `rank` dimensions, or one that is nearly so.
 
     By a randomized block Krylov method. It starts from the leading directions of `update.near`, or from random ones of
-    a
-    fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum
-        falls
-    slowly gets more of them. The `error` is measured, not estimated. With `exact`, or where the matrix is small, by a
-    full SVD in float64.
+    a fixed seed, and adds blocks until one raises the energy caught by less than one percent: a matrix whose spectrum
+    falls slowly gets more of them. The `error` is measured, not estimated. With `exact`, or where the matrix is small,
+    by a full SVD in float64.
 
     Cost: 4 · out · in · (rank + 2) multiplications, and 2 more for each block after the second; exact: O(out · in ·
         min(out, in)).
@@ -150,8 +148,8 @@ def _start(W: Array, near: LowRank | None, block: int) -> Array:
 
 
 def _krylov(W: Array, start: Array, rank: int, total: float) -> tuple[Array, Array]:
-    """Orthonormal rows L (k, out), and L W (k, in), that hold nearly all of the energy that `rank` dimensions can;
-    `total` is ‖W‖_F².
+    """Orthonormal rows L (k, out), and L W (k, in),
+    that hold nearly all of the energy that `rank` dimensions can; `total` is ‖W‖_F².
     """
     left = _orthonormal(start @ W.T)
     projected = left @ W
@@ -182,8 +180,8 @@ def _distance(W: Array, projection: LowRank, rest: float, total: float) -> float
 
 
 def _core(update: LowRank) -> tuple[Array, Array, Array, Array, Array]:
-    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW; Rb is the R of B's QR, Ra that of Aᵀ. And B and
-    A in float64.
+    """Rb, Ra and scale · Rb Raᵀ, whose singular values are those of ΔW;
+    Rb is the R of B's QR, Ra that of Aᵀ. And B and A in float64.
     """
     B, A = update.B.astype(np.float64, copy=False), update.A.astype(np.float64, copy=False)
     for factor in (B, A):

@@ -13,8 +13,8 @@ from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
 NEGLIGIBLE = 1e-4
-"""A direction whose singular value is less than this fraction of the largest is none: it would be rounding that is
-compared.
+"""A direction whose singular value is less than this fraction of the largest is none:
+it would be rounding that is compared.
 """
 
 ROWS = 32
@@ -23,8 +23,8 @@ ROWS = 32
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """ΔW = U diag(values) Vᵀ. `values` are all singular values; U (out, k) and V (in, k) hold the k directions that are
-    not negligible.
+    """ΔW = U diag(values) Vᵀ.
+    `values` are all singular values; U (out, k) and V (in, k) hold the k directions that are not negligible.
     """
 
     U: Array
@@ -70,8 +70,7 @@ class Signs:
     """Entries of two updates that have opposite signs, in some rows of a weight.
 
     Sums over these `rows` of `height`: `opposed` entries, entries `counted` (where neither is zero), and the second
-        moments
-    of the two, from which the error is known.
+    moments of the two, from which the error is known.
     """
 
     height: int

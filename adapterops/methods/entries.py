@@ -69,8 +69,8 @@ class Entries:
         return lambda first: function(self.tile(first))
 
     def cuts(self, density: float) -> list[Cut]:
-        """For each update the cut that keeps exactly int(density · n) entries; equal magnitudes: the lower index
-        wins.
+        """For each update the cut that keeps exactly int(density · n) entries;
+        equal magnitudes: the lower index wins.
         """
         return [self._cut(index, int(density * self.size)) for index in range(len(self))]
 
@@ -165,7 +165,7 @@ def threshold(
     """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of
     them).
 
-    No sort: a sample brackets the answer, one pass counts what lies above the bracket and collects what lies in it.
+    No sort: a sample brackets the answer, one pass counts what is above the bracket and collects what is in it.
 
     Args:
         tiles: starts a pass over all numbers, which must not be negative.
@@ -214,7 +214,7 @@ def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
 
 
 def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
-    """How many lie above `high`, and those in [low, high]."""
+    """How many are above `high`, and those in [low, high]."""
     above, inside = 0, []
     for tile in tiles:
         beyond = tile > high

@@ -1,4 +1,4 @@
-"""The registry of methods. A method is a kernel and what is declared beside it: its source, what it acts on, its
+"""The registry of methods. A method is a kernel and what is declared with it: its source, what it acts on, its
 parameters.
 
 A package of one's own registers methods by an entry point of the group `adapterops.methods`, which names a module that
@@ -107,6 +107,9 @@ class Method:
         }
 
 
+RESERVED = {"method", "weights", "scale", "space"}
+"""What `merge` takes for every method."""
+
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
@@ -143,6 +146,8 @@ def method(
         entry = Method(name, kernel, source, acts, spaces, parameters, capped, check, whole_model)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
+        if taken := RESERVED & parameters.keys():
+            raise ValueError(f"method {name!r} cannot have a parameter {min(taken)!r}, which merge has")
         for other in METHODS.registered():
             for each in parameters.keys() & other.parameters.keys():
                 if parameters[each] != other.parameters[each]:

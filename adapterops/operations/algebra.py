@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from math import isfinite
@@ -13,8 +13,10 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.errors import count as counted
 from adapterops.formats.stacks import stacks
 from adapterops.methods.registry import Method, find
+from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
 from adapterops.methods.spaces import SPACES, Block, Space
 from adapterops.provenance.history import Step, key
 from adapterops.updates.layout import Layout, widest
@@ -30,6 +32,7 @@ def merge(
     method: str = "linear",
     *,
     weights: Sequence[float] | None = None,
+    scale: Scale | None = None,
     space: str = "delta",
     allow_base_mismatch: bool = False,
     **parameters: Any,
@@ -40,6 +43,9 @@ def merge(
         adapters: at least one.
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
+        scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: what
+            makes the norm of each module the root mean square of those of its inputs. By default `auto`; 1 where
+            weights are given, for one adapter, and where another tool's answer is reproduced.
         space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does
             not depend on how they are factored; or `factors`, the A's and B's separately, which reproduces PEFT: ranks
             must be equal, and the result has cross terms.
@@ -54,7 +60,8 @@ def merge(
         OptionError: a parameter is impossible, or the number of weights is wrong.
         IncompatibleError: the adapters share no module, or differ in base or shapes.
     """
-    chosen, weights, complete = settings(method, len(adapters), weights, space, parameters)
+    chosen, options = settings(method, len(adapters), weights=weights, scale=scale, space=space, **parameters)
+    weights = options["weights"]
     _check_overlap(adapters)
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight != 1:
@@ -63,12 +70,12 @@ def merge(
             check_needs_no_base(adapter, "merged by its entries or factors")
     step = Step(
         "merge",
-        {"method": chosen.name, "space": space, "weights": weights, **complete},
+        {"method": chosen.name, **options},
         tuple(a.history for a in adapters),
     )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
     layout = {module: _layout(adapters, module, chosen, SPACES[space], total.layout[module]) for module in total.layout}
-    merging = _Merging(adapters, weights, chosen, SPACES[space], complete)
+    merging = _Merging(adapters, chosen, **options)
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -90,18 +97,15 @@ class _Merging:
     def __init__(
         self,
         adapters: Sequence[Adapter],
-        weights: Sequence[float],
         method: Method,
-        space: Space,
-        parameters: Mapping[str, Any],
+        *,
+        weights: Sequence[float],
+        scale: Scale,
+        space: str,
+        **parameters: Any,
     ) -> None:
-        self._adapters, self._weights, self._method, self._space, self._parameters = (
-            adapters,
-            weights,
-            method,
-            space,
-            parameters,
-        )
+        self._adapters, self._weights, self._scale = adapters, weights, scale
+        self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole() if method.whole_model(parameters) else None
@@ -109,10 +113,14 @@ class _Merging:
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
         present = self._present(module)
-        blocks, back = self._space.open(
-            [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
-        )
-        return back([self._block(module, present, block) for block in blocks])
+        updates = [self._adapters[i].updates[module] for i in present]
+        blocks, back = self._space.open(updates, [self._weights[i] for i in present])
+        result = back([self._block(module, present, block) for block in blocks])
+        factor = fixed(self._scale, len(self._adapters))
+        if factor is None:
+            alone = len(updates) == 1 and self._method.acts == "updates"  # it is itself
+            factor = 1.0 if alone else matching(result, updates)
+        return result if factor == 1 else factor * result
 
     def _present(self, module: str) -> list[int]:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
@@ -165,9 +173,15 @@ class _Merging:
 
 
 def settings(
-    method: str, count: int, weights: Sequence[float] | None, space: str, parameters: Mapping[str, Any]
-) -> tuple[Method, list[float], dict[str, Any]]:
-    """The method, the weights, and all its parameters, checked as far as that needs none of the `count` adapters.
+    method: str,
+    count: int,
+    *,
+    weights: Sequence[float] | None = None,
+    scale: Scale | None = None,
+    space: str = "delta",
+    **parameters: Any,
+) -> tuple[Method, dict[str, Any]]:
+    """The method, and all that `merge` takes besides adapters, checked as far as that needs none of the `count` adapters.
 
     Raises:
         OptionError: as `merge` does.
@@ -176,15 +190,19 @@ def settings(
     numbers = _weights(count, weights)
     if space not in chosen.spaces:
         raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if scale is None:  # PEFT and mergekit multiply by nothing
+        as_it_is = weights is not None or count == 1 or SPACES[space].fixed or "convention" in given
+        scale = SUM if as_it_is else AUTO
     for parameter, value in SPACES[space].fixed.items():
         if parameter in chosen.parameters:
-            if parameters.get(parameter) not in (None, value):
+            if given.get(parameter, value) != value:
                 raise OptionError(f"in space {space} the {parameter} is {value}", hint=f"leave --{parameter} out")
-            parameters = {**parameters, parameter: value}
-    complete = chosen.complete(parameters)
+            given[parameter] = value
+    complete = chosen.complete(given)
     if chosen.check:
         chosen.check(numbers, complete)
-    return chosen, numbers, complete
+    return chosen, {"weights": numbers, "scale": check_scale(scale), "space": space, **complete}
 
 
 def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
@@ -192,7 +210,10 @@ def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
         raise OptionError("there is nothing to merge", hint="name at least one adapter")
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(given) != count:
-        raise OptionError(f"{len(given)} weights for {count} adapters", hint="give one -w for each adapter, or none")
+        raise OptionError(
+            f"{counted(len(given), 'weight')} for {counted(count, 'adapter')}",
+            hint="give one -w for each adapter, or none",
+        )
     if not all(map(isfinite, given)):
         raise OptionError(f"the weights must be finite, got {given}")
     return given
@@ -222,8 +243,8 @@ def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> 
 
 
 def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
-    """What the masks of each adapter depend on: its content, and which it is of several equal ones. Not its place in
-    the list.
+    """What the masks of each adapter depend on: its content, and which it is of several equal ones.
+    Not its place in the list.
     """
     keys = [key(adapter.history) for adapter in adapters]
     order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
@@ -358,8 +379,8 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
 
 
 def _joint(spectra: Sequence[Array]) -> Array:
-    """What each dimension keeps in all modules that are saved with the same rank: the root of the sum of the
-    squares.
+    """What each dimension keeps in all modules that are saved with the same rank:
+    the root of the sum of the squares.
     """
     import numpy as np
 

@@ -1,5 +1,5 @@
-"""How adapters look, and how they lie to each other: what `compare` prints and `report` draws. Nothing is formed that
-is (out, in).
+"""How adapters look, and how they relate: what `compare` prints and `report` draws.
+Nothing is formed that is (out, in).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, OptionError, at
-from adapterops.operations.analysis import ModuleSpectrum, measured, suggested_rank
+from adapterops.operations.analysis import ENERGY, LITTLE, ModuleSpectrum, measured, rank_of
+from adapterops.operations.kinds import kinds
 from adapterops.operations.parts import by_part
 from adapterops.operations.targets import Target, resolve, together
 from adapterops.updates.layout import Layout
@@ -54,8 +55,9 @@ class Profile:
         return math.hypot(*(each.norm for each in self.spectra.values()))
 
     @cached_property
-    def suggested_rank(self) -> int:
-        return suggested_rank(self.spectra.values())
+    def bracket(self) -> tuple[int, int]:
+        """The ranks of `LITTLE` and of `ENERGY`: what is worth trying is between them."""
+        return rank_of(self.spectra.values(), LITTLE), rank_of(self.spectra.values(), ENERGY)
 
     @cached_property
     def effective_rank(self) -> float:
@@ -69,9 +71,8 @@ class Shared:
     """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
 
     Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the
-        number
-    of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks are
-    equal.
+    number of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks
+    are equal.
     """
 
     dot: float
@@ -117,8 +118,8 @@ class Pair:
 
     @property
     def columns(self) -> float | None:
-        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules: 0 where they are orthogonal, 1 where one
-        holds the other.
+        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules:
+        0 where they are orthogonal, 1 where one holds the other.
         """
         return self._overlap([each.columns for each in self.modules.values()])
 
@@ -181,6 +182,11 @@ class Comparison:
     sum_layout: Mapping[str, Layout]
     weights: Mapping[str, float]
     base: Checkpoint | None = None
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """Module → its kind, in the order of the modules."""
+        return kinds(dict.fromkeys(module for profile in self.profiles for module in profile.layout))
 
     @property
     def rank(self) -> int:
@@ -364,19 +370,6 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
                 )
             total += square
     return math.sqrt(total)
-
-
-def located(module: str) -> tuple[str, int | None, str]:
-    """Where in a model a module lies: what its layers are called, the layer, and the kind of module.
-
-    >>> located("model.layers.3.self_attn.q_proj"), located("model.layers.3.mlp.experts.7.up_proj"), located("lm_head")
-    (('model.layers', 3, 'q_proj'), ('model.layers', 3, 'up_proj'), ('', None, 'lm_head'))
-    """
-    parts = module.split(".")
-    number = next((index for index, part in enumerate(parts[:-1]) if part.isdecimal() and part.isascii()), None)
-    if number is None:
-        return "", None, parts[-1]
-    return ".".join(parts[:number]), int(parts[number]), parts[-1]
 
 
 def labels(adapters: Sequence[Adapter]) -> list[str]:

@@ -147,8 +147,8 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
 
 
 def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str, piece: Piece | None = None) -> Array:
-    """One tensor minus another of its shape, or some rows, in float32, or float64 where one is; all dimensions but the
-    last taken for one.
+    """One tensor minus another of its shape, or some rows, in float32, or float64 where one is;
+    all dimensions but the last taken for one.
     """
     import numpy as np
 

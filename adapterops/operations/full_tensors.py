@@ -46,8 +46,7 @@ def replacements(
     """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
 
     Where a base ties its embeddings and the adapter has the input embedding alone, the output embedding is a new tensor
-    and
-    stays what it was, without a full tensor: that is what the adapter was trained with.
+    and stays what it was, without a full tensor: that is what the adapter was trained with.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.

@@ -94,8 +94,8 @@ def _with_new(base: Checkpoint, targets: Targets) -> Checkpoint:
 
 
 def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
-    """The rows of a full tensor. Where it will be quantized, with what was trained as a change, so that it can be seen
-    what is left.
+    """The rows of a full tensor.
+    Where it will be quantized, with what was trained as a change, so that it can be seen what is left.
     """
     from adapterops.updates.survival import Block, Change
 

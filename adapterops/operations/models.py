@@ -8,6 +8,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.architectures import WEIGHT
+from adapterops.operations.kinds import kinds
 from adapterops.provenance.history import Source
 
 
@@ -25,8 +26,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class ModelInspection:
-    """What `inspect_model` found: `parameters` are the entries of all tensors as they are used, `bytes` what they
-    take.
+    """What `inspect_model` found:
+    `parameters` are the entries of all tensors as they are used, `bytes` what they take.
     """
 
     path: str | None
@@ -46,10 +47,11 @@ class ModelInspection:
 def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     """Model type, files, tensors by kind, how each is stored, and how large. Reads nothing beyond the headers."""
     groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
+    modules = {name: name.removesuffix(WEIGHT) for name in checkpoint.layout}
+    named = kinds(modules.values())
     for name, spec in checkpoint.layout.items():
-        kind = name.removesuffix(WEIGHT).rpartition(".")[2] if name.endswith(WEIGHT) else name.rpartition(".")[2]
-        groups.setdefault((kind, spec.shape, _stored(checkpoint, name)), []).append(name)
-    kinds = tuple(
+        groups.setdefault((named[modules[name]], spec.shape, _stored(checkpoint, name)), []).append(name)
+    found = tuple(
         Kind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
         for (kind, shape, stored), names in groups.items()
     )
@@ -58,16 +60,16 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         (checkpoint.config or {}).get("model_type"),
         len(checkpoint.shards),
         len(checkpoint.layout),
-        sum(kind.parameters for kind in kinds),
-        sum(kind.bytes for kind in kinds),
+        sum(kind.parameters for kind in found),
+        sum(kind.bytes for kind in found),
         len(checkpoint.schemes),
-        kinds,
+        found,
     )
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:
-    """How a tensor is stored: its dtype, or its scheme and the bits that an entry takes with its share of the
-    scales.
+    """How a tensor is stored:
+    its dtype, or its scheme and the bits that an entry takes with its share of the scales.
     """
     scheme = checkpoint.schemes.get(name)
     return f"{scheme.name} ({scheme.bits:.3g} bits)" if scheme else checkpoint.layout[name].dtype

@@ -1,4 +1,4 @@
-"""The files of an output beside what they should be: each that the manifest names, by its checksum, and none that it
+"""The files of an output, compared with what they should be: each that the manifest names, by its checksum, and none that it
 does not.
 
 Without a manifest config.json is compared with what it should say, and there may be no other weights and no adapter.
@@ -41,7 +41,7 @@ class Problem:
     place: str
     what: str
     size: float = math.inf
-    """How bad it is beside others of its kind; files and names come first."""
+    """How bad it is among others of its kind; files and names come first."""
 
 
 def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
@@ -106,8 +106,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
 def _strangers(
     folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
 ) -> Iterator[tuple[str, Problem]]:
-    """Files that a model's loader could take for its own: weights, configs, an adapter that would be applied once
-    more.
+    """Files that a model's loader could take for its own:
+    weights, configs, an adapter that would be applied once more.
     """
     for path in sorted(folder.iterdir()):
         apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known

@@ -1,5 +1,5 @@
-"""Two checkpoints of one model, tensor by tensor, by headers alone: what `extract` compares, and what that can
-become.
+"""Two checkpoints of one model, tensor by tensor, by headers alone:
+what `extract` compares, and what that can become.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def by_part(adapter: Adapter, targets: Targets) -> Adapter:
-    """The adapter with a module for each target: for each half of a gate_up_proj, where a base stores them apart."""
+    """The adapter with a module for each target: for each half of a gate_up_proj, where a base stores them as two tensors."""
     found = (target for edit in targets.edits.values() for target in edit.targets)
     parts = {target.module: target for target in found if target.module != target.source}
     if not parts:

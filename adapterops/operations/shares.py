@@ -14,7 +14,7 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 
 class Share(NamedTuple):
-    """An update, or those of its rows, from `first` on, that a base stores apart.
+    """An update, or those of its rows, from `first` on, that a base stores as several tensors.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
     """
@@ -46,7 +46,7 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]
     stored = next((names.base[tensor].shape for tensor in names.of(found.sibling(parts[0]))), ())
     if len(stored) != 2:
         return
-    if names.type in INTERLEAVED:
+    if not INTERLEAVED.isdisjoint(names.types):
         raise UnsupportedError(
             f"is stored as {' and '.join(parts)}, whose rows are mixed in {found.projection} of this type of model",
             tensor=module,

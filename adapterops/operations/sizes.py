@@ -1,4 +1,4 @@
-"""What adapters take in memory, at any rank, beside their dense updates and their base."""
+"""What adapters take in memory, at any rank, next to their dense updates and their base."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Sizes:
 
 
 def sizes(comparison: Comparison) -> Sizes:
-    """The arithmetic of memory: 4 bits are NF4 with the scales of its blocks, for the weights that transformers
-    quantizes.
+    """The arithmetic of memory:
+    4 bits are NF4 with the scales of its blocks, for the weights that transformers quantizes.
     """
     layout = {module: each for profile in comparison.profiles for module, each in profile.layout.items()}
     adapted = sum(each.entries for each in layout.values())

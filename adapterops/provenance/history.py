@@ -1,5 +1,5 @@
-"""Where an adapter came from: inputs and operations. The manifest is written from it, and random masks are keyed by
-it.
+"""Where an adapter came from: inputs and operations.
+The manifest is written from it, and random masks are keyed by it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Source:
 
     @property
     def paths(self) -> list[Path]:
-        """Where it lies, and all its files."""
+        """Where it is, and all its files."""
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
     def as_json(self) -> dict[str, Any]:

@@ -52,12 +52,10 @@ def four_bit(blocks: Tensor, kind: str) -> tuple[Tensor, Tensor] | None:
     """The codes of whole blocks, two a byte, and absmax, on a GPU; None where its bytes may not be those of a CPU.
 
     Its CUDA kernel multiplies by an approximate reciprocal of absmax, off by at most two units in the last place. That
-    moves
-    no code of NF4 where the numbers are those of bfloat16: the quotients of two such numbers stay at least nine units
-        away
-    from every threshold. Quotients of float16 and other float32 numbers do not. FP4 has other thresholds on CUDA, one
-    unit of int8's scale moves 1 in 10^4 of its codes, blocks of zeros have another code of zero, and NaN is not
-    noticed.
+    moves no code of NF4 where the numbers are those of bfloat16: the quotients of two such numbers stay at least nine
+    units away from every threshold. Quotients of float16 and other float32 numbers do not. FP4 has other thresholds on
+    CUDA, one unit of int8's scale moves 1 in 10^4 of its codes, blocks of zeros have another code of zero, and NaN is
+    not noticed.
 
     Args:
         blocks: a row for each block, in float32.

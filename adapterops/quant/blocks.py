@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NESTED_BLOCK = 256
 AT_ONCE = 1 << 19
-"""Entries that are encoded at a time on a CPU: enough that Python between two kernels, and waiting for it, does not
-count.
+"""Entries that are encoded at a time on a CPU:
+enough that Python between two kernels, and waiting for it, does not count.
 """
 
 SMALLEST = 1e-38

@@ -1,5 +1,5 @@
-"""What is refused of quantized weights: numbers without a code, codes without a number, files that are incomplete or
-foreign.
+"""What is refused of quantized weights:
+numbers without a code, codes without a number, files that are incomplete or foreign.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""compressed-tensors' pack-quantized: integers of 4 or 8 bits in groups, decoded by the compressed-tensors library.
-Read only.
+"""compressed-tensors' pack-quantized:
+integers of 4 or 8 bits in groups, decoded by the compressed-tensors library. Read only.
 """
 
 from __future__ import annotations

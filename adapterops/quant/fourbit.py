@@ -47,8 +47,7 @@ class FourBit:
     """Blocks of `block_size` entries, flat and across rows: a code of four bits each, and absmax = max |w| of the block.
 
     The value is codebook[code] · absmax, in float32, rounded once to `dtype`. With `nested` (double quantization)
-    absmax is
-    itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
+    absmax is itself stored in 8 bits: nested_map[absmax] · nested_absmax + nested_offset, in blocks of 256.
 
     The bytes are bitsandbytes' on a CPU, except for those of a nested absmax, which it finds by an inexact table.
     """
@@ -85,8 +84,8 @@ class FourBit:
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim:
-        """By the JSON state, which says the kind, the size of blocks, the dtype, the shape and the offset of nested
-        scales.
+        """By the JSON state, which says the kind, the size of blocks, the dtype,
+        the shape and the offset of nested scales.
         """
         state_name, kind = key(tensor, role), role.removeprefix(STATE)
         with at(tensor=state_name):

@@ -13,8 +13,8 @@ CONFIG = "quantization_config"
 
 
 class Claim(NamedTuple):
-    """A quantized weight that a scheme has found: the shape it has when used, and the parts that have to be there, by
-    role.
+    """A quantized weight that a scheme has found:
+    the shape it has when used, and the parts that have to be there, by role.
     """
 
     scheme: Scheme

@@ -31,8 +31,8 @@ BINS = 8191
 """Half as many bins as there are: 16 kB of counts, which the first cache holds."""
 
 NEAR = 0.52
-"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers: half a bin, and
-rounding.
+"""How far from the middle of a bin, in bins, a threshold has to be compared with its numbers:
+half a bin, and rounding.
 """
 
 UNSURE = 128
@@ -59,8 +59,8 @@ class Lookup:
         return cls(thresholds, counts.masked_fill(near, UNSURE), ties)
 
     def __call__(self, blocks: Tensor, factors: Tensor, memory: Scratch) -> Tensor:
-        """For s = blocks · factors, one for each row, in [-1, 1] but for rounding: the counts, flat, as uint8, in
-        scratch memory.
+        """For s = blocks · factors, one for each row, in [-1, 1] but for rounding:
+        the counts, flat, as uint8, in scratch memory.
         """
         import numpy as np
         import torch

@@ -19,8 +19,7 @@ class Transfer:
     """A thread's way to a device. What comes back is good until something of the same role comes back again.
 
     On a GPU each thread has a stream and pinned memory of its own: while one waits for its copies and kernels, others
-        read, add
-    and write.
+    read, add and write.
     """
 
     def __init__(self, device: str) -> None:

@@ -1,5 +1,5 @@
-"""A recipe, followed: its request is done, the recipe itself stored with the output, and the output sent where it
-goes.
+"""A recipe, followed:
+its request is done, the recipe itself stored with the output, and the output sent where it goes.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def destination(recipe: Recipe, out: str | os.PathLike[str] | None = None) -> Pa
 
 
 def stored(made: Made, out: Path) -> Mapping[str, bytes]:
-    """The recipe in `out`: paths as they are from there, and the hash of every file. It sends nothing, and names no
-    output.
+    """The recipe in `out`: paths as they are from there, and the hash of every file.
+    It sends nothing, and names no output.
     """
     return Lazy([RECIPE], lambda _: as_yaml(hashed(made.seen_from(out), made.opened)).encode())
 

@@ -1,10 +1,10 @@
-"""Rules about several adapters: whether they are alike, and whether a merge can hold them."""
+"""Rules about several adapters: how they relate. Accuracy follows from none of it, and no sentence says so."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from adapterops.operations.analysis import SUGGESTED_ENERGY, kept_energy, suggested_rank
+from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
 from adapterops.operations.comparison import Comparison, Pair
 from adapterops.reports.figures import percent, signed
 from adapterops.reports.findings import Finding, some, times
@@ -12,64 +12,63 @@ from adapterops.reports.findings import Finding, some, times
 SAME, ALIKE, OPPOSED = 0.99, 0.5, -0.5
 """Cosines of whole updates."""
 
-COLLIDING, SEPARATE = 0.3, 0.1
+SHARED, SEPARATE = 0.3, 0.1
 """Overlap of subspaces beyond that of random ones: above the first they are shared, below the second they are not."""
 
-COIN = 0.02
+UNRELATED = 0.02
 """Updates that have nothing in common have a sign conflict within this of one half."""
 
-HELD = 0.9
-"""A merged adapter holds the sum if it keeps this fraction of its energy."""
-
 UNEVEN = 4.0
-"""Norms that differ by this factor make a merge with equal weights one of the larger adapter."""
+"""Norms that differ by this factor make a merge with equal weights mostly that of the larger adapter."""
 
 
 def bases(comparison: Comparison) -> Iterator[Finding]:
     named = sorted({profile.base_model for profile in comparison.profiles if profile.base_model})
     if len(named) > 1:
-        text = f"The adapters name different base models: {some(named)}. What they have in common means little, and a merge of them less."
+        text = f"The adapters name different base models: {some(named)}. An update of one model is not one of another."
         yield Finding("bases", "warning", text, tuple(range(len(comparison.profiles))), {"bases": named})
 
 
 def disjoint(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if not pair.modules]
     yield from _about(
-        "disjoint", "note", comparison, pairs, "{} share no module: each changes other weights.", lambda pair: ""
+        "disjoint",
+        "note",
+        comparison,
+        pairs,
+        "{} have no module in common: each changes other weights.",
+        lambda pair: "",
     )
 
 
 def same(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine >= SAME]
-    text = "{} are the same update, or nearly: one of them would do."
+    text = "{} are nearly the same update."
     yield from _about("same", "warning", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
 
 
 def alike(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if ALIKE <= pair.cosine < SAME]
-    text = (
-        "{} pull the same way: average them, with weights that add up to 1; a plain sum counts twice what they share."
-    )
+    text = "{} point the same way: a sum counts twice what they share. Try weights that add up to 1."
     yield from _about("alike", "note", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
 
 
 def opposed(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine <= OPPOSED]
-    text = "{} undo each other: a merge of them keeps little of either."
+    text = "{} point opposite ways: in a sum they cancel."
     yield from _about("opposed", "warning", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
 
 
-def colliding(comparison: Comparison) -> Iterator[Finding]:
+def shared(comparison: Comparison) -> Iterator[Finding]:
     pairs = [
         pair
         for pair in comparison.pairs
-        if abs(pair.cosine) < ALIKE and min(beyond_chance(pair), default=0.0) >= COLLIDING
+        if abs(pair.cosine) < ALIKE and min(beyond_chance(pair), default=0.0) >= SHARED
     ]
     text = (
-        "The subspaces of {} collide: they change the same directions in different ways. "
-        f"One merged rank-{comparison.rank} adapter cannot hold both, for each disturbs the other there."
+        "{} change the same directions in different ways. A merge may lose some of each: compare it with the adapters."
     )
-    yield from _about("colliding", "warning", comparison, pairs, text, _overlaps)
+    yield from _about("shared-subspaces", "note", comparison, pairs, text, _overlaps)
 
 
 def separate(comparison: Comparison) -> Iterator[Finding]:
@@ -78,48 +77,38 @@ def separate(comparison: Comparison) -> Iterator[Finding]:
         for p in comparison.pairs
         if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE
     ]
-    text = "The subspaces of {} are separate: they do not disturb each other, and a merge can keep both if it keeps their ranks."
+    text = "The updates of {} are as unrelated as random ones. Whether a merge keeps both tasks, that does not say."
     yield from _about("separate", "note", comparison, pairs, text, _overlaps)
 
 
 def room(comparison: Comparison) -> Iterator[Finding]:
-    """Whether one adapter of the largest rank holds the sum of all."""
+    """What one adapter of the largest rank holds of the sum of all. It is energy, and no accuracy."""
     spectra, rank = comparison.sum.values(), comparison.rank
     if len([profile for profile in comparison.profiles if profile.norm]) < 2 or not any(each.norm for each in spectra):
         return
-    kept, needed = kept_energy(spectra, rank), suggested_rank(spectra)
-    numbers = {"rank": rank, "energy_kept": kept, "rank_needed": needed, "threshold": HELD}
-    everybody = tuple(range(len(comparison.profiles)))
-    if kept < HELD:
-        text = (
-            f"One merged rank-{rank} adapter cannot hold the sum of all: it keeps {percent(kept)} of it. "
-            f"{percent(SUGGESTED_ENERGY)} takes rank {needed}; fused into the base, nothing is lost."
-        )
-        yield Finding("no-room", "warning", text, everybody, numbers)
-    else:
-        text = f"One merged rank-{rank} adapter holds {percent(kept)} of the sum of all."
-        yield Finding("room", "note", text, everybody, numbers)
+    kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
+    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all, rank {needed} {percent(ENERGY)}"
+    text += ". A lower rank may lose no accuracy: try both." if kept < ENERGY else "."
+    numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
+    yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)
 
 
 def start(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.shared_start and min(pair.norms)]
-    text = (
-        "{} started from one random A, and it is still there: that their A's and row spaces are alike says nothing about "
-        "their tasks. Compare their B's, or the columns."
-    )
-    yield from _about("shared-start", "warning", comparison, pairs, text, _factors)
+    text = "{} began with the same A: that their A's and row spaces are alike comes from there. B's and columns are their own."
+    yield from _about("shared-start", "note", comparison, pairs, text, _factors)
 
 
-def coin(comparison: Comparison) -> Iterator[Finding]:
-    pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= COIN]
-    text = "The signs of {} agree no more often than by chance: electing them (TIES) has nothing to agree on."
+def unrelated(comparison: Comparison) -> Iterator[Finding]:
+    pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= UNRELATED]
+    text = "The signs of {} are opposed in half of the entries, as those of unrelated updates."
     yield from _about(
-        "coin-flip",
+        "unrelated-signs",
         "note",
         comparison,
         pairs,
         text,
-        lambda p: f"{percent(p.conflict[0])} opposed" if p.conflict else "",
+        lambda p: f"{percent(p.conflict[0])}" if p.conflict else "",
     )
 
 
@@ -131,7 +120,7 @@ def uneven(comparison: Comparison) -> Iterator[Finding]:
     ratio = norms[large] / norms[small]
     if ratio >= UNEVEN:
         one, other = comparison.profiles[large].name, comparison.profiles[small].name
-        text = f"{one} is {times(ratio)} as large as {other}: with equal weights, a merge is mostly {one}."
+        text = f"{one} is {times(ratio)} as large as {other}: with equal weights most of a merge is {one}. Try other weights."
         yield Finding("uneven", "warning", text, (large, small), {"ratio": ratio, "threshold": UNEVEN})
 
 
@@ -165,7 +154,7 @@ def _about(
 def _overlaps(pair: Pair) -> str:
     columns, rows = pair.chance or (0.0, 0.0)
     overlaps = f"columns overlap by {percent(pair.columns or 0)}, rows by {percent(pair.rows or 0)}"
-    return f"{overlaps}, by chance {percent(columns)} and {percent(rows)}; cosine {signed(pair.cosine)}"
+    return f"{overlaps}, random ones by {percent(columns)} and {percent(rows)}; cosine {signed(pair.cosine)}"
 
 
 def _factors(pair: Pair) -> str:

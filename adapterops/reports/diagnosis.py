@@ -20,11 +20,11 @@ RULES: Sequence[Callable[[Comparison], Iterator[Finding]]] = (
     comparison_rules.same,
     comparison_rules.alike,
     comparison_rules.opposed,
-    comparison_rules.colliding,
+    comparison_rules.shared,
     comparison_rules.separate,
     comparison_rules.room,
     comparison_rules.start,
-    comparison_rules.coin,
+    comparison_rules.unrelated,
     comparison_rules.uneven,
 )
 

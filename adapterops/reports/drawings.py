@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
-from adapterops.operations.analysis import SUGGESTED_ENERGY, ModuleSpectrum, kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, Profile, Shared, cosine, located
+from adapterops.operations.analysis import ENERGY, LITTLE, ModuleSpectrum, kept_energy, rank_of
+from adapterops.operations.comparison import Comparison, Profile, Shared, cosine
+from adapterops.operations.kinds import located
 from adapterops.operations.sizes import Cut, cuts, sizes
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, brief, percent, signed, size
 from adapterops.reports.findings import shares
@@ -20,18 +21,18 @@ PAIRS_SHOWN = 8
 
 
 def of_one(comparison: Comparison, index: int) -> list[Figure]:
-    """Spectra, cumulative energy, norms and suggested ranks of one adapter."""
+    """Spectra, cumulative energy, norms and ranks of one adapter."""
     profile = comparison.profiles[index]
-    places = _places(profile)
-    ranks = {place: suggested_rank([profile.spectra[m] for m in modules]) for place, modules in places.items()}
+    places = _places(profile, comparison.kinds)
+    ranks = {place: rank_of([profile.spectra[m] for m in modules], ENERGY) for place, modules in places.items()}
     return [
         _spectra(profile, index),
         _energy(profile, index),
         _norms(comparison, index, places),
         _grid(
             f"ranks-{index + 1}",
-            f"Suggested ranks of {profile.name}",
-            f"The smallest rank that keeps {SUGGESTED_ENERGY:.0%} of the energy there.",
+            f"Ranks of {ENERGY:.0%} energy of {profile.name}",
+            f"The smallest rank that keeps {ENERGY:.0%} of the energy there.",
             {place: float(rank) for place, rank in ranks.items()},
             (0, profile.rank),
             brief,
@@ -60,11 +61,18 @@ def _spectra(profile: Profile, index: int) -> Figure:
         "dimension",
         "singular value of ΔW",
         [*drawn, Series("median of the modules", [p for p in middle if p[1] > 1e-9 * top], index)],
-        [(float(profile.suggested_rank), f"suggested rank {profile.suggested_rank}")] if profile.norm else [],
+        _marks(profile),
         _whole_ticks(most),
         log_y=True,
         y_form=brief,
     )
+
+
+def _marks(profile: Profile) -> list[tuple[float, str]]:
+    """Where the ranks are that are worth trying."""
+    few, most = profile.bracket
+    marks = [(float(few), f"{LITTLE:.0%}: rank {few}"), (float(most), f"{ENERGY:.0%}: rank {most}")]
+    return marks[few == most :] if profile.norm else []
 
 
 def _energy(profile: Profile, index: int) -> Figure:
@@ -84,11 +92,11 @@ def _energy(profile: Profile, index: int) -> Figure:
     return Lines(
         f"energy-{index + 1}",
         f"Cumulative energy of {profile.name}",
-        f"Fraction of ‖ΔW‖² in the first dimensions; the suggested rank keeps {SUGGESTED_ENERGY:.0%} over all modules.",
+        "Fraction of ‖ΔW‖² in the first dimensions; over all modules the strong line.",
         "rank",
         "energy kept",
         [*each, Series("all modules", line(list(trained.values())), index)],
-        [(float(profile.suggested_rank), f"suggested rank {profile.suggested_rank}")] if profile.norm else [],
+        _marks(profile),
         _whole_ticks(profile.rank),
         y_form=percent,
     )
@@ -118,8 +126,8 @@ def _norms(comparison: Comparison, index: int, places: dict[tuple[str, str], lis
 
 def _carried(comparison: Comparison) -> Iterator[Figure]:
     names = [profile.name for profile in comparison.profiles]
-    kinds = [shares(comparison, i, lambda module: located(module)[2]) for i in range(len(names))]
-    present = list(dict.fromkeys(located(module)[2] for profile in comparison.profiles for module in profile.layout))
+    kinds = [shares(comparison, i, comparison.kinds.__getitem__) for i in range(len(names))]
+    present = list(dict.fromkeys(comparison.kinds.values()))
     total = {kind: sum(each.get(kind, 0.0) for each in kinds) for kind in present}
     ordered = sorted(present, key=lambda kind: (-total[kind], kind))
     rows = [[each.get(kind) for each in kinds] for kind in ordered]
@@ -265,7 +273,7 @@ def _cosines(comparison: Comparison) -> Iterator[Figure]:
     for style, pair in enumerate(comparison.pairs):
         groups: dict[int, list[Shared]] = {}
         for module, shared in pair.modules.items():
-            if (layer := located(module)[1]) is not None:
+            if (layer := located(module).layer) is not None:
                 groups.setdefault(layer, []).append(shared)
         points = [(float(layer), cosine(members)) for layer, members in sorted(groups.items())]
         series.append(Series(f"{pair.first + 1} and {pair.second + 1}", points, style))
@@ -289,12 +297,12 @@ def _grid(
     return Heatmap(name, title, caption, rows, columns, values, limits, form=form)
 
 
-def _places(profile: Profile) -> dict[tuple[str, str], list[str]]:
+def _places(profile: Profile, kinds: Mapping[str, str]) -> dict[tuple[str, str], list[str]]:
     """Layer and kind → the modules there, in the order of the layers."""
     found: dict[tuple[str, str], list[str]] = {}
     rows = _rows(list(profile.layout))
     for module in sorted(profile.layout, key=_order):
-        found.setdefault((rows[module], located(module)[2]), []).append(module)
+        found.setdefault((rows[module], kinds[module]), []).append(module)
     return found
 
 
@@ -305,10 +313,10 @@ def _order(module: str) -> tuple[bool, str, int, str]:
 
 
 def _rows(modules: Sequence[str]) -> dict[str, str]:
-    """Module → what its row is called: the number of its layer, with what comes before it where there are several kinds
-    of layers.
+    """Module → what its row is called:
+    the number of its layer, with what comes before it where there are several kinds of layers.
     """
-    stacks = {located(module)[0] for module in modules if located(module)[1] is not None}
+    stacks = {located(module).stack for module in modules if located(module).layer is not None}
     found = {}
     for module in sorted(modules, key=_order):
         stack, number, _ = located(module)

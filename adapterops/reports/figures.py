@@ -13,8 +13,8 @@ Form: TypeAlias = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points, in the colour and dashes of `style`; a `faint` one is one of many, and not in the
-    legend.
+    """A line through points, in the colour and dashes of `style`;
+    a `faint` one is one of many, and not in the legend.
     """
 
     label: str
@@ -25,8 +25,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """`marks` are vertical lines with a word each; `ticks` are places on the x axis, by default round numbers; the y
-    axis holds `reach`.
+    """`marks` are vertical lines with a word each; `ticks` are places on the x axis, by default round numbers;
+    the y axis holds `reach`.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Lines:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A number for each row and column, or none. `limits` are where the colours end; a `signed` one has 0 in the
-    middle.
+    """A number for each row and column, or none.
+    `limits` are where the colours end; a `signed` one has 0 in the middle.
     """
 
     name: str

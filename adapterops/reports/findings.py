@@ -16,8 +16,8 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about some adapters, by their numbers, and the numbers that made it true. A `warning` wants to be
-    acted on.
+    """A sentence about some adapters, by their numbers, and the numbers that made it true.
+    A `warning` wants to be acted on.
     """
 
     rule: str

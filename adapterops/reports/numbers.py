@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adapterops.operations.analysis import kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, Pair, located
+from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparison import Comparison, Pair
 from adapterops.operations.sizes import cuts, sizes
 from adapterops.reports.findings import Finding, shares
 
@@ -21,7 +21,7 @@ def numbers(comparison: Comparison, findings: Sequence[Finding]) -> dict[str, An
         "adapters": [_adapter(comparison, index) for index in range(len(comparison.profiles))],
         "pairs": [_pair(comparison, pair) for pair in comparison.pairs],
         "sum": {
-            "rank_needed": suggested_rank(joint),
+            "rank_of_99": rank_of(joint, ENERGY),
             "energy_kept": kept_energy(joint, comparison.rank),
             "at_rank": comparison.rank,
             "cuts": [asdict(each) for each in cuts(comparison.sum_layout, comparison.sum)],
@@ -44,9 +44,9 @@ def _adapter(comparison: Comparison, index: int) -> dict[str, Any]:
         "norm": profile.norm,
         "relative": comparison.relative(index),
         "effective_rank": profile.effective_rank,
-        "suggested_rank": profile.suggested_rank,
+        "bracket": list(profile.bracket),
         "full_tensors": profile.full,
-        "kinds": shares(comparison, index, lambda module: located(module)[2]),
+        "kinds": shares(comparison, index, comparison.kinds.__getitem__),
         "cuts": [asdict(each) for each in cuts(profile.layout, profile.spectra)],
         "modules": {
             module: {
@@ -56,7 +56,7 @@ def _adapter(comparison: Comparison, index: int) -> dict[str, Any]:
                 "norm": each.norm,
                 "relative": comparison.relative(index, [module]),
                 "effective_rank": each.effective_rank,
-                "suggested_rank": suggested_rank([each]),
+                "rank_of_99": rank_of([each], ENERGY),
                 "values": list(each.values),
             }
             for module, each in profile.spectra.items()

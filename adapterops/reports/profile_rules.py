@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterops.operations.analysis import kept_energy
-from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.analysis import ENERGY, kept_energy
+from adapterops.operations.comparison import Comparison
+from adapterops.operations.kinds import located
 from adapterops.operations.sizes import cut
 from adapterops.reports.figures import percent, size
 from adapterops.reports.findings import Finding, shares, some, times
@@ -17,7 +18,7 @@ FLAT_FROM = 4
 """Below this rank the shape of a spectrum says little."""
 
 EMPTY = 0.5
-"""A tail is empty if this fraction of the rank keeps `SUGGESTED_ENERGY`."""
+"""A tail is empty if this fraction of the rank keeps `ENERGY`."""
 
 DWARFS = 1.0
 """‖ΔW‖ / ‖W₀‖ from which an update is larger than what it updates."""
@@ -66,24 +67,23 @@ def flat(comparison: Comparison) -> Iterator[Finding]:
         if fullness >= FLAT:
             text = (
                 f"The update of {profile.name} is flat: its {profile.rank} dimensions carry nearly equal shares "
-                f"(effective rank {profile.effective_rank:.1f}). This task wants a higher rank, or another method than LoRA."
+                f"(effective rank {profile.effective_rank:.1f}). A higher rank may help: try one."
             )
-            yield Finding("flat", "warning", text, (index,), {"effective_share_of_rank": fullness, "threshold": FLAT})
+            yield Finding("flat", "note", text, (index,), {"effective_share_of_rank": fullness, "threshold": FLAT})
 
 
 def tail(comparison: Comparison) -> Iterator[Finding]:
     for index, profile in enumerate(comparison.profiles):
-        rank, enough = profile.rank, profile.suggested_rank
+        rank, (few, enough) = profile.rank, profile.bracket
         if profile.norm and enough <= EMPTY * rank:
-            kept = kept_energy(profile.spectra.values(), enough)
             before, after = (cut(profile.layout, profile.spectra, each).bytes for each in (rank, enough))
+            ranks = str(few) if few == enough else f"{few} to {enough}"
             text = (
-                f"The tail of {profile.name} is empty: rank {enough} would do. It keeps {percent(kept)} of the energy of rank {rank}, "
-                f"in {size(after)} instead of {size(before)} (adapterops truncate --rank {enough})."
+                f"Rank {enough} of {profile.name} keeps {percent(ENERGY)} of the energy of rank {rank}, in {size(after)} instead of "
+                f"{size(before)}, and rank {few} keeps {percent(kept_energy(profile.spectra.values(), few))}. "
+                f"Try ranks {ranks} (adapterops truncate --rank {few})."
             )
-            yield Finding(
-                "empty-tail", "note", text, (index,), {"rank": rank, "suggested_rank": enough, "energy_kept": kept}
-            )
+            yield Finding("empty-tail", "note", text, (index,), {"rank": rank, "bracket": [few, enough]})
 
 
 def norm(comparison: Comparison) -> Iterator[Finding]:
@@ -97,18 +97,18 @@ def norm(comparison: Comparison) -> Iterator[Finding]:
         numbers = {"relative": total, "largest": each[worst], "module": worst, "modules_over": len(over)}
         if total >= DWARFS:
             text = (
-                f"The norm of {profile.name} dwarfs W0: it is {times(total)} that of the weights it changes. "
-                "Is the scale (alpha) meant to be that large, and did the training converge?"
+                f"The norm of {profile.name} is {times(total)} that of the weights it changes. "
+                "Is its scale (alpha) meant to be that large?"
             )
             yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
         elif over:
             text = (
-                f"The norm of {profile.name} dwarfs W0 in {len(over)} of {len(each)} modules, most in {worst} "
+                f"The norm of {profile.name} is above that of the weight in {len(over)} of {len(each)} modules, most in {worst} "
                 f"({times(each[worst])} its weight)."
             )
             yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
         elif total >= LARGE:
-            text = f"{profile.name} is large: {percent(total)} of the weights it changes, where LoRA as a rule has 0.3% to 5%."
+            text = f"{profile.name} is {percent(total)} of the weights it changes; most LoRAs are 0.3% to 5%."
             yield Finding("large", "note", text, (index,), {**numbers, "threshold": LARGE})
 
 
@@ -127,7 +127,7 @@ def layers(comparison: Comparison) -> Iterator[Finding]:
         if carried >= MOST and len(chosen) <= FEW * len(numbered):
             names = some([str(number) for _, number in sorted(chosen)])
             where = f"{percent(carried)} of it, in {len(chosen)} of {len(numbered)} layers"
-            text = f"Most of the update of {profile.name} sits in these layers: {names} ({where})."
+            text = f"Most of the update of {profile.name} is in these layers: {names} ({where})."
             yield Finding(
                 "layers",
                 "note",
@@ -139,7 +139,7 @@ def layers(comparison: Comparison) -> Iterator[Finding]:
 
 def kinds(comparison: Comparison) -> Iterator[Finding]:
     for index, profile in enumerate(comparison.profiles):
-        energy = shares(comparison, index, lambda module: located(module)[2])
+        energy = shares(comparison, index, comparison.kinds.__getitem__)
         if len(energy) < 3:
             continue
         first = max(energy, key=energy.__getitem__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from adapterops.operations.analysis import SUGGESTED_ENERGY, kept_energy, suggested_rank
-from adapterops.operations.comparison import Comparison, located
+from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparison import Comparison
 from adapterops.operations.sizes import cuts, sizes
 from adapterops.reports.figures import brief, percent, signed, size
 from adapterops.reports.findings import shares
@@ -25,13 +25,13 @@ def summary_rows(comparison: Comparison) -> Table:
         "norm",
         *relative_to,
         "effective rank",
-        "suggested rank",
+        f"rank of {ENERGY:.0%}",
         "mostly in",
     ]
     found, rows = sizes(comparison), []
     for index, profile in enumerate(comparison.profiles):
         relative = comparison.relative(index)
-        kinds = shares(comparison, index, lambda module: located(module)[2])
+        kinds = shares(comparison, index, comparison.kinds.__getitem__)
         most = sorted(kinds, key=lambda kind: -kinds[kind])[:2]
         rows.append(
             [
@@ -43,7 +43,7 @@ def summary_rows(comparison: Comparison) -> Table:
                 brief(profile.norm),
                 *([] if relative is None else [percent(relative)]),
                 f"{profile.effective_rank:.1f}",
-                str(profile.suggested_rank),
+                str(profile.bracket[1]),
                 ", ".join(f"{kind} {percent(kinds[kind])}" for kind in most) or "-",
             ]
         )
@@ -111,13 +111,13 @@ def module_rows(comparison: Comparison, index: int) -> Table:
     """One row for each module of an adapter."""
     profile = comparison.profiles[index]
     relative_to = ["of W0"] if comparison.weights else []
-    header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", "suggested rank"]
+    header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", f"rank of {ENERGY:.0%}"]
     rows = []
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])
         shape = f"{layout.shape[0]} x {layout.shape[1]}"
         ratio = [] if relative is None else [percent(relative)]
-        ranks = [f"{each.effective_rank:.1f}", str(suggested_rank([each]))]
+        ranks = [f"{each.effective_rank:.1f}", str(rank_of([each], ENERGY))]
         rows.append([module, shape, str(layout.rank), brief(each.norm), *ratio, *ranks])
     return header, rows
 
@@ -126,4 +126,4 @@ def joint_line(comparison: Comparison) -> str:
     """What one adapter of the largest rank holds of the sum of all."""
     joint, rank = comparison.sum.values(), comparison.rank
     kept = percent(kept_energy(joint, rank))
-    return f"their sum: rank {rank} keeps {kept} of it, {SUGGESTED_ENERGY:.0%} takes rank {suggested_rank(joint)}"
+    return f"their sum: rank {rank} keeps {kept} of its energy, rank {rank_of(joint, ENERGY)} keeps {ENERGY:.0%}"

@@ -87,8 +87,8 @@ def found(folder: Path, path: str, *, verify: bool = False) -> Place:
 
 
 def located(folder: Path, path: str) -> Path:
-    """A path in a folder as an absolute one, so that nothing depends on the current folder. A link keeps its own
-    name.
+    """A path in a folder as an absolute one, so that nothing depends on the current folder.
+    A link keeps its own name.
     """
     place = folder / path
     name = place.name if place.name != ".." else ""

@@ -1,5 +1,5 @@
-"""How a request is read from JSON or YAML: strictly. What is unknown, ambiguous or impossible is named with its
-place.
+"""How a request is read from JSON or YAML: strictly.
+What is unknown, ambiguous or impossible is named with its place.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A request: all that decides what an output is. The command line, recipes, the manifest and `verify` have this one
-form.
+"""A request: all that decides what an output is.
+The command line, recipes, the manifest and `verify` have this one form.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
 )
 
 DEQUANTIZED, ORIGINAL = VIEWS = ("dequantized", "original")
-"""What an update is added to, where the base is quantized: what its codes stand for, or the model it was quantized
-from.
+"""What an update is added to, where the base is quantized:
+what its codes stand for, or the model it was quantized from.
 """
 
 

@@ -1,5 +1,5 @@
-"""Whether an output is what was requested: the request is read from its manifest, its inputs are found, and the work is
-checked.
+"""Whether an output is what was requested:
+the request is read from its manifest, its inputs are found, and the work is checked.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def recorded(folder: Path) -> Request | None:
 
 
 def check_there(request: Request, record: Request | None, model: Path) -> None:
-    """Raise OptionError for the first input that is not where the manifest has it: whoever asks has to name its
-    place.
+    """Raise OptionError for the first input that is not where the manifest has it:
+    whoever asks has to name its place.
     """
     stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
     noted = {each.path for each in stated}

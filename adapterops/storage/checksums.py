@@ -14,8 +14,8 @@ from blake3 import blake3
 BLAKE3, SHA256 = "blake3", "sha256"
 
 READ_AT_ONCE = 1 << 18
-"""Bytes that are read and hashed at once: they stay in the cache of a core. From 2 kB on other threads run
-meanwhile.
+"""Bytes that are read and hashed at once: they stay in the cache of a core.
+From 2 kB on other threads run meanwhile.
 """
 
 

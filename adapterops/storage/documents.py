@@ -1,4 +1,4 @@
-"""Single files that are whole or absent: written beside their place under a hidden name, synced, and renamed."""
+"""Single files that are whole or absent: written next to their place under a hidden name, synced, and renamed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_documents(outputs: Sequence[Path], inputs: Sequence[Path], force: bool
         mark: what a file begins with, or nearly, that `force` may replace.
 
     Raises:
-        OptionError: an output is an input, or lies inside one.
+        OptionError: an output is an input, or is inside one.
         OutputExistsError: an output exists, and may not be replaced.
         NotFoundError, ResourceError: the folder it would go to is missing or not writable.
     """

@@ -1,5 +1,5 @@
-"""PyTorch's pickles, for those who ask for them: tensors by name, and nothing else, through torch's restricted
-unpickler.
+"""PyTorch's pickles, for those who ask for them:
+tensors by name, and nothing else, through torch's restricted unpickler.
 """
 
 from __future__ import annotations

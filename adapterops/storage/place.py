@@ -1,4 +1,4 @@
-"""Where an adapter or a checkpoint lies: a folder or a file, some or all of which may still be elsewhere."""
+"""Where an adapter or a checkpoint is: a folder or a file, some or all of which may still be elsewhere."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Place:
         return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
 
     def entries(self) -> list[Path]:
-        """What lies in the folder, sorted."""
+        """What is in the folder, sorted."""
         if self.remote is None:
             return sorted(self.path.iterdir())
         depth = len(self.path.parts)
@@ -123,8 +123,8 @@ class Place:
         return self.path
 
     def beside(self, suffix: str) -> Path:
-        """A path for what is made of this: beside it, under its name and a suffix; in the current folder for what came
-        from elsewhere.
+        """A path for what is made of this: next to it, under its name and a suffix;
+        in the current folder for what came from elsewhere.
         """
         if self.remote is not None:
             return Path(

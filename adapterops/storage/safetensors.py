@@ -81,7 +81,7 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies: bytes [begin, end) of the data."""
+    """Where one tensor is stored: bytes [begin, end) of the data."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -114,7 +114,7 @@ class TensorFile(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor where it lies."""
+    """One tensor of a file."""
 
     file: TensorFile
     name: str
@@ -130,8 +130,8 @@ class Stored:
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:
-        """Whether the two hold the same bytes, of one dtype and shape. Stops at the first difference, and needs no
-        torch.
+        """Whether the two hold the same bytes, of one dtype and shape.
+        Stops at the first difference, and needs no torch.
         """
         chunks = zip_longest(self.file.chunks(self.name), other.file.chunks(other.name))
         return self.spec == other.spec and all(mine == theirs for mine, theirs in chunks)
@@ -211,8 +211,8 @@ class SafetensorsFile:
             self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
-        """The bytes of one tensor, in pieces of at most `CHUNK` bytes, each of which is good until the next one is
-        asked for.
+        """The bytes of one tensor, in pieces of at most `CHUNK` bytes,
+        each of which is good until the next one is asked for.
         """
         size = self.entries[name].spec.bytes
         buffer = bytearray(min(CHUNK, size))
@@ -343,7 +343,9 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
         raise
     if not isinstance(header, dict):
         raise InputError(f"the header is a {type(header).__name__}, not an object", code="E-ST-HEADER")
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:  # MLX writes null for none, and the library takes it
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InputError("the metadata is not a mapping of strings to strings", code="E-ST-HEADER")
     if not header:

@@ -1,6 +1,6 @@
 """Output that is whole or absent.
 
-A folder is built beside its destination under a hidden name, synced, and renamed once: the rename is the commit. The
+A folder is built next to its destination under a hidden name, synced, and renamed once: the rename is the commit. The
 hidden folder is locked while its maker lives, so that what a killed run left behind is known, and removed by the next,
 or taken over by it where the work has a journal.
 """
@@ -25,7 +25,7 @@ from adapterops.errors import NotFoundError, OptionError, OutputExistsError, Res
 
 MANIFEST = "adapterops.json"
 RECIPE = "recipe.yaml"
-"""What an output is made by, written beside it."""
+"""What an output is made by, written next to it."""
 
 JOURNAL = ".journal"
 ASIDE = "-old"
@@ -34,10 +34,10 @@ _DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EX
 
 
 def check_output(out: Path, inputs: list[Path], force: bool) -> None:
-    """Raise what `staged` would, before any work: the output exists, lies inside an input, or cannot be created.
+    """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
 
     Raises:
-        OptionError: `out` is an input, lies inside one, or, to be replaced, holds one.
+        OptionError: `out` is an input, is inside one, or, to be replaced, holds one.
         OutputExistsError: `out` exists and may not be replaced.
         NotFoundError, ResourceError: the folder it would go to is missing or not writable.
     """
@@ -74,8 +74,8 @@ def _empty(path: Path) -> bool:
 
 
 class Journal:
-    """What is finished of a long work, in a file beside it: one JSON object a line, synced, under the key of the
-    plan.
+    """What is finished of a long work, in a file next to it:
+    one JSON object a line, synced, under the key of the plan.
     """
 
     def __init__(self, folder: Path, plan: str, sync: bool = True) -> None:
@@ -221,7 +221,7 @@ def _create(out: Path) -> tuple[Path, int]:
 
 
 def _remove_stale(out: Path) -> None:
-    """Remove what killed runs left beside `out`: hidden folders that nobody holds a lock on.
+    """Remove what killed runs left next to `out`: hidden folders that nobody holds a lock on.
 
     An old output that was aside when its replacement was killed goes back to its place.
     """
@@ -253,8 +253,8 @@ def _publish(folder: Path, out: Path, force: bool) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s
-    name.
+    """Swap two folders in one step, so that a reader sees one or the other;
+    `old`'s content ends up under `new`'s name.
     """
     at_fdcwd, exchange = -100, 2
     with suppress(AttributeError, OSError):

@@ -1,5 +1,5 @@
-"""YAML from strangers: one meaning or none. What versions of YAML read differently is refused, and so is whatever takes
-long.
+"""YAML from strangers: one meaning or none.
+What versions of YAML read differently is refused, and so is whatever takes long.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def parse_yaml(data: bytes) -> tuple[Any, Marks]:
 
 
 class _Reader:
-    """Makes values of what the parser reports, as it reports it: nothing is expanded, and nothing is read after a
-    mistake.
+    """Makes values of what the parser reports, as it reports it:
+    nothing is expanded, and nothing is read after a mistake.
     """
 
     def __init__(self, text: str) -> None:

@@ -18,8 +18,8 @@ class Dense:
     """A weight update that is in memory: ΔW = weight, (out, in), float32 or float64.
 
     `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
-    close
-    to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes, not
+    close to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes,
+    not
         what is true.
     """
 

@@ -49,8 +49,8 @@ class Hadamard:
         return replace(self, first=self.first.T, second=self.second.T)
 
     def lowrank(self) -> LowRank:
-        """Exact factors of rank r₁ r₂: entry (i, j) of the product is Σ_kl B₁[i,k] B₂[i,l] · A₁[k,j] A₂[l,j]
-        (Khatri-Rao).
+        """Exact factors of rank r₁ r₂:
+        entry (i, j) of the product is Σ_kl B₁[i,k] B₂[i,l] · A₁[k,j] A₂[l,j] (Khatri-Rao).
         """
         (out, into), rank = self.shape, self.first.rank * self.second.rank
         B = (self.first.folded()[:, :, None] * self.second.folded()[:, None, :]).reshape(out, rank)

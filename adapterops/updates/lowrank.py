@@ -16,13 +16,13 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, whole
 
 SMALL = 10**6
-"""Multiplications up to which OpenBLAS takes matrices as they are stored, instead of copying them first and clearing
-the result.
+"""Multiplications up to which OpenBLAS takes matrices as they are stored,
+instead of copying them first and clearing the result.
 """
 
 COLUMNS = 896
-"""Columns that are multiplied at a time: small enough for that, and no power of two, in which rows fall on the same
-lines of a cache.
+"""Columns that are multiplied at a time:
+small enough for that, and no power of two, in which rows fall on the same lines of a cache.
 """
 
 LEAST_ROWS = 16
@@ -33,8 +33,7 @@ class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
 
     B is (out, r) and A is (r, in); `scale` is alpha/r, or alpha/sqrt(r) under rsLoRA. Rank 0 is the zero. The factors
-    are
-    numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
+    are numpy arrays of float32 or float64: whatever else they are given as, torch tensors too, is converted, exactly.
 
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
     of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.

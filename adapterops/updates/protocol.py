@@ -36,8 +36,8 @@ class Update(Protocol):
         """The same for a weight that is stored as (in, out)."""
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
-        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`. W is read only by what
-        needs it.
+        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`.
+        W is read only by what needs it.
         """
 
     def lowrank(self) -> LowRank | None:
@@ -45,16 +45,16 @@ class Update(Protocol):
 
 
 class Linear(Update, Protocol):
-    """An update that does not depend on W. `error` is a bound on ‖ΔW - exact‖_F, the distance to the one it stands
-    for.
+    """An update that does not depend on W.
+    `error` is a bound on ‖ΔW - exact‖_F, the distance to the one it stands for.
     """
 
     @property
     def error(self) -> float: ...
     @property
     def near(self) -> LowRank | None:
-        """An update whose leading directions are probably close to those of this one: where a search for them may
-        start.
+        """An update whose leading directions are probably close to those of this one:
+        where a search for them may start.
         """
 
     @property

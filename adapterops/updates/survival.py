@@ -20,8 +20,7 @@ class Survival:
     """What became of an update ΔW on its way into the entries of a weight, W' being what is stored.
 
     Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how
-        many.
-    Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update.
+    many. Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update.
     """
 
     base: float = 0.0
@@ -71,15 +70,15 @@ class Survival:
 
     @property
     def uncertainty(self) -> float:
-        """How far chance may move `gain`: one standard deviation, where the error of an entry does not depend on its
-        update.
+        """How far chance may move `gain`:
+        one standard deviation, where the error of an entry does not depend on its update.
         """
         return math.sqrt(self.error / self.delta / self.entries) if self.delta and self.entries else 0.0
 
     @property
     def cosine(self) -> float:
-        """Between W' - W and ΔW, within the rows of the update, of a weight in codes: 1 where nothing else was added to
-        them.
+        """Between W' - W and ΔW, within the rows of the update, of a weight in codes:
+        1 where nothing else was added to them.
         """
         return self.dot / math.sqrt(self.inside * self.delta) if self.inside and self.delta else 0.0
 
@@ -90,7 +89,7 @@ class Survival:
 
 
 class Change(NamedTuple):
-    """An update that lies in some rows of a weight.
+    """An update of some rows of a weight.
 
     `part` are the rows and columns of the block that it covers, `W` is what was there before, in the dtype of `delta`.
     `basis` has orthonormal columns that span the rows of the update, where it is of low rank.
@@ -104,8 +103,8 @@ class Change(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some rows of a weight, all dimensions but the last taken for one: wide, not rounded yet, and what was changed in
-    them.
+    """Some rows of a weight, all dimensions but the last taken for one:
+    wide, not rounded yet, and what was changed in them.
     """
 
     values: Array
@@ -155,8 +154,8 @@ def survival(
 
 
 def quantized(values: Array, stored: Array) -> Survival:
-    """How far the codes of some rows are from what they stand for, where no update lies in them. `stored` is used
-    up.
+    """How far the codes of some rows are from what they stand for,
+    where there is no update in them. `stored` is used up.
     """
     error = np.subtract(stored, values, out=stored)
     return Survival(base=_square(values), entries=values.size, codes=values.size, error=_square(error))

@@ -1,5 +1,5 @@
-"""Is this checkpoint W0 + ΔW, and nothing else? Bit for bit, by the merge identity, and by the bytes of everything
-else.
+"""Is this checkpoint W0 + ΔW, and nothing else? Bit for bit, by the merge identity,
+and by the bytes of everything else.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from adapterops.updates.survival import Survival
 
 EQUAL = 1e-5
-"""Two codes whose numbers are as far from what they stand for, up to this fraction, are as good: float32 cannot tell
-the nearer one.
+"""Two codes whose numbers are as far from what they stand for, up to this fraction, are as good:
+float32 cannot tell the nearer one.
 """
 
 

@@ -1,5 +1,5 @@
-"""TIES on ΔW as one would write it in torch: `torch_ties.py A B OUT`. kthvalue, stack, elect, mean, svd_lowrank; all
-modules.
+"""TIES on ΔW as one would write it in torch: `torch_ties.py A B OUT`.
+kthvalue, stack, elect, mean, svd_lowrank; all modules.
 """
 
 import json

@@ -218,7 +218,7 @@ def test_rslora_and_plain_lora_add_up_to_the_sum_of_what_they_do(tmp_path):
     plain, scaled = factors(rank=2, seed=1), factors(rank=4, seed=2)
     a = write_adapter(tmp_path / "a", plain, config(2, lora_alpha=4))
     b = write_adapter(tmp_path / "b", scaled, config(4, lora_alpha=6, use_rslora=True))
-    assert run(["merge", str(a), str(b), "-o", str(tmp_path / "out")]) == 0
+    assert run(["merge", str(a), str(b), "--scale", "sum", "-o", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["use_rslora"] is False
     for module, found in deltas(tmp_path / "out").items():
         torch.testing.assert_close(
@@ -230,7 +230,7 @@ def test_ranks_that_differ_between_modules_are_written_as_they_are(tmp_path):
     mixed = {**factors([Q], rank=2), **factors([MODULES[1]], rank=4)}
     a = write_adapter(tmp_path / "a", mixed, config(2, rank_pattern={"v_proj": 4}, alpha_pattern={"v_proj": 16}))
     b = write_adapter(tmp_path / "b", factors(MODULES[:2], rank=3, seed=5), config(3))
-    assert run(["merge", str(a), str(b), "-o", str(tmp_path / "out")]) == 0
+    assert run(["merge", str(a), str(b), "--scale", "sum", "-o", str(tmp_path / "out")]) == 0
     fields = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert fields["r"] == 7
     assert fields["rank_pattern"] == {r"^layers\.0\.q_proj": 5, r"^layers\.0\.v_proj": 7}

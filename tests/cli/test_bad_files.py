@@ -1,5 +1,5 @@
-"""Files that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is
-written.
+"""Files that are not what they should be:
+each is refused with its name, a reason and a remedy, and nothing is written.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Base models that are not what they should be: each is refused with its name, a reason and a remedy, and nothing is
-written.
+"""Base models that are not what they should be:
+each is refused with its name, a reason and a remedy, and nothing is written.
 """
 
 import json
@@ -62,8 +62,8 @@ def adapter(tmp_path):
 
 @pytest.fixture
 def fails(refused, base, adapter):
-    """`fuse` is refused, and so are `unfuse` and, unless only the numbers tell, the plan of it; the inputs do not
-    change.
+    """`fuse` is refused, and so are `unfuse` and, unless only the numbers tell, the plan of it;
+    the inputs do not change.
     """
 
     def check(exit_code, code, *phrases, options=(), tensor=None, planned=True):
@@ -290,8 +290,8 @@ def test_a_pickle_of_something_else(fails, pickled, content):
 
 @pytest.fixture
 def coded(base):
-    """The tensors of the base as one file, of which the first module's weight is in 4 bits; what of it is left out is
-    for a test to say.
+    """The tensors of the base as one file, of which the first module's weight is in 4 bits;
+    what of it is left out is for a test to say.
     """
     for path in base.glob("*.safetensors"):
         path.unlink()
@@ -537,7 +537,7 @@ def test_an_update_that_rounding_erases(refused, base, tmp_path):
         (["--precision", "float16"], "--precision"),
         (["--dtype", "int8"], "--dtype"),
         (["--density", "0.5"], "density"),
-        (["-w", "1", "-w", "2"], "2 weights for 1 adapters"),
+        (["-w", "1", "-w", "2"], "2 weights for 1 adapter"),
         (["-w", "nan"], "finite"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

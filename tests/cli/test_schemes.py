@@ -37,7 +37,7 @@ def adapter(tmp_path: Path) -> Path:
 
 def test_gptq_is_shown(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", str(base)]) == 0
-    assert "1 tensors are quantized" in capsys.readouterr().out
+    assert "quantized tensors: 1" in capsys.readouterr().out
     assert run(["show", str(base), "--json"]) == 0
     assert "gptq" in capsys.readouterr().out
 
@@ -73,7 +73,7 @@ def test_an_adapter_is_not_fused_into_the_codes(
 ) -> None:
     command = ["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]
     assert run(command) == 2
-    assert "1 weights are in gptq, which is read, and not written" in capsys.readouterr().err
+    assert "1 adapted weight of the base stored in gptq, which is read and not written" in capsys.readouterr().err
     assert run([*command, "--rounding", "nearest"]) == 4
     assert "gptq is read, not written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -161,7 +161,7 @@ def test_a_scheme_of_another_package_is_read(tmp_path: Path) -> None:
     assert "quantized with toy, which is not read here" in refused.stderr
     shown = command("show", "base")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert "1 tensors are quantized" in shown.stdout
+    assert "quantized tensors: 1" in shown.stdout
     done = command("dequantize", "base", "-o", "out")
     assert done.returncode == 0, done.stderr
     assert torch.equal(load_file(tmp_path / "out/model.safetensors")["fc.weight"], codes.float() / 2)

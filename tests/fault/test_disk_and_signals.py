@@ -1,5 +1,5 @@
-"""Whatever happens to the disk or the process: the output is whole or absent, the inputs are untouched, a second try
-succeeds.
+"""Whatever happens to the disk or the process:
+the output is whole or absent, the inputs are untouched, a second try succeeds.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def test_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_first_thing_that_a_worker_computes_takes_one_thread() -> None:
-    """Else libraries start threads of their own, which end the process where they cannot, and the bits depend on the
-    machine.
+    """Else libraries start threads of their own, which end the process where they cannot,
+    and the bits depend on the machine.
     """
     X = torch.randn(768, 768, generator=torch.Generator().manual_seed(0))
     (found,) = local.run(torch.linalg.svdvals, [X], how=Execution(1))

@@ -78,8 +78,8 @@ def test_stochastic_rounding_gives_the_same_bytes(scheme: Writable) -> None:
 @ALL_DTYPES
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 def test_codes_are_those_of_bitsandbytes(kind: str, dtype: torch.dtype) -> None:
-    """Its kernels give a block of zeros another code of zero, have two FP4 thresholds one step off, and an inexact
-    reciprocal.
+    """Its kernels give a block of zeros another code of zero, have two FP4 thresholds one step off,
+    and an inexact reciprocal.
     """
     W = weight((512, 1024), dtype)
     found = encode(FourBit(kind).encoder(W.shape), W)

@@ -1,5 +1,5 @@
-"""LoRA that PEFT trains on the parameters of fused experts: what is read, fused and saved computes what PEFT's unmerged
-model does.
+"""LoRA that PEFT trains on the parameters of fused experts:
+what is read, fused and saved computes what PEFT's unmerged model does.
 """
 
 from __future__ import annotations
@@ -309,8 +309,8 @@ def test_a_router_is_adapted_as_a_parameter_too(made: Make, tmp_path: Path) -> N
 
 
 def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path) -> None:
-    """PEFT turns w1, w2 and w3 into parameters where transformers has none such, with twice the rank for two of
-    them.
+    """PEFT turns w1, w2 and w3 into parameters where transformers has none such,
+    with twice the rank for two of them.
     """
     base = made("mixtral", "each by itself")
     adapter = trained(base, tmp_path / "adapter", r=2, lora_alpha=5, target_modules=["w1", "w2", "w3", "q_proj"])
@@ -320,8 +320,8 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
 
 
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
-    """PEFT before 0.19 took every parameter for (experts, in, out): A and B of the 4 experts have each other's numbers,
-    in its order.
+    """PEFT before 0.19 took every parameter for (experts, in, out):
+    A and B of the 4 experts have each other's numbers, in its order.
     """
     tensors = load_file(adapter / "adapter_model.safetensors")
     for name in [name for name in tensors if "experts" in name and "lora_A" in name]:

@@ -136,8 +136,8 @@ def silence() -> Iterator[None]:
 
 
 def load(folder: Path, auto: Any = AutoModelForCausalLM) -> Any:
-    """A model as transformers loads it, of which nothing is missing and nothing was left over, in the dtype of its
-    files.
+    """A model as transformers loads it, of which nothing is missing and nothing was left over,
+    in the dtype of its files.
     """
     with silence():
         model, found = auto.from_pretrained(folder, output_loading_info=True)
@@ -148,8 +148,8 @@ def load(folder: Path, auto: Any = AutoModelForCausalLM) -> Any:
 def adapted(
     base: Path, folder: Path, seed: int = 0, auto: Any = AutoModelForCausalLM, head: bool = False, **fields: Any
 ) -> Path:
-    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default: with the weight under
-    it.
+    """An adapter that PEFT trains for a base, of which a `head` is saved as PEFT does by default:
+    with the weight under it.
     """
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -203,8 +203,8 @@ def rounded(x: Numbers, dtype: torch.dtype) -> Numbers:
 
 
 def assert_rounded_once(found: Tensor, W: Tensor, delta: Numbers, dtype: torch.dtype) -> None:
-    """W + ΔW rounded once; where the sum is as close to the middle of two numbers as float32 can tell, it may be
-    either.
+    """W + ΔW rounded once;
+    where the sum is as close to the middle of two numbers as float32 can tell, it may be either.
     """
     assert found.dtype == dtype
     exact, slack = wide(W) + delta, 1e-6 * (abs(wide(W)) + abs(delta).max())
@@ -234,8 +234,8 @@ def files_of(folder: Path) -> dict[str, Tensor]:
 
 
 def assert_fused(base: Path, out: Path, updates: dict[str, Numbers], dtype: torch.dtype) -> None:
-    """The weights of these modules are W + ΔW, a tied head counting as a copy of the embedding; all else is as it
-    was.
+    """The weights of these modules are W + ΔW,
+    a tied head counting as a copy of the embedding; all else is as it was.
     """
     before, after = files_of(base), files_of(out)
     embedding = next(name for name in before if "embed_tokens" in name or "wte" in name)
@@ -391,7 +391,7 @@ def test_several_adapters_at_once(made: Make, tmp_path: Path, dtype: torch.dtype
         adapted(base, tmp_path / "a", 1, r=4, target_modules=["q_proj", "down_proj"]),
         adapted(base, tmp_path / "b", 2, r=2, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "o_proj"]),
     ]
-    fuse(base, *pair, "-o", tmp_path / "out")
+    fuse(base, *pair, "--scale", "sum", "-o", tmp_path / "out")
     expected = unmerged(base, *pair)
     assert_fused(base, tmp_path / "out", deltas(expected, (1.0, 1.0)), dtype)
     assert_answers_alike(logits(load(tmp_path / "out")), logits(expected), dtype, logits(load(base)))
@@ -400,8 +400,8 @@ def test_several_adapters_at_once(made: Make, tmp_path: Path, dtype: torch.dtype
 
 
 def ties(updates: list[Numbers], density: float) -> Numbers:
-    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees: Yadav et al. 2023, per
-    tensor.
+    """Trim to the int(density · n) largest, elect the sign of the sum, average what agrees:
+    Yadav et al. 2023, per tensor.
     """
     trimmed = []
     for update in updates:
@@ -425,7 +425,7 @@ def test_ties_is_fused_whole(made: Make, tmp_path: Path, dtype: torch.dtype, nam
         adapted(base, tmp_path / str(seed), seed, r=4, target_modules=targets, fan_in_fan_out=name == "gpt2")
         for seed in (3, 4)
     ]
-    fuse(base, *pair, "--ties", "--density", "0.3", "-o", tmp_path / "out")
+    fuse(base, *pair, "--ties", "--density", "0.3", "--scale", "sum", "-o", tmp_path / "out")
     each = [deltas(unmerged(base, path)) for path in pair]
     turned = name == "gpt2"  # equal magnitudes aside, TIES does not care how a weight is stored
     expected = {

@@ -1,5 +1,5 @@
-"""The Hub, as the real client sees it: references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet
-mode.
+"""The Hub, as the real client sees it:
+references, pushing and pulling, in LFS mode and, where hf_xet allows it, in Xet mode.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ def test_shards_of_before_do_not_stay(hub: Hub, place: Path, token: str, capsys:
     assert [name for name in hub.files("me/model") if "model" in name and name != "README.md"] == ["model.safetensors"]
     assert len(hub.repos["me/model"].history()) == 3
     loaded = succeeds(capsys, "show", "hf://me/model")[0]
-    assert "12 tensors in 1 files" in loaded
+    assert "12 tensors in 1 file" in loaded
 
 
 def test_damaged_output_is_not_pushed(hub: Hub, place: Path, token: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -506,8 +506,8 @@ def test_nothing_local_imports_the_client(tmp_path: Path) -> None:
 
 
 def test_in_a_process_of_its_own(hub: Hub, place: Path, tmp_path: Path) -> None:
-    """As a person runs it: the endpoint from the environment, no other host, the token in nothing that is printed or
-    written.
+    """As a person runs it:
+    the endpoint from the environment, no other host, the token in nothing that is printed or written.
     """
     hub.put("me/a", write_adapter(tmp_path / "a"))
     code = LOCAL_ONLY + "from adapterops.cli.main import main\nmain()"

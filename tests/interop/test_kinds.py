@@ -1,5 +1,5 @@
-"""DoRA and LoHa as PEFT trains, saves and merges them: fused from their files, and judged by PEFT's merged weights and
-forward pass.
+"""DoRA and LoHa as PEFT trains, saves and merges them:
+fused from their files, and judged by PEFT's merged weights and forward pass.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Models and adapters of the real transformers and PEFT: whole trained tensors, extraction, and what `verify` finds in
-them.
+"""Models and adapters of the real transformers and PEFT:
+whole trained tensors, extraction, and what `verify` finds in them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What PEFT saves is read as PEFT means it; what is saved here loads in PEFT without a warning, and is what was
-meant.
+"""What PEFT saves is read as PEFT means it;
+what is saved here loads in PEFT without a warning, and is what was meant.
 """
 
 from __future__ import annotations

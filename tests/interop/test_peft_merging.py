@@ -54,7 +54,9 @@ def test_ties_on_the_update(pair: tuple[Path, Path], majority: str) -> None:
     a, b = map(ao.open_adapter, pair)
     full = {"svd_rank": 64, "density": 0.3, "majority_sign_method": majority}
     assert_equal(
-        ao.merge([a, b], "ties", density=0.3, majority=majority), by_peft(pair, [1.0, 1.0], "ties_svd", **full), 2e-6
+        ao.merge([a, b], "ties", scale="sum", density=0.3, majority=majority),
+        by_peft(pair, [1.0, 1.0], "ties_svd", **full),
+        2e-6,
     )
     unequal = ao.merge([a, b], "ties", weights=[0.7, -0.4], density=0.3, majority=majority, convention="peft")
     assert_equal(unequal, by_peft(pair, [0.7, -0.4], "ties_svd", **full), 2e-6)

@@ -1,5 +1,5 @@
-"""Codes that are written are those that transformers makes itself; codes that it saved are read, changed and loaded
-again.
+"""Codes that are written are those that transformers makes itself;
+codes that it saved are read, changed and loaded again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Made = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A model in 16 bits, its adapter, or what transformers saves of it in a scheme; what is in the folder must not be
-    changed.
+    """A model in 16 bits, its adapter, or what transformers saves of it in a scheme;
+    what is in the folder must not be changed.
     """
     place = tmp_path_factory.mktemp("models")
 
@@ -357,7 +357,7 @@ def test_rounding_to_the_grid_it_lies_on_is_refused(
     for more in ([], ["--quantize", "nf4"], ["--dry-run"]):
         error = answered(capsys, "fuse", theirs, adapter, "-o", tmp_path / "out", *more, code=2)
         assert error["code"] == "E-GRID"
-        for way in ("--quantize nf4", "--original", "--rounding stochastic", "--dtype bfloat16", "load both"):
+        for way in ("--quantize nf4", "--original", "--rounding stochastic", "--dtype bfloat16", "unmerged"):
             assert way in error["hint"]
     assert list(tmp_path.iterdir()) == []
 

@@ -91,8 +91,8 @@ class Layer(NamedTuple):
 def layer(
     seed: int, out: int, into: int, rank: int, scale: float, dtype: str, kind: torch.dtype, turned: bool, whole: bool
 ) -> Layer:
-    """With `whole`, small whole numbers over powers of two: W + ΔW is exact in float32, and often half between two
-    numbers.
+    """With `whole`, small whole numbers over powers of two:
+    W + ΔW is exact in float32, and often half between two numbers.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -175,8 +175,8 @@ def read_folder(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def raw_of(model: dict[str, Layer], seed: int = 0) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """The layers of a model and tensors of every other kind, of random bytes: NaN, infinite and denormal numbers
-    too.
+    """The layers of a model and tensors of every other kind, of random bytes:
+    NaN, infinite and denormal numbers too.
     """
     generator = torch.Generator().manual_seed(seed)
     names = {f"torch.{long}": short for short, long in FLOATS.items()}
@@ -218,8 +218,8 @@ def save(checkpoint: Checkpoint, out: Path, how: Execution = FAST, **options: An
 
 
 def assert_between(found: Numbers, exact: Numbers, slack: Numbers, dtype: str) -> None:
-    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns: then it may be either
-    side.
+    """`found` is `exact` rounded once, unless that is within `slack` of where the rounding turns:
+    then it may be either side.
     """
     assert (rounded(exact - slack, dtype) <= found).all()
     assert (found <= rounded(exact + slack, dtype)).all()
@@ -508,11 +508,13 @@ def test_two_updates_of_half_a_step_make_a_whole_one(tmp_path: Path) -> None:
     for name in "ab":
         write_adapter(tmp_path / name, ones, {"peft_type": "LORA", "r": 1, "lora_alpha": 1})
     arguments = [str(tmp_path / name) for name in ("base", "a", "b")]
-    assert run(["fuse", *arguments, "-o", str(tmp_path / "both")]) == 0
+    assert run(["fuse", *arguments, "--scale", "sum", "-o", str(tmp_path / "both")]) == 0
     assert open_checkpoint(tmp_path / "both").tensors[f"{module}.weight"].eq(258).all()
     assert run(["fuse", *arguments[:2], "-o", str(tmp_path / "one")]) == 8
-    assert run(["fuse", *arguments, "--dtype", "float32", "-o", str(tmp_path / "wide")]) == 0
-    assert run(["unfuse", str(tmp_path / "both"), *arguments[1:], "-o", str(tmp_path / "restored")]) == 0
+    assert run(["fuse", *arguments, "--scale", "sum", "--dtype", "float32", "-o", str(tmp_path / "wide")]) == 0
+    assert (
+        run(["unfuse", str(tmp_path / "both"), *arguments[1:], "--scale", "sum", "-o", str(tmp_path / "restored")]) == 0
+    )
     assert open_checkpoint(tmp_path / "restored").tensors[f"{module}.weight"].eq(256).all()
 
 
@@ -605,8 +607,8 @@ def test_merge_identity(
     rank: int,
     scale: float,
 ) -> None:
-    """(W0 + sBA) x = W0 x + s B (A x): each entry of W contributes at most half a step of its dtype, and what float32
-    loses.
+    """(W0 + sBA) x = W0 x + s B (A x):
+    each entry of W contributes at most half a step of its dtype, and what float32 loses.
     """
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,5 +1,5 @@
-"""How much of an update is left when a model goes into codes: on the grid it lies on little or all, from 16 bits
-all.
+"""How much of an update is left when a model goes into codes:
+on the grid it lies on little or all, from 16 bits all.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def test_how_many_codes_nearest_rounding_changes(models: Path, tmp_path: Path, s
 
 @pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
 def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str) -> None:
-    """Blocks run across rows, and the last one is short: by chance or anew, it is what it should be, whoever computes
-    it.
+    """Blocks run across rows, and the last one is short:
+    by chance or anew, it is what it should be, whoever computes it.
     """
     shape, module = (1101, 1001), MODULE
     (tmp_path / "base").mkdir()

@@ -117,7 +117,7 @@ def parse(name: str) -> Key:
 
 
 def render(key: Key) -> str:
-    """The name that `parse` takes apart.
+    """The name that `parse` reads.
 
     >>> render(Key("layers.0.q_proj", "lora_B"))
     'base_model.model.layers.0.q_proj.lora_B.weight'
@@ -162,8 +162,8 @@ class Parts:
 
 
 def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
-    """Whole tensors of the model that the config announces (modules_to_save, biases): name in the model → name in the
-    file.
+    """Whole tensors of the model that the config announces (modules_to_save, biases):
+    name in the model → name in the file.
     """
     found = {}
     for name in sorted(file.entries):
@@ -177,8 +177,8 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
-    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors `apart` are left
+def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
+    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
     out.
 
     Raises:
@@ -188,7 +188,7 @@ def parts(file: TensorFile, apart: Iterable[str] = ()) -> dict[str, Parts]:
     found: dict[str, dict[str, str]] = {}
     adapters = set()
     with at(path=file.path):
-        for name in sorted(file.entries.keys() - set(apart)):
+        for name in sorted(file.entries.keys() - set(full)):
             key = parse(name)
             roles = found.setdefault(key.module, {})
             if key.role in roles:

@@ -1,5 +1,5 @@
-"""The language is arithmetic: it computes what Python computes on dense matrices, and points at what it does not
-understand.
+"""The language is arithmetic:
+it computes what Python computes on dense matrices, and points at what it does not understand.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def test_long_and_deep_expressions_are_computed() -> None:
     assert entries(ao.evaluate(long, a=one()).updates["m"])[0, 0] == 3001
     deep = "a"
     for index in range(DEPTH):
-        deep = f"linear({deep}, a)" if index % 2 else f"-(a + {deep})"
+        deep = f"linear({deep}, a, scale=1)" if index % 2 else f"-(a + {deep})"
     expected = 1
     for index in range(DEPTH):
         expected = expected + 1 if index % 2 else -(1 + expected)

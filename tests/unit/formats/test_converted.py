@@ -181,8 +181,8 @@ OTHERS: dict[str, dict[str, Any]] = {
         "text_config": {"model_type": "opt", **SIZES, "ffn_dim": 48, "word_embed_proj_dim": 32},
     },
 }  # fmt: skip
-"""Classes whose output embedding has another name, and is not in the file; with other embeddings; that keep modules in
-32 bits.
+"""Classes whose output embedding has another name, and is not in the file; with other embeddings;
+that keep modules in 32 bits.
 """
 
 

@@ -1,5 +1,5 @@
-"""A file on the Hub: its header by one request or two, small tensors alone, and all of it when a large one is
-needed.
+"""A file on the Hub:
+its header by one request or two, small tensors alone, and all of it when a large one is needed.
 """
 
 from __future__ import annotations

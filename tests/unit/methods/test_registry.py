@@ -53,3 +53,9 @@ def test_defaults_fill_what_is_not_given() -> None:
     }
     with pytest.raises(OptionError, match="whole number"):
         METHODS["dare_ties"].complete({"seed": 0.5})
+
+
+def test_a_parameter_of_every_merge_is_not_a_method_s_own() -> None:
+    with pytest.raises(ValueError, match="cannot have a parameter 'scale'"):
+        method("new", source="-", scale=Parameter("Own."))(lambda deltas, weights, *, scale=1.0: None)
+    assert "new" not in METHODS

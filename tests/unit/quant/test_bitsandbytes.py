@@ -88,8 +88,8 @@ def test_numbers_that_no_code_stands_for_are_refused(number: float, monkeypatch:
 
 
 def test_no_inexact_reciprocal_moves_a_code_of_bfloat16() -> None:
-    """All quotients of two numbers of eight bits, and of the thresholds; a GPU's reciprocal is off by two units at
-    most.
+    """All quotients of two numbers of eight bits, and of the thresholds;
+    a GPU's reciprocal is off by two units at most.
     """
     numbers = np.array(NF4, np.float32)
     thresholds = (numbers[:-1] + numbers[1:]) / 2

@@ -164,8 +164,8 @@ def test_nested_scales_are_the_nearest_ones(seed: int, blocks: int, kind: str, f
 
 
 def test_nested_scales_are_those_of_bitsandbytes_or_beside_them() -> None:
-    """It finds them by a table that is not exact, in which a number may come out as the neighbour of the nearest
-    one.
+    """It finds them by a table that is not exact,
+    in which a number may come out as the neighbour of the nearest one.
     """
     W = normal(8, 512, 1024)
     found = encode(FourBit(nested=True).encoder(W.shape), W)

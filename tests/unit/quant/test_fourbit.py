@@ -155,8 +155,8 @@ def test_the_error_on_normal_numbers_is_what_is_known_of_it(scheme: FourBit, exp
 @examples(max_examples=40)
 @given(weights(), SHORT_BLOCKS, st.sampled_from(list(DTYPES)))
 def test_what_was_decoded_is_encoded_as_it_was(W: Tensor, size: int, dtype: str) -> None:
-    """For NF4, whose largest code stands for absmax itself; ordinary numbers: tiny ones have no room for sixteen steps
-    in 16 bits.
+    """For NF4, whose largest code stands for absmax itself; ordinary numbers:
+    tiny ones have no room for sixteen steps in 16 bits.
     """
     scheme = FourBit("nf4", size, dtype=dtype)
     W = torch.where((W.abs() < 1e-2) | (W.abs() > 1e4), W.sign(), W).float()

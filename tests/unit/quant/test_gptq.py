@@ -1,5 +1,5 @@
-"""GPTQ, against a packer that goes bit by bit and a formula in float64; what is broken or of another variant is
-refused.
+"""GPTQ, against a packer that goes bit by bit and a formula in float64;
+what is broken or of another variant is refused.
 """
 
 from __future__ import annotations

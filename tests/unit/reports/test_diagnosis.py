@@ -21,7 +21,9 @@ def test_numbers_that_made_it_true_go_along() -> None:
 
 
 def test_warnings_come_first_and_every_rule_is_asked_once() -> None:
-    levels = [finding.level for finding in diagnose(compare([adapter(1, FLAT), adapter(2, FALLING), adapter(2, SLOW)]))]
+    levels = [
+        finding.level for finding in diagnose(compare([adapter(1, FLAT), adapter(2, FALLING), 9.0 * adapter(3, SLOW)]))
+    ]
     assert levels == sorted(levels, reverse=True)
     assert set(levels) == {"warning", "note"}
     assert len(set(RULES)) == len(RULES)

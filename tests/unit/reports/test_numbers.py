@@ -16,7 +16,7 @@ def test_they_are_those_of_the_comparison() -> None:
     comparison = compare([adapter(1, SLOW), adapter(2, FALLING)])
     findings = diagnose(comparison)
     found = numbers(comparison, findings)
-    assert json.loads(json.dumps(found, allow_nan=False))["adapters"][1]["suggested_rank"] == 4
+    assert json.loads(json.dumps(found, allow_nan=False))["adapters"][1]["bracket"] == [2, 4]
     assert [each["rule"] for each in found["findings"]] == [finding.rule for finding in findings]
     assert list(found["adapters"][0]["modules"]) == list(comparison.profiles[0].spectra)
     assert found["adapters"][0]["modules"][MODULES[0]]["values"] == pytest.approx(SLOW)

@@ -1,5 +1,5 @@
-"""What is written is opened with the safetensors library before anybody gets it; what is wrong in it leaves no
-output.
+"""What is written is opened with the safetensors library before anybody gets it;
+what is wrong in it leaves no output.
 """
 
 from __future__ import annotations

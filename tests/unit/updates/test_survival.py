@@ -48,8 +48,8 @@ def rounded(x: float, dtype: torch.dtype) -> float:
 
 
 def neighbours(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Every number of a 16-bit dtype that is finite and not negative, and the next larger one, in float64; after the
-    last 2^(emax+1).
+    """Every number of a 16-bit dtype that is finite and not negative, and the next larger one, in float64;
+    after the last 2^(emax+1).
     """
     infinite = int(torch.tensor(math.inf, dtype=dtype).view(torch.int16))
     low = torch.arange(infinite, dtype=torch.int16).view(dtype).double()

@@ -1,0 +1,188 @@
+"""A method, a format and a kind of update of another package, which nothing here knows of: entry points are all it takes.
+
+Schemes are in test_schemes.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from corpus import write_adapter
+from safetensors.torch import load_file, save_file
+
+from adapterops import open_adapter
+
+TOY = '''
+from adapterops.methods import Parameter, method
+
+
+@method("toy", source="an example", acts="updates", sharpness=Parameter("How much is kept of the sum.", low=0, high=10))
+def toy(updates, weights, *, sharpness=1.0):
+    """The weighted sum, times the sharpness."""
+    total = weights[0] * updates[0]
+    for weight, update in zip(weights[1:], updates[1:], strict=True):
+        total = total + weight * update
+    return sharpness * total
+'''
+
+CHECK = "from adapterops.testing import check_method; check_method('toy', range(2))"
+
+
+FORMAT = '''
+import json
+
+from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.peft.config import AdapterConfig, Scaling
+from adapterops.formats.peft.keys import Parts
+from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.storage.safetensors import Spec
+from adapterops.updates.kinds import KINDS
+
+
+class Toy:
+    """toy.safetensors, in which names end with /up and /down, and every scale is 1."""
+
+    def claims(self, place):
+        return place.folder and place.has(place.path / "toy.safetensors")
+
+    def read(self, place, alpha):
+        path = place.path / "toy.safetensors"
+        file, found = place.open(path), {}
+        for name in file.entries:
+            module, _, side = name.partition("/")
+            found.setdefault(module, {})["lora_B" if side == "up" else "lora_A"] = name
+        kind, modules = KINDS["LoRA"], {}
+        for module, tensors in found.items():
+            shape, rank, bound = kind.measure({role: file.entries[name].shape for role, name in tensors.items()})
+            modules[module] = Parts(kind, tensors, None, shape, rank, bound)
+        scalings = {module: Scaling(parts.rank, parts.rank) for module, parts in modules.items()}
+        return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {})
+
+    def arranged(self, layout, config, full, dtype):
+        specs = {}
+        for module, each in layout.items():
+            specs[f"{module}/up"] = Spec("F32", (each.shape[0], each.rank))
+            specs[f"{module}/down"] = Spec("F32", (each.rank, each.shape[1]))
+
+        def joined(module, factors):
+            A, B = factors[module]
+            return {f"{module}/up": B, f"{module}/down": A}, len(A)
+
+        groups = {module: [module] for module in layout}
+        return Arrangement("toy.safetensors", groups, dict.fromkeys(layout, "F32"), specs, {}, joined, lambda ranks: {})
+
+
+FORMATS.add("toy", Toy())
+'''
+
+KIND = """
+from adapterops.updates.kinds import KINDS, Kind, Measure
+from adapterops.updates.lowrank import LowRank
+
+
+def measure(shapes):
+    return Measure((shapes["toy_u"][0], shapes["toy_v"][0]), 1, 1)
+
+
+def build(arrays, scale):
+    return LowRank(arrays["toy_u"][:, None], arrays["toy_v"][None], scale)
+
+
+KINDS.add("Outer", Kind("Outer", {"toy_u": "", "toy_v": ""}, measure, build, peft_type="OUTER", alpha="strength"))
+"""
+
+
+def written(folder: Path, group: str, code: str) -> Path:
+    """A package with one entry point, as pip installs it."""
+    info = folder / "packages/toy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "packages/toy_package.py").write_text(code)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\ntoy = toy_package\n")
+    return folder / "packages"
+
+
+class Python:
+    """Where the package is installed."""
+
+    def __init__(self, folder: Path, group: str, code: str) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, "PYTHONPATH": str(written(folder, group, code))}
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def adapterops(self, *arguments: str) -> str:
+        return self("-m", "adapterops", *arguments)
+
+
+def test_a_method(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        write_adapter(tmp_path / name)
+    python = Python(tmp_path, "adapterops.methods", TOY)
+    shown = python.adapterops("merge", "--help")
+    assert "--sharpness" in shown
+    assert "How much is kept of the sum" in shown
+    assert "The weighted sum, times the sharpness" in python.adapterops("methods")
+    python.adapterops("merge", "a", "b", "--toy", "--sharpness", "2", "-w", "1", "-w", "1", "-o", "merged")
+    python.adapterops("calc", "toy(a, b, sharpness=2, weights=[1, 1])", "a=a", "b=b", "-o", "calculated")
+    python.adapterops("calc", "2*a + 2*b", "a=a", "b=b", "-o", "expected")
+    merged, calculated, expected = (products(tmp_path / name) for name in ("merged", "calculated", "expected"))
+    for module, update in expected.items():
+        torch.testing.assert_close(merged[module], update, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(calculated[module], update, rtol=1e-4, atol=1e-5)
+    python("-c", CHECK)
+
+
+def test_a_format(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a")
+    python = Python(tmp_path, "adapterops.formats", FORMAT)
+    assert "[mlx|peft|toy]" in python.adapterops("merge", "--help")
+    python.adapterops("merge", "a", "-w", "0.5", "--format", "toy", "-o", "half")
+    stored = load_file(tmp_path / "half/toy.safetensors")
+    for module, update in products(tmp_path / "a").items():
+        torch.testing.assert_close(stored[f"{module}/up"] @ stored[f"{module}/down"], 0.5 * update)
+    python.adapterops("merge", "half", "half", "-w", "1", "-w", "1", "-o", "back")  # opened as what it is
+    for module, update in products(tmp_path / "back").items():
+        torch.testing.assert_close(update, products(tmp_path / "a")[module], rtol=1e-5, atol=1e-5)
+    python("-c", "from adapterops.testing import check_format; check_format('toy')")
+
+
+def test_a_kind_of_update(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "base").mkdir()
+    u, v, W = torch.randn(6), torch.randn(4), torch.randn(6, 4)
+    prefix = "base_model.model.layers.0.q_proj."
+    save_file({f"{prefix}toy_u": u, f"{prefix}toy_v": v}, tmp_path / "a/adapter_model.safetensors")
+    config = {"peft_type": "OUTER", "r": 1, "strength": 3.0, "target_modules": ["q_proj"]}
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
+    save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
+    python = Python(tmp_path, "adapterops.updates", KIND)
+    assert "Outer" in python.adapterops("show", "a")
+    python.adapterops("fuse", "base", "a", "-o", "fused")
+    fused = load_file(tmp_path / "fused/model.safetensors")["layers.0.q_proj.weight"]
+    torch.testing.assert_close(fused, W + 3 * torch.outer(u, v))
+    python.adapterops("merge", "a", "a", "--ties", "-o", "merged")
+    (update,) = products(tmp_path / "merged").values()
+    assert update.shape == (6, 4)
+
+
+def products(folder: Path) -> dict[str, torch.Tensor]:
+    """ΔW of each module."""
+    adapter = open_adapter(folder)
+    return {module: torch.from_numpy(adapter.updates[module].dense()) for module in adapter.layout}

@@ -1,0 +1,98 @@
+"""MLX-LM itself, on a CPU: what it trains is fused as it applies it, and what is written for it is what it applies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+mx = pytest.importorskip("mlx.core", reason="MLX has wheels for Linux on x86 and for macOS")
+
+SIZES = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 64,
+}
+
+
+def model() -> Any:
+    from mlx_lm.models import llama
+
+    mx.random.seed(0)
+    return llama.Model(llama.ModelArgs(**SIZES))
+
+
+def logits(model: Any) -> np.ndarray:
+    return np.array(model(mx.array([[1, 2, 3, 5, 8, 13]])))
+
+
+def fused(folder: Path) -> np.ndarray:
+    loaded = model()
+    loaded.load_weights(str(folder / "model.safetensors"), strict=True)
+    return logits(loaded)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    from mlx.utils import tree_flatten
+
+    (tmp_path / "base").mkdir()
+    mx.save_safetensors(str(tmp_path / "base/model.safetensors"), dict(tree_flatten(model().parameters())))
+    (tmp_path / "base/config.json").write_text(json.dumps({**SIZES, "architectures": ["LlamaForCausalLM"]}))
+    return tmp_path / "base"
+
+
+def trained(folder: Path, layers: int, **parameters: Any) -> np.ndarray:
+    """An adapter as mlx_lm.lora saves it, with random numbers; and the logits with it."""
+    from mlx.utils import tree_flatten
+    from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+
+    fields = {"rank": 4, "scale": 20.0, "dropout": 0.0, **parameters}
+    adapted = model()
+    adapted.freeze()
+    linear_to_lora_layers(adapted, layers, fields)
+    mx.random.seed(1)
+    found = {name: 0.1 * mx.random.normal(each.shape) for name, each in tree_flatten(adapted.trainable_parameters())}
+    folder.mkdir()
+    mx.save_safetensors(str(folder / "adapters.safetensors"), found)
+    config = {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": fields, "model": "base"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return logits(load_adapters(model(), str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "parameters"), [(3, {}), (2, {"rank": 3, "scale": 1.5, "keys": ["self_attn.q_proj", "mlp.down_proj"]})]
+)
+def test_fused_as_mlx_applies_it(base: Path, tmp_path: Path, layers: int, parameters: dict[str, Any]) -> None:
+    expected = trained(tmp_path / "adapter", layers, **parameters)
+    assert run(["fuse", str(base), str(tmp_path / "adapter"), "-o", str(tmp_path / "out")]) == 0
+    np.testing.assert_allclose(fused(tmp_path / "out"), expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(expected - logits(model())).max() > 1e-2
+
+
+@pytest.mark.parametrize("options", [[], ["--rank", "3"], ["--dtype", "bfloat16"]], ids=" ".join)
+def test_mlx_applies_what_is_written_for_it(base: Path, tmp_path: Path, options: list[str]) -> None:
+    from mlx_lm.tuner.utils import load_adapters
+
+    trained(tmp_path / "a", 3)
+    trained(tmp_path / "b", 2, keys=["self_attn.q_proj"], rank=2)
+    pair = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert run(["merge", *pair, "-w", "0.5", "-w", "1", *options, "--format", "mlx", "-o", str(tmp_path / "out")]) == 0
+    applied = logits(load_adapters(model(), str(tmp_path / "out")))
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "out")), tmp_path / "fused")
+    np.testing.assert_allclose(applied, fused(tmp_path / "fused"), atol=1e-4 * np.abs(applied).max())
+    if not options:
+        exact = ["fuse", str(base), *pair, "-w", "0.5", "-w", "1", "-o", str(tmp_path / "both")]
+        assert run(exact) == 0
+        np.testing.assert_allclose(applied, fused(tmp_path / "both"), atol=1e-4 * np.abs(applied).max())
