@@ -4,12 +4,13 @@
 # make fuzz    a minute of damaged files and odd arguments
 # make check   style, types, doctests
 # make bench   speed and memory, ours and the peers'
+# make bench-architectures  what is right for which models of transformers: docs/architectures.md
 
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
-.PHONY: demo test test-gpu fuzz check bench clean
+.PHONY: demo test test-gpu fuzz check bench bench-architectures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -32,6 +33,9 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py
+
+bench-architectures: $(VENV)/.dev
+	$(BIN)/python benchmarks/architectures.py
 
 # pip 25.1 is the first that knows dependency groups
 $(VENV)/.pip:

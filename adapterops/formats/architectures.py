@@ -39,9 +39,13 @@ EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.emb
 NOT_LINEAR = {
     *EMBEDDINGS,
     *("shared", "tok_embeddings", "embeddings", "wpe", "embed_positions", "position_embedding", "position_embeddings"),
-    *("token_type_embeddings", "relative_attention_bias", "gate", "router"),
+    *("token_type_embeddings", "relative_attention_bias", "bias_values", "w", "gate", "router"),
 }
 """Last names of modules that have a matrix and are not Linear layers."""
+
+MAMBA_TYPES = {"mamba", "falcon_mamba", "mamba2", "nemotron_h"}
+MAMBA_KERNEL = {"out_proj", "conv1d"}
+"""Modules of such models whose weights their kernels read past the module, so that PEFT refuses to adapt them."""
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of models that have an output embedding."""

@@ -31,6 +31,7 @@ from adapterops.formats.architectures import (
     WEIGHT,
 )
 from adapterops.formats.divisions import joined, whole_of
+from adapterops.formats.loading import loading
 from adapterops.formats.suffixes import Move, moved, moves, roots
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Spec
@@ -139,9 +140,10 @@ class Names:
         self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
+        known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
-                name = canonical(tensor.removesuffix(WEIGHT))
+                name = canonical(known.name(tensor).removesuffix(WEIGHT))
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)

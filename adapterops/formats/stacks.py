@@ -7,9 +7,11 @@ stack of 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from adapterops.formats.architectures import EXPERTS
 from adapterops.formats.peft.keys import Key, render
 from adapterops.updates.layout import Layout
 
@@ -89,3 +91,23 @@ def together(
         rows[expert, : A.shape[0]] = A
         columns[:, : B.shape[1], expert] = B
     return rows.reshape(count * rank, -1), columns.reshape(len(columns), -1), rank
+
+
+SINGLE = re.compile(rf".*\b{EXPERTS}\.\d+\.\w+")
+
+
+def is_single_expert(stack: str) -> bool:
+    """Whether a module is an expert's, and a module by itself.
+
+    >>> is_single_expert("model.layers.0.mlp.experts.3.up_proj"), is_single_expert("model.layers.0.mlp.experts.up_proj")
+    (True, False)
+    """
+    return SINGLE.fullmatch(stack) is not None
+
+
+def padded(A: Array, B: Array, rank: int) -> tuple[Array, Array]:
+    """Factors of a higher rank of the same product: filled up with zeros."""
+    import numpy as np
+
+    more = rank - A.shape[0]
+    return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, more)))

@@ -12,13 +12,15 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
+from adapterops.formats.loading import loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.algebra import check_cut, truncate
-from adapterops.operations.pairing import SHOWN, Pair, full_tensors, pair
+from adapterops.operations.pairing import SHOWN, full_tensors, pair
+from adapterops.operations.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.safetensors import Stored
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -72,48 +74,65 @@ def difference(
     if rest not in REST:
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
     pairs = pair(tuned, base)
+    known = {
+        module: weight
+        for module, weight in weights(tuned.layout, {**(base.config or {}), **(tuned.config or {})}).items()
+        if all(tuned.layout[each.tensor].shape == base.layout[pairs[each.tensor]].shape for each in weight.pieces)
+    }
     if planning:
-        return _difference_of([name for name, each in pairs.items() if each.module], pairs, tuned, base, rest)
+        return _difference_of([], known, pairs, tuned, base, rest)
 
     def differs(name: str) -> str | None:
         with at(tensor=name):
-            return name if _differs(tuned, name, base, pairs[name].before) else None
+            return name if _differs(tuned, name, base, pairs[name]) else None
 
     changed = [name for name in local.run(differs, pairs, how=how) if name]
     if not changed:
         raise IncompatibleError(
             "the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED"
         )
-    return _difference_of(changed, pairs, tuned, base, rest)
+    owned = owners(known)
+    modules = {module for name in changed for module in owned.get(name, ())}
+    others = [name for name in changed if name not in owned]
+    found = {module: weight for module, weight in known.items() if module in modules}
+    return _difference_of(others, found, pairs, tuned, base, rest)
 
 
 def _difference_of(
-    changed: list[str], pairs: Mapping[str, Pair], tuned: Checkpoint, base: Checkpoint, rest: str
+    others: list[str],
+    found: Mapping[str, Weight],
+    pairs: Mapping[str, str],
+    tuned: Checkpoint,
+    base: Checkpoint,
+    rest: str,
 ) -> Adapter:
-    """The difference of the tensors that changed."""
-    linear = {module: name for name in changed if (module := pairs[name].module)}
-    others = [name for name in changed if not pairs[name].module]
-    if not linear:
+    """The difference of some weights, and of other tensors."""
+    if not found:
         raise IncompatibleError(
             f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED"
         )
-    full = _rest(others, tuned, rest, linear)
-    transposed = {module for module, name in linear.items() if _is_transposed(module, pairs[name])}
-    layout = {module: _layout(tuned.layout[name], module in transposed) for module, name in linear.items()}
+    full = _rest(others, tuned, rest, found)
+    for module, weight in found.items():
+        check_oriented(module, weight)
+    layout = {module: _layout(tuned, weight) for module, weight in sorted(found.items())}
 
     def compute(module: str) -> Linear:
+        import numpy as np
+
         from adapterops.updates.dense import Dense
 
+        weight = found[module]
         with at(tensor=module):
-            delta = _subtracted(tuned, linear[module], base, pairs[linear[module]].before)
+            parts = [_subtracted(tuned, each.tensor, base, pairs[each.tensor], each) for each in weight.pieces]
+            delta = parts[0] if len(parts) == 1 else np.concatenate(parts)
             if not all_finite(delta):
                 raise InputError("one of the checkpoints has numbers that are NaN or infinite", code="E-NONFINITE")
-            return Dense(delta.T if module in transposed else delta)
+            return Dense(delta.T if weight.transposed else delta)
 
     return Adapter(
         Lazy(layout, compute),
         layout,
-        _config(base, {**(base.config or {}), **(tuned.config or {})}),
+        _config(base, {**(base.config or {}), **(tuned.config or {})}, found),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
@@ -127,18 +146,24 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
     return not tuned.stored[name].same_bytes(base.stored[other])
 
 
-def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> Array:
-    """One tensor minus another of its shape, in float32, or float64 where one is;
+def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str, piece: Piece | None = None) -> Array:
+    """One tensor minus another of its shape, or some rows, in float32, or float64 where one is;
     all dimensions but the last taken for one.
     """
     import numpy as np
 
     spec = tuned.layout[name]
-    result = np.empty(spec.matrix, np.float64 if "F64" in (spec.dtype, base.layout[other].dtype) else np.float32)
+    first, stop = (piece.begin, piece.end) if piece else (0, spec.matrix[0])
+    wide = "F64" in (spec.dtype, base.layout[other].dtype)
+    result = np.empty((stop - first, spec.matrix[1]), np.float64 if wide else np.float32)
     after, before = tuned.used(name), base.used(other)
     with np.errstate(all="ignore"):
         for begin, end in tuned.blocks(name):
-            np.subtract(after(begin, end).values, before(begin, end).values, out=result[begin:end])
+            low, high = max(begin, first), min(end, stop)
+            if low < high:
+                own = slice(low - begin, high - begin)
+                changed, start = after(begin, end).values[own], before(begin, end).values[own]
+                np.subtract(changed, start, out=result[low - first : high - first])
     return result
 
 
@@ -153,20 +178,10 @@ def _plain(checkpoint: Checkpoint, name: str) -> Stored:
     return stored.parts[""]
 
 
-def _is_transposed(module: str, found: Pair) -> bool:
-    if found.transposed is None:
-        raise IncompatibleError(
-            "may be stored as (in, out): is it?",
-            tensor=module,
-            hint="say what the model is: put its model_type, such as gpt2, into config.json of the base",
-            code="E-ORIENTATION",
-        )
-    return found.transposed
-
-
-def _layout(spec: Spec, transposed: bool) -> Layout:
-    out, into = reversed(spec.shape) if transposed else spec.shape
-    return Layout((out, into), min(out, into), "F64" if spec.dtype == "F64" else "F32", dense=True)
+def _layout(tuned: Checkpoint, weight: Weight) -> Layout:
+    out, into = reversed(weight.shape) if weight.transposed else weight.shape
+    wide = any(tuned.layout[piece.tensor].dtype == "F64" for piece in weight.pieces)
+    return Layout((out, into), min(out, into), "F64" if wide else "F32", dense=True)
 
 
 def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[str]) -> dict[str, str]:
@@ -183,12 +198,17 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
             hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )
-    return full_tensors(others, adapted, tuned)
+    return full_tensors(others, adapted, tuned, loading(tuned.config))
 
 
-def _config(base: Checkpoint, config: Mapping[str, Any]) -> AdapterConfig:
+def _config(base: Checkpoint, config: Mapping[str, Any], found: Mapping[str, Weight]) -> AdapterConfig:
     causal = any(name.endswith("ForCausalLM") for name in classes(config))
-    fields = {"task_type": "CAUSAL_LM"} if causal else {}
-    if isinstance(base.history, Source) and base.history.remote:
-        return AdapterConfig(base.history.remote.reference, base.history.remote.revision, fields=fields)
-    return AdapterConfig(str(base.files.path) if base.files else None, fields=fields)
+    remote = base.history.remote if isinstance(base.history, Source) else None
+    path = str(base.files.path) if base.files else None
+    return AdapterConfig(
+        remote.reference if remote else path,
+        remote.revision if remote else None,
+        fields={"task_type": "CAUSAL_LM"} if causal else {},
+        target_parameters=None,
+        experts={each.parameter: each.experts for each in found.values() if each.parameter},
+    )

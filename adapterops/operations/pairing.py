@@ -4,43 +4,26 @@ what `extract` compares, and what that can become.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
-from adapterops.formats.architectures import CONV1D_MODULES, HEAD, NOT_LINEAR, WEIGHT
-from adapterops.formats.naming import canonical, check_untied, conv1d, head_of, last, namesakes
-from adapterops.storage.safetensors import Spec
+from adapterops.formats.architectures import EXPERTS, HEAD, WEIGHT
+from adapterops.formats.loading import Loading
+from adapterops.formats.naming import canonical, check_untied, head_of, namesakes
+from adapterops.operations.weights import SINGLE
 
 SHOWN = 5
 """Names that an error lists of each side."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What is known of a tensor of a tuned checkpoint.
-
-    Attributes:
-        before: its counterpart in the base.
-        module: of a Linear layer whose weight both are; None for anything else.
-        transposed: that weight is stored as (in, out); None where the files do not show it.
-    """
-
-    before: str
-    module: str | None = None
-    transposed: bool | None = False
-
-
-def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, Pair]:
+def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of
     transformers.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
     """
-    config = {**(base.config or {}), **(tuned.config or {})}
     tied = head_of(base.layout, base.config)
     found: dict[str, str] = {}
     unpaired = []
@@ -60,51 +43,58 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, Pair]:
             hint="give the base that the model was tuned from",
             code="E-NAMES",
         )
-    return {
-        name: _pair(name, before, tuned.layout[name], base.layout[before], config) for name, before in found.items()
-    }
+    return found
 
 
-def _pair(name: str, before: str, spec: Spec, other: Spec, config: Mapping[str, Any]) -> Pair:
-    module = name.removesuffix(WEIGHT)
-    if not name.endswith(WEIGHT) or len(spec.shape) != 2 or spec.shape != other.shape or last(module) in NOT_LINEAR:
-        return Pair(before)
-    unknown = last(module) in CONV1D_MODULES and not config.get("model_type")
-    return Pair(before, module, None if unknown else conv1d(module, config))
-
-
-def full_tensors(changed: Collection[str], adapted: Collection[str], tuned: Checkpoint) -> dict[str, str]:
+def full_tensors(
+    changed: Collection[str], adapted: Collection[str], tuned: Checkpoint, known: Loading
+) -> dict[str, str]:
     """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned
     checkpoint.
 
-    PEFT replaces modules as they are: with a weight goes its bias. An embedding that is tied goes under both of its
-        names.
+    PEFT replaces modules as they are: with a weight goes all else that is in its module. An embedding that is tied goes
+    under both of its names.
 
     Args:
         changed: tensors that are no weights of Linear layers.
         adapted: modules that have an update.
+        known: how transformers loads the tuned checkpoint.
 
     Raises:
-        IncompatibleError: a parameter is neither a weight nor a bias.
+        IncompatibleError: a parameter is neither a weight nor a bias, or is no parameter of the model in memory.
         UnsupportedError: an embedding is tied to others, and it is not known to which.
     """
     for name in changed:
-        if not name.endswith((WEIGHT, ".bias")):
+        in_memory = known.name(name)
+        other = known.converts(name) or (SINGLE.fullmatch(in_memory.removesuffix(WEIGHT)) and known.stacked)
+        if (
+            other
+            or not in_memory.endswith((WEIGHT, ".bias"))
+            or (len(tuned.layout[name].shape) == 3 and EXPERTS in name)
+        ):
             raise IncompatibleError(
-                "changed, and is a parameter that no adapter can hold",
+                "changed, and is a parameter that no adapter can hold"
+                + (": the model in memory has it in other pieces" if other else ""),
                 tensor=name,
                 hint="leave it out with --rest drop",
                 code="E-REST",
             )
     chosen = set(changed)
-    modules = {name.rpartition(".")[0] for name in changed} - set(adapted)
+    modules = {known.name(name).rpartition(".")[0] for name in changed} - set(adapted)
     full = {
-        name: name
+        known.name(name): name
         for name in tuned.layout
-        if name in chosen or (name.rpartition(".")[0] in modules and name.endswith((WEIGHT, ".bias")))
+        if name in chosen or not modules.isdisjoint(_above(known.name(name)))
     }
-    check_untied({name: tuned.layout[name] for name in full}, tuned.layout, tuned.config)
+    check_untied({name: tuned.layout[name] for name in full.values()}, tuned.layout, tuned.config)
     tied = head_of(tuned.layout, tuned.config)
-    if tied and tied[1] in full:
-        full[tied[0]] = tied[1]
+    if tied and tied[1] in full.values():
+        full[known.name(tied[0])] = tied[1]
     return full
+
+
+def _above(name: str) -> Iterator[str]:
+    """The modules that a tensor is in."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name

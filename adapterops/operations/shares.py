@@ -108,7 +108,7 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]
     stored = next((names.base[tensor].shape for tensor in names.of(found.sibling(parts[0]))), ())
     if len(stored) != 2:
         return
-    if names.type in INTERLEAVED:
+    if not INTERLEAVED.isdisjoint(names.types):
         raise UnsupportedError(
             f"is stored as {' and '.join(parts)}, whose rows are mixed in {found.projection} of this type of model",
             tensor=module,

@@ -200,17 +200,36 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
     if sorted((height, width)) != sorted(together):
         return None
     transposed = _square_is_transposed(candidate.tensor, names.base) if height == width else (height, width) != together
-    if transposed is None or (parts > 1 and names.type in INTERLEAVED):
-        unknown = "rows and columns" if transposed is None else "gate and up"
+    if transposed is None:
         raise UnsupportedError(
-            f"is in {candidate.tensor}, where {unknown} cannot be told apart from the files",
+            f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",
             tensor=part.module,
             hint="fuse into a checkpoint that stores each expert by itself",
         )
+    if parts > 1:
+        _check_order(part.module, candidate.tensor, transposed, names)
     start, offset = candidate.expert * height, index * part.shape[0]
     row, column = (start, offset) if transposed else (start + offset, 0)
     shape = part.shape[::-1] if transposed else part.shape
     return Target(candidate.tensor, part.source, part.module, shape, row, column, transposed=transposed)
+
+
+def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> None:
+    """Raise UnsupportedError where gate and up have their rows in turn, or may have: as (in, out), in an unknown model.
+
+    The models whose rows are in turn store (in, out).
+    """
+    if (names.types and INTERLEAVED.isdisjoint(names.types)) or not (names.types or transposed):
+        return
+    found = (
+        "have their rows in turn" if names.types else "may have their rows in turn: no config.json says the model_type"
+    )
+    raise UnsupportedError(
+        f"is in {tensor}, where gate and up cannot be told apart: they {found}",
+        tensor=module,
+        hint="fuse into a checkpoint that stores each expert by itself"
+        + ("" if names.types else ", or put the config.json of the base into its folder"),
+    )
 
 
 def _square_is_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:

@@ -13,7 +13,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.bare import inner_prefix, with_prefix
-from adapterops.formats.memory import in_memory
+from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.spelling import difference
@@ -92,9 +92,10 @@ class _Names:
 
     def __init__(self, base: Checkpoint) -> None:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
+        self._loading = loading(base.config)
 
     def of(self, tensor: str) -> str:
-        return with_prefix(in_memory(tensor, self.base.config), self._prefix)
+        return with_prefix(self._loading.name(tensor), self._prefix)
 
 
 def _piece(

@@ -298,16 +298,19 @@ def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow
     return next(iter(known)) if len(known) == 1 else None
 
 
-def write_config(config: AdapterConfig, ranks: Mapping[str, int], full: Collection[str] = ()) -> dict[str, Any]:
+def write_config(
+    config: AdapterConfig, ranks: Mapping[str, int], full: Collection[str] = (), r: int | None = None
+) -> dict[str, Any]:
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
 
     Args:
         ranks: by the names of modules, and of the parameters in `config.experts`.
         full: the names of full tensors that go along.
+        r: the rank of what no pattern of a module can name: experts that PEFT stacks; by default the largest.
 
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
-    r = max(ranks.values())
+    r = r or max(ranks.values())
     parameters = [name for name in ranks if name in config.experts]
     saved_in = {tensor.rpartition(".")[0] for tensor in full if not tensor.endswith(".bias")}
     saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})

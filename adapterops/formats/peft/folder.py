@@ -11,7 +11,7 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import PREFIX, updates
 from adapterops.formats.registry import FORMATS, Arrangement
-from adapterops.formats.stacks import keys, shapes, stacks, together
+from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout, widest
@@ -38,12 +38,19 @@ class Peft:
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """The experts of one parameter are one group: PEFT has one rank for all."""
+        """The experts of one parameter are one group: PEFT has one rank for all.
+
+        Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
+        stacks what it loads.
+        """
         groups = stacks(layout, config.experts)
         layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
         experts = {
             stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
         }
+        single = {stack for stack in groups if stack not in experts and is_single_expert(stack)}
+        rank = max((each.rank for stack in single for each in layouts[stack]), default=0)
+        layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
         dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
         tensors = {
             key: Spec(dtypes[stack], shape)
@@ -53,14 +60,16 @@ class Peft:
         copied = {_full_name(tensor, layout): stored for tensor, stored in full.items()}
 
         def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
-            A, B, rank = together(stack, factors, experts)
-            return dict(zip(keys(stack, experts), (A, B), strict=True)), rank
+            A, B, own = together(stack, factors, experts)
+            if stack in single:
+                A, B, own = *padded(A, B, rank), rank
+            return dict(zip(keys(stack, experts), (A, B), strict=True)), own
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             kept = replace(config, experts=experts)
             if len(ranks) < len(groups):
                 kept = replace(kept, targets=None, target_parameters=None)
-            return {CONFIG: write_config(kept, ranks, full)}
+            return {CONFIG: write_config(kept, ranks, full, rank if single else None)}
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)

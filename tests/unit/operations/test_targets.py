@@ -310,9 +310,17 @@ def test_the_other_parameter_shows_whether_a_square_one_is_transposed(transposed
     square = tensors(2 * I, 2 * I, I)
     both = target(f"{NEW}.experts.1.gate_up_proj", (2 * I, 2 * I), square)
     assert (both.row, both.column, both.transposed) == (2 * I, 0, transposed)
-    up = target(f"{NEW}.experts.1.up_proj", (I, 2 * I), square)
+    up = target(f"{NEW}.experts.1.up_proj", (I, 2 * I), square, "llama4_text")
     assert (up.row, up.column, up.transposed) == (2 * I + (0 if transposed else I), I if transposed else 0, transposed)
     assert up.shape == ((2 * I, I) if transposed else (I, 2 * I))
+
+
+@pytest.mark.parametrize("config", [None, {"model_type": "internvl", "text_config": {"model_type": "gpt_oss"}}])
+def test_gate_and_up_that_are_or_may_be_in_turn_are_refused(config: dict[str, Any] | None) -> None:
+    tensors = base(**{f"{NEW}.experts.gate_up_proj": (E, H, 2 * I), f"{NEW}.experts.down_proj": (E, I, H)})
+    with pytest.raises(UnsupportedError, match="in turn"):
+        settled({f"{NEW}.experts.1.up_proj": (I, H)}, tensors, config)
+    assert settled({f"{NEW}.experts.1.up_proj": (I, H)}, tensors, {"model_type": "llama4_text"}).edits
 
 
 def test_two_square_parameters_show_nothing() -> None:

@@ -1,0 +1,595 @@
+"""How transformers 5.24.0 renames the tensors of a file when it loads a model, by model type: tables, and nothing else.
+
+Written by benchmarks/renames.py. Lines of types, each followed by what holds for these, indented.
+"""
+
+from __future__ import annotations
+
+RENAMES = r"""
+apertus1p5_text qwen3_5_moe_text qwen3_5_text qwen4_exp_text
+    ^model\.language_model\.(.+) => model.\1
+aria
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_tower(?!\w) => model.vision_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+    in model.language_model.: mlp\.experts\.fc1\.weight(?!\w) => mlp.experts.gate_up_proj
+    in model.language_model.: mlp\.experts\.fc2\.weight(?!\w) => mlp.experts.down_proj
+aria_text
+    mlp\.experts\.fc1\.weight(?!\w) => mlp.experts.gate_up_proj
+    mlp\.experts\.fc2\.weight(?!\w) => mlp.experts.down_proj
+audioflamingo3 glmasr musicflamingo qwen2_audio voxtral voxtral_realtime
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^audio_tower(?!\w) => model.audio_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+axk1
+    post_mlp_layernorm(?!\w) => mlp.post_mlp_layernorm
+axk2
+    W_down(?!\w) => mlp.fc1
+    W_up(?!\w) => mlp.fc2
+    self_attn\.q_b_proj\. => self_attn.q_gate_proj.
+aya_vision gemma3 llava paligemma vipllava
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_tower(?!\w) => model.vision_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+    in model.vision_tower.: ^vision_model\.(.+) => \1
+bailing_hybrid
+    ^model\.word_embeddings\. => model.embed_tokens.
+    \.attention\. => .self_attn.
+    self_attn\.f_proj\. => self_attn.forget_gate.f_proj.
+    self_attn\.dt_bias(?!\w) => self_attn.forget_gate.dt_bias
+    self_attn\.A_log(?!\w) => self_attn.forget_gate.A_log
+    \.self_attn\.dense\. => .self_attn.o_proj.
+    \.mlp\.gate\.expert_bias(?!\w) => .mlp.gate.e_score_correction_bias
+cohere2_vision lfm2_vl
+    in model.vision_tower.: ^vision_model\.(.+) => \1
+cosmos3_edge
+    ^embed_tokens\. => model.language_model.embed_tokens.
+    ^norm\. => model.language_model.norm.
+    ^layers\. => model.language_model.layers.
+    \.self_attn\.to_q\. => .self_attn.q_proj.
+    \.self_attn\.to_k\. => .self_attn.k_proj.
+    \.self_attn\.to_v\. => .self_attn.v_proj.
+    \.self_attn\.to_out\. => .self_attn.o_proj.
+    \.mlp\.up_proj\. => .mlp.fc1.
+    \.mlp\.down_proj\. => .mlp.fc2.
+cosmos3_omni
+    ^(layers\.|embed_tokens\.|norm\.) => model.language_model.\1
+    ^(blocks\.|merger\.|patch_embed\.|pos_embed\.|deepstack_merger_list\.) => model.visual.\1
+    \.self_attn\.to_q\. => .self_attn.q_proj.
+    \.self_attn\.to_k\. => .self_attn.k_proj.
+    \.self_attn\.to_v\. => .self_attn.v_proj.
+    \.self_attn\.to_out\. => .self_attn.o_proj.
+    \.self_attn\.norm_q\. => .self_attn.q_norm.
+    \.self_attn\.norm_k\. => .self_attn.k_norm.
+deepseek_v4
+    \.attn\. => .self_attn.
+    \.ffn\. => .mlp.
+    \.indexer\.compressor\. => .compressor.indexer.
+    ^embed\.weight(?!\w) => embed_tokens.weight
+    ^head\.weight(?!\w) => lm_head.weight
+    ^hc_head_fn(?!\w) => hc_head.hc_fn
+    ^hc_head_base(?!\w) => hc_head.hc_base
+    ^hc_head_scale(?!\w) => hc_head.hc_scale
+    \.attn_norm\. => .input_layernorm.
+    \.ffn_norm\. => .post_attention_layernorm.
+    \.hc_attn_fn(?!\w) => .attn_hc.fn
+    \.hc_attn_base(?!\w) => .attn_hc.base
+    \.hc_attn_scale(?!\w) => .attn_hc.scale
+    \.hc_ffn_fn(?!\w) => .ffn_hc.fn
+    \.hc_ffn_base(?!\w) => .ffn_hc.base
+    \.hc_ffn_scale(?!\w) => .ffn_hc.scale
+    \.attn_sink(?!\w) => .sinks
+    \.indexer\.weights_proj\. => .compressor.indexer.scorer.weights_proj.
+    \.indexer\.wq_b\. => .compressor.indexer.q_b_proj.
+    \.norm\. => .kv_norm.
+    \.ape(?!\w) => .position_bias
+    \.wq_a\. => .q_a_proj.
+    \.self_attn\.wq_b\. => .self_attn.q_b_proj.
+    \.wkv\. => .kv_proj.
+    \.wgate\. => .gate_proj.
+    \.wo_a\. => .o_a_proj.
+    \.wo_b\. => .o_b_proj.
+    \.q_norm\. => .q_a_norm.
+    \.gate\.bias(?!\w) => .gate.e_score_correction_bias
+    \.shared_experts\.w1\. => .shared_experts.gate_proj.
+    \.shared_experts\.w2\. => .shared_experts.down_proj.
+    \.shared_experts\.w3\. => .shared_experts.up_proj.
+deepseek_vl deepseek_vl_hybrid modernvbert
+    in model.vision_model.: ^vision_model\.(.+) => \1
+dory
+    \.self_attn\.g_proj\. => .self_attn.gate_proj.
+    ^backbone\. => model.
+    \.embeddings\. => .embed_tokens.
+ernie4_5_moe
+    mlp.moe_statics.e_score_correction_bias(?!\w) => mlp.gate.moe_statics.e_score_correction_bias
+esm
+    encoder.layer..*\.attention.self.rotary_embeddings.inv_freq(?!\w) => rotary_embeddings.inv_freq
+    LayerNorm.gamma(?!\w) => LayerNorm.weight
+    LayerNorm.beta(?!\w) => LayerNorm.bias
+exaone_moe
+    mlp.e_score_correction_bias(?!\w) => mlp.gate.e_score_correction_bias
+flint
+    self_attn.softmax_offset(?!\w) => self_attn.sinks
+fuyu
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_embed_tokens(?!\w) => model.vision_embed_tokens
+    in model.: ^language_model.model(?!\w) => language_model
+gemma4_unified
+    vision_embedder\.patch_ln1(?!\w) => embed_vision.patch_ln1
+    vision_embedder\.patch_dense(?!\w) => embed_vision.patch_dense
+    vision_embedder\.patch_ln2(?!\w) => embed_vision.patch_ln2
+    vision_embedder\.pos_embedding(?!\w) => embed_vision.pos_embedding
+    vision_embedder\.pos_norm(?!\w) => embed_vision.pos_norm
+    embed_vision\.embedding_projection(?!\w) => embed_vision.multimodal_embedder.embedding_projection
+got_ocr2 internvl mistral3
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_tower(?!\w) => model.vision_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+gpt_neox
+    ^embed_out\. => lm_head.
+granitemoe granitemoehybrid granitemoeshared
+    block_sparse_moe\.input_linear\.weight(?!\w) => block_sparse_moe.experts.gate_up_proj
+    block_sparse_moe\.output_linear\.weight(?!\w) => block_sparse_moe.experts.down_proj
+    block_sparse_moe\.router\.layer\.weight(?!\w) => block_sparse_moe.router.weight
+gte
+    ^new\.(.+) => \1
+    encoder.layer(?!\w) => layers
+    attention.o_proj(?!\w) => self_attn.o_proj
+    attn_ln(?!\w) => post_attention_layernorm
+    mlp_ln(?!\w) => post_mlp_layernorm
+    lm_head.norm(?!\w) => lm_head.layer_norm
+hrm_text
+    \.attn\.o_proj\. => .self_attn.o_proj.
+hunyuan_vl
+    mlp.dense_h_to_4h(?!\w) => mlp.fc1
+    mlp.dense_4h_to_h(?!\w) => mlp.fc2
+    ^vit\.layers\.(\d+)\.input_layernorm\. => vit.layers.\1.layer_norm1.
+    ^vit\.layers\.(\d+)\.post_attention_layernorm\. => vit.layers.\1.layer_norm2.
+    perceive\.proj\.0\. => perceive.proj_conv.
+    perceive\.proj\.2\. => perceive.proj_out.
+    perceive\. => patch_merger.
+    ^model(?!\.(language_model|vit|vision_tower)) => model.language_model
+    ^model\.vit(?!\w) => model.vision_tower
+    ^vit(?!\w) => model.vision_tower
+hy_v3
+    mlp\.router\.gate\.weight(?!\w) => mlp.gate.weight
+    mlp\.expert_bias(?!\w) => mlp.e_score_correction_bias
+    mlp\.shared_mlp\. => mlp.shared_experts.
+hy_v4
+    \.hc_pre\.hc_ => .hc_
+    \.learnable_sink_param(?!\w) => .sinks
+    \.linear_gate(?!\w) => .gate_proj
+    \.hc_attn_layer\.hc_fn(?!\w) => .attn_hc.fn
+    \.hc_attn_layer\.hc_base(?!\w) => .attn_hc.base
+    \.hc_attn_layer\.hc_scale(?!\w) => .attn_hc.scale
+    \.hc_mlp_layer\.hc_fn(?!\w) => .ffn_hc.fn
+    \.hc_mlp_layer\.hc_base(?!\w) => .ffn_hc.base
+    \.hc_mlp_layer\.hc_scale(?!\w) => .ffn_hc.scale
+    \.hc_head_fn(?!\w) => .hc_fn
+    \.hc_head_base(?!\w) => .hc_base
+    \.hc_head_scale(?!\w) => .hc_scale
+hyperclovax_vision_v2
+    ^model.language_model.lm_head(?!\w) => lm_head
+    ^model.vision_projector(?!\w) => model.projector
+    ^model.language_model\.model\.(.+) => model.language_model.\1
+inkling2_loop_text
+    controllers\.attn\. => q_message_gate.
+    controllers\.k\. => k_message_gate.
+    controllers\.v\. => v_message_gate.
+    controllers\.mlp\. => mlp_message_gate.
+    _message_gate\.down_weight(?!\w) => _message_gate.down_proj.weight
+    _message_gate\.gain_weight(?!\w) => _message_gate.message_gate_proj.weight
+    _message_gate\.forget_weight(?!\w) => _message_gate.forget_gate_proj.weight
+    model\.llm\.unembed\. => lm_head.
+    model\.llm\. => model.
+    embed\.weight(?!\w) => embed_tokens.weight
+    embed_norm\. => embed_tokens.embed_norm.
+    mlp.gate.bias(?!\w) => mlp.gate.e_score_correction_bias
+    \.attn\. => .self_attn.
+    self_attn\.wq_du(?!\w) => self_attn.q_proj.linear
+    self_attn\.wk_dv(?!\w) => self_attn.k_proj.linear
+    self_attn\.wv_dv(?!\w) => self_attn.v_proj.linear
+    self_attn\.k_sconv\. => self_attn.k_proj.sconv.
+    self_attn\.v_sconv\. => self_attn.v_proj.sconv.
+    self_attn\.rel_logits_proj\. => self_attn.relative_position_bias.
+    self_attn\.wr_du(?!\w) => self_attn.relative_position_bias.linear
+    self_attn\.q_l2_clip\. => self_attn.q_proj.norm.
+    self_attn\.rel_l2_clip\. => self_attn.relative_position_bias.norm.
+    self_attn\.wo_ud(?!\w) => self_attn.o_proj.linear
+    self_attn\.gate_attn(?!\w) => self_attn.o_proj.gate_proj
+    self_attn\.attn_sink_proj(?!\w) => self_attn.sink_proj
+    attn_sconv\. => post_attention_convolution.
+    mlp_sconv\. => post_mlp_convolution.
+    (convolution|sconv)\.weight(?!_) => \1.conv1d.weight
+    (convolution|sconv)\.static_w(?!\w) => \1.static_weight
+    (convolution|sconv)\.weight_proj(?!\w) => \1.weight_proj.weight
+    mlp_norm(?!\w) => post_attention_layernorm
+    attn_norm(?!\w) => input_layernorm
+    (q|k|v)_input_norm(?!\w) => \1_input_layernorm
+    attn_res\.mlp_queries\.(\d+) => layers.\1.mlp_input.query
+    attn_res\.output_query(?!\w) => final_input.query
+inkling2_text
+    model\.llm\.unembed\. => lm_head.
+    model\.llm\. => model.
+    embed\.weight(?!\w) => embed_tokens.weight
+    embed_norm\. => embed_tokens.embed_norm.
+    mlp\.experts\.w2_weight(?!\w) => mlp.experts.down_proj
+    mlp\.experts\.w2_weight_scale(?!\w) => mlp.experts.down_proj_scale_inv
+    mlp.gate.bias(?!\w) => mlp.gate.e_score_correction_bias
+    \.attn\. => .self_attn.
+    self_attn\.wq_du(?!\w) => self_attn.q_proj.linear
+    self_attn\.wk_dv(?!\w) => self_attn.k_proj.linear
+    self_attn\.wv_dv(?!\w) => self_attn.v_proj.linear
+    self_attn\.k_sconv\. => self_attn.k_proj.sconv.
+    self_attn\.v_sconv\. => self_attn.v_proj.sconv.
+    self_attn\.rel_logits_proj\. => self_attn.relative_position_bias.
+    self_attn\.wr_du(?!\w) => self_attn.relative_position_bias.linear
+    self_attn\.q_l2_clip\. => self_attn.q_proj.norm.
+    self_attn\.rel_l2_clip\. => self_attn.relative_position_bias.norm.
+    self_attn\.wo_ud(?!\w) => self_attn.o_proj.linear
+    self_attn\.gate_attn(?!\w) => self_attn.o_proj.gate_proj
+    self_attn\.attn_sink_proj(?!\w) => self_attn.sink_proj
+    attn_sconv\. => post_attention_convolution.
+    mlp_sconv\. => post_mlp_convolution.
+    (convolution|sconv)\.weight(?!_) => \1.conv1d.weight
+    (convolution|sconv)\.static_w(?!\w) => \1.static_weight
+    (convolution|sconv)\.weight_proj(?!\w) => \1.weight_proj.weight
+    mlp_norm(?!\w) => post_attention_layernorm
+    attn_norm(?!\w) => input_layernorm
+    (q|k|v)_input_norm(?!\w) => \1_input_layernorm
+    attn_res\.mlp_queries\.(\d+) => layers.\1.mlp_input.query
+    attn_res\.output_query(?!\w) => final_input.query
+jina_embeddings_v3
+    emb_ln(?!\w) => embeddings.LayerNorm
+    encoder.layers(?!\w) => layers
+    mixer.out_proj(?!\w) => self_attn.o_proj
+    norm1(?!\w) => post_attention_layernorm
+    norm2(?!\w) => post_mlp_layernorm
+kimi_k25
+    language_model.model(?!\w) => model.language_model
+    language_model.lm_head(?!\w) => lm_head
+    vision_tower.encoder.blocks.(\d+).wo(?!\w) => vision_tower.encoder.blocks.\1.attn.proj
+    vision_tower.encoder(?!\w) => model.vision_tower
+    mm_projector.proj.0(?!\w) => model.mm_projector.in_proj
+    mm_projector.proj.2(?!\w) => model.mm_projector.out_proj
+    blocks(?!\w) => layers
+    vision_tower.patch_embed.pos_emb.weight(?!\w) => model.vision_tower.patch_embed.pos_emb.position_embeddings
+kimi_linear
+    self_attn\.f_a_proj\. => self_attn.forget_gate.f_a_proj.
+    self_attn\.f_b_proj\. => self_attn.forget_gate.f_b_proj.
+    self_attn\.dt_bias(?!\w) => self_attn.forget_gate.dt_bias
+    self_attn\.A_log(?!\w) => self_attn.forget_gate.A_log
+    \.block_sparse_moe\. => .mlp.
+kolibri1
+    moe.router.expert_bias(?!\w) => mlp.gate.e_score_correction_bias
+    post_attn_norm(?!\w) => post_self_attn_layernorm
+    post_ffn_norm(?!\w) => post_mlp_layernorm
+laguna
+    mlp.experts.e_score_correction_bias(?!\w) => mlp.gate.e_score_correction_bias
+    mlp.shared_expert. => mlp.shared_experts.
+lara_mini
+    linear_attn\.out_norm\. => linear_attn.norm.
+lfm3
+    \.self_attn\.gate_proj\. => .self_attn.g_proj.
+lfm3_vl
+    in model.language_model.: \.self_attn\.gate_proj\. => .self_attn.g_proj.
+    in model.vision_tower.: patchifier(?!\w) => patch_embed
+    in model.vision_tower.: q_layernorm(?!\w) => q_norm
+    in model.vision_tower.: k_layernorm(?!\w) => k_norm
+llava_next llava_next_video llava_onevision
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_tower(?!\w) => model.vision_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    ^image_newline(?!\w) => model.image_newline
+    in model.: ^language_model.model(?!\w) => language_model
+    in model.vision_tower.: ^vision_model\.(.+) => \1
+mimo_v2_flash
+    self_attn.attention_sink_bias(?!\w) => self_attn.sinks
+minicpm_ocr minicpmv4_6 minicpmv4_7 qwen3_5 qwen3_5_moe qwen4_exp
+    in model.language_model.: ^model\.language_model\.(.+) => model.\1
+minimax mixtral
+    .block_sparse_moe. => .mlp.
+minimax_m2
+    .block_sparse_moe. => .mlp.
+    .block_sparse_moe.e_score_correction_bias(?!\w) => .mlp.e_score_correction_bias
+minimax_m3_vl
+    ^language_model\.lm_head(?!\w) => lm_head
+    ^language_model\.model\. => model.language_model.
+    ^vision_tower\.vision_model\.embeddings\.patch_embedding\. => model.vision_tower.embeddings.proj.
+    ^vision_tower\.vision_model\.encoder\.layers\. => model.vision_tower.layers.
+    ^vision_tower\.vision_model\.pre_layrnorm\. => model.vision_tower.pre_layrnorm.
+    ^multi_modal_projector\.linear_1\. => model.multi_modal_projector.linear_1.
+    ^multi_modal_projector\.linear_2\. => model.multi_modal_projector.linear_2.
+    ^patch_merge_mlp\.linear_1\. => model.multi_modal_projector.merge_linear_1.
+    ^patch_merge_mlp\.linear_2\. => model.multi_modal_projector.merge_linear_2.
+    \.block_sparse_moe\.(experts|gate|shared_experts)\. => .mlp.\1.
+    \.block_sparse_moe\.e_score_correction_bias(?!\w) => .mlp.gate.e_score_correction_bias
+    \.self_attn\.index_q_proj\. => .self_attn.indexer.q_proj.
+    \.self_attn\.index_k_proj\. => .self_attn.indexer.k_proj.
+    \.self_attn\.index_q_norm\. => .self_attn.indexer.q_norm.
+    \.self_attn\.index_k_norm\. => .self_attn.indexer.k_norm.
+mistral_large4
+    ^vision_encoder\. => model.vision_tower.
+    ^tok_embeddings\. => model.language_model.embed_tokens.
+    ^lerope\.alpha(?!\w) => model.language_model.rotary_emb.alpha
+    ^layers\. => model.language_model.layers.
+    ^norm\. => model.language_model.norm.
+    ^output\. => lm_head.
+    ^pre_mm_projector_norm\. => model.multi_modal_projector.norm.
+    ^patch_merger\. => model.multi_modal_projector.patch_merger.
+    ^vision_language_adapter\.w_in\. => model.multi_modal_projector.linear_1.
+    ^vision_language_adapter\.w_out\. => model.multi_modal_projector.linear_2.
+    \.wv\. => .v_proj.
+    \.wo\. => .o_proj.
+    \.(feed_forward|shared_experts)\.w1\. => .\1.gate_proj.
+    \.(feed_forward|shared_experts)\.w2\. => .\1.down_proj.
+    \.(feed_forward|shared_experts)\.w3\. => .\1.up_proj.
+    in model.language_model.: \.attention\. => .self_attn.
+    in model.language_model.: \.wq\. => .q_proj.
+    in model.language_model.: \.wkv_a_with_mqa\. => .kv_a_proj_with_mqa.
+    in model.language_model.: \.wkv_b\. => .kv_b_proj.
+    in model.language_model.: \.attention_norm\. => .input_layernorm.
+    in model.language_model.: \.ffn_norm\. => .post_attention_layernorm.
+    in model.language_model.: \.kv_a_norm\. => .kv_a_layernorm.
+    in model.language_model.: \.feed_forward\. => .mlp.
+    in model.language_model.: \.gate\. => .mlp.gate.
+    in model.language_model.: \.experts\. => .mlp.experts.
+    in model.language_model.: \.shared_experts\. => .mlp.shared_experts.
+    in model.language_model.: \.ssmax_scaling.s(?!\w) => .softmax_scaling.scale
+    in model.language_model.: \.ssmax_scaling.b(?!\w) => .softmax_scaling.bias
+mllama
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^vision_model(?!\w) => model.vision_model
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+nemotron_h
+    backbone. => model.
+nomic_bert
+    encoder.layers(?!\w) => layers
+    emb_ln(?!\w) => embeddings.LayerNorm
+    attn.out_proj(?!\w) => self_attn.o_proj
+    fc11(?!\w) => up_proj
+    fc12(?!\w) => gate_proj
+    fc2(?!\w) => down_proj
+    norm1(?!\w) => post_attention_layernorm
+    norm2(?!\w) => post_mlp_layernorm
+olmo_hybrid
+    attention_layer_norm(?!\w) => input_layernorm
+    feedforward_layer_norm(?!\w) => post_attention_layernorm
+paddleocr_vl
+    ^mlp_AR(?!\w) => model.projector
+    ^visual(?!\w) => model.visual
+    ^model(?!(\.visual|\.projector|\.language_model)) => model.language_model
+phimoe
+    .block_sparse_moe. => .mlp.
+    .gate.weight(?!\w) => .router.weight
+pi0
+    ^model\.(.+) => \1
+    state_proj(?!\w) => embed_action_time.state_proj
+    action_in_proj(?!\w) => embed_action_time.action_in_proj
+    action_time_mlp_in(?!\w) => embed_action_time.action_time_mlp_in
+    action_time_mlp_out(?!\w) => embed_action_time.action_time_mlp_out
+    ^paligemma_with_expert.paligemma.model(?!\w) => model.vlm
+    ^paligemma_with_expert.gemma_expert.model(?!\w) => model.dit
+    ^paligemma_with_expert.gemma_expert.lm_head(?!\w) => model.dit.embed_tokens
+    ^paligemma_with_expert.paligemma.lm_head(?!\w) => model.vlm.language_model.embed_tokens
+    in model.vlm.: ^language_model.model(?!\w) => language_model
+    in model.vlm.vision_tower.: ^vision_model\.(.+) => \1
+qianfan_ocr
+    ^vision_model\. => model.vision_tower.
+    encoder\.layers\. => layers.
+    \.ls1(?!\w) => .lambda_1
+    \.ls2(?!\w) => .lambda_2
+    (layers\.\d+)\.attn\.proj\. => \1.attention.projection_layer.
+    \.norm1\. => .layernorm_before.
+    \.norm2\. => .layernorm_after.
+    \.embeddings\.class_embedding(?!\w) => .embeddings.cls_token
+    \.embeddings\.position_embedding(?!\w) => .embeddings.position_embeddings
+    \.embeddings\.patch_embedding\. => .embeddings.patch_embeddings.projection.
+    ^language_model\.model\. => model.language_model.
+    ^language_model\.lm_head\. => lm_head.
+    ^mlp1\.0\. => model.multi_modal_projector.layer_norm.
+    ^mlp1\.1\. => model.multi_modal_projector.linear_1.
+    ^mlp1\.3\. => model.multi_modal_projector.linear_2.
+qwen2_5_omni_thinker qwen3_omni_moe_thinker
+    ^thinker\.(.+) => \1
+    ^audio_tower(?!\w) => model.audio_tower
+    ^visual(?!\w) => model.visual
+    ^model(?!\.(language_model|visual|audio_tower)) => model.language_model
+    in model.: ^thinker\.(.+) => \1
+    in model.: ^model\.(?:(?!language_model\.))(.+) => model.language_model.\1
+qwen2_5_vl qwen2_vl
+    ^visual(?!\w) => model.visual
+    ^model(?!\.(language_model|visual)) => model.language_model
+    in model.: ^model\.(?:(?!language_model\.))(.+) => model.language_model.\1
+step3p7
+    ^vision_model\. => model.vision_model.
+    ^vit_large_projector\. => model.multi_modal_projector.
+    ^model\.embed_tokens\. => model.language_model.embed_tokens.
+    ^model\.layers\. => model.language_model.layers.
+    ^model\.norm\. => model.language_model.norm.
+    \.moe\.gate\.weight(?!\w) => .mlp.gate.weight
+    \.moe\.router_bias(?!\w) => .mlp.gate.e_score_correction_bias
+    \.moe\.down_proj\.weight(?!\w) => .mlp.experts.down_proj
+    \.moe\.down_proj\.weight_scale_inv(?!\w) => .mlp.experts.down_proj_scale_inv
+    \.share_expert\. => .mlp.shared_experts.
+    in model.vision_model.: ^conv1\.weight(?!\w) => embeddings.patch_embedding.weight
+    in model.vision_model.: ^positional_embedding(?!\w) => embeddings.position_embedding.weight
+    in model.vision_model.: ^transformer\.resblocks\. => layers.
+    in model.vision_model.: ^ln_pre\. => pre_layernorm.
+    in model.vision_model.: ^vit_downsampler1\. => downsampler1.
+    in model.vision_model.: ^vit_downsampler2\. => downsampler2.
+    in model.vision_model.: \.ls_1\.gamma(?!\w) => .lambda_1
+    in model.vision_model.: \.ls_2\.gamma(?!\w) => .lambda_2
+    in model.vision_model.: \.mlp\.c_fc\. => .mlp.fc1.
+    in model.vision_model.: \.mlp\.c_proj\. => .mlp.fc2.
+    in model.vision_model.: \.attn\. => .self_attn.
+    in model.vision_model.: \.ln_1\. => .layernorm_before.
+    in model.vision_model.: \.ln_2\. => .layernorm_after.
+t5gemma2
+    in model.encoder.: (?<!decoder\.)(?<!text_model\.)embed_tokens\. => text_model.embed_tokens.
+    in model.encoder.: (?<!decoder\.)(?<!text_model\.)(?<!layer)(?<!_)norm\. => text_model.norm.
+    in model.encoder.: (?<!vision_model.encoder\.)(?<!vision_tower.encoder\.)(?<!decoder\.)(?<!text_model\.)layers. => text_model.layers.
+    in model.encoder.vision_tower.: ^vision_model\.(.+) => \1
+ultrabert
+    ^ultrabert\. => model.
+    ^cls\. => head.decoder.
+    in model.: ^ultrabert\.(.+) => \1
+ultravbert
+    ^head\.decoder\. => lm_head.
+    ^head\. => projection_head.
+    in model.vision_model.: ^vision_model\.(.+) => \1
+    in model.text_model.: ^ultrabert\.(.+) => \1
+unlimited_ocr
+    (^|model\.)sam_model(?!\w) => \1vision_tower.sam_encoder
+    (^|model\.)vision_model(?!\w) => \1vision_tower.vision_encoder
+    (^|model\.)view_seperator(?!\w) => \1view_separator
+    (^|model\.)projector\.layers\.weight(?!\w) => \1multi_modal_projector.weight
+    (^|model\.)projector\.layers\.bias(?!\w) => \1multi_modal_projector.bias
+    (^|model\.)embed_tokens\. => \1language_model.embed_tokens.
+    (^|model\.)layers\. => \1language_model.layers.
+    (^|model\.)norm\. => \1language_model.norm.
+    in model.vision_tower.sam_encoder.: blocks\.(\d+)\.norm1\. => layers.\1.layer_norm1.
+    in model.vision_tower.sam_encoder.: blocks\.(\d+)\.norm2\. => layers.\1.layer_norm2.
+    in model.vision_tower.sam_encoder.: blocks\.(\d+)\.attn\. => layers.\1.attn.
+    in model.vision_tower.sam_encoder.: blocks\.(\d+)\.mlp\. => layers.\1.mlp.
+    in model.vision_tower.sam_encoder.: patch_embed\.proj\. => patch_embed.projection.
+    in model.vision_tower.sam_encoder.: neck\.0\. => neck.conv1.
+    in model.vision_tower.sam_encoder.: neck\.1\. => neck.layer_norm1.
+    in model.vision_tower.sam_encoder.: neck\.2\. => neck.conv2.
+    in model.vision_tower.sam_encoder.: neck\.3\. => neck.layer_norm2.
+    in model.vision_tower.sam_encoder.: net_2\. => proj.conv1.
+    in model.vision_tower.sam_encoder.: net_3\. => proj.conv2.
+    in model.vision_tower.vision_encoder.: transformer(?!\w) => encoder
+video_llava
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^image_tower(?!\w) => model.image_tower
+    ^video_tower(?!\w) => model.video_tower
+    ^multi_modal_projector(?!\w) => model.multi_modal_projector
+    in model.: ^language_model.model(?!\w) => language_model
+    in model.video_tower.: ^vision_model\.(.+) => \1
+    in model.image_tower.: ^vision_model\.(.+) => \1
+vision-encoder-decoder
+    in encoder.: encoder\.layer\. => layers.
+    in encoder.: attention.query(?!\w) => q_proj
+    in encoder.: attention.key(?!\w) => k_proj
+    in encoder.: attention.value(?!\w) => v_proj
+    in encoder.: attention.output.dense(?!\w) => attention.o_proj
+    in encoder.: intermediate.dense(?!\w) => mlp.fc1
+    in encoder.: output.dense(?!\w) => mlp.fc2
+"""
+"""Pattern and replacement, to be applied one after the other."""
+
+CONVERTED = r"""
+bailing_hybrid
+    q_conv1d.weight
+    k_conv1d.weight
+    v_conv1d.weight
+dory
+    layers\.(\d+)
+gte
+    attention.qkv_proj
+    mlp.up_gate_proj
+hrm_text
+    mlp.gate_up_proj.weight
+    attn.gqkv_proj.weight
+inkling2_loop_text
+    middle_cycle_cross_pass_queries
+    middle_cycle_cross_pass_kv_queries
+    mlp\.experts\.w13_weight
+    mlp\.experts\.w13_weight_scale
+    mlp\.experts\.w13_weight_amax
+    mlp\.experts\.w13_weight_outer_scale_denominator
+    mlp\.experts\.w2_weight
+    mlp\.experts\.w2_weight_scale
+    mlp\.experts\.w2_weight_amax
+    mlp\.experts\.w2_weight_outer_scale_denominator
+    lm_head\.weight
+    attn_res\.attn_queries\.(\d+)
+inkling2_text
+    lm_head\.weight
+    mlp\.experts\.w13_weight
+    mlp\.experts\.w13_weight_scale
+    attn_res\.attn_queries\.(\d+)
+jina_embeddings_v3
+    mixer.Wqkv
+kimi_k25
+    vision_tower.encoder.blocks.(\d+).norm0
+    vision_tower.encoder.blocks.(\d+).norm1
+    vision_tower.encoder.blocks.(\d+).mlp.fc0
+    vision_tower.encoder.blocks.(\d+).mlp.fc1
+    wqkv
+kimi_linear
+    self_attn.q_conv1d.weight
+    self_attn.k_conv1d.weight
+    self_attn.v_conv1d.weight
+lara_mini
+    linear_attn.in_proj
+minimax_m3_vl
+    \.gate_proj.weight
+    \.up_proj.weight
+mistral_large4
+    attention\.wq\.
+    attention\.wk\.
+nomic_bert
+    attn.Wqkv
+olmo_hybrid
+    linear_attn.q_conv1d.weight
+    linear_attn.k_conv1d.weight
+    linear_attn.v_conv1d.weight
+qianfan_ocr
+    attn.qkv.weight
+    attn.qkv.bias
+qwen4_exp qwen4_exp_text
+    ngram_embedding.shard_.*\.weight
+step3p7
+    moe.gate_proj.weight
+    moe.up_proj.weight
+    attn\.in_proj_weight
+    attn\.in_proj_bias
+unlimited_ocr
+    qkv_proj.weight
+    qkv_proj.bias
+"""
+"""Patterns of tensors that the model has in other pieces or in another order."""
+
+STACKED = """
+afmoe axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 dots1 ernie4_5_moe
+exaone_moe flex_olmo flint glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe hy_v3 jamba kimi_k25
+kimi_linear kolibri1 laguna mellum mimo_v2_flash minimax minimax_m2 minimax_m3_vl mistral_large4 mixtral nemotron_h
+olmoe phimoe qwen2_moe qwen3_5_moe qwen3_5_moe_text qwen3_moe qwen3_next qwen3_omni_moe_thinker qwen4_exp
+qwen4_exp_text solar_open unlimited_ocr
+"""
+"""Model types whose experts are stored each by itself, and are one parameter in the model."""
+
+TRANSPOSED = """
+aria aria_text gpt_oss
+"""
+"""Model types whose fused experts are (in, out), which PEFT knows."""
+
+EITHER = """
+qwen3_vl_moe
+"""
+"""Model types whose fused experts are stored as (in, out) or (out, in), and are the latter in the model."""
+
+TAKEN = r"""
+Dots3NoteTextModel UnlimitedOcrTextModel afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1
+ernie4_5_moe exaone_moe flex_olmo glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum
+olmoe qwen3_moe qwen3_next qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker sarvam_mla solar_open
+    gate_proj up_proj down_proj gate
+minimax minimax_m2 mixtral
+    w1 w2 w3 gate
+"""
+"""Last names of modules that PEFT takes for experts, wherever they are."""

@@ -1,0 +1,396 @@
+"""Every text-generating class of transformers, tiny: is what we write what PEFT and transformers compute?
+
+`python benchmarks/architectures.py [NAME...]`, or `make bench-architectures`: two checks of each class, and a table in
+docs/architectures.md. Neither is judged by our own reader.
+
+fuse      an adapter that PEFT trains on every Linear layer and on fused experts, fused by us, against PEFT's own model
+extract   a change of every matrix, extracted by us and loaded by PEFT on the base, against the changed model
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+TABLE = HERE.parent / "docs" / "architectures.md"
+KINDS = {
+    "causal": "CAUSAL_LM",
+    "masked": "MASKED_LM",
+    "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM",
+    "vision-language": "IMAGE_TEXT_TO_TEXT",
+}
+CHUNK, SECONDS, TOLERANCE = 12, 60, 2e-4
+
+_SIZES = """
+320 vocab_size text_vocab_size vocab_size_per_layer_input
+32 hidden_size d_model n_embd embed_dim dim embedding_size n_embed emb_dim word_embed_proj_dim model_dim
+48 intermediate_size ffn_dim d_ff n_inner encoder_ffn_dim decoder_ffn_dim intermediate_size_mlp ffn_hidden_size dim_ff
+24 moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size expert_hidden_size
+2 num_hidden_layers num_layers n_layer n_layers depth encoder_layers decoder_layers num_decoder_layers num_blocks
+2 num_encoder_layers num_key_value_heads multi_query_group_num num_experts_per_tok moe_top_k moe_k linear_num_key_heads
+4 num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads
+4 num_experts num_local_experts n_routed_experts moe_num_experts linear_num_value_heads
+4 mamba_d_state state_size mamba_dt_rank rotary_dim
+8 head_dim d_kv attention_head_size kv_channels qk_rope_head_dim qk_nope_head_dim v_head_dim mamba_n_heads mamba_d_head
+8 linear_key_head_dim linear_value_head_dim
+1 n_group topk_group n_shared_experts num_shared_experts first_k_dense_replace num_nextn_predict_layers
+64 max_position_embeddings n_positions n_ctx seq_length max_seq_len max_source_positions max_target_positions
+16 kv_lora_rank q_lora_rank
+28 image_size
+14 patch_size
+0 pad_token_id
+1 bos_token_id decoder_start_token_id
+2 eos_token_id
+"""
+SIZES = {name: int(line.split()[0]) for line in _SIZES.strip().splitlines() for name in line.split()[1:]}
+"""Fields of configs → tiny values. A field that a config lacks is left out."""
+
+
+def classes() -> list[tuple[str, str, str]]:
+    """Kind, model type and class of every model, each class once."""
+    from transformers.models.auto import modeling_auto
+
+    found: dict[str, tuple[str, str, str]] = {}
+    for kind, name in KINDS.items():
+        for model_type, each in getattr(modeling_auto, f"MODEL_FOR_{name}_MAPPING_NAMES").items():
+            for cls in [each] if isinstance(each, str) else each:
+                own = cls.lower().startswith(model_type.replace("-", "").replace("_", ""))
+                if own or cls not in found:
+                    found[cls] = (found[cls][0] if cls in found else kind, model_type, cls)
+    return list(found.values())
+
+
+def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
+    """The fields of a config of this class with the sizes above, in the configs of its parts, too."""
+    fields = {name: value for name, value in SIZES.items() if hasattr(config_class, name)}
+    try:
+        has = vars(config_class())
+    except Exception:  # of a class whose config needs arguments
+        has = {}
+    fields |= {
+        name: value
+        for name, value in SIZES.items()
+        if isinstance(has.get(name), int) or (name in has and name.endswith("_heads"))
+    }
+    if "head_dim" in fields and "num_attention_heads" not in fields:
+        del fields["head_dim"]
+    for name, part in getattr(config_class, "sub_configs", {}).items():
+        if depth < 3 and part.__name__ != "AutoConfig":
+            fields[name] = tiny(part, depth + 1)
+        elif isinstance(found := has.get(name), object) and hasattr(found, "model_type"):
+            fields[name] = {"model_type": found.model_type, **tiny(type(found), depth + 1)}
+    return fields
+
+
+def build(name: str) -> Any:
+    """A tiny model of a class."""
+    import torch
+    import transformers
+
+    cls = getattr(transformers, name)
+    model = None
+    for dropped in (
+        (),
+        ("head_dim",),
+        ("num_key_value_heads", "head_dim"),
+        ("rotary_dim",),
+        ("num_attention_heads", "num_heads", "n_head"),
+    ):
+        torch.manual_seed(0)
+        try:
+            model = cls(cls.config_class(**_without(tiny(cls.config_class), dropped))).eval()
+            break
+        except Exception as error:
+            first = error
+    if model is None:
+        raise first
+    if sum(parameter.numel() for parameter in model.parameters()) > 3e7:
+        raise ValueError("does not become tiny")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.isfinite().all() or float(parameter.abs().max()) == 0 or parameter.ndim > 1:
+                parameter.normal_(std=0.15)
+    return model
+
+
+def _without(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if name not in names
+    }
+
+
+def answer(model: Any) -> Any:
+    """The logits for some tokens, or None where the class needs more than tokens."""
+    import torch
+
+    tokens = torch.arange(3, 15)[None]
+    for fields in ({"input_ids": tokens}, {"input_ids": tokens, "decoder_input_ids": tokens}):
+        try:
+            with torch.no_grad():
+                found = model(**fields)
+            return (found.logits if hasattr(found, "logits") else found[0]).double()
+        except Exception:
+            continue
+    return None
+
+
+def far(model: Any, other: Any) -> float:
+    """The largest difference of two models' logits, or of their parameters where these cannot be had."""
+    mine, theirs = answer(model), answer(other)
+    if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
+        return float((mine - theirs).abs().max() / theirs.abs().max())
+    right = dict(other.named_parameters())
+    return max(
+        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9))
+        for name, each in model.named_parameters()
+    )
+
+
+def adapted(model: Any) -> Any:
+    """The model with PEFT's LoRA on every Linear layer, and on the parameters of fused experts, trained."""
+    import peft
+    import torch
+
+    stacked = [
+        name
+        for name, each in model.named_parameters()
+        if each.ndim == 3 and name.endswith(("experts.gate_up_proj", "experts.down_proj", "experts.up_proj"))
+    ]
+    heads = {id(model.get_output_embeddings())}
+    linear = [
+        name
+        for name, each in model.named_modules()
+        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D") and id(each) not in heads
+    ]
+    if hasattr(model.config, "state_size") or "mamba" in model.config.model_type:
+        linear = [name for name in linear if not name.endswith(("out_proj", "conv1d"))]  # which PEFT refuses in Mambas
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=linear,
+        target_parameters=sorted({name.partition(".layers.")[2].partition(".")[2] or name for name in stacked}) or None,
+    )
+    wrapped = peft.get_peft_model(model, config).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.15)
+    return wrapped
+
+
+def change(model: Any, embeddings: bool) -> None:
+    """Add something of rank 4 to the weight of every Linear layer and fused expert, or of every embedding and one layer."""
+    import torch
+
+    generator, linear = torch.Generator().manual_seed(2), False
+    seen = (
+        {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+        if not embeddings
+        else set()
+    )
+    for name, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        plain = isinstance(module, torch.nn.Linear | torch.nn.Embedding) or type(module).__name__ == "Conv1D"
+        for leaf, weight in own.items():
+            if id(weight) in seen or not (
+                (plain and leaf == "weight") or (weight.ndim == 3 and "expert" in name + leaf)
+            ):
+                continue
+            if embeddings and linear and not isinstance(module, torch.nn.Embedding):
+                continue
+            linear = linear or not isinstance(module, torch.nn.Embedding)
+            seen.add(id(weight))
+            shape = weight.shape
+            left = torch.randn(*shape[:-1], 4, generator=generator)
+            right = torch.randn(*shape[:-2], 4, shape[-1], generator=generator)
+            with torch.no_grad():
+                weight.add_(0.05 * left @ right)
+
+
+def check_fuse(name: str, folder: Path) -> str:
+    import adapterops as ao
+
+    cls = type(build(name))
+    model = cls.from_pretrained(folder / "base").eval()
+    wrapped = adapted(model)
+    wrapped.save_pretrained(folder / "lora")
+    fused = ao.fuse(ao.open_checkpoint(folder / "base"), ao.open_adapter(folder / "lora"))
+    ao.save_checkpoint(fused, folder / "fused")
+    if answer(wrapped) is None:
+        wrapped = wrapped.merge_and_unload()
+    return verdict(far(cls.from_pretrained(folder / "fused").eval(), wrapped))
+
+
+def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
+    import peft
+
+    import adapterops as ao
+
+    cls = type(build(name))
+    tuned = cls.from_pretrained(folder / "base").eval()
+    change(tuned, embeddings)
+    shutil.rmtree(folder / "tuned", ignore_errors=True)
+    shutil.rmtree(folder / "extracted", ignore_errors=True)
+    tuned.save_pretrained(folder / "tuned")
+    found = ao.extract(ao.open_checkpoint(folder / "tuned"), ao.open_checkpoint(folder / "base"), rank=8)
+    ao.save_adapter(found, folder / "extracted")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = peft.PeftModel.from_pretrained(cls.from_pretrained(folder / "base"), folder / "extracted").eval()
+    left = [
+        str(each.message)
+        for each in caught
+        if "missing" in str(each.message) or "unexpected" in str(each.message).lower()
+    ]
+    if left:
+        return f"wrong: PEFT says {left[0][:300]}"
+    if answer(loaded) is None:
+        loaded = loaded.merge_and_unload()
+    return verdict(far(tuned, loaded))
+
+
+def verdict(distance: float) -> str:
+    return "yes" if distance <= TOLERANCE else f"wrong by {distance:.2g}"
+
+
+def check(kind: str, model_type: str, name: str) -> dict[str, str]:
+    """One row of the table."""
+    from adapterops.errors import AdapterOpsError
+
+    row = {"kind": kind, "type": model_type, "class": name}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        try:
+            build(name).save_pretrained(folder / "base")
+        except Exception as error:
+            return {**row, "built": f"{type(error).__name__}: {error}"[:200]}
+        for what, judged in (
+            ("fuse", check_fuse),
+            ("extract", check_extract),
+            ("embeddings", partial(check_extract, embeddings=True)),
+        ):
+            try:
+                row[what] = judged(name, folder)
+            except AdapterOpsError as error:
+                row[what] = f"refused: {error}"[:600]
+            except TimeoutError:
+                row[what] = "time"
+            except Exception as error:
+                row[what] = f"error: {type(error).__name__}: {error}"[:600]
+    return row
+
+
+def work(begin: int) -> None:
+    """The rows of some classes, one a line."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, late)
+    for each in chosen()[begin : begin + CHUNK]:
+        signal.alarm(SECONDS)
+        try:
+            row = check(*each)
+        except TimeoutError:
+            row = {"kind": each[0], "type": each[1], "class": each[2], "built": "time"}
+        signal.alarm(0)
+        print("ROW " + json.dumps(row), flush=True)
+
+
+def chosen() -> list[tuple[str, str, str]]:
+    names = [word for word in sys.argv[1:] if not word.startswith("--")]
+    return [each for each in classes() if not names or each[1] in names or each[2] in names]
+
+
+WHAT = ("fuse", "extract", "embeddings")
+INTRODUCTION = """# Architectures
+
+Every causal, masked, sequence-to-sequence and vision-language class of transformers {version} that could be built with a
+few thousand parameters, judged by PEFT {peft} and transformers themselves. Written by `benchmarks/architectures.py`
+(`make bench-architectures`).
+
+- **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused here, against PEFT's own logits.
+- **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
+- **embeddings**: the same with every embedding and one Linear layer changed.
+
+*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *wrong* is a defect.
+
+{totals}
+
+| model type | class | fuse | extract | embeddings |
+|---|---|---|---|---|
+"""
+
+
+def write(rows: list[dict[str, str]]) -> None:
+    """The table of all rows."""
+    import peft
+    import transformers
+
+    built = sorted((row for row in rows if "built" not in row), key=lambda row: (row["type"], row["class"]))
+    totals = []
+    for what in WHAT:
+        words = [short(row[what]).split(" by")[0] for row in built]
+        totals.append(
+            f"- {what}: " + ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words), reverse=True))
+        )
+    missing = ", ".join(sorted({row["type"] for row in rows if "built" in row}))
+    head = INTRODUCTION.format(version=transformers.__version__, peft=peft.__version__, totals="\n".join(totals))
+    lines = [
+        f"| {row['type']} | {row['class']} | " + " | ".join(short(row[what]) for what in WHAT) + " |" for row in built
+    ]
+    TABLE.write_text(head + "\n".join(lines) + f"\n\nNot built at that size: {missing}.\n")
+
+
+def short(found: str) -> str:
+    word = found.partition(":")[0]
+    return "PEFT" if word == "error" else word
+
+
+def main() -> None:
+    rows: list[dict[str, str]] = []
+    every = chosen()
+    begin = time.time()
+    for first in range(0, len(every), CHUNK):
+        command = [sys.executable, __file__, f"--begin={first}", *sys.argv[1:]]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=CHUNK * SECONDS, env=environment, check=False
+            )
+            text = done.stdout
+        except subprocess.TimeoutExpired as late:
+            text = (late.stdout or b"").decode()
+        found = [json.loads(line[4:]) for line in text.splitlines() if line.startswith("ROW ")]
+        rows += found
+        for row in found:
+            print(json.dumps(row), flush=True)
+        print(f"{len(rows)} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
+    if every == classes():
+        write(rows)
+
+
+if __name__ == "__main__":
+    starts = [int(word.partition("=")[2]) for word in sys.argv if word.startswith("--begin=")]
+    work(starts[0]) if starts else main()
