@@ -15,7 +15,7 @@ from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import Parts, full_tensors, parts
+from adapterops.formats.peft.keys import Parts, full_tensors, originals, parts
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
@@ -84,7 +84,8 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         config = read_config(fields) if fields is not None else AdapterConfig()
     full = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
-    raw = parts(file, full.values())
+    unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
+    raw = parts(file, {*full.values(), *originals(file)})
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
@@ -100,7 +101,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     return AdapterFiles(
         file,
         paths,
-        replace(config, experts=experts),
+        replace(config, experts=experts, unannounced=unannounced),
         split,
         of_each,
         full,

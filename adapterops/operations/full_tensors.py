@@ -48,6 +48,7 @@ def replacements(
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
+        IncompatibleError: an unannounced one is one end of tied embeddings, alone.
         UnsupportedError: an embedding is tied to others of the base, and it is not known to which.
     """
     if not adapter.full:
@@ -63,9 +64,24 @@ def replacements(
             raise _misfit(f"is a full tensor of shape {list(shape)}, and {there}", tensor, name(adapter))
         found[tensor] = start, full
     head, embedding = head_of(layout, config) or (None, None)
+    ends = [whole for tensor in (head, embedding) if tensor in found and (whole := found[tensor][1])]
+    if head and len(ends) == 1:
+        _check_announced(adapter, ends[0])
     if head and embedding in found and HEAD + WEIGHT not in map(canonical, found):
         found[head] = embedding, None
     return found
+
+
+def _check_announced(adapter: Adapter, full: str) -> None:
+    """PEFT copies what is not announced into the tensor that both ends share, and so changes both."""
+    if full in adapter.config.unannounced and full.removesuffix(WEIGHT) not in adapter.layout:
+        raise IncompatibleError(
+            "is one end of embeddings that the base ties, saved without the other and not named by modules_to_save",
+            path=name(adapter),
+            tensor=full,
+            hint="which ends it is meant for is not said: name its module in modules_to_save, or save both ends",
+            code="E-NAMES",
+        )
 
 
 def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:

@@ -144,7 +144,7 @@ NAMES = {
     "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr": f"{PREFIX}{Q}.lokr_w1",
-    "a full tensor": f"{PREFIX}lm_head.weight",
+    "a full tensor": f"{PREFIX}model.norm.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
     "LoHa in the names of kohya": "lora_unet_down_blocks_0.hada_w1_a",

@@ -73,6 +73,66 @@ def test_a_trained_end_of_a_tied_model_is_what_peft_has(
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
 
 
+def with_embeddings(base: Path, folder: Path) -> Path:
+    """An adapter that PEFT saves with the embeddings of a model, which were trained and not announced."""
+    adapted(base, folder, target_modules=["q_proj"])
+    model = peft.PeftModel.from_pretrained(load(base), folder)
+    for end in {model.get_input_embeddings(), model.get_output_embeddings()}:
+        end.weight.data += 0.1 * torch.randn_like(end.weight)
+    model.save_pretrained(folder, save_embedding_layers=True)
+    return folder
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_embeddings_that_are_saved_unannounced_replace_the_base(tied: bool, tmp_path: Path) -> None:
+    base = qwen(tmp_path / "base", tied=tied)
+    adapter = with_embeddings(base, tmp_path / "a")
+    assert "modules_to_save" not in {
+        key for key, value in json.loads((adapter / "adapter_config.json").read_text()).items() if value
+    }
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    fused = logits(load(tmp_path / "out"))
+    torch.testing.assert_close(fused, unmerged(base, adapter), rtol=1e-4, atol=1e-5)
+    assert (fused - logits(load(base))).abs().max() > 0.1
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_unannounced_embeddings_stay_so_in_a_truncated_adapter(tied: bool, tmp_path: Path) -> None:
+    base = qwen(tmp_path / "base", tied=tied)
+    adapter = with_embeddings(base, tmp_path / "a")
+    assert run(["truncate", str(adapter), "--rank", "4", "-o", str(tmp_path / "out")]) == 0
+    assert "modules_to_save" not in json.loads((tmp_path / "out/adapter_config.json").read_text())
+    torch.testing.assert_close(unmerged(base, tmp_path / "out"), unmerged(base, adapter), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["lm_head", "embed_tokens"])
+def test_one_unannounced_end_of_a_tied_model_is_refused(end: str, tmp_path: Path, capsys: Capture) -> None:
+    base = qwen(tmp_path / "base", tied=True)
+    path = with_embeddings(base, tmp_path / "a") / "adapter_model.safetensors"
+    other = {"lm_head": "embed_tokens", "embed_tokens": "lm_head"}[end]
+    save_file({name: value for name, value in load_file(path).items() if other not in name}, path, {"format": "pt"})
+    assert run(["fuse", str(base), str(path.parent), "-o", str(tmp_path / "out")]) == 4
+    assert "is one end of embeddings that the base ties, saved without the other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("infix", ["modules_to_save", "modules_to_save.default"])
+@pytest.mark.parametrize("original", [False, True], ids=["alone", "beside the original"])
+def test_a_head_in_the_names_of_the_wrapper_around_it(infix: str, original: bool, tmp_path: Path) -> None:
+    base = qwen(tmp_path / "base")
+    adapter = adapted(base, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    expected = unmerged(base, adapter)
+    path = adapter / "adapter_model.safetensors"
+    stored = load_file(path)
+    stored[f"base_model.model.lm_head.{infix}.weight"] = stored.pop("base_model.model.lm_head.weight")
+    if original:
+        stored["base_model.model.lm_head.original_module.weight"] = load(base).lm_head.weight.detach().clone()
+    save_file(stored, path, {"format": "pt"})
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    torch.testing.assert_close(logits(load(tmp_path / "out")), expected, rtol=1e-4, atol=1e-5)
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
+
+
 @pytest.mark.parametrize("shape", [(100, 64), (50, 64), (96, 32)], ids=str)
 def test_a_trained_head_of_another_shape(shape: tuple[int, int], tmp_path: Path, capsys: Capture) -> None:
     base = qwen(tmp_path / "base", tied=True)

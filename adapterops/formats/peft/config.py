@@ -65,6 +65,8 @@ class AdapterConfig:
         biases: whether trained biases are.
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+        unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
+            them into the tensor of the model, and so into all that is tied to it.
     """
 
     base_model: str | None = None
@@ -75,6 +77,7 @@ class AdapterConfig:
     biases: bool = False
     target_parameters: tuple[str, ...] | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
+    unannounced: tuple[str, ...] = ()
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -260,6 +263,7 @@ def combine(
         configs[0].biases,
         _union([config.target_parameters for config in configs]),
         _experts(configs, names),
+        unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
     )
 
 
@@ -312,7 +316,8 @@ def write_config(
     """
     r = r or max(ranks.values())
     parameters = [name for name in ranks if name in config.experts]
-    saved_in = {tensor.rpartition(".")[0] for tensor in full if not tensor.endswith(".bias")}
+    announced = [tensor for tensor in full if tensor not in config.unannounced]
+    saved_in = {tensor.rpartition(".")[0] for tensor in announced if not tensor.endswith(".bias")}
     saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
     biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in full)
     patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}

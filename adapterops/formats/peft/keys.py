@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, TensorFile
@@ -20,6 +21,15 @@ from adapterops.updates.kinds import KINDS, Kind, kind_of
 
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
+
+SAVED = re.compile(r"\.modules_to_save\.(?:default\.)?")
+"""What PEFT puts into the name of a tensor of a module that modules_to_save names; with PEFT's name of the adapter, or not."""
+
+ORIGINAL = ".original_module."
+"""What stands in its place for the tensor of the base."""
+
+ENDS = tuple(f"{each}.weight" for each in dict.fromkeys(name.rpartition(".")[2] for name in (HEAD, *EMBEDDINGS)))
+"""How the names of embeddings end that PEFT saves whole, unannounced (`save_embedding_layers`)."""
 
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
@@ -173,23 +183,35 @@ class Parts:
 
 
 def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
-    """Whole tensors of the model that the config announces (modules_to_save, biases):
-    name in the model → name in the file.
+    """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
+    embeddings): name in the model → name in the file.
+
+    What PEFT kept of the base beside them (`.original_module`) is not among them; see `originals`.
+
+    Raises:
+        InputError: two names stand for one tensor.
     """
     found: dict[str, str] = {}
-    for name in sorted(file.entries):
+    for name in sorted(file.entries.keys() - originals(file)):
         if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
-            tensor = unwrapped(name).replace(".base_layer.", ".")
+            tensor = SAVED.sub(".", unwrapped(name)).replace(".base_layer.", ".")
             adapted = name.replace(
                 ".base_layer.weight", ".lora_A.weight"
             )  # PEFT saves the weight of an adapted embedding, too
-            if config.replaces(tensor) or (adapted != name and adapted in file.entries):
+            whole = ".base_layer." not in name and tensor.endswith(ENDS)
+            if config.replaces(tensor) or whole or (adapted != name and adapted in file.entries):
                 if tensor in found:
                     raise InputError(
                         f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
                     )
                 found[tensor] = name
     return found
+
+
+def originals(file: TensorFile) -> set[str]:
+    """The tensors that are the base's own, beside the trained ones of the same modules."""
+    trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
+    return trained & file.entries.keys()
 
 
 def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
