@@ -8,7 +8,7 @@ import numpy as np
 
 from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError, OptionError
-from adapterops.linalg.core import check_core, orthonormal, triangle
+from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank, zero
 from adapterops.updates.protocol import Array, Linear, norm

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapterops.linalg.core import check_core, orthonormal
+from adapterops.linalg.qr import check_core, orthonormal
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 

@@ -171,7 +171,7 @@ class Piece:
     def basis(self) -> Array | None:
         """Orthonormal columns that span the rows of the update, where it is of low rank; computed once."""
         if not self._basis:
-            from adapterops.linalg.core import orthonormal
+            from adapterops.linalg.qr import orthonormal
 
             factors = self.update.lowrank()
             self._basis.append(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.safetensors import TensorFile, changed
@@ -70,9 +71,13 @@ class Source:
     def _described(self, path: Path, *algorithms: str) -> dict[str, Any]:
         """Size and hashes of one of `others`, which is still the file that it was when it was opened."""
         here = self._here(path)
-        found = {"size": _identity(here)[2], **file_digests(here, *algorithms)}
+        size = _identity(here)[2]
+        try:
+            found = file_digests(here, *algorithms)
+        except NotFoundError:  # since then
+            raise changed(here) from None
         self._check_unchanged(path)
-        return found
+        return {"size": size, **found}
 
     def _check_unchanged(self, path: Path) -> None:
         if path in self._seen and _identity(path) != self._seen[path]:

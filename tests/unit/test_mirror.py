@@ -70,7 +70,6 @@ MISSING = {
     "operations/output_files.py",
     "operations/quantization.py",
     "operations/verifying.py",
-    "provenance/history.py",
     "provenance/manifest.py",
     "quant/checks.py",
     "quant/scheme.py",

@@ -21,6 +21,7 @@ ctypes.CDLL = Watched
 def state():
     return gc.get_threshold(), sys.getswitchinterval(), dict(os.environ)
 
+os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")  # threadpoolctl does when it is imported
 before = state()
 """
 
