@@ -79,7 +79,7 @@ def _check_announced(adapter: Adapter, full: str) -> None:
             "is one end of embeddings that the base ties, saved without the other and not named by modules_to_save",
             path=name(adapter),
             tensor=full,
-            hint="which ends it is meant for is not said: name its module in modules_to_save, or save both ends",
+            hint="name its module in modules_to_save, or save both ends",
             code="E-NAMES",
         )
 
