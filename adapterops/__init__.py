@@ -56,7 +56,7 @@ _HOMES = {
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.analysis",
-    "truncate": "operations.algebra",
+    "truncate": "operations.truncation",
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
     "viewed": "operations.quantization",
@@ -85,7 +85,6 @@ if TYPE_CHECKING:
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
     from adapterops.operations.algebra import merge as merge
-    from adapterops.operations.algebra import truncate as truncate
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
     from adapterops.operations.comparison import compare as compare
@@ -99,6 +98,7 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
+    from adapterops.operations.truncation import truncate as truncate
     from adapterops.operations.uniting import named_as as named_as
     from adapterops.operations.verifying import Verification as Verification
     from adapterops.operations.verifying import verify as verify

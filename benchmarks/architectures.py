@@ -111,7 +111,7 @@ def build(name: str) -> Any:
         try:
             model = cls(cls.config_class(**_without(tiny(cls.config_class), dropped))).eval()
             break
-        except Exception as error:
+        except Exception as error:  # whatever a class makes of so small a config; the next is tried
             first = error
     if model is None:
         raise first
@@ -142,7 +142,7 @@ def answer(model: Any) -> Any:
             with torch.no_grad():
                 found = model(**fields)
             return (found.logits if hasattr(found, "logits") else found[0]).double()
-        except Exception:
+        except Exception:  # whatever a class makes of inputs that are not its own; the next are tried
             continue
     return None
 
@@ -276,7 +276,7 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
         folder = Path(place)
         try:
             build(name).save_pretrained(folder / "base")
-        except Exception as error:
+        except Exception as error:  # the row says what it was
             return {**row, "built": f"{type(error).__name__}: {error}"[:200]}
         for what, judged in (
             ("fuse", check_fuse),
@@ -289,7 +289,7 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
                 row[what] = f"refused: {error}"[:600]
             except TimeoutError:
                 row[what] = "time"
-            except Exception as error:
+            except Exception as error:  # the row says what it was
                 row[what] = f"error: {type(error).__name__}: {error}"[:600]
     return row
 

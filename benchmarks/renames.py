@@ -84,7 +84,7 @@ def main() -> None:
     for _, _, name in architectures.classes():
         try:
             found = conversions(name)
-        except Exception as error:
+        except Exception as error:  # of a class that cannot be built; it is named
             print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
             continue
         model_type = getattr(transformers, name).config_class.model_type

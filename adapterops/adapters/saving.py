@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
 from adapterops.adapters.opening import open_adapter
@@ -166,49 +166,26 @@ def save_adapter(
     for source in inputs:
         source.fetch()
     arranged = _arranged(adapter, dtype, format)
-    group_of = {module: name for name, group in arranged.groups.items() for module in group}
-    modules: dict[str, Kept] = {}
-    ranks: dict[str, int] = {}
-    errors: dict[str, float] = {}
+    found = _Found(arranged)
 
-    def factors(module: str) -> tuple[str, Array, Array, float, float, float]:
+    def factors(module: str) -> _Factors:
         with at(tensor=module):
-            return _factors(
-                module, adapter.updates[module], adapter.layout[module], arranged.dtypes[group_of[module]], exact
-            )
+            return _factors(module, adapter.updates[module], adapter.layout[module], found.dtype(module), exact)
 
     copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
     with local.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
-        def tensors() -> Any:
-            found: dict[str, tuple[Array, Array]] = {}
-            for module, A, B, norm, error, rounding in results:
-                errors[module] = error
-                modules[module] = Kept(A.shape[0], norm, _energy(norm, error), rounding)
-                found[module] = A, B
-                group = group_of[module]
-                if len(found) == len(arranged.groups[group]):
-                    joined, rank = arranged.joined(group, found)
-                    found = {}
-                    if rank:
-                        ranks[group] = rank
-                        yield from joined.items()
-
         with closing(local.run(factors, chain(*arranged.groups.values()), how=how)) as results:
-            write_safetensors(folder / arranged.file, arranged.tensors, chain(tensors(), copied), {"format": "pt"})
-        if not ranks:
+            write_safetensors(
+                folder / arranged.file, arranged.tensors, chain(found.tensors(results), copied), {"format": "pt"}
+            )
+        if not found.ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        documents = arranged.documents(ranks)
+        documents = arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
-        saved = Saved(
-            out,
-            modules,
-            tuple(module for module, kept in modules.items() if not kept.rank),
-            (folder / arranged.file).stat().st_size,
-            _energy(sum(k.norm**2 for k in modules.values()) ** 0.5, sum(error**2 for error in errors.values()) ** 0.5),
-        )
+        saved = found.saved(out, (folder / arranged.file).stat().st_size)
         read = hashes.result()
         for source in inputs:
             source.check_unchanged()
@@ -220,6 +197,42 @@ def save_adapter(
             open_adapter(folder)
             read_manifest(folder)
     return saved
+
+
+class _Found:
+    """What has become of each module so far, and of the groups that are stored in one."""
+
+    def __init__(self, arranged: Arrangement) -> None:
+        self._arranged = arranged
+        self._group = {module: name for name, group in arranged.groups.items() for module in group}
+        self._modules: dict[str, Kept] = {}
+        self._errors: dict[str, float] = {}
+        self.ranks: dict[str, int] = {}
+
+    def dtype(self, module: str) -> str:
+        """What it is stored in."""
+        return self._arranged.dtypes[self._group[module]]
+
+    def tensors(self, results: Iterable[_Factors]) -> Iterator[tuple[str, Array]]:
+        """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""
+        waiting: dict[str, tuple[Array, Array]] = {}
+        for each in results:
+            self._errors[each.module] = each.error
+            self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
+            waiting[each.module] = each.A, each.B
+            group = self._group[each.module]
+            if len(waiting) == len(self._arranged.groups[group]):
+                joined, rank = self._arranged.joined(group, waiting)
+                waiting = {}
+                if rank:
+                    self.ranks[group] = rank
+                    yield from joined.items()
+
+    def saved(self, out: Path, size: int) -> Saved:
+        norm = sum(kept.norm**2 for kept in self._modules.values()) ** 0.5
+        error = sum(error**2 for error in self._errors.values()) ** 0.5
+        dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
+        return Saved(out, self._modules, dropped, size, _energy(norm, error))
 
 
 def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
@@ -240,10 +253,18 @@ def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
 
 
-def _factors(
-    module: str, update: Linear, layout: Layout, dtype: str, exact: bool
-) -> tuple[str, Array, Array, float, float, float]:
-    """The tensors to write, rounded once, with the norm of what they hold, the error it has, and what rounding moved."""
+class _Factors(NamedTuple):
+    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it."""
+
+    module: str
+    A: Array
+    B: Array
+    norm: float
+    error: float
+    rounding: float
+
+
+def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> _Factors:
     from adapterops.arrays.floats import checked, widened
     from adapterops.linalg.factor import moved, reduced
 
@@ -258,11 +279,5 @@ def _factors(
             ) from None
     A, B = (widened(each, dtype, Scratch()) for each in stored)
     norm = found.norm()
-    return (
-        module,
-        stored[0],
-        stored[1],
-        norm,
-        found.error,
-        moved(found, B, A) / norm if norm and isfinite(norm) else 0.0,
-    )
+    rounding = moved(found, B, A) / norm if norm and isfinite(norm) else 0.0
+    return _Factors(module, stored[0], stored[1], norm, found.error, rounding)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.run import follow
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
@@ -70,5 +70,5 @@ def _named(inputs: tuple[str, ...]) -> dict[str, str]:
             raise OptionError(f"{each!r} does not name an adapter", hint="such as a=runs/a")
         if name in found:
             raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
-        found[name] = options.text(path)
+        found[name] = values.text(path)
     return found

@@ -6,7 +6,7 @@ import click
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
@@ -15,8 +15,8 @@ from adapterops.storage.place import Place
 
 
 @click.command("compare", short_help="How adapters relate, and what to do about it.")
-@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
-@click.option("--base", type=options.SOURCE, help=options.NAMES)
+@click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
+@click.option("--base", type=values.SOURCE, help=options.NAMES)
 @options.alpha
 @options.allow_pickle
 @options.workers

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.request import Extract, Model, Output, Request
 
 
 @click.command("extract", short_help="The difference of two models, as an adapter.")
-@click.argument("tuned", type=options.TEXT)
-@click.argument("base", type=options.TEXT)
+@click.argument("tuned", type=values.TEXT)
+@click.argument("base", type=values.TEXT)
 @options.cutting
 @click.option(
     "--rest",

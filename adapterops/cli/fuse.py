@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
 from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
 @click.command("fuse", short_help="Adapters into a base model.")
-@click.argument("base", type=options.TEXT)
-@click.argument("sources", nargs=-1, required=True, type=options.TEXT)
+@click.argument("base", type=values.TEXT)
+@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @fusing(unfuse=False)
 @options.output("fused")
 @options.running

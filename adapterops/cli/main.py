@@ -46,14 +46,12 @@ def main() -> NoReturn:
     handled = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
     for number in handled:
         signal.signal(number, _leave_early)
-    from adapterops.cli import commands  # noqa: F401  # for `run`; it takes a while
+    from adapterops.cli import commands  # noqa: F401  # imported before signals are handled: `run` uses it
     from adapterops.cli.process import tune
 
     tune()
-    sys.stdout, sys.stderr = (
-        sys.stdout or _nowhere(),
-        sys.stderr or _nowhere(),
-    )  # no file of ours may take their numbers
+    # where they are closed, no file of ours may take their numbers
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text

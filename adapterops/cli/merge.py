@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
 
 @click.command("merge", short_help="One adapter of several.")
-@click.argument("sources", nargs=-1, required=True, type=options.TEXT)
+@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @merging
 @options.cutting
 @options.output("merged")

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from adapterops.checkpoints.checkpoint import STOCHASTIC
-from adapterops.cli.options import Numbers, Registered, group
+from adapterops.cli.options import group
+from adapterops.cli.values import Numbers, Registered
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.expressions.formula import Call, Input

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.errors import count
 from adapterops.hub.references import Reference
 
 
 @click.command("pull", short_help="An adapter or a model from the Hub.")
-@click.argument("reference", type=options.REPO)
+@click.argument("reference", type=values.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.hub.references import Reference
 
 
 @click.command("push", short_help="An adapter or a model to the Hub.")
 @click.argument("folder", type=click.Path(path_type=Path, readable=False))
-@click.argument("repo", type=options.REPO)
+@click.argument("repo", type=values.REPO)
 @click.option(
     "--private/--public",
     default=None,

@@ -8,15 +8,15 @@ import click
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
 
 
 @click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
-@click.argument("sources", nargs=-1, required=True, type=options.SOURCE)
-@click.option("--base", type=options.SOURCE, help="Their model: norms are then relative to its weights.")
+@click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
+@click.option("--base", type=values.SOURCE, help="Their model: norms are then relative to its weights.")
 @options.output("report.html", help="Page to write; its numbers go into a JSON file of the same name.")
 @click.option(
     "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG."

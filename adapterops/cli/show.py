@@ -8,7 +8,7 @@ import click
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
@@ -25,7 +25,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command("show", short_help="What is inside an adapter, or a model.")
-@click.argument("source", type=options.SOURCE, default=".")
+@click.argument("source", type=values.SOURCE, default=".")
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."
 )

@@ -9,7 +9,7 @@ import click
 from adapterops.cli import options
 from adapterops.cli.writing import write
 from adapterops.expressions.expression import parse
-from adapterops.operations.algebra import check_cut
+from adapterops.operations.truncation import check_cut
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Output, Request
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
 from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
 @click.command("unfuse", short_help="An adapter out of a model again.")
-@click.argument("base", metavar="FUSED", type=options.TEXT)
-@click.argument("sources", nargs=-1, required=True, type=options.TEXT)
+@click.argument("base", metavar="FUSED", type=values.TEXT)
+@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @fusing(unfuse=True)
 @options.output("unfused")
 @options.running

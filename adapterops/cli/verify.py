@@ -10,7 +10,7 @@ import click
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count
@@ -27,8 +27,8 @@ SHOWN = 5
 
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
-@click.argument("model", type=options.SOURCE)
-@click.option("--base", type=options.TEXT, help="The checkpoint it was made from.  [default: what the manifest names]")
+@click.argument("model", type=values.SOURCE)
+@click.option("--base", type=values.TEXT, help="The checkpoint it was made from.  [default: what the manifest names]")
 @click.option(
     "--adapter",
     "sources",
@@ -40,7 +40,7 @@ SHOWN = 5
 @merging
 @options.viewing
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
-@click.option("--dtype", type=options.DType(), help="The --dtype that it was fused with.")
+@click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
 @options.allow_pickle
 @options.alpha
 @options.workers
@@ -77,7 +77,7 @@ def command(
     record = recorded(folder)
     request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
     check_there(request, record, folder)
-    opened = open_inputs(request, verify=options.verified())
+    opened = open_inputs(request, verify=values.verified())
     if logits:
         from adapterops.verification.logits import check_comparable, compare
 
@@ -167,9 +167,9 @@ def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, 
     for source in sources:
         name, _, path = source.partition("=")
         if record is not None and name in record.inputs and path:
-            named[name] = options.text(path)
+            named[name] = values.text(path)
         else:
-            others.append(options.text(source))
+            others.append(values.text(source))
     if named and others:
         raise OptionError(
             "some adapters are given with a name and some without",

@@ -12,8 +12,9 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint
-from adapterops.cli.options import Running, command_line, verified
+from adapterops.cli.options import Running, command_line
 from adapterops.cli.output import amount, line, percent, print_json, progress, span, written
+from adapterops.cli.values import verified
 from adapterops.engine.plan import Plan, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods.scaling import SUM, describe

@@ -8,7 +8,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression, parse, pointing
 from adapterops.expressions.formula import Call, Input, Node, Scaled, Sum
-from adapterops.operations import algebra, selection
+from adapterops.operations import algebra, selection, truncation
 
 
 def evaluate(expression: str, /, *, allow_base_mismatch: bool = False, **adapters: Adapter) -> Adapter:
@@ -32,7 +32,7 @@ def compute(
     adapters: Mapping[str, Adapter],
     *,
     allow_base_mismatch: bool = False,
-    truncate: Callable[..., Adapter] = algebra.truncate,
+    truncate: Callable[..., Adapter] = truncation.truncate,
 ) -> Adapter:
     """The adapter that an expression stands for, by the adapters that its names stand for;
     `truncate` cuts where it says so.

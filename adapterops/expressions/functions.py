@@ -10,7 +10,8 @@ from adapterops.errors import OptionError
 from adapterops.expressions.formula import Call, Node, Scaled
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import check_scale
-from adapterops.operations.algebra import check_cut, settings
+from adapterops.operations.algebra import settings
+from adapterops.operations.truncation import check_cut
 
 EXAMPLES = {
     "truncate": "truncate(a, rank=8)",

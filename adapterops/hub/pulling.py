@@ -51,7 +51,7 @@ def pull(
     """
     place = locate(source)
     assert place.remote is not None
-    out = place.beside("") if out is None else Path(out)
+    out = place.sibling("") if out is None else Path(out)
     files = wanted(place)
     if not any(path.suffix == ".safetensors" for path in files):
         shown = ", ".join(path.name for path in place.entries()[:8])

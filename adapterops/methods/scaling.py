@@ -67,6 +67,8 @@ def describe(scale: Scale, count: int) -> str:
     factor = fixed(scale, count)
     if factor is not None:
         return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g} times"
+    if count == 1:
+        return f"{AUTO}: every module as large as its input"
     return (
         f"{AUTO}: every module as large as its inputs, about {count**-0.5:.2g} times their sum where they are unrelated "
         f"(--scale {SUM}: 1, {MEAN}: {1 / count:.2g})"

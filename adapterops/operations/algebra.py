@@ -1,32 +1,25 @@
-"""Merging and truncating: lazy adapters in, a lazy adapter out."""
+"""Merging: lazy adapters in, a lazy adapter out."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_named, check_needs_no_base, combined, name, sum_of
-from adapterops.engine import local
-from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
-from adapterops.formats.stacks import stacks
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
 from adapterops.methods.spaces import SPACES, Block, Space
 from adapterops.provenance.history import Step, key
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries, Model
-    from adapterops.updates.lowrank import LowRank
-    from adapterops.updates.protocol import Array, Linear
+    from adapterops.updates.protocol import Linear
 
 
 def merge(
@@ -252,169 +245,3 @@ def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[s
     keys = [key(adapter.history) for adapter in adapters]
     order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
     return [f"{mine[0]}/{sum(other[0] == mine[0] and other < mine for other in order)}/" for mine in order]
-
-
-def truncate(
-    adapter: Adapter,
-    rank: int | None = None,
-    *,
-    energy: float | None = None,
-    budget: int | None = None,
-    unit: str = "parameters",
-    dtype: str | None = None,
-    exact: bool = False,
-    how: Execution = DEFAULT,
-) -> Adapter:
-    """The best approximation of an adapter with fewer dimensions. Exactly one of `rank`, `energy` and `budget`.
-
-    Args:
-        rank: dimensions of every module; where one has fewer, it stays as it is.
-        energy: for each module the smallest rank that keeps this fraction of ‖ΔW‖_F².
-        budget: parameters (or bytes) of all modules together, spent where they keep the most energy; a module may get
-            none. The experts of one parameter get the same rank, as they are saved.
-        unit: of the budget, `parameters` or `bytes`; bytes are those of `dtype`, by default each module's own.
-        exact: where an update is dense, by a full SVD and not a randomized one.
-
-    Raises:
-        OptionError: the options contradict each other or are out of range.
-
-    Cost: lazy, except for a budget, which needs the singular values of every module.
-    """
-    check_cut(rank, energy, budget, unit)
-    check_needs_no_base(adapter, "cut to a rank")
-    if rank is not None:
-        return _to_ranks(
-            adapter,
-            Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)),
-            dict.fromkeys(adapter.layout, rank),
-            exact,
-        )
-    if energy is not None:
-        return _to_energy(adapter, energy, exact)
-    return _to_budget(adapter, budget or 0, unit, dtype, exact, how)
-
-
-def check_cut(
-    rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters"
-) -> None:
-    """Raise OptionError unless exactly one way of cutting is given, and is possible."""
-    if sum(option is not None for option in (rank, energy, budget)) != 1:
-        raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
-    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
-        raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
-    if energy is not None and not 0 < energy <= 1:
-        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
-    if unit not in ("parameters", "bytes"):
-        raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
-
-
-def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:
-    layout = {
-        module: replace(each, rank=min(ranks[module], each.rank if not each.dense else min(each.shape)), dense=False)
-        for module, each in adapter.layout.items()
-    }
-
-    def reduce(module: str, update: Linear) -> LowRank:
-        from adapterops.linalg.factor import reduced
-
-        return reduced(update, layout[module].rank, exact)
-
-    return adapter.map(step, layout, reduce)
-
-
-def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
-    layout = {
-        module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False)
-        for module, each in adapter.layout.items()
-    }
-
-    def reduce(module: str, update: Linear) -> LowRank:
-        import numpy as np
-
-        from adapterops.linalg.factor import factorize, spectrum, truncate
-        from adapterops.linalg.ranks import by_energy
-        from adapterops.updates.dense import Dense
-
-        factors = update.lowrank()
-        if factors is not None:
-            return truncate(factors, max(1, by_energy(spectrum(factors), energy)))
-        dense = Dense(update.dense(), update.error, update.near)
-        width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * dense.norm()
-        while (wide := factorize(dense, width, exact=exact)).error > enough and width < min(dense.shape):
-            width = min(2 * width, *dense.shape)
-        tails = np.sqrt(np.square(spectrum(wide))[::-1].cumsum()[::-1] + wide.error**2)  # the error of rank 0, 1, ...
-        return factorize(dense, max(1, int((tails > enough).sum())), exact=exact) if (tails <= enough).any() else wide
-
-    return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
-
-
-def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exact: bool, how: Execution) -> Adapter:
-    from adapterops.linalg.factor import reduced, spectrum
-    from adapterops.linalg.ranks import by_budget
-
-    groups = stacks(adapter.layout, adapter.config.experts)
-    cost = {}
-    for stack, group in groups.items():
-        one = replace(
-            adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group])
-        )
-        cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
-    if budget < min(cost.values()):
-        raise OptionError(
-            f"a budget of {budget} {unit} does not pay for one dimension of one module",
-            hint=f"the cheapest takes {min(cost.values())}",
-        )
-
-    def values(module: str) -> Any:
-        with at(tensor=module):
-            update = adapter.updates[module]
-            return spectrum(reduced(update, adapter.layout[module].rank, exact))
-
-    found = dict(zip(adapter.layout, local.run(values, adapter.layout, how=how), strict=True))
-    spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
-    ranks = by_budget(spectra, cost, budget)
-    if not any(ranks.values()):  # an adapter that is zero stays one
-        ranks[min(cost, key=cost.__getitem__)] = 1
-    ranks = {module: ranks[stack] for stack, group in groups.items() for module in group}
-    return _to_ranks(
-        adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact
-    )
-
-
-def _joint(spectra: Sequence[Array]) -> Array:
-    """What each dimension keeps in all modules that are saved with the same rank:
-    the root of the sum of the squares.
-    """
-    import numpy as np
-
-    total = np.zeros(max(map(len, spectra)))
-    for values in spectra:
-        total[: len(values)] += np.square(values)
-    return np.sqrt(total)
-
-
-def budget(text: str | None) -> tuple[int | None, str]:
-    """A number and its unit, `parameters` or `bytes`.
-
-    >>> budget("2M"), budget("1.5GB"), budget("300")
-    ((2000000, 'parameters'), (1500000000, 'bytes'), (300, 'parameters'))
-    """
-    if text is None:
-        return None, "parameters"
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
-    if match is None:
-        raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
-    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
-    return whole(match[1], factor, "--budget"), "bytes" if match[3] else "parameters"
-
-
-def whole(number: str, factor: int, what: str) -> int:
-    """A decimal number times a factor, rounded.
-
-    Raises:
-        OptionError: it is more than a computer can count.
-    """
-    value = round(Fraction(number) * factor)
-    if value > sys.maxsize:
-        raise OptionError(f"{what} is a number of {len(str(value))} digits, expected at most {sys.maxsize}")
-    return value

@@ -15,8 +15,8 @@ from adapterops.errors import AdapterWarning, IncompatibleError, InputError, Opt
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.algebra import check_cut, truncate
 from adapterops.operations.pairing import SHOWN, full_tensors, pair
+from adapterops.operations.truncation import check_cut, truncate
 from adapterops.operations.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy

@@ -115,7 +115,7 @@ def named_after(path: str, suffix: str) -> Path:
     ('runs/a-r8', 'sub-r8')
     """
     if not path.startswith(SCHEME):
-        return Place(Path(path)).beside(suffix)
+        return Place(Path(path)).sibling(suffix)
     return Path(referred(path).place.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix)
 
 

@@ -16,9 +16,9 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
 from adapterops.formats.registry import FORMATS
-from adapterops.operations.algebra import whole
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.operations.truncation import whole
 from adapterops.quant.registry import written
 from adapterops.requests.request import VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256

@@ -11,7 +11,7 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
-from adapterops.operations.algebra import budget, check_cut
+from adapterops.operations.truncation import budget, check_cut
 
 MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
     "merge",

@@ -19,7 +19,7 @@ from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.formats.registry import DEFAULT as PEFT
-from adapterops.operations import algebra
+from adapterops.operations import truncation
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
@@ -185,15 +185,15 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
 def measured(
     found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any
 ) -> Adapter:
-    """What `algebra.truncate` makes; where it has to measure first, in the memory that there is."""
+    """What `truncation.truncate` makes; where it has to measure first, in the memory that there is."""
     how = how.within(partial(working_memory, found, dtype))
-    return algebra.truncate(found, rank, dtype=dtype, how=how, **cut)
+    return truncation.truncate(found, rank, dtype=dtype, how=how, **cut)
 
 
 def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = None, **cut: Any) -> Adapter:
     """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
     if budget is None:
-        return algebra.truncate(found, rank, **cut)
+        return truncation.truncate(found, rank, **cut)
     layout = {
         module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()
     }

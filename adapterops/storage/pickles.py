@@ -191,7 +191,7 @@ def _records(read: Read, size: int) -> dict[int, int]:
                         found[begin] = max(info.file_size, found.get(begin, 0))
     except AdapterOpsError:
         raise
-    except Exception as error:
+    except Exception as error:  # of a damaged archive zipfile raises whatever it stumbles over
         raise _not_read(str(error)) from None
     return found
 

@@ -13,7 +13,7 @@ from adapterops.storage.safetensors import SafetensorsFile, TensorFile
 from adapterops.storage.strict import reading
 
 PICKLES = (".bin", ".pt", ".pth")
-"""Ends of files that hold the same as safetensors beside them."""
+"""Ends of files that hold the same as safetensors next to them."""
 
 
 class Remote(Protocol):
@@ -49,7 +49,7 @@ class Remote(Protocol):
 class Place:
     """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed.
 
-    >>> Place.of("runs/a").beside("-r8").as_posix()
+    >>> Place.of("runs/a").sibling("-r8").as_posix()
     'runs/a-r8'
     """
 
@@ -147,7 +147,7 @@ class Place:
                 self.here(path)
         return self.path
 
-    def beside(self, suffix: str) -> Path:
+    def sibling(self, suffix: str) -> Path:
         """A path for what is made of this: next to it, under its name and a suffix;
         in the current folder for what came from elsewhere.
         """

@@ -184,7 +184,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
 def _places(
     module: str, shape: tuple[int, int], base: Base, adapter: Adapter, head: Any
 ) -> Iterator[tuple[str, Place]]:
-    """The tensors that an update lies in, and where.
+    """The tensors that an update goes into, and where.
 
     Raises:
         UnplacedError: there is none.

@@ -183,8 +183,8 @@ class Judge:
         if self.found.scheme is None:
             return ~(np.abs(value - S) <= half_step(value, self.found.dtype) + slack), value
         transposed = self._plain is not self.found.scheme
-        turned = np.ascontiguousarray(S.T) if transposed else S
-        off = JUDGES[self._plain.name](self.found, self._plain, turned, begin, self.chance)
+        stored = np.ascontiguousarray(S.T) if transposed else S
+        off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
         return (off.T if transposed else off), value
 
 

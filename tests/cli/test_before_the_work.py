@@ -15,7 +15,7 @@ import adapterops as ao
 from adapterops.checkpoints import checkpoint
 from adapterops.cli import output
 from adapterops.cli.main import run
-from adapterops.operations import algebra, extraction
+from adapterops.operations import extraction, truncation
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,7 +49,7 @@ def test_an_output_that_is_there_is_found_before_the_work(
     def work(*arguments: Any, **named: Any) -> None:
         raise AssertionError("the work began")
 
-    monkeypatch.setattr(algebra, "truncate", work)
+    monkeypatch.setattr(truncation, "truncate", work)
     monkeypatch.setattr(extraction, "pair", work)
     (place / "there").mkdir()
     (place / "there/file").touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import tree, write_adapter
@@ -55,10 +56,10 @@ def test_a_name_that_is_too_long(command: str, capsys: pytest.CaptureFixture[str
 def test_a_folder_that_may_not_be_looked_into(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def denied(function):  # type: ignore[no-untyped-def]
+    def denied(function: str) -> Any:
         real = getattr(os, function)
 
-        def guarded(path, *arguments, **options):  # type: ignore[no-untyped-def]
+        def guarded(path: Any, *arguments: Any, **options: Any) -> Any:
             inner = isinstance(path, str | os.PathLike) and "locked" in os.fspath(path)
             if inner and (function == "scandir" or function == "listdir" or "locked/" in os.fspath(path)):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))

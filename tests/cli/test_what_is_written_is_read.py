@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_codes_without_entries(shape: tuple[int, int], scales: str) -> None:
     ],
     ids=["half", "hole", "end", "storage", "function", "zip", "empty"],
 )
-def test_damaged_pickles(damage, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_pickles(damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]) -> None:
     Path("pickled").mkdir()
     torch.save({"model.layers.0.q_proj.weight": torch.ones(12, 8)}, "pickled/pytorch_model.bin")
     Path("pickled/pytorch_model.bin").write_bytes(damage(Path("pickled/pytorch_model.bin").read_bytes()))

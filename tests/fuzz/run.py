@@ -336,7 +336,7 @@ def tried(target: str, seed: int, number: int) -> str | None:
             if code == 0 and folder.name not in {*KEPT, "x"} and folder.is_dir():
                 try:
                     readable(folder)
-                except Exception as error:
+                except Exception as error:  # any refusal is a failure
                     return f"{line}: {folder} was written, and is refused: {error!r}"
         hidden = [path.name for path in Path().iterdir() if path.name.startswith(".")]
         return f"{line}: exit code {code}, and left {hidden}" if hidden and target != "journals" else None

@@ -186,7 +186,7 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
     embeddings): name in the model → name in the file.
 
-    What PEFT kept of the base beside them (`.original_module`) is not among them; see `originals`.
+    What PEFT kept of the base with them (`.original_module`) is not among them; see `originals`.
 
     Raises:
         InputError: two names stand for one tensor.
@@ -209,7 +209,7 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
 
 
 def originals(file: TensorFile) -> set[str]:
-    """The tensors that are the base's own, beside the trained ones of the same modules."""
+    """The tensors that are the base's own, of modules whose trained ones are there, too."""
     trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
     return trained & file.entries.keys()
 

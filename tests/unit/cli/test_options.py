@@ -5,19 +5,19 @@ from __future__ import annotations
 import click
 import pytest
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 
 
 @pytest.mark.parametrize("text", ["F32", "f32", "float32", "Float32"])
 def test_a_dtype_as_anybody_spells_it(text: str) -> None:
-    assert options.DType().convert(text, None, None) == "F32"
+    assert values.DType().convert(text, None, None) == "F32"
 
 
 def test_what_is_no_dtype() -> None:
     with pytest.raises(click.BadParameter, match="bfloat16"):
-        options.DType().convert("int7", None, None)
+        values.DType().convert("int7", None, None)
 
 
 @pytest.mark.parametrize(("text", "size"), [("2GB", 2 * 10**9), ("1.5 MB", 1_500_000), (" 1kB ", 1000)])
@@ -32,9 +32,9 @@ def test_no_sizes(text: str) -> None:
 
 
 def test_a_repository() -> None:
-    assert options.REPO.convert("me/a@v2", None, None) == Reference("me/a", "v2")
+    assert values.REPO.convert("me/a@v2", None, None) == Reference("me/a", "v2")
     with pytest.raises(click.BadParameter, match="is no repository"):
-        options.REPO.convert("./a", None, None)
+        values.REPO.convert("./a", None, None)
 
 
 def test_a_command_line_is_kept_without_the_machine_it_ran_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.stacks import together
-from adapterops.operations.algebra import merge, truncate
+from adapterops.operations.algebra import merge
 from adapterops.operations.analysis import inspect
+from adapterops.operations.truncation import truncate
 
 E, R, H, I = 3, 2, 8, 5  # noqa: E741  # experts, rank, hidden and intermediate size, as in the reference
 MLP = "model.layers.0.mlp"

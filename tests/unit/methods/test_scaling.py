@@ -73,6 +73,7 @@ def test_the_words_are_those_of_the_factor() -> None:
     assert fixed("auto", 4) is None
     assert "about 0.5 times their sum" in describe("auto", 4)
     assert describe(0.4, 4) == "0.4 times"
+    assert describe("auto", 1) == "auto: every module as large as its input"
 
 
 def test_expressions_have_it() -> None:

@@ -1,0 +1,140 @@
+"""How the values of arguments and options are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.errors import printable
+from adapterops.formats.registry import FORMATS
+from adapterops.hub.references import Reference, choose, parse
+from adapterops.quant.registry import written
+from adapterops.storage.place import Place
+
+
+class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A dtype, as safetensors or as torch spells it."""
+
+    name = "dtype"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """
+        >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
+        ('F32', 'BF16')
+        """
+        found = [short for short, long in FLOATS.items() if value.lower() in (short.lower(), long)]
+        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(FLOATS.values())}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(FLOATS.values())}]"
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A number, or several with commas between them."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """
+        >>> Numbers().convert("0.5", None, None), Numbers().convert("0.7,-0.2", None, None)
+        ((0.5,), (0.7, -0.2))
+        """
+        try:
+            return value if isinstance(value, tuple) else tuple(float(each) for each in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3", param, ctx)
+
+
+class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A name in a registry; which ones there are is not asked before someone wants to know."""
+
+    def __init__(self, name: str, names: Callable[[], Collection[str]]) -> None:
+        self.name, self._names = name, names
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name = value.replace("-", "_")
+        if name not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
+        return name
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._names())}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+
+SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)
+
+
+def chosen(text: str) -> Path | Reference:
+    """What a text stands for; where it could stand for two things, a note says which was taken."""
+    choice = choose(text)
+    if choice.note:
+        print(printable(f"note: {choice.note}"), file=sys.stderr)
+    return choice.target
+
+
+class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """An adapter or a model: a path, or a reference to the Hub, which is asked what it stands for."""
+
+    name = "source"
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        if isinstance(value, Place) or (ctx is not None and ctx.resilient_parsing):
+            return Place.of(value)
+        target = chosen(value)
+        if not isinstance(target, Reference):
+            return Place(target)
+        from adapterops.hub.snapshot import locate
+
+        return locate(target, verify=verified(ctx))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Text(Source):
+    """The same, as a request has it: a path, or a reference with its scheme, which nobody is asked about yet."""
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ctx is not None and ctx.resilient_parsing:
+            return value
+        return text(str(value))
+
+
+def text(source: str) -> str:
+    """A path, or a reference with its scheme."""
+    target = chosen(source)
+    return target.uri if isinstance(target, Reference) else str(target)
+
+
+class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A reference to the Hub, whatever is at a path of that name."""
+
+    name = "reference"
+
+    def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        found = value if isinstance(value, Reference) else parse(value)
+        return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
+
+
+SOURCE, TEXT, REPO = Source(), Text(), Repository()
+VERIFY = f"{__name__}.verify"
+"""Under this key a context knows of `--verify-inputs`."""
+
+
+def verify_inputs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[VERIFY] = value
+
+
+def verified(context: click.Context | None = None) -> bool:
+    """Whether `--verify-inputs` was given."""
+    context = context or click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(VERIFY))
