@@ -16,8 +16,8 @@ class Registry(Mapping[str, Member], Generic[Member]):
     """Members by name. A name that is taken is an error.
 
     A member registers itself when its module is imported. The modules are found, and imported when the first member is
-    asked
-    for: all of a package of ours, in alphabetical order, then what other packages name in entry points of the group.
+    asked for: all of a package of ours, in alphabetical order, then what other packages name in entry points of the
+    group.
 
     Args:
         what: the kind of thing, for messages.
@@ -28,17 +28,19 @@ class Registry(Mapping[str, Member], Generic[Member]):
     def __init__(self, what: str, package: str, group: str) -> None:
         self._what, self._package, self._group = what, package, group
         self._members: dict[str, Member] = {}
-        self._loaded = False
+        self._loaded_own = self._loaded_others = False
 
-    def add(self, name: str, member: Member) -> None:
-        """Register a member.
+    def add(self, names: str | tuple[str, ...], member: Member) -> None:
+        """Register a member under its name, or under all of its names.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: a name is taken; then none is registered.
         """
-        if name in self._members:
-            raise ValueError(f"there is already a {self._what} {name!r}")
-        self._members[name] = member
+        names = (names,) if isinstance(names, str) else names
+        for name in names:
+            if name in self._members:
+                raise ValueError(f"there is already a {self._what} {name!r}")
+        self._members |= dict.fromkeys(names, member)
 
     def remove(self, name: str) -> None:
         """Forget a member; for tests."""
@@ -48,10 +50,17 @@ class Registry(Mapping[str, Member], Generic[Member]):
         """The members so far, without importing any."""
         return list(self._members.values())
 
-    def _all(self) -> dict[str, Member]:
-        if not self._loaded:
-            self._loaded = True
+    def own(self) -> list[Member]:
+        """The members so far, those of our package among them. Other packages are not imported for it."""
+        if not self._loaded_own:
+            self._loaded_own = True
             import_modules(self._package)
+        return self.registered()
+
+    def _all(self) -> dict[str, Member]:
+        self.own()  # first: their names are theirs
+        if not self._loaded_others:
+            self._loaded_others = True
             load_outside(self._what, self._group)
         return self._members
 

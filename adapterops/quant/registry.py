@@ -8,17 +8,14 @@ help and plans need the names.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.scheme import Scheme, Writable
-from adapterops.registry import import_modules, load_outside
-
-GROUP = "adapterops.schemes"
+from adapterops.registry import Registry
 
 
 class Detecting(Protocol):
@@ -63,7 +60,7 @@ class Registered:
     make: Callable[..., Writable] | None
 
 
-_REGISTERED: list[Registered] = []
+SCHEMES: Registry[Registered] = Registry("scheme", "adapterops.quant", "adapterops.schemes")
 Class = TypeVar("Class", bound=Detecting)
 
 
@@ -77,20 +74,16 @@ def scheme(
     """
 
     def register(kind: Class) -> Class:
-        taken = {name for each in _REGISTERED for name in each.names} & set(names)
-        if taken:
-            raise ValueError(f"the scheme {min(taken)} is registered already")
         module, make = kind.detect.__module__, getattr(kind, "make", None)
-        _REGISTERED.append(Registered(names, module, kind.detect, marks, frozenset(methods), remains, make))
+        SCHEMES.add(names, Registered(names, module, kind.detect, marks, frozenset(methods), remains, make))
         return kind
 
     return register
 
 
 def own() -> list[Registered]:
-    """The schemes of this package, sorted by their files."""
-    _load_own()
-    return sorted(filter(_is_own, _REGISTERED), key=lambda each: each.module)
+    """The schemes of this package, sorted by their files. No other package is imported for it."""
+    return _by_file(each for each in SCHEMES.own() if _is_own(each))
 
 
 def schemes() -> list[Registered]:
@@ -99,23 +92,15 @@ def schemes() -> list[Registered]:
     Raises:
         UnsupportedError: a package that says it has a scheme cannot be imported.
     """
-    _load_own()  # first: their names are theirs
-    _load_others()
-    return sorted(_REGISTERED, key=lambda each: (not _is_own(each), each.module))
+    return _by_file(SCHEMES.values())
+
+
+def _by_file(members: Iterable[Registered]) -> list[Registered]:
+    return sorted(dict.fromkeys(members), key=lambda each: (not _is_own(each), each.module))
 
 
 def _is_own(each: Registered) -> bool:
     return each.module.startswith(f"{__package__}.")
-
-
-@cache
-def _load_own() -> None:
-    import_modules(str(__package__))
-
-
-@cache
-def _load_others() -> None:
-    load_outside("scheme", GROUP)
 
 
 def written() -> dict[str, Callable[..., Writable]]:

@@ -33,10 +33,9 @@ class Toy:
 def other_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Entry points are looked for again, and what they register is forgotten afterwards."""
     registry.schemes()
-    monkeypatch.setattr(registry, "_REGISTERED", list(registry._REGISTERED))
-    registry._load_others.cache_clear()
+    monkeypatch.setattr(registry.SCHEMES, "_members", dict(registry.SCHEMES))
+    monkeypatch.setattr(registry.SCHEMES, "_loaded_others", False)
     yield monkeypatch
-    registry._load_others.cache_clear()
 
 
 def test_every_file_of_the_folder_that_registers_is_found() -> None:
@@ -63,7 +62,7 @@ def test_the_order_is_that_of_the_files_and_no_file_needs_torch(first: str) -> N
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="nf4 is registered already"):
+    with pytest.raises(ValueError, match="already a scheme 'nf4'"):
         registry.scheme("toy", "nf4", marks=("toy",))(Toy)
     assert all("toy" not in each.names for each in registry.own())
 
@@ -106,7 +105,7 @@ def test_what_is_written() -> None:
 
 
 def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch) -> None:
-    point = metadata.EntryPoint("toy", "toy_package", registry.GROUP)
+    point = metadata.EntryPoint("toy", "toy_package", "adapterops.schemes")
     other_packages.setattr(metadata, "entry_points", lambda group: [point] if group == "adapterops.schemes" else [])
     other_packages.setattr(metadata.EntryPoint, "load", lambda self: registry.scheme("aaa", marks=("toy",))(Toy))
     assert registry.schemes()[-1].names == ("aaa",)
@@ -114,7 +113,7 @@ def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch)
 
 
 def test_a_package_that_cannot_be_loaded_is_named(other_packages: pytest.MonkeyPatch) -> None:
-    point = metadata.EntryPoint("toy", "no_such_package:Scheme", registry.GROUP)
+    point = metadata.EntryPoint("toy", "no_such_package:Scheme", "adapterops.schemes")
     other_packages.setattr(metadata, "entry_points", lambda group: [point])
     with pytest.raises(
         UnsupportedError, match=r"scheme toy .* cannot be loaded from no_such_package:Scheme: No module named"
