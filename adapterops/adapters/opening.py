@@ -68,8 +68,9 @@ def open_adapter(
                 "lora_A": read(parts.A, rows),
                 "lora_B": read_once(parts.B)[:, parts.expert :: parts.experts].copy(),
             }
-        found = parts.kind.build(arrays, files.scalings[module].scale)
-        return found.T if parts.transposed else found
+        if parts.transposed:
+            arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
+        return parts.kind.build(arrays, files.scalings[module].scale)
 
     return Adapter(
         Lazy(layout, compute),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,6 +52,7 @@ class Checkpoint:
         history: the inputs and operations it is made of.
         files: the folder it was opened from, whose other files go along.
         holding: edited tensor → about the bytes that its edit keeps in memory.
+        entire: edited tensors all rows of which are computed together.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
         rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates,
             `stochastic` with `seed`, or None, which saving refuses.
@@ -66,6 +67,7 @@ class Checkpoint:
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     files: ModelFiles | None = None
     holding: Mapping[str, int] = field(default_factory=dict)
+    entire: Collection[str] = ()
     views: Mapping[str, StoredTensor] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
@@ -167,6 +169,8 @@ class Checkpoint:
 
     def _group(self, name: str) -> int:
         """Rows that are computed together at least."""
+        if name in self.entire:
+            return max(1, self.layout[name].matrix[0])
         schemes = {self.schemes.get(name), self.stored[name].scheme}
         return math.lcm(*(scheme.granularity(self.layout[name].shape) for scheme in schemes if scheme))
 

@@ -1,7 +1,7 @@
 """MLX-LM's format: adapters.safetensors with transposed factors, and adapter_config.json with one rank and one scale
 for all.
 
-ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out).
+ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out); DoRA's magnitudes are `m` (out,).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers
 from adapterops.storage.strict import read_json
-from adapterops.updates.kinds import KINDS
+from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 WEIGHTS = "adapters.safetensors"
-NAME = re.compile(r"(?P<module>.+)\.lora_(?P<role>[ab])")
+MAGNITUDES = "lora_magnitude_vector"
+NAME = re.compile(r"(?P<module>.+)\.(?P<role>lora_[ab]|m)")
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
-ROLES = {"lora_a": "lora_B", "lora_b": "lora_A"}
-"""The factors of ΔWᵀ, which are transposed after they are multiplied."""
+ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": MAGNITUDES}
+"""The factors are those of ΔWᵀ."""
+
+KIND = {"lora": "LoRA", "dora": "DoRA"}
+"""What a config calls the kinds of update that are read."""
 
 
 class Mlx:
@@ -49,9 +53,9 @@ class Mlx:
         path = place.here(weights.with_name(CONFIG))
         file = place.open(weights)
         with at(path=path):
-            rank, scale = _parameters(read_json(path))
+            kind, rank, scale = _parameters(read_json(path))
         with at(path=weights):
-            modules = _modules(file.entries, rank)
+            modules = _modules(file.entries, kind, rank)
             for module in modules.values():
                 for name in module.tensors.values():
                     if file.entries[name].dtype not in FLOATS:
@@ -95,13 +99,16 @@ class Mlx:
         return Arrangement(WEIGHTS, {module: [module] for module in layout}, dtypes, tensors, {}, joined, documents)
 
 
-def _parameters(fields: Any) -> tuple[int, float]:
-    """Rank and scale."""
+def _parameters(fields: Any) -> tuple[Kind, int, float]:
+    """Kind of update, rank and scale."""
     if not isinstance(fields, dict):
         raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
     kind = fields.get("fine_tune_type", "lora")
-    if kind != "lora":
-        raise UnsupportedError(f"fine_tune_type is {kind!r}, and only lora is handled", hint="fuse it with mlx_lm.fuse")
+    if kind not in KIND:
+        known = " and ".join(KIND)
+        raise UnsupportedError(
+            f"fine_tune_type is {kind!r}, and only {known} are handled", hint="fuse it with mlx_lm.fuse"
+        )
     stated = fields.get("lora_parameters")
     if not isinstance(stated, dict):
         raise InputError(
@@ -112,7 +119,7 @@ def _parameters(fields: Any) -> tuple[int, float]:
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
         raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
-    return rank, check_alpha("lora_parameters: scale", stated.get("scale"))
+    return KINDS[KIND[kind]], rank, check_alpha("lora_parameters: scale", stated.get("scale"))
 
 
 def _base(fields: Any) -> str | None:
@@ -120,38 +127,51 @@ def _base(fields: Any) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def _modules(entries: Mapping[str, Entry], rank: int) -> dict[str, Parts]:
+def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, Parts]:
+    roles = {role: name for role, name in ROLES.items() if name in kind.roles}
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
         match = NAME.fullmatch(name)
-        if match is None:
+        if match is None or match["role"] not in roles:
             raise UnsupportedError(
-                "is not the name of a LoRA tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse"
+                f"is not the name of a {kind.name} tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse"
             )
-        found.setdefault(match["module"], {})[f"lora_{match['role']}"] = name
-    return {module: _parts(module, roles, entries, rank) for module, roles in found.items()}
+        found.setdefault(match["module"], {})[match["role"]] = name
+    return {module: _parts(module, kind, roles, names, entries, rank) for module, names in found.items()}
 
 
-def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], rank: int) -> Parts:
+def _parts(
+    module: str,
+    kind: Kind,
+    roles: Mapping[str, str],
+    names: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    rank: int,
+) -> Parts:
+    shapes = {role: entries[name].shape for role, name in names.items()}
     with at(tensor=module):
-        for role in ROLES:
-            if role not in roles:
-                raise InputError(f"has {', '.join(roles)} but no {role}", hint="save the adapter again", code="E-KEY")
-            if len(entries[roles[role]].shape) != 2:
-                shape = list(entries[roles[role]].shape)
+        for role in roles:
+            if role not in names:
+                raise InputError(f"has {', '.join(names)} but no {role}", hint="save the adapter again", code="E-KEY")
+            if role != "m" and len(shapes[role]) != 2:
                 raise UnsupportedError(
-                    f"{role} has the shape {shape}, and only Linear layers are handled", hint="fuse it with mlx_lm.fuse"
+                    f"{role} has the shape {list(shapes[role])}, and only Linear layers are handled",
+                    hint="fuse it with mlx_lm.fuse",
                 )
-        tensors = {ROLES[role]: name for role, name in roles.items()}
-        kind = KINDS["LoRA"]
-        (into, out), found, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
+        of_weight = {
+            "lora_A": shapes["lora_a"][::-1],
+            "lora_B": shapes["lora_b"][::-1],
+            MAGNITUDES: shapes.get("m", ()),
+        }
+        shape, found, bound = kind.measure(of_weight)
         if found != rank:
             raise InputError(
                 f"the config says rank {rank}, the tensors have rank {found}",
                 hint="the config belongs to another adapter",
                 code="E-RANK",
             )
-    return Parts(kind, tensors, None, (out, into), rank, bound, transposed=True)
+    tensors = {roles[role]: name for role, name in names.items()}
+    return Parts(kind, tensors, None, shape, rank, bound, transposed=True)
 
 
 def _check_held(config: AdapterConfig, full: Mapping[str, Stored]) -> None:

@@ -75,6 +75,10 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
             **base.holding,
             **{tensor: sum(_held(adapter, each.source) for each in those) for tensor, those in added.items()},
         },
+        entire={
+            *base.entire,
+            *(name for name, those in added.items() if any(_needs_columns(adapter, each) for each in those)),
+        },
     )
 
 
@@ -136,6 +140,11 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
         return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
 
     return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
+
+
+def _needs_columns(adapter: Adapter, target: Target) -> bool:
+    """Whether an update reads the weight, and finds an output of the layer in a column of it."""
+    return target.transposed and adapter.layout[target.source].needs_base
 
 
 def _held(adapter: Adapter, module: str) -> int:

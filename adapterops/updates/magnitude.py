@@ -37,10 +37,8 @@ class Magnitude:
         return self.direction.dtype
 
     @property
-    def T(self) -> Magnitude:
-        raise UnsupportedError(
-            "is DoRA on a weight that is stored as (in, out), which is not handled", hint="merge it with PEFT"
-        )
+    def T(self) -> Transposed:
+        return Transposed(self)
 
     def lowrank(self) -> None:
         return None
@@ -60,6 +58,28 @@ class Magnitude:
         return self
 
     __rmul__ = __mul__
+
+
+@dataclass(frozen=True, eq=False)
+class Transposed:
+    """DoRA of a weight that is stored as (in, out): a column is an output of the layer, and all of it has to be there."""
+
+    T: Magnitude
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.T.shape[::-1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.T.dtype
+
+    def lowrank(self) -> None:
+        return None
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        """The columns must be whole ones. Cost: as for the weight itself."""
+        return self.T.change(part[::-1], W.T, out.T).T
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:

@@ -30,8 +30,13 @@ class Formula:
         self._update, self._transposed = update, transposed
         self._whole: Matrix | None = None
 
+    @property
+    def entire(self) -> bool:
+        """Whether a row of ΔW cannot be known without the others: the length of a column is theirs."""
+        return self._transposed and hasattr(self._update, "magnitude")
+
     def rows(self, own: slice, W: Matrix) -> Delta:
-        """Rows `own` of ΔW, where W is the weight there, in whole rows of the update."""
+        """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
         return self._of(self._update, own, W)
 
     def _of(self, update: Any, own: slice, W: Matrix) -> Delta:
@@ -42,8 +47,10 @@ class Formula:
         if hasattr(update, "magnitude"):
             added = self._of(update.direction, own, W)
             V = W + added.values
-            ratio = update.magnitude[own].astype(np.float64)[:, None] / np.linalg.norm(V, axis=1, keepdims=True)
-            size = UNIT * (W.shape[1] ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
+            lengths = np.linalg.norm(V, axis=int(not self._transposed), keepdims=True)
+            stated = update.magnitude.astype(np.float64)
+            ratio = (stated if self._transposed else stated[own, None]) / lengths
+            size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
             return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
         if hasattr(update, "first"):
             one, two = self._of(update.first, own, W), self._of(update.second, own, W)

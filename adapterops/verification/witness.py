@@ -93,7 +93,8 @@ class Witness:
         spec = self.model.layout[name]
         height, width = spec.matrix
         formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
-        step = max(1, TILE // max(1, width * judge.rows)) * judge.rows
+        rows = height if any(formula.entire for _, formula in formulas) else judge.rows
+        step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
         gain = Gain()
         for begin in range(0, height, step):

@@ -53,7 +53,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def trained(folder: Path, layers: int, **parameters: Any) -> np.ndarray:
+def trained(folder: Path, layers: int, dora: bool = False, **parameters: Any) -> np.ndarray:
     """An adapter as mlx_lm.lora saves it, with random numbers; and the logits with it."""
     from mlx.utils import tree_flatten
     from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
@@ -61,18 +61,29 @@ def trained(folder: Path, layers: int, **parameters: Any) -> np.ndarray:
     fields = {"rank": 4, "scale": 20.0, "dropout": 0.0, **parameters}
     adapted = model()
     adapted.freeze()
-    linear_to_lora_layers(adapted, layers, fields)
+    linear_to_lora_layers(adapted, layers, fields, use_dora=dora)
     mx.random.seed(1)
     found = {name: 0.1 * mx.random.normal(each.shape) for name, each in tree_flatten(adapted.trainable_parameters())}
+    found |= {name: 1 + mx.abs(each) for name, each in found.items() if name.endswith(".m")}
     folder.mkdir()
     mx.save_safetensors(str(folder / "adapters.safetensors"), found)
-    config = {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": fields, "model": "base"}
+    config = {
+        "fine_tune_type": "dora" if dora else "lora",
+        "num_layers": layers,
+        "lora_parameters": fields,
+        "model": "base",
+    }
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return logits(load_adapters(model(), str(folder)))
 
 
 @pytest.mark.parametrize(
-    ("layers", "parameters"), [(3, {}), (2, {"rank": 3, "scale": 1.5, "keys": ["self_attn.q_proj", "mlp.down_proj"]})]
+    ("layers", "parameters"),
+    [
+        (3, {}),
+        (2, {"rank": 3, "scale": 1.5, "keys": ["self_attn.q_proj", "mlp.down_proj"]}),
+        (2, {"dora": True, "scale": 1.5}),
+    ],
 )
 def test_fused_as_mlx_applies_it(base: Path, tmp_path: Path, layers: int, parameters: dict[str, Any]) -> None:
     expected = trained(tmp_path / "adapter", layers, **parameters)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -30,12 +29,12 @@ class Toy:
 
 
 @pytest.fixture
-def other_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def other_packages(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Entry points are looked for again, and what they register is forgotten afterwards."""
     registry.schemes()
     monkeypatch.setattr(registry.SCHEMES, "_members", dict(registry.SCHEMES))
     monkeypatch.setattr(registry.SCHEMES, "_loaded_others", False)
-    yield monkeypatch
+    return monkeypatch
 
 
 def test_every_file_of_the_folder_that_registers_is_found() -> None:

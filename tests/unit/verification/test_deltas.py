@@ -32,6 +32,13 @@ def test_rows_are_those_of_the_update(kind: str) -> None:
     assert (found.slack < 1e-4).all()
 
 
+def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
+    formula, whole = Formula(UPDATES["DoRA"], transposed=True), (slice(0, 5), slice(0, 6))
+    assert formula.entire
+    expected = UPDATES["DoRA"].T.change(whole, W.T, np.empty((5, 6)))
+    assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["LoRA", "LoHa", "a sum"])
 def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
