@@ -193,6 +193,7 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         sum(layout.rank for layout in layouts),
         widest([layout.dtype for layout in layouts]),
         any(layout.dense for layout in layouts),
+        kernel=layouts[0].kernel,
     )
 
 

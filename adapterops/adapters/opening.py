@@ -15,7 +15,7 @@ from adapterops.formats.registry import read_adapter
 from adapterops.provenance.history import Source
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.safetensors import Stored, matrix
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
@@ -50,6 +50,7 @@ def open_adapter(
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
+    shapes = {name: entry.shape for name, entry in files.file.entries.items()}
 
     def read(name: str, rows: tuple[int, int] | None = None) -> Array:
         from adapterops.arrays.floats import widened
@@ -61,7 +62,7 @@ def open_adapter(
     def compute(module: str) -> Update:
         parts = files.modules[module]
         if parts.experts == 1:
-            arrays = {role: read(name) for role, name in parts.tensors.items()}
+            arrays = {role: read(name).reshape(matrix(shapes[name])) for role, name in parts.tensors.items()}
         else:
             rows = parts.expert * parts.rank, (parts.expert + 1) * parts.rank
             arrays = {

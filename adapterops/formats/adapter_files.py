@@ -53,7 +53,8 @@ class AdapterFiles:
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]
         dtype = widest([self.file.entries[name].dtype for name in parts.tensors.values()])
-        return Layout(parts.shape, parts.bound, dtype, kind=parts.kind.name, needs_base=parts.kind.needs_base)
+        kind = parts.kind
+        return Layout(parts.shape, parts.bound, dtype, kind.dense, kind.name, kind.needs_base, parts.kernel)
 
     def parameters(self, module: str) -> int:
         """Numbers that are stored for a module."""

@@ -163,7 +163,7 @@ def _parts(
             "lora_B": shapes["lora_b"][::-1],
             MAGNITUDES: shapes.get("m", ()),
         }
-        shape, found, bound = kind.measure(of_weight)
+        shape, found, bound, _ = kind.measure(of_weight)
         if found != rank:
             raise InputError(
                 f"the config says rank {rank}, the tensors have rank {found}",

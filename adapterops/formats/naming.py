@@ -30,6 +30,7 @@ from adapterops.formats.architectures import (
     TOWERS_MODEL,
     WEIGHT,
 )
+from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.divisions import joined, whole_of
 from adapterops.formats.loading import loading
 from adapterops.formats.suffixes import Move, moved, moves, roots
@@ -147,6 +148,7 @@ class Names:
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
+        self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._moved = moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there))
 
@@ -183,8 +185,9 @@ class Names:
 
     def candidates(self, module: str) -> list[Candidate]:
         """The tensors that a module may be, by its name alone."""
-        if module + WEIGHT in self.base:
-            return [Candidate(module + WEIGHT, module + WEIGHT)]
+        for exact in (module + WEIGHT, module):
+            if exact in self.base:
+                return [Candidate(exact, exact)]
         name = self.name(module)
         found = expert(name)
         if tensors := self.of(name):
@@ -194,7 +197,16 @@ class Names:
         if found:
             fused, _, _ = FUSED[found.projection]
             return [Candidate(tensor, tensor, found.number) for tensor in self.of(f"{found.parent}.{fused}")]
-        return []
+        return [Candidate(tensor, tensor) for tensor in self.flattened(flat(module))]
+
+    def flattened(self, name: Flat) -> list[str]:
+        """The tensors that a name without dots may stand for."""
+        if self._flat is None:
+            self._flat = {}
+            for tensor in self.base:
+                found = flat(tensor)
+                self._flat.setdefault(found.key, []).append((tensor, found))
+        return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
 
     def experts(self, parameter: str) -> int:
         """How many experts the base has of a parameter that holds all of them in an adapter; 0 where it has none."""

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.architectures import INTERLEAVED, SPLIT
+from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.divisions import divided, joined, whole_of
 from adapterops.formats.naming import Names, expert
+from adapterops.operations.families import elsewhere
+from adapterops.operations.share import Share
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
-
-
-class Share(NamedTuple):
-    """An update, or those of its rows, from `first` on, that a base stores as several tensors.
-
-    `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
-    `whole` is the canonical name of the projection that the base has it in, from its row `row` on.
-    """
-
-    source: str
-    module: str
-    shape: tuple[int, int]
-    first: int = 0
-    transposed: bool = False
-    whole: str | None = None
-    row: int = 0
 
 
 def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[Share]:
@@ -38,9 +25,15 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
     `Names.candidates`.
     """
     rows = {names.name(module): shape[0] for module, shape in modules.items()}
+    flat_rows = {flat(module).key: shape[0] for module, shape in modules.items()}
     for module, shape in modules.items():
         parts = list(_split(module, shape, names)) if experts else []
-        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows, bool(experts))]
+        yield from (
+            parts
+            or _divided(module, shape, names)
+            or (elsewhere(module, shape, flat_rows, names) if not names.candidates(module) else ())
+            or [_part(module, shape, names, rows, bool(experts))]
+        )
 
 
 def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
@@ -96,7 +89,7 @@ def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, 
             hint="give the base that the adapter was trained on",
             code="E-NAMES",
         )
-    return Share(module, module, shape, whole=whole, row=firsts[name])
+    return Share(module, module, shape, within=names.of(whole), row=firsts[name])
 
 
 def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]:

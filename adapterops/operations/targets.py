@@ -26,7 +26,8 @@ from adapterops.formats.architectures import (
 from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
 from adapterops.operations.full_tensors import replacements
 from adapterops.operations.misfits import misfits
-from adapterops.operations.shares import Modules, Share, check_experts, shares
+from adapterops.operations.share import Share
+from adapterops.operations.shares import Modules, check_experts, shares
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
 
@@ -167,20 +168,20 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
 
 
 def _candidates(part: Share, names: Names) -> list[Candidate]:
-    if part.whole:
-        return [Candidate(tensor, tensor) for tensor in names.of(part.whole)]
+    if part.within:
+        return [Candidate(tensor, tensor) for tensor in part.within]
     return names.candidates(part.module)
 
 
 def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     """The target in a tensor, if a weight of this shape can be there."""
-    stored = names.base[candidate.start].shape
-    if len(stored) == 3:
+    spec = names.base[candidate.start]
+    if len(spec.shape) == 3 and candidate.expert is not None:
         return _fit_expert(candidate, part, names)
-    if part.whole:
-        return Target(candidate.tensor, part.source, part.module, part.shape, part.row)
-    own = candidate.start == candidate.tensor
-    if len(stored) != 2 or sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
+    if part.within:
+        return Target(candidate.tensor, part.source, part.module, part.shape, part.row, first=part.first)
+    own, stored = candidate.start == candidate.tensor, spec.matrix
+    if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
     if stored != part.shape and not may_be_conv1d(part.module, names.types):
         return None

@@ -70,12 +70,22 @@ class Spec(NamedTuple):
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """Rows and columns, all dimensions but the last taken for one.
+        """Rows and columns: all dimensions but the last taken for one, or of a kernel (out, in, height, width) and larger
+        ones all but the first.
 
         >>> Spec("F32", (4, 3, 2)).matrix, Spec("F32", (5,)).matrix, Spec("F32", ()).matrix
         ((12, 2), (1, 5), (1, 1))
+        >>> Spec("F32", (8, 4, 3, 3)).matrix
+        (8, 36)
         """
-        return math.prod(self.shape[:-1]), self.shape[-1] if self.shape else 1
+        return matrix(self.shape)
+
+
+def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """A tensor as a matrix; see `Spec.matrix`."""
+    if len(shape) > 3:
+        return shape[0], math.prod(shape[1:])
+    return math.prod(shape[:-1]), shape[-1] if shape else 1
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from adapterops.arrays.floats import numbers
+from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear, Part, norm
 from adapterops.updates.sums import added
@@ -71,3 +74,23 @@ class Dense:
 
     def norm(self) -> float:
         return norm(self.weight)
+
+
+def _measure(shapes: Mapping[str, Shape]) -> Measure:
+    """Of a tensor of any shape, as the matrix that it is added to as."""
+    shape = shapes["diff"]
+    matrix = (shape[0], math.prod(shape[1:])) if len(shape) > 3 else (math.prod(shape[:-1]), shape[-1] if shape else 1)
+    return Measure(matrix, min(matrix), min(matrix))
+
+
+KINDS.add(
+    "difference",
+    Kind(
+        "a full difference",
+        {"diff": ""},
+        _measure,
+        lambda arrays, scale: Dense(arrays["diff"]) * scale,
+        peft_type=None,
+        dense=True,
+    ),
+)

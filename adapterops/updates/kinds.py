@@ -15,11 +15,15 @@ Shape = tuple[int, ...]
 
 
 class Measure(NamedTuple):
-    """Shape of the weight, the rank that alpha is divided by, and an upper bound on the rank of the update."""
+    """Shape of the weight as a matrix, the rank that alpha is divided by, and an upper bound on the rank of the update.
+
+    `kernel` are the dimensions of a convolution's weight after the first, where the arrays show them.
+    """
 
     shape: tuple[int, int]
     rank: int
     bound: int
+    kernel: Shape = ()
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Kind:
         build: the update, from the arrays by their roles, in float32 or float64, and the scale.
         untrained: the role whose array is zero before training, where there is one.
         needs_base: the update depends on the weight.
-        peft_type: the type that PEFT's config says.
+        peft_type: the type that PEFT's config says; None where PEFT has no such kind.
+        dense: it has no factors.
         alpha: what that calls the numerator of the scale.
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
@@ -45,9 +50,10 @@ class Kind:
     build: Callable[[Mapping[str, Array], float], Update]
     untrained: str | None = None
     needs_base: bool = False
-    peft_type: str = "LORA"
+    peft_type: str | None = "LORA"
     alpha: str = "lora_alpha"
     flag: str | None = None
+    dense: bool = False
     fields: Collection[str] = ()
 
 

@@ -19,6 +19,7 @@ class Layout:
             rank that saving cuts to.
         dense: every entry is its own, and there are no factors.
         kind: what the update is called: LoRA, LoHa, DoRA.
+        kernel: of a convolution the dimensions of its weight after the first, where they are known; `shape` has them as one.
         needs_base: the update depends on the weight that it is applied to, so that it can neither be scaled nor added.
     """
 
@@ -28,6 +29,7 @@ class Layout:
     dense: bool = False
     kind: str = "LoRA"
     needs_base: bool = False
+    kernel: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> int:

@@ -194,26 +194,26 @@ def zero(shape: tuple[int, int], dtype: Any = np.float32) -> LowRank:
 
 
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
-    """That of two factors, A (r, in) and B (out, r).
+    """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1).
 
     Raises:
-        InputError: they are no matrices that share a rank.
-        UnsupportedError: they are those of a convolution.
+        InputError: they do not share a rank.
+        UnsupportedError: they are those of a convolution in one dimension.
     """
     for role in (down, up):
-        if len(shapes[role]) > 2:
+        if len(shapes[role]) == 3:
             raise UnsupportedError(
-                f"{role} has the shape {list(shapes[role])} of a convolution, which is not handled",
-                hint="only Linear layers are",
+                f"{role} has the shape {list(shapes[role])} of a convolution in one dimension, which is not handled",
+                hint="merge it with the tool that trained it",
             )
-        if len(shapes[role]) < 2:
+        if len(shapes[role]) < 2 or (role == up and math.prod(shapes[role][2:]) != 1):
             raise InputError(f"{role} has the shape {list(shapes[role])}, expected two dimensions", code="E-SHAPE")
     A, B = shapes[down], shapes[up]
     if A[0] != B[1]:
         raise InputError(
             f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE"
         )
-    return Measure((B[0], A[1]), A[0], A[0])
+    return Measure((B[0], math.prod(A[1:])), A[0], A[0], A[1:] if len(A) > 2 else ())
 
 
 LORA = {"lora_A": ".weight", "lora_B": ".weight"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,13 +85,19 @@ class Transposed:
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
     found = measure(shapes)
-    if shapes[VECTOR] != found.shape[:1]:
-        raise InputError(f"{VECTOR} has the shape {list(shapes[VECTOR])}, expected {[found.shape[0]]}", code="E-SHAPE")
+    stated = shapes[VECTOR]
+    if stated[:1] != found.shape[:1] or math.prod(stated) != found.shape[0]:
+        if stated[:1] == (1,) and math.prod(stated[:2]) == found.shape[1]:
+            raise UnsupportedError(
+                "is DoRA with a length for each input, which is not handled",
+                hint="merge it with the tool that trained it",
+            )
+        raise InputError(f"{VECTOR} has the shape {list(stated)}, expected {[found.shape[0]]}", code="E-SHAPE")
     return found
 
 
 def _build(arrays: Mapping[str, Array], scale: float) -> Magnitude:
-    return Magnitude(LowRank(arrays["lora_B"], arrays["lora_A"], scale), arrays[VECTOR])
+    return Magnitude(LowRank(arrays["lora_B"], arrays["lora_A"], scale), arrays[VECTOR].reshape(-1))
 
 
 KINDS.add("DoRA", Kind("DoRA", {**LORA, VECTOR: ""}, _measure, _build, needs_base=True, flag="use_dora"))

@@ -113,7 +113,7 @@ def read_config(fields: Any) -> AdapterConfig:
     stated = fields.get("peft_type", "LORA")
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
-        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values()}))
+        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
         raise UnsupportedError(
             f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first"
         )

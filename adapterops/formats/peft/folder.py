@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
+from adapterops.formats.diffusion.spellings import is_own
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import PREFIX, updates
 from adapterops.formats.registry import FORMATS, Arrangement
@@ -28,7 +29,8 @@ class Peft:
         if place.folder:
             return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())
         try:
-            return any(updates().fullmatch(name) for name in place.open(place.path).entries)
+            names = place.open(place.path).entries
+            return any(map(updates().fullmatch, names)) and not is_own(names)
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
 

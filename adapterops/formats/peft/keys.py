@@ -87,7 +87,7 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 @cache
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
-    ends = {role: end for kind in KINDS.values() for role, end in kind.roles.items()}
+    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
     inner, bare = (
         "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
         for inside in (True, False)
@@ -156,8 +156,7 @@ class Parts:
         kind: of its update.
         tensors: role → name in the file.
         alpha: the name of a tensor that says the numerator of the scale.
-        shape, rank: of the module.
-        bound: an upper bound on the rank of the update.
+        shape, rank, bound, kernel: of the module, as `Measure` has them.
         expert, experts: which of several experts this module is, where the tensors hold all of them: then expert e owns
             the rows [e r, (e + 1) r) of A, and the columns e, e + E, e + 2E, ... of B.
         transposed: they are those of the transposed weight.
@@ -172,6 +171,7 @@ class Parts:
     expert: int = 0
     experts: int = 1
     transposed: bool = False
+    kernel: tuple[int, ...] = ()
 
     @property
     def A(self) -> str:
@@ -240,10 +240,10 @@ def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
         if len(adapters - {None}) > 1:
             names = ", ".join(sorted(adapter for adapter in adapters if adapter))
             raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
-        return {module: _parts(module, roles, file.entries) for module, roles in sorted(found.items())}
+        return {module: parts_of(module, roles, file.entries) for module, roles in sorted(found.items())}
 
 
-def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
+def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
     tensors = {role: name for role, name in roles.items() if role != "alpha"}
     kind = kind_of(tensors)
     with at(tensor=module):
@@ -262,5 +262,5 @@ def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) 
             raise InputError(
                 f"has {', '.join(left)}, which is no part of {kind.name}", hint="save the adapter again", code="E-KEY"
             )
-        shape, rank, bound = kind.measure({role: entries[name].shape for role, name in tensors.items()})
-    return Parts(kind, tensors, roles.get("alpha"), shape, rank, bound)
+        found = kind.measure({role: entries[name].shape for role, name in tensors.items()})
+    return Parts(kind, tensors, roles.get("alpha"), found.shape, found.rank, found.bound, kernel=found.kernel)

@@ -1,0 +1,107 @@
+"""Where such files say their scale: a tensor of each module, or the header; and where they say nothing, it is 1."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from adapterops.errors import InputError, at
+from adapterops.formats.peft.config import Scaling, check_alpha, scalings
+from adapterops.formats.peft.keys import Parts
+from adapterops.storage.safetensors import TensorFile
+from adapterops.storage.strict import parse_json
+
+EMBEDDED = "lora_adapter_metadata"
+PIPELINE = ("transformer", "unet", "text_encoder", "text_encoder_2", "diffusion_model")
+"""What configs of a pipeline put before their fields."""
+
+CODES = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}
+
+
+def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
+    """alpha over rank of every module; where no alpha is stated, or 0, it is the rank.
+
+    Raises:
+        InputError: an alpha is no number, or two that are stated differ.
+    """
+    stated = _in_header(file, {module: parts.rank for module, parts in found.items() if not parts.kind.dense})
+    result = {}
+    for module, parts in found.items():
+        known = [each for each in (stated.get(module), _in_tensor(file, parts)) if each is not None]
+        if alpha is not None and not parts.kind.dense:
+            known.append(Scaling(check_alpha("alpha", alpha), parts.rank))
+        if len({each.scale for each in known}) > 1:
+            shown = " and ".join(f"{each.alpha:g}" for each in known)
+            raise InputError(
+                f"alpha is stated more than once, as {shown}",
+                tensor=module,
+                hint="find out which one it was trained with, and remove the others",
+                code="E-ALPHA",
+            )
+        result[module] = known[0] if known else Scaling(parts.rank, parts.rank)
+    return result
+
+
+def _in_tensor(file: TensorFile, parts: Parts) -> Scaling | None:
+    if parts.alpha is None or parts.kind.dense:
+        return None
+    alpha = number(file, parts.alpha)
+    return Scaling(alpha, parts.rank) if alpha else Scaling(parts.rank, parts.rank)
+
+
+def number(file: TensorFile, name: str) -> float:
+    """The one number in a tensor, read without torch; it may be whole, negative, or 0.
+
+    Raises:
+        InputError: it is none.
+    """
+    entry = file.entries[name]
+    if math.prod(entry.shape) == 1:
+        data = bytes(file.read(name))
+        code = "<f" if entry.dtype == "BF16" else CODES.get(entry.dtype)
+        value = float(struct.unpack(code, b"\0\0" + data if entry.dtype == "BF16" else data)[0]) if code else math.nan
+        if math.isfinite(value):
+            return value
+    shown = f"{entry.dtype} of shape {list(entry.shape)}"
+    raise InputError(f"is {shown}, expected one number", tensor=name, code="E-ALPHA")
+
+
+def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, Scaling]:
+    """What the header states: a config of PEFT, whole or field by field, of the model or of a part of a pipeline."""
+    fields: dict[str, Any] = {key: _value(value) for key, value in file.metadata.items()}
+    if EMBEDDED in fields:
+        with at(tensor=f"header entry {EMBEDDED}"):
+            packed = parse_json(file.metadata[EMBEDDED].encode())
+            fields |= packed if isinstance(packed, dict) else {}
+    found: dict[str, Scaling] = {}
+    for part in ("", *PIPELINE):
+        start = f"{part}." if part else ""
+        own = {key.removeprefix(start): value for key, value in fields.items() if key.startswith(start)}
+        alpha = next((own[key] for key in ("lora_alpha", "network_alpha", "alpha") if key in own), None)
+        inside = {
+            module.removeprefix(start): rank for module, rank in ranks.items() if not part or module.startswith(start)
+        }
+        if alpha is None or not inside:
+            continue
+        patterns = {key: own.get(key) for key in ("rank_pattern", "alpha_pattern", "use_rslora")}
+        with at(tensor="the header"):
+            r = own.get("r", own.get("rank"))
+            for rank in {r} if r is not None else set(inside.values()):
+                these = {module: each for module, each in inside.items() if r is not None or each == rank}
+                known = scalings({"r": rank, "lora_alpha": alpha, **patterns}, these)
+                found |= {start + module: each for module, each in known.items()}
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number or a truth value of a header, whose values are text."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,0 +1,118 @@
+"""How the tensors of such adapters are spelled: module and role of a name, and what is known and not handled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+from adapterops.errors import InputError, UnsupportedError
+
+ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
+VECTOR = "lora_magnitude_vector"
+OUT = {"to_out": "to_out.0", "to_add_out": "to_add_out"}
+"""Projections that diffusers has inside of a list, and names without."""
+
+UNDERSCORED = r"lora_(?:unet|transformer|te\d?|prior_unet|prior_te)_|lycoris_"
+"""How names begin that have underscores for dots."""
+
+ROOTS = (
+    "blocks|double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|joint_blocks|joint_transformer_blocks"
+    "|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner|context_refiner|img_in|txt_in"
+    "|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder|time_text_embed|patch_embedding|text_embedding"
+    "|time_embedding|time_projection|txtfusion|caption_projection|adaln_single|text_fusion"
+)
+"""What models of images and videos consist of."""
+
+OWN = re.compile(
+    rf"^(?:{UNDERSCORED})|^(?:diffusion_model|model\.diffusion_model|unet|text_encoder(?:_2)?)\."
+    rf"|^(?:transformer\.)?(?:{ROOTS})\.|\.(?:to_[qkv]|to_out|add_[qkv]_proj)\.|_lora\d?\.(?:down|up)\.weight$"
+    r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
+)
+"""What only names of such adapters have."""
+
+LORA = re.compile(
+    r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$).+?))?(?:\.weight)?"
+    r"|(?:lora|lora_linear_layer)\.(?P<old>down|up)\.weight)"
+)
+PROCESSOR = re.compile(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
+XLABS = re.compile(
+    r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight"
+)
+OTHERS = re.compile(
+    rf"(?P<module>.+)\.(?:(?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_\w+|alpha)"
+    rf"|(?P<vector>dora_scale|magnitude|{VECTOR})(?:\.weight)?)"
+)
+DIFFERENCES = {
+    "diff": "",
+    "diff_b": ".bias",
+    "diff_m": ".modulation",
+    "w_norm": "",
+    "b_norm": ".bias",
+}
+"""Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
+
+NOT_HANDLED = [
+    (r"\.oft_blocks$", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (r"\.oft_|^oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
+    (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", "merge it with the tool that trained it"),
+    (r"\.(?:q_layer|p_layer)\.weight$|\.lambda_layer$", "T-LoRA", "merge it with the tool that trained it"),
+    (r"\.set_weight$", "tensors that replace the base's", "merge it with the tool that trained it"),
+    (r"\.reshape_weight$", "a control LoRA that widens its base", "merge it with the tool that trained it"),
+    (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", "merge it with the tool that trained it"),
+    (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
+    (r"\.lora_B\.bias$|\.lora_up\.bias$", "a LoRA bias", "merge it with the tool that trained it"),
+    (r"_norm\.scale$", "a control LoRA, which sets norms of its base", "merge it with the tool that trained it"),
+]
+"""Pattern, kind and way out of what is known by name."""
+
+
+class Key(NamedTuple):
+    """What a name says. The module is as the file has it."""
+
+    module: str
+    role: str
+
+
+def parse(name: str) -> Key:
+    """
+    >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
+    Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
+    >>> parse("unet.mid_block.attn1.processor.to_out_lora.up.weight")
+    Key(module='unet.mid_block.attn1.to_out.0', role='lora_B')
+    >>> parse("diffusion_model.blocks.0.ffn.0.diff_b")
+    Key(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
+
+    Raises:
+        UnsupportedError: it is of a kind that is known and not handled.
+        InputError: it is of none that is known.
+    """
+    for pattern, kind, hint in NOT_HANDLED:
+        if re.search(pattern, name):
+            raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+    if found := XLABS.fullmatch(name):
+        return Key(found["module"], ROLE[found["half"]])
+    if found := LORA.fullmatch(name):
+        return Key(found["module"], ROLE[found["half"]] or ROLE[found["ab"]] or ROLE[found["old"]])
+    if found := PROCESSOR.fullmatch(name):
+        projection = OUT.get(found["projection"], found["projection"])
+        return Key(f"{found['above']}.{projection}", ROLE[found["half"]])
+    if found := OTHERS.fullmatch(name):
+        return Key(found["module"], found["role"] or VECTOR)
+    module, _, end = name.rpartition(".")
+    if module and end in DIFFERENCES:
+        return Key(module + DIFFERENCES[end], "diff")
+    if end == "diff_m":
+        return Key(f"{module}.modulation", "diff")
+    raise InputError(
+        "is not the name of a tensor of an adapter of an image or video model",
+        tensor=name,
+        hint="convert the file with the tool that trained it",
+        code="E-KEY",
+    )
+
+
+def is_own(names: Collection[str]) -> bool:
+    """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own."""
+    return any(map(OWN.search, names)) and not any(name.startswith("base_model.model.") for name in names)
