@@ -20,7 +20,6 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import IncompatibleError, OptionError, at
-from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
@@ -46,14 +45,20 @@ class Kept:
     rounding: float = 0.0
 
 
-def _arranged(adapter: Adapter, dtype: str | None, format: str) -> Arrangement:
+def _arranged(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
+    format = format or adapter.config.format
     if format not in FORMATS:
         raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")
     return FORMATS[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
 
 
 def plan_adapter(
-    adapter: Adapter, *, dtype: str | None = None, exact: bool = False, format: str = PEFT, how: Execution = DEFAULT
+    adapter: Adapter,
+    *,
+    dtype: str | None = None,
+    exact: bool = False,
+    format: str | None = None,
+    how: Execution = DEFAULT,
 ) -> Plan:
     """What `save_adapter` will do.
 
@@ -69,7 +74,7 @@ def plan_adapter(
         working_memory(adapter, dtype, workers, format),
         missing(adapter.history),
         statistics(adapter.history),
-        hashed(adapter.history, dtype, exact, format),
+        hashed(adapter.history, dtype, exact, format or adapter.config.format),
     )
 
 
@@ -78,7 +83,7 @@ def _check_dtype(dtype: str | None) -> None:
         raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
 
 
-def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str = PEFT) -> int:
+def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str | None = None) -> int:
     """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be
     written.
 
@@ -131,7 +136,7 @@ def save_adapter(
     *,
     dtype: str | None = None,
     exact: bool = False,
-    format: str = PEFT,
+    format: str | None = None,
     force: bool = False,
     origin: Origin = UNKNOWN,
     how: Execution = DEFAULT,
@@ -145,7 +150,7 @@ def save_adapter(
     Args:
         dtype: F64, F32, F16 or BF16; by default the widest of the inputs.
         exact: approximate dense updates by a full SVD and not by a randomized one.
-        format: a name in `FORMATS`.
+        format: a name in `FORMATS`; by default that of the inputs, and PEFT's for MLX-LM's.
         force: replace an output of adapterops that is there.
         origin: what the manifest says of how it was made.
 

@@ -88,7 +88,9 @@ cutting = group(
     click.option(
         "--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."
     ),
-    click.option("--format", "written_as", type=FORMAT, help="Format of the output.  [default: peft]"),
+    click.option(
+        "--format", "written_as", type=FORMAT, help="Format of the output.  [default: that of the inputs; peft for mlx]"
+    ),
 )
 """How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError
+from adapterops.formats.diffusion.families import renamed, wholes
+from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.divisions import whole_of
 from adapterops.formats.naming import canonical, expert
 from adapterops.formats.suffixes import moves, roots
@@ -48,7 +50,14 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
 def difference(adapters: Sequence[Modules]) -> Difference | None:
     """The first kind of difference that is found between the names of adapters, or within those of one."""
     names = [{module: canonical(module) for module in modules} for modules in adapters]
-    return _synonyms(names) or _prefixes(names) or _suffixes(adapters, names) or _divisions(names)
+    return (
+        _synonyms(names)
+        or _flattened(adapters)
+        or _prefixes(names)
+        or _suffixes(adapters, names)
+        or _divisions(names)
+        or _families(adapters)
+    )
 
 
 def _synonyms(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
@@ -61,6 +70,32 @@ def _synonyms(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
             if other[0] != module:
                 found.append((other, (module, number)))
     return Difference("their prefixes, or by a name that has changed", len(found), *found[0]) if found else None
+
+
+def _flattened(adapters: Sequence[Modules]) -> Difference | None:
+    """One name with dots, and with underscores, or under the prefixes of two programs."""
+    first: dict[str, list[tuple[Flat, str, int]]] = {}
+    found = []
+    for number, modules in enumerate(adapters):
+        for module in modules:
+            name = flat(module)
+            for other, spelled, where in first.setdefault(name.key, []):
+                if other.meets(name) and spelled != module:
+                    found.append(((spelled, where), (module, number)))
+            first[name.key].append((name, module, number))
+    return Difference("dots and underscores, or their prefixes", len(found), *found[0]) if found else None
+
+
+def _families(adapters: Sequence[Modules]) -> Difference | None:
+    """A module of an image model under the names of two programs, or as one matrix and in parts."""
+    first = {flat(module).key: (module, number) for number, modules in enumerate(adapters) for module in modules}
+    found = [
+        (first[other], each)
+        for key, each in first.items()
+        for other in (*renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
+        if other in first
+    ]
+    return Difference("the programs that name them", len(found), *found[0]) if found else None
 
 
 def _prefixes(adapters: Sequence[Mapping[str, str]]) -> Difference | None:

@@ -106,7 +106,7 @@ def _piece(
     if expert(target.source) is not None:
         own = adapter.layout[target.source].shape
         return name, Piece(target.source, 0, 0, own[0]), own
-    rows, columns = names.base.layout[start].shape
+    rows, columns = names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)
     height = shape[0] if target.shape == (rows, columns) else target.shape[0]
     return name, Piece(target.source, target.first, target.row, height), shape

@@ -73,7 +73,7 @@ class Output:
     """How much is written, and in which form. At most one of rank, energy and budget; a budget is in its `spelled`
     form.
 
-    `format` is that of an adapter; None for PEFT's. `adapter`: the result itself is written, and a base is not fused
+    `format` is that of an adapter; None for that of the inputs. `adapter`: the result itself is written, and a base is not fused
     with it, but says what its modules are called.
     """
 

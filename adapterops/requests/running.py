@@ -18,7 +18,6 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
-from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.operations import truncation
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
@@ -90,7 +89,7 @@ def plan(made: Made, how: Execution = DEFAULT) -> Plan:
     if isinstance(made.result, Checkpoint):
         return plan_checkpoint(made.result, how)
     output = made.request.output
-    return plan_adapter(made.result, dtype=output.dtype, exact=output.exact, format=output.format or PEFT, how=how)
+    return plan_adapter(made.result, dtype=output.dtype, exact=output.exact, format=output.format, how=how)
 
 
 def save(
@@ -114,7 +113,7 @@ def save(
         return save_checkpoint(
             made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how
         )
-    output, form = request.output, request.output.format or PEFT
+    output, form = request.output, request.output.format
     return save_adapter(
         made.result, out, dtype=output.dtype, exact=output.exact, format=form, force=force, origin=origin, how=how
     )

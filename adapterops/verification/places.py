@@ -5,6 +5,7 @@ Two names mean one weight where they end alike once wrappers are taken away; of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.safetensors import Spec
+from adapterops.verification.other_names import alike, elsewhere, encoder, in_parts
 
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
 OTHER_WORDS = {"block_sparse_moe": "mlp", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
@@ -118,6 +120,20 @@ class Base:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None
 
+    def matrix(self, name: str) -> tuple[int, int]:
+        """A tensor as rows and columns; a kernel's rows are its outputs."""
+        shape = self.layout[name].shape
+        if len(shape) > 3:
+            return shape[0], math.prod(shape[1:])
+        return math.prod(shape[:-1]), shape[-1] if shape else 1
+
+    def ending(self, end: str, module: str) -> str | None:
+        """The one tensor whose name ends so, in the part of a pipeline that a module is in; dots are as underscores."""
+        wanted, part = "_" + end.replace(".", "_"), encoder(module)
+        flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
+        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
+        return found[0] if len(found) == 1 else None
+
     def tied(self) -> bool:
         """Whether input and output embedding are one tensor."""
         stated = [
@@ -190,12 +206,14 @@ def _places(
         UnplacedError: there is none.
     """
     name = base.find(module, (shape, shape[::-1]))
-    if name is not None and len(base.layout[name].shape) == 2:
+    if name is not None and (len(base.layout[name].shape) == 2 or base.matrix(name) == shape):
         yield name, _whole(module, shape, name, base)
     elif (split := _split(module, shape, base)) is not None:
         yield from split
     elif (inside := _inside(module, shape, base, adapter)) is not None:
         yield inside
+    elif (other := _elsewhere(module, shape, base)) is not None:
+        yield from other
     elif key(module)[-1] == HEAD:
         yield head(shape), Place(module, range(shape[0]), slice(0, shape[1]))
     else:
@@ -203,12 +221,38 @@ def _places(
 
 
 def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
-    stored = base.layout[name].shape
+    stored = base.matrix(name)
     own = not base.types.isdisjoint(STORED_TRANSPOSED) and key(module)[-1] in TRANSPOSED_MODULES
     if sorted(stored) != sorted(shape):
         raise UnplacedError(f"is {list(shape)}, and {name} is {list(stored)}")
     transposed = own if stored[0] == stored[1] else stored != shape
     return Place(module, range(stored[0]), slice(0, stored[1]), transposed=transposed)
+
+
+def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+    """Where a weight of an image or video model is, by the name that another program has for it."""
+    every = slice(0, shape[1])
+    if len(same := [name for name in alike(module, base.layout) if base.matrix(name) == shape]) == 1:
+        return [(same[0], Place(module, range(shape[0]), every))]
+    for rows in elsewhere(module, shape):
+        found = base.ending(rows[0].name, module)
+        if found is None or base.matrix(found)[1] != shape[1]:
+            continue
+        height = base.matrix(found)[0]
+        starts = [each.row % height if each.row < 0 else each.row for each in rows]
+        pairs = zip(rows, starts, strict=True)
+        return [(found, Place(module, range(row, row + each.height), every, each.first)) for each, row in pairs]
+    for names in in_parts(module):
+        tensors = [base.ending(name, module) for name in names]
+        heights = [base.matrix(name)[0] for name in tensors if name]
+        if len(heights) == len(names) and sum(heights) == shape[0]:
+            firsts = [sum(heights[:index]) for index in range(len(heights))]
+            return [
+                (name, Place(module, range(height), every, first))
+                for name, height, first in zip(tensors, heights, firsts, strict=True)
+                if name
+            ]
+    return None
 
 
 def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:

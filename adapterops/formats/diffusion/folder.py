@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,13 @@ from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import UNDERSCORED, is_own, parse
+from adapterops.formats.diffusion.spellings import is_own, is_underscored, parse
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.keys import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -33,22 +33,29 @@ WRITTEN = "lora.safetensors"
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
 
-TEXT = ("1", "2", "3")
-"""Parts of a pipeline that are text encoders."""
+DIFFERENCE = "a full difference"
 
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
 
 
+@dataclass(frozen=True)
 class Diffusion:
-    """What kohya, LyCORIS, diffusers, ai-toolkit, musubi, SimpleTuner and others save for image and video models."""
+    """What kohya, LyCORIS, diffusers, ai-toolkit, musubi, SimpleTuner and others save for image and video models.
+
+    Attributes:
+        underscored: whether its names have underscores for dots, as kohya's.
+    """
+
+    underscored: bool
 
     def claims(self, place: Place) -> bool:
         try:
             weights = _weights(place)
-            return weights is not None and is_own(place.open(weights).entries)
+            names = place.open(weights).entries if weights else {}
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
+        return is_own(names) and any(map(is_underscored, names)) == self.underscored
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)
@@ -62,26 +69,23 @@ class Diffusion:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
-        return AdapterFiles(file, (weights,), AdapterConfig(), modules, known, {}, alpha)
+        config = AdapterConfig(format="kohya" if self.underscored else "comfy")
+        return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """kohya's names: lora_down, lora_up and an alpha that is the rank, so that the scale is 1."""
-        for tensor in full:
-            raise UnsupportedError(
-                "is a full tensor, which is not written for image models",
-                tensor=tensor,
-                hint="fuse the adapter into its base",
-            )
-        dtypes = {module: dtype or widest([each.dtype]) for module, each in layout.items()}
+        """Factors, and an alpha that is the rank, so that the scale is 1."""
+        _check_held(layout, config, full)
+        names = {module: self._names(module) for module in layout}
+        dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {}
-        for module, each in layout.items():
-            out, kernel = each.shape[0], each.kernel or each.shape[1:]
-            ones = (1,) * (len(kernel) - 1)
-            tensors[_key(module, "lora_down.weight")] = Spec(dtypes[module], (each.rank, *kernel))
-            tensors[_key(module, "lora_up.weight")] = Spec(dtypes[module], (out, each.rank, *ones))
-            tensors[_key(module, "alpha")] = Spec(dtypes[module], (1,))
+        for module, (down, up, alpha) in names.items():
+            each = layout[module]
+            kernel = each.kernel or each.shape[1:]
+            tensors[down] = Spec(dtypes[module], (each.rank, *kernel))
+            tensors[up] = Spec(dtypes[module], (each.shape[0], each.rank, *(1,) * (len(kernel) - 1)))
+            tensors[alpha] = Spec("F32", (1,))
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             import numpy as np
@@ -90,15 +94,31 @@ class Diffusion:
             rank, kernel = len(A), layout[module].kernel
             if kernel:
                 A, B = A.reshape(rank, *kernel), B.reshape(*B.shape, *(1,) * (len(kernel) - 1))
-            alpha = np.full(1, rank, "float32")
-            return {
-                _key(module, "lora_down.weight"): A,
-                _key(module, "lora_up.weight"): B,
-                _key(module, "alpha"): alpha,
-            }, rank
+            return dict(zip(names[module], (A, B, np.full(1, rank, "float32")), strict=True)), rank
 
-        return Arrangement(
-            WRITTEN, {module: [module] for module in layout}, dtypes, tensors, {}, joined, lambda ranks: {}
+        groups = {module: [module] for module in layout}
+        return Arrangement(WRITTEN, groups, dtypes, tensors, {}, joined, lambda ranks: {})
+
+    def _names(self, module: str) -> tuple[str, str, str]:
+        """What A, B and alpha of a module are called."""
+        if self.underscored:
+            start, down, up = underscored(module), "lora_down", "lora_up"
+        else:
+            start, down, up = dotted(module), "lora_A", "lora_B"
+        return f"{start}.{down}.weight", f"{start}.{up}.weight", f"{start}.alpha"
+
+
+def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
+    """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
+    lone = [module for module, each in layout.items() if each.shape[0] == 1 or each.kind == DIFFERENCE]
+    cannot = {
+        **dict.fromkeys(lone, "a difference of a whole tensor"),
+        **dict.fromkeys(full, "a full tensor"),
+        **dict.fromkeys(config.experts, "a parameter of experts"),
+    }
+    for name, what in cannot.items():
+        raise UnsupportedError(
+            f"is {what}, which is not written for image models", tensor=name, hint="fuse the adapter into its base"
         )
 
 
@@ -149,16 +169,35 @@ def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mappin
         )
 
 
-def _key(module: str, end: str) -> str:
-    """The name of a tensor; a module with dots is one of the denoiser, where nothing else says which.
+def underscored(module: str) -> str:
+    """kohya's name of a module; one that does not say where it is is one of the denoiser.
 
-    >>> _key("blocks.0.attn.q", "alpha"), _key("lora_te1_text_model_x", "alpha")
-    ('lora_unet_blocks_0_attn_q.alpha', 'lora_te1_text_model_x.alpha')
+    >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
+    ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
     """
-    if "." not in module and re.match(UNDERSCORED, module):
-        return f"{module}.{end}"
+    if is_underscored(module):
+        return module
     key, part = flat(module)
-    return f"lora_{'te' + part if part in TEXT else 'unet'}_{key}.{end}"
+    return f"lora_{f'te{part}' if part.isdecimal() else 'unet'}_{key}"
 
 
-FORMATS.add("kohya", Diffusion())
+def dotted(module: str) -> str:
+    """ComfyUI's name of a module, which diffusers reads, too.
+
+    >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv")
+    ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv')
+
+    Raises:
+        UnsupportedError: it has underscores for dots, and which were dots is not known.
+    """
+    if is_underscored(module):
+        raise UnsupportedError(
+            "has underscores for dots, and which were dots only a base knows",
+            tensor=module,
+            hint="name the model that it is for with --base, or write --format kohya",
+        )
+    return module if flat(module).part else f"diffusion_model.{module}"
+
+
+FORMATS.add("kohya", Diffusion(underscored=True))
+FORMATS.add("comfy", Diffusion(underscored=False))

@@ -113,6 +113,11 @@ def parse(name: str) -> Key:
     )
 
 
+def is_underscored(name: str) -> bool:
+    """Whether a name has underscores for dots."""
+    return re.match(UNDERSCORED, name) is not None
+
+
 def is_own(names: Collection[str]) -> bool:
     """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own."""
     return any(map(OWN.search, names)) and not any(name.startswith("base_model.model.") for name in names)

@@ -67,6 +67,7 @@ class AdapterConfig:
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
+        format: what it is written in where nothing else is asked for.
     """
 
     base_model: str | None = None
@@ -78,6 +79,7 @@ class AdapterConfig:
     target_parameters: tuple[str, ...] | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
     unannounced: tuple[str, ...] = ()
+    format: str = "peft"
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -264,6 +266,7 @@ def combine(
         _union([config.target_parameters for config in configs]),
         _experts(configs, names),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
+        format=configs[0].format,
     )
 
 

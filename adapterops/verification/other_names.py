@@ -1,0 +1,156 @@
+"""Weights of image and video models under other programs' names, found anew: by letters, ends and rules of this room's own.
+
+Two names mean one weight where one of them, without dots and underscores, ends with the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import NamedTuple
+
+HEADS = re.compile(r"^(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet)?_")
+ENCODERS = {
+    "1": ("text_encoder.", "cond_stage_model.", "embedders.0.", "clip_l."),
+    "2": ("text_encoder_2.", "embedders.1.", "clip_g."),
+    "3": ("text_encoder_3.", "t5xxl."),
+}
+"""What the names of a text encoder begin with, or have in them."""
+
+
+@cache
+def letters(name: str) -> str:
+    """
+    >>> letters("blocks.0.attn.to_q.weight")
+    'blocks0attntoq'
+    """
+    return re.sub(r"[._]", "", name.removesuffix(".weight"))
+
+
+@cache
+def encoder(name: str) -> str:
+    """The number of the text encoder that a name is in; empty for none."""
+    if found := re.match(r"(?:lora_)?te(\d?)[._]", name):
+        return found[1] or "1"
+    return next((number for number, marks in ENCODERS.items() if any(mark in name for mark in marks)), "")
+
+
+def alike(module: str, layout: Mapping[str, object]) -> list[str]:
+    """The tensors that a module may be by its letters: those that share the most of them."""
+    wanted, part = letters(HEADS.sub("", module)), encoder(module)
+    found = []
+    for name in layout:
+        there = letters(name)
+        if (there.endswith(wanted) or wanted.endswith(there)) and encoder(name) == part:
+            found.append((min(len(there), len(wanted)), name))
+    most = max((size for size, _ in found), default=0)
+    return [name for size, name in found if size == most]
+
+
+class Rows(NamedTuple):
+    """Rows `first` on of an update, `height` of them, are the rows from `row` on of the tensor that `name` ends."""
+
+    name: str
+    first: int
+    height: int
+    row: int
+
+
+Q, K, V, M = "qkvm"
+ADDED = {"add_q_proj": Q, "add_k_proj": K, "add_v_proj": V}
+PLAIN = {"to_q": Q, "to_k": K, "to_v": V}
+CLIP = {"q_proj": Q, "k_proj": K, "v_proj": V}
+FUSED = [
+    (r"single_transformer_blocks_(\d+)_(?:attn_)?", {**PLAIN, "proj_mlp": M}, "single_blocks.{}.linear1"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "double_blocks.{}.img_attn.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "double_blocks.{}.txt_attn.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "joint_blocks.{}.x_block.attn.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "joint_blocks.{}.context_block.attn.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn2_", PLAIN, "joint_blocks.{}.x_block.attn2.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.qkv_proj"),
+    (r"layers_(\d+)_attention_", PLAIN, "layers.{}.attention.qkv"),
+    (r"noise_refiner_(\d+)_attention_", PLAIN, "noise_refiner.{}.attention.qkv"),
+    (r"context_refiner_(\d+)_attention_", PLAIN, "context_refiner.{}.attention.qkv"),
+    (r"encoder_layers_(\d+)_self_attn_", CLIP, "resblocks.{}.attn.in_proj_weight"),
+]
+"""What the parts of a joined weight begin with, how they end, and what that is called."""
+
+ONE = [
+    (r"double_blocks_(\d+)_processor_(qkv|proj)_lora1", "double_blocks.{}.img_attn.{}"),
+    (r"double_blocks_(\d+)_processor_(qkv|proj)_lora2", "double_blocks.{}.txt_attn.{}"),
+    (r"single_blocks_(\d+)_processor_proj_lora", "single_blocks.{}.linear2"),
+    (r"single_blocks_(\d+)_processor_qkv_lora", "single_blocks.{}.linear1"),
+]
+PAIRS = [
+    (r"double_blocks_(\d+)_img_attn_proj", r"transformer_blocks_(\d+)_attn_to_out_0"),
+    (r"double_blocks_(\d+)_txt_attn_proj", r"transformer_blocks_(\d+)_attn_to_add_out"),
+    (r"double_blocks_(\d+)_img_mlp_0", r"transformer_blocks_(\d+)_ff_net_0_proj"),
+    (r"double_blocks_(\d+)_img_mlp_2", r"transformer_blocks_(\d+)_ff_net_2"),
+    (r"double_blocks_(\d+)_txt_mlp_0", r"transformer_blocks_(\d+)_ff_context_net_0_proj"),
+    (r"double_blocks_(\d+)_txt_mlp_2", r"transformer_blocks_(\d+)_ff_context_net_2"),
+    (r"double_blocks_(\d+)_img_mod_lin", r"transformer_blocks_(\d+)_norm1_linear"),
+    (r"double_blocks_(\d+)_txt_mod_lin", r"transformer_blocks_(\d+)_norm1_context_linear"),
+    (r"single_blocks_(\d+)_linear2", r"single_transformer_blocks_(\d+)_proj_out"),
+    (r"single_blocks_(\d+)_modulation_lin", r"single_transformer_blocks_(\d+)_norm_linear"),
+    (r"img_in()", r"x_embedder()"),
+    (r"txt_in()", r"context_embedder()"),
+    (r"time_in_in_layer()", r"timestep_embedder_linear_1()"),
+    (r"time_in_out_layer()", r"timestep_embedder_linear_2()"),
+    (r"vector_in_in_layer()", r"text_embedder_linear_1()"),
+    (r"vector_in_out_layer()", r"text_embedder_linear_2()"),
+    (r"guidance_in_in_layer()", r"guidance_embedder_linear_1()"),
+    (r"guidance_in_out_layer()", r"guidance_embedder_linear_2()"),
+    (r"final_layer_linear()", r"proj_out()"),
+    (r"joint_blocks_(\d+)_x_block_attn_proj", r"transformer_blocks_(\d+)_attn_to_out_0"),
+    (r"joint_blocks_(\d+)_context_block_attn_proj", r"transformer_blocks_(\d+)_attn_to_add_out"),
+    (r"joint_blocks_(\d+)_x_block_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj"),
+    (r"joint_blocks_(\d+)_x_block_mlp_fc2", r"transformer_blocks_(\d+)_ff_net_2"),
+    (r"joint_blocks_(\d+)_context_block_mlp_fc1", r"transformer_blocks_(\d+)_ff_context_net_0_proj"),
+    (r"joint_blocks_(\d+)_context_block_mlp_fc2", r"transformer_blocks_(\d+)_ff_context_net_2"),
+    (r"joint_blocks_(\d+)_x_block_attn2_proj", r"transformer_blocks_(\d+)_attn2_to_out_0"),
+    (r"layers_(\d+)_attention_out", r"layers_(\d+)_attention_to_out_0"),
+    (r"noise_refiner_(\d+)_attention_out", r"noise_refiner_(\d+)_attention_to_out_0"),
+    (r"context_refiner_(\d+)_attention_out", r"context_refiner_(\d+)_attention_to_out_0"),
+    (r"blocks_(\d+)_mlp_fc2", r"transformer_blocks_(\d+)_ff_net_2"),
+    (r"resblocks_(\d+)_attn_out_proj", r"encoder_layers_(\d+)_self_attn_out_proj"),
+    (r"resblocks_(\d+)_mlp_c_fc", r"encoder_layers_(\d+)_mlp_fc1"),
+    (r"resblocks_(\d+)_mlp_c_proj", r"encoder_layers_(\d+)_mlp_fc2"),
+]
+TURNED = [
+    (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()"),
+    (r"blocks_(\d+)_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj"),
+]
+"""Pairs of which one has the second half of the other first."""
+
+
+def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
+    """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end."""
+    flat, (out, into) = module.replace(".", "_").strip("_"), shape
+    for pattern, name in ONE:
+        if found := re.search(pattern + "$", flat):
+            yield [Rows(name.format(*found.groups()), 0, out, 0)]
+    for turned, pairs in ((False, PAIRS), (True, TURNED)):
+        for one, other in (each for pair in pairs for each in (pair, pair[::-1])):
+            if found := re.search(rf"(?:^|_){one}$", flat):
+                name = re.sub(r"\(.*?\)", found[1], other)
+                half = out // 2
+                yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
+    for begin, ends, name in FUSED:
+        if found := re.search(f"(?:^|_){begin}(.+)$", flat):
+            part = ends.get(found[2])
+            is_mlp = M in ends.values()
+            row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
+            if part:
+                yield [Rows(name.format(found[1]), 0, out, row[part])]
+
+
+def in_parts(module: str) -> Iterator[list[str]]:
+    """What a joined weight may be in parts: the ends of their names, from the first row to the last."""
+    flat = module.replace(".", "_").strip("_")
+    for begin, ends, name in FUSED:
+        whole = re.escape(name.replace(".", "_")).replace(r"\{\}", r"(\d+)")
+        if found := re.search(f"(?:^|_){whole}$", flat):
+            plain = re.sub(r"\(\?.*?\)\??", "", begin).replace(r"(\d+)", found[1])
+            above = "attn_" if "(?:attn_)?" in begin else ""
+            yield [plain + (end if end == "proj_mlp" else above + end) for end in ends]
