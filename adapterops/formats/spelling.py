@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError
-from adapterops.formats.diffusion.families import renamed, wholes
+from adapterops.formats.diffusion.families import by_authors, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.divisions import whole_of
 from adapterops.formats.naming import canonical, expert
@@ -92,7 +92,7 @@ def _families(adapters: Sequence[Modules]) -> Difference | None:
     found = [
         (first[other], each)
         for key, each in first.items()
-        for other in (*renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
+        for other in (by_authors(key), *renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
         if other in first
     ]
     return Difference("the programs that name them", len(found), *found[0]) if found else None

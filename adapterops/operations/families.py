@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import WEIGHT
-from adapterops.formats.diffusion.families import FIRST_ROWS, Joined, divided, first_rows, pattern, renamed, wholes
+from adapterops.formats.diffusion.families import FIRST_ROWS, Joined, by_authors, divided, first_rows, pattern, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.naming import Names
 from adapterops.operations.share import Share
@@ -24,6 +24,11 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
         IncompatibleError: the base has it, and it does not fit.
     """
     name = flat(module)
+    if alias := by_authors(name.key):
+        name = Flat(alias, name.part)
+        for tensor in names.flattened(name)[:1]:
+            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
+            return [Share(module, module, shape, within=(tensor,))]
     for key in renamed(name.key):
         for tensor in names.flattened(Flat(key, name.part))[:1]:
             if pattern(name.key)[0] not in FIRST_ROWS:

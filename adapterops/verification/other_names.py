@@ -37,14 +37,14 @@ def encoder(name: str) -> str:
 
 
 def alike(module: str, layout: Mapping[str, object]) -> list[str]:
-    """The tensors that a module may be by its letters: those that share the most of them."""
+    """The tensors that a module may be by its letters: those that share the most of them, and have the fewest others."""
     wanted, part = letters(HEADS.sub("", module)), encoder(module)
     found = []
     for name in layout:
         there = letters(name)
         if (there.endswith(wanted) or wanted.endswith(there)) and encoder(name) == part:
-            found.append((min(len(there), len(wanted)), name))
-    most = max((size for size, _ in found), default=0)
+            found.append(((min(len(there), len(wanted)), -len(there)), name))
+    most = max((size for size, _ in found), default=None)
     return [name for size, name in found if size == most]
 
 
@@ -129,7 +129,9 @@ def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
     flat, (out, into) = module.replace(".", "_").strip("_"), shape
     for pattern, name in ONE:
         if found := re.search(pattern + "$", flat):
-            yield [Rows(name.format(*found.groups()), 0, out, 0)]
+            authors = name.format(*found.groups())
+            yield [Rows(authors, 0, out, 0)]
+            yield from elsewhere(authors, shape)
     for turned, pairs in ((False, PAIRS), (True, TURNED)):
         for one, other in (each for pair in pairs for each in (pair, pair[::-1])):
             if found := re.search(rf"(?:^|_){one}$", flat):
@@ -148,6 +150,9 @@ def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
 def in_parts(module: str) -> Iterator[list[str]]:
     """What a joined weight may be in parts: the ends of their names, from the first row to the last."""
     flat = module.replace(".", "_").strip("_")
+    for pattern, name in ONE:
+        if found := re.search(pattern + "$", flat):
+            yield from in_parts(name.format(*found.groups()))
     for begin, ends, name in FUSED:
         whole = re.escape(name.replace(".", "_")).replace(r"\{\}", r"(\d+)")
         if found := re.search(f"(?:^|_){whole}$", flat):

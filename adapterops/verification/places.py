@@ -128,11 +128,11 @@ class Base:
         return math.prod(shape[:-1]), shape[-1] if shape else 1
 
     def ending(self, end: str, module: str) -> str | None:
-        """The one tensor whose name ends so, in the part of a pipeline that a module is in; dots are as underscores."""
+        """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in; dots are as underscores."""
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
         found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
-        return found[0] if len(found) == 1 else None
+        return min(found, key=len, default=None)
 
     def tied(self) -> bool:
         """Whether input and output embedding are one tensor."""

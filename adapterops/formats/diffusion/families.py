@@ -120,10 +120,16 @@ def pattern(key: str) -> tuple[str, str]:
     return (f"{key[: found.start()]}#{key[found.end() :]}", found[0]) if found else (key, "")
 
 
+def by_authors(key: str) -> str | None:
+    """What the authors of a model call a module that XLabs has a name of its own for."""
+    name, number = pattern(key)
+    return XLABS[name].replace("#", number) if name in XLABS else None
+
+
 def renamed(key: str) -> Iterator[str]:
     """What a weight is called elsewhere, all of it."""
     name, number = pattern(key)
-    for one, other in ((name, each) for each in (RENAMED, XLABS, FIRST_ROWS) if name in each):
+    for one, other in ((name, each) for each in (RENAMED, FIRST_ROWS) if name in each):
         yield other[one].replace("#", number)
     for authors, diffusers in RENAMED.items():
         if diffusers == name:

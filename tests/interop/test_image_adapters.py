@@ -1,0 +1,240 @@
+"""Adapters of image models, judged by diffusers and LyCORIS: what they make of a file is what fuse makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adapterops.cli.main import run
+
+diffusers = pytest.importorskip("diffusers")
+WIDTH = 32
+BASE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def flux(folder: Path) -> Any:
+    model = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=[4, 4, 8],
+    )
+    model.save_pretrained(folder)
+    return model
+
+
+def unet(folder: Path) -> Any:
+    model = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=24,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    model.save_pretrained(folder)
+    return model
+
+
+def pair(key: str, shape: tuple[int, ...], rank: int, alpha: float, ends: str = "lora_down lora_up") -> dict[str, Any]:
+    down, up = ends.split()
+    return {
+        f"{key}.{down}.weight": 0.1 * torch.randn(rank, *shape[1:]),
+        f"{key}.{up}.weight": 0.1 * torch.randn(shape[0], rank, *(1,) * (len(shape) - 2)),
+        f"{key}.alpha": torch.tensor(alpha),
+    }
+
+
+def fused(tmp_path: Path, adapter: Path, *options: str) -> dict[str, torch.Tensor]:
+    assert run(["fuse", str(tmp_path / "base"), str(adapter), *options, "-o", str(tmp_path / "fused")]) == 0
+    given = ["--base", str(tmp_path / "base"), "--adapter", str(adapter)]
+    assert run(["verify", str(tmp_path / "fused"), *given]) == 0
+    return load_file(next((tmp_path / "fused").glob("*.safetensors")))
+
+
+def agree(model: Any, found: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> None:
+    """Every weight is as diffusers has it, and some have changed."""
+    changed = 0
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(found[name], weight, atol=2e-6, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+        changed += not torch.equal(weight, before[name])
+    assert changed
+
+
+KOHYA = {
+    "double_blocks_0_img_attn_qkv": (3 * WIDTH, WIDTH),
+    "double_blocks_0_txt_attn_qkv": (3 * WIDTH, WIDTH),
+    "double_blocks_0_img_attn_proj": (WIDTH, WIDTH),
+    "double_blocks_0_txt_attn_proj": (WIDTH, WIDTH),
+    "double_blocks_0_img_mlp_0": (4 * WIDTH, WIDTH),
+    "double_blocks_0_txt_mlp_2": (WIDTH, 4 * WIDTH),
+    "double_blocks_0_img_mod_lin": (6 * WIDTH, WIDTH),
+    "single_blocks_0_linear2": (WIDTH, 5 * WIDTH),
+    "single_blocks_0_modulation_lin": (3 * WIDTH, WIDTH),
+}
+
+
+def kohya_flux() -> dict[str, Any]:
+    tensors = {}
+    for rank, (key, shape) in enumerate(KOHYA.items(), 2):
+        tensors |= pair(f"lora_unet_{key}", shape, rank, 1.5)
+    return tensors
+
+
+def xlabs() -> dict[str, Any]:
+    tensors = {}
+    for stored, out in (("qkv_lora1", 3), ("qkv_lora2", 3), ("proj_lora1", 1), ("proj_lora2", 1)):
+        found = pair(f"double_blocks.0.processor.{stored}", (out * WIDTH, WIDTH), 4, 1, "down up")
+        tensors |= {key: each for key, each in found.items() if not key.endswith("alpha")}
+    return tensors
+
+
+def of_diffusers() -> dict[str, Any]:
+    tensors = {}
+    shapes = {
+        "transformer_blocks.0.attn.to_q": (WIDTH, WIDTH),
+        "single_transformer_blocks.0.proj_mlp": (4 * WIDTH, WIDTH),
+    }
+    for name, shape in shapes.items():
+        found = pair(f"transformer.{name}", shape, 4, 1, "lora_A lora_B")
+        tensors |= {key: each for key, each in found.items() if not key.endswith("alpha")}
+    return tensors
+
+
+def with_diffusers(model: Any, adapter: Path) -> Any:
+    mixin = diffusers.loaders.FluxLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(str(adapter), return_alphas=True)[:2]
+    mixin.load_lora_into_transformer(state, alphas, model)
+    model.fuse_lora()
+    model.unload_lora()
+    return model
+
+
+@pytest.mark.parametrize("make", [kohya_flux, xlabs, of_diffusers])
+@pytest.mark.filterwarnings("ignore")
+def test_flux_as_diffusers_loads_it(tmp_path: Path, make: Any) -> None:
+    model = flux(tmp_path / "base")
+    save_file(make(), tmp_path / "a.safetensors")
+    before = load_file(tmp_path / "base" / BASE)
+    agree(with_diffusers(model, tmp_path / "a.safetensors"), fused(tmp_path, tmp_path / "a.safetensors"), before)
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfy", "peft"])
+@pytest.mark.filterwarnings("ignore")
+def test_diffusers_loads_what_is_written(tmp_path: Path, form: str) -> None:
+    model = flux(tmp_path / "base")
+    save_file(of_diffusers(), tmp_path / "a.safetensors")
+    out = tmp_path / "out"
+    assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--format", form, "-o", str(out)]) == 0
+    before = load_file(tmp_path / "base" / BASE)
+    found = fused(tmp_path, out)
+    file = out / ("adapter_model.safetensors" if form == "peft" else "lora.safetensors")
+    if form == "kohya":  # diffusers' converter of kohya's names knows the authors' alone
+        full = {
+            name: 0.5 * (each - before[name])
+            for name, each in with_diffusers(model, tmp_path / "a.safetensors").state_dict().items()
+        }
+        for name, weight in found.items():
+            torch.testing.assert_close(weight, before[name] + full[name], atol=2e-6, rtol=1e-5)
+        return
+    state = load_file(file)
+    prefix = "base_model.model.transformer." if form == "peft" else "transformer."
+    assert {key.partition("transformer.")[0] + "transformer." for key in state} == {prefix}
+    save_file(
+        {key.replace("base_model.model.", ""): each for key, each in state.items() if "alpha" not in key},
+        tmp_path / "b.safetensors",
+    )
+    agree(with_diffusers(model, tmp_path / "b.safetensors"), found, before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_unet_with_convolutions(tmp_path: Path) -> None:
+    model = unet(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    tensors: dict[str, Any] = {}
+    for rank, name in enumerate(
+        (
+            "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+            "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+            "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+            "down_blocks.1.attentions.0.proj_in",
+            "down_blocks.0.resnets.0.conv1",
+            "down_blocks.0.downsamplers.0.conv",
+            "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
+        ),
+        2,
+    ):
+        tensors |= pair(f"lora_unet_{name.replace('.', '_')}", tuple(before[f"{name}.weight"].shape), rank, 3.0)
+    save_file(tensors, tmp_path / "a.safetensors")
+    mixin = diffusers.loaders.StableDiffusionLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(str(tmp_path / "a.safetensors"))
+    mixin.load_lora_into_unet(state, alphas, model)
+    model.fuse_lora()
+    model.unload_lora()
+    agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)
+
+
+LINEAR, CONV = (24, 20), (24, 12, 3, 3)
+MODULES = {
+    "LoCon": ("locon", {}, LINEAR),
+    "LoCon of a convolution": ("locon", {}, CONV),
+    "Tucker": ("locon", {"use_tucker": True}, CONV),
+    "LoHa": ("loha", {}, LINEAR),
+    "LoHa of a convolution": ("loha", {}, CONV),
+    "LoKr": ("lokr", {"factor": 4}, LINEAR),
+    "LoKr, all of both": ("lokr", {"factor": 4, "full_matrix": True}, LINEAR),
+    "LoKr of both factored": ("lokr", {"factor": 4, "decompose_both": True}, LINEAR),
+    "LoKr of a convolution": ("lokr", {"factor": 4}, CONV),
+    "DoRA": ("locon", {"weight_decompose": True, "wd_on_out": True}, (20, 20)),
+}
+
+
+@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.filterwarnings("ignore")
+def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
+    modules = pytest.importorskip("lycoris.modules")
+    name, options, shape = MODULES[kind]
+    cls = {"locon": modules.LoConModule, "loha": modules.LohaModule, "lokr": modules.LokrModule}[name]
+    layer: Any = torch.nn.Linear(shape[1], shape[0], bias=False)
+    if len(shape) == 4:
+        layer = torch.nn.Conv2d(shape[1], shape[0], 3, padding=1, bias=False)
+    W = layer.weight.data.clone()
+    module = cls("lora_unet_blocks_0_attn_q", layer, 1.0, 2, 3.0, **options)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    if options.get("weight_decompose"):
+        module.dora_scale.data = W.norm(dim=1, keepdim=True) * 1.2
+    state = {
+        f"lora_unet_blocks_0_attn_q.{key}": each.contiguous()
+        for key, each in module.state_dict().items()
+        if not key.startswith("org_")
+    }
+    (tmp_path / "base").mkdir()
+    save_file({"blocks.0.attn.q.weight": W}, tmp_path / "base" / BASE)
+    save_file(state, tmp_path / "a.safetensors")
+    inputs = torch.eye(shape[1]) if len(shape) == 2 else torch.randn(2, shape[1], 5, 5)
+    module.apply_to()
+    module.eval()
+    with torch.no_grad():
+        wanted = layer(inputs)
+        layer.forward = type(layer).forward.__get__(layer)
+        layer.weight.data = fused(tmp_path, tmp_path / "a.safetensors")["blocks.0.attn.q.weight"]
+        torch.testing.assert_close(layer(inputs), wanted, atol=1e-5, rtol=1e-4)
