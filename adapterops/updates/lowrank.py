@@ -193,6 +193,23 @@ def zero(shape: tuple[int, int], dtype: Any = np.float32) -> LowRank:
     return LowRank(np.zeros((shape[0], 0), dtype), np.zeros((0, shape[1]), dtype))
 
 
+def matrix(shapes: Mapping[str, Shape], role: str) -> tuple[int, int]:
+    """The shape of an array that has to be a matrix.
+
+    Raises:
+        InputError: it has fewer dimensions.
+        UnsupportedError: it has more, as those of a convolution have.
+    """
+    shape = shapes[role]
+    if len(shape) > 2:
+        raise UnsupportedError(
+            f"{role} has the shape {list(shape)} of a convolution, which is not handled", hint="only Linear layers are"
+        )
+    if len(shape) < 2:
+        raise InputError(f"{role} has the shape {list(shape)}, expected two dimensions", code="E-SHAPE")
+    return shape[0], shape[1]
+
+
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
     """That of two factors, A (r, in) and B (out, r).
 
@@ -200,18 +217,12 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
         InputError: they are no matrices that share a rank.
         UnsupportedError: they are those of a convolution.
     """
-    for role in (down, up):
-        if len(shapes[role]) > 2:
-            raise UnsupportedError(
-                f"{role} has the shape {list(shapes[role])} of a convolution, which is not handled",
-                hint="only Linear layers are",
-            )
-        if len(shapes[role]) < 2:
-            raise InputError(f"{role} has the shape {list(shapes[role])}, expected two dimensions", code="E-SHAPE")
-    A, B = shapes[down], shapes[up]
+    A, B = matrix(shapes, down), matrix(shapes, up)
     if A[0] != B[1]:
         raise InputError(
-            f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE"
+            f"{down} has rank {A[0]} and {up} has rank {B[1]}",
+            hint="both must come from one training",
+            code="E-SHAPE",
         )
     return Measure((B[0], A[1]), A[0], A[0])
 
