@@ -64,7 +64,8 @@ def open_adapter(
         if parts.experts == 1:
             arrays = {role: read(name).reshape(matrix(shapes[name])) for role, name in parts.tensors.items()}
         else:
-            rows = parts.expert * parts.rank, (parts.expert + 1) * parts.rank
+            rank = files.scalings[module].rank
+            rows = parts.expert * rank, (parts.expert + 1) * rank
             arrays = {
                 "lora_A": read(parts.A, rows),
                 "lora_B": read_once(parts.B)[:, parts.expert :: parts.experts].copy(),

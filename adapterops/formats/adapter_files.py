@@ -223,21 +223,31 @@ def _scalings(
                     code="E-ALPHA",
                 )
         return known
-    if len(written) == len(found):
-        return {module: Scaling(written[module], rank) for module, rank in ranks.items()}
-    if written:
+    if written and len(written) < len(found):
         module = next(module for module in found if module not in written)
         raise InputError(
             "has no alpha, though other modules have", tensor=module, hint="save the adapter again", code="E-ALPHA"
         )
-    if alpha is None:
+    if alpha is None and not written:
         raise InputError(
             f"says nothing of its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
             hint="give the lora_alpha it was trained with: --alpha 16",
             code="E-ALPHA",
         )
-    value = check_alpha("alpha", alpha)
-    return {module: Scaling(value, rank) for module, rank in ranks.items()}
+    alphas = written or dict.fromkeys(found, check_alpha("alpha", alpha))
+    return {module: Scaling(alphas[module], _rank(module, rank)) for module, rank in ranks.items()}
+
+
+def _rank(module: str, rank: int | None) -> int:
+    """What alpha is divided by, where the tensors alone have to say it."""
+    if rank is None:
+        raise InputError(
+            "its tensors do not say the rank that alpha is divided by",
+            tensor=module,
+            hint=f"give it the {CONFIG} that it was saved with",
+            code="E-RANK",
+        )
+    return rank
 
 
 def _number(file: TensorFile, name: str) -> float:

@@ -140,7 +140,7 @@ def by_expert(
     for name, pair in found.items():
         module, _, leaf = name.rpartition(".")
         rank = known[name].rank
-        count = pair.rank // rank
+        count = (pair.rank or rank) // rank
         parts = {name: pair}
         if name not in modules:
             counts[name] = count

@@ -92,7 +92,11 @@ def _families(adapters: Sequence[Modules]) -> Difference | None:
     found = [
         (first[other], each)
         for key, each in first.items()
-        for other in (by_authors(key), *renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
+        for other in (
+            by_authors(key),
+            *renamed(key),
+            *(joined.whole.replace("#", block) for joined, _, block in wholes(key)),
+        )
         if other in first
     ]
     return Difference("the programs that name them", len(found), *found[0]) if found else None

@@ -69,10 +69,12 @@ class Entries:
         return lambda first: function(self.tile(first))
 
     def cuts(self, density: float) -> list[Cut]:
-        """For each update the cut that keeps exactly int(density · n) entries;
-        equal magnitudes: the lower index wins.
-        """
-        return [self._cut(index, int(density * self.size)) for index in range(len(self))]
+        """For each update the cut that keeps exactly int(density · n) entries."""
+        return self.largest(int(density * self.size))
+
+    def largest(self, count: int) -> list[Cut]:
+        """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
+        return [self._cut(index, count) for index in range(len(self))]
 
     def _cut(self, index: int, keep: int) -> Cut:
         value, equal = threshold(lambda: self.magnitudes(index), self.sample(index), self.size, keep)

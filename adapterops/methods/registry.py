@@ -24,13 +24,17 @@ LEAST = 1e-30
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number in [low, high], an integer, or one of `choices`."""
+    """A number in [low, high], an integer, or one of `choices`.
+
+    `neutral` is the value with which it takes nothing from one adapter alone, where its default may.
+    """
 
     help: str
     choices: tuple[str, ...] = ()
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False
+    neutral: float | None = None
 
     def check(self, name: str, value: Any) -> Any:
         """`value`, as a method takes it.

@@ -17,7 +17,7 @@ from adapterops.methods.registry import Parameter
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.updates.protocol import Array
 
-DENSITY = Parameter("Fraction of the entries kept.", low=0, high=1)
+DENSITY = Parameter("Fraction of the entries kept.", low=0, high=1, neutral=1)
 MAJORITY = Parameter(
     "Elect the sign of the sum (total), or of most entries (frequency).", choices=("total", "frequency")
 )

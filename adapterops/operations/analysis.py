@@ -116,13 +116,13 @@ def inspect(
 def _groups(files: AdapterFiles) -> tuple[Group, ...]:
     found: dict[tuple[Any, ...], list[str]] = {}
     named = kinds(files.modules)
-    for module, parts in files.modules.items():
+    for module in files.modules:
         layout, scaling = files.layout(module), files.scalings[module]
         size = files.parameters(module)
         key = (
             named[module],
             layout.shape,
-            parts.rank,
+            scaling.rank,
             scaling.alpha,
             scaling.rslora,
             scaling.scale,

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import WEIGHT
-from adapterops.formats.diffusion.families import FIRST_ROWS, Joined, by_authors, divided, first_rows, pattern, renamed, wholes
+from adapterops.formats.diffusion.families import (
+    FIRST_ROWS,
+    Joined,
+    by_authors,
+    divided,
+    first_rows,
+    pattern,
+    renamed,
+    wholes,
+)
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.naming import Names
 from adapterops.operations.share import Share

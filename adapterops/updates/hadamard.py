@@ -90,7 +90,7 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
         raise InputError(
             f"its two products have the shapes {list(first.shape)} and {list(second.shape)}", code="E-SHAPE"
         )
-    return Measure(first.shape, first.rank, min(first.rank * second.rank, *first.shape))
+    return Measure(first.shape, first.rank, min(first.bound * second.bound, *first.shape))
 
 
 def _build(arrays: Mapping[str, Array], scale: float) -> Hadamard:

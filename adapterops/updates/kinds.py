@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.registry import Registry
@@ -17,18 +17,19 @@ Shape = tuple[int, ...]
 class Measure(NamedTuple):
     """Shape of the weight as a matrix, the rank that alpha is divided by, and an upper bound on the rank of the update.
 
-    `kernel` are the dimensions of a convolution's weight after the first, where the arrays show them.
+    The rank is None where the shapes do not say it, and only the config does. `kernel` are the dimensions of a
+    convolution's weight after the first, where the arrays show them.
     """
 
     shape: tuple[int, int]
-    rank: int
+    rank: int | None
     bound: int
     kernel: Shape = ()
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of update is stored.
+    """How one kind of update is stored. One that is stored in several ways is registered once for each, under one name.
 
     Attributes:
         name: what people call it.
@@ -42,6 +43,7 @@ class Kind:
         alpha: what that calls the numerator of the scale.
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
+        refused: fields under which it is not handled when they are set, and why.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Kind:
     flag: str | None = None
     dense: bool = False
     fields: Collection[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapterops.updates")

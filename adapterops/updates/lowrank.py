@@ -193,6 +193,24 @@ def zero(shape: tuple[int, int], dtype: Any = np.float32) -> LowRank:
     return LowRank(np.zeros((shape[0], 0), dtype), np.zeros((0, shape[1]), dtype))
 
 
+def matrix(shapes: Mapping[str, Shape], role: str) -> tuple[int, int]:
+    """The shape of an array as a matrix: of a kernel (out, in, height, width) all dimensions but the first are one.
+
+    Raises:
+        InputError: it has fewer than two dimensions.
+        UnsupportedError: it has three, as those of a convolution in one dimension have.
+    """
+    shape = shapes[role]
+    if len(shape) == 3:
+        raise UnsupportedError(
+            f"{role} has the shape {list(shape)} of a convolution in one dimension, which is not handled",
+            hint="merge it with the tool that trained it",
+        )
+    if len(shape) < 2:
+        raise InputError(f"{role} has the shape {list(shape)}, expected two dimensions", code="E-SHAPE")
+    return shape[0], math.prod(shape[1:])
+
+
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
     """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1).
 
@@ -200,20 +218,14 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
         InputError: they do not share a rank.
         UnsupportedError: they are those of a convolution in one dimension.
     """
-    for role in (down, up):
-        if len(shapes[role]) == 3:
-            raise UnsupportedError(
-                f"{role} has the shape {list(shapes[role])} of a convolution in one dimension, which is not handled",
-                hint="merge it with the tool that trained it",
-            )
-        if len(shapes[role]) < 2 or (role == up and math.prod(shapes[role][2:]) != 1):
-            raise InputError(f"{role} has the shape {list(shapes[role])}, expected two dimensions", code="E-SHAPE")
-    A, B = shapes[down], shapes[up]
+    A, B = matrix(shapes, down), matrix(shapes, up)
     if A[0] != B[1]:
         raise InputError(
-            f"A has rank {A[0]} and B has rank {B[1]}", hint="both must come from one training", code="E-SHAPE"
+            f"{down} has rank {A[0]} and {up} has rank {B[1]}",
+            hint="both must come from one training",
+            code="E-SHAPE",
         )
-    return Measure((B[0], math.prod(A[1:])), A[0], A[0], A[1:] if len(A) > 2 else ())
+    return Measure((B[0], A[1]), A[0], A[0], shapes[down][1:] if len(shapes[down]) > 2 else ())
 
 
 LORA = {"lora_A": ".weight", "lora_B": ".weight"}

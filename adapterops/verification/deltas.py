@@ -1,7 +1,8 @@
 """Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
 
-An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, a direction and a magnitude
-DoRA's, terms those of a sum. One of full rank, which a method made entry by entry, has no formula but that method.
+An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, an outer and an inner matrix
+LoKr's, a direction and a magnitude DoRA's, terms those of a sum. What has none of these has no formula but its own: one
+of full rank, which a method made entry by entry, and the kinds of other packages.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Formula:
 
     def __init__(self, update: Any, transposed: bool) -> None:
         self._update, self._transposed = update, transposed
-        self._whole: Matrix | None = None
+        self._turned: dict[int, Matrix] = {}
 
     @property
     def entire(self) -> bool:
@@ -56,6 +57,8 @@ class Formula:
             one, two = self._of(update.first, own, W), self._of(update.second, own, W)
             slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack
             return Delta(update.scale * one.values * two.values, 4 * abs(update.scale) * slack)
+        if hasattr(update, "outer"):
+            return self._kronecker(update, own, W)
         if hasattr(update, "B"):
             left, right = (update.A.T, update.B.T) if self._transposed else (update.B, update.A)
             B, A = update.scale * left[own].astype(np.float64), right.astype(np.float64)
@@ -63,11 +66,30 @@ class Formula:
         values = self._entries(update, own, W)
         return Delta(values, 4 * UNIT * np.abs(values))
 
+    def _kronecker(self, update: Any, own: slice, W: Matrix) -> Delta:
+        """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""
+        side = int(self._transposed)
+        high = update.inner.shape[side]
+        tall = range(own.start // high, -(-own.stop // high))
+        one = self._of(update.outer, slice(tall.start, tall.stop), W)
+        two = self._of(update.inner, slice(0, high), W)
+
+        def product(left: Matrix, right: Matrix) -> Matrix:
+            rows = [
+                np.kron(row, right[max(own.start - i * high, 0) : own.stop - i * high])
+                for i, row in zip(tall, left, strict=True)
+            ]
+            products: Matrix = update.scale * np.concatenate(rows)
+            return products
+
+        slack = product(np.abs(one.values), two.slack) + product(one.slack, np.abs(two.values))
+        return Delta(product(one.values, two.values), 4 * np.abs(slack))
+
     def _entries(self, update: Any, own: slice, W: Matrix) -> Matrix:
         if self._transposed:
-            if self._whole is None:
-                self._whole = update.dense().T
-            return self._whole[own].astype(np.float64)
+            if id(update) not in self._turned:
+                self._turned[id(update)] = update.dense().T
+            return self._turned[id(update)][own].astype(np.float64)
         shape = (own.stop - own.start, update.shape[1])
         found: Matrix = update.change((own, slice(0, shape[1])), W.astype(update.dtype), np.empty(shape, update.dtype))
         return found.astype(np.float64)

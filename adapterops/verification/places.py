@@ -128,7 +128,10 @@ class Base:
         return math.prod(shape[:-1]), shape[-1] if shape else 1
 
     def ending(self, end: str, module: str) -> str | None:
-        """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in; dots are as underscores."""
+        """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in.
+
+        Dots are as underscores.
+        """
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
         found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]

@@ -143,11 +143,12 @@ NAMES = {
     "an adapter that is not LoRA": f"{PREFIX}{Q}.vera_lambda_b",
     "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
-    "LoKr": f"{PREFIX}{Q}.lokr_w1",
+    "LoKr of a convolution": f"{PREFIX}{Q}.lokr_t2",
     "a full tensor": f"{PREFIX}model.norm.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
     "LoHa in the names of kohya": "lora_unet_down_blocks_0.hada_w1_a",
+    "LoKr in the names of kohya": "lora_unet_down_blocks_0.lokr_w1",
     "DoRA in the names of kohya": "lora_unet_down_blocks_0.dora_scale",
 }
 
@@ -175,7 +176,51 @@ def test_magnitudes_of_another_shape(refused, tmp_path):
 
 def test_a_part_of_two_kinds(refused, tmp_path):
     folder = write_adapter(tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.hada_w1_a": torch.ones(12, 2)})
-    refused(["show", folder], 3, "E-KEY", "has hada_w1_a, which is no part of LoRA", tensor=Q)
+    refused(["show", folder], 3, "E-KEY", "has hada_w1_a, which is no part of LoRA (lora_A, lora_B)", tensor=Q)
+
+
+LOKR = {"lokr_w1": torch.ones(3, 2), "lokr_w2_a": torch.ones(4, 2), "lokr_w2_b": torch.ones(2, 4)}
+WHOLE = {"lokr_w1": torch.ones(3, 2), "lokr_w2": torch.ones(4, 4)}
+
+
+@pytest.fixture
+def lokr(tmp_path):
+    """A folder of LoKr, its config with these fields or none."""
+
+    def write(tensors, fields):
+        named = {f"{PREFIX}{Q}.{role}": each for role, each in tensors.items()}
+        known = {"peft_type": "LOKR", "r": 2, "alpha": 4, "target_modules": ["q_proj"]}
+        folder = write_adapter(tmp_path / "lokr", named, {**known, **(fields or {})})
+        if fields is None:
+            (folder / "adapter_config.json").unlink()
+        return folder
+
+    return write
+
+
+LOKR_CASES = {
+    "one factor of two": ({**WHOLE, "lokr_w1_a": torch.ones(3, 2)}, {}, 3, "E-KEY", "no part of LoKr (lokr_w1, lokr_w2)"),
+    "one matrix of two": ({"lokr_w1": torch.ones(3, 2)}, {}, 3, "E-KEY", "has lokr_w1 but no lokr_w2"),
+    "another rank": (LOKR, {"r": 3}, 3, "E-RANK", "the config says rank 3, the tensors have rank 2"),
+    "a convolution": ({**WHOLE, "lokr_w2": torch.ones(4, 4, 3, 3)}, {}, 4, "E-UNSUPPORTED", "of a convolution"),
+    "for convolutions": (LOKR, {"use_effective_conv2d": True}, 4, "E-UNSUPPORTED", "use_effective_conv2d is set: LoKr of"),
+    "of LoRA's config": (LOKR, {"peft_type": "LORA", "alpha": 0, "lora_alpha": 4}, 3, "E-CONFIG", "is LoKr, and the config says LORA"),
+    "a scale that nothing says": (
+        {**WHOLE, "alpha": torch.tensor(4.0)}, None, 3, "E-RANK", "do not say the rank that alpha is divided by",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tensors", "fields", "exit_code", "code", "phrase"), LOKR_CASES.values(), ids=LOKR_CASES)
+def test_lokr_that_is_not_whole_or_not_handled(refused, lokr, tensors, fields, exit_code, code, phrase):
+    refused(["truncate", lokr(tensors, fields), "--rank", "1"], exit_code, code, phrase)
+
+
+def test_lokr_without_a_config_has_the_rank_of_its_factors(lokr, capsys):
+    folder = lokr({**LOKR, "alpha": torch.tensor(4.0)}, None)
+    assert run(["show", str(folder), "--json"]) == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    assert (group["rank"], group["alpha"], group["scale"]) == (2, 4, 2)
 
 
 def test_a_saved_module_that_is_not_in_the_file(refused_config):

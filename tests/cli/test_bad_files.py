@@ -432,7 +432,14 @@ def test_factor_without_its_partner(refused, tmp_path):
 def test_factors_of_different_ranks(refused, tmp_path):
     folder = write_adapter(tmp_path / "bad", {**factors(), A: torch.ones(3, 8)})
     path = folder / "adapter_model.safetensors"
-    refused(["truncate", folder, "--rank", "1"], 3, "E-SHAPE", path, "A has rank 3 and B has rank 2", tensor=MODULES[0])
+    refused(
+        ["truncate", folder, "--rank", "1"],
+        3,
+        "E-SHAPE",
+        path,
+        "lora_A has rank 3 and lora_B has rank 2",
+        tensor=MODULES[0],
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (8,), ()])

@@ -86,14 +86,25 @@ from adapterops.updates.lowrank import LowRank
 
 
 def measure(shapes):
-    return Measure((shapes["toy_u"][0], shapes["toy_v"][0]), 1, 1)
+    return Measure((shapes["ia3_u"][0], shapes["toy_v"][0]), 1, 1)
 
 
 def build(arrays, scale):
-    return LowRank(arrays["toy_u"][:, None], arrays["toy_v"][None], scale)
+    return LowRank(arrays["ia3_u"][:, None], arrays["toy_v"][None], scale)
 
 
-KINDS.add("Outer", Kind("Outer", {"toy_u": "", "toy_v": ""}, measure, build, peft_type="OUTER", alpha="strength"))
+KINDS.add(
+    "Outer",
+    Kind(
+        "Outer",
+        {"ia3_u": "", "toy_v": ""},
+        measure,
+        build,
+        peft_type="OUTER",
+        alpha="strength",
+        refused={"inside": "it is the inner product then"},
+    ),
+)
 """
 
 
@@ -114,7 +125,7 @@ class Python:
         self._folder = folder
         self._environment = {**os.environ, "PYTHONPATH": str(written(folder, group, code))}
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self._folder,
@@ -123,11 +134,11 @@ class Python:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stderr
+        return done.stderr if code else done.stdout
 
-    def adapterops(self, *arguments: str) -> str:
-        return self("-m", "adapterops", *arguments)
+    def adapterops(self, *arguments: str, code: int = 0) -> str:
+        return self("-m", "adapterops", *arguments, code=code)
 
 
 def test_a_method(tmp_path: Path) -> None:
@@ -168,7 +179,7 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     u, v, W = torch.randn(6), torch.randn(4), torch.randn(6, 4)
     prefix = "base_model.model.layers.0.q_proj."
-    save_file({f"{prefix}toy_u": u, f"{prefix}toy_v": v}, tmp_path / "a/adapter_model.safetensors")
+    save_file({f"{prefix}ia3_u": u, f"{prefix}toy_v": v}, tmp_path / "a/adapter_model.safetensors")
     config = {"peft_type": "OUTER", "r": 1, "strength": 3.0, "target_modules": ["q_proj"]}
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
     save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
@@ -180,6 +191,8 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     python.adapterops("merge", "a", "a", "--ties", "-o", "merged")
     (update,) = products(tmp_path / "merged").values()
     assert update.shape == (6, 4)
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"inside": True}))
+    assert "inside is set: it is the inner product then" in python.adapterops("show", "a", code=4)
 
 
 def products(folder: Path) -> dict[str, torch.Tensor]:

@@ -131,6 +131,13 @@ def loha(place: Path) -> Case:
     return opened(folder(place / "base", llama(), **LLAMA), write_adapter(place / "a", tensors, fields))
 
 
+def lokr(place: Path) -> Case:
+    name = f"base_model.model.{LAYER}self_attn.q_proj"
+    tensors = {f"{name}.lokr_w1": random(1, 4, 4), f"{name}.lokr_w2": random(2, WIDTH // 4, WIDTH // 4)}
+    fields = {"peft_type": "LOKR", "r": 20, "alpha": 6, "target_modules": ["q_proj"]}
+    return opened(folder(place / "base", llama(), **LLAMA), write_adapter(place / "a", tensors, fields))
+
+
 def coded(to: str, *, back: bool = False, **options: Any) -> Callable[[Path], Case]:
     """A base in codes; fused in the codes, or `back` in 16 bits."""
 
@@ -367,6 +374,12 @@ def as_sum(self: Any, part: Any, out: Any) -> Any:
     return np.multiply(out + self.second.rows(part, np.empty_like(out)), self.scale, out=out)
 
 
+def other_way_round(self: Any, part: Any, out: Any) -> Any:
+    one, two = self.sides(out.dtype)
+    np.copyto(out, np.kron(two, one)[part])
+    return out
+
+
 NORMS = ("input_layernorm", "post_attention_layernorm")
 FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "another module of its shape": (dense, renamed("v_proj", "k_proj")),
@@ -405,6 +418,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
     "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),
     "LoHa as a sum": (loha, put("updates.hadamard.Hadamard.rows", as_sum)),
+    "LoKr with its matrices the other way round": (lokr, put("updates.kronecker.Kronecker.rows", other_way_round)),
     "NF4 by another table": (coded("nf4", back=True), other_codebook),
     "NF4 with halves of bytes exchanged": (coded("nf4", back=True), wrapped("adapterops.quant.fourbit.FourBit.blocks", halves)),
     "NF4 not rounded to its dtype": (coded("nf4", back=True), put("checkpoints.checkpoint.Checkpoint.used", not_rounded)),

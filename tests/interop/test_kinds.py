@@ -1,4 +1,4 @@
-"""DoRA and LoHa as PEFT trains, saves and merges them:
+"""DoRA, LoHa and LoKr as PEFT trains, saves and merges them:
 fused from their files, and judged by PEFT's merged weights and forward pass.
 """
 
@@ -31,7 +31,18 @@ CONFIGS: dict[str, Any] = {
     "loha": lambda: peft.LoHaConfig(
         r=3, alpha=5, target_modules=["q_proj", "down_proj"], alpha_pattern={"down_proj": 7}
     ),
+    "lokr": lambda: lokr(r=3, rank_pattern={"down_proj": 2}, init_weights="lycoris"),
+    "lokr of whole matrices": lambda: lokr(r=9, rank_pattern={"down_proj": 20}, rank_dropout_scale=True),
+    "lokr of four factors": lambda: lokr(r=3, decompose_both=True, rank_dropout=0.5),
+    "lokr of a factored and a whole matrix": lambda: lokr(r=2, decompose_both=True, decompose_factor=32),
+    "lokr of more rank than a matrix has": lambda: lokr(r=3, decompose_factor=32),
 }
+LINEAR = {kind: "LoHa" if kind == "loha" else "LoKr" for kind in CONFIGS if kind != "dora"}
+
+
+def lokr(**config: Any) -> peft.LoKrConfig:
+    """With a scale that the tensors do not say."""
+    return peft.LoKrConfig(alpha=5, target_modules=TARGETS, alpha_pattern={"down_proj": 7}, **config)
 
 
 Typed = Callable[..., str]
@@ -61,7 +72,7 @@ def trained(base: Path, folder: Path, kind: str) -> peft.PeftModel:
     for name, parameter in model.named_parameters():
         if "magnitude" in name:
             parameter.data *= 1 + 0.2 * torch.rand(parameter.shape)
-        elif "lora_" in name or "hada_" in name:
+        elif "lora_" in name or "hada_" in name or "lokr_" in name:
             nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
     return model
@@ -83,19 +94,28 @@ def test_fused_as_peft_merges_and_verified(
     kept = json.loads((tmp_path / "fused/adapterops.json").read_text())
     assert kept["survival"]["gain"] == pytest.approx(1, abs=1e-4)
     typed("verify", "fused")
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        expected = peft.PeftModel.from_pretrained(tiny(), tmp_path / kind).eval()(tokens).logits
+        logits = AutoModelForCausalLM.from_pretrained(tmp_path / "fused").eval()(tokens).logits
+    torch.testing.assert_close(logits, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-4)
     found["model.layers.1.self_attn.q_proj.weight"][3, 5] += 1e-3
     save_file(found, tmp_path / "fused/model.safetensors", {"format": "pt"})
     shown = typed("verify", "fused", "--json", code=8)
     assert "q_proj" in shown
 
 
+@pytest.mark.parametrize("kind", LINEAR)
 @pytest.mark.filterwarnings("ignore")
-def test_loha_is_added_scaled_cut_and_merged_as_any_update(base: Path, tmp_path: Path) -> None:
-    trained(base, tmp_path / "loha", "loha")
-    adapter = ao.open_adapter(tmp_path / "loha")
+def test_what_is_linear_is_added_scaled_cut_and_merged_as_any_update(base: Path, tmp_path: Path, kind: str) -> None:
+    layers = trained(base, tmp_path / kind, kind)
+    adapter = ao.open_adapter(tmp_path / kind)
     module = "model.layers.0.self_attn.q_proj"
     update = adapter.updates[module]
-    assert adapter.layout[module].kind == "LoHa"
+    torch.testing.assert_close(
+        entries(update), layers.get_submodule(f"base_model.model.{module}").get_delta_weight("default").detach()
+    )
+    assert adapter.layout[module].kind == LINEAR[kind]
     torch.testing.assert_close(entries(update), entries(update.lowrank()), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(entries(update.T), entries(update).T)
     assert update.norm() == pytest.approx(float(entries(update).double().norm()), rel=1e-5)

@@ -120,7 +120,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "lora_bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True), "lora_bias"),
     "embeddings": (lambda: peft.LoraConfig(r=2, target_modules=["embed_tokens"]), "trained layer"),
     "ia3": (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
-    "lokr": (lambda: peft.LoKrConfig(r=2, target_modules=["q_proj"]), "LOKR"),
+    "vera": (lambda: peft.VeraConfig(r=2, target_modules=["q_proj"]), "VERA"),
+    "lokr": (
+        lambda: peft.LoKrConfig(r=2, target_modules=["q_proj"], use_effective_conv2d=True),
+        "LoKr of convolutions",
+    ),
     "adalora": (lambda: peft.AdaLoraConfig(target_modules=["q_proj"], total_step=10), "ADALORA"),
     "pissa": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa"), "pissa"),
     "tokens": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[1]), "token"),

@@ -89,7 +89,6 @@ MISSING = {
     "storage/strict.py",
     "storage/strict_yaml.py",
     "updates/dense.py",
-    "updates/hadamard.py",
     "updates/kinds.py",
     "updates/layout.py",
     "updates/magnitude.py",

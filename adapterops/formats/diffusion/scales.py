@@ -23,15 +23,20 @@ CODES = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16":
 def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
     """alpha over rank of every module; where no alpha is stated, or 0, it is the rank.
 
+    What has no rank to divide by (a difference, LoKr of whole matrices) is as it is stored: 1, whatever is stated.
+
     Raises:
         InputError: an alpha is no number, or two that are stated differ.
     """
-    stated = _in_header(file, {module: parts.rank for module, parts in found.items() if not parts.kind.dense})
-    result = {}
-    for module, parts in found.items():
-        known = [each for each in (stated.get(module), _in_tensor(file, parts)) if each is not None]
-        if alpha is not None and not parts.kind.dense:
-            known.append(Scaling(check_alpha("alpha", alpha), parts.rank))
+    ranks = {module: parts.rank for module, parts in found.items() if parts.rank and not parts.kind.dense}
+    header = _in_header(file, ranks)
+    result = {module: Scaling(1, 1) for module in found.keys() - ranks.keys()}
+    for module, rank in ranks.items():
+        name = found[module].alpha
+        own = number(file, name) if name else None
+        known = [header[module]] if module in header else []
+        known += [Scaling(own or rank, rank)] if own is not None else []
+        known += [Scaling(check_alpha("alpha", alpha), rank)] if alpha is not None else []
         if len({each.scale for each in known}) > 1:
             shown = " and ".join(f"{each.alpha:g}" for each in known)
             raise InputError(
@@ -40,15 +45,8 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
                 hint="find out which one it was trained with, and remove the others",
                 code="E-ALPHA",
             )
-        result[module] = known[0] if known else Scaling(parts.rank, parts.rank)
-    return result
-
-
-def _in_tensor(file: TensorFile, parts: Parts) -> Scaling | None:
-    if parts.alpha is None or parts.kind.dense:
-        return None
-    alpha = number(file, parts.alpha)
-    return Scaling(alpha, parts.rank) if alpha else Scaling(parts.rank, parts.rank)
+        result[module] = known[0] if known else Scaling(rank, rank)
+    return {module: result[module] for module in found}
 
 
 def number(file: TensorFile, name: str) -> float:

@@ -120,9 +120,10 @@ def read_config(fields: Any) -> AdapterConfig:
             f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first"
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
+    refused = REFUSED | {field: why for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
-            _check_field(name, value)
+            _check_field(name, value, refused)
     for name in ("base_model_name_or_path", "revision"):
         if not isinstance(fields.get(name), str | None):
             raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
@@ -143,7 +144,7 @@ def _list(what: str, names: Any) -> tuple[str, ...]:
     return tuple(names or [])
 
 
-def _check_field(name: str, value: Any) -> None:
+def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
     if name == "init_lora_weights" and isinstance(value, str) and value.startswith(BASE_CHANGING):
         raise UnsupportedError(
             f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
@@ -151,9 +152,9 @@ def _check_field(name: str, value: Any) -> None:
         )
     if name == "bias" and value not in ("none", None, False, *BIASES):
         raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
-    if name in REFUSED and value:
-        raise UnsupportedError(f"{name} is set: {REFUSED[name]}")
-    if value and name not in REFUSED and name not in DERIVED | KEPT | IGNORED:
+    if name in refused and value:
+        raise UnsupportedError(f"{name} is set: {refused[name]}")
+    if value and name not in refused and name not in DERIVED | KEPT | IGNORED:
         raise UnsupportedError(
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
             hint="update adapterops, or remove the field",
@@ -169,12 +170,14 @@ def _suffixes(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(sorted(targets))
 
 
-def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int], stacked: Collection[str] = ()) -> dict[str, Scaling]:
+def scalings(
+    fields: Mapping[str, Any], ranks: Mapping[str, int | None], stacked: Collection[str] = ()
+) -> dict[str, Scaling]:
     """The scaling of every module, by PEFT's rules: the first pattern in the order of the file that matches wins.
 
     Args:
         fields: the config.
-        ranks: for each module the rank of its tensors, which is the truth.
+        ranks: for each module the rank of its tensors, which is the truth; None where they do not say it.
         stacked: those whose tensors may hold several experts, each of the rank that the config says.
 
     Raises:
@@ -192,7 +195,7 @@ def scalings(fields: Mapping[str, Any], ranks: Mapping[str, int], stacked: Colle
     alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
     for module, rank in ranks.items():
         said = ranks_said[module]
-        if rank % said if module in stacked else said != rank:
+        if rank is not None and (rank % said if module in stacked else said != rank):
             raise InputError(
                 f"the config says rank {said}, the tensors have rank {rank}"
                 + (" for all experts" if module in stacked else ""),

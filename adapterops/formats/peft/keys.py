@@ -46,8 +46,9 @@ OTHER_KINDS = [
     ),
     (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
-    (r"\.lokr_", "LoKr", "convert it to LoRA with PEFT first"),
+    (r"\.lokr_t", "LoKr of a convolution (Tucker)", "merge it into its base with PEFT"),
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
+    (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
     (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.ia3_|\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
@@ -120,8 +121,9 @@ def parse(name: str) -> Key:
         InputError: it belongs to nothing that is known.
     """
     match = updates().fullmatch(name) or ALPHA.fullmatch(name)
+    own = name[match.end("module") :] if match else ""
     for pattern, kind, hint in OTHER_KINDS if match is None or STRANGE.search(name) else ():
-        if re.search(pattern, name):
+        if re.search(pattern, name) and not re.search(pattern, own):
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if match is None:
         raise InputError(
@@ -166,7 +168,7 @@ class Parts:
     tensors: Mapping[str, str]
     alpha: str | None
     shape: tuple[int, int]
-    rank: int
+    rank: int | None
     bound: int
     expert: int = 0
     experts: int = 1
@@ -260,7 +262,9 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
                 )
         if left := sorted(tensors.keys() - kind.roles.keys()):
             raise InputError(
-                f"has {', '.join(left)}, which is no part of {kind.name}", hint="save the adapter again", code="E-KEY"
+                f"has {', '.join(left)}, which is no part of {kind.name} ({', '.join(kind.roles)})",
+                hint="save the adapter again",
+                code="E-KEY",
             )
         found = kind.measure({role: entries[name].shape for role, name in tensors.items()})
     return Parts(kind, tensors, roles.get("alpha"), found.shape, found.rank, found.bound, kernel=found.kernel)

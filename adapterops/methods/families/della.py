@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 EPSILON = Parameter(
-    "How far the fraction kept of a row's smallest and largest entries is from the density.", low=0, high=1
+    "How far the fraction kept of a row's smallest and largest entries is from the density.", low=0, high=1, neutral=0
 )
 
 

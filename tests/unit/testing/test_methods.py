@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapterops.methods import METHODS, method
+from adapterops.methods import METHODS, Parameter, method
 from adapterops.testing import check_method, check_unbiased
 
 
@@ -15,8 +15,8 @@ from adapterops.testing import check_method, check_unbiased
 def registered() -> Iterator[Callable[..., None]]:
     names = []
 
-    def add(name: str, kernel: Any, spaces: tuple[str, ...] = ("delta",)) -> None:
-        method(name, source="an example", acts="updates", spaces=spaces)(kernel)
+    def add(name: str, kernel: Any, **parameters: Parameter) -> None:
+        method(name, source="an example", acts="updates", spaces=("delta",), **parameters)(kernel)
         names.append(name)
 
     yield add
@@ -38,6 +38,22 @@ def test_one_that_does_not_scale(registered: Callable[..., None]) -> None:
     registered("unit", unit)
     with pytest.raises(AssertionError, match="unit: scaling_commutes does not hold"):
         check_method("unit")
+
+
+def damped(updates: Any, weights: Any, *, damping: float = 0.5) -> Any:
+    total = sum((weight * update for update, weight in zip(updates, weights, strict=True)), 0.0 * updates[0])
+    return (1 - damping) * total
+
+
+def test_one_adapter_is_itself_where_every_parameter_is_neutral(registered: Callable[..., None]) -> None:
+    registered("damped", damped, damping=Parameter("Of the sum.", low=0, high=1, neutral=0))
+    check_method("damped", seeds=range(2))
+
+
+def test_one_whose_parameters_have_no_neutral_value(registered: Callable[..., None]) -> None:
+    registered("damped", damped, damping=Parameter("Of the sum.", low=0, high=1))
+    with pytest.raises(AssertionError, match="damped: one_is_itself does not hold"):
+        check_method("damped")
 
 
 @pytest.mark.parametrize("name", ["dare_linear", "della_linear"])

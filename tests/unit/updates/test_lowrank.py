@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from strategies import entries, low_rank
 
 from adapterops.errors import IncompatibleError, ShapeError
+from adapterops.testing import check_update
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import COLUMNS, LowRank, _runs, zero
 
@@ -16,6 +17,11 @@ def update(rank: int = 2, scale: float = 1.0, error: float = 0.0) -> LowRank:
     generator = torch.Generator().manual_seed(rank)
     B, A = torch.randn(5, rank, generator=generator), torch.randn(rank, 4, generator=generator)
     return LowRank(B, A, scale, error)
+
+
+def test_the_laws_hold() -> None:
+    check_update(update(3, -2.0))
+    check_update(update(1) + update(2))
 
 
 def test_ranks_of_a_sum_add_up_and_errors_too() -> None:

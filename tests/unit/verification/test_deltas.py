@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapterops.updates.dense import Dense
 from adapterops.updates.hadamard import Hadamard
+from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Magnitude
 from adapterops.updates.sums import Sum
@@ -17,7 +19,11 @@ W = rng.standard_normal((6, 5))
 UPDATES = {
     "LoRA": ONE,
     "LoHa": Hadamard(ONE, TWO, 0.5),
+    "LoKr": Kronecker(Dense(rng.standard_normal((2, 5))), LowRank(rng.standard_normal((3, 2)), TWO.A[:, :1]), 0.5),
+    "LoKr of one row": Kronecker(Dense(rng.standard_normal((1, 1))), ONE, 0.5),
+    "LoKr of two whole ones": Kronecker(Dense(rng.standard_normal((3, 1))), Dense(rng.standard_normal((2, 5))), 2.0),
     "a sum": Sum([ONE, Hadamard(ONE, TWO)]),
+    "a sum of entries": Sum([Dense(rng.standard_normal((6, 5))) for _ in range(2)]),
     "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
 }
 
@@ -39,7 +45,7 @@ def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
     assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["LoRA", "LoHa", "a sum"])
+@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA"])
 def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
     assert not isinstance(update, Magnitude)
