@@ -53,7 +53,7 @@ DIFFERENCES = {
 """Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
 
 NOT_HANDLED = [
-    (r"\.oft_blocks$", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (r"\.boft_|\.oft_blocks:4$", "BOFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.oft_|^oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", "merge it with the tool that trained it"),
@@ -75,8 +75,9 @@ class Key(NamedTuple):
     role: str
 
 
-def parse(name: str) -> Key:
-    """
+def parse(name: str, dimensions: int = 2) -> Key:
+    """Module and role of a tensor, by its name; `dimensions` tell kinds apart that have the same names.
+
     >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
     Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
     >>> parse("unet.mid_block.attn1.processor.to_out_lora.up.weight")
@@ -89,7 +90,7 @@ def parse(name: str) -> Key:
         InputError: it is of none that is known.
     """
     for pattern, kind, hint in NOT_HANDLED:
-        if re.search(pattern, name):
+        if re.search(pattern, name) or re.search(pattern, f"{name}:{dimensions}"):
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if found := XLABS.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])
