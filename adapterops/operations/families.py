@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.diffusion.families import (
-    FIRST_ROWS,
     Joined,
     by_authors,
     divided,
     first_rows,
-    pattern,
     renamed,
+    weight_of_first_rows,
     wholes,
 )
 from adapterops.formats.diffusion.flat import Flat, flat
@@ -38,10 +37,14 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
         for tensor in names.flattened(name)[:1]:
             _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
             return [Share(module, module, shape, within=(tensor,))]
+    if first := weight_of_first_rows(name.key):
+        for tensor in names.flattened(Flat(first, name.part))[:1]:
+            height, width = names.base[tensor].matrix
+            _check(module, shape, tensor, shape[0] < height and shape[1] == width, names)
+            return [Share(module, module, shape, within=(tensor,))]
     for key in renamed(name.key):
         for tensor in names.flattened(Flat(key, name.part))[:1]:
-            if pattern(name.key)[0] not in FIRST_ROWS:
-                _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
+            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
             return [Share(module, module, shape, within=(tensor,))]
     for joined, index, number in wholes(name.key):
         for tensor in names.flattened(Flat(joined.whole.replace("#", number), name.part))[:1]:

@@ -110,44 +110,44 @@ FIRST_ROWS = {"single_blocks_#_processor_qkv_lora": "single_blocks_#_linear1"}
 NUMBER = re.compile(r"(?<=_)\d+(?=_|$)")
 
 
-def pattern(key: str) -> tuple[str, str]:
-    """A flat name with `#` for its first number, and that.
+def forms(key: str) -> list[tuple[str, str]]:
+    """A flat name as it is, and with `#` for its first number, that of a block; and that number.
 
-    >>> pattern("double_blocks_11_img_mlp_0")
-    ('double_blocks_#_img_mlp_0', '11')
+    >>> forms("double_blocks_11_img_mlp_0")
+    [('double_blocks_11_img_mlp_0', ''), ('double_blocks_#_img_mlp_0', '11')]
     """
     found = NUMBER.search(key)
-    return (f"{key[: found.start()]}#{key[found.end() :]}", found[0]) if found else (key, "")
+    return [(key, ""), *([(f"{key[: found.start()]}#{key[found.end() :]}", found[0])] if found else [])]
 
 
 def by_authors(key: str) -> str | None:
     """What the authors of a model call a module that XLabs has a name of its own for."""
-    name, number = pattern(key)
-    return XLABS[name].replace("#", number) if name in XLABS else None
+    return next((XLABS[name].replace("#", number) for name, number in forms(key) if name in XLABS), None)
+
+
+def weight_of_first_rows(key: str) -> str | None:
+    """The weight of which a module is the first rows, where one is."""
+    return next((FIRST_ROWS[name].replace("#", number) for name, number in forms(key) if name in FIRST_ROWS), None)
 
 
 def renamed(key: str) -> Iterator[str]:
     """What a weight is called elsewhere, all of it."""
-    name, number = pattern(key)
-    for one, other in ((name, each) for each in (RENAMED, FIRST_ROWS) if name in each):
-        yield other[one].replace("#", number)
-    for authors, diffusers in RENAMED.items():
-        if diffusers == name:
-            yield authors.replace("#", number)
+    for name, number in forms(key):
+        found = [RENAMED[name]] if name in RENAMED else []
+        found += [authors for authors, other in RENAMED.items() if other == name]
+        yield from (each.replace("#", number) for each in found)
 
 
 def wholes(key: str) -> Iterator[tuple[Joined, int, str]]:
     """The joined weights that one may be a part of: with the number of the part, and that of the block."""
-    name, number = pattern(key)
-    for each in JOINED:
-        if name in each.parts:
-            yield each, each.parts.index(name), number
+    for name, number in forms(key):
+        yield from ((each, each.parts.index(name), number) for each in JOINED if name in each.parts)
 
 
 def divided(key: str) -> Iterator[tuple[Joined, str]]:
     """What a joined weight may be in parts."""
-    name, number = pattern(key)
-    return ((each, number) for each in JOINED if each.whole == name)
+    for name, number in forms(key):
+        yield from ((each, number) for each in JOINED if each.whole == name)
 
 
 def first_rows(joined: Joined, known: Mapping[int, int], height: int, width: int) -> list[int] | None:

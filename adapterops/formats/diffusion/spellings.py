@@ -53,7 +53,11 @@ DIFFERENCES = {
 """Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
 
 NOT_HANDLED = [
-    (r"\.boft_|\.oft_blocks:4$", "BOFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (
+        r"\.boft_|\.oft_blocks:4$",
+        "BOFT, which rotates the weights of the base",
+        "merge it with the tool that trained it",
+    ),
     (r"\.oft_|^oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", "merge it with the tool that trained it"),

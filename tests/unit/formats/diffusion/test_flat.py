@@ -1,0 +1,33 @@
+"""Names without dots, and the part of a pipeline that they are in."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterops.formats.diffusion.flat import flat
+
+SAME = [
+    ["lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q", "model.diffusion_model.blocks.0.attn.q.weight", "blocks.0.attn.q"],
+    ["lora_unet_blocks_0_attn_q_", "transformer.blocks.0.attn.q", "lycoris_blocks_0_attn_q", "unet.blocks.0.attn.q"],
+    ["lora_te_text_model_encoder_x", "lora_te1_text_model_encoder_x", "cond_stage_model.transformer.text_model.encoder.x.weight"],
+    ["lora_te2_text_model_encoder_x", "text_encoder_2.text_model.encoder.x", "text_model.encoder.x.weight"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", SAME, ids=str)
+def test_names_of_one_weight_meet(names: list[str]) -> None:
+    found = [flat(name) for name in names]
+    assert all(one.meets(other) for one in found for other in found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("lora_te1_text_model_x", "lora_te2_text_model_x"),
+        ("lora_unet_x", "text_encoder.x"),
+        ("conditioner.embedders.0.transformer.text_model.x", "lora_te2_text_model_x"),
+        ("blocks.0.q", "blocks.0.k"),
+    ],
+)
+def test_names_of_two_weights_do_not(one: str, other: str) -> None:
+    assert not flat(one).meets(flat(other))

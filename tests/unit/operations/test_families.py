@@ -1,0 +1,95 @@
+"""Every rule of the tables, both ways, against its rows written out; and the second judge, which has rules of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import adapterops as ao
+from adapterops.errors import IncompatibleError
+from adapterops.formats.diffusion.families import JOINED, RENAMED, Joined
+from adapterops.operations.verifying import verify
+
+WIDTH = 8
+ROWS = {0: 8, 1: 4, 2: 4, 3: 20}
+"""Of q, k, v and mlp: grouped, where k and v may have fewer rows."""
+
+
+def named(key: str) -> str:
+    """A flat name, with a dot or two where some may be."""
+    return key.replace("_#_", ".7.").replace("adaLN_modulation_1", "adaLN_modulation.1")
+
+
+def weight(name: str) -> str:
+    return name if name.endswith("_weight") else f"{name}.weight"
+
+
+def changed(tmp_path: Path, base: dict[str, int], adapter: dict[str, int], prefix: str) -> dict[str, torch.Tensor]:
+    """What fuse adds to each tensor, where every update is of rank one; both judges agree with it."""
+    (tmp_path / "base").mkdir()
+    save_file(
+        {weight(name): torch.zeros(rows, WIDTH) for name, rows in base.items()}, tmp_path / "base/model.safetensors"
+    )
+    (tmp_path / "base/config.json").write_text(json.dumps({}))
+    tensors = {}
+    for seed, (name, rows) in enumerate(adapter.items()):
+        tensors |= {f"{prefix}{name}.{role}.weight": each for role, each in factors(seed, rows).items()}
+    save_file(tensors, tmp_path / "a.safetensors")
+    opened = ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "a.safetensors")
+    ao.save_checkpoint(ao.fuse(*opened), tmp_path / "out")
+    assert verify(ao.open_checkpoint(tmp_path / "out"), *opened).problems == []
+    return load_file(tmp_path / "out/model.safetensors")
+
+
+def factors(seed: int, rows: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {"lora_A": torch.randn(1, WIDTH, generator=generator), "lora_B": torch.randn(rows, 1, generator=generator)}
+
+
+def delta(seed: int, rows: int) -> torch.Tensor:
+    each = factors(seed, rows)
+    return each["lora_B"] @ each["lora_A"]
+
+
+def heights(joined: Joined) -> list[int]:
+    if joined.swapped:
+        return [12]
+    return [ROWS[0] if part in joined.square else ROWS[part] for part in range(len(joined.parts))]
+
+
+@pytest.mark.parametrize(("authors", "other"), RENAMED.items())
+@pytest.mark.parametrize("back", [False, True])
+def test_renamed(tmp_path: Path, authors: str, other: str, back: bool) -> None:
+    adapter, base = (other, authors) if back else (authors, other)
+    found = changed(tmp_path, {named(base): 12}, {named(adapter): 12}, "diffusion_model.")
+    torch.testing.assert_close(found[weight(named(base))], delta(0, 12))
+
+
+@pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")
+@pytest.mark.parametrize("back", [False, True])
+def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
+    rows = heights(joined)
+    parts = {named(part): height for part, height in zip(joined.parts, rows, strict=True)}
+    whole = {named(joined.whole): sum(rows)}
+    adapter, base = (whole, parts) if back else (parts, whole)
+    found = changed(tmp_path, base, adapter, "diffusion_model.")
+    wanted = torch.cat([delta(seed, height) for seed, height in enumerate(adapter.values())])
+    wanted = wanted.roll(6, 0) if joined.swapped else wanted
+    torch.testing.assert_close(torch.cat([found[weight(name)] for name in base]), wanted)
+
+
+def test_a_part_that_is_missing_is_zero(tmp_path: Path) -> None:
+    joined = JOINED[0]
+    whole, (first, _, third) = named(joined.whole), map(named, joined.parts)
+    found = changed(tmp_path, {whole: 24}, {first: 8, third: 8}, "transformer.")[weight(whole)]
+    torch.testing.assert_close(found, torch.cat([delta(0, 8), torch.zeros(8, WIDTH), delta(1, 8)]))
+
+
+@pytest.mark.parametrize(("rows", "part"), [(7, 0), (25, 0), (25, 2)])
+def test_rows_that_do_not_fit(tmp_path: Path, rows: int, part: int) -> None:
+    with pytest.raises(IncompatibleError, match="they do not fit"):
+        changed(tmp_path, {named(JOINED[0].whole): 24}, {named(JOINED[0].parts[part]): rows}, "transformer.")
