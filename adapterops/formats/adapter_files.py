@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class AdapterFiles:
 
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
     one that was given, if it was needed. `further` are other files of weights in its folder, which are not read.
+    `interleaved` are the modules whose rows are in another order than the model's; see `Adapter`.
     """
 
     file: TensorFile
@@ -49,6 +50,7 @@ class AdapterFiles:
     full: Mapping[str, str]
     alpha: float | None = None
     further: tuple[Path, ...] = ()
+    interleaved: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]

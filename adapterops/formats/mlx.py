@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapters.safetensors"
 MAGNITUDES = "lora_magnitude_vector"
-NAME = re.compile(r"(?P<module>.+)\.(?P<role>lora_[ab]|m)")
+NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": MAGNITUDES}
 """The factors are those of ΔWᵀ."""

@@ -21,6 +21,7 @@ from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.heads import in_order
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.uniting import named_as, united
@@ -170,7 +171,7 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}
     if len(adapters) == 1:
-        return adapters
+        return {name: in_order(each, base) for name, each in adapters.items()}
     return dict(zip(adapters, united(list(adapters.values()), base), strict=True))
 
 
