@@ -37,7 +37,12 @@ BLOCK = {
 }
 """llama.cpp's name of a module of a layer → that of transformers."""
 
-FUSED = {**BLOCK, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
+FUSED = {
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_up": "mlp.gate_up_proj",
+    "ffn_down": "mlp.down_proj",
+}
 INTERLEAVED = ("llama", "granite", "smollm3", "arcee")
 ARCHITECTURES = {
     **dict.fromkeys(INTERLEAVED, BLOCK),
