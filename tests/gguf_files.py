@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import gguf
 import numpy as np
+from safetensors.numpy import save_file
 
 LLAMA = {
     "blk.0.attn_q": ("model.layers.0.self_attn.q_proj", (64, 64), 4),
@@ -18,6 +20,16 @@ LLAMA = {
 
 Q8, BF16 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.BF16
 Alter = Callable[[gguf.GGUFWriter], None]
+
+
+def write_base(folder: Path, **config: object) -> Path:
+    """A model whose weights are zero, with the modules that the adapters have."""
+    folder.mkdir()
+    zeros = {f"{module}.weight": np.zeros(shape, np.float32) for module, shape, _ in LLAMA.values()}
+    save_file(zeros, folder / "model.safetensors", {"format": "pt"})
+    heads = {"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}
+    (folder / "config.json").write_text(json.dumps({**heads, **config}))
+    return folder
 
 
 def factors(rank: int = 4, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf_files import LLAMA, factors, write
-from safetensors.numpy import load_file, save_file
+from gguf_files import LLAMA, factors, write, write_base
+from safetensors.numpy import load_file
 
 import adapterops as ao
 from adapterops.cli.main import run
 from adapterops.errors import InputError, UnsupportedError
-
-
-def base(folder: Path, **config: object) -> Path:
-    folder.mkdir()
-    zeros = {f"{module}.weight": np.zeros(shape, np.float32) for module, shape, _ in LLAMA.values()}
-    save_file(zeros, folder / "model.safetensors", {"format": "pt"})
-    heads = {"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}
-    (folder / "config.json").write_text(json.dumps({**heads, **config}))
-    return folder
 
 
 @pytest.mark.parametrize(("alpha", "scale"), [(8.0, 2.0), (0.0, 1.0), (None, 1.0), (-2.0, -0.5)])
@@ -30,7 +20,7 @@ def test_it_is_read_as_it_is_applied(alpha: float | None, scale: float, tmp_path
     assert {module: layout.shape for module, layout in adapter.layout.items()} == {
         module: shape for module, shape, _ in sorted(LLAMA.values())
     }
-    named = ao.named_as(adapter, ao.open_checkpoint(base(tmp_path / "base")))
+    named = ao.named_as(adapter, ao.open_checkpoint(write_base(tmp_path / "base")))
     for module, (A, B) in factors().items():
         np.testing.assert_allclose(named.updates[module].dense(), scale * B @ A, rtol=1e-5, atol=1e-5, err_msg=module)
 
@@ -122,7 +112,7 @@ def test_it_is_not_written(tmp_path: Path) -> None:
 def test_commands_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("a.gguf"))
-    base(Path("base"))
+    write_base(Path("base"))
     assert run(["show", "a.gguf", "--spectrum"]) == 0
     assert run(["convert", "a.gguf", "--to", "peft", "-o", "out"]) == 4
     assert "--base" in capsys.readouterr().err
