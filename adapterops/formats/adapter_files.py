@@ -167,7 +167,7 @@ def _weights(place: Place) -> Path:
             return source / name
     there = [path.name for path in place.entries()]
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
-    files = [path for path in place.entries() if path.suffix == ".safetensors"]
+    files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,

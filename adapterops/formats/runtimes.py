@@ -56,6 +56,7 @@ TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
 TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
+TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
 OWN_BASE = "give the base that the adapter was trained on"
@@ -67,6 +68,7 @@ STOPS = {
     TRUNCATE: {"dora"},
     TO_PEFT: {"dora"},
     CUT_TO_PEFT: {"dora"},
+    TO_COMFY: {"dora", "experts", *TRAINED},
     TO_KOHYA: {"dora", "experts", *TRAINED},
     TO_MLX: {"dora", "experts", *TRAINED},
 }
@@ -334,7 +336,7 @@ RUNTIMES = {
         TO_KOHYA,
         {
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
-            "header_scale": wrong("the header is not read: the scale is 1"),
+            "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
             "loha": fine(),
             "lokr": fine(),

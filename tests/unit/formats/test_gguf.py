@@ -135,3 +135,9 @@ def test_commands_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     twice, once = (load_file(f"{name}/model.safetensors") for name in ("twice", "fused"))
     for name, weight in once.items():
         np.testing.assert_allclose(twice[name], weight, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_a_folder_of_one_says_which_file_to_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        ao.open_adapter(write(tmp_path / "a.gguf").parent)
+    assert str(tmp_path / "a.gguf") in str(raised.value)
