@@ -181,6 +181,8 @@ def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     if part.within:
         return Target(candidate.tensor, part.source, part.module, part.shape, part.row, first=part.first)
     own, stored = candidate.start == candidate.tensor, spec.matrix
+    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution in one dimension
+        return None
     if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
     if stored != part.shape and not may_be_conv1d(part.module, names.types):

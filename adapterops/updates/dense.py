@@ -89,7 +89,7 @@ KINDS.add(
         "a full difference",
         {"diff": ""},
         _measure,
-        lambda arrays, scale: Dense(arrays["diff"]) * scale,
+        lambda arrays, scale: Dense(np.atleast_2d(arrays["diff"])) * scale,
         peft_type=None,
         dense=True,
     ),

@@ -90,7 +90,6 @@ MISSING = {
     "storage/staging.py",
     "storage/strict.py",
     "storage/strict_yaml.py",
-    "updates/dense.py",
     "updates/kinds.py",
     "updates/layout.py",
     "updates/magnitude.py",
