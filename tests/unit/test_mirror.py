@@ -93,7 +93,6 @@ MISSING = {
     "updates/kinds.py",
     "updates/layout.py",
     "updates/magnitude.py",
-    "updates/merged.py",
     "updates/protocol.py",
     "verification/logits.py",
 }
