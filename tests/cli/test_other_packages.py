@@ -58,8 +58,8 @@ class Toy:
             found.setdefault(module, {})["lora_B" if side == "up" else "lora_A"] = name
         kind, modules = KINDS["LoRA"], {}
         for module, tensors in found.items():
-            shape, rank, bound = kind.measure({role: file.entries[name].shape for role, name in tensors.items()})
-            modules[module] = Parts(kind, tensors, None, shape, rank, bound)
+            found_out = kind.measure({role: file.entries[name].shape for role, name in tensors.items()})
+            modules[module] = Parts(kind, tensors, None, found_out.shape, found_out.rank, found_out.bound)
         scalings = {module: Scaling(parts.rank, parts.rank) for module, parts in modules.items()}
         return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {})
 
