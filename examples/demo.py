@@ -106,7 +106,7 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     torch.set_num_threads(1)  # small matrices: on a busy machine more threads wait for each other
     print(
-        "In about a minute: train a small Llama and two LoRA adapters of it with PEFT, ones (r 8, all projections) and\n"
+        "In about two minutes, on one thread: train a small Llama and two LoRA adapters of it with PEFT, ones (r 8, all projections) and\n"
         "threes (r 16, rsLoRA, attention and MLP down), then show, merge, truncate, fuse, verify and unfuse them.\n"
         f"Everything is written to {FOLDER}/.\n\ntraining ...",
         flush=True,
