@@ -1,4 +1,4 @@
-# make demo    train two small adapters and do everything with them: one thread, about two minutes once installed
+# make demo    train two small adapters and do everything with them: one thread, half a minute once installed
 # make test    everything that is checked
 # make test-gpu  what needs a GPU, where torch finds one
 # make fuzz    a minute of damaged files and odd arguments

@@ -16,7 +16,6 @@ html_title = f"adapterops {release}"
 html_show_sourcelink = False
 html_copy_source = False
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # links to folders, which GitHub shows
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -36,8 +36,17 @@ def test_every_block_runs_and_prints_what_is_shown(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert path.startswith("https://") or there.exists(), target
+        assert not anchor or anchor in headings(there), target
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as GitHub links to them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
