@@ -5,6 +5,8 @@ Nothing is downloaded. The bare environment has a wheel and links to what that r
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -15,6 +17,7 @@ from zipfile import ZipFile
 
 import pytest
 from corpus import write_adapter
+from example_folder import make
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -86,19 +89,43 @@ def test_the_wheel_has_the_package_and_its_licence(wheel: Path) -> None:
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
-def test_the_first_merge(bare: Path, wheel: Path, tmp_path: Path) -> None:
-    for seed, name in enumerate(("style", "domain")):
-        write_adapter(tmp_path / name, seed=seed)
-    program = bare / "adapterops"
-    assert wheel.name.split("-")[1] in done(program, "--version", cwd=tmp_path)
-    printed = done(program, "merge", "style", "domain", "--ties", "-o", "merged", cwd=tmp_path)
-    assert printed.startswith("wrote merged: 3 modules")
-    assert "rank" in done(program, "show", "merged", cwd=tmp_path)
+def test_the_first_merge_of_readme(bare: Path, wheel: Path, tmp_path: Path) -> None:
+    make(tmp_path)
+    assert wheel.name.split("-")[1] in done(bare / "adapterops", "--version", cwd=tmp_path)
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A first merge")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\$ (adapterops .*)$", section, re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["merge", "fuse", "verify"]
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        printed = done(bare / program, *arguments, cwd=tmp_path)
+    assert "  verified" in printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show style --spectrum",
+        "compare style domain",
+        "report style domain --base base",
+        "truncate style --rank 4",
+        'calc "a + 0.5*b" a=style b=domain -o sum',
+        "extract tuned base --rank 8 -o extracted",
+        "unfuse tuned style -o restored",
+    ],
+)
+def test_nothing_but_quantized_models_and_pickles_needs_torch(bare: Path, command: str, tmp_path: Path) -> None:
+    make(tmp_path)
+    done(bare / "adapterops", "fuse", "base", "style", "-o", "tuned", cwd=tmp_path)
+    done(bare / "adapterops", *shlex.split(command), cwd=tmp_path)
 
 
 def test_without_torch_what_needs_it_says_so(bare: Path, tmp_path: Path) -> None:
     write_adapter(tmp_path / "style")
+    make(tmp_path / "models")
     done(bare / "python", "-c", "import torch", cwd=tmp_path, code=1)
     (tmp_path / "style/adapter_model.safetensors").rename(tmp_path / "style/adapter_model.bin")
     printed = done(bare / "adapterops", "show", "style", "--allow-pickle", cwd=tmp_path, code=5)
     assert "pip install 'adapterops[torch]'" in printed
+    printed = done(bare / "adapterops", "quantize", "models/base", "--to", "nf4", "-o", "four", cwd=tmp_path, code=5)
+    assert "pip install 'adapterops[torch]'" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"style", "models"}
