@@ -6,7 +6,7 @@ import click
 
 from adapterops.cli.commands import COMMANDS, Commands, cli
 
-WIDTH = 120
+WIDTH = 90
 HEAD = """# Commands
 
 Of each command one example with what it prints, and what `adapterops COMMAND --help` says. The examples follow one

@@ -12,6 +12,7 @@ author = "the adapterops authors"
 version = release = importlib.metadata.version("adapterops")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
+highlight_language = "none"  # of blocks that name none
 html_title = f"adapterops {release}"
 html_show_sourcelink = False
 html_copy_source = False

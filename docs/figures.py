@@ -24,7 +24,7 @@ def figures() -> str:
     """Seconds and peak memory, medians, ours and the others'."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     found = {each["what"]: each for part in results.values() for each in part["figures"]}
-    lines = ["| | | there | adapterops | faster |", "|---|---|---|---|---|"]
+    lines = ["| work | tool | its time, peak memory | adapterops | faster |", "|---|---|---|---|---|"]
     for what, (work, peer) in ROWS.items():
         figure = found[what]
         lines.append(
