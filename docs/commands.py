@@ -28,8 +28,8 @@ EXAMPLES = {
     "verify": "verify model",
     "methods": "methods",
 }
-ON_THE_HUB = {"pull": "pull owner/adapter -o my-adapter", "push": "push merged owner/merged --private"}
-"""Examples that need it, and are not run here."""
+NOT_RUN = {"pull": "pull owner/adapter -o my-adapter", "push": "push merged owner/merged --private"}
+"""Examples that are not run here: they need the Hub, or what is not in the folder."""
 
 
 def commands() -> str:
@@ -38,8 +38,8 @@ def commands() -> str:
 
 
 def example(name: str) -> str:
-    if name in ON_THE_HUB:
-        return f"```sh\nadapterops {ON_THE_HUB[name]}\n```\n"
+    if name in NOT_RUN:
+        return f"```sh\nadapterops {NOT_RUN[name]}\n```\n"
     return f"```console\n$ adapterops {EXAMPLES[name]}\n?\n```\n"
 
 
