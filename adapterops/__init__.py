@@ -13,8 +13,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Adapter": "adapters.adapter",
     "AdapterConfig": "formats.peft.config",
@@ -60,9 +58,10 @@ _HOMES = {
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
     "viewed": "operations.quantization",
+    "__version__": "version",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter as Adapter
@@ -109,6 +108,7 @@ if TYPE_CHECKING:
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
+    from adapterops.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:

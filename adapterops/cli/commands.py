@@ -7,7 +7,6 @@ from importlib import import_module
 
 import click
 
-from adapterops import __version__
 from adapterops.errors import OptionError
 
 COMMANDS = {
@@ -79,7 +78,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="adapterops")
+@click.version_option(package_name="adapterops", prog_name="adapterops")  # which is looked up when asked for
 def cli() -> None:
     """Algebra and merging of LoRA adapters, on their files.
 

@@ -22,8 +22,7 @@ class Dense:
 
     `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
     close to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes,
-    not
-        what is true.
+    not what is true.
     """
 
     weight: Array
