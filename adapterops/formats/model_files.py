@@ -169,11 +169,11 @@ def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) ->
                     hint="download both again",
                     code="E-INDEX",
                 )
-        for name, file in files.items():
+        for name, file in files.items():  # what the index does not name is read all the same, as transformers does
             for tensor in file.entries:
-                if where.get(tensor) != name:
+                if where.get(tensor, name) != name:
                     raise InputError(
-                        f"is in {name}, of which the index says nothing",
+                        f"is in {name}, and the index says that it is in {where[tensor]}",
                         tensor=tensor,
                         hint="download both again",
                         code="E-INDEX",
