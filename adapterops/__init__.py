@@ -56,6 +56,8 @@ _HOMES = {
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.analysis",
+    "Split": "requests.splitting",
+    "split": "requests.splitting",
     "truncate": "operations.truncation",
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
@@ -106,6 +108,8 @@ if TYPE_CHECKING:
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
     from adapterops.requests.request import Request as Request
+    from adapterops.requests.splitting import Split as Split
+    from adapterops.requests.splitting import split as split
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival

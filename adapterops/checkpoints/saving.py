@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,34 +114,53 @@ def save_checkpoint(
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
-        files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
-        for source in inputs:
-            source.check_unchanged()
-        others = []
-        for name, content in small_files(checkpoint):
-            write_file(folder / name, content, sync)
-            others.append(name)
-        modules = dict(
-            sorted(each for file in files.values() for each in file.modules.items())
-        )  # sums depend on their order
-        quantized = dict(sorted(each for file in files.values() for each in file.quantized.items()))
-        _check_changed(modules, out)
+        saved = write_checkpoint(checkpoint, plan, folder, Journal(folder, plan.hash, sync), origin=origin, how=how)
+        _check_changed(saved.modules, out)
         if not accept_loss:
-            _check_survival(modules, out)
-        for source in inputs:
-            source.check_unchanged()
-        outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
-        for name, content in origin.files.items():
-            write_file(folder / name, content, sync)
-        outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
-        kept = {**_kept(modules), **_quantized(quantized)}
-        read = [source.as_json() for source in inputs]
-        write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
-        with read_back():
-            open_checkpoint(folder)
-            read_manifest(folder)
+            _check_survival(saved.modules, out)
+    return replace(saved, path=out)
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    folder: Path,
+    journal: Journal,
+    *,
+    origin: Origin = UNKNOWN,
+    how: Execution = DEFAULT,
+) -> SavedCheckpoint:
+    """The files of a checkpoint, in a folder that is there and that nobody takes for finished yet.
+
+    Raises:
+        As `save_checkpoint` does.
+    """
+    inputs, sync = sources(checkpoint.history), how.sync
+    files = write_shards(checkpoint, plan.jobs, inputs, folder, journal, how)
+    for source in inputs:
+        source.check_unchanged()
+    others = []
+    for name, content in small_files(checkpoint):
+        write_file(folder / name, content, sync)
+        others.append(name)
+    modules = dict(
+        sorted(each for file in files.values() for each in file.modules.items())
+    )  # sums depend on their order
+    quantized = dict(sorted(each for file in files.values() for each in file.quantized.items()))
+    for source in inputs:
+        source.check_unchanged()
+    outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
+    for name, content in origin.files.items():
+        write_file(folder / name, content, sync)
+    outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
+    kept = {**_kept(modules), **_quantized(quantized)}
+    read = [source.as_json() for source in inputs]
+    write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+    with read_back():
+        open_checkpoint(folder)
+        read_manifest(folder)
     size = sum(file.size for file in files.values())
-    return SavedCheckpoint(out, modules, quantized, len(checkpoint.layout), size)
+    return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)
 
 
 def _check_changed(modules: Facts, out: Path) -> None:

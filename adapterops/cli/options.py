@@ -176,6 +176,7 @@ allow_pickle = click.option(
     is_flag=True,
     help="Read .bin files where there are no safetensors, with torch's restricted loader.",
 )
+resume = click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped.")
 no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
 )
@@ -186,7 +187,7 @@ _MODELLING = (
     click.option(
         "--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"
     ),
-    click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+    resume,
     no_sync,
     allow_pickle,
 )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
@@ -16,8 +16,9 @@ from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.formats.peft.keys import Parts, full_tensors, originals, parts
+from adapterops.formats.unmerged import holds_base
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TensorFile, no_numbers
+from adapterops.storage.safetensors import Header, TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import Layout, widest
@@ -31,6 +32,16 @@ OTHERS = "the config belongs to another adapter, or was edited"
 
 EMBEDDED = "lora_adapter_metadata"
 """The header entry in which a lone file may carry its config."""
+
+
+class Contents(NamedTuple):
+    """What `AdapterFiles` has of these names."""
+
+    config: AdapterConfig
+    modules: Mapping[str, Parts]
+    scalings: Mapping[str, Scaling]
+    full: Mapping[str, str]
+    alpha: float | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,28 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     config_path = place.here(weights.with_name(CONFIG))
     with at(path=weights):
         fields = _fields(file, config_path)
+    if holds_base(file.entries):
+        raise InputError(
+            "is a model with an adapter in it that is not merged",
+            path=weights,
+            hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
+            code="E-UNMERGED",
+        )
+    found = contents(file, fields, config_path, alpha)
+    paths = (weights, config_path) if config_path.exists() else (weights,)
+    return AdapterFiles(file, paths, *found, further_weights(place, weights))
+
+
+def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
+    """What tensors under PEFT's names are, by a config.
+
+    Args:
+        fields: the config; None where there is none, and either each module says its scale, or `alpha` does.
+
+    Raises:
+        InputError, UnsupportedError: as `read_files` does.
+    """
+    weights = file.path
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
     full = full_tensors(file, config)
@@ -96,18 +129,9 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             _check_kinds(raw, fields)
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
-    paths = (weights, config_path) if config_path.exists() else (weights,)
     needed = fields is None and not any(pair.alpha for pair in found.values())
-    return AdapterFiles(
-        file,
-        paths,
-        replace(config, experts=experts, unannounced=unannounced),
-        split,
-        of_each,
-        full,
-        alpha if needed else None,
-        further_weights(place, weights),
-    )
+    config = replace(config, experts=experts, unannounced=unannounced)
+    return Contents(config, split, of_each, full, alpha if needed else None)
 
 
 def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
@@ -184,7 +208,7 @@ def similar(path: Path) -> str | None:
     return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else None
 
 
-def _fields(file: TensorFile, config_path: Path) -> Any:
+def _fields(file: Header, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         return read_json(config_path)
@@ -201,7 +225,7 @@ def _fields(file: TensorFile, config_path: Path) -> Any:
 
 
 def _scalings(
-    file: TensorFile,
+    file: Header,
     found: Mapping[str, Parts],
     fields: Any,
     alpha: float | None,
@@ -239,7 +263,7 @@ def _scalings(
     return {module: Scaling(value, rank) for module, rank in ranks.items()}
 
 
-def _number(file: TensorFile, name: str) -> float:
+def _number(file: Header, name: str) -> float:
     """The one number in a tensor, read without torch."""
     entry, data = file.entries[name], bytes(file.read(name))
     codes = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}

@@ -13,9 +13,12 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.adapter_files import similar
+from adapterops.formats.further import SAME
+from adapterops.formats.unmerged import holds_base
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.safetensors import Entry, TensorFile
+from adapterops.storage.safetensors import Stored, TensorFile
 from adapterops.storage.staging import MANIFEST, RECIPE
 from adapterops.storage.strict import read_json
 
@@ -27,6 +30,9 @@ INDEX_LIMIT = 1 << 26
 """Bytes of the largest index that is read: it names every tensor of the model."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
+ADAPTERS = (ADAPTER_WEIGHTS, *SAME)
+"""Files of tensors that an adapter's folder has."""
+
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
 """What belongs to an adapter or to the input alone:
 in the folder of a fused model, an adapter's config would be loaded a second time.
@@ -46,9 +52,9 @@ class ModelFiles:
     config: Mapping[str, Any] | None
     others: tuple[Path, ...]
 
-    def entries(self) -> dict[str, Entry]:
+    def tensors(self) -> dict[str, Stored]:
         """All tensors, in the order of the files."""
-        return {name: entry for file in self.shards.values() for name, entry in file.entries.items()}
+        return {name: Stored(file, name) for file in self.shards.values() for name in file.entries}
 
 
 def holds_model(source: Path | Place) -> bool:
@@ -56,12 +62,13 @@ def holds_model(source: Path | Place) -> bool:
     place = Place.of(source)
     path = place.path
     if place.folder:
-        return not place.has(path / ADAPTER_CONFIG) and any(
+        return not any(place.has(path / name) for name in ADAPTERS) and any(
             place.has(path / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
         )
-    if not (place.remote or path.is_file()) or place.has(path.with_name(ADAPTER_CONFIG)):
+    if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
-    return not any("lora_" in name or name.endswith(".alpha") for name in place.open(path).entries)
+    names = place.open(path).entries
+    return holds_base(names) or not any("lora_" in name or name.endswith(".alpha") for name in names)
 
 
 def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:

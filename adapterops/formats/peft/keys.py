@@ -16,7 +16,7 @@ from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.wrappers import unwrapped
-from adapterops.storage.safetensors import Entry, TensorFile
+from adapterops.storage.safetensors import Entry, Header
 from adapterops.updates.kinds import KINDS, Kind, kind_of
 
 PREFIX = "base_model.model."
@@ -182,7 +182,7 @@ class Parts:
         return self.tensors["lora_B"]
 
 
-def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
+def full_tensors(file: Header, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
     embeddings): name in the model → name in the file.
 
@@ -208,13 +208,13 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def originals(file: TensorFile) -> set[str]:
+def originals(file: Header) -> set[str]:
     """The tensors that are the base's own, of modules whose trained ones are there, too."""
     trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
     return trained & file.entries.keys()
 
 
-def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
+def parts(file: Header, full: Iterable[str] = ()) -> dict[str, Parts]:
     """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
     out.
 

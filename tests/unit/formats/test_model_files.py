@@ -66,7 +66,7 @@ def assert_holds_all(files: ModelFiles) -> None:
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
         assert torch.equal(found[name], tensor)
-        assert files.entries()[name].shape == tuple(tensor.shape)
+        assert files.tensors()[name].spec.shape == tuple(tensor.shape)
 
 
 def refused(source: Path, exit_code: int = 3, *, allow_pickle: bool = False) -> AdapterOpsError:
@@ -131,7 +131,7 @@ def test_where_both_are_there_transformers_takes_the_single_file(tmp_path: Path)
 def test_the_order_of_the_index_does_not_matter(tmp_path: Path) -> None:
     one, other = write_sharded(tmp_path / "one"), write_sharded(tmp_path / "other")
     write_index(other, dict(reversed(WHERE.items())))
-    assert list(read_model(one).entries()) == list(read_model(other).entries())
+    assert list(read_model(one).tensors()) == list(read_model(other).tensors())
 
 
 def test_total_size_is_only_a_hint(tmp_path: Path) -> None:
