@@ -36,6 +36,7 @@ _HOMES = {
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
+    "in_components": "operations.components",
     "inspect": "operations.analysis",
     "inspect_model": "operations.models",
     "locate": "hub.snapshot",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
     from adapterops.operations.comparison import compare as compare
+    from adapterops.operations.components import in_components as in_components
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -32,7 +33,11 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     tensors = files.tensors()
     with at(path=files.path):
         _check_merged(tensors, files.path)
-    return checkpoint_of(files, tensors, place.remote)
+    found = checkpoint_of(files, tensors, place.remote)
+    if not files.components:
+        return found
+    folders = {name: shard.partition("/")[0] for shard, names in found.shards.items() for name in names}
+    return replace(found, names={name: name.removeprefix(f"{folder}.") for name, folder in folders.items()})
 
 
 def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remote | None) -> Checkpoint:

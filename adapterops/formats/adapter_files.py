@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
+from adapterops.errors import InputError, NotFoundError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
@@ -114,7 +114,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     """
     weights = file.path
     with at(path=config_path if config_path.exists() else weights):
-        config = read_config(fields) if fields is not None else AdapterConfig()
+        config = _config(fields)
     full = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
@@ -125,13 +125,50 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
             for name in pair.tensors.values():
                 if file.entries[name].dtype not in FLOATS:
                     raise no_numbers(file.entries[name].dtype, weights, name)
-        with at(path=config_path):
-            _check_kinds(raw, fields)
-        known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
+        known: dict[str, Scaling] = {}
+        for prefix, own in _by_component(fields).items():
+            inside = {name.removeprefix(prefix): pair for name, pair in found.items() if name.startswith(prefix)}
+            stacked = {name for name in inside if prefix + name not in raw}
+            with at(path=config_path):
+                _check_kinds({name: pair for name, pair in raw.items() if name.startswith(prefix)}, own)
+            scales = _scalings(file, inside, own, alpha, config_path, stacked)
+            known |= {prefix + name: scaling for name, scaling in scales.items()}
+        if without := found.keys() - known.keys():
+            raise InputError(
+                f"belongs to no component that the config has, which are {', '.join(_by_component(fields))}",
+                tensor=min(without),
+                hint=OTHERS,
+                code="E-CONFIG",
+            )
         split, of_each, experts = by_expert(found, known, raw.keys())
     needed = fields is None and not any(pair.alpha for pair in found.values())
     config = replace(config, experts=experts, unannounced=unannounced)
     return Contents(config, split, of_each, full, alpha if needed else None)
+
+
+def _by_component(fields: Any) -> dict[str, Any]:
+    """The config of every component of a pipeline, by what its modules begin with; of any other adapter the config.
+
+    diffusers puts them all in one object: `{"unet.r": 4, "unet.lora_alpha": 8, "text_encoder.r": 2, ...}`.
+    """
+    if not isinstance(fields, dict) or not fields or not all("." in key for key in fields):
+        return {"": fields}
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        component, _, name = key.partition(".")
+        found.setdefault(f"{component}.", {})[name] = value
+    return found
+
+
+def _config(fields: Any) -> AdapterConfig:
+    """What a config says besides scales; those of several components are checked, and have nothing in common."""
+    if fields is None:
+        return AdapterConfig()
+    configs = [read_config(each) for each in _by_component(fields).values()]
+    if len(configs) == 1 and "" in _by_component(fields):
+        return configs[0]
+    saved = tuple(name for config in configs for name in config.saved)
+    return AdapterConfig(saved=saved, biases=any(config.biases for config in configs))
 
 
 def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
@@ -214,13 +251,7 @@ def _fields(file: Header, config_path: Path) -> Any:
         return read_json(config_path)
     if EMBEDDED in file.metadata:
         with at(tensor=f"header entry {EMBEDDED}"):
-            fields = parse_json(file.metadata[EMBEDDED].encode())
-            if isinstance(fields, dict) and any("." in key for key in fields):
-                raise UnsupportedError(
-                    "is the config of a pipeline with several components",
-                    hint="save each component's adapter with PEFT's save_pretrained",
-                )
-            return fields
+            return parse_json(file.metadata[EMBEDDED].encode())
     return None
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError
-from adapterops.formats.model_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE, ModelFiles, read_model
+from adapterops.formats.model_files import ModelFiles, read_model
+from adapterops.formats.weight_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE
 from adapterops.storage.safetensors import Stored
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
