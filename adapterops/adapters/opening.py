@@ -60,8 +60,8 @@ def open_adapter(
 
     def compute(module: str) -> Update:
         parts = files.modules[module]
-        if parts.experts == 1:
-            arrays = {role: read(name) for role, name in parts.tensors.items()}
+        if parts.experts == 1 or parts.rows:
+            arrays = {role: read(name, parts.rows.get(role)) for role, name in parts.tensors.items()}
         else:
             rows = parts.expert * parts.rank, (parts.expert + 1) * parts.rank
             arrays = {

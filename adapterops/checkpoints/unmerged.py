@@ -14,7 +14,8 @@ from adapterops.errors import InputError, OptionError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, contents
 from adapterops.formats.model_files import read_model
 from adapterops.formats.peft.config import AdapterConfig, check_alpha, write_config
-from adapterops.formats.peft.keys import PREFIX, parts
+from adapterops.formats.peft.keys import PREFIX
+from adapterops.formats.peft.parts import parts
 from adapterops.formats.unmerged import Division, divided, is_adapters
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.place import Place

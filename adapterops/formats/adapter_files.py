@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, at
-from adapterops.formats.experts import by_expert, parameters
+from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import Parts, full_tensors, originals, parts
+from adapterops.formats.peft.keys import full_tensors, originals
+from adapterops.formats.peft.parts import Parts, parts
 from adapterops.formats.unmerged import holds_base
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Header, TensorFile, no_numbers
@@ -141,6 +142,9 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 code="E-CONFIG",
             )
         split, of_each, experts = by_expert(found, known, raw.keys())
+        if along := along_experts(raw):
+            experts |= along
+            config = replace(config, targets=None)  # which name the experts as modules
     needed = fields is None and not any(pair.alpha for pair in found.values())
     config = replace(config, experts=experts, unannounced=unannounced)
     return Contents(config, split, of_each, full, alpha if needed else None)

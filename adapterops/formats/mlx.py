@@ -14,7 +14,7 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers

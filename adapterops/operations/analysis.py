@@ -16,7 +16,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import read_adapter
 from adapterops.operations.kinds import kinds
 from adapterops.storage.place import Place
