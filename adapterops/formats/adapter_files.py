@@ -60,7 +60,7 @@ class AdapterFiles:
     scalings: Mapping[str, Scaling]
     full: Mapping[str, str]
     alpha: float | None = None
-    further: tuple[Path, ...] = ()
+    further: tuple[str, ...] = ()
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]

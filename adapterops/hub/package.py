@@ -75,7 +75,15 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         weights = [file.path.name for file in model.shards.values()]
         names = {*weights, *([index_name(weights)] if len(weights) > 1 else [])}
     else:
-        path = read_files(folder).paths[0]
+        found = read_files(folder)
+        path = found.paths[0]
+        if found.further:
+            raise InputError(
+                f"has files that may hold trained weights, which would not be sent: {', '.join(found.further)}",
+                path=folder,
+                hint=f"move them away, or send all of it: hf upload REPO {folder}",
+                code="E-FURTHER",
+            )
         if path.parent != folder:
             raise InputError(
                 "has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER"

@@ -109,7 +109,7 @@ def inspect(
         sum(layout.entries for layout in layouts.values()),
         _zero(files) if here else None,
         tuple(files.full),
-        tuple(path.name for path in files.further),
+        files.further,
     )
 
 
