@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.architectures import INTERLEAVED, SPLIT
 from adapterops.formats.divisions import divided, joined, whole_of
 from adapterops.formats.naming import Names, expert
+from adapterops.formats.stacks import parameter_of
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
@@ -18,7 +19,8 @@ class Share(NamedTuple):
     """An update, or those of its rows, from `first` on, that a base stores as several tensors.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
-    `whole` is the canonical name of the projection that the base has it in, from its row `row` on.
+    `whole` is the canonical name of the projection that the base has it in, from its row `row` on. `either`: it is an
+    expert of a parameter, of which versions of PEFT differ in which side is which.
     """
 
     source: str
@@ -28,6 +30,7 @@ class Share(NamedTuple):
     transposed: bool = False
     whole: str | None = None
     row: int = 0
+    either: bool = False
 
 
 def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[Share]:
@@ -40,7 +43,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
     rows = {names.name(module): shape[0] for module, shape in modules.items()}
     for module, shape in modules.items():
         parts = list(_split(module, shape, names)) if experts else []
-        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows, bool(experts))]
+        yield from parts or _divided(module, shape, names) or [_part(module, shape, names, rows, experts)]
 
 
 def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
@@ -68,17 +71,17 @@ def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
     return found
 
 
-def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: bool) -> Share:
-    """A module, with the rows that it has in the joined projection of the base, where it has it in one.
-
-    An expert of a parameter may be the other way round: versions of PEFT differ in which side is which.
-    """
+def _part(
+    module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: Collection[str]
+) -> Share:
+    """A module, with the rows that it has in the joined projection of the base, where it has it in one."""
     name = names.name(module)
-    if experts and expert(name) and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
+    either = parameter_of(module, experts) != module and expert(name) is not None
+    if either and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
         return Share(module, module, (shape[1], shape[0]), transposed=shape[0] != shape[1])
     whole = whole_of(name)
     if whole is None or names.of(name) or not names.of(whole):
-        return Share(module, module, shape)
+        return Share(module, module, shape, either=either)
     known, stored = joined(whole), names.base[names.of(whole)[0]].shape
     assert known
     if known.types is not None and not known.types & names.types:

@@ -547,3 +547,20 @@ def test_experts_in_lists(made: Make, tmp_path: Path, model: str, router: bool) 
     for name in [name for name in wanted if name.endswith(("gate_up_proj", "down_proj"))]:
         for number, weight in enumerate(wanted[name]):
             torch.testing.assert_close(found[f"{name}s.{number}.weight"], weight.T, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["qwen3_moe", "gpt_oss"])
+def test_an_expert_the_other_way_round_is_that_of_another_model(made: Make, tmp_path: Path, model: str) -> None:
+    """Fused experts show by both of their parameters which side is which: a reversed shape is no transposed weight."""
+    base = made(model, "all in one")
+    module, inner = "base_model.model.model.layers.0.mlp.experts.1.down_proj", 12 if model == "qwen3_moe" else 20
+    for number, (out, into) in enumerate(((32, inner), (inner, 32))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        factors = {f"{module}.lora_A.weight": torch.randn(2, into), f"{module}.lora_B.weight": torch.randn(out, 2)}
+        save_file(factors, folder / "adapter_model.safetensors")
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["down_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+    ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "0"))
+    with pytest.raises(IncompatibleError, match="do not fit"):
+        ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "1"))

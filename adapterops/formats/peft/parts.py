@@ -11,7 +11,9 @@ from adapterops.formats.peft.keys import parse
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, Header
 from adapterops.updates.kinds import Kind, kind_of
-from adapterops.updates.lowrank import LORA
+
+FACTORS = {"lora_A", "lora_B"}
+"""The arrays of LoRA."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _along_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, 
     """
     above, _, projection = module.rpartition(".")
     shapes = {role: entries[name].shape for role, name in roles.items()}
-    if shapes.keys() != LORA.keys() or any(len(shape) != 3 or 0 in shape for shape in shapes.values()):
+    if shapes.keys() != FACTORS or any(len(shape) != 3 or 0 in shape for shape in shapes.values()):
         return {}
     if above.rpartition(".")[2] != EXPERTS or EXPERT_SYNONYMS.get(projection, projection) not in FUSED:
         return {}
@@ -131,7 +133,7 @@ def _along_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, 
                 "is one update of all experts, and how many there are is not in the file",
                 hint="export it with a pair of factors for each expert",
             )
-        shape, rank, bound = kind_of(LORA).measure({role: each[1:] for role, each in shapes.items()})
+        shape, rank, bound = kind_of(FACTORS).measure({role: each[1:] for role, each in shapes.items()})
     found = {}
     for number in range(count):
         rows = {
@@ -139,5 +141,5 @@ def _along_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, 
             for role, each in shapes.items()
         }
         name = f"{above}.{number}.{projection}"
-        found[name] = Parts(kind_of(LORA), roles, None, shape, rank, bound, number, count, rows)
+        found[name] = Parts(kind_of(FACTORS), roles, None, shape, rank, bound, number, count, rows)
     return found
