@@ -34,6 +34,7 @@ _HOMES = {
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
+    "in_components": "operations.components",
     "inspect": "operations.analysis",
     "inspect_model": "operations.models",
     "locate": "hub.snapshot",
@@ -54,6 +55,8 @@ _HOMES = {
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.analysis",
+    "Split": "requests.splitting",
+    "split": "requests.splitting",
     "truncate": "operations.truncation",
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
     from adapterops.operations.comparison import compare as compare
+    from adapterops.operations.components import in_components as in_components
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -105,6 +109,8 @@ if TYPE_CHECKING:
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
     from adapterops.requests.request import Request as Request
+    from adapterops.requests.splitting import Split as Split
+    from adapterops.requests.splitting import split as split
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival

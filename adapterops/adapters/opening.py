@@ -60,8 +60,8 @@ def open_adapter(
 
     def compute(module: str) -> Update:
         parts = files.modules[module]
-        if parts.experts == 1:
-            arrays = {role: _matrix(read(name)) for role, name in parts.tensors.items()}
+        if parts.experts == 1 or parts.rows:
+            arrays = {role: _matrix(read(name, parts.rows.get(role))) for role, name in parts.tensors.items()}
         else:
             rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank

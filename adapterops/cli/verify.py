@@ -49,6 +49,7 @@ SHOWN = 5
 )
 @options.allow_pickle
 @options.alpha
+@options.component
 @options.workers
 @options.verifying
 @options.as_json
@@ -64,6 +65,7 @@ def command(
     sarif: Path | None,
     allow_pickle: bool,
     alpha: float | None,
+    component: str | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -83,7 +85,7 @@ def command(
     folder = model.local()
     checkpoint = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)
-    request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
+    request = _request(model, record, base, sources, merge, view, dtype, alpha, component, allow_pickle)
     check_there(request, record, folder)
     if sarif:
         from adapterops.reports.sarif import check_sarif, write_sarif
@@ -127,16 +129,19 @@ def _request(
     view: options.View,
     dtype: str | None,
     alpha: float | None,
+    component: str | None,
     allow_pickle: bool,
 ) -> Request:
     """What the model was made by: what its manifest says, and in the place of that what the options say."""
     record = _fused(record, model, base is not None and bool(sources))
     named, others = _named(sources, record)
     if record is None or others:
-        inputs = options.inputs(others, alpha)
+        inputs = options.inputs(others, alpha, component=component)
     else:
         inputs = {
-            name: replace(each, path=named.get(name, each.path), alpha=alpha or each.alpha)
+            name: replace(
+                each, path=named.get(name, each.path), alpha=alpha or each.alpha, component=component or each.component
+            )
             for name, each in record.inputs.items()
         }
     rounding = view.rounding or (record.rounding if record else None)

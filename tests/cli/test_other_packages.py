@@ -38,7 +38,7 @@ import json
 
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.kinds import KINDS
