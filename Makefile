@@ -1,8 +1,11 @@
-# make demo    merge and truncate real adapters, trained here in about a minute
+# make demo    train two small adapters and do everything with them: one thread, half a minute once installed
 # make test    everything that is checked
 # make test-gpu  what needs a GPU, where torch finds one
 # make fuzz    a minute of damaged files and odd arguments
 # make check   style, types, doctests
+# make docs    the site of docs/, in site/: open site/index.html
+# make pages   docs/commands.md, and the outputs and figures that README and docs/ show, as they are now
+# make picture docs/report.png, the picture in README, with Chromium
 # make bench   speed and memory, ours and the peers'
 # make bench-architectures  what is right for which models of transformers: docs/architectures.md
 
@@ -10,7 +13,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
-.PHONY: demo test test-gpu fuzz check bench bench-architectures clean
+.PHONY: demo test test-gpu fuzz check docs pages picture bench bench-architectures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -30,6 +33,16 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q adapterops
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W -d $(VENV)/doctrees docs site
+	@echo "open site/index.html"
+
+pages: $(VENV)/.dev
+	$(BIN)/python docs/pages.py
+
+picture: $(VENV)/.dev
+	$(BIN)/python docs/picture.py
+
 bench: $(VENV)/.dev
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py
@@ -43,9 +56,9 @@ $(VENV)/.pip:
 	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
 	$(INSTALL) --group $*
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

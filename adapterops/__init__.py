@@ -13,8 +13,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Adapter": "adapters.adapter",
     "AdapterConfig": "formats.peft.config",
@@ -37,6 +35,7 @@ _HOMES = {
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
+    "in_components": "operations.components",
     "inspect": "operations.analysis",
     "inspect_model": "operations.models",
     "locate": "hub.snapshot",
@@ -58,13 +57,16 @@ _HOMES = {
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.analysis",
+    "Split": "requests.splitting",
+    "split": "requests.splitting",
     "truncate": "operations.truncation",
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
     "viewed": "operations.quantization",
+    "__version__": "version",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter as Adapter
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from adapterops.operations.analysis import inspect as inspect
     from adapterops.operations.analysis import spectra as spectra
     from adapterops.operations.comparison import compare as compare
+    from adapterops.operations.components import in_components as in_components
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -110,9 +113,12 @@ if TYPE_CHECKING:
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
     from adapterops.requests.request import Request as Request
+    from adapterops.requests.splitting import Split as Split
+    from adapterops.requests.splitting import split as split
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
+    from adapterops.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:

@@ -106,8 +106,9 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     torch.set_num_threads(1)  # small matrices: on a busy machine more threads wait for each other
     print(
-        "In about a minute: train a small Llama and two LoRA adapters of it with PEFT, ones (r 8, all projections) and\n"
-        "threes (r 16, rsLoRA, attention and MLP down), then show, merge, truncate, fuse, verify and unfuse them.\n"
+        "On one thread, half a minute, or two on a busy machine: train a small Llama and two LoRA adapters of it with\n"
+        "PEFT, ones (r 8, all projections) and threes (r 16, rsLoRA, attention and MLP down), then show, merge,\n"
+        "truncate, fuse, verify and unfuse them.\n"
         f"Everything is written to {FOLDER}/.\n\ntraining ...",
         flush=True,
     )

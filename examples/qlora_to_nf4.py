@@ -79,12 +79,14 @@ def main() -> None:
     run("fuse", "base", "adapter", "--quantize", "nf4", "-o", "from-16-bit")
     run("fuse", "base-nf4", "adapter", "--rounding", "stochastic", "--seed", "0", "-o", "by-chance")
     run("fuse", "base-nf4", "adapter", "--dtype", "bfloat16", "-o", "in-16-bit")
+    print("\nAnother base than the one that was trained on, the 16-bit one:\n")
+    run("fuse", "base", "adapter", "-o", "other-base")
     run("verify", "from-16-bit", "--base", "base", "--adapter", "adapter")
 
     print("\nloss on the task of the adapter")
     print(f"{'base-nf4':24} {loss(load('base-nf4')):.3f}")
     print(f"{'base-nf4 + adapter':24} {loss(PeftModel.from_pretrained(load('base-nf4'), FOLDER / 'adapter')):.3f}")
-    for name in ("nearest", "from-16-bit", "by-chance", "in-16-bit"):
+    for name in ("nearest", "from-16-bit", "by-chance", "in-16-bit", "other-base"):
         print(f"{name:24} {loss(load(name)):.3f}")
 
 

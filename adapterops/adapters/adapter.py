@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from adapterops.adapters.chains import on_first_base
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
@@ -106,7 +107,10 @@ def combined(
         for adapter in adapters:
             check_linear(adapter, "added")
     check_named(adapters)
-    config = combine([a.config for a in adapters], [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
+    configs = [adapter.config for adapter in adapters]
+    if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
+        configs = on_first_base(configs, step)
+    config = combine(configs, [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
     for adapter in adapters:
         check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}

@@ -50,7 +50,6 @@ def open_adapter(
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
-    shapes = {name: entry.shape for name, entry in files.file.entries.items()}
 
     def read(name: str, rows: tuple[int, int] | None = None) -> Array:
         from adapterops.arrays.floats import widened
@@ -61,8 +60,8 @@ def open_adapter(
 
     def compute(module: str) -> Update:
         parts = files.modules[module]
-        if parts.experts == 1:
-            arrays = {role: read(name).reshape(matrix(shapes[name])) for role, name in parts.tensors.items()}
+        if parts.experts == 1 or parts.rows:
+            arrays = {role: _matrix(read(name, parts.rows.get(role))) for role, name in parts.tensors.items()}
         else:
             rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank
@@ -83,6 +82,11 @@ def open_adapter(
         {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
         files.interleaved,
     )
+
+
+def _matrix(array: Array) -> Array:
+    """An array of more than two dimensions as the matrix that it is; see `Spec.matrix`."""
+    return array if array.ndim < 3 else array.reshape(matrix(array.shape))
 
 
 def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import at
+from adapterops.errors import UnsupportedError, at
 from adapterops.formats.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
@@ -51,6 +51,7 @@ class Checkpoint:
         config: config.json.
         history: the inputs and operations it is made of.
         files: the folder it was opened from, whose other files go along.
+        names: tensor → what it is called in its file, where that is another: in a pipeline without its component.
         holding: edited tensor → about the bytes that its edit keeps in memory.
         entire: edited tensors all rows of which are computed together.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
@@ -66,6 +67,7 @@ class Checkpoint:
     config: Mapping[str, Any] | None = None
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     files: ModelFiles | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
     holding: Mapping[str, int] = field(default_factory=dict)
     entire: Collection[str] = ()
     views: Mapping[str, StoredTensor] = field(default_factory=dict)
@@ -129,12 +131,12 @@ class Checkpoint:
     def parts(self, name: str) -> dict[str, tuple[str, Spec]]:
         """What a tensor is saved as: role → name and spec; a whole tensor has the role ""."""
         stochastic = self.rounding == STOCHASTIC and self.on_grid(name)
+        scheme, called = self.schemes.get(name), self.names.get(name, name)
         if self.stored[name].scheme and (stochastic or not self.computed(name)):
-            return {role: (key(name, role), part.spec) for role, part in self.stored[name].parts.items()}
-        scheme = self.schemes.get(name)
+            return {role: (key(called, role), part.spec) for role, part in self.stored[name].parts.items()}
         if scheme is None:
-            return {"": (name, self.layout[name])}
-        return {role: (key(name, role), Spec(*part)) for role, part in scheme.parts(self.layout[name].shape).items()}
+            return {"": (called, self.layout[name])}
+        return {role: (key(called, role), Spec(*part)) for role, part in scheme.parts(self.layout[name].shape).items()}
 
     def bytes(self, name: str) -> int:
         """Bytes that a tensor takes when saved."""
@@ -182,6 +184,16 @@ class Checkpoint:
         kept = max(self.holding.values(), default=0)
         largest = max((self._group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
         return workers * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
+
+    def check_one(self, what: str) -> None:
+        """Raise UnsupportedError for a pipeline, of which only a single component can be `what`: quantized, divided."""
+        components = list(self.files.components) if self.files else []
+        if self.files and components:
+            raise UnsupportedError(
+                f"is a pipeline of {', '.join(components)}, and only one of them can be {what} at a time",
+                path=self.files.path,
+                hint=f"name the folder of one: {self.files.path / components[0]}",
+            )
 
     def __repr__(self) -> str:
         return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"

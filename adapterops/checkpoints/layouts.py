@@ -7,7 +7,7 @@ from dataclasses import replace
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import OptionError
-from adapterops.formats.model_files import SINGLE
+from adapterops.formats.weight_files import SINGLE
 from adapterops.provenance.history import Step
 
 
@@ -33,6 +33,7 @@ def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
 
 def sharded(checkpoint: Checkpoint, most: int) -> Checkpoint:
     """The checkpoint divided into files of at most `most` bytes of tensors, or one tensor."""
+    checkpoint.check_one("divided anew")
     parts: list[list[str]] = []
     size = 0
     for shard in checkpoint.shards.values():

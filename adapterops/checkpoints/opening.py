@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import InputError, at
-from adapterops.formats.model_files import read_model
+from adapterops.formats.model_files import ModelFiles, read_model
 from adapterops.formats.quantized import quantized
+from adapterops.formats.unmerged import holds_base, is_adapters
 from adapterops.provenance.history import Source
-from adapterops.storage.place import Place
+from adapterops.storage.place import Place, Remote
 from adapterops.storage.safetensors import Spec, Stored
-
-UNMERGED = re.compile(r"\.(?:base_layer|lora_(?:A|B|embedding_A|embedding_B|magnitude_vector))\.")
-"""Inside names of tensors of a model that was saved with PEFT's layers still in it."""
 
 
 def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:
@@ -31,19 +30,35 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     """
     place = Place.of(source)
     files = read_model(place, allow_pickle)
-    entries = {name: entry.spec for name, entry in files.entries().items()}
-    where = {name: file for file in files.shards.values() for name in file.entries}
+    tensors = files.tensors()
     with at(path=files.path):
-        _check_merged(entries)
-        weights, others = quantized(entries, files.config, lambda name: bytes(where[name].read(name)))
-    stored = {name: StoredTensor({"": Stored(where[name], name)}, entries[name].shape) for name in others}
+        _check_merged(tensors, files.path)
+    found = checkpoint_of(files, tensors, place.remote)
+    if not files.components:
+        return found
+    folders = {name: shard.partition("/")[0] for shard, names in found.shards.items() for name in names}
+    return replace(found, names={name: name.removeprefix(f"{folder}.") for name, folder in folders.items()})
+
+
+def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remote | None) -> Checkpoint:
+    """The checkpoint of these tensors, by the names that it has for them; each stays in the file that it is in.
+
+    Raises:
+        InputError, UnsupportedError: as `quantized` does.
+    """
+    entries = {name: stored.spec for name, stored in tensors.items()}
+    with at(path=files.path):
+        weights, others = quantized(entries, files.config, lambda name: bytes(_read(tensors[name])))
+    stored = {name: StoredTensor({"": tensors[name]}, entries[name].shape) for name in others}
     for name, weight in weights.items():
-        parts = {role: Stored(where[part], part) for role, part in weight.keys.items()}
+        parts = {role: tensors[part] for role, part in weight.keys.items()}
         stored[name] = StoredTensor(parts, weight.shape, weight.scheme)
-    main = {next(iter(each.parts.values())).name: name for name, each in stored.items()}
+    main = {_first(each): name for name, each in stored.items()}
     shards = {
         shard: [
-            main[entry] for entry in sorted(file.entries, key=lambda name: file.entries[name].begin) if entry in main
+            main[first]
+            for entry in sorted(file.entries, key=lambda name: file.entries[name].begin)
+            if (first := Stored(file, entry)) in main
         ]
         for shard, file in files.shards.items()
     }
@@ -54,18 +69,30 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         stored=stored,
         schemes={name: each.scheme for name, each in stored.items() if each.scheme},
         config=files.config,
-        history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote),
+        history=Source(files.path, tuple(files.shards.values()), files.others, remote=remote),
         files=files,
     )
 
 
-def _check_merged(names: Iterable[str]) -> None:
+def _read(stored: Stored) -> bytearray:
+    return stored.file.read(stored.name)
+
+
+def _first(stored: StoredTensor) -> Stored:
+    return next(iter(stored.parts.values()))
+
+
+def _check_merged(names: Mapping[str, Stored], path: Path) -> None:
     """Raise InputError for LoRA in a model: its factors are no weights, and its weights lack the update."""
-    found = sorted(name for name in names if UNMERGED.search(name))
-    if found:
-        raise InputError(
-            f"belongs to LoRA in the model that is not merged: its layers store {len(found)} such tensors",
-            tensor=found[0],
-            hint="load it with PEFT and save the adapter with save_pretrained, or save what merge_and_unload returns",
-            code="E-UNMERGED",
-        )
+    found = sorted(filter(is_adapters, names))
+    if not found:
+        return
+    if len(found) == len(names) and not holds_base(names):
+        raise InputError("is an adapter, where a model is needed", hint="name the folder of the model", code="E-FOLDER")
+    raise InputError(
+        f"belongs to LoRA in the model that is not merged: its layers store {len(found)} such tensors",
+        tensor=found[0],
+        hint=f"adapterops split {path} -o OUT writes its base and its adapter; "
+        "or load it with PEFT, and save the adapter with save_pretrained, or what merge_and_unload returns",
+        code="E-UNMERGED",
+    )

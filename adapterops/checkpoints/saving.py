@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
 from adapterops.errors import VerificationError
-from adapterops.formats.model_files import INDEX
+from adapterops.formats.weight_files import index_name
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
@@ -114,34 +114,54 @@ def save_checkpoint(
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
-        files = write_shards(checkpoint, plan.jobs, inputs, folder, Journal(folder, plan.hash, sync), how)
-        for source in inputs:
-            source.check_unchanged()
-        others = []
-        for name, content in small_files(checkpoint):
-            write_file(folder / name, content, sync)
-            others.append(name)
-        modules = dict(
-            sorted(each for file in files.values() for each in file.modules.items())
-        )  # sums depend on their order
-        quantized = dict(sorted(each for file in files.values() for each in file.quantized.items()))
-        _check_changed(modules, out)
+        saved = write_checkpoint(checkpoint, plan, folder, Journal(folder, plan.hash, sync), origin=origin, how=how)
+        _check_changed(saved.modules, out)
         if not accept_loss:
-            _check_survival(modules, out)
-        for source in inputs:
-            source.check_unchanged()
-        outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
-        for name, content in origin.files.items():
-            write_file(folder / name, content, sync)
-        outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
-        kept = {**_kept(modules), **_quantized(quantized)}
-        read = [source.as_json() for source in inputs]
-        write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
-        with read_back():
-            open_checkpoint(folder)
-            read_manifest(folder)
+            _check_survival(saved.modules, out)
+    return replace(saved, path=out)
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    folder: Path,
+    journal: Journal,
+    *,
+    origin: Origin = UNKNOWN,
+    how: Execution = DEFAULT,
+) -> SavedCheckpoint:
+    """The files of a checkpoint, in a folder that is there and that nobody takes for finished yet.
+
+    Raises:
+        As `save_checkpoint` does.
+    """
+    inputs, sync = sources(checkpoint.history), how.sync
+    files = write_shards(checkpoint, plan.jobs, inputs, folder, journal, how)
+    for source in inputs:
+        source.check_unchanged()
+    others = []
+    for name, content in small_files(checkpoint):
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_file(folder / name, content, sync)
+        others.append(name)
+    modules = dict(
+        sorted(each for file in files.values() for each in file.modules.items())
+    )  # sums depend on their order
+    quantized = dict(sorted(each for file in files.values() for each in file.quantized.items()))
+    for source in inputs:
+        source.check_unchanged()
+    outputs = {name: {"size": file.size, "blake3": file.blake3} for name, file in files.items()}
+    for name, content in origin.files.items():
+        write_file(folder / name, content, sync)
+    outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
+    kept = {**_kept(modules), **_quantized(quantized)}
+    read = [source.as_json() for source in inputs]
+    write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+    with read_back():
+        open_checkpoint(folder)
+        read_manifest(folder)
     size = sum(file.size for file in files.values())
-    return SavedCheckpoint(out, modules, quantized, len(checkpoint.layout), size)
+    return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)
 
 
 def _check_changed(modules: Facts, out: Path) -> None:
@@ -186,20 +206,35 @@ def _too_little(survival: Survival) -> bool:
 def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     """Name and content of everything but the tensors and the manifest; or the file that has it."""
     others = checkpoint.files.others if checkpoint.files else ()
+    config = checkpoint.files.path / "config.json" if checkpoint.files else None
     for path in others:
-        if path.name != "config.json":
-            yield path.name, path
+        if path != config:
+            assert checkpoint.files
+            yield path.relative_to(checkpoint.files.path).as_posix(), path
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
-        original = checkpoint.files.path / "config.json" if checkpoint.files else None
-        kept = unchanged and original and original.is_file()
-        yield "config.json", original if kept and original else json_text(checkpoint.config, indent=2) + b"\n"
-    if len(checkpoint.shards) > 1:
-        owner = {tensor: name for name, tensors in checkpoint.shards.items() for tensor in tensors}
-        where = {part: name for tensor, name in owner.items() for part, _ in checkpoint.parts(tensor).values()}
-        total = sum(checkpoint.bytes(tensor) for tensor in owner)
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
-        yield INDEX, json_text(index, indent=2) + b"\n"
+        kept = unchanged and config and config.is_file()
+        yield "config.json", config if kept and config else json_text(checkpoint.config, indent=2) + b"\n"
+    folders: dict[str, list[str]] = {}
+    for shard in checkpoint.shards:
+        folders.setdefault(shard.rpartition("/")[0], []).append(shard)
+    for folder, shards in folders.items():
+        if len(shards) > 1:
+            yield _index(checkpoint, folder, shards)
+
+
+def _index(checkpoint: Checkpoint, folder: str, shards: Sequence[str]) -> tuple[str, bytes]:
+    """The index of the files in one folder."""
+    where: dict[str, str] = {}
+    total = 0
+    for shard in shards:
+        for tensor in checkpoint.shards[shard]:
+            parts = checkpoint.parts(tensor).values()
+            where |= {part: shard.rpartition("/")[2] for part, _ in parts}
+            total += sum(spec.bytes for _, spec in parts)
+    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
+    name = index_name(shard.rpartition("/")[2] for shard in shards)
+    return f"{folder}/{name}".removeprefix("/"), json_text(content, indent=2) + b"\n"
 
 
 def _kept(modules: Facts) -> dict[str, Any]:

@@ -272,6 +272,7 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     tensors = list(job.tensors)
     metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
+    (folder / job.file).parent.mkdir(exist_ok=True)
     if any(
         tensor in checkpoint.schemes for tensor in tensors
     ):  # readers map files: wide numbers must begin at multiples of their size
@@ -297,8 +298,8 @@ def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> di
                     done[name] = Shard(os.fstat(file.fileno()).st_size, hash_, modules, quantized)
                     if sync:  # the run that wrote it may not have waited for the disk
                         os.fsync(file.fileno())
-    for path in folder.iterdir():
-        if path.name not in done and path != journal.path:
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
             path.unlink()
     return done
 

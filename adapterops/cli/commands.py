@@ -7,7 +7,6 @@ from importlib import import_module
 
 import click
 
-from adapterops import __version__
 from adapterops.errors import OptionError
 
 COMMANDS = {
@@ -23,6 +22,7 @@ COMMANDS = {
     "run": "What a recipe asks for.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
+    "split": "A model with an adapter in it, as its base and the adapter.",
     "extract": "The difference of two models, as an adapter.",
     "quantize": "A model in 4 or 8 bits.",
     "dequantize": "A quantized model in 16 or 32 bits.",
@@ -37,6 +37,7 @@ MEANT = {
     "apply": "fuse",
     "bake": "fuse",
     "diff": "compare",
+    "divide": "split",
     "download": "pull",
     "info": "show",
     "inspect": "show",
@@ -45,6 +46,7 @@ MEANT = {
     "ls": "show",
     "requantize": "quantize",
     "resize": "truncate",
+    "separate": "split",
     "subtract": "unfuse",
     "svd": "truncate",
     "validate": "check",
@@ -86,7 +88,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="adapterops")
+@click.version_option(package_name="adapterops", prog_name="adapterops")  # which is looked up when asked for
 def cli() -> None:
     """Algebra and merging of LoRA adapters, on their files.
 

@@ -21,6 +21,7 @@ OPTIONS = (
     options.quantizing,
     options.dtype,
     options.alpha,
+    options.component,
 )
 
 
@@ -39,9 +40,10 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             modelling: options.Modelling,
             dtype: str | None,
             alpha: float | None,
+            component: str | None,
             **rest: Any,
         ) -> Any:
-            inputs = options.inputs(sources, alpha)
+            inputs = options.inputs(sources, alpha, component=component)
             request = Request(
                 inputs,
                 merge.expression(inputs, view.rounding),

@@ -16,10 +16,23 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError, ResourceError, printable
+from adapterops.errors import (
+    AdapterOpsError,
+    AdapterWarning,
+    InputError,
+    NotFoundError,
+    OptionError,
+    ResourceError,
+    printable,
+)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
+NO_TORCH = NotFoundError(
+    "this needs torch, which is not installed", hint="pip install 'adapterops[torch]'", code="E-NOT-INSTALLED"
+)
+"""Quantized weights, pickles and logits need torch; nothing else does."""
+
 NO_MEMORY = (
     "can't allocate memory",
     "std::bad_alloc",
@@ -100,6 +113,8 @@ def run(arguments: list[str]) -> int:
         return _fail(SHORT, as_json)
     except SystemExit:  # click's answer to a reader who is gone
         return _broken_stream(BrokenPipeError())
+    except ModuleNotFoundError as error:
+        return _fail(NO_TORCH, as_json) if error.name == "torch" else _bug()
     except (RuntimeError, ImportError) as error:
         if not any(phrase in str(error) for phrase in NO_MEMORY):
             return _bug()

@@ -55,6 +55,11 @@ verifying = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
 alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha of files that do not say it.")
+component = click.option(
+    "--component",
+    metavar="NAME",
+    help="Of a base that is a pipeline the model that the adapters are for, where their names do not say it.",
+)
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
 )
@@ -180,6 +185,7 @@ allow_pickle = click.option(
     is_flag=True,
     help="Read .bin files where there are no safetensors, with torch's restricted loader.",
 )
+resume = click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped.")
 no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
 )
@@ -190,7 +196,7 @@ _MODELLING = (
     click.option(
         "--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"
     ),
-    click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+    resume,
     no_sync,
     allow_pickle,
 )
@@ -269,7 +275,9 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     return {chr(ord("a") + index) if index < 26 else f"a{index}": source for index, source in enumerate(sources)}
 
 
-def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: bool = False) -> dict[str, Input]:
+def inputs(
+    sources: Sequence[str], alpha: float | None = None, allow_nonfinite: bool = False, component: str | None = None
+) -> dict[str, Input]:
     """Adapters to read, by the names that an expression has for them.
 
     Raises:
@@ -279,7 +287,7 @@ def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: 
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
-    return {name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in named(sources).items()}
+    return {name: Input(path, {}, alpha, allow_nonfinite, component) for name, path in named(sources).items()}
 
 
 HIDDEN = {

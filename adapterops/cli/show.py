@@ -121,6 +121,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
 
 def _print_model(found: ModelInspection) -> None:
     kind = found.model_type or "a model of unknown type"
+    if found.components:
+        kind = f"a pipeline of {', '.join(f'{name} ({type_})' for name, type_ in found.components.items())}"
     output.line(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))
     header = ["tensors", "count", "shape", "stored as", "parameters", "bytes"]
     rows = [

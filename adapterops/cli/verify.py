@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -41,8 +42,14 @@ SHOWN = 5
 @options.viewing
 @click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
 @click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
+@click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, readable=False),
+    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
+)
 @options.allow_pickle
 @options.alpha
+@options.component
 @options.workers
 @options.verifying
 @options.as_json
@@ -55,8 +62,10 @@ def command(
     view: options.View,
     logits: bool,
     dtype: str | None,
+    sarif: Path | None,
     allow_pickle: bool,
     alpha: float | None,
+    component: str | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -71,12 +80,17 @@ def command(
     adapterops verify fused
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
+    adapterops verify fused --sarif verify.sarif
     """
     folder = model.local()
     checkpoint = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)
-    request = _request(model, record, base, sources, merge, view, dtype, alpha, allow_pickle)
+    request = _request(model, record, base, sources, merge, view, dtype, alpha, component, allow_pickle)
     check_there(request, record, folder)
+    if sarif:
+        from adapterops.reports.sarif import check_sarif, write_sarif
+
+        check_sarif(sarif)
     opened = open_inputs(request, verify=values.verified())
     if logits:
         from adapterops.verification.logits import check_comparable, compare
@@ -84,6 +98,8 @@ def command(
         check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
         proof = prove(checkpoint, request, opened, Execution(workers=workers, progress=report))
+    if sarif:
+        write_sarif(sarif, folder, proof.found.problems)
     certificate = proof.found.as_json()
     if logits and proof.found.ok and request.base:
         stored = {spec.dtype for spec in checkpoint.layout.values() if spec.dtype in FLOATS}
@@ -113,16 +129,19 @@ def _request(
     view: options.View,
     dtype: str | None,
     alpha: float | None,
+    component: str | None,
     allow_pickle: bool,
 ) -> Request:
     """What the model was made by: what its manifest says, and in the place of that what the options say."""
     record = _fused(record, model, base is not None and bool(sources))
     named, others = _named(sources, record)
     if record is None or others:
-        inputs = options.inputs(others, alpha)
+        inputs = options.inputs(others, alpha, component=component)
     else:
         inputs = {
-            name: replace(each, path=named.get(name, each.path), alpha=alpha or each.alpha)
+            name: replace(
+                each, path=named.get(name, each.path), alpha=alpha or each.alpha, component=component or each.component
+            )
             for name, each in record.inputs.items()
         }
     rounding = view.rounding or (record.rounding if record else None)

@@ -8,16 +8,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
-from adapterops.formats.experts import by_expert, parameters
+from adapterops.errors import InputError, NotFoundError, at
+from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import Parts, full_tensors, originals, parts
+from adapterops.formats.peft.keys import full_tensors, originals
+from adapterops.formats.peft.parts import Parts, parts
+from adapterops.formats.unmerged import holds_base
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import TensorFile, no_numbers
+from adapterops.storage.safetensors import Header, TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import Layout, widest
@@ -31,6 +33,16 @@ OTHERS = "the config belongs to another adapter, or was edited"
 
 EMBEDDED = "lora_adapter_metadata"
 """The header entry in which a lone file may carry its config."""
+
+
+class Contents(NamedTuple):
+    """What `AdapterFiles` has of these names."""
+
+    config: AdapterConfig
+    modules: Mapping[str, Parts]
+    scalings: Mapping[str, Scaling]
+    full: Mapping[str, str]
+    alpha: float | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class AdapterFiles:
     scalings: Mapping[str, Scaling]
     full: Mapping[str, str]
     alpha: float | None = None
-    further: tuple[Path, ...] = ()
+    further: tuple[str, ...] = ()
     interleaved: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, module: str) -> Layout:
@@ -83,8 +95,30 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     config_path = place.here(weights.with_name(CONFIG))
     with at(path=weights):
         fields = _fields(file, config_path)
+    if holds_base(file.entries):
+        raise InputError(
+            "is a model with an adapter in it that is not merged",
+            path=weights,
+            hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
+            code="E-UNMERGED",
+        )
+    found = contents(file, fields, config_path, alpha)
+    paths = (weights, config_path) if config_path.exists() else (weights,)
+    return AdapterFiles(file, paths, *found, further_weights(place, weights))
+
+
+def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
+    """What tensors under PEFT's names are, by a config.
+
+    Args:
+        fields: the config; None where there is none, and either each module says its scale, or `alpha` does.
+
+    Raises:
+        InputError, UnsupportedError: as `read_files` does.
+    """
+    weights = file.path
     with at(path=config_path if config_path.exists() else weights):
-        config = read_config(fields) if fields is not None else AdapterConfig()
+        config = _config(fields)
     full = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
@@ -95,22 +129,53 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             for name in pair.tensors.values():
                 if file.entries[name].dtype not in FLOATS:
                     raise no_numbers(file.entries[name].dtype, weights, name)
-        with at(path=config_path):
-            _check_kinds(raw, fields)
-        known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
+        known: dict[str, Scaling] = {}
+        for prefix, own in _by_component(fields).items():
+            inside = {name.removeprefix(prefix): pair for name, pair in found.items() if name.startswith(prefix)}
+            stacked = {name for name in inside if prefix + name not in raw}
+            with at(path=config_path):
+                _check_kinds({name: pair for name, pair in raw.items() if name.startswith(prefix)}, own)
+            scales = _scalings(file, inside, own, alpha, config_path, stacked)
+            known |= {prefix + name: scaling for name, scaling in scales.items()}
+        if without := found.keys() - known.keys():
+            raise InputError(
+                f"belongs to no component that the config has, which are {', '.join(_by_component(fields))}",
+                tensor=min(without),
+                hint=OTHERS,
+                code="E-CONFIG",
+            )
         split, of_each, experts = by_expert(found, known, raw.keys())
-    paths = (weights, config_path) if config_path.exists() else (weights,)
+        if along := along_experts(raw):
+            experts |= along
+            config = replace(config, targets=None)  # which name the experts as modules
     needed = fields is None and not any(pair.alpha for pair in found.values())
-    return AdapterFiles(
-        file,
-        paths,
-        replace(config, experts=experts, unannounced=unannounced),
-        split,
-        of_each,
-        full,
-        alpha if needed else None,
-        further_weights(place, weights),
-    )
+    config = replace(config, experts=experts, unannounced=unannounced)
+    return Contents(config, split, of_each, full, alpha if needed else None)
+
+
+def _by_component(fields: Any) -> dict[str, Any]:
+    """The config of every component of a pipeline, by what its modules begin with; of any other adapter the config.
+
+    diffusers puts them all in one object: `{"unet.r": 4, "unet.lora_alpha": 8, "text_encoder.r": 2, ...}`.
+    """
+    if not isinstance(fields, dict) or not fields or not all("." in key for key in fields):
+        return {"": fields}
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        component, _, name = key.partition(".")
+        found.setdefault(f"{component}.", {})[name] = value
+    return found
+
+
+def _config(fields: Any) -> AdapterConfig:
+    """What a config says besides scales; those of several components are checked, and have nothing in common."""
+    if fields is None:
+        return AdapterConfig()
+    configs = [read_config(each) for each in _by_component(fields).values()]
+    if len(configs) == 1 and "" in _by_component(fields):
+        return configs[0]
+    saved = tuple(name for config in configs for name in config.saved)
+    return AdapterConfig(saved=saved, biases=any(config.biases for config in configs))
 
 
 def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
@@ -187,24 +252,18 @@ def similar(path: Path) -> str | None:
     return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else None
 
 
-def _fields(file: TensorFile, config_path: Path) -> Any:
+def _fields(file: Header, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         return read_json(config_path)
     if EMBEDDED in file.metadata:
         with at(tensor=f"header entry {EMBEDDED}"):
-            fields = parse_json(file.metadata[EMBEDDED].encode())
-            if isinstance(fields, dict) and any("." in key for key in fields):
-                raise UnsupportedError(
-                    "is the config of a pipeline with several components",
-                    hint="save each component's adapter with PEFT's save_pretrained",
-                )
-            return fields
+            return parse_json(file.metadata[EMBEDDED].encode())
     return None
 
 
 def _scalings(
-    file: TensorFile,
+    file: Header,
     found: Mapping[str, Parts],
     fields: Any,
     alpha: float | None,
@@ -252,7 +311,7 @@ def _rank(module: str, rank: int | None) -> int:
     return rank
 
 
-def _number(file: TensorFile, name: str) -> float:
+def _number(file: Header, name: str) -> float:
     """The one number in a tensor, read without torch."""
     entry, data = file.entries[name], bytes(file.read(name))
     codes = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}

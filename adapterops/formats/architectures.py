@@ -13,6 +13,12 @@ TOWER, TOWERS_MODEL = "_tower", "vision_model"
 EXPERTS = "experts"
 EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 
+ROUTER = ["router", "linear"]
+"""How the name of a router ends that is a module in one with this name, where others have one matrix."""
+
+EXPERT_LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
+"""Lists of one Linear layer for each expert (`experts.gate_up_projs.3`) → the projection, as (out, in)."""
+
 FUSED = {
     "gate_proj": ("gate_up_proj", 0, 2),
     "up_proj": ("gate_up_proj", 1, 2),

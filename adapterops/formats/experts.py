@@ -17,7 +17,7 @@ from dataclasses import replace
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.architectures import CONV1D_MODULES
 from adapterops.formats.peft.config import Scaling
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"
@@ -167,6 +167,16 @@ def by_expert(
         if name in modules and parameter_of(name, counts) != name:
             raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")
     return dict(sorted(pairs.items())), dict(sorted(scalings.items())), counts
+
+
+def along_experts(found: Mapping[str, Parts]) -> dict[str, int]:
+    """The parameters of PEFT that modules are parts of whose factors have an axis of experts, and how many these are."""
+    names = {name: name.split(".") for name, each in found.items() if each.rows}
+    return {
+        ".".join((*parts[:-2], parts[-1])): found[name].experts
+        for name, parts in names.items()
+        if parts[-1] in (GATE_UP, DOWN)
+    }
 
 
 def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], counts: Mapping[str, int]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling
-from adapterops.formats.peft.keys import parts_of
+from adapterops.formats.peft.parts import parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place

@@ -14,8 +14,9 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import check_dotted
+from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers
@@ -62,7 +63,8 @@ class Mlx:
                     if file.entries[name].dtype not in FLOATS:
                         raise no_numbers(file.entries[name].dtype, weights, name)
         scalings = {module: Scaling(scale * rank, rank) for module in modules}
-        return AdapterFiles(file, (weights, path), AdapterConfig(_base(read_json(path))), modules, scalings, {})
+        config, further = AdapterConfig(_base(read_json(path))), further_weights(place, weights)
+        return AdapterFiles(file, (weights, path), config, modules, scalings, {}, further=further)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None

@@ -5,28 +5,34 @@ config, tokenizer and the rest.
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
+from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.adapter_files import similar
+from adapterops.formats.further import SAME
+from adapterops.formats.unmerged import holds_base
+from adapterops.formats.weight_files import INDEX, PICKLE, PICKLE_INDEX, SHARD, SINGLE, STANDARD, indexed, weight_files
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.safetensors import Entry, TensorFile
-from adapterops.storage.staging import MANIFEST, RECIPE
+from adapterops.storage.safetensors import Stored, TensorFile
+from adapterops.storage.staging import MANIFEST, RECIPE, plain_name
 from adapterops.storage.strict import read_json
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLE = "pytorch_model.bin"
-PICKLE_INDEX = "pytorch_model.bin.index.json"
-INDEX_LIMIT = 1 << 26
-"""Bytes of the largest index that is read: it names every tensor of the model."""
+PIPELINE = "model_index.json"
+"""What a pipeline of diffusers has: its components and their classes, by the names of their folders."""
 
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".index.json")
+MODEL_FILES = (*STANDARD, PICKLE, PICKLE_INDEX)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
+AN_INDEX = re.compile(r".+\.index(\..+)?\.json")
+"""The name of an index of shards, of a variant such as fp16 too."""
+
+ADAPTERS = (ADAPTER_WEIGHTS, *SAME)
+"""Files of tensors that an adapter's folder has."""
+
 NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
 """What belongs to an adapter or to the input alone:
 in the folder of a fused model, an adapter's config would be loaded a second time.
@@ -37,18 +43,26 @@ in the folder of a fused model, an adapter's config would be loaded a second tim
 class ModelFiles:
     """A checkpoint of which the headers, the index and the config have been read and checked, and no tensor.
 
-    `shards` are its files by their names, `config` is config.json where there is one, `others` are the files to take
-    along.
+    Attributes:
+        shards: its files by their names; those of a pipeline with the folder of the component before it.
+        config: config.json, where there is one.
+        others: the files to take along.
+        components: of a pipeline the component in each folder that has tensors → its class.
     """
 
     path: Path
     shards: Mapping[str, TensorFile]
     config: Mapping[str, Any] | None
     others: tuple[Path, ...]
+    components: Mapping[str, str] = field(default_factory=dict)
 
-    def entries(self) -> dict[str, Entry]:
-        """All tensors, in the order of the files."""
-        return {name: entry for file in self.shards.values() for name, entry in file.entries.items()}
+    def tensors(self) -> dict[str, Stored]:
+        """All tensors, in the order of the files. Those of a pipeline have the component before their names."""
+        return {
+            f"{shard.rpartition('/')[0]}.{name}".removeprefix("."): Stored(file, name)
+            for shard, file in self.shards.items()
+            for name in file.entries
+        }
 
 
 def holds_model(source: Path | Place) -> bool:
@@ -56,12 +70,13 @@ def holds_model(source: Path | Place) -> bool:
     place = Place.of(source)
     path = place.path
     if place.folder:
-        return not place.has(path / ADAPTER_CONFIG) and any(
-            place.has(path / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
+        return not any(place.has(path / name) for name in ADAPTERS) and any(
+            place.has(path / name) for name in (*MODEL_FILES, PIPELINE)
         )
-    if not (place.remote or path.is_file()) or place.has(path.with_name(ADAPTER_CONFIG)):
+    if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
-    return not any("lora_" in name or name.endswith(".alpha") for name in place.open(path).entries)
+    names = place.open(path).entries
+    return holds_base(names) or not any("lora_" in name or name.endswith(".alpha") for name in names)
 
 
 def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
@@ -82,7 +97,7 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
     if not place.exists:
         raise NotFoundError("does not exist", path=source, hint=similar(source))
     if not place.folder:
-        if re.search(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$", source.name):
+        if SHARD.search(source.name):
             raise InputError(
                 "is one of the files of a checkpoint",
                 path=source,
@@ -90,8 +105,9 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
                 code="E-FOLDER",
             )
         return ModelFiles(source, {SINGLE: place.open(source)}, _config(place, source.parent), ())
+    if place.has(source / PIPELINE):
+        return _pipeline(place)
     shards = _shards(place, allow_pickle)
-    _check_distinct(shards)
     return ModelFiles(source, shards, _config(place, source), _others(place))
 
 
@@ -105,15 +121,42 @@ def _config(place: Place, folder: Path) -> Mapping[str, Any] | None:
     return config
 
 
-def _others(place: Place) -> tuple[Path, ...]:
+def _pipeline(place: Place) -> ModelFiles:
+    """A pipeline of diffusers: each component is a model in a folder of its own. What has no safetensors is copied."""
+    index = place.path / PIPELINE
+    stated = read_json(place.here(index))
+    if not isinstance(stated, dict):
+        raise InputError(f"is a {type(stated).__name__}, expected an object", path=index, code="E-CONFIG")
+    shards: dict[str, TensorFile] = {}
+    others, components = [*_others(place)], {}
+    for folder in (replace(place, path=path) for path in place.entries() if path.name in stated):
+        name = folder.path.name
+        if not folder.folder or not plain_name(name):
+            continue
+        files = weight_files(folder)
+        kind = stated[name]
+        if files:
+            components[name] = str(kind[-1]) if isinstance(kind, list) and kind else "unknown"
+        shards |= {f"{name}/{file}": opened for file, opened in files.items()}
+        others += _others(folder, weights=not files)
+    if not shards:
+        raise InputError("has no component with safetensors", path=place, hint="download them too", code="E-FOLDER")
+    return ModelFiles(place.path, shards, None, tuple(others), components)
+
+
+def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
+    """The files of a folder that are to be taken along; of those with weights none but on request."""
     elsewhere = place.missing()
     found = [
         path
         for path in place.entries()
         if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())
     ]
-    found = [path for path in found if not path.name.startswith(".") and not path.name.endswith(WEIGHT_SUFFIXES)]
-    found = [path for path in found if path.name not in NOT_TAKEN]
+    found = [path for path in found if not path.name.startswith(".") and path.name not in NOT_TAKEN]
+    if not weights:
+        found = [
+            each for each in found if not each.name.endswith(WEIGHT_SUFFIXES) and not AN_INDEX.fullmatch(each.name)
+        ]
     for path in found:
         if not path.name.isprintable():
             raise InputError("has a name that is not text", path=path, hint="rename it, or take it away", code="E-NAME")
@@ -127,19 +170,12 @@ def _others(place: Place) -> tuple[Path, ...]:
 
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
-    if place.has(folder / ADAPTER_CONFIG) and not any(
-        place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
-    ):
+    if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
         raise InputError(
             "is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER"
         )
-    if place.has(folder / SINGLE):  # which transformers takes before an index
-        return {SINGLE: place.open(folder / SINGLE)}
-    if place.has(folder / INDEX):
-        return _indexed(place, folder / INDEX, place.open)
-    files = [path for path in place.entries() if path.suffix == ".safetensors"]
-    if len(files) == 1:
-        return {SINGLE: place.open(files[0])}
+    if found := weight_files(place):
+        return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(place, allow_pickle)
     there = [path.name for path in place.entries()]
@@ -148,75 +184,10 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         + (" ..." if len(there) > 8 else ""),
         path=place,
         hint="the index of the shards is missing: download it too"
-        if files
+        if any(name.endswith(".safetensors") for name in there)
         else "name a folder that a model was saved to",
         code="E-FOLDER",
     )
-
-
-def _indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) -> dict[str, TensorFile]:
-    content = read_json(place.here(index), INDEX_LIMIT)
-    with at(path=index):
-        where = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
-            raise InputError("has no weight_map from tensors to files", code="E-INDEX")
-        files = {name: opened(_inside(place, index, name)) for name in sorted(set(where.values()))}
-        for tensor, name in where.items():
-            if tensor not in files[name].entries:
-                raise InputError(
-                    f"says that it is in {name}, where it is not",
-                    tensor=tensor,
-                    hint="download both again",
-                    code="E-INDEX",
-                )
-        for name, file in files.items():
-            for tensor in file.entries:
-                if where.get(tensor) != name:
-                    raise InputError(
-                        f"is in {name}, of which the index says nothing",
-                        tensor=tensor,
-                        hint="download both again",
-                        code="E-INDEX",
-                    )
-        stated = (
-            content.get("metadata", {}).get("total_size") if isinstance(content.get("metadata", {}), dict) else None
-        )
-        total = sum(entry.spec.bytes for file in files.values() for entry in file.entries.values())
-        if stated is not None and stated != total:
-            warnings.warn(
-                f"{index}: total_size is {stated}, the tensors take {total} bytes", AdapterWarning, stacklevel=2
-            )
-    return files
-
-
-def _inside(place: Place, index: Path, name: str) -> Path:
-    """The path of a shard, which an index may not lead out of its folder;
-    the cache of the Hub keeps links to its own blobs.
-    """
-    suffix = index.name.split(".")[1]
-    if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
-        raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
-    path = index.parent / name
-    if place.missing([path]):
-        return path
-    if not path.exists():
-        raise InputError(f"names {name}, which is missing", path=index, hint="download that file too", code="E-INDEX")
-    check_inside(path)
-    return path
-
-
-def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
-    owner: dict[str, str] = {}
-    for name, file in shards.items():
-        for tensor in file.entries:
-            if tensor in owner:
-                raise InputError(
-                    f"is in {owner[tensor]} and in {name}",
-                    tensor=tensor,
-                    hint="one of them is left over",
-                    code="E-INDEX",
-                )
-            owner[tensor] = name
 
 
 def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
@@ -233,7 +204,7 @@ def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         return PickleFile(place.here(path))
 
     index = place.path / PICKLE_INDEX
-    found = _indexed(place, index, opened) if place.has(index) else {PICKLE: opened(place.path / PICKLE)}
+    found = indexed(place, index, opened) if place.has(index) else {PICKLE: opened(place.path / PICKLE)}
     return {
         re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file
         for name, file in found.items()

@@ -17,6 +17,7 @@ from adapterops.formats.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
     EMBEDDINGS,
+    EXPERT_LISTS,
     EXPERT_SYNONYMS,
     EXPERTS,
     FUSED,
@@ -24,6 +25,7 @@ from adapterops.formats.architectures import (
     HEAD,
     LINEAR_TYPES,
     PREFIXES,
+    ROUTER,
     SPLIT,
     SYNONYMS,
     TOWER,
@@ -45,6 +47,8 @@ def canonical(name: str) -> str:
     ('layers.0.mlp.gate', 'layers.0.mlp.gate')
     >>> canonical("model.layers.1.block_sparse_moe.experts.3.w2")
     'layers.1.mlp.experts.3.down_proj'
+    >>> canonical("model.layers.1.mlp.experts.gate_up_projs.3"), canonical("model.layers.1.mlp.router.linear")
+    ('layers.1.mlp.experts.3.gate_up_proj', 'layers.1.mlp.router')
     >>> canonical("vision_tower.vision_model.encoder.layers.0.mlp.fc1")
     'vision_tower.encoder.layers.0.mlp.fc1'
     """
@@ -57,7 +61,11 @@ def canonical(name: str) -> str:
         if part != TOWERS_MODEL or not place or not parts[place - 1].endswith(TOWER)
     ]
     if len(parts) > 2 and parts[-3] == EXPERTS:
+        if parts[-2] in EXPERT_LISTS:
+            parts[-2:] = parts[-1], EXPERT_LISTS[parts[-2]]
         parts[-1] = EXPERT_SYNONYMS.get(parts[-1], parts[-1])
+    if parts[-2:] == ROUTER:
+        del parts[-1]
     return ".".join(parts)
 
 

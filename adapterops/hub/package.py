@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import AdapterWarning, InputError, NotFoundError
+from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
-from adapterops.formats.model_files import INDEX, SINGLE, holds_model, read_model
+from adapterops.formats.model_files import holds_model, read_model
+from adapterops.formats.weight_files import INDEX, SINGLE, index_name
 from adapterops.hub.card import Made
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
@@ -64,10 +65,25 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     if not folder.is_dir():
         raise NotFoundError("is no folder", path=folder, hint="push the folder that holds the adapter or the model")
     if holds_model(folder):
-        weights = [file.path.name for file in read_model(folder).shards.values()]
-        names = {*weights, *([INDEX] if (folder / INDEX).exists() and SINGLE not in weights else [])}
+        model = read_model(folder)
+        if model.components:
+            raise UnsupportedError(
+                f"is a pipeline of {', '.join(model.components)}, and only single models and adapters are pushed",
+                path=folder,
+                hint=f"hf upload REPO {folder} sends the whole folder",
+            )
+        weights = [file.path.name for file in model.shards.values()]
+        names = {*weights, *([index_name(weights)] if len(weights) > 1 else [])}
     else:
-        path = read_files(folder).paths[0]
+        found = read_files(folder)
+        path = found.paths[0]
+        if found.further:
+            raise InputError(
+                f"has files that may hold trained weights, which would not be sent: {', '.join(found.further)}",
+                path=folder,
+                hint=f"move them away, or send all of it: hf upload REPO {folder}",
+                code="E-FURTHER",
+            )
         if path.parent != folder:
             raise InputError(
                 "has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER"

@@ -153,9 +153,12 @@ def _empty(W: Array) -> tuple[Array, Array]:
 
 
 def _start(W: Array, near: LowRank | None, block: int) -> Array:
-    """`block` rows to start from, (block, in): the leading directions of `near`, filled up with random ones."""
+    """`block` rows to start from, (block, in): the leading directions of `near`, filled up with random ones.
+
+    Random ones alone where `near` has as many dimensions as W: to find those that lead would take longer than the search.
+    """
     random = np.random.default_rng(0)
-    if near is None:
+    if near is None or near.rank >= min(W.shape):
         return random.standard_normal((block, W.shape[1]), dtype=np.float32).astype(W.dtype)
     core = triangle(near.B.astype(np.float64)) @ near.A  # its right singular vectors are those of B A
     leading = np.linalg.eigh(core @ core.T)[1][:, -block:].T @ core

@@ -16,7 +16,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import read_adapter
 from adapterops.operations.kinds import kinds
 from adapterops.storage.place import Place
@@ -109,7 +109,7 @@ def inspect(
         sum(layout.entries for layout in layouts.values()),
         _zero(files) if here else None,
         tuple(files.full),
-        tuple(path.name for path in files.further),
+        files.further,
     )
 
 

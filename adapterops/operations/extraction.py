@@ -73,6 +73,8 @@ def difference(
     """
     if rest not in REST:
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
+    for model in (tuned, base):
+        model.check_one("compared")
     pairs = pair(tuned, base)
     known = {
         module: weight

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -26,8 +27,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class ModelInspection:
-    """What `inspect_model` found:
-    `parameters` are the entries of all tensors as they are used, `bytes` what they take.
+    """What `inspect_model` found.
+
+    Attributes:
+        parameters: the entries of all tensors as they are used.
+        bytes: what they take.
+        components: of a pipeline its models, by the names of their folders → their classes.
     """
 
     path: str | None
@@ -38,6 +43,7 @@ class ModelInspection:
     bytes: int
     quantized: int
     kinds: tuple[Kind, ...]
+    components: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
@@ -48,9 +54,11 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     """Model type, files, tensors by kind, how each is stored, and how large. Reads nothing beyond the headers."""
     groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
     modules = {name: name.removesuffix(WEIGHT) for name in checkpoint.layout}
+    components = checkpoint.files.components if checkpoint.files else {}
     named = kinds(modules.values())
     for name, spec in checkpoint.layout.items():
-        groups.setdefault((named[modules[name]], spec.shape, _stored(checkpoint, name)), []).append(name)
+        component = f"{name.partition('.')[0]}: " if components else ""
+        groups.setdefault((component + named[modules[name]], spec.shape, _stored(checkpoint, name)), []).append(name)
     found = tuple(
         Kind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
         for (kind, shape, stored), names in groups.items()
@@ -64,6 +72,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         sum(kind.bytes for kind in found),
         len(checkpoint.schemes),
         found,
+        components,
     )
 
 

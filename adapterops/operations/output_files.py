@@ -15,7 +15,7 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
-from adapterops.formats.model_files import INDEX, PICKLE_INDEX
+from adapterops.formats.weight_files import INDEX, PICKLE_INDEX
 from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
 from adapterops.storage.staging import MANIFEST
@@ -99,13 +99,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:
 def _strangers(
     folder: Path, known: Collection[str], what: str, suffixes: Collection[str] | None = None
 ) -> Iterator[tuple[str, Problem]]:
-    """Files that a model's loader could take for its own:
-    weights, configs, an adapter that would be applied once more.
+    """Files that a model's loader could take for its own, in the folders of known ones: weights, configs, an adapter that
+    would be applied once more.
     """
-    for path in sorted(folder.iterdir()):
-        apart = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or path.name in known
-        if not apart and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
-            yield path.name, Problem(path.name, what)
+    for inner in sorted({(folder / name).parent for name in known}):
+        for path in sorted(inner.iterdir()) if inner.is_dir() else ():
+            name = path.relative_to(folder).as_posix()
+            known_or_none = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or name in known
+            if not known_or_none and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
+                yield name, Problem(name, what)
 
 
 def _config(model: Checkpoint, expected: Checkpoint) -> Problem | None:

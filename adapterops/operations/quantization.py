@@ -33,7 +33,9 @@ def quantize(
     Raises:
         OptionError: there is no such scheme, or it has no such options.
         IncompatibleError: no weight can be quantized.
+        UnsupportedError: it is a pipeline of several models.
     """
+    checkpoint.check_one("quantized")
     names = convertible(checkpoint.layout, checkpoint.config)
     used = {checkpoint.layout[name].dtype for name in names}
     chosen = make(to, "F16" if used == {"F16"} else "BF16", double_quant=double_quant, block_size=block_size)
@@ -64,7 +66,9 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
 
     Raises:
         IncompatibleError: nothing is quantized.
+        UnsupportedError: it is a pipeline of several models.
     """
+    checkpoint.check_one("dequantized")
     if not checkpoint.schemes:
         raise IncompatibleError(
             "has no quantized weight",

@@ -11,6 +11,7 @@ class Share(NamedTuple):
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
     `within` are the tensors that may hold it, from their row `row` on, where these are not found by its name.
+    `either`: it is an expert of a parameter, of which versions of PEFT differ in which side is which.
     """
 
     source: str
@@ -20,3 +21,4 @@ class Share(NamedTuple):
     transposed: bool = False
     within: Sequence[str] = ()
     row: int = 0
+    either: bool = False

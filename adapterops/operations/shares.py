@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeAlias
 
 from adapterops.errors import IncompatibleError, UnsupportedError
@@ -10,6 +10,7 @@ from adapterops.formats.architectures import INTERLEAVED, SPLIT
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.divisions import divided, joined, whole_of
 from adapterops.formats.naming import Names, expert
+from adapterops.formats.stacks import parameter_of
 from adapterops.operations.families import elsewhere
 from adapterops.operations.share import Share
 
@@ -32,7 +33,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
             parts
             or _divided(module, shape, names)
             or (elsewhere(module, shape, flat_rows, names) if not names.candidates(module) else ())
-            or [_part(module, shape, names, rows, bool(experts))]
+            or [_part(module, shape, names, rows, experts)]
         )
 
 
@@ -61,17 +62,17 @@ def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
     return found
 
 
-def _part(module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: bool) -> Share:
-    """A module, with the rows that it has in the joined projection of the base, where it has it in one.
-
-    An expert of a parameter may be the other way round: versions of PEFT differ in which side is which.
-    """
+def _part(
+    module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: Collection[str]
+) -> Share:
+    """A module, with the rows that it has in the joined projection of the base, where it has it in one."""
     name = names.name(module)
-    if experts and expert(name) and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
+    either = parameter_of(module, experts) != module and expert(name) is not None
+    if either and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
         return Share(module, module, (shape[1], shape[0]), transposed=shape[0] != shape[1])
     whole = whole_of(name)
     if whole is None or names.of(name) or not names.of(whole):
-        return Share(module, module, shape)
+        return Share(module, module, shape, either=either)
     known, stored = joined(whole), names.base[names.of(whole)[0]].shape
     assert known
     if known.types is not None and not known.types & names.types:

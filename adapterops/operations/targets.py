@@ -181,6 +181,8 @@ def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     if part.within:
         return Target(candidate.tensor, part.source, part.module, part.shape, part.row, first=part.first)
     own, stored = candidate.start == candidate.tensor, spec.matrix
+    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution in one dimension
+        return None
     if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
     if stored != part.shape and not may_be_conv1d(part.module, names.types):
@@ -200,13 +202,16 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
     together = parts * part.shape[0], part.shape[1]
     if sorted((height, width)) != sorted(together):
         return None
-    transposed = _square_is_transposed(candidate.tensor, names.base) if height == width else (height, width) != together
-    if transposed is None:
+    stored = _stored_transposed(candidate.tensor, names.base)
+    if stored is None and height == width:
         raise UnsupportedError(
             f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",
             tensor=part.module,
             hint="fuse into a checkpoint that stores each expert by itself",
         )
+    transposed = (height, width) != together if height != width else bool(stored)
+    if stored not in (None, transposed) and not part.either:
+        return None
     if parts > 1:
         _check_order(part.module, candidate.tensor, transposed, names)
     start, offset = candidate.expert * height, index * part.shape[0]
@@ -233,14 +238,23 @@ def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> No
     )
 
 
-def _square_is_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
-    """Whether square experts are stored as (in, out): as the other parameter is, whose longer side shows it."""
+def _stored_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
+    """Whether fused experts are stored as (in, out): the output of gate_up_proj is twice the input of down_proj, and the
+    input of the one is the output of the other. None where the other parameter is not there, or has no such shape.
+    """
     parent, _, projection = tensor.rpartition(".")
-    size = base[tensor].shape[2]
-    other = base.get(f"{parent}.{'down_proj' if projection == 'gate_up_proj' else 'gate_up_proj'}")
-    if other is None or sorted(other.shape[1:]) not in ([size, 2 * size], [size / 2, size]):
+    names = [f"{parent}.{each}" for each in ("gate_up_proj", "down_proj")]
+    if projection not in ("gate_up_proj", "down_proj") or any(
+        len(base[each].shape) != 3 for each in names if each in base
+    ):
         return None
-    return other.shape[1] < other.shape[2]
+    if not all(each in base for each in names):
+        return None
+    (_, high, wide), (_, out, into) = (base[each].shape for each in names)
+    for transposed, sides in ((False, (high, wide, out, into)), (True, (wide, high, into, out))):
+        if sides[:2] == (2 * sides[3], sides[2]):
+            return transposed
+    return None
 
 
 def _check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
-from adapterops.formats.architectures import WEIGHT
+from adapterops.formats.architectures import EXPERT_LISTS, WEIGHT
 from adapterops.formats.bare import inner_prefix, with_prefix
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
@@ -59,10 +59,13 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     adapter, names = in_order(adapter, base), _Names(base)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
+    listed: dict[str, int] = {}  # parameters of PEFT, of which the adapter has the experts in lists
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
             name, piece, shape = _piece(tensor, target, names, edit.start, adapter)
             shapes[name] = shape
+            if _list(target.source) and len(stored := base.layout[edit.start].shape) == 3:
+                listed[names.of(tensor)] = stored[0]
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
@@ -79,11 +82,12 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
     config = _config(adapter.config, renamed)
+    config = replace(config, experts={**config.experts, **listed})
     return replace(
         adapter,
         updates=Lazy(layout, compute),
         layout=layout,
-        config=config if same else replace(config, targets=None),
+        config=config if same and not listed else replace(config, targets=None),
         scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
         full=full,
     )
@@ -118,7 +122,14 @@ def _module(tensor: str, target: Target, names: _Names) -> str:
     """What the model calls a module; an expert is where all of its layer are, whatever the file has them in."""
     if expert(target.source) is None:
         return names.of(tensor).removesuffix(WEIGHT)
-    return names.of(tensor).partition(EXPERTS)[0] + EXPERTS + target.source.rpartition(EXPERTS)[2]
+    first, _, last = target.source.rpartition(EXPERTS)[2].rpartition(".")
+    tail = f"{last}.{EXPERT_LISTS[first]}" if _list(target.source) else f"{first}.{last}"
+    return names.of(tensor).partition(EXPERTS)[0] + EXPERTS + tail
+
+
+def _list(module: str) -> bool:
+    """Whether a module is one of a list of experts, such as `experts.gate_up_projs.3`."""
+    return module.rpartition(EXPERTS)[2].partition(".")[0] in EXPERT_LISTS
 
 
 def _placed(piece: Piece, height: int, adapter: Adapter) -> Any:

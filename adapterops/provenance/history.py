@@ -65,8 +65,13 @@ class Source:
 
     def digests(self, algorithm: str) -> dict[str, str]:
         """The hash of every file, by its name."""
-        hashes = {file.path.name: file.digest(algorithm) for file in self.tensors}
-        return hashes | {path.name: self._described(path, algorithm)[algorithm] for path in self.others}
+        hashes = {self._name(file.path): file.digest(algorithm) for file in self.tensors}
+        return hashes | {self._name(path): self._described(path, algorithm)[algorithm] for path in self.others}
+
+    def _name(self, path: Path) -> str:
+        """What a file is called: by its path from the folder that all of them are in."""
+        folders = {str(each.parent) for each in (*(file.path for file in self.tensors), *self.others)}
+        return path.relative_to(os.path.commonpath(folders)).as_posix()
 
     def _described(self, path: Path, *algorithms: str) -> dict[str, Any]:
         """Size and hashes of one of `others`, which is still the file that it was when it was opened."""
@@ -114,7 +119,7 @@ class Source:
             for path, file in files.items():
                 if SHA256 in file:
                     self.remote.check(path, file[SHA256])
-        described["files"] = {path.name: file for path, file in files.items()}
+        described["files"] = {self._name(path): file for path, file in files.items()}
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described

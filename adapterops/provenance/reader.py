@@ -80,7 +80,7 @@ def _texts(content: Mapping[str, Any], field: str) -> None:
 
 
 def _output(name: str, stated: Any) -> None:
-    if not plain_name(name):
+    if not all(map(plain_name, name.split("/"))):  # a file of a folder in this one
         _fail(f"outputs names {name[:80]!r}, which is not the name of a file in this folder")
     _file(name, stated)
 

@@ -52,7 +52,7 @@ def summary_rows(comparison: Comparison) -> Table:
 
 def pair_rows(comparison: Comparison) -> Table:
     """One row for each pair."""
-    header = ["pair", "cosine", "sign conflict", "columns", "rows", "by chance", "cosine of A's", "of B's"]
+    header = ["pair", "cosine", "sign conflict", "columns", "rows", "random spaces", "cosine of A's", "of B's"]
     rows = []
     for pair in comparison.pairs:
         conflict, chance, factors = pair.conflict, pair.chance, pair.factors

@@ -28,7 +28,7 @@ ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""
 
 MODEL = ("path", *ALGORITHMS)
-ADAPTER = (*MODEL, "alpha", "allow_nonfinite")
+ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component")
 TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
 REQUEST = (
     *(
@@ -203,6 +203,7 @@ class Reader:
             self._hashes(place, fields),
             self.optional((*place, "alpha"), fields, self._number),
             self.truth((*place, "allow_nonfinite"), fields.get("allow_nonfinite")),
+            self.optional((*place, "component"), fields, self.text),
         )
 
     def _hashes(self, place: Place, fields: Mapping[str, Any]) -> dict[str, str | Mapping[str, str]]:

@@ -44,12 +44,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Input:
-    """An adapter to read; see `Model` and `open_adapter`."""
+    """An adapter to read; see `Model` and `open_adapter`. `component`: of a pipeline the model that it is for."""
 
     path: str
     hashes: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     alpha: float | None = None
     allow_nonfinite: bool = False
+    component: str | None = None
 
 
 @dataclass(frozen=True)

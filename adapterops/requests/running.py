@@ -19,6 +19,7 @@ from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
+from adapterops.operations.components import in_components
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.heads import in_order
@@ -165,9 +166,10 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
 
 
 def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:
-    """The adapters that are fused with a base: without the tensors that are copies of its own, and where they call
-    modules in different ways, by its names.
+    """The adapters that are fused with a base: by the components of a pipeline, without the tensors that are copies of its
+    own, and where they call modules in different ways, by its names.
     """
+    adapters = {name: in_components(each, base, request.inputs[name].component) for name, each in adapters.items()}
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}
     if len(adapters) == 1:

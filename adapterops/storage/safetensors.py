@@ -108,17 +108,23 @@ ReadHeader: TypeAlias = (
 """As `read_header` does: bytes from a position on, the size of the file, a limit → metadata, entries, where data begin."""
 
 
-class TensorFile(Protocol):
-    """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
+class Header(Protocol):
+    """Tensors that are stored under these names: what is known of all of them, and the bytes of small ones."""
 
     path: Path
-    size: int
     metadata: dict[str, str]
     entries: dict[str, Entry]
 
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
+
+
+class TensorFile(Header, Protocol):
+    """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
+
+    size: int
+
     @property
     def origin(self) -> tuple[int, ...]: ...
-    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
     def chunks(self, name: str) -> Iterator[bytearray]: ...
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
     def check_unchanged(self) -> None: ...

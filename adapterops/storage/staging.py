@@ -92,7 +92,7 @@ def check_replaceable(out: Path) -> None:
         fact = f"was not written by adapterops (it has no {MANIFEST})"
     elif (named := _named(out)) is None:
         fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
-    elif added := sorted(path.name for path in out.iterdir() if not _written(path, named)):
+    elif added := [name for name, path in _inside(out, named) if not _written(name, path, named)]:
         fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
     if fact:
         raise OutputExistsError(
@@ -112,11 +112,21 @@ def _named(out: Path) -> set[str] | None:
     return {MANIFEST, *outputs} if isinstance(outputs, dict) else None
 
 
-def _written(path: Path, named: Collection[str]) -> bool:
+def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
+    for path in sorted(out.iterdir()):
+        inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}
+        if inner and path.is_dir() and not path.is_symlink():
+            yield from ((f"{path.name}/{name}", each) for name, each in _inside(path, inner))
+        else:
+            yield path.name, path
+
+
+def _written(name: str, path: Path, named: Collection[str]) -> bool:
     """Whether a file is one that the manifest names, or a card of ours, which comes from the Hub with an output."""
     if path.is_symlink() or not path.is_file():
         return False
-    return path.name in named or (path.name == CARD and MARK.encode() in read_all(path))
+    return name in named or (path.name == CARD and MARK.encode() in read_all(path))
 
 
 def plain_name(name: str) -> bool:
@@ -160,7 +170,8 @@ def staged(
             journal = (folder / JOURNAL).read_bytes()
             (folder / JOURNAL).unlink()
         if sync:
-            _sync(folder)
+            for each in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+                _sync(each)
         _publish(folder, out, force)
         published = True
         if sync:

@@ -23,9 +23,14 @@ def check_update(update: Linear) -> None:
     close((update + -1.0 * update).dense(), np.zeros_like(W), "x - x = 0")
     close(update.T.dense(), W.T, "T is the transpose")
     out, into = update.shape
-    part = slice(out // 3, out), slice(0, into // 2 + 1)
-    block = np.empty(W[part].shape, update.dtype)
-    close(update.rows(part, block), W[part], "a part agrees with the whole")
+    for part in (
+        (slice(out // 3, out), slice(0, into // 2 + 1)),
+        (slice(out // 3, out), slice(0, into)),
+        (slice(1, out, 2), slice(0, into, 3)),
+    ):
+        block = np.empty(W[part].shape, update.dtype)
+        close(update.rows(part, block), W[part], "a part agrees with the whole")
+        close(update.change(part, np.zeros_like(block), np.empty_like(block)), W[part], "change is that of the entries")
     close(np.array(update.norm()), np.array(np.linalg.norm(W)), "norm is that of the entries")
     factors = update.lowrank()
     if factors is not None:

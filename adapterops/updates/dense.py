@@ -22,8 +22,7 @@ class Dense:
 
     `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
     close to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes,
-    not
-        what is true.
+    not what is true.
     """
 
     weight: Array
@@ -89,7 +88,7 @@ KINDS.add(
         "a full difference",
         {"diff": ""},
         _measure,
-        lambda arrays, scale: Dense(arrays["diff"]) * scale,
+        lambda arrays, scale: Dense(np.atleast_2d(arrays["diff"])) * scale,
         peft_type=None,
         dense=True,
     ),

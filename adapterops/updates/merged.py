@@ -48,14 +48,13 @@ class Merged:
         return self.rows(part, out)
 
     def rows(self, part: Part, out: Array) -> Array:
-        rows, columns = part
-        begin, end, _ = rows.indices(self.shape[0])
-        step = self.tiling.height
-        for first in range(begin - begin % step, end, step):
-            tile = self.tiling.tile(first)
-            low, high = max(begin, first), min(end, first + len(tile))
-            with np.errstate(all="ignore"):
-                np.multiply(tile[low - first : high - first, columns], self.factor, out=out[low - begin : high - begin])
+        wanted, height = range(self.shape[0])[part[0]], self.tiling.height
+        for first in range(wanted.start - wanted.start % height, wanted.stop, height):
+            low, high = (_before(wanted, end) for end in (first, first + height))
+            if low < high:
+                tile, own = self.tiling.tile(first), slice(wanted[low] - first, height, wanted.step)
+                with np.errstate(all="ignore"):
+                    np.multiply(tile[own, part[1]][: high - low], self.factor, out=out[low:high])
         return out
 
     @property
@@ -74,6 +73,11 @@ class Merged:
         return replace(self, factor=factor * self.factor, near=near)
 
     __rmul__ = __mul__
+
+
+def _before(rows: range, end: int) -> int:
+    """How many of some rows, in ascending order, are before one."""
+    return min(max(0, -((rows.start - end) // rows.step)), len(rows))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 Part: TypeAlias = tuple[slice, slice]
-"""Some rows and some columns of a matrix."""
+"""Some rows and some columns of a matrix, evenly spaced: a step may be more than 1."""
 
 
 class Update(Protocol):

@@ -124,9 +124,63 @@ TURNED = [
 """Pairs of which one has the second half of the other first."""
 
 
+SAMPLER = {"resnets": 0, "attentions": 1}
+INNER = [
+    ("norm1", "in_layers_0"),
+    ("conv1", "in_layers_2"),
+    ("time_emb_proj", "emb_layers_1"),
+    ("norm2", "out_layers_0"),
+    ("conv2", "out_layers_3"),
+    ("conv_shortcut", "skip_connection"),
+]
+ONCE = [
+    ("conv_in", "input_blocks_0_0"),
+    ("time_embedding_linear_1", "time_embed_0"),
+    ("time_embedding_linear_2", "time_embed_2"),
+    ("add_embedding_linear_1", "label_emb_0_0"),
+    ("add_embedding_linear_2", "label_emb_0_2"),
+    ("conv_norm_out", "out_0"),
+    ("conv_out", "out_2"),
+    ("mid_block_resnets_0", "middle_block_0"),
+    ("mid_block_attentions_0", "middle_block_1"),
+    ("mid_block_resnets_1", "middle_block_2"),
+]
+
+
+def in_unet(flat: str) -> Iterator[str]:
+    """What a weight of Stable Diffusion's UNet is called by its authors, or by diffusers: blocks counted, or by level.
+
+    >>> list(in_unet("up_blocks_1_resnets_2_conv1")), list(in_unet("output_blocks_5_0_in_layers_2"))
+    (['output_blocks_5_0_in_layers_2'], ['up_blocks_1_resnets_2_conv1'])
+    """
+    inner = dict(INNER) | {other: one for one, other in INNER}
+    if found := re.search(r"(down|up)_blocks_(\d)_(resnets|attentions)_(\d)_(.+)$", flat):
+        half, level, kind, number, rest = found.groups()
+        count = 3 * int(level) + int(number) + (half == "down")
+        yield f"{'in' if half == 'down' else 'out'}put_blocks_{count}_{SAMPLER[kind]}_{inner.get(rest, rest)}"
+    elif found := re.search(r"(in|out)put_blocks_(\d+)_([01])_(.+)$", flat):
+        level, number = divmod(int(found[2]) - (found[1] == "in"), 3)
+        kind = "attentions" if found[3] == "1" else "resnets"
+        yield f"{'down' if found[1] == 'in' else 'up'}_blocks_{level}_{kind}_{number}_{inner.get(found[4], found[4])}"
+    if found := re.search(r"down_blocks_(\d)_downsamplers_0_conv$", flat):
+        yield f"input_blocks_{3 * int(found[1]) + 3}_0_op"
+    if found := re.search(r"input_blocks_(\d+)_0_op$", flat):
+        yield f"down_blocks_{int(found[1]) // 3 - 1}_downsamplers_0_conv"
+    if found := re.search(r"up_blocks_(\d)_upsamplers_0_conv$", flat):
+        yield from (f"output_blocks_{3 * int(found[1]) + 2}_{place}_conv" for place in (2, 1))
+    if found := re.search(r"output_blocks_(\d+)_[12]_conv$", flat):
+        yield f"up_blocks_{int(found[1]) // 3}_upsamplers_0_conv"
+    for pair in ONCE:
+        for one, other in (pair, pair[::-1]):
+            if found := re.search(rf"(?:^|_){one}(?:_(.+))?$", flat):
+                rest = found[1] or ""
+                yield f"{other}_{inner.get(rest, rest)}".strip("_")
+
+
 def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
     """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end."""
     flat, (out, into) = module.replace(".", "_").strip("_"), shape
+    yield from ([Rows(name, 0, out, 0)] for name in in_unet(flat))
     for pattern, name in ONE:
         if found := re.search(pattern + "$", flat):
             authors = name.format(*found.groups())

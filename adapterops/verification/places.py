@@ -26,6 +26,8 @@ IN_TURN = {"gpt_oss"}
 """Types of models whose experts have a row of gate, then one of up."""
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
+LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
+"""Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
 EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings"}
 INSIDE = {(), ("decoder",), ("text_model",)}
@@ -77,6 +79,10 @@ def key(name: str) -> tuple[str, ...]:
         parts = parts[1:]
     kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
     experts = "experts" in kept
+    if len(kept) > 1 and kept[-2] in LISTS and kept[-1].isdecimal():
+        kept[-2:] = kept[-1], LISTS[kept[-2]]
+    if kept[-2:] == ["router", "linear"]:
+        kept.pop()
     return tuple(OTHER_WORDS.get(part, part) if experts or part == "block_sparse_moe" else part for part in kept)
 
 
@@ -282,8 +288,10 @@ def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, P
 def _inside(module: str, shape: tuple[int, int], base: Base, adapter: Adapter) -> tuple[str, Place] | None:
     """An update of a part of a joined projection, or of one expert among all."""
     above, _, last = module.rpartition(".")
-    last = OTHER_WORDS.get(last, last)
     path, _, number = above.rpartition(".")
+    if number in LISTS:
+        last, number = LISTS[number], last
+    last = OTHER_WORDS.get(last, last)
     for joined, parts in JOINED.items():
         if last not in parts or (name := base.find(f"{above}.{joined}")) is None or number.isdecimal():
             continue

@@ -202,7 +202,7 @@ LOKR_CASES = {
     "one factor of two": ({**WHOLE, "lokr_w1_a": torch.ones(3, 2)}, {}, 3, "E-KEY", "no part of LoKr (lokr_w1, lokr_w2)"),
     "one matrix of two": ({"lokr_w1": torch.ones(3, 2)}, {}, 3, "E-KEY", "has lokr_w1 but no lokr_w2"),
     "another rank": (LOKR, {"r": 3}, 3, "E-RANK", "the config says rank 3, the tensors have rank 2"),
-    "a convolution": ({**WHOLE, "lokr_w2": torch.ones(4, 4, 3, 3)}, {}, 4, "E-UNSUPPORTED", "of a convolution"),
+    "a convolution": ({**WHOLE, "lokr_w2": torch.ones(4, 4, 3)}, {}, 4, "E-UNSUPPORTED", "of a convolution"),
     "for convolutions": (LOKR, {"use_effective_conv2d": True}, 4, "E-UNSUPPORTED", "use_effective_conv2d is set: LoKr of"),
     "of LoRA's config": (LOKR, {"peft_type": "LORA", "alpha": 0, "lora_alpha": 4}, 3, "E-CONFIG", "is LoKr, and the config says LORA"),
     "a scale that nothing says": (

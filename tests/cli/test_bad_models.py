@@ -155,10 +155,11 @@ def test_a_tensor_that_is_not_where_the_index_says(fails, base):
     fails(3, "E-INDEX", base / INDEX, ONE, tensor="model.layers.9.q_proj.weight")
 
 
-def test_a_tensor_of_which_the_index_says_nothing(fails, base):
-    extra = {**load_file(base / TWO), "extra.weight": torch.ones(2)}
-    save_file(extra, base / TWO)
-    fails(3, "E-INDEX", base / INDEX, TWO, tensor="extra.weight")
+def test_a_tensor_of_which_the_index_says_nothing_goes_along(base, adapter, tmp_path):
+    save_file({**load_file(base / TWO), "extra.weight": torch.ones(2)}, base / TWO)
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert torch.equal(load_file(tmp_path / "out" / TWO)["extra.weight"], torch.ones(2))
+    assert json.loads((tmp_path / "out" / INDEX).read_text())["weight_map"]["extra.weight"] == TWO
 
 
 def test_shards_without_their_index(fails, base):

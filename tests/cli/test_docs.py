@@ -1,75 +1,103 @@
-"""Every block of code in docs/ runs, in a folder with a small base and two adapters that PEFT saved."""
+"""Every block of README and of docs/ runs, in a folder with a small base and adapters that PEFT saved, and prints what is shown."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from example_folder import make
+from figures import MARKED, with_figures
+from pages import DOCS, PAGES, compared, renewed, run_page
 
+import adapterops
 from adapterops.cli.commands import COMMANDS
-from adapterops.cli.main import run
-
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("docs")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    LlamaForCausalLM(LlamaConfig(vocab_size=96, **sizes)).bfloat16().save_pretrained(place / "base")
-    for seed, name in enumerate(("style", "domain")):
-        torch.manual_seed(seed)
-        targets = ["q_proj", "v_proj", "down_proj"]
-        base = LlamaForCausalLM.from_pretrained(place / "base", dtype=torch.float32)
-        model = get_peft_model(base, LoraConfig(r=8, target_modules=targets, task_type="CAUSAL_LM"))
-        for parameter_name, parameter in model.named_parameters():
-            if "lora_B" in parameter_name:
-                torch.nn.init.normal_(parameter, std=0.02)
-        model.save_pretrained(place / name)
-        config = (place / name / "adapter_config.json").read_text()
-        (place / name / "adapter_config.json").write_text(config.replace(str(place / "base"), "base"))
+    make(place)
     return place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore")
-def test_every_block_runs(
-    page: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_every_block_runs_and_prints_what_is_shown(
+    page: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(models, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
-    for language, code in re.findall(r"```(python|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        if language == "python":
-            exec(code, {})
-            continue
-        for line in code.splitlines():
-            command, _, comment = line.removeprefix("$ adapterops ").partition("  # exit code ")
-            assert run(shlex.split(command)) == int(comment or 0), (line, capsys.readouterr())
+    run_page(page.read_text(encoding="utf-8"), compared)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert target.startswith("https://") or (DOCS / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert path.startswith("https://") or there.exists(), target
+        assert not anchor or anchor in headings(there), target
 
 
-def test_every_command_is_described_as_its_help_does(tmp_path: Path) -> None:
-    """docs/commands.md is what `python docs/commands.py` prints."""
-    code = (DOCS / "commands.py").read_text(encoding="utf-8")
+def headings(page: Path) -> set[str]:
+    """The headings of a page as GitHub links to them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_figures_are_those_of_the_last_run(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert with_figures(text) == text, "python docs/pages.py"
+    assert bool(MARKED.search(text)) == (page.name in ("README.md", "comparison.md"))
+
+
+def test_what_is_left_out_stays_left_out() -> None:
+    assert renewed("", ["a", "...", "z"], ["1", "2", "3", "4"]) == ["1", "...", "4"]
+    assert renewed("", ["..."], ["1", "2"]) == ["..."]
+    with pytest.raises(AssertionError):
+        compared("", ["wrote x: 3 tensors"], ["wrote y: 4 tensors"])
+    assert compared("", ["wrote x: 3 tensors"], ["wrote x:  4 tensors"])
+
+
+def test_every_command_is_described_as_its_help_does() -> None:
     described: dict[str, object] = {"__name__": "commands"}
-    exec(code, described)
-    assert (DOCS / "commands.md").read_text(encoding="utf-8") == described["commands"]()  # type: ignore[operator]  # a function
-    assert all(f"## {command}" in (DOCS / "commands.md").read_text(encoding="utf-8") for command in COMMANDS)
+    exec((DOCS / "commands.py").read_text(encoding="utf-8"), described)
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    without_outputs = re.sub(r"(?m)(^\$ adapterops .*\n)(?:(?!```|\$ ).*\n)+", r"\1?\n", text)
+    assert without_outputs == described["commands"](), "python docs/pages.py"  # type: ignore[operator]  # a function
+    assert {*described["EXAMPLES"], *described["NOT_RUN"]} == set(COMMANDS)  # type: ignore[misc]  # dictionaries
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    named = re.findall(
+        r"^\.\. auto\w+:: adapterops\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(named) == sorted(set(adapterops.__all__) - {"__version__"})
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\w[\w-]*\.md)\)", index)) == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", tmp_path / "trees", DOCS, tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site/api.html").read_text(encoding="utf-8")
+    assert str(adapterops.open_adapter.__doc__).partition(".")[0] in page
+    assert 'href="tutorial-qlora.html"' in page
+    linked = re.findall(r'(?:src|href)="(https?://[^"]+\.(?:js|css)[^"]*)"', page)
+    assert not linked, "a page that opens from a folder needs nothing from elsewhere"
 
 
 EXAMPLES = {

@@ -38,7 +38,7 @@ import json
 
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.kinds import KINDS
@@ -58,8 +58,8 @@ class Toy:
             found.setdefault(module, {})["lora_B" if side == "up" else "lora_A"] = name
         kind, modules = KINDS["LoRA"], {}
         for module, tensors in found.items():
-            shape, rank, bound = kind.measure({role: file.entries[name].shape for role, name in tensors.items()})
-            modules[module] = Parts(kind, tensors, None, shape, rank, bound)
+            found_out = kind.measure({role: file.entries[name].shape for role, name in tensors.items()})
+            modules[module] = Parts(kind, tensors, None, found_out.shape, found_out.rank, found_out.bound)
         scalings = {module: Scaling(parts.rank, parts.rank) for module, parts in modules.items()}
         return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {})
 
@@ -163,7 +163,7 @@ def test_a_method(tmp_path: Path) -> None:
 def test_a_format(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     python = Python(tmp_path, "adapterops.formats", FORMAT)
-    assert "|toy]" in python.adapterops("merge", "--help")
+    assert "[kohya|comfy|mlx|peft|toy]" in python.adapterops("merge", "--help")
     python.adapterops("merge", "a", "-w", "0.5", "--format", "toy", "-o", "half")
     stored = load_file(tmp_path / "half/toy.safetensors")
     for module, update in products(tmp_path / "a").items():

@@ -5,8 +5,9 @@ what is read, fused and saved computes what PEFT's unmerged model does.
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -383,3 +384,183 @@ def test_parameters_that_are_not_handled_are_named(made: Make, tmp_path: Path) -
     )
     with pytest.raises(UnsupportedError, match="down_proj_bias and gate_up_proj"):
         ao.open_adapter(both)
+
+
+def along_experts(adapter: Path, out: Path, count: int, shared: Collection[str] = ()) -> Path:
+    """The factors of an adapter of PEFT's with an axis of experts: A (E, r, in), B (E, out, r). Of `shared` the first
+    expert's, for all of them.
+    """
+    tensors = {}
+    for name, tensor in load_file(adapter / "adapter_model.safetensors").items():
+        if "experts" in name:
+            projection = "gate_up_proj" if "base_layer" in name else "down_proj"
+            role = name.split(".")[-2]
+            rank = tensor.shape[0 if role == "lora_A" else 1] // count
+            A = role == "lora_A"
+            tensor = tensor.reshape(count, rank, -1) if A else tensor.reshape(-1, rank, count).permute(2, 0, 1)
+            tensor = tensor[:1] if f"{projection}.{role}" in shared else tensor
+            name = name.replace("experts.base_layer.", "experts.").replace("experts.", f"experts.{projection}.")
+        tensors[name] = tensor.contiguous()
+    out.mkdir()
+    save_file(tensors, out / "adapter_model.safetensors")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    targets = ["q_proj", "gate_up_proj", "down_proj"]
+    fields = {**config, "target_parameters": None, "target_modules": targets}
+    (out / "adapter_config.json").write_text(json.dumps(fields))
+    return out
+
+
+def with_shared(adapter: Path, out: Path, count: int, shared: Collection[str]) -> Path:
+    """An adapter of PEFT's in which all experts have the first one's factors, of those in `shared`."""
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for name, tensor in tensors.items():
+        projection = "gate_up_proj" if "base_layer" in name else "down_proj"
+        role = name.split(".")[-2]
+        if "experts" in name and f"{projection}.{role}" in shared:
+            rank = tensor.shape[0 if role == "lora_A" else 1] // count
+            first = (
+                tensor[:rank].repeat(count, 1) if role == "lora_A" else tensor[:, ::count].repeat_interleave(count, 1)
+            )
+            tensors[name] = first.contiguous()
+    shutil.copytree(adapter, out)
+    save_file(tensors, out / "adapter_model.safetensors")
+    return out
+
+
+OUTER = ("gate_up_proj.lora_A", "down_proj.lora_B")
+
+
+@pytest.mark.parametrize("shared", [(), OUTER], ids=["each its own", "shared outer"])
+@pytest.mark.parametrize(
+    ("model", "stored", "count"),
+    [
+        ("qwen3_moe", "all in one", 4),
+        ("mixtral", "each by itself", 3),
+        ("qwen3_moe, square gate_up_proj", "each by itself", 4),
+        ("gpt_oss, square down_proj", "all in one", 4),
+    ],
+)
+def test_factors_with_an_axis_of_experts(
+    made: Make, tmp_path: Path, model: str, stored: str, count: int, shared: Collection[str]
+) -> None:
+    base = made(model, stored)
+    own = trained(base, tmp_path / "own", **CASES["both, and q_proj"])
+    equal = with_shared(own, tmp_path / "equal", count, shared)
+    adapter = along_experts(equal, tmp_path / "adapter", count, shared)
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), unmerged(base, equal), base)
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
+    assert_saved_as(ao.open_adapter(adapter), deltas(unmerged(base, equal)), base, tmp_path / "saved")
+
+
+def test_one_update_of_all_experts_is_refused(made: Make, tmp_path: Path) -> None:
+    """How many there are does not stand in the file."""
+    own = trained(made("qwen3_moe", "all in one"), tmp_path / "own", **CASES["both, and q_proj"])
+    both = (*OUTER, "gate_up_proj.lora_B", "down_proj.lora_A")
+    with pytest.raises(UnsupportedError, match="one update of all experts"):
+        ao.open_adapter(along_experts(own, tmp_path / "adapter", 4, both))
+
+
+class Listed(nn.Module):
+    """The experts of gpt-oss as a list of Linear layers for each projection, which some files of it have."""
+
+    def __init__(self, experts: Any, router: Any) -> None:
+        super().__init__()
+        self.experts, self.router = nn.Module(), nn.Module()
+        for name in ("gate_up_proj", "down_proj"):
+            weights = getattr(experts, name).detach()
+            layers = [nn.Linear(*weight.shape, bias=False) for weight in weights]
+            for layer, weight in zip(layers, weights, strict=True):
+                layer.weight = nn.Parameter(weight.T.contiguous())
+            setattr(self.experts, f"{name}s", nn.ModuleList(layers))
+        self.router.linear = nn.Linear(*reversed(router.weight.shape), bias=False)
+        self.router.linear.weight = nn.Parameter(router.weight.detach().clone())
+
+
+def listed(base: Path, folder: Path, router: bool) -> tuple[Path, Path, Any]:
+    """The base with its experts in lists; an adapter of PEFT's on them; and the model with what PEFT merges."""
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    lists = nn.Module()
+    lists.model = nn.Module()
+    lists.model.layers = nn.ModuleList(nn.Module() for _ in model.model.layers)
+    for layer, own in zip(lists.model.layers, model.model.layers, strict=True):
+        layer.mlp = Listed(own.mlp.experts, own.mlp.router)
+    expert = {name: tensor.clone() for name, tensor in lists.state_dict().items()}
+    rest = {
+        name: t.clone()
+        for name, t in model.state_dict().items()
+        if f"{name.rpartition('.')[0]}" and "_proj" not in name
+    }
+    rest |= {
+        name: tensor.clone() for name, tensor in model.state_dict().items() if "self_attn" in name or "bias" in name
+    }
+    (folder / "base").mkdir(parents=True)
+    rest = {name: tensor for name, tensor in rest.items() if not name.endswith("router.weight")}
+    save_file({**rest, **expert}, folder / "base/model.safetensors")
+    (folder / "base/config.json").write_text((base / "config.json").read_text())
+    targets = [
+        "gate_up_projs.1",
+        "gate_up_projs.3",
+        "down_projs.0",
+        "down_projs.3",
+        *(["router.linear"] if router else []),
+    ]
+    wrapped = peft.get_peft_model(lists, peft.LoraConfig(r=3, lora_alpha=5, target_modules=targets))
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.3)
+    wrapped.save_pretrained(folder / "adapter")
+    merged = wrapped.merge_and_unload()
+    for layer, own in zip(merged.model.layers, model.model.layers, strict=True):
+        for name in ("gate_up_proj", "down_proj"):
+            weights = [each.weight.T for each in getattr(layer.mlp.experts, f"{name}s")]
+            getattr(own.mlp.experts, name).data = torch.stack(weights).detach()
+        own.mlp.router.weight.data = layer.mlp.router.linear.weight.detach()
+    return folder / "base", folder / "adapter", model
+
+
+@pytest.mark.parametrize("router", [True, False], ids=["with the router", "experts alone"])
+@pytest.mark.parametrize("model", ["gpt_oss", "gpt_oss, square down_proj"])
+def test_experts_in_lists(made: Make, tmp_path: Path, model: str, router: bool) -> None:
+    """`experts.gate_up_projs.3`: into the fused weights of the model, and into a base that has the same lists."""
+    base = made(model, "all in one")
+    lists, adapter, expected = listed(base, tmp_path / "lists", router)
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(load(tmp_path / "out"), expected, base)
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
+    assert run(["fuse", str(lists), str(adapter), "-o", str(tmp_path / "same")]) == 0
+    found = load_file(tmp_path / "same/model.safetensors")
+    for name, parameter in load(tmp_path / "out").named_parameters():
+        if "experts.down_proj" in name and "bias" not in name:
+            for number, weight in enumerate(parameter):
+                torch.testing.assert_close(found[f"{name}s.{number}.weight"], weight.T)
+    assert run(["verify", str(tmp_path / "same"), "--base", str(lists), "--adapter", str(adapter)]) == 0
+    if router:  # a router of transformers is no layer that PEFT wraps
+        return
+    assert run(["merge", str(adapter), "--base", str(base), "-o", str(tmp_path / "named")]) == 0
+    assert_answers_alike(unmerged(base, tmp_path / "named"), expected, base)
+    fused = trained(base, tmp_path / "fused", r=2, target_modules=[], target_parameters=BOTH)
+    assert run(["fuse", str(lists), str(fused), "-o", str(tmp_path / "parts")]) == 0
+    wanted = dict(unmerged(base, fused).merge_and_unload().named_parameters())
+    found = load_file(tmp_path / "parts/model.safetensors")
+    for name in [name for name in wanted if name.endswith(("gate_up_proj", "down_proj"))]:
+        for number, weight in enumerate(wanted[name]):
+            torch.testing.assert_close(found[f"{name}s.{number}.weight"], weight.T, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["qwen3_moe", "gpt_oss"])
+def test_an_expert_the_other_way_round_is_that_of_another_model(made: Make, tmp_path: Path, model: str) -> None:
+    """Fused experts show by both of their parameters which side is which: a reversed shape is no transposed weight."""
+    base = made(model, "all in one")
+    module, inner = "base_model.model.model.layers.0.mlp.experts.1.down_proj", 12 if model == "qwen3_moe" else 20
+    for number, (out, into) in enumerate(((32, inner), (inner, 32))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        factors = {f"{module}.lora_A.weight": torch.randn(2, into), f"{module}.lora_B.weight": torch.randn(out, 2)}
+        save_file(factors, folder / "adapter_model.safetensors")
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["down_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+    ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "0"))
+    with pytest.raises(IncompatibleError, match="do not fit"):
+        ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "1"))

@@ -238,3 +238,36 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
         layer.forward = type(layer).forward.__get__(layer)
         layer.weight.data = fused(tmp_path, tmp_path / "a.safetensors")["blocks.0.attn.q.weight"]
         torch.testing.assert_close(layer(inputs), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_unet_by_its_authors_names(tmp_path: Path) -> None:
+    model = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        layers_per_block=2,
+        block_out_channels=(8, 16, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=24,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        use_linear_projection=True,
+    )
+    model.save_pretrained(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    tensors: dict[str, Any] = {}
+    for authors, own in {
+        "input_blocks_4_1_transformer_blocks_0_attn1_to_q": "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+        "input_blocks_8_1_proj_in": "down_blocks.2.attentions.1.proj_in",
+        "middle_block_1_transformer_blocks_0_ff_net_2": "mid_block.attentions.0.transformer_blocks.0.ff.net.2",
+        "output_blocks_0_1_transformer_blocks_0_attn2_to_v": "up_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v",
+        "output_blocks_5_1_proj_out": "up_blocks.1.attentions.2.proj_out",
+    }.items():
+        tensors |= pair(f"lora_unet_{authors}", tuple(before[f"{own}.weight"].shape), 2, 3.0)
+    save_file(tensors, tmp_path / "a.safetensors")
+    mixin = diffusers.loaders.StableDiffusionXLLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(str(tmp_path / "a.safetensors"), unet_config=model.config)[:2]
+    mixin.load_lora_into_unet(state, alphas, model)
+    model.fuse_lora()
+    model.unload_lora()
+    agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)

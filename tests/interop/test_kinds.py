@@ -130,6 +130,14 @@ def test_what_is_linear_is_added_scaled_cut_and_merged_as_any_update(base: Path,
     peft.PeftModel.from_pretrained(tiny(), tmp_path / "triple")
 
 
+@pytest.mark.parametrize("config", [{"r": 3}, {"r": 3, "decompose_both": True}])
+@pytest.mark.filterwarnings("ignore")
+def test_lokr_that_was_never_trained_is_seen_as_such(tmp_path: Path, config: dict[str, Any], typed: Typed) -> None:
+    peft.get_peft_model(tiny(), lokr(**config)).save_pretrained(tmp_path / "new")
+    found = json.loads(typed("show", tmp_path / "new", "--json"))
+    assert len(found["zero"]) == found["modules"] == 4
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_what_needs_the_weight_is_refused_without_it(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed

@@ -249,3 +249,15 @@ def test_how_much_to_extract_is_asked_before_anything_is_read(
     for cut in ([], ["--rank", "2", "--energy", "0.9"]):
         assert run(["extract", str(base), str(base), *cut, "-o", str(tmp_path / "out")]) == 2
         assert "exactly one of rank, energy and budget" in capsys.readouterr().err
+
+
+def test_a_tensor_that_the_index_does_not_name_is_loaded_and_fused(tmp_path: Path) -> None:
+    """transformers opens every file that the index names, and takes all that is in it."""
+    base = qwen(tmp_path / "base")
+    adapter = adapted(base, tmp_path / "adapter", target_modules=["q_proj"])
+    index = base / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    del content["weight_map"]["model.layers.1.self_attn.q_proj.weight"]
+    index.write_text(json.dumps(content))
+    assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
+    torch.testing.assert_close(logits(load(tmp_path / "out")), unmerged(base, adapter), atol=1e-5, rtol=1e-5)

@@ -15,7 +15,7 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors"},
+    {"errors", "version"},
     {"arrays"},
     {"registry", "templates"},
     {"quant"},

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from adapterops.formats.diffusion import unet
+
 
 class Joined(NamedTuple):
     """A weight that is `parts` in another model, from the first row to the last.
@@ -136,6 +138,7 @@ def renamed(key: str) -> Iterator[str]:
         found = [RENAMED[name]] if name in RENAMED else []
         found += [authors for authors, other in RENAMED.items() if other == name]
         yield from (each.replace("#", number) for each in found)
+    yield from unet.renamed(key)
 
 
 def wholes(key: str) -> Iterator[tuple[Joined, int, str]]:

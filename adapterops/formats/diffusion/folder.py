@@ -18,7 +18,7 @@ from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import check_dotted, is_own, is_underscored, parse
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
-from adapterops.formats.peft.keys import Parts, parts_of
+from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers

@@ -9,7 +9,7 @@ from typing import Any
 
 from adapterops.errors import InputError, at
 from adapterops.formats.peft.config import Scaling, check_alpha, scalings
-from adapterops.formats.peft.keys import Parts
+from adapterops.formats.peft.parts import Parts
 from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import parse_json
 

@@ -302,7 +302,8 @@ def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow
         places = "; ".join(f"{name}: {value}" for value, name in known.items())
         raise IncompatibleError(
             f"the adapters have different {what}: {places}",
-            hint="combine them anyway with --allow-base-mismatch",
+            hint="combine them anyway with --allow-base-mismatch; of adapters trained one after the other, each on the model "
+            "that the one before was fused into, add all",
             code="E-BASE",
         )
     return next(iter(known)) if len(known) == 1 else None

@@ -8,16 +8,15 @@ Reads what PEFT writes, and its variants: no prefix, the adapter's name left in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.wrappers import unwrapped
-from adapterops.storage.safetensors import Entry, TensorFile
-from adapterops.updates.kinds import KINDS, Kind, kind_of
+from adapterops.storage.safetensors import Header
+from adapterops.updates.kinds import KINDS
 
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
@@ -150,41 +149,7 @@ def render(key: Key) -> str:
     return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The tensors of one module.
-
-    Attributes:
-        kind: of its update.
-        tensors: role → name in the file.
-        alpha: the name of a tensor that says the numerator of the scale.
-        shape, rank, bound, kernel: of the module, as `Measure` has them.
-        expert, experts: which of several experts this module is, where the tensors hold all of them: then expert e owns
-            the rows [e r, (e + 1) r) of A, and the columns e, e + E, e + 2E, ... of B.
-        transposed: they are those of the transposed weight.
-    """
-
-    kind: Kind
-    tensors: Mapping[str, str]
-    alpha: str | None
-    shape: tuple[int, int]
-    rank: int | None
-    bound: int
-    expert: int = 0
-    experts: int = 1
-    transposed: bool = False
-    kernel: tuple[int, ...] = ()
-
-    @property
-    def A(self) -> str:
-        return self.tensors["lora_A"]
-
-    @property
-    def B(self) -> str:
-        return self.tensors["lora_B"]
-
-
-def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
+def full_tensors(file: Header, config: AdapterConfig) -> dict[str, str]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
     embeddings): name in the model → name in the file.
 
@@ -210,61 +175,7 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
     return found
 
 
-def originals(file: TensorFile) -> set[str]:
+def originals(file: Header) -> set[str]:
     """The tensors that are the base's own, of modules whose trained ones are there, too."""
     trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
     return trained & file.entries.keys()
-
-
-def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:
-    """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
-    out.
-
-    Raises:
-        UnsupportedError: the file has a kind of update that is not handled.
-        InputError: an array is missing, twice there, empty or does not fit the others.
-    """
-    found: dict[str, dict[str, str]] = {}
-    adapters = set()
-    with at(path=file.path):
-        for name in sorted(file.entries.keys() - set(full), key=lambda name: (name.endswith(".alpha"), name)):
-            key = parse(name)
-            roles = found.setdefault(unwrapped(key.module), {})
-            if key.role in roles:
-                raise InputError(
-                    f"is the same module's {key.role} as {roles[key.role]}",
-                    tensor=name,
-                    hint="keep one of the two, the one that was trained",
-                    code="E-KEY",
-                )
-            roles[key.role] = name
-            adapters.add(key.adapter)
-        if len(adapters - {None}) > 1:
-            names = ", ".join(sorted(adapter for adapter in adapters if adapter))
-            raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
-        return {module: parts_of(module, roles, file.entries) for module, roles in sorted(found.items())}
-
-
-def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
-    tensors = {role: name for role, name in roles.items() if role != "alpha"}
-    kind = kind_of(tensors)
-    with at(tensor=module):
-        for role in kind.roles:
-            if role not in roles:
-                raise InputError(
-                    f"has {', '.join(sorted(roles))} but no {role}", hint="save the adapter again", code="E-KEY"
-                )
-            if 0 in entries[roles[role]].shape:
-                raise InputError(
-                    f"{role} has the empty shape {list(entries[roles[role]].shape)}",
-                    hint="gather the weights before saving (ZeRO-3)",
-                    code="E-SHAPE",
-                )
-        if left := sorted(tensors.keys() - kind.roles.keys()):
-            raise InputError(
-                f"has {', '.join(left)}, which is no part of {kind.name} ({', '.join(kind.roles)})",
-                hint="save the adapter again",
-                code="E-KEY",
-            )
-        found = kind.measure({role: entries[name].shape for role, name in tensors.items()})
-    return Parts(kind, tensors, roles.get("alpha"), found.shape, found.rank, found.bound, kernel=found.kernel)

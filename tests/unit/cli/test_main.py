@@ -42,6 +42,8 @@ EVENTS = [
     (click.UsageError("no such thing"), 2, "no such thing"),
     (MemoryError(), 7, "there is not enough memory"),
     (RuntimeError("std::bad_alloc"), 7, "use fewer --workers"),
+    (ModuleNotFoundError("No module named 'torch'", name="torch"), 5, "pip install 'adapterops[torch]'"),
+    (ModuleNotFoundError("No module named 'click'", name="click"), 1, "this is a bug in adapterops"),
     (RuntimeError("odd"), 1, "this is a bug in adapterops"),
     (OSError(errno.ENOSPC, "No space left on device", "x"), 7, "x: No space left on device"),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), 7, "there is not enough memory"),

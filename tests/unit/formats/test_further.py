@@ -4,19 +4,29 @@ import pytest
 from corpus import write_adapter
 
 from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.saving import save_adapter
 from adapterops.errors import InputError
 from adapterops.formats.further import further_weights
+from adapterops.hub.package import files
 from adapterops.operations.analysis import inspect
 from adapterops.storage.place import Place
 
-TRAINED = ("non_lora_trainables.bin", "new_embeddings.safetensors", "vit.safetensors", "value_head.pt", "a.pth")
-OTHERS = ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "adapter_model.bin", "README.md")
+TRAINED = (
+    "non_lora_trainables.bin", "new_embeddings.safetensors", "vit.safetensors", "value_head.pt", "a.pth",
+    "projector.ckpt", "head.npz", "reward.pkl", "scaler_network.safetensors", "optimizer_free_head.bin", "2_Dense/model.safetensors",
+)  # fmt: skip
+OTHERS = (
+    "optimizer.bin", "optimizer_0.pt", "random_states_0.pkl", "scaler.pt", "optimizer_states.pt", "1_Pooling/config.json",
+    "checkpoint-5/adapter_model.safetensors", "default/adapter_model.safetensors", "0000100_adapters.safetensors",
+    "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "adapter_model.bin", "README.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("inner", ["", "default"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_weights_in_a_file_of_their_own_stop_the_work_and_are_shown(tmp_path, name, inner):
     adapter = write_adapter(tmp_path / "adapter" / inner)
+    (adapter / name).parent.mkdir(exist_ok=True)
     (adapter / name).write_bytes(b"of any content")
     assert inspect(tmp_path / "adapter").further == (name,)
     with pytest.raises(InputError, match=name) as error:
@@ -30,6 +40,27 @@ def test_weights_in_a_file_of_their_own_stop_the_work_and_are_shown(tmp_path, na
 @pytest.mark.parametrize("name", OTHERS)
 def test_files_without_weights_are_no_matter(tmp_path, name):
     adapter = write_adapter(tmp_path / "adapter")
+    (adapter / name).parent.mkdir(exist_ok=True)
     (adapter / name).write_bytes(b"of any content")
     assert not further_weights(Place.of(adapter), adapter / "adapter_model.safetensors")
     assert open_adapter(adapter)
+
+
+def test_they_stop_a_push_too(tmp_path):
+    """What is sent would lack them."""
+    adapter = write_adapter(tmp_path / "adapter")
+    assert files(adapter)
+    (adapter / "value_head.safetensors").write_bytes(b"of any content")
+    with pytest.raises(InputError, match=r"would not be sent: value_head\.safetensors"):
+        files(adapter)
+
+
+def test_they_stop_the_work_in_the_folder_of_mlx_too(tmp_path):
+    save_adapter(open_adapter(write_adapter(tmp_path / "adapter")), tmp_path / "mlx", format="mlx")
+    (tmp_path / "mlx/0000100_adapters.safetensors").write_bytes(b"of an earlier step")
+    assert open_adapter(tmp_path / "mlx")
+    (tmp_path / "mlx/head.safetensors").write_bytes(b"of any content")
+    assert inspect(tmp_path / "mlx").further == ("head.safetensors",)
+    with pytest.raises(InputError, match="head"):
+        open_adapter(tmp_path / "mlx")
+    assert open_adapter(tmp_path / "mlx/adapters.safetensors")

@@ -110,6 +110,12 @@ def test_a_near_update_saves_products(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(blocks) < without
 
 
+def test_a_near_update_of_full_rank_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    W, _ = noisy(1)
+    monkeypatch.setattr(factor, "triangle", lambda factors: pytest.fail(f"QR of {factors.shape}"))
+    factor.factorize(Dense(W, near=LowRank(W, torch.eye(200))), 10)
+
+
 def test_a_narrow_dtype_is_widened() -> None:
     W, _ = noisy(3)
     found = factor.factorize(Dense(W.bfloat16()), 10)

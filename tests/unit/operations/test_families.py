@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 from adapterops.errors import IncompatibleError
+from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.families import JOINED, RENAMED, Joined
 from adapterops.operations.verifying import verify
 
@@ -93,3 +94,15 @@ def test_a_part_that_is_missing_is_zero(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit(tmp_path: Path, rows: int, part: int) -> None:
     with pytest.raises(IncompatibleError, match="they do not fit"):
         changed(tmp_path, {named(JOINED[0].whole): 24}, {named(JOINED[0].parts[part]): rows}, "transformer.")
+
+
+@pytest.mark.parametrize(
+    ("authors", "other"),
+    [*unet.PAIRS[::3], *((f"{one}_proj_in", f"{other}_proj_in") for one, other in [*unet.ATTENTIONS.items()][::3])],
+)
+def test_a_unet_both_ways(tmp_path: Path, authors: str, other: str) -> None:
+    for place, (adapter, base) in enumerate(((authors, other), (other, authors))):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        found = changed(folder, {base: 12}, {f"lora_unet_{adapter}": 12}, "")
+        torch.testing.assert_close(found[weight(base)], delta(0, 12))

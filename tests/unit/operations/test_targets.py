@@ -363,7 +363,12 @@ def test_a_module_that_names_no_expert_is_not_taken_for_the_first(projection: st
 
 def test_a_convolution_is_no_target_for_a_matrix() -> None:
     refused({"layers.0.mixer.conv1d": (6, 4)}, stored("model.layers.0.mixer.conv1d.weight", shape=(6, 1, 4)))
-    refused({"visual.patch_embed.proj": (6, 12)}, stored("visual.patch_embed.proj.weight", shape=(6, 3, 2, 2)))
+    refused({"visual.patch_embed.proj": (6, 11)}, stored("visual.patch_embed.proj.weight", shape=(6, 3, 2, 2)))
+
+
+def test_a_kernel_is_a_matrix_of_its_outputs() -> None:
+    name = "visual.patch_embed.proj"
+    assert target(name, (6, 12), stored(f"{name}.weight", shape=(6, 3, 2, 2))) == all_of(name, (6, 12))
 
 
 # Weights that are stored as (in, out)

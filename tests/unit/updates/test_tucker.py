@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import InputError
+from adapterops.testing import check_update
 from adapterops.updates.kinds import KINDS
 
 rng = np.random.default_rng(0)
@@ -23,6 +24,7 @@ def test_entries() -> None:
     )
     wanted = 1.5 * np.einsum("mnkl,im,nj->ijkl", MID, B[:, :, 0, 0], A[:, :, 0, 0])
     np.testing.assert_allclose(update.dense(), wanted.reshape(4, 45), rtol=1e-12)
+    check_update(update)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""The UNet of Stable Diffusion 1, 2 and XL: what its authors call a block, and what diffusers does. Names are flat.
+
+The authors number all blocks of a half; diffusers has levels of them, with residual blocks, attentions and a sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+LEVELS = range(4)
+RESNET = {
+    "in_layers_0": "norm1",
+    "in_layers_2": "conv1",
+    "emb_layers_1": "time_emb_proj",
+    "out_layers_0": "norm2",
+    "out_layers_3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+"""Inside of a residual block: authors → diffusers."""
+
+WHOLE = {
+    "input_blocks_0_0": "conv_in",
+    "time_embed_0": "time_embedding_linear_1",
+    "time_embed_2": "time_embedding_linear_2",
+    "label_emb_0_0": "add_embedding_linear_1",
+    "label_emb_0_2": "add_embedding_linear_2",
+    "out_0": "conv_norm_out",
+    "out_2": "conv_out",
+    **{f"input_blocks_{3 * (i + 1)}_0_op": f"down_blocks_{i}_downsamplers_0_conv" for i in LEVELS},
+}
+RESNETS = {
+    "middle_block_0": "mid_block_resnets_0",
+    "middle_block_2": "mid_block_resnets_1",
+    **{f"input_blocks_{3 * i + j + 1}_0": f"down_blocks_{i}_resnets_{j}" for i in LEVELS for j in range(2)},
+    **{f"output_blocks_{3 * i + j}_0": f"up_blocks_{i}_resnets_{j}" for i in LEVELS for j in range(3)},
+}
+ATTENTIONS = {
+    "middle_block_1": "mid_block_attentions_0",
+    **{f"input_blocks_{3 * i + j + 1}_1": f"down_blocks_{i}_attentions_{j}" for i in LEVELS for j in range(2)},
+    **{f"output_blocks_{3 * i + j}_1": f"up_blocks_{i}_attentions_{j}" for i in LEVELS for j in range(3)},
+}
+UPSAMPLERS = [
+    (f"output_blocks_{3 * i + 2}_{place}_conv", f"up_blocks_{i}_upsamplers_0_conv") for i in LEVELS for place in (1, 2)
+]
+"""After the attention of a level, or in its place where the level has none."""
+
+PAIRS = [
+    *WHOLE.items(),
+    *UPSAMPLERS,
+    *((f"{one}_{inner}", f"{other}_{name}") for one, other in RESNETS.items() for inner, name in RESNET.items()),
+]
+
+
+def renamed(key: str) -> Iterator[str]:
+    """What the other names are; those of several may be in no base.
+
+    >>> list(renamed("down_blocks_1_attentions_0_proj_in")), list(renamed("middle_block_0_in_layers_2"))
+    (['input_blocks_4_1_proj_in'], ['mid_block_resnets_0_conv1'])
+    """
+    for one, other in PAIRS:
+        for mine, its in ((one, other), (other, one)):
+            if key in (mine, f"{mine}_bias"):
+                yield its + key.removeprefix(mine)
+    for one, other in ATTENTIONS.items():
+        for mine, its in ((one, other), (other, one)):
+            if key.startswith(f"{mine}_"):
+                yield its + key.removeprefix(mine)

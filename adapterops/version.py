@@ -1,0 +1,10 @@
+"""The version that is installed, which a build takes from the tag."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("adapterops")
+except PackageNotFoundError:  # run from a folder that nobody installed
+    __version__ = "0+unknown"

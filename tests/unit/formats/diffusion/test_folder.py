@@ -1,0 +1,92 @@
+"""What is recognised, what is refused, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import adapterops as ao
+from adapterops.errors import AdapterOpsError, UnsupportedError
+
+KOHYA, DOTTED = "lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q"
+
+
+def factors(module: str, ends: str = "lora_down lora_up", kernel: tuple[int, ...] = ()) -> dict[str, Any]:
+    torch.manual_seed(0)
+    down, up = ends.split()
+    return {
+        f"{module}.{down}.weight": torch.randn(2, 6, *kernel),
+        f"{module}.{up}.weight": torch.randn(5, 2, *(1,) * len(kernel)),
+    }
+
+
+def saved(path: Path, tensors: dict[str, Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    save_file(tensors, path)
+    return path
+
+
+def test_a_folder_of_diffusers(tmp_path: Path) -> None:
+    saved(tmp_path / "a/pytorch_lora_weights.safetensors", factors(DOTTED, "lora_A lora_B"))
+    assert list(ao.open_adapter(tmp_path / "a").layout) == [DOTTED]
+
+
+@pytest.mark.parametrize(
+    ("module", "ends", "form"), [(KOHYA, "lora_down lora_up", "kohya"), (DOTTED, "lora_A lora_B", "comfy")]
+)
+@pytest.mark.parametrize("kernel", [(), (3, 3)])
+def test_written_in_the_names_it_came_with(
+    tmp_path: Path, module: str, ends: str, form: str, kernel: tuple[int, ...]
+) -> None:
+    source = saved(tmp_path / "a.safetensors", factors(module, ends, kernel))
+    adapter = ao.open_adapter(source)
+    assert adapter.config.format == form
+    ao.save_adapter(0.5 * adapter, tmp_path / "half")
+    written = load_file(tmp_path / "half/lora.safetensors")
+    assert {name.removeprefix(module) for name in written} == {
+        *(name.removeprefix(module) for name in load_file(source)),
+        ".alpha",
+    }
+    assert all(written[name].shape == each.shape for name, each in load_file(source).items())
+    again = ao.open_adapter(tmp_path / "half")
+    torch.testing.assert_close(
+        torch.from_numpy(again.updates[module].dense()), torch.from_numpy(0.5 * adapter.updates[module].dense())
+    )
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({f"{KOHYA}.alpha": torch.ones(1), **factors("lora_unet_x")}, "has an alpha and no factors"),
+        ({**factors(KOHYA), f"{KOHYA}.lora_A.weight": torch.ones(2, 6)}, "is the same module's lora_A"),
+        ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(1, 6)}, "a length for each input"),
+        ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(4, 1)}, "expected [5]"),
+        (
+            {
+                f"{KOHYA}.lora_down.weight": torch.ones(2, 6, dtype=torch.int32),
+                f"{KOHYA}.lora_up.weight": torch.ones(5, 2),
+            },
+            "not a dtype for arithmetic",
+        ),
+        (factors(KOHYA, kernel=(3,)), "a convolution in one dimension"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, tensors: dict[str, Any], said: str) -> None:
+    with pytest.raises(AdapterOpsError) as caught:
+        ao.open_adapter(saved(tmp_path / "a.safetensors", tensors))
+    assert said in str(caught.value)
+    assert caught.value.exit_code in (3, 4)
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    flat = ao.open_adapter(saved(tmp_path / "a.safetensors", factors(KOHYA)))
+    with pytest.raises(UnsupportedError, match="underscores for dots"):
+        ao.save_adapter(flat, tmp_path / "out", format="comfy")
+    whole = ao.open_adapter(saved(tmp_path / "b.safetensors", {f"{DOTTED}.diff_b": torch.ones(5), **factors(DOTTED)}))
+    with pytest.raises(UnsupportedError, match="a difference of a whole tensor"):
+        ao.save_adapter(whole, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

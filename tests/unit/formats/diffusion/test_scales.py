@@ -1,0 +1,102 @@
+"""alpha, wherever it is: in a tensor of any kind, in the header in every spelling, or nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import adapterops as ao
+from adapterops.errors import InputError
+
+PACKED = json.dumps(
+    {"diffusion_model.r": 4, "diffusion_model.lora_alpha": 16, "diffusion_model.alpha_pattern": {"attn.q": 2}}
+)
+Q, K = "diffusion_model.blocks.0.attn.q", "diffusion_model.blocks.0.attn.k"
+
+
+def scales(
+    path: Path, alphas: dict[str, torch.Tensor], header: dict[str, str], alpha: float | None = None
+) -> list[float]:
+    """Those of k and q, both of rank 4."""
+    tensors = {f"{module}.alpha": each for module, each in alphas.items()}
+    for module in (Q, K):
+        tensors |= {f"{module}.lora_A.weight": torch.ones(4, 6), f"{module}.lora_B.weight": torch.ones(5, 4)}
+    save_file(tensors, path / "a.safetensors", header)
+    return [each.scale for each in ao.open_adapter(path / "a.safetensors", alpha=alpha).scalings.values()]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "scale"),
+    [
+        (torch.tensor(8), 2.0),
+        (torch.tensor(2.0, dtype=torch.float64), 0.5),
+        (torch.tensor([2.0], dtype=torch.float16), 0.5),
+        (torch.tensor(0.3, dtype=torch.bfloat16), 0.30078125 / 4),
+        (torch.tensor(-4.0), -1.0),
+        (torch.tensor(0.0), 1.0),
+    ],
+    ids=str,
+)
+def test_of_tensors(tmp_path: Path, alpha: torch.Tensor, scale: float) -> None:
+    assert scales(tmp_path, {Q: alpha}, {}) == [1.0, scale]
+
+
+@pytest.mark.parametrize("alpha", [torch.tensor([1.0, 2.0]), torch.tensor(float("nan")), torch.tensor(True)], ids=str)
+def test_what_is_no_number(tmp_path: Path, alpha: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="expected one number"):
+        scales(tmp_path, {Q: alpha}, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ({"lora_alpha": "16"}, [4.0, 4.0]),
+        ({"network_alpha": "2.0"}, [0.5, 0.5]),
+        ({"diffusion_model.lora_alpha": "16", "diffusion_model.r": "4"}, [4.0, 4.0]),
+        ({"lora_alpha": "16", "use_rslora": "True", "r": "4"}, [8.0, 8.0]),
+        ({"lora_adapter_metadata": PACKED}, [4.0, 0.5]),
+        ({"ss_network_alpha": "1", "ss_network_dim": "32"}, [1.0, 1.0]),
+        ({"format": "pt"}, [1.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_of_headers(tmp_path: Path, header: dict[str, str], found: list[float]) -> None:
+    assert scales(tmp_path, {}, header) == found
+
+
+def test_two_that_differ_are_refused_and_two_alike_are_not(tmp_path: Path) -> None:
+    for given in (
+        {"alphas": {Q: torch.tensor(4.0)}, "header": {"lora_alpha": "16"}},
+        {"alphas": {}, "header": {"lora_alpha": "16"}, "alpha": 8.0},
+    ):
+        with pytest.raises(InputError, match="stated more than once") as caught:
+            scales(tmp_path, **given)  # type: ignore[arg-type]
+        assert caught.value.code == "E-ALPHA"
+    assert scales(tmp_path, {Q: torch.tensor(16.0)}, {"lora_alpha": "16"}, alpha=16.0) == [4.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "header", [{"lora_alpha": "16", "r": "8"}, {"lora_alpha": "many"}, {"lora_adapter_metadata": "{"}]
+)
+def test_headers_that_contradict_the_tensors(tmp_path: Path, header: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        scales(tmp_path, {}, header)
+
+
+def test_split_qkv_is_told(tmp_path: Path) -> None:
+    module = "lora_unet_double_blocks_0_img_attn_qkv"
+    save_file(
+        {
+            f"{module}.lora_down.weight": torch.ones(12, 6),
+            f"{module}.lora_up.weight": torch.ones(18, 12),
+            f"{module}.alpha": torch.tensor(4.0),
+        },
+        tmp_path / "a.safetensors",
+        {"ss_network_args": json.dumps({"split_qkv": "True"})},
+    )
+    with pytest.warns(ao.AdapterWarning, match="split_qkv.*1/3 of the one it was trained with"):
+        assert ao.open_adapter(tmp_path / "a.safetensors").scalings[module].scale == pytest.approx(1 / 3)

@@ -1,0 +1,36 @@
+"""Names of image models by the rules of the second judge."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterops.formats.diffusion import unet
+from adapterops.verification.other_names import alike, encoder, in_unet
+
+
+def test_the_longest_common_letters_decide() -> None:
+    layout = dict.fromkeys(["transformer_blocks.0.attn.to_q.weight", "single_transformer_blocks.0.attn.to_q.weight"])
+    assert alike("lora_unet_transformer_blocks_0_attn_to_q", layout) == ["transformer_blocks.0.attn.to_q.weight"]
+    assert alike("lora_unet_single_transformer_blocks_0_attn_to_q_", layout) == [*layout][1:]
+    assert alike("lora_te_transformer_blocks_0_attn_to_q", layout) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("lora_te_text_model_x", "1"),
+        ("lora_te2_text_model_x", "2"),
+        ("conditioner.embedders.1.model.x", "2"),
+        ("text_encoder.x", "1"),
+        ("lora_unet_x", ""),
+        ("temb.x", ""),
+    ],
+)
+def test_text_encoders(name: str, number: str) -> None:
+    assert encoder(name) == number
+
+
+def test_blocks_are_those_of_the_table() -> None:
+    for authors, other in unet.PAIRS:
+        assert other in in_unet(authors), authors
+        assert authors in in_unet(other), other
