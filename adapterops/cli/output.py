@@ -69,6 +69,12 @@ def line(text: str = "", end: str = "\n") -> None:
     print(printable(text), end=end)
 
 
+def text(lines: str) -> None:
+    """A document, line by line."""
+    for each in lines.splitlines():
+        line(each)
+
+
 def print_json(kind: str, result: Mapping[str, Any]) -> None:
     """One document; `kind` says which fields it has."""
     print(json.dumps(plain({"schema": SCHEMA, "kind": kind, "ok": True, **result}), indent=2))
