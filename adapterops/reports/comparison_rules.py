@@ -85,7 +85,8 @@ def room(comparison: Comparison) -> Iterator[Finding]:
     if len([profile for profile in comparison.profiles if profile.norm]) < 2 or not any(each.norm for each in spectra):
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
-    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all, rank {needed} {percent(ENERGY)}"
+    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all"
+    text += f", rank {needed} {percent(ENERGY)}" if needed != rank else ""
     text += ". A lower rank may lose no accuracy: try both." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from adapterops import __version__
 from adapterops.operations.comparison import Comparison
 from adapterops.reports import drawings, rows
-from adapterops.reports.findings import Finding
+from adapterops.reports.findings import Finding, some
 from adapterops.reports.ink import STYLE
 from adapterops.reports.relations import relations
 from adapterops.reports.summary import Summary
@@ -50,7 +50,7 @@ def page(
         style=style,
         script=script,
         svg=svg,
-        names=", ".join(profile.name for profile in profiles),
+        names=some([profile.name for profile in profiles]),
         models=list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles)),
         base=base,
         inputs=inputs,

@@ -23,8 +23,8 @@ Cells = Mapping[tuple[str, str], Pair]
 
 
 def relations(comparison: Comparison) -> list[Figure]:
-    """Cosine, sign conflict and overlaps, finer than one number for each pair; nothing for one adapter."""
-    if not comparison.pairs:
+    """Cosine, sign conflict and overlaps, finer than one number for each pair; nothing where no two share a module."""
+    if not any(pair.modules for pair in comparison.pairs):
         return []
     cells, of = _cells(comparison)
     return [*_maps(cells, of), *_cosines(comparison)]
@@ -39,7 +39,7 @@ def _cells(comparison: Comparison) -> tuple[Cells, str]:
     if len(pairs) == 1:
         (pair,) = pairs
         parts = {place: pair.within(modules) for place, modules in places(pair.modules, kinds).items()}
-        return parts, f"{names[0]} and {names[1]}, by layer and kind of module"
+        return parts, f"{comparison.profiles[0].name} and {comparison.profiles[1].name}, by layer and kind of module"
     if len(pairs) <= PAIRS_SHOWN:
         found = {}
         for pair in pairs:

@@ -39,7 +39,7 @@ def summary(comparison: Comparison, findings: Sequence[Finding]) -> Summary:
 def _what(comparison: Comparison) -> str:
     found, profiles = sizes(comparison), comparison.profiles
     models = list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles))
-    what, each = ("One LoRA", "") if len(profiles) == 1 else (f"{len(profiles)} LoRAs", "each has ")
+    what, each = ("One LoRA", "") if len(profiles) == 1 else (f"{len(profiles)} LoRAs", "each with ")
     ranks = span([profile.rank for profile in profiles], lambda rank: f"{rank:.0f}")
     parameters = size(sum(found.parameters)).removesuffix("B").strip()
     return (
@@ -60,7 +60,7 @@ def _ranks(comparison: Comparison) -> str:
     if len(comparison.profiles) == 1:
         (profile,) = comparison.profiles
         if not profile.norm:
-            return "Its update is zero: as it is stored, it changes nothing."
+            return "Its update is zero in every module."
         few, most = profile.bracket
         return f"Rank {few} keeps {LITTLE:.0%} of the energy of its update, rank {most} keeps {ENERGY:.0%}."
     spectra = list(comparison.sum.values())
@@ -68,14 +68,16 @@ def _ranks(comparison: Comparison) -> str:
         return "Their sum is zero."
     rank, full = comparison.rank, rank_of(spectra, ENERGY)
     kept = percent(kept_energy(spectra, rank))
-    return f"One adapter of rank {rank} holds {kept} of the energy of their sum, and {ENERGY:.0%} takes rank {full}."
+    more = f", and {ENERGY:.0%} takes rank {full}" if full > rank else ""
+    return f"One adapter of rank {rank} holds {kept} of the energy of their sum{more}."
 
 
 def _where(comparison: Comparison) -> str:
     (profile,), relative = comparison.profiles, comparison.relative(0)
     kinds = shares(comparison, 0, comparison.kinds.__getitem__)
     if not kinds:
-        return f"It has {count(profile.full, 'full tensor')}, whose contents are not measured here."
+        full = f"Only its {count(profile.full, 'full tensor')} may change something, and no figure here is of those."
+        return full if profile.full else "As it is stored, it changes nothing."
     most = max(kinds, key=kinds.__getitem__)
     most_in = f"{percent(kinds[most])} of its energy is in {most}, the most of any kind of module"
     return (
@@ -90,7 +92,8 @@ def _pairs(comparison: Comparison) -> str:
     cosines = span([pair.cosine for pair in pairs], signed)
     opposed = [pair.conflict[0] for pair in pairs if pair.conflict]
     signs = f", and {span(opposed, percent)} of their entries have opposite signs" if opposed else ""
-    return f"Cosines between their updates are {cosines}{signs}; unrelated updates have 0.00 and 50%."
+    between = "The cosine of their updates is" if len(pairs) == 1 else "Cosines between their updates are"
+    return f"{between} {cosines}{signs}; unrelated updates have 0.00 and 50%."
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

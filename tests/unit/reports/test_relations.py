@@ -67,3 +67,9 @@ def test_layers_are_whole_numbers() -> None:
     lines = drawn(compare([adapter(1, SLOW), adapter(2, SLOW)]))["cosine-layers"]
     assert isinstance(lines, Lines)
     assert all(tick == int(tick) for tick in lines.ticks)
+
+
+def test_adapters_of_different_modules_have_none() -> None:
+    whole = adapter(1, SLOW)
+    halves = [type(whole).of({m: whole.updates[m] for m in part}) for part in (MODULES[:3], MODULES[3:])]
+    assert relations(compare(halves)) == []

@@ -80,7 +80,7 @@ def test_the_numbers_in_them_are_measured() -> None:
     comparison = compare([adapter(1, SLOW), adapter(2, SLOW)])
     what, ranks, pairs = short(comparison).sentences
     assert "2 LoRAs of rank 8 on 24 modules" in what
-    assert "each has 5.45 times fewer" in what  # 96 * 80 / (8 * (96 + 80))
+    assert "each with 5.45 times fewer" in what  # 96 * 80 / (8 * (96 + 80))
     assert re.fullmatch(r"One adapter of rank 8 holds 9\d% of the energy of their sum, and 99% takes rank 1\d\.", ranks)
     assert "unrelated updates have 0.00 and 50%" in pairs
     one = compare([adapter(1, FALLING)])
