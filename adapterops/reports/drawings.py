@@ -102,7 +102,7 @@ def memory(comparison: Comparison) -> list[Figure]:
         Bars(
             "training",
             "What training takes",
-            "16 bits for each number that is trained, its gradient, and both of Adam's moments; activations come on top."
+            "16 bits each for a trained number, its gradient and both of Adam's moments; activations come on top."
             + whole,
             list(training),
             ["weights", "gradients", "Adam's moments"],
