@@ -154,9 +154,9 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content], base: Place |
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
     found = Made(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
-        base = adapter.get("base_model_name_or_path")
-        if base:
-            text = f"the base in {CONFIG}, {base!r}, is not a Hub repository: whoever loads this needs its path"
+        named = adapter.get("base_model_name_or_path")
+        if named:
+            text = f"the base in {CONFIG}, {named!r}, is not a Hub repository: whoever loads this needs its path"
         else:
             text = f"{CONFIG} names no base: whoever loads this has to know it"
         warnings.warn(text, AdapterWarning, stacklevel=3)
