@@ -25,6 +25,7 @@ COMMANDS = {
     "dequantize": "A quantized model in 16 or 32 bits.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "pull": "An adapter or a model from the Hub.",
+    "card": "The card of an adapter or a model, as push writes it.",
     "push": "An adapter or a model to the Hub.",
     "methods": "The methods of merge.",
 }
@@ -40,6 +41,7 @@ MEANT = {
     "inspect": "show",
     "list": "show",
     "ls": "show",
+    "readme": "card",
     "requantize": "quantize",
     "resize": "truncate",
     "separate": "split",

@@ -55,10 +55,12 @@ def command(
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
     from adapterops.reports.rows import joint_line, pair_rows, summary_rows
+    from adapterops.reports.summary import summary
 
     findings = diagnose(found)
+    short = summary(found, findings)
     if as_json:
-        output.print_json("comparison", numbers(found, findings))
+        output.print_json("comparison", numbers(found, short, findings))
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -66,3 +68,4 @@ def command(
     output.line()
     output.line(joint_line(found))
     output.print_findings(findings)
+    output.print_command(short)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from adapterops.provenance.manifest import SCHEMA, plain
 
 if TYPE_CHECKING:
     from adapterops.reports.findings import Finding
+    from adapterops.reports.summary import Summary
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
@@ -67,6 +69,12 @@ def line(text: str = "", end: str = "\n") -> None:
     print(printable(text), end=end)
 
 
+def text(lines: str) -> None:
+    """A document, line by line."""
+    for each in lines.splitlines():
+        line(each)
+
+
 def print_json(kind: str, result: Mapping[str, Any]) -> None:
     """One document; `kind` says which fields it has."""
     print(json.dumps(plain({"schema": SCHEMA, "kind": kind, "ok": True, **result}), indent=2))
@@ -85,6 +93,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
         line(f"{finding.level}: {finding.text}")
+
+
+def print_command(short: Summary) -> None:
+    """The command that may come next, where there is one."""
+    if short.command:
+        line(f"{short.why} {shlex.join(short.command)}")
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def command(
                     "figures": None if done.figures is None else str(done.figures),
                     "drawn": list(done.drawn),
                     "bytes": done.bytes,
+                    "summary": {"sentences": list(done.summary.sentences), "command": list(done.summary.command)},
                     "findings": [{"rule": each.rule, "level": each.level, "text": each.text} for each in done.findings],
                 },
             )
@@ -87,3 +88,4 @@ def command(
         if done.figures:
             output.line(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
         output.print_findings(done.findings)
+        output.print_command(done.summary)

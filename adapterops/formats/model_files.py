@@ -104,14 +104,19 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
                 hint=f"name the folder: {source.parent}",
                 code="E-FOLDER",
             )
-        return ModelFiles(source, {SINGLE: place.open(source)}, _config(place, source.parent), ())
+        return ModelFiles(source, {SINGLE: place.open(source)}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
     shards = _shards(place, allow_pickle)
-    return ModelFiles(source, shards, _config(place, source), _others(place))
+    return ModelFiles(source, shards, read_config(place, source), _others(place))
 
 
-def _config(place: Place, folder: Path) -> Mapping[str, Any] | None:
+def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
+    """config.json in the folder of a model; None where there is none.
+
+    Raises:
+        InputError: it is not JSON, or not an object.
+    """
     path = folder / "config.json"
     if not place.has(path):
         return None

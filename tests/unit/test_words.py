@@ -58,6 +58,32 @@ def test_messages(path: Path) -> None:
     assert not odd(messages(path))
 
 
+REPORTS = sorted([*PACKAGE.glob("reports/*.py"), *PACKAGE.glob("*/templates/*.j2")])
+CLUMSY = re.compile(
+    r"\bin 1 files\b|\bleast \d|which is none\b|has to know it\b|differ as those\b|that does not say\.|comes from there"
+    r"|\b(best|optimal|guarantee\w*|lossless|certainly)\b|\bcannot be (kept|merged)\b",
+    re.IGNORECASE,
+)
+"""What takes a second reading, and what would promise more than was measured."""
+
+
+def shown(path: Path) -> str:
+    """All that a report may print: the string literals of a module but its docstrings, or the text of a template."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return re.sub(r"{#.*?#}|{%.*?%}|{{.*?}}|<[^>]*>", " ", text, flags=re.DOTALL)
+    tree = ast.parse(text)
+    docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    every = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in docs)
+    return " | ".join(node.value for node in every if isinstance(node.value, str))
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_what_reports_and_cards_say(path: Path) -> None:
+    assert not odd(shown(path))
+    assert not CLUMSY.findall(shown(path))
+
+
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
