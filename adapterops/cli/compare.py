@@ -21,6 +21,8 @@ from adapterops.storage.place import Place
 @options.allow_pickle
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError, ResourceError, printable
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
@@ -73,6 +73,7 @@ def run(arguments: list[str]) -> int:
     import click
 
     from adapterops.cli.commands import cli
+    from adapterops.cli.usage import explained
 
     as_json = "--json" in arguments
     if "--strict" in arguments:
@@ -80,13 +81,13 @@ def run(arguments: list[str]) -> int:
     else:
         warnings.simplefilter("always", AdapterWarning)
     warnings.showwarning = _show_warning
+    _hush(bool({"-q", "--quiet"} & set(arguments)))
     try:
-        return cli.main(arguments, prog_name="adapterops", standalone_mode=False) or 0
+        return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False) or 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "adapterops"
-        return _fail(OptionError(error.format_message().rstrip("."), hint=f"see {command} --help"), as_json)
+        return _fail(explained(error, " ".join(["adapterops", *arguments[:1]])), as_json)
     except AdapterWarning as warning:
         return _fail(InputError(f"{warning} (an error under --strict)", code="E-STRICT"), as_json)
     except AdapterOpsError as error:
@@ -140,17 +141,27 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def _say(text: str) -> None:
-    """Print to stderr, if anybody can read there."""
+def _hush(quiet: bool) -> None:
+    """Let notes about the Hub be printed, or not."""
+    import logging
+
+    logging.getLogger("adapterops.hub").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _say(text: str, level: str | None = None) -> None:
+    """Print to stderr, if anybody can read there; after the name of a level, in its colour."""
+    from adapterops.cli.terminal import painted
+
     with suppress(OSError, ValueError):
-        print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+        begin = painted(f"{level}:", level, sys.stderr) + " " if level else ""
+        print(begin + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _fail(error: AdapterOpsError, as_json: bool) -> int:
     if as_json:
         _report(error.as_json())
     else:
-        _say(f"error: {error}")
+        _say(str(error), "error")
     return error.exit_code
 
 
@@ -176,7 +187,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, AdapterWarning):
-        _say(f"warning: {message}")
+        _say(str(message), "warning")
 
 
 def _finish(code: int) -> int:
@@ -194,5 +205,5 @@ def _broken_stream(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
-    _say(f"error: the results could not be printed: {error.strerror}")
+    _say(f"the results could not be printed: {error.strerror}", "error")
     return ResourceError.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from adapterops.checkpoints.checkpoint import ROUNDINGS
+from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
+from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES, Execution
 from adapterops.errors import OptionError
@@ -51,6 +52,22 @@ verifying = click.option(
     expose_value=False,
     callback=verify_inputs,
     help="Download all inputs from the Hub first, and compare them with its hashes; those that are used are compared in any case.",
+)
+quieted = click.option(
+    "-q",
+    f"--{QUIET}",
+    is_flag=True,
+    expose_value=False,
+    callback=set_loudness,
+    help="Print errors and warnings only, and results that are asked for.",
+)
+detailed = click.option(
+    "-v",
+    f"--{VERBOSE}",
+    is_flag=True,
+    expose_value=False,
+    callback=set_loudness,
+    help="List every module, tensor or file.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
@@ -137,6 +154,8 @@ running = group(
     ),
     verifying,
     strict,
+    quieted,
+    detailed,
     as_json,
 )
 """Options of every command that writes something, as `running`."""
@@ -253,9 +272,6 @@ viewing = group(
 """How an update is added to a base, as `view`."""
 
 
-NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
-
-
 def named(sources: Sequence[str]) -> dict[str, str]:
     """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
 
@@ -269,9 +285,13 @@ def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: 
     """Adapters to read, by the names that an expression has for them.
 
     Raises:
-        OptionError: one is a number, which has come here from an option.
+        OptionError: one is a number, which has come here from an option, or a list with commas.
     """
     for source in sources:
+        listed = source.split(",")
+        if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
+            hint = f"put spaces between them: {' '.join(listed)}"
+            raise OptionError(f"{source} is {len(listed)} adapters with commas between them", hint=hint)
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
@@ -289,6 +309,10 @@ HIDDEN = {
     "--resume": 0,
     "--no-sync": 0,
     "--strict": 0,
+    "--quiet": 0,
+    "-q": 0,
+    "--verbose": 0,
+    "-v": 0,
     "--verify-inputs": 0,
 }
 """Options that do not change what is made, with the number of their values."""

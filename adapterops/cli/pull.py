@@ -17,6 +17,8 @@ from adapterops.hub.references import Reference
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:

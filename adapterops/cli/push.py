@@ -21,6 +21,7 @@ from adapterops.hub.references import Reference
 @click.option("--create-pr", is_flag=True, help="Propose it as a pull request.")
 @click.option("-m", "--message", help="Of the commit.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@options.quieted
 @options.as_json
 @options.strict
 def command(

@@ -31,6 +31,7 @@ from adapterops.storage.place import Place
 @options.alpha
 @options.workers
 @options.verifying
+@options.quieted
 @options.as_json
 @options.strict
 def command(

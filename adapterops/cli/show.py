@@ -32,6 +32,8 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @options.reading
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(

@@ -13,8 +13,7 @@ from adapterops.requests.request import Request
 
 
 @click.command("unfuse", short_help="An adapter out of a model again.")
-@click.argument("base", metavar="FUSED", type=values.TEXT)
-@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
+@click.argument("sources", nargs=-1, required=True, metavar="FUSED SOURCES...", type=values.TEXT)
 @fusing(unfuse=True)
 @options.output("unfused")
 @options.running

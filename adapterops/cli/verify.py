@@ -45,6 +45,8 @@ SHOWN = 5
 @options.alpha
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(

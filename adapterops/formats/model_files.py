@@ -13,11 +13,10 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
-from adapterops.formats.adapter_files import similar
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.storage.staging import MANIFEST, RECIPE
-from adapterops.storage.strict import read_json
+from adapterops.storage.strict import read_json, similar
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -131,7 +130,10 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         place.has(folder / name) for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX)
     ):
         raise InputError(
-            "is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER"
+            "is an adapter, where a model is expected",
+            path=place,
+            hint="name the folder of the model; fuse has it before the adapters, or as --base",
+            code="E-FOLDER",
         )
     if place.has(folder / SINGLE):  # which transformers takes before an index
         return {SINGLE: place.open(folder / SINGLE)}

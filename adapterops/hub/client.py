@@ -93,9 +93,24 @@ def _without_queries(text: str) -> str:
     return " ".join(word.partition("?")[0] if "://" in word else word for word in text.split())
 
 
+class _Notes(logging.Handler):
+    """Prints what is logged to stderr, whatever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(record.getMessage()), file=sys.stderr, flush=True)
+
+
+NOTES = logging.getLogger("adapterops.hub")
+"""What is noted while the Hub is asked; level WARNING turns it off."""
+
+NOTES.setLevel(NOTES.level or logging.INFO)
+NOTES.propagate = False
+NOTES.addHandler(_Notes())
+
+
 def say(text: str) -> None:
     """A note for whoever watches."""
-    print(printable(text), file=sys.stderr, flush=True)
+    NOTES.info(text)
 
 
 def ask(what: str, question: Callable[[], Result]) -> Result:

@@ -117,22 +117,10 @@ def _file(reference: Reference) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a text stands for, and what a person should know of that."""
-
-    target: Path | Reference
-    note: str | None = None
-
-
-def choose(text: str) -> Choice:
+def choose(text: str) -> Path | Reference:
     """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder."""
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
-        return Choice(reference or Path(text).expanduser())
+        return reference or Path(text).expanduser()
     path = Path(text)
-    if path.exists() or path.is_symlink():
-        return Choice(path, f"{text} is taken for the local path; the Hub's is hf://{text}")
-    if path.parent.is_dir():
-        return Choice(path, f"{path.parent} is a folder here, so {text} is taken for a path; the Hub's is hf://{text}")
-    return Choice(reference)
+    return path if path.parent.is_dir() else reference
