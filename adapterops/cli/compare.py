@@ -7,6 +7,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
@@ -56,7 +57,7 @@ def command(
 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
-    from adapterops.reports.rows import joint_line, pair_rows, summary_rows
+    from adapterops.reports.rows import joint_line, module_rows, pair_rows, summary_rows
 
     findings = diagnose(found)
     if as_json:
@@ -66,5 +67,9 @@ def command(
     output.line()
     output.print_table(*pair_rows(found))
     output.line()
+    for index in range(len(adapters)) if verbose() else ():
+        output.line(found.profiles[index].name)
+        output.print_table(*module_rows(found, index))
+        output.line()
     output.line(joint_line(found))
     output.print_findings(findings)

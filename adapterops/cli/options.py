@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -331,6 +332,17 @@ def command_line() -> list[str]:
         elif not (argument.startswith("-o") and not argument.startswith("--")):
             shown.append(option + is_ + _place(value) if is_ and not argument.startswith("/") else _place(argument))
     return shown
+
+
+def again(option: str, value: str) -> str:
+    """The command that was typed, to be done, and with another value of an option."""
+    typed, arguments = ["adapterops"], iter(sys.argv[1:])
+    for argument in arguments:
+        if argument == option:
+            next(arguments, None)
+        elif argument not in ("--dry-run", "--json") and not argument.startswith(f"{option}="):
+            typed.append(argument)
+    return shlex.join([*typed, option, value])
 
 
 def _place(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterops.cli.terminal import painted, quiet
 from adapterops.engine.execution import Progress
 from adapterops.errors import printable
 from adapterops.provenance.manifest import SCHEMA, plain
@@ -84,13 +85,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        line(f"{finding.level}: {finding.text}")
+        print(f"{painted(f'{finding.level}:', finding.level, sys.stdout)} {printable(finding.text)}")
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
-    if not sys.stderr.isatty():
+    if quiet() or not sys.stderr.isatty():
         yield None
         return
     begin, bar = time.monotonic(), None

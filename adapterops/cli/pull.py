@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet, verbose
 from adapterops.errors import count
 from adapterops.hub.references import Reference
 
@@ -35,6 +36,8 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
     with nullcontext() if dry_run else output.written(done.path):
         if as_json:
             output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
-        else:
+        elif dry_run or not quiet():
             size = f"{count(len(done.files), 'file')}, {output.amount(done.bytes, 'B')}"
             output.line(f"{verb} {done.path}: {size}, of {done.reference} at {done.revision}")
+            for name in done.files if verbose() else ():
+                output.line(f"  {name}")

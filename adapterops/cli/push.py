@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet
 from adapterops.hub.references import Reference
 
 
@@ -49,6 +50,8 @@ def command(
         if as_json:
             output.print_json("push", {"dry_run": dry_run, **done.__dict__})
             return
+        if quiet() and not dry_run:
+            return
         verb = "would push" if dry_run else "pushed"
         if not done.files and not done.removed:
             output.line(f"nothing new in {folder}: {done.repo} has it all")
@@ -57,6 +60,8 @@ def command(
             output.line(
                 f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}"
             )
+        if not done.compared:
+            output.line("  the Hub did not answer: what it has already, and whether it lets you, is not known")
         if done.left_out:
             output.line(f"  not sent: {', '.join(done.left_out)}")
         if done.pull_request or done.url:

@@ -9,6 +9,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet
 from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
@@ -83,6 +84,8 @@ def command(
                     "findings": [{"rule": each.rule, "level": each.level, "text": each.text} for each in done.findings],
                 },
             )
+            return
+        if quiet():
             return
         output.line(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
         if done.figures:

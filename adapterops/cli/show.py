@@ -9,14 +9,16 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
-from adapterops.operations.models import inspect_model
+from adapterops.operations.models import inspect_model, stored
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.operations.analysis import Inspection, Spectra
     from adapterops.operations.models import ModelInspection
 
@@ -56,11 +58,14 @@ def command(
     if holds_model(source):
         if spectrum:
             raise OptionError("--spectrum is for adapters, and this is a model", path=source)
-        model = inspect_model(open_checkpoint(source, allow_pickle=allow_pickle))
+        checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
+        model = inspect_model(checkpoint)
         if as_json:
             output.print_json("checkpoint", model.as_json())
-        else:
-            _print_model(model)
+            return
+        _print_model(model)
+        if verbose():
+            _print_tensors(checkpoint)
         return
     found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
     spectra = None
@@ -98,6 +103,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             row += _spectrum(group.modules, spectra)
         rows.append(row)
     output.print_table(header, rows)
+    if verbose():
+        _print_modules(found, spectra)
     share = found.parameters / found.dense
     output.line(
         f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
@@ -116,9 +123,20 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.line(f"warning: {every}")
     if spectra:
         few, most = spectra.bracket
-        output.line(
-            f"rank {few} keeps {analysis.LITTLE:.0%} of the energy over all modules, rank {most} {analysis.ENERGY:.0%}"
+        least = (
+            f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
         )
+        output.line(f"rank {few} keeps {least}")
+
+
+def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
+    header, rows = ["module", "shape", "rank", "scale", "dtype", *(["norm", "effective rank"] if spectra else [])], []
+    for group in found.groups:
+        shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), f"{group.scale:.4g}", group.dtype]
+        for module in group.modules:
+            each = spectra.modules[module] if spectra else None
+            rows.append([module, *shared, *([f"{each.norm:.4g}", f"{each.effective_rank:.1f}"] if each else [])])
+    output.print_table(header, sorted(rows))
 
 
 def _print_model(found: ModelInspection) -> None:
@@ -140,6 +158,14 @@ def _print_model(found: ModelInspection) -> None:
     output.line(
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
+
+
+def _print_tensors(checkpoint: Checkpoint) -> None:
+    rows = [
+        [name, " x ".join(map(str, spec.shape)) or "1", stored(checkpoint, name)]
+        for name, spec in checkpoint.layout.items()
+    ]
+    output.print_table(["tensor", "shape", "stored as"], rows)
 
 
 def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:

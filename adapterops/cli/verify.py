@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.engine.execution import Execution
-from adapterops.errors import OptionError, VerificationError, count
+from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
 from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import check_there, expected, prove, recorded
+from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def command(
         certificate["logits"] = compare(checkpoint, before, proof.adapter, min(stored, key=BITS.__getitem__))
     if as_json and proof.found.ok:
         output.print_json("verification", certificate)
-    elif not as_json:
+    elif not as_json and not (quiet() and proof.found.ok):
         _print(proof.found, certificate.get("logits"))
     if not proof.found.ok:
         worst = proof.found.problems[0]
@@ -101,7 +103,7 @@ def command(
             f"{worst.what} ({len(proof.found.problems)} problems)",
             path=model,
             tensor=worst.place,
-            hint=_contradiction(record, request) or "fuse again",
+            hint=contradiction(record, request) or "fuse again, or look for what changed it",
             details=certificate,
         )
 
@@ -180,21 +182,15 @@ def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, 
     return named, others
 
 
-def _contradiction(record: Request | None, request: Request) -> str | None:
-    """What the manifest says of the merge, where the options say something else: that looks like damage."""
-    if record is None or record.result is None or str(record.result) == str(request.result):
-        return None
-    hint = "give the same options, leave --adapter out, or fuse again"
-    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
-
-
 def _print(found: Verification, logits: dict[str, float] | None) -> None:
     entries = sum(check.entries for check in found.modules.values())
     exact, near = (sum(getattr(check, name) for check in found.modules.values()) for name in ("exact", "near"))
-    for problem in found.problems[:SHOWN]:
-        output.line(f"WRONG  {problem.place}: {problem.what}")
-    if len(found.problems) > SHOWN:
-        output.line(f"       and {len(found.problems) - SHOWN} more")
+    shown = len(found.problems) if verbose() else SHOWN
+    for problem in found.problems[:shown]:
+        wrong = painted("WRONG", "error", sys.stdout)
+        print(f"{wrong}  {printable(f'{problem.place}: {problem.what}')}")
+    if len(found.problems) > shown:
+        output.line(f"       and {len(found.problems) - shown} more")
     parts = {"adapted weight": len(found.modules), "other tensor": found.others, "file": found.files}
     output.line(f"{found.path}: {', '.join(count(number, noun) for noun, number in parts.items())}")
     survivals = [check.survival for check in found.modules.values() if check.survival]
@@ -214,8 +210,10 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
             + (f", {near} within the rounding of float32" if near else "")
         )
         output.line(
-            f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}"
+            f"  (W + sBA) x = W x + s B (A x) up to {found.modules[worst].identity:.2g} of the bound, in {worst}"
         )
     if logits:
         output.line(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
-    output.line("  verified" if found.ok else "  NOT VERIFIED")
+    print(
+        "  " + (painted("verified", "good", sys.stdout) if found.ok else painted("NOT VERIFIED", "error", sys.stdout))
+    )

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +29,12 @@ TIMEOUT = 60.0
 
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between one try and the next."""
+
+UNANSWERED = ("E-HUB-OFFLINE", "E-HUB-NETWORK", "E-HUB-TIMEOUT", "E-HUB-SERVER", "E-HUB-RATE")
+"""Codes of errors that say nothing of what was asked for: the Hub was not reached, or did not answer."""
+
+PLANNING_TIMEOUT = 3.0
+"""Seconds that a plan waits for the Hub, once."""
 
 LONGEST_WAIT = 300.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -113,17 +119,18 @@ def say(text: str) -> None:
     NOTES.info(text)
 
 
-def ask(what: str, question: Callable[[], Result]) -> Result:
+def ask(what: str, question: Callable[[], Result], waits: Sequence[float] | None = None) -> Result:
     """The answer to a question, which is asked again while the Hub cannot answer it.
 
     Args:
         what: the repository or file that it is about.
         question: must be safe to repeat.
+        waits: seconds between one try and the next, `WAITS` by default.
 
     Raises:
         NotFoundError, OptionError, ResourceError: as `explained` says.
     """
-    for wait in (*WAITS, None):
+    for wait in (*(WAITS if waits is None else waits), None):
         try:
             return question()
         except AdapterOpsError:

@@ -90,8 +90,12 @@ def _ours(card: Path) -> bool:
     return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
 
 
-def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
-    """What the card is about, after a check that the manifest describes these files."""
+def made(folder: Path, repo: str, contents: Mapping[str, Content], *, licensed: bool = True) -> Made:
+    """What the card is about, after a check that the manifest describes these files.
+
+    Args:
+        licensed: ask the Hub for the licenses of the inputs.
+    """
     manifest = read_manifest(folder) or {}
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
@@ -103,13 +107,14 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
                 code="E-HASH",
             )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
-    found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])
+    licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
+    found = Made(repo, manifest, adapter, licenses)
     if adapter is not None and not found.bases:
         base = adapter.get("base_model_name_or_path")
         if base:
-            text = f"the base in {CONFIG}, {base!r}, is not a Hub repository: whoever loads this needs its path"
+            text = f"the base in {CONFIG}, {base!r}, is not a Hub repository: say in README.md which model this is for"
         else:
-            text = f"{CONFIG} names no base: whoever loads this has to know it"
+            text = f"{CONFIG} names no base: say in README.md which model this is for"
         warnings.warn(text, AdapterWarning, stacklevel=3)
     return found
 

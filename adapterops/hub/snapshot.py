@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
-from adapterops.hub.client import api, ask, explained, offline, say, timeout
+from adapterops.hub.client import UNANSWERED, api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import HubFile
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
@@ -155,11 +155,7 @@ def locate(source: Reference | str, *, verify: bool = False) -> Place:
         _note(root, reference, revision)
         say(f"{reference} is commit {revision[:12]}")
     except NotFoundError as error:
-        found = (
-            _cached(root, reference)
-            if error.code in ("E-HUB-OFFLINE", "E-HUB-NETWORK", "E-HUB-TIMEOUT", "E-HUB-SERVER", "E-HUB-RATE")
-            else None
-        )
+        found = _cached(root, reference) if error.code in UNANSWERED else None
         if found is None:
             raise
         revision, files = found

@@ -4,6 +4,8 @@ the request is read from its manifest, its inputs are found, and the work is che
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -67,6 +69,36 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
         if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
             fact = f"was made from {Path(path).name}, and {path} does not exist"
             raise OptionError(fact, path=model, hint=f"name its place: {option}")
+
+
+def contradiction(record: Request | None, request: Request) -> str | None:
+    """What the manifest says of inputs, base and merge, where the request says something else: that looks like damage."""
+    if record is None:
+        return None
+    stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
+    if not _same(stated, given):
+        return _other("adapter", stated, given)
+    stated, given = ([one.base.path] if one.base else [] for one in (record, request))
+    if not _same(stated, given):
+        return _other("base", stated, given)
+    if record.result is None or str(record.result) == str(request.result):
+        return None
+    hint = "give the same options, leave --adapter out, or fuse again"
+    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
+
+
+def _same(stated: Sequence[str], given: Sequence[str]) -> bool:
+    return sorted(map(os.path.realpath, stated)) == sorted(map(os.path.realpath, given))
+
+
+def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:
+    """Paths of the manifest are named as a person would write them here; of what is elsewhere by now, the name."""
+    names = [
+        path if path.startswith(SCHEME) else os.path.relpath(path) if os.path.exists(path) else Path(path).name
+        for path in stated
+    ]
+    fact = f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
+    return f"{fact}: leave --{what} out, or name that one"
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
