@@ -19,7 +19,9 @@ from typing import Any, NoReturn, TextIO
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, ResourceError, printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
+SHORT = ResourceError(
+    "there is not enough memory", hint="use fewer --workers: each holds one module; --memory 4GB chooses how many"
+)
 NO_MEMORY = (
     "can't allocate memory",
     "std::bad_alloc",
@@ -113,7 +115,8 @@ def run(arguments: list[str]) -> int:
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
         kind = InputError if error.errno in OF_PATHS else ResourceError
-        return _fail(kind(f"{error.strerror}", path=error.filename), as_json)
+        hint = "check the path, and who may use it" if kind is InputError else "look at the disk that it is on"
+        return _fail(kind(f"{error.strerror}", path=error.filename, hint=hint), as_json)
     except Exception:
         return _bug()
 
@@ -174,7 +177,8 @@ def _report(error: dict[str, Any]) -> None:
 def _bug() -> int:
     import traceback
 
-    _say(traceback.format_exc() + "error: this is a bug in adapterops")
+    _say(traceback.format_exc().rstrip())
+    _say("this is a bug in adapterops\n  report it with the command and the lines above", "error")
     return 1
 
 

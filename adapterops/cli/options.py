@@ -18,7 +18,7 @@ from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, count
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
@@ -52,7 +52,7 @@ verifying = click.option(
     is_eager=True,  # before the sources are looked for
     expose_value=False,
     callback=verify_inputs,
-    help="Download all inputs from the Hub first, and compare them with its hashes; those that are used are compared in any case.",
+    help="Download all inputs from the Hub first and compare them with its hashes; files that are used are always compared.",
 )
 quieted = click.option(
     "-q",
@@ -71,12 +71,12 @@ detailed = click.option(
     help="List every module, tensor or file.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
-strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
-alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha of files that do not say it.")
+strict = click.option("--strict", is_flag=True, expose_value=False, help="Treat warnings as errors.")
+alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha, for files that do not state it.")
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
 )
-nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinite weights as they are.")
+nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinite numbers as they are.")
 
 
 def text_argument(**attributes: Any) -> Callable[[Command], Command]:
@@ -200,11 +200,13 @@ no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
 )
 device = click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where weights are quantized."
+    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
 _MODELLING = (
     click.option(
-        "--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"
+        "--max-shard-size",
+        metavar="SIZE",
+        help="Size of the files of the output, such as 2GB.  [default: the files of the base]",
     ),
     click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
     no_sync,
@@ -253,7 +255,11 @@ def _view(precision: str | None, rounding: str | None, base_view: str | None, or
 viewing = group(
     "view",
     _view,
-    click.option("--precision", type=click.Choice(PRECISIONS), help=f"Of ΔW and the sum.  [default: {PRECISIONS[0]}]"),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help=f"Precision of ΔW and of the sum.  [default: {PRECISIONS[0]}]",
+    ),
     click.option(
         "--rounding",
         type=click.Choice(ROUNDINGS),
@@ -292,7 +298,7 @@ def inputs(sources: Sequence[str], alpha: float | None = None, allow_nonfinite: 
         listed = source.split(",")
         if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
             hint = f"put spaces between them: {' '.join(listed)}"
-            raise OptionError(f"{source} is {len(listed)} adapters with commas between them", hint=hint)
+            raise OptionError(f"{source} is {count(len(listed), 'adapter')} with commas between them", hint=hint)
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)

@@ -82,10 +82,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line("  ".join(cells).rstrip())
 
 
+def remark(level: str, text: str) -> None:
+    """A sentence of a result, after its level: a note or a warning."""
+    print(f"{painted(f'{level}:', level, sys.stdout)} {printable(text)}")
+
+
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        print(f"{painted(f'{finding.level}:', finding.level, sys.stdout)} {printable(finding.text)}")
+        remark(finding.level, finding.text)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from adapterops.hub.references import Reference
 @click.argument("reference", type=values.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @options.quieted
 @options.detailed
 @options.as_json

@@ -84,8 +84,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
         every = len(zero) == len(saved.modules)
-        which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
-        line(f"  {which} zero: B was never trained, or nothing was kept")
+        which = "every module is" if every else f"a part ({len(zero)} of {count(len(saved.modules), 'module')}) is"
+        line(f"  {which} zero, and changes nothing")
     if verbose():
         rows = [
             [module, str(each.rank), f"{each.norm:.4g}", percent(each.energy), percent(each.rounding)]

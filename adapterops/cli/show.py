@@ -57,7 +57,7 @@ def command(
     """
     if holds_model(source):
         if spectrum:
-            raise OptionError("--spectrum is for adapters, and this is a model", path=source)
+            raise OptionError("is a model, and --spectrum is for adapters", path=source, hint="leave it out")
         checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
         model = inspect_model(checkpoint)
         if as_json:
@@ -113,14 +113,14 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.further:
-        output.line(f"warning: files that may hold trained weights, which are not read: {', '.join(found.further)}")
+        output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
             if len(found.zero) == found.modules
             else f"B is zero in {', '.join(found.zero)}"
         )
-        output.line(f"warning: {every}")
+        output.remark("warning", every)
     if spectra:
         few, most = spectra.bracket
         least = (

@@ -114,7 +114,9 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
         found = value if isinstance(value, Reference) else parse(value)
-        return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
+        return found or self.fail(
+            f"{value!r} is not a repository: write owner/name, or owner/name@revision", param, ctx
+        )
 
 
 SOURCE, TEXT, REPO = Source(), Text(), Repository()

@@ -30,18 +30,18 @@ SHOWN = 5
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
 @click.argument("model", type=values.SOURCE)
-@click.option("--base", type=values.TEXT, help="The checkpoint it was made from.  [default: what the manifest names]")
+@click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
     "--adapter",
     "sources",
     multiple=True,
     metavar="[NAME=]SOURCE",
-    help="Adapter, in the place of the one of that name; without a name one of all, and may be given again.  "
+    help="An adapter that it was made from, once for each; or, with a name of the manifest, the new place of that one.  "
     "[default: what the manifest names]",
 )
 @merging
 @options.viewing
-@click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
+@click.option("--logits", is_flag=True, help="Also compare the logits of the whole model, with transformers and PEFT.")
 @click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
 @options.allow_pickle
 @options.alpha
@@ -66,7 +66,7 @@ def command(
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
-    How it was made is read from its manifest; an option says it in the place of that. Every adapted weight is compared
+    How it was made is read from its manifest; options replace what that says. Every adapted weight is compared
     bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor
     is compared with the base's bytes, every file with the checksum in the manifest, which has to name all that a loader
     of models could take for its own.
@@ -100,7 +100,7 @@ def command(
     if not proof.found.ok:
         worst = proof.found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({len(proof.found.problems)} problems)",
+            f"{worst.what} ({count(len(proof.found.problems), 'problem')})",
             path=model,
             tensor=worst.place,
             hint=contradiction(record, request) or "fuse again, or look for what changed it",

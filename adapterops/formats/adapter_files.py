@@ -117,7 +117,7 @@ def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> 
     for name in set(config.saved) - CLASSIFIERS:
         if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
             raise InputError(
-                f"modules_to_save names {name!r}, of which the tensors have nothing",
+                f"modules_to_save names {name!r}, and no tensor belongs to that",
                 path=path,
                 hint="save it again",
                 code="E-KEY",
@@ -221,7 +221,7 @@ def _scalings(
                 raise InputError(
                     f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}",
                     tensor=module,
-                    hint="remove the wrong one",
+                    hint="correct the one that is wrong",
                     code="E-ALPHA",
                 )
         return known
@@ -234,7 +234,7 @@ def _scalings(
         )
     if alpha is None:
         raise InputError(
-            f"says nothing of its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
+            f"does not state its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
             hint="give the lora_alpha it was trained with: --alpha 16",
             code="E-ALPHA",
         )

@@ -115,11 +115,11 @@ def _others(place: Place) -> tuple[Path, ...]:
     found = [path for path in found if path.name not in NOT_TAKEN]
     for path in found:
         if not path.name.isprintable():
-            raise InputError("has a name that is not text", path=path, hint="rename it, or take it away", code="E-NAME")
+            raise InputError("has a name that is not text", path=path, hint="rename or remove it", code="E-NAME")
         if path in elsewhere:
             continue
         if not path.exists():
-            raise NotFoundError("is a link to a file that does not exist", path=path)
+            raise NotFoundError("is a link to a file that does not exist", path=path, hint="mend or remove the link")
         check_inside(path)
     return tuple(found)
 
@@ -215,7 +215,7 @@ def _check_distinct(shards: Mapping[str, TensorFile]) -> None:
                 raise InputError(
                     f"is in {owner[tensor]} and in {name}",
                     tensor=tensor,
-                    hint="one of them is left over",
+                    hint="remove the file that is left over",
                     code="E-INDEX",
                 )
             owner[tensor] = name
@@ -226,7 +226,7 @@ def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         raise InputError(
             "has only Python pickles, which can run code when they are loaded, and are not read",
             path=place,
-            hint="save the model as safetensors in a place you trust, or let fuse or another command that has --allow-pickle read them",
+            hint="--allow-pickle takes their tensors and nothing else, by torch's restricted loader; or save the model as safetensors",
             code="E-PICKLE",
         )
     from adapterops.storage.pickles import PickleFile

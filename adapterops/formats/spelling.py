@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, count
 from adapterops.formats.divisions import whole_of
 from adapterops.formats.naming import canonical, expert
 from adapterops.formats.suffixes import moves, roots
@@ -37,7 +37,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         return
     (one, first), (other, second) = found.first, found.second
     raise IncompatibleError(
-        f"{found.modules} modules may be the same ones under two names, which differ by {found.by}: "
+        f"one module may be here under two names, {count(found.modules, 'time')}; they differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
         hint=HINT,

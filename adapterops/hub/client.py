@@ -205,7 +205,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
         if isinstance(cause, AdapterOpsError):
             return cause
         if isinstance(cause, errors.HFValidationError):
-            return OptionError(f"is no name on the Hub: {cause}", path=what)
+            return OptionError(f"is not a name on the Hub: {cause}", path=what, hint="write owner/name")
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return fault(
                 "is not in the cache, and HF_HUB_OFFLINE is set",
@@ -216,7 +216,9 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return _answered(cause, what)
         if isinstance(cause, _http().TimeoutException):
             return fault(
-                "the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT"
+                "the Hub does not answer",
+                "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300",
+                "E-HUB-TIMEOUT",
             )
         if isinstance(cause, _http().TransportError):
             hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
@@ -240,11 +242,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     status, reason = error.response.status_code, str(error.response.headers.get("X-Error-Message") or "")
     page = f"{api().endpoint}/{what.partition('@')[0].partition(':')[0]}"
     anonymous = get_token() is None
-    login = (
-        "set HF_TOKEN, or run `hf auth login`"
-        if anonymous
-        else "the token that is set is of an account that does not see it"
-    )
+    login = "set HF_TOKEN, or run `hf auth login`" if anonymous else "use the token of an account that may see it"
 
     def fault(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}")
@@ -263,7 +261,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
         return fault("the Hub does not accept the token that is set", "make a new one, and set HF_TOKEN to it", "TOKEN")
     if status == 401:
         return fault(
-            "is private, or does not exist: the Hub tells only those who may see it",
+            "is private, or does not exist: the Hub does not say which",
             f"check the name, or {login}",
             "PRIVATE",
         )
@@ -280,7 +278,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
             "FORBIDDEN",
         )
     if status in (409, 412):
-        return fault("has changed meanwhile", "run it again: it compares with what is there then", "CHANGED")
+        return fault("has changed in the meantime", "run it again: it compares with what is there then", "CHANGED")
     if status == 429:
         return fault(
             "the Hub's limit of requests is reached",

@@ -62,7 +62,7 @@ class Content:
 def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """What is to go from a folder, by its name there, and the names of what stays."""
     if not folder.is_dir():
-        raise NotFoundError("is no folder", path=folder, hint="push the folder that holds the adapter or the model")
+        raise NotFoundError("is not a folder", path=folder, hint="push the folder that holds the adapter or the model")
     if holds_model(folder):
         weights = [file.path.name for file in read_model(folder).shards.values()]
         names = {*weights, *([INDEX] if (folder / INDEX).exists() and SINGLE not in weights else [])}
@@ -78,9 +78,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     for name in taken:
         check_inside(folder / name)  # a link must not publish what is elsewhere on this machine
     if RECIPE in taken and ABSOLUTE.search(read_all(folder / RECIPE).decode(errors="replace")):
-        warnings.warn(
-            f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3
-        )
+        warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
@@ -101,7 +99,7 @@ def made(folder: Path, repo: str, contents: Mapping[str, Content], *, licensed: 
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
             raise InputError(
-                f"is not as {MANIFEST} says: it was changed",
+                f"is not the file that {MANIFEST} describes: one of them was changed",
                 path=folder / name,
                 hint="make the output again",
                 code="E-HASH",

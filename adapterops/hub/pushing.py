@@ -77,7 +77,7 @@ def push(
     folder, target = Path(folder), referred(repo)
     if target.inner or (create_pr and target.revision):
         raise OptionError(
-            "names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone"
+            "names a folder inside, or a branch with --create-pr", path=target, hint="name the repository: owner/name"
         )
     if not dry_run:
         _check_token(target)
@@ -90,7 +90,7 @@ def push(
         there = _there(target)
         if there is None:
             raise NotFoundError(
-                "is not seen by this account",
+                "cannot be seen by this account",
                 path=target.repo,
                 hint="use a token that may read it",
                 code="E-HUB-MISSING",
@@ -191,7 +191,7 @@ class _Push:
             return None
         if self.new(now) or self.stale(now):
             raise NotFoundError(
-                f"was changed by somebody else meanwhile: it was at {before.head[:12]}, and is at {now.head[:12]}",
+                f"was changed by someone else in the meantime: it was at {before.head[:12]}, and is at {now.head[:12]}",
                 path=self.target.repo,
                 hint="nothing was committed; look at what is there, and run it again",
                 code="E-HUB-CHANGED",

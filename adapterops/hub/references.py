@@ -80,7 +80,7 @@ def parse(text: str) -> Reference | None:
     unsafe = reference is not None and not _safe(reference)
     if explicit and (reference is None or unsafe):
         raise OptionError(
-            f"{text!r} is no reference to the Hub",
+            f"{text!r} is not a reference to the Hub",
             hint="write hf://owner/name, hf://owner/name@revision, or hf://owner/name@revision/folder",
         )
     if reference is None or unsafe or (not explicit and _file(reference)):
@@ -103,7 +103,7 @@ def referred(text: Reference | str) -> Reference:
     reference = text if isinstance(text, Reference) else parse(text)
     if reference is None:
         raise OptionError(
-            f"{text!r} is no reference to the Hub", hint="write owner/name, or owner/name@revision:folder"
+            f"{text!r} is not a reference to the Hub", hint="write owner/name, or owner/name@revision:folder"
         )
     return reference
 

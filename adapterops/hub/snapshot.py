@@ -114,7 +114,7 @@ class Snapshot:
         elif known.blob is None:
             hint = "leave --verify-inputs out, or HF_HUB_OFFLINE"
             raise NotFoundError(
-                "cannot be compared with the Hub's: nothing asks the Hub", path=path, hint=hint, code="E-HUB-OFFLINE"
+                "cannot be compared with the Hub's: HF_HUB_OFFLINE is set", path=path, hint=hint, code="E-HUB-OFFLINE"
             )
         elif (found := blob_hash(read_all(path))) != known.blob:
             raise _changed(path, found, known.blob)
@@ -180,7 +180,7 @@ def _listing(reference: Reference) -> tuple[str, dict[str, Known]]:
     info = api().model_info(reference.repo, revision=reference.revision, files_metadata=True, timeout=timeout())
     if not COMMIT.fullmatch(info.sha or ""):
         raise NotFoundError(
-            f"the Hub names the commit {info.sha!r}, which is none",
+            f"the Hub answers with the commit {info.sha!r}, which is not one",
             path=str(reference),
             hint="is HF_ENDPOINT right?",
             code="E-HUB",

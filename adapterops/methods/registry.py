@@ -112,7 +112,9 @@ class Method:
         for name in given:
             if name not in defaults:
                 takes = f"it takes {', '.join(defaults)}" if defaults else "it takes none"
-                raise OptionError(f"{self.name} has no parameter {name}", hint=takes)
+                others = ", ".join(other for other, each in METHODS.items() if name in each.defaults)
+                hint = f"{takes}; {name} is a parameter of {others}" if others else takes
+                raise OptionError(f"{self.name} has no parameter {name}", hint=hint)
         return {
             name: default if given.get(name) is None else self.parameters[name].check(name, given[name])
             for name, default in defaults.items()
