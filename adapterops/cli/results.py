@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, others
 from adapterops.provenance.history import Step
 from adapterops.requests.running import Made, Written
+
+if TYPE_CHECKING:
+    from adapterops.updates.survival import Survival
 
 LOSSY_GAIN = 0.9
 """Below this much of an update left, a person should know."""
@@ -84,8 +87,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
         every = len(zero) == len(saved.modules)
-        which = "every module is" if every else f"a part ({len(zero)} of {count(len(saved.modules), 'module')}) is"
-        line(f"  {which} zero, and changes nothing")
+        which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
+        line(f"  {which} zero: B was never trained, or nothing was kept")
     if verbose():
         rows = [
             [module, str(each.rank), f"{each.norm:.4g}", percent(each.energy), percent(each.rounding)]
@@ -140,11 +143,17 @@ def _print_survival(saved: SavedCheckpoint) -> None:
         cosine = f"cosine {total.cosine:.4f} with the update in its rows"
         line(f"  rounding error: {percent(total.noise)} of the weights; {cosine}")
     if verbose():
+        header = ["module", "update of weight", "survived", "rounding error" if total.codes else "entries changed"]
         rows = [
-            [module, percent(each.relative), percent(each.gain), percent(each.changed / each.entries)]
+            [module, percent(each.relative), percent(each.gain), percent(_last(each))]
             for module, each in saved.modules.items()
         ]
-        print_table(["module", "update of weight", "survived", "entries changed"], rows)
+        print_table(header, rows)
+
+
+def _last(survival: Survival) -> float:
+    """The error of quantized weights; of others the entries that changed, which quantizing does to nearly all."""
+    return survival.noise if survival.codes else survival.changed / survival.entries
 
 
 def _warn(saved: SavedCheckpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from adapterops.operations.models import ModelInspection
 
 SHOWN = 4
-BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 @click.command("show", short_help="What is inside an adapter, or a model.")
@@ -176,4 +177,14 @@ def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
     count = min(len(each[0].values), 16)
     means = [sum(one.values[index] for one in each) / len(each) for index in range(count)]
     top = max(means) or 1.0
-    return [f"{norm:.4g}", f"{effective:.1f}", "".join(BLOCKS[round(8 * mean / top)] for mean in means).ljust(16)]
+    heights = BLOCKS if _writes(BLOCKS) else ASCII
+    return [f"{norm:.4g}", f"{effective:.1f}", "".join(heights[round(8 * mean / top)] for mean in means).ljust(16)]
+
+
+def _writes(text: str) -> bool:
+    """Whether stdout has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

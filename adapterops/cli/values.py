@@ -59,8 +59,8 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         name = value.replace("-", "_")
         if name not in self._names():
             close = get_close_matches(name, self._names(), n=1)
-            meant = f"did you mean {close[0]}? " if close else ""
-            self.fail(f"there is no {self.name} {value!r}; {meant}There are {', '.join(self._names())}", param, ctx)
+            meant = f"did you mean {close[0]}? There" if close else "there"
+            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self._names())}", param, ctx)
         return name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:

@@ -37,7 +37,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         return
     (one, first), (other, second) = found.first, found.second
     raise IncompatibleError(
-        f"one module may be here under two names, {count(found.modules, 'time')}; they differ by {found.by}: "
+        f"{count(found.modules, 'module')} may be the same ones under two names, which differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
         hint=HINT,

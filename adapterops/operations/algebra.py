@@ -221,7 +221,7 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
     for adapter in adapters[1:]:
         if not known & adapter.layout.keys():
             raise IncompatibleError(
-                f"0 of {counted(len(adapter.layout), 'module')} overlap with those of {name(adapters[0])}: "
+                f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
                 f"{next(iter(adapter.layout))!r} here, {next(iter(adapters[0].layout))!r} there",
                 path=name(adapter),
                 hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...',

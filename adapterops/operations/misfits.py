@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from adapterops.errors import IncompatibleError
-from adapterops.errors import count as counted
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.naming import Names, canonical
 from adapterops.formats.suffixes import Move
@@ -32,17 +31,17 @@ def misfits(
         names: those of the base; None where they do not matter.
     """
     if names is None or not missing:
-        fact = f"{len(wrong)} of {counted(count, 'module')} do not fit: {_list(wrong, ALIKE)}"
+        fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
     nothing = not found and not wrong
     there = _nearest(missing, names)
     fact = (
-        f"0 of {counted(count, 'module')} of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(there)}"
+        f"0 of {count} modules of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(there)}"
         if nothing
-        else f"{len(missing)} of {counted(count, 'module')} are not in the base: {_list(missing)}; nearest in the base are {_list(there)}"
+        else f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; nearest in the base are {_list(there)}"
     )
     if wrong:
-        fact += f"; {len(wrong)} of {counted(count, 'module')} do not fit: {_list(wrong, ALIKE)}"
+        fact += f"; {len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
     tried = names.tried(missing)
     if tried:
         shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
@@ -89,5 +88,9 @@ def _run(pairs: Iterable[tuple[str, str]]) -> int:
     return count
 
 
-def _list(names: Sequence[str], shown: int = SHOWN) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _sentences(facts: Sequence[str]) -> str:
+    return "; ".join(facts[:ALIKE]) + (f"; and {len(facts) - ALIKE} more" if len(facts) > ALIKE else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterops.errors import count
 from adapterops.operations.analysis import ENERGY, kept_energy
 from adapterops.operations.comparison import Comparison
 from adapterops.operations.kinds import located
@@ -48,7 +47,7 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
                 numbers,
             )
         elif zero:
-            text = f"{len(zero)} of {count(len(profile.spectra), 'module')} of {profile.name} were never trained: {some(zero)}."
+            text = f"{len(zero)} of {len(profile.spectra)} modules of {profile.name} were never trained: {some(zero)}."
             yield Finding("partly-trained", "warning", text, (index,), numbers)
 
 
@@ -104,7 +103,7 @@ def norm(comparison: Comparison) -> Iterator[Finding]:
             yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
         elif over:
             text = (
-                f"The norm of {profile.name} is above that of the weight in {len(over)} of {count(len(each), 'module')}, most in {worst} "
+                f"The norm of {profile.name} is above that of the weight in {len(over)} of {len(each)} modules, most in {worst} "
                 f"({times(each[worst])} its weight)."
             )
             yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
@@ -127,7 +126,7 @@ def layers(comparison: Comparison) -> Iterator[Finding]:
             carried += numbered[place]
         if carried >= MOST and len(chosen) <= FEW * len(numbered):
             names = some([str(number) for _, number in sorted(chosen)])
-            where = f"{percent(carried)} of it, in {len(chosen)} of {count(len(numbered), 'layer')}"
+            where = f"{percent(carried)} of it, in {len(chosen)} of {len(numbered)} layers"
             text = f"Most of the update of {profile.name} is in these layers: {names} ({where})."
             yield Finding(
                 "layers",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import suppress
-from pathlib import Path
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, OptionError
+from adapterops.errors import AdapterWarning, OptionError
 from adapterops.hub.references import SCHEME, referred
-from adapterops.requests.request import FUSE
-from adapterops.requests.verifying import recorded
+from adapterops.requests.verifying import fusion_of
 
 
 def base_of(tuned: str, other: str | None, base: str | None) -> str:
@@ -50,12 +47,8 @@ def _command(tuned: str, base: str) -> str:
 
 def fused_from(model: str, base: str) -> bool:
     """Whether the manifest of a model says that it was fused from this base."""
-    if model.startswith(SCHEME):
-        return False
-    record = None
-    with suppress(AdapterOpsError):
-        record = recorded(Path(model))
-    return record is not None and record.kind == FUSE and record.base is not None and _same(record.base.path, base)
+    record = fusion_of(model)
+    return record is not None and record.base is not None and _same(record.base.path, base)
 
 
 def _same(one: str, other: str) -> bool:

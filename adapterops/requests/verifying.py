@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import OptionError, at
+from adapterops.errors import AdapterOpsError, OptionError, at
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
@@ -21,7 +22,7 @@ from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
-from adapterops.requests.request import UNFUSE, Input, Model, Request
+from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
 from adapterops.storage.staging import MANIFEST
 
@@ -57,6 +58,16 @@ def recorded(folder: Path) -> Request | None:
     return with_models(replace(request, inputs=inputs), models)
 
 
+def fusion_of(model: str) -> Request | None:
+    """The request in the manifest of a model, if it is one to fuse that is understood here; not for one on the Hub."""
+    if model.startswith(SCHEME):
+        return None
+    with suppress(AdapterOpsError):
+        record = recorded(Path(model))
+        return record if record and record.kind == FUSE else None
+    return None
+
+
 def check_there(request: Request, record: Request | None, model: Path) -> None:
     """Raise OptionError for the first input that is not where the manifest has it:
     whoever asks has to name its place.
@@ -75,16 +86,21 @@ def contradiction(record: Request | None, request: Request) -> str | None:
     """What the manifest says of inputs, base and merge, where the request says something else: that looks like damage."""
     if record is None:
         return None
-    stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
-    if not _same(stated, given):
-        return _other("adapter", stated, given)
+    if other := other_adapters(record, request):
+        return f"{other}: leave --adapter out, or name that one"
     stated, given = ([one.base.path] if one.base else [] for one in (record, request))
     if not _same(stated, given):
-        return _other("base", stated, given)
+        return f"{_other('base', stated, given)}: leave --base out, or name that one"
     if record.result is None or str(record.result) == str(request.result):
         return None
     hint = "give the same options, leave --adapter out, or fuse again"
     return f"the manifest says that the adapters were merged with {record.result}: {hint}"
+
+
+def other_adapters(record: Request, request: Request) -> str | None:
+    """The adapters that the manifest of a fused model names, where a request names others."""
+    stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
+    return None if _same(stated, given) else _other("adapter", stated, given)
 
 
 def _same(stated: Sequence[str], given: Sequence[str]) -> bool:
@@ -97,8 +113,7 @@ def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:
         path if path.startswith(SCHEME) else os.path.relpath(path) if os.path.exists(path) else Path(path).name
         for path in stated
     ]
-    fact = f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
-    return f"{fact}: leave --{what} out, or name that one"
+    return f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:

@@ -414,7 +414,7 @@ def test_pickle_is_never_loaded(refused, tmp_path, save):
 def test_config_is_missing(refused, tmp_path):
     lone = tmp_path / "lone.safetensors"
     save_file(factors(), lone)
-    refused(["truncate", lone, "--rank", "1"], 3, "E-ALPHA", lone, "says nothing of its scale", "--alpha")
+    refused(["truncate", lone, "--rank", "1"], 3, "E-ALPHA", lone, "does not state its scale", "--alpha")
     folder = write_adapter(tmp_path / "bad")
     (folder / "adapter_config.json").unlink()
     refused(["truncate", folder, "--rank", "1"], 3, "E-ALPHA", folder, "no adapter_config.json", "--alpha")

@@ -20,7 +20,7 @@ ODD = re.compile(
     r"|(reads?|says?) nothing of)\b",
     re.IGNORECASE,
 )
-ESTABLISHED = re.compile(r"training diverged|were trained on different|was never trained, or\b", re.IGNORECASE)
+ESTABLISHED = re.compile(r"training diverged|were trained on different", re.IGNORECASE)
 """Causes that no file shows."""
 
 NOUNS = "adapter|byte|file|full tensor|layer|module|number|problem|tensor|weight"
@@ -76,9 +76,10 @@ def counted(path: Path) -> list[str]:
         ast.unparse(number) + text.value
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.JoinedStr)
-        for number, text in zip(node.values, node.values[1:], strict=False)
+        for before, number, text in zip([None, *node.values], node.values, node.values[1:], strict=False)
         if isinstance(number, ast.FormattedValue)
         and ast.unparse(number.value).startswith("len(")
+        and not (isinstance(before, ast.Constant) and str(before.value).endswith(" of "))  # 1 of 1 modules
         and isinstance(text, ast.Constant)
         and re.match(rf" ({NOUNS})s\b", str(text.value))
     ]

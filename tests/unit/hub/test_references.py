@@ -57,7 +57,7 @@ def test_paths(text: str) -> None:
     "text", ["hf://", "hf://a", "hf://a/b/../c", "hf:///a/b", "hf://datasets/a", "hf://a b/c", "hf://me:secret@host/a"]
 )
 def test_no_references(text: str) -> None:
-    with pytest.raises(OptionError, match="no reference"):
+    with pytest.raises(OptionError, match="not a reference"):
         parse(text)
 
 
