@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
 from corpus import write_adapter
 from tiny_models import write_base, write_tuned
 
@@ -23,6 +25,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_base(place / "base")
     write_base(place / "other", seed=1)
     write_tuned(place / "tuned")
+    write_tuned(place / "other-tuned", seed=1)
+    write_tuned(place / "wide", out=20, into=16)
+    (place / "pickled").mkdir()
+    shutil.copy(place / "a/adapter_config.json", place / "pickled")
+    torch.save({"x": torch.ones(2)}, place / "pickled/adapter_model.bin")
     with chdir(place):
         assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
     (place / "empty").mkdir()
@@ -64,6 +71,17 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("run runs", 3, "runs: is not a regular file, but a folder", "name a file"),
         ("merge a empty", 3, "empty", "adapter"),
         ("merge a b -o taken", 6, "taken", "another"),
+        ("merge a b -o a", 2, "a: the output is an input, too", "name another place with -o"),
+        ("merge a b -o nowhere/out", 5, "nowhere: the folder to write into does not exist", "create it first"),
+        ("merge a pickled", 3, "is a Python pickle, which can run code", "--allow-pickle takes its tensors"),
+        ("merge a b --density 0.5", 2, "linear has no parameter density", "density is a parameter of"),
+        ("merge a b --ties --density 20", 2, "density must be between 0 and 1, got 20", "20 % is 0.2"),
+        ("truncate a --energy 99", 2, "above 0 and at most 1, got 99", "99 % is 0.99"),
+        ("fuse base wide -o x", 4, "and the base's model.layers.0.q_proj.weight is [12, 8]", "the adapter was trained on"),
+        ("fuse base tuned --rounding stochastic -o x", 2, "for a base that is quantized", "--quantize nf4 writes"),
+        ("unfuse fused other-tuned -o x", 0, "the manifest names the adapter tuned, and other-tuned was given", ""),
+        ("verify fused --adapter other-tuned", 8, "the manifest names the adapter tuned", "leave --adapter out"),
+        ("quantize base --to nf5 -o x", 2, "there is no scheme 'nf5'", "did you mean nf4?"),
         ("truncate a", 2, "rank, energy", "--rank 8"),
         ("truncate a --rank zero", 2, "zero", "adapterops truncate --help"),
         ("compare a", 2, "nothing to compare it with", "adapterops report"),
@@ -106,3 +124,30 @@ def test_a_method_by_name_and_by_flag(place: Path, capsys: pytest.CaptureFixture
     assert run(shlex.split("merge a b --method dare-ties --dare-ties --dry-run")) == 0
     assert run(shlex.split("merge a b --method ties --linear")) == 2
     assert "--linear and --ties exclude each other" in capsys.readouterr().err
+
+
+def test_a_terminal_without_utf8_has_bars_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr("sys.stdout", screen)
+    assert run(["show", "tuned", "--spectrum"]) == 0
+    screen.flush()
+    shown = screen.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "\\u" not in shown
+    assert "@" in shown
+
+
+def test_colours_are_for_terminals(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for forced, colour in (("0", False), ("1", True)):
+        monkeypatch.setenv("FORCE_COLOR", forced)
+        assert run(["merge", "a", "missing"]) == 5
+        assert run(["verify", "fused"]) == 0
+        printed = capsys.readouterr()
+        assert ("\x1b[31m" in printed.err) == ("\x1b[32mverified" in printed.out) == colour
+
+
+def test_with_nothing_to_do_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: adapterops" in capsys.readouterr().out
