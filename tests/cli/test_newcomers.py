@@ -77,7 +77,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a b --density 0.5", 2, "linear has no parameter density", "density is a parameter of"),
         ("merge a b --ties --density 20", 2, "density must be between 0 and 1, got 20", "20 % is 0.2"),
         ("truncate a --energy 99", 2, "above 0 and at most 1, got 99", "99 % is 0.99"),
-        ("fuse base wide -o x", 4, "and the base's model.layers.0.q_proj.weight is [12, 8]", "the adapter was trained on"),
+        (
+            "fuse base wide -o x",
+            4,
+            "and the base's model.layers.0.q_proj.weight is [12, 8]",
+            "the adapter was trained on",
+        ),
         ("fuse base tuned --rounding stochastic -o x", 2, "for a base that is quantized", "--quantize nf4 writes"),
         ("unfuse fused other-tuned -o x", 0, "the manifest names the adapter tuned, and other-tuned was given", ""),
         ("verify fused --adapter other-tuned", 8, "the manifest names the adapter tuned", "leave --adapter out"),
