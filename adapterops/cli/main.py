@@ -153,10 +153,12 @@ def _hush(quiet: bool) -> None:
 
 def _say(text: str, level: str | None = None) -> None:
     """Print to stderr, if anybody can read there; after the name of a level, in its colour."""
-    from adapterops.cli.terminal import painted
+    begin = ""
+    if level:  # a signal may come while this very module is imported
+        from adapterops.cli.terminal import painted
 
+        begin = painted(f"{level}:", level, sys.stderr) + " "
     with suppress(OSError, ValueError):
-        begin = painted(f"{level}:", level, sys.stderr) + " " if level else ""
         print(begin + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
