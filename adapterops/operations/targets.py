@@ -152,7 +152,7 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
         elif candidates:
             tensor, start, _ = candidates[0]
             wrong.append(
-                f"{part.module} is {list(part.shape)}, and the base's {tensor} is {list(names.base[start].shape)}"
+                f"{part.module} is {list(part.shape)}, and {tensor} of the base is {list(names.base[start].shape)}"
             )
         else:
             missing.append(part.module)

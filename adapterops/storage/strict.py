@@ -27,7 +27,7 @@ REMEDIES = {
     errno.EPERM: "change its owner or mode, or those of the folders above it",
     errno.ENAMETOOLONG: "no file can have so long a name: is it a path?",
     errno.ELOOP: "its links lead in a circle",
-    errno.ENOTDIR: "a part of its path is a file, and no folder",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
 }
 """What helps where the system refuses to read a path."""
 

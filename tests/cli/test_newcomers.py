@@ -80,7 +80,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         (
             "fuse base wide -o x",
             4,
-            "and the base's model.layers.0.q_proj.weight is [12, 8]",
+            "and model.layers.0.q_proj.weight of the base is [12, 8]",
             "the adapter was trained on",
         ),
         ("fuse base tuned --rounding stochastic -o x", 2, "for a base that is quantized", "--quantize nf4 writes"),

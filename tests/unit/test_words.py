@@ -16,7 +16,7 @@ PACKAGE = Path(adapterops.__file__).parent
 PROJECT = PACKAGE.parent
 ODD = re.compile(
     r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|coded|by chance|told|said"
-    r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d|have the method|is no (name|folder|file|repository|reference)"
+    r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d|have the method|(is|and) no (name|folder|file|repository|reference|function|value)"
     r"|(reads?|says?) nothing of)\b",
     re.IGNORECASE,
 )

@@ -215,7 +215,7 @@ MISTAKES = [
     ("a + 'b", 5, "has no end", None),
     ("tis(a, b)", 1, "no function 'tis'", "did you mean ties?"),
     ("dare-ties(a, b)", 1, "no adapter named 'dare'", "did you mean dare_ties?"),
-    ("a(b)", 1, "an adapter, and no function", "a * (...)"),
+    ("a(b)", 1, "an adapter, not a function", "a * (...)"),
     ("ties + a + b", 1, "ties is a function", "ties(a, b)"),
     ("ties(a, b, densty=1)", 12, "no parameter 'densty'", "did you mean density?"),
     ("ties(a, b, density=1.5)", 12, "between 0 and 1", None),
