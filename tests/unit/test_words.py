@@ -16,8 +16,8 @@ PACKAGE = Path(adapterops.__file__).parent
 PROJECT = PACKAGE.parent
 ODD = re.compile(
     r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|coded|by chance|told|said"
-    r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d|have the method|(is|and) no (name|folder|file|repository|reference|function|value)"
-    r"|(reads?|says?) nothing of)\b",
+    r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d"
+    r"|(?<!there )(is|and) no (name|folder|file|repository|reference|function|value)|(reads?|says?) nothing of)\b",
     re.IGNORECASE,
 )
 ESTABLISHED = re.compile(r"training diverged|were trained on different", re.IGNORECASE)

@@ -222,7 +222,7 @@ MISTAKES = [
     ("ties(a, b, density='x')", 12, "must be a number", None),
     ("ties(a, b, convention=peft)", 23, "peft", '"peft"'),
     ("ties(a, b, convention='pft')", 12, "one of paper, peft, mergekit", None),
-    ("ties(a, b, weights=[1])", 12, "1 weights for 2 adapters", None),
+    ("ties(a, b, weights=[1])", 12, "1 weight for 2 adapters", None),
     ("ties(a, b, weights=1)", 12, "expected a list", None),
     ("ties(a, b, weights=[1, a])", 12, "expected a list", None),
     ("ties(a, b, density=.5, density=.5)", 24, "given twice", None),
