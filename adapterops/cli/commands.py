@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from adapterops.cli import completion
+from adapterops.cli.usage import listed
 from adapterops.errors import OptionError
 
 COMMANDS = {
@@ -32,24 +34,39 @@ COMMANDS = {
 
 
 MEANT = {
+    "add": "merge",
     "apply": "fuse",
+    "average": "merge",
     "bake": "fuse",
+    "blend": "merge",
+    "cat": "merge",
+    "check": "verify",
+    "combine": "merge",
+    "dare": "merge",
     "diff": "compare",
     "divide": "split",
     "download": "pull",
+    "help": "--help",
     "info": "show",
     "inspect": "show",
+    "linear": "merge",
     "list": "show",
     "ls": "show",
+    "plot": "report",
+    "prune": "truncate",
     "readme": "card",
     "requantize": "quantize",
     "resize": "truncate",
     "separate": "split",
+    "shrink": "truncate",
+    "stats": "show",
     "subtract": "unfuse",
     "svd": "truncate",
     "ties": "merge",
+    "unapply": "unfuse",
     "unmerge": "unfuse",
     "upload": "push",
+    "version": "--version",
     "view": "show",
 }
 """What other tools, and people, call our commands."""
@@ -74,16 +91,27 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = arguments[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            meant = MEANT.get(name) or next(iter(get_close_matches(name, COMMANDS, n=1)), None)
+        given = arguments[0]
+        if given not in COMMANDS and not given.startswith("-"):
+            meant = MEANT.get(given) or next(iter(get_close_matches(given, COMMANDS, n=1)), None)
             hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
-            raise OptionError(f"there is no command {name!r}", hint=hint)
-        return super().resolve_command(context, arguments)
+            raise OptionError(f"there is no command {given!r}", hint=hint)
+        name, command, rest = super().resolve_command(context, arguments)
+        return name, command, list(listed(rest))
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="adapterops", prog_name="adapterops")  # which is looked up when asked for
+@click.option(
+    "--install-completion",
+    is_flag=False,
+    flag_value=completion.THIS,
+    metavar=f"[{'|'.join(completion.SHELLS)}]",
+    is_eager=True,
+    expose_value=False,
+    callback=completion.install,
+    help="Let the shell complete commands, options and paths, and exit.  [default: the shell of $SHELL]",
+)
 def cli() -> None:
     """Algebra and merging of LoRA adapters, on their files.
 
@@ -91,6 +119,4 @@ def cli() -> None:
     adapterops show my-adapter
     adapterops merge a b --ties -o merged
     adapterops truncate my-adapter --rank 8
-
-    Shell completion: eval "$(_ADAPTEROPS_COMPLETE=bash_source adapterops)", or zsh_source, fish_source.
     """

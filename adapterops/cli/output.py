@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterops.cli.terminal import painted, quiet
 from adapterops.engine.execution import Progress
 from adapterops.errors import printable
 from adapterops.provenance.manifest import SCHEMA, plain
@@ -89,10 +90,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line("  ".join(cells).rstrip())
 
 
+def remark(level: str, text: str) -> None:
+    """A sentence of a result, after its level: a note or a warning."""
+    print(f"{painted(f'{level}:', level, sys.stdout)} {printable(text)}")
+
+
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        line(f"{finding.level}: {finding.text}")
+        remark(finding.level, finding.text)
 
 
 def print_command(short: Summary) -> None:
@@ -104,7 +110,7 @@ def print_command(short: Summary) -> None:
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
-    if not sys.stderr.isatty():
+    if quiet() or not sys.stderr.isatty():
         yield None
         return
     begin, bar = time.monotonic(), None

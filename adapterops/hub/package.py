@@ -68,7 +68,7 @@ class Content:
 def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """What is to go from a folder, by its name there, and the names of what stays."""
     if not folder.is_dir():
-        raise NotFoundError("is no folder", path=folder, hint="name the folder that holds the adapter or the model")
+        raise NotFoundError("is not a folder", path=folder, hint="name the folder that holds the adapter or the model")
     if holds_model(folder):
         model = read_model(folder)
         if model.components:
@@ -99,9 +99,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     for name in taken:
         check_inside(folder / name)  # a link must not publish what is elsewhere on this machine
     if RECIPE in taken and ABSOLUTE.search(read_all(folder / RECIPE).decode(errors="replace")):
-        warnings.warn(
-            f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3
-        )
+        warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
@@ -148,33 +146,36 @@ def card(
     return text
 
 
-def made(folder: Path, repo: str, contents: Mapping[str, Content], base: Place | None = None) -> Made:
+def made(
+    folder: Path, repo: str, contents: Mapping[str, Content], base: Place | None = None, *, licensed: bool = True
+) -> Made:
     """What the card is about, after a check that the manifest describes these files.
 
     Args:
         base: the model of an adapter, whose config says what it is loaded with.
+        licensed: ask the Hub for the licenses of the inputs.
     """
     manifest = read_manifest(folder) or {}
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
             raise InputError(
-                f"is not as {MANIFEST} says: it was changed",
+                f"is not the file that {MANIFEST} describes: one of them was changed",
                 path=folder / name,
                 hint="make the output again",
                 code="E-HASH",
             )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
-    licenses = [_license(given) for given in manifest.get("inputs", ())]
+    licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
     model = (base or _named(adapter)) if adapter is not None else Place(folder)
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
     found = Made(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
         named = adapter.get("base_model_name_or_path")
         if named:
-            text = f"the base in {CONFIG}, {named!r}, is not a Hub repository: whoever loads this needs its path"
+            text = f"the base in {CONFIG}, {named!r}, is not a Hub repository: say in README.md which model this is for"
         else:
-            text = f"{CONFIG} names no base: whoever loads this has to know it"
+            text = f"{CONFIG} names no base: say in README.md which model this is for"
         warnings.warn(text, AdapterWarning, stacklevel=3)
     return found
 

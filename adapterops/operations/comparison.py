@@ -273,7 +273,7 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not
             if not math.isfinite(square):
                 raise InputError(
-                    "has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE"
+                    "has numbers that are NaN or infinite", hint="use another checkpoint", code="E-NONFINITE"
                 )
             total += square
     return math.sqrt(total)
