@@ -28,6 +28,7 @@ _HOMES = {
     "SavedCheckpoint": "checkpoints.saving",
     "Survival": "updates.survival",
     "Verification": "operations.verifying",
+    "card": "hub.package",
     "cast": "checkpoints.layouts",
     "check": "operations.serving",
     "compare": "operations.comparison",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.expressions.calculator import evaluate as evaluate
     from adapterops.formats.peft.config import AdapterConfig as AdapterConfig
+    from adapterops.hub.package import card as card
     from adapterops.hub.pulling import pull as pull
     from adapterops.hub.pushing import push as push
     from adapterops.hub.snapshot import locate as locate

@@ -132,11 +132,12 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def at(*, path: object = None, tensor: str | None = None) -> Iterator[None]:
-    """Add the place to an error raised inside, where it has none yet."""
+def at(*, path: object = None, tensor: str | None = None, hint: str | None = None) -> Iterator[None]:
+    """Add the place and a remedy to an error raised inside, where it has none yet."""
     try:
         yield
     except AdapterOpsError as error:
         error.path = error.path or (None if path is None else str(path))
         error.tensor = error.tensor or tensor
+        error.hint = error.hint or hint
         raise

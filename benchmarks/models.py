@@ -118,7 +118,7 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
 def extracting(bench: Bench, base: Path) -> None:
     tuned, wide = bench.folder / "tuned", bench.folder / "wide"
     measure(sys.executable, HERE / "shapes.py", tuned, "tuned", LAYERS, "bfloat16", 0)
-    (ours,) = bench.runs([*OURS, "extract", tuned, base, "--rank", "32", "-o", "OUT"])
+    (ours,) = bench.runs([*OURS, "extract", tuned, "--base", base, "--rank", "32", "-o", "OUT"])
     shapes: dict[tuple[int, int], int] = {}
     for out, into in modules(**QWEN).values():
         shapes[min(out, into), max(out, into)] = shapes.get((min(out, into), max(out, into)), 0) + 1

@@ -31,7 +31,12 @@ EXAMPLES = {
     "verify": "verify model",
     "methods": "methods",
 }
-NOT_RUN = {"pull": "pull owner/adapter -o my-adapter", "push": "push merged owner/merged --private"}
+NOT_RUN = {
+    "split": "split tuned --base base -o apart",
+    "pull": "pull owner/adapter -o my-adapter",
+    "card": "card merged",
+    "push": "push merged owner/merged --private",
+}
 """Examples that are not run here: they need the Hub, or what is not in the folder."""
 
 

@@ -119,7 +119,7 @@ def main() -> None:
     run("adapterops show ones")
     run("adapterops show threes --spectrum")
     run("adapterops merge ones threes --scale sum -o sum")
-    run("adapterops merge ones threes --ties --density 0.4 -o ties")
+    run("adapterops merge ones threes --ties --density 0.4 --scale auto -o ties")
     run("adapterops truncate sum --rank 6 -o small")
     run("adapterops fuse base ones -o model")
     run("adapterops verify model --base base --adapter ones")

@@ -17,7 +17,7 @@ def main(base: Path, sources: list[Path], out: Path) -> None:
     untrained = [str(source) for source in sources if len(ao.inspect(source).zero) == ao.inspect(source).modules]
     if untrained:
         raise SystemExit(f"never trained: {', '.join(untrained)}")
-    merged = ao.merge(adapters, "ties", density=0.3)
+    merged = ao.merge(adapters, "ties", density=0.3, scale="auto")
     kept = ao.save_adapter(ao.truncate(merged, rank=8), out / "adapter")
     checkpoint = ao.open_checkpoint(base)
     adapter = ao.open_adapter(out / "adapter")

@@ -12,8 +12,8 @@ import adapterops as ao
 
 def main(first: str, second: str, repo: str, out: str) -> None:
     a, b = (ao.open_adapter(ao.locate(reference)) for reference in (first, second))
-    saved = ao.save_adapter(ao.merge([a, b], "ties", density=0.3), Path(out))
-    print(f"energy kept: {saved.energy:.1%}")
+    saved = ao.save_adapter(ao.merge([a, b], "ties", density=0.3, scale="auto"), Path(out))
+    print(f"energy kept of the uncut merge: {saved.energy:.1%}")
     print(ao.push(out, repo, private=True).url)
 
 

@@ -15,7 +15,7 @@ def main(source: Path, out: Path, wanted: float) -> None:
     adapter = ao.open_adapter(source)
     largest = max(layout.rank for layout in adapter.layout.values())
     few, most = ao.spectra(adapter).bracket
-    print(f"80% of the energy: rank {few}; 99%: rank {most}; what is worth trying is between them")
+    print(f"80% of the energy: rank {few}; 99%: rank {most}; try ranks between them")
     rank, enough = 1, None
     while rank <= largest:
         saved = ao.save_adapter(ao.truncate(adapter, rank=rank), out / f"r{rank}")

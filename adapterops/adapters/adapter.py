@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
-from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
 from adapterops.formats.spelling import check_spelled
@@ -85,7 +85,7 @@ class Adapter:
         return self + -other
 
     def __repr__(self) -> str:
-        return f"<Adapter of {len(self.layout)} modules on {self.config.base_model or 'an unknown base'}>"
+        return f"<Adapter of {count(len(self.layout), 'module')} on {self.config.base_model or 'an unknown base'}>"
 
 
 def sum_of(updates: Sequence[Any]) -> Any:
@@ -188,7 +188,7 @@ def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
                 raise UnsupportedError(
                     f"is a full tensor in several adapters, and not the same in {name(adapter)}: only its update could be added",
                     tensor=tensor,
-                    hint="the adapters were trained on different bases, or with new tokens",
+                    hint="give adapters that were trained on one base, without new tokens",
                 )
     return found
 
@@ -205,7 +205,7 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         raise ShapeError(
             f"the adapters have different shapes: {places}",
             tensor=module,
-            hint="they were trained on different base models",
+            hint="give adapters that were trained on one base model",
         )
     layouts = [layout for _, layout in present]
     if len(layouts) == 1:

@@ -95,10 +95,10 @@ def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
     values = tensor.file.array(tensor.name, rows)
     if not allow and not (fine := finite(values, tensor.spec.dtype)).all():
         raise InputError(
-            f"has {fine.size - fine.sum()} numbers that are NaN or infinite",
+            f"has numbers that are NaN or infinite: {fine.size - fine.sum()} of {fine.size}",
             path=tensor.file.path,
             tensor=tensor.name,
-            hint="the training diverged; use another checkpoint (merge and truncate take them as they are with --allow-nonfinite)",
+            hint="use another checkpoint of the training, or take them as they are with --allow-nonfinite, which merge and truncate have",
             code="E-NONFINITE",
         )
     return values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import UnsupportedError, at
+from adapterops.errors import UnsupportedError, at, count
 from adapterops.formats.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
@@ -196,7 +196,7 @@ class Checkpoint:
             )
 
     def __repr__(self) -> str:
-        return f"<Checkpoint of {len(self.layout)} tensors in {len(self.shards)} files>"
+        return f"<Checkpoint of {count(len(self.layout), 'tensor')} in {count(len(self.shards), 'file')}>"
 
 
 def original(stored: StoredTensor) -> Rows:

@@ -14,7 +14,7 @@ from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
-from adapterops.errors import VerificationError
+from adapterops.errors import VerificationError, count
 from adapterops.formats.weight_files import index_name
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
@@ -173,7 +173,7 @@ def _check_changed(modules: Facts, out: Path) -> None:
             "the result would be the base, byte for byte: "
             + ("every update is zero" if zero else "rounding erased every update"),
             path=out,
-            hint="B was never trained, or the weights are 0"
+            hint="adapterops show says whether B was never trained; or are the weights 0?"
             if zero
             else "store it wider: --dtype float32, or float64 with --precision float64",
             code="E-UNCHANGED",
@@ -189,8 +189,9 @@ def _check_survival(modules: Facts, out: Path) -> None:
     total = sum(quantized.values(), start=type(quantized[worst])())
     lost = [each for each in quantized.values() if _too_little(each)]
     if lost or _too_little(total):
+        modules_ = count(len(quantized), "quantized module")
         raise VerificationError(
-            f"{quantized[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {len(quantized)} modules in codes; "
+            f"{quantized[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {modules_}; "
             f"less than {LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
             hint="round with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",

@@ -67,7 +67,7 @@ def _named(inputs: tuple[str, ...]) -> dict[str, str]:
     for each in inputs:
         name, separator, path = each.partition("=")
         if not separator or not path:
-            raise OptionError(f"{each!r} does not name an adapter", hint="such as a=runs/a")
+            raise OptionError(f"{each!r} gives no name to an adapter", hint="write name=path, such as a=runs/a")
         if name in found:
             raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
         found[name] = values.text(path)

@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from adapterops.cli import completion
+from adapterops.cli.usage import listed
 from adapterops.errors import OptionError
 
 COMMANDS = {
@@ -28,33 +30,49 @@ COMMANDS = {
     "dequantize": "A quantized model in 16 or 32 bits.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "pull": "An adapter or a model from the Hub.",
+    "card": "The card of an adapter or a model, as push writes it.",
     "push": "An adapter or a model to the Hub.",
     "methods": "The methods of merge.",
 }
 
 
 MEANT = {
+    "add": "merge",
     "apply": "fuse",
+    "average": "merge",
     "bake": "fuse",
+    "blend": "merge",
+    "cat": "merge",
+    "combine": "merge",
+    "dare": "merge",
     "diff": "compare",
     "divide": "split",
     "download": "pull",
+    "export": "convert",
+    "fold": "normalize",
+    "help": "--help",
     "info": "show",
     "inspect": "show",
+    "linear": "merge",
     "lint": "check",
     "list": "show",
     "ls": "show",
+    "plot": "report",
+    "prune": "truncate",
+    "readme": "card",
     "requantize": "quantize",
     "resize": "truncate",
     "separate": "split",
+    "shrink": "truncate",
+    "stats": "show",
     "subtract": "unfuse",
     "svd": "truncate",
-    "validate": "check",
-    "export": "convert",
-    "fold": "normalize",
     "ties": "merge",
+    "unapply": "unfuse",
     "unmerge": "unfuse",
     "upload": "push",
+    "validate": "check",
+    "version": "--version",
     "view": "show",
 }
 """What other tools, and people, call our commands."""
@@ -79,16 +97,27 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = arguments[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            meant = MEANT.get(name) or next(iter(get_close_matches(name, COMMANDS, n=1)), None)
+        given = arguments[0]
+        if given not in COMMANDS and not given.startswith("-"):
+            meant = MEANT.get(given) or next(iter(get_close_matches(given, COMMANDS, n=1)), None)
             hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
-            raise OptionError(f"there is no command {name!r}", hint=hint)
-        return super().resolve_command(context, arguments)
+            raise OptionError(f"there is no command {given!r}", hint=hint)
+        name, command, rest = super().resolve_command(context, arguments)
+        return name, command, list(listed(rest))
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="adapterops", prog_name="adapterops")  # which is looked up when asked for
+@click.option(
+    "--install-completion",
+    is_flag=False,
+    flag_value=completion.THIS,
+    metavar=f"[{'|'.join(completion.SHELLS)}]",
+    is_eager=True,
+    expose_value=False,
+    callback=completion.install,
+    help="Let the shell complete commands, options and paths, and exit.  [default: the shell of $SHELL]",
+)
 def cli() -> None:
     """Algebra and merging of LoRA adapters, on their files.
 
@@ -96,6 +125,4 @@ def cli() -> None:
     adapterops show my-adapter
     adapterops merge a b --ties -o merged
     adapterops truncate my-adapter --rank 8
-
-    Shell completion: eval "$(_ADAPTEROPS_COMPLETE=bash_source adapterops)", or zsh_source, fish_source.
     """

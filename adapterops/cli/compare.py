@@ -7,6 +7,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations import comparison as comparing
@@ -21,6 +22,8 @@ from adapterops.storage.place import Place
 @options.allow_pickle
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(
@@ -54,15 +57,22 @@ def command(
 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
-    from adapterops.reports.rows import joint_line, pair_rows, summary_rows
+    from adapterops.reports.rows import joint_line, module_rows, pair_rows, summary_rows
+    from adapterops.reports.summary import summary
 
     findings = diagnose(found)
+    short = summary(found, findings)
     if as_json:
-        output.print_json("comparison", numbers(found, findings))
+        output.print_json("comparison", numbers(found, short, findings))
         return
     output.print_table(*summary_rows(found))
     output.line()
     output.print_table(*pair_rows(found))
     output.line()
+    for index in range(len(adapters)) if verbose() else ():
+        output.line(found.profiles[index].name)
+        output.print_table(*module_rows(found, index))
+        output.line()
     output.line(joint_line(found))
     output.print_findings(findings)
+    output.print_command(short)

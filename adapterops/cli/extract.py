@@ -10,12 +10,14 @@ import click
 from adapterops.cli import options, values
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
+from adapterops.requests.order import base_of
 from adapterops.requests.request import Extract, Model, Output, Request
 
 
 @click.command("extract", short_help="The difference of two models, as an adapter.")
 @click.argument("tuned", type=values.TEXT)
-@click.argument("base", type=values.TEXT)
+@click.argument("other", required=False, metavar="[BASE]", type=values.TEXT)
+@click.option("--base", type=values.TEXT, metavar="BASE", help="The model that TUNED was before.")
 @options.cutting
 @click.option(
     "--rest",
@@ -30,7 +32,8 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @options.running
 def command(
     tuned: str,
-    base: str,
+    other: str | None,
+    base: str | None,
     cut: Output,
     rest: str,
     allow_pickle: bool,
@@ -38,12 +41,14 @@ def command(
     dtype: str | None,
     running: options.Running,
 ) -> None:
-    """TUNED - BASE as a LoRA adapter, and how much of the difference it holds.
+    """TUNED - BASE as a LoRA adapter, and how much of the difference it holds. The base needs no --base where the
+    manifest of TUNED says that it was fused from it.
 
     \b
-    adapterops extract tuned base --rank 32 -o my-adapter
-    adapterops extract tuned base --energy 0.95 --rest drop -o my-adapter
+    adapterops extract tuned --base base --rank 32 -o my-adapter
+    adapterops extract tuned --base base --energy 0.95 --rest drop -o my-adapter
     """
+    before = base_of(tuned, other, base)
     change = Extract(Model(tuned), rest)
-    request = Request(base=Model(base), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
+    request = Request(base=Model(before), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
     write(request, out, running)

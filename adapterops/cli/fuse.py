@@ -13,8 +13,8 @@ from adapterops.requests.request import Request
 
 
 @click.command("fuse", short_help="Adapters into a base model.")
-@click.argument("base", type=values.TEXT)
-@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
+@click.argument("sources", nargs=-1, required=True, metavar="BASE SOURCES...", type=values.TEXT)
+@click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
 @fusing(unfuse=False)
 @options.output("fused")
 @options.running
@@ -26,7 +26,7 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
 
     \b
     adapterops fuse base my-adapter -o fused
-    adapterops fuse base a b --ties --density 0.2 -o fused
+    adapterops fuse a b --base base --ties --density 0.2 -o fused
     adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4

@@ -31,7 +31,6 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
     def decorate(command: Any) -> Any:
         @wraps(command)
         def requested(
-            base: str,
             sources: Sequence[str],
             merge: Merge,
             view: options.View,
@@ -41,14 +40,20 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             dtype: str | None,
             alpha: float | None,
             component: str | None,
+            base: str | None = None,
             **rest: Any,
         ) -> Any:
-            inputs = options.inputs(sources, alpha, component=component)
+            model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
+            if not adapters:
+                raise click.UsageError(
+                    f"an adapter is missing: {model} stands where the model is expected", click.get_current_context()
+                )
+            inputs = options.inputs(adapters, alpha, component=component)
             request = Request(
                 inputs,
                 merge.expression(inputs, view.rounding),
                 merge.allow_base_mismatch,
-                base=Model(base),
+                base=Model(model),
                 unfuse=unfuse,
                 original=view.original,
                 base_view=view.base_view,

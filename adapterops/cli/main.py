@@ -21,13 +21,14 @@ from adapterops.errors import (
     AdapterWarning,
     InputError,
     NotFoundError,
-    OptionError,
     ResourceError,
     printable,
 )
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHORT = ResourceError("there is not enough memory", hint="use fewer --workers: each holds one module")
+SHORT = ResourceError(
+    "there is not enough memory", hint="use fewer --workers: each holds one module; --memory 4GB chooses how many"
+)
 NO_TORCH = NotFoundError(
     "this needs torch, which is not installed", hint="pip install 'adapterops[torch]'", code="E-NOT-INSTALLED"
 )
@@ -86,6 +87,7 @@ def run(arguments: list[str]) -> int:
     import click
 
     from adapterops.cli.commands import cli
+    from adapterops.cli.usage import explained
 
     as_json = "--json" in arguments
     if "--strict" in arguments:
@@ -93,13 +95,13 @@ def run(arguments: list[str]) -> int:
     else:
         warnings.simplefilter("always", AdapterWarning)
     warnings.showwarning = _show_warning
+    _hush(bool({"-q", "--quiet"} & set(arguments)))
     try:
-        return cli.main(arguments, prog_name="adapterops", standalone_mode=False) or 0
+        return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False) or 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "adapterops"
-        return _fail(OptionError(error.format_message().rstrip("."), hint=f"see {command} --help"), as_json)
+        return _fail(explained(error, " ".join(["adapterops", *arguments[:1]])), as_json)
     except AdapterWarning as warning:
         return _fail(InputError(f"{warning} (an error under --strict)", code="E-STRICT"), as_json)
     except AdapterOpsError as error:
@@ -127,7 +129,8 @@ def run(arguments: list[str]) -> int:
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
         kind = InputError if error.errno in OF_PATHS else ResourceError
-        return _fail(kind(f"{error.strerror}", path=error.filename), as_json)
+        hint = "check the path, and who may use it" if kind is InputError else "look at the disk that it is on"
+        return _fail(kind(f"{error.strerror}", path=error.filename, hint=hint), as_json)
     except Exception:
         return _bug()
 
@@ -155,17 +158,29 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def _say(text: str) -> None:
-    """Print to stderr, if anybody can read there."""
+def _hush(quiet: bool) -> None:
+    """Let notes about the Hub be printed, or not."""
+    import logging
+
+    logging.getLogger("adapterops.hub").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _say(text: str, level: str | None = None) -> None:
+    """Print to stderr, if anybody can read there; after the name of a level, in its colour."""
+    begin = ""
+    if level:  # a signal may come while this very module is imported
+        from adapterops.cli.terminal import painted
+
+        begin = painted(f"{level}:", level, sys.stderr) + " "
     with suppress(OSError, ValueError):
-        print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+        print(begin + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _fail(error: AdapterOpsError, as_json: bool) -> int:
     if as_json:
         _report(error.as_json())
     else:
-        _say(f"error: {error}")
+        _say(str(error), "error")
     return error.exit_code
 
 
@@ -178,7 +193,8 @@ def _report(error: dict[str, Any]) -> None:
 def _bug() -> int:
     import traceback
 
-    _say(traceback.format_exc() + "error: this is a bug in adapterops")
+    _say(traceback.format_exc().rstrip())
+    _say("this is a bug in adapterops\n  report it with the command and the lines above", "error")
     return 1
 
 
@@ -191,7 +207,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, AdapterWarning):
-        _say(f"warning: {message}")
+        _say(str(message), "warning")
 
 
 def _finish(code: int) -> int:
@@ -209,5 +225,5 @@ def _broken_stream(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
-    _say(f"error: the results could not be printed: {error.strerror}")
+    _say(f"the results could not be printed: {error.strerror}", "error")
     return ResourceError.exit_code

@@ -33,7 +33,7 @@ def command(
     allow_nonfinite: bool,
     allow_pickle: bool,
 ) -> None:
-    """One adapter of several: the weighted sum of their updates, or one of the methods since.
+    """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
     Ranks, scales and targets may differ. A module that an adapter lacks counts as zero.
 

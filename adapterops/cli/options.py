@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from adapterops.checkpoints.checkpoint import ROUNDINGS
+from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
+from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, count
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
@@ -50,11 +52,27 @@ verifying = click.option(
     is_eager=True,  # before the sources are looked for
     expose_value=False,
     callback=verify_inputs,
-    help="Download all inputs from the Hub first, and compare them with its hashes; those that are used are compared in any case.",
+    help="Download all inputs from the Hub first and compare them with its hashes; files that are used are always compared.",
+)
+quieted = click.option(
+    "-q",
+    f"--{QUIET}",
+    is_flag=True,
+    expose_value=False,
+    callback=set_loudness,
+    help="Print errors and warnings only, and results that are asked for.",
+)
+detailed = click.option(
+    "-v",
+    f"--{VERBOSE}",
+    is_flag=True,
+    expose_value=False,
+    callback=set_loudness,
+    help="List every module, tensor or file.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
-strict = click.option("--strict", is_flag=True, expose_value=False, help="Take warnings for errors.")
-alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha of files that do not say it.")
+strict = click.option("--strict", is_flag=True, expose_value=False, help="Treat warnings as errors.")
+alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha, for files that do not state it.")
 component = click.option(
     "--component",
     metavar="NAME",
@@ -63,7 +81,7 @@ component = click.option(
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
 )
-nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinite weights as they are.")
+nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinite numbers as they are.")
 
 
 def text_argument(**attributes: Any) -> Callable[[Command], Command]:
@@ -146,6 +164,8 @@ running = group(
     ),
     verifying,
     strict,
+    quieted,
+    detailed,
     as_json,
 )
 """Options of every command that writes something, as `running`."""
@@ -190,11 +210,13 @@ no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
 )
 device = click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where weights are quantized."
+    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
 _MODELLING = (
     click.option(
-        "--max-shard-size", metavar="SIZE", help="Divide the output anew, such as 2GB.  [default: as the base is]"
+        "--max-shard-size",
+        metavar="SIZE",
+        help="Size of the files of the output, such as 2GB.  [default: the files of the base]",
     ),
     resume,
     no_sync,
@@ -243,7 +265,11 @@ def _view(precision: str | None, rounding: str | None, base_view: str | None, or
 viewing = group(
     "view",
     _view,
-    click.option("--precision", type=click.Choice(PRECISIONS), help=f"Of ΔW and the sum.  [default: {PRECISIONS[0]}]"),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help=f"Precision of ΔW and of the sum.  [default: {PRECISIONS[0]}]",
+    ),
     click.option(
         "--rounding",
         type=click.Choice(ROUNDINGS),
@@ -263,9 +289,6 @@ viewing = group(
 """How an update is added to a base, as `view`."""
 
 
-NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
-
-
 def named(sources: Sequence[str]) -> dict[str, str]:
     """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
 
@@ -281,9 +304,13 @@ def inputs(
     """Adapters to read, by the names that an expression has for them.
 
     Raises:
-        OptionError: one is a number, which has come here from an option.
+        OptionError: one is a number, which has come here from an option, or a list with commas.
     """
     for source in sources:
+        listed = source.split(",")
+        if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
+            hint = f"put spaces between them: {' '.join(listed)}"
+            raise OptionError(f"{source} is {count(len(listed), 'adapter')} with commas between them", hint=hint)
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
@@ -301,6 +328,10 @@ HIDDEN = {
     "--resume": 0,
     "--no-sync": 0,
     "--strict": 0,
+    "--quiet": 0,
+    "-q": 0,
+    "--verbose": 0,
+    "-v": 0,
     "--verify-inputs": 0,
 }
 """Options that do not change what is made, with the number of their values."""
@@ -319,6 +350,17 @@ def command_line() -> list[str]:
         elif not (argument.startswith("-o") and not argument.startswith("--")):
             shown.append(option + is_ + _place(value) if is_ and not argument.startswith("/") else _place(argument))
     return shown
+
+
+def again(option: str, value: str) -> str:
+    """The command that was typed, to be done, and with another value of an option."""
+    typed, arguments = ["adapterops"], iter(sys.argv[1:])
+    for argument in arguments:
+        if argument == option:
+            next(arguments, None)
+        elif argument not in ("--dry-run", "--json") and not argument.startswith(f"{option}="):
+            typed.append(argument)
+    return shlex.join([*typed, option, value])
 
 
 def _place(text: str) -> str:

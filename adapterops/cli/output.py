@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterops.cli.terminal import painted, quiet
 from adapterops.engine.execution import Progress
 from adapterops.errors import printable
 from adapterops.provenance.manifest import SCHEMA, plain
 
 if TYPE_CHECKING:
     from adapterops.reports.findings import Finding
+    from adapterops.reports.summary import Summary
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
@@ -67,6 +70,12 @@ def line(text: str = "", end: str = "\n") -> None:
     print(printable(text), end=end)
 
 
+def text(lines: str) -> None:
+    """A document, line by line."""
+    for each in lines.splitlines():
+        line(each)
+
+
 def print_json(kind: str, result: Mapping[str, Any]) -> None:
     """One document; `kind` says which fields it has."""
     print(json.dumps(plain({"schema": SCHEMA, "kind": kind, "ok": True, **result}), indent=2))
@@ -81,16 +90,27 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line("  ".join(cells).rstrip())
 
 
+def remark(level: str, text: str) -> None:
+    """A sentence of a result, after its level: a note or a warning."""
+    print(f"{painted(f'{level}:', level, sys.stdout)} {printable(text)}")
+
+
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
-        line(f"{finding.level}: {finding.text}")
+        remark(finding.level, finding.text)
+
+
+def print_command(short: Summary) -> None:
+    """The command that may come next, where there is one."""
+    if short.command:
+        line(f"{short.why} {shlex.join(short.command)}")
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
-    if not sys.stderr.isatty():
+    if quiet() or not sys.stderr.isatty():
         yield None
         return
     begin, bar = time.monotonic(), None

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet, verbose
 from adapterops.errors import count
 from adapterops.hub.references import Reference
 
@@ -16,7 +17,9 @@ from adapterops.hub.references import Reference
 @click.argument("reference", type=values.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
@@ -33,6 +36,8 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
     with nullcontext() if dry_run else output.written(done.path):
         if as_json:
             output.print_json("pull", {"dry_run": dry_run, **done.__dict__, "path": str(done.path)})
-        else:
+        elif dry_run or not quiet():
             size = f"{count(len(done.files), 'file')}, {output.amount(done.bytes, 'B')}"
             output.line(f"{verb} {done.path}: {size}, of {done.reference} at {done.revision}")
+            for name in done.files if verbose() else ():
+                output.line(f"  {name}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet
 from adapterops.hub.references import Reference
 
 
@@ -16,11 +17,12 @@ from adapterops.hub.references import Reference
 @click.option(
     "--private/--public",
     default=None,
-    help="What the repository has to be.  [default: what it is, or what the Hub makes]",
+    help="Visibility that the repository must have.  [default: the one it has, or the Hub's for new ones]",
 )
-@click.option("--create-pr", is_flag=True, help="Propose it as a pull request.")
-@click.option("-m", "--message", help="Of the commit.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option("-m", "--message", help="Message of the commit.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing; does not wait for the Hub.")
+@options.quieted
 @options.as_json
 @options.strict
 def command(
@@ -32,7 +34,7 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """What a command wrote, to a repository on the Hub: weights, config, tokenizer, manifest and a card, in one commit.
+    """The output of a command, to a repository on the Hub: weights, config, tokenizer, manifest and a card, in one commit.
 
     The repository is made if it does not exist. What it has already is not sent again; where it has everything, nothing
     is committed. The token is HF_TOKEN, or that of `hf auth login`.
@@ -48,6 +50,8 @@ def command(
         if as_json:
             output.print_json("push", {"dry_run": dry_run, **done.__dict__})
             return
+        if quiet() and not dry_run:
+            return
         verb = "would push" if dry_run else "pushed"
         if not done.files and not done.removed:
             output.line(f"nothing new in {folder}: {done.repo} has it all")
@@ -56,6 +60,8 @@ def command(
             output.line(
                 f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}"
             )
+        if not done.compared:
+            output.line("  the Hub did not answer: what it has already, and whether it lets you, is not known")
         if done.left_out:
             output.line(f"  not sent: {', '.join(done.left_out)}")
         if done.pull_request or done.url:

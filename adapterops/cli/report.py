@@ -9,6 +9,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import quiet
 from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
@@ -16,13 +17,15 @@ from adapterops.storage.place import Place
 
 @click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
-@click.option("--base", type=values.SOURCE, help="Their model: norms are then relative to its weights.")
+@click.option(
+    "--base", type=values.SOURCE, help="The model that the adapters are for: norms are then relative to its weights."
+)
 @options.output("report.html", help="Page to write; its numbers go into a JSON file of the same name.")
 @click.option(
     "--figures", type=click.Path(path_type=Path, readable=False), help="Folder to write the figures into, as SVG."
 )
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @click.option(
     "--allow-pickle",
     is_flag=True,
@@ -31,6 +34,7 @@ from adapterops.storage.place import Place
 @options.alpha
 @options.workers
 @options.verifying
+@options.quieted
 @options.as_json
 @options.strict
 def command(
@@ -79,11 +83,15 @@ def command(
                     "figures": None if done.figures is None else str(done.figures),
                     "drawn": list(done.drawn),
                     "bytes": done.bytes,
+                    "summary": {"sentences": list(done.summary.sentences), "command": list(done.summary.command)},
                     "findings": [{"rule": each.rule, "level": each.level, "text": each.text} for each in done.findings],
                 },
             )
+            return
+        if quiet():
             return
         output.line(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
         if done.figures:
             output.line(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
         output.print_findings(done.findings)
+        output.print_command(done.summary)

@@ -19,7 +19,11 @@ from adapterops.recipes.schema import Recipe, read_recipe
 @click.command("run", short_help="What a recipe asks for.")
 @click.argument("recipe", type=click.Path(path_type=Path, readable=False))
 @options.output(help="Folder to write.  [default: output.path of the recipe]")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same recipe stopped, for models.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an interrupted run of the same recipe stopped; for outputs that are models.",
+)
 @options.device
 @options.no_sync
 @options.running
@@ -32,9 +36,8 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     result: 0.7*a - 0.3*b
     output: {path: merged, rank: 16}
 
-    Also base, to fuse the result into, or with adapter: true in the output to name its modules by; and quantize. Every
-    option of a command that decides what is written is a field here: what messages call --alpha, --original, --rounding,
-    --dtype or --quantize has the same name, with _ for -.
+    Other fields: base, the model to fuse the result into (with adapter: true in the output only its names are used),
+    quantize, and every option that decides what is written: --max-shard-size is max_shard_size.
 
     The output holds the recipe with every default and the BLAKE3 of every input, which makes the same bytes again.
 

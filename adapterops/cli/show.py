@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -9,19 +10,21 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
 from adapterops.operations import analysis
-from adapterops.operations.models import inspect_model
+from adapterops.operations.models import inspect_model, stored
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.operations.analysis import Inspection, Spectra
     from adapterops.operations.models import ModelInspection
 
 SHOWN = 4
-BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 @click.command("show", short_help="What is inside an adapter, or a model.")
@@ -32,6 +35,8 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 @options.reading
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(
@@ -53,12 +58,15 @@ def command(
     """
     if holds_model(source):
         if spectrum:
-            raise OptionError("--spectrum is for adapters, and this is a model", path=source)
-        model = inspect_model(open_checkpoint(source, allow_pickle=allow_pickle))
+            raise OptionError("is a model, and --spectrum is for adapters", path=source, hint="leave it out")
+        checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
+        model = inspect_model(checkpoint)
         if as_json:
             output.print_json("checkpoint", model.as_json())
-        else:
-            _print_model(model)
+            return
+        _print_model(model)
+        if verbose():
+            _print_tensors(checkpoint)
         return
     found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
     spectra = None
@@ -96,6 +104,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             row += _spectrum(group.modules, spectra)
         rows.append(row)
     output.print_table(header, rows)
+    if verbose():
+        _print_modules(found, spectra)
     share = found.parameters / found.dense
     output.line(
         f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
@@ -104,19 +114,30 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.further:
-        output.line(f"warning: files that may hold trained weights, which are not read: {', '.join(found.further)}")
+        output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
             if len(found.zero) == found.modules
             else f"B is zero in {', '.join(found.zero)}"
         )
-        output.line(f"warning: {every}")
+        output.remark("warning", every)
     if spectra:
         few, most = spectra.bracket
-        output.line(
-            f"rank {few} keeps {analysis.LITTLE:.0%} of the energy over all modules, rank {most} {analysis.ENERGY:.0%}"
+        least = (
+            f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
         )
+        output.line(f"rank {few} keeps {least}")
+
+
+def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
+    header, rows = ["module", "shape", "rank", "scale", "dtype", *(["norm", "effective rank"] if spectra else [])], []
+    for group in found.groups:
+        shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), f"{group.scale:.4g}", group.dtype]
+        for module in group.modules:
+            each = spectra.modules[module] if spectra else None
+            rows.append([module, *shared, *([f"{each.norm:.4g}", f"{each.effective_rank:.1f}"] if each else [])])
+    output.print_table(header, sorted(rows))
 
 
 def _print_model(found: ModelInspection) -> None:
@@ -142,6 +163,14 @@ def _print_model(found: ModelInspection) -> None:
     )
 
 
+def _print_tensors(checkpoint: Checkpoint) -> None:
+    rows = [
+        [name, " x ".join(map(str, spec.shape)) or "1", stored(checkpoint, name)]
+        for name, spec in checkpoint.layout.items()
+    ]
+    output.print_table(["tensor", "shape", "stored as"], rows)
+
+
 def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
     """Norm and effective rank over the modules of a group, and their mean spectrum as a line of blocks."""
     each = [spectra.modules[module] for module in modules]
@@ -150,4 +179,14 @@ def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
     count = min(len(each[0].values), 16)
     means = [sum(one.values[index] for one in each) / len(each) for index in range(count)]
     top = max(means) or 1.0
-    return [f"{norm:.4g}", f"{effective:.1f}", "".join(BLOCKS[round(8 * mean / top)] for mean in means).ljust(16)]
+    heights = BLOCKS if _writes(BLOCKS) else ASCII
+    return [f"{norm:.4g}", f"{effective:.1f}", "".join(heights[round(8 * mean / top)] for mean in means).ljust(16)]
+
+
+def _writes(text: str) -> bool:
+    """Whether stdout has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

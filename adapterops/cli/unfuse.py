@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import click
@@ -9,12 +10,13 @@ import click
 from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
 from adapterops.cli.writing import write
+from adapterops.errors import AdapterWarning
 from adapterops.requests.request import Request
+from adapterops.requests.verifying import fusion_of, other_adapters
 
 
 @click.command("unfuse", short_help="An adapter out of a model again.")
-@click.argument("base", metavar="FUSED", type=values.TEXT)
-@click.argument("sources", nargs=-1, required=True, type=values.TEXT)
+@click.argument("sources", nargs=-1, required=True, metavar="FUSED SOURCES...", type=values.TEXT)
 @fusing(unfuse=True)
 @options.output("unfused")
 @options.running
@@ -26,4 +28,7 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
     \b
     adapterops unfuse fused my-adapter -o restored
     """
+    record = request.base and fusion_of(request.base.path)
+    if record and (other := other_adapters(record, request)):
+        warnings.warn(f"{request.base.path if request.base else ''}: {other}", AdapterWarning, stacklevel=1)
     write(request, out, modelling.run(running))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import printable
 from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.quant.registry import written
@@ -36,7 +34,7 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A number, or several with commas between them."""
+    """A number, or several with commas or spaces between them."""
 
     name = "number"
 
@@ -46,7 +44,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
         ((0.5,), (0.7, -0.2))
         """
         try:
-            return value if isinstance(value, tuple) else tuple(float(each) for each in value.split(","))
+            return value if isinstance(value, tuple) else tuple(map(float, value.replace(",", " ").split()))
         except ValueError:
             self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3", param, ctx)
 
@@ -60,7 +58,9 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = value.replace("-", "_")
         if name not in self._names():
-            self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
+            close = get_close_matches(name, self._names(), n=1)
+            meant = f"did you mean {close[0]}? There" if close else "there"
+            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self._names())}", param, ctx)
         return name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
@@ -73,14 +73,6 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)
 
 
-def chosen(text: str) -> Path | Reference:
-    """What a text stands for; where it could stand for two things, a note says which was taken."""
-    choice = choose(text)
-    if choice.note:
-        print(printable(f"note: {choice.note}"), file=sys.stderr)
-    return choice.target
-
-
 class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """An adapter or a model: a path, or a reference to the Hub, which is asked what it stands for."""
 
@@ -89,7 +81,7 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         if isinstance(value, Place) or (ctx is not None and ctx.resilient_parsing):
             return Place.of(value)
-        target = chosen(value)
+        target = choose(value)
         if not isinstance(target, Reference):
             return Place(target)
         from adapterops.hub.snapshot import locate
@@ -111,7 +103,7 @@ class Text(Source):
 
 def text(source: str) -> str:
     """A path, or a reference with its scheme."""
-    target = chosen(source)
+    target = choose(source)
     return target.uri if isinstance(target, Reference) else str(target)
 
 
@@ -122,7 +114,9 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
         found = value if isinstance(value, Reference) else parse(value)
-        return found or self.fail(f"{value!r} is no repository: write owner/name, or owner/name@revision", param, ctx)
+        return found or self.fail(
+            f"{value!r} is not a repository: write owner/name, or owner/name@revision", param, ctx
+        )
 
 
 SOURCE, TEXT, REPO = Source(), Text(), Repository()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,13 @@ from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.engine.execution import Execution
-from adapterops.errors import OptionError, VerificationError, count
+from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
 from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import check_there, expected, prove, recorded
+from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -29,18 +31,18 @@ SHOWN = 5
 
 @click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
 @click.argument("model", type=values.SOURCE)
-@click.option("--base", type=values.TEXT, help="The checkpoint it was made from.  [default: what the manifest names]")
+@click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
     "--adapter",
     "sources",
     multiple=True,
     metavar="[NAME=]SOURCE",
-    help="Adapter, in the place of the one of that name; without a name one of all, and may be given again.  "
+    help="An adapter that it was made from, once for each; or, with a name of the manifest, the new place of that one.  "
     "[default: what the manifest names]",
 )
 @merging
 @options.viewing
-@click.option("--logits", is_flag=True, help="Compare the logits of the whole model, too, with transformers and PEFT.")
+@click.option("--logits", is_flag=True, help="Also compare the logits of the whole model, with transformers and PEFT.")
 @click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
 @click.option(
     "--sarif",
@@ -52,6 +54,8 @@ SHOWN = 5
 @options.component
 @options.workers
 @options.verifying
+@options.quieted
+@options.detailed
 @options.as_json
 @options.strict
 def command(
@@ -71,7 +75,7 @@ def command(
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
-    How it was made is read from its manifest; an option says it in the place of that. Every adapted weight is compared
+    How it was made is read from its manifest; options replace what that says. Every adapted weight is compared
     bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor
     is compared with the base's bytes, every file with the checksum in the manifest, which has to name all that a loader
     of models could take for its own.
@@ -107,15 +111,15 @@ def command(
         certificate["logits"] = compare(checkpoint, before, proof.adapter, min(stored, key=BITS.__getitem__))
     if as_json and proof.found.ok:
         output.print_json("verification", certificate)
-    elif not as_json:
+    elif not as_json and not (quiet() and proof.found.ok):
         _print(proof.found, certificate.get("logits"))
     if not proof.found.ok:
         worst = proof.found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({len(proof.found.problems)} problems)",
+            f"{worst.what} ({count(len(proof.found.problems), 'problem')})",
             path=model,
             tensor=worst.place,
-            hint=_contradiction(record, request) or "fuse again",
+            hint=contradiction(record, request) or "fuse again, or look for what changed it",
             details=certificate,
         )
 
@@ -197,21 +201,15 @@ def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, 
     return named, others
 
 
-def _contradiction(record: Request | None, request: Request) -> str | None:
-    """What the manifest says of the merge, where the options say something else: that looks like damage."""
-    if record is None or record.result is None or str(record.result) == str(request.result):
-        return None
-    hint = "give the same options, leave --adapter out, or fuse again"
-    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
-
-
 def _print(found: Verification, logits: dict[str, float] | None) -> None:
     entries = sum(check.entries for check in found.modules.values())
     exact, near = (sum(getattr(check, name) for check in found.modules.values()) for name in ("exact", "near"))
-    for problem in found.problems[:SHOWN]:
-        output.line(f"WRONG  {problem.place}: {problem.what}")
-    if len(found.problems) > SHOWN:
-        output.line(f"       and {len(found.problems) - SHOWN} more")
+    shown = len(found.problems) if verbose() else SHOWN
+    for problem in found.problems[:shown]:
+        wrong = painted("WRONG", "error", sys.stdout)
+        print(f"{wrong}  {printable(f'{problem.place}: {problem.what}')}")
+    if len(found.problems) > shown:
+        output.line(f"       and {len(found.problems) - shown} more")
     parts = {"adapted weight": len(found.modules), "other tensor": found.others, "file": found.files}
     output.line(f"{found.path}: {', '.join(count(number, noun) for noun, number in parts.items())}")
     survivals = [check.survival for check in found.modules.values() if check.survival]
@@ -231,8 +229,10 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
             + (f", {near} within the rounding of float32" if near else "")
         )
         output.line(
-            f"  (W + sBA) x = W x + s B (A x) within {found.modules[worst].identity:.2g} of its bound at most, in {worst}"
+            f"  (W + sBA) x = W x + s B (A x) up to {found.modules[worst].identity:.2g} of the bound, in {worst}"
         )
     if logits:
         output.line(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")
-    output.line("  verified" if found.ok else "  NOT VERIFIED")
+    print(
+        "  " + (painted("verified", "good", sys.stdout) if found.ok else painted("NOT VERIFIED", "error", sys.stdout))
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any, TypeAlias
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.options import Running, command_line
-from adapterops.cli.output import amount, line, percent, print_json, progress, span, written
+from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
+from adapterops.cli.results import print_result, print_scales
+from adapterops.cli.terminal import verbose
 from adapterops.cli.values import verified
-from adapterops.engine.plan import Plan, steps
-from adapterops.errors import AdapterWarning, count
-from adapterops.methods.scaling import SUM, describe
+from adapterops.engine.plan import Plan
+from adapterops.errors import count
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
@@ -27,15 +26,6 @@ Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""
 
 Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
-
-LOSSY_GAIN = 0.9
-"""Below this much of an update left, a person should know."""
-
-EXACT = 1e-6
-"""Above this, relative to the update, what is stored is not called exact: float32 is ten times as near."""
-
-CHANCE = 0.01
-"""Above this, a person should know how far chance may have moved what survived."""
 
 
 def write(
@@ -68,10 +58,7 @@ def write(
         if running.as_json:
             print_json(*_json(saved, more))
         else:
-            _print(saved)
-            _print_scales(made)
-            for verb, what in more.items():
-                line(f"{verb} it to {what}")
+            print_result(made, saved, more)
 
 
 def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
@@ -93,7 +80,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
-    _print_scales(made)
+    print_scales(made, planned=True)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  of {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:
@@ -101,13 +88,26 @@ def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
     if plan.download:
         line(f"  to download: {amount(sum(plan.download.values()), 'B')} in {count(len(plan.download), 'file')}")
     line(f"  plan {plan.hash[:12]}")
+    if verbose():
+        _print_details(made)
 
 
-def _print_scales(made: Made) -> None:
-    """What merges were multiplied by, where that is not 1."""
-    for step in steps(made.result.history):
-        if step.operation == "merge" and step.parameters["scale"] != SUM:
-            line(f"  scale {describe(step.parameters['scale'], len(step.inputs))}")
+def _print_details(made: Made) -> None:
+    """Every module of an adapter, every tensor of a model."""
+    if isinstance(made.result, Adapter):
+        dtype = made.request.output.dtype
+        rows = [
+            [module, f"{each.shape[0]} x {each.shape[1]}", str(each.rank), dtype or each.dtype]
+            for module, each in made.result.layout.items()
+        ]
+        print_table(["module", "shape", "rank at most", "dtype"], rows)
+        return
+    changed = set(made.result.changed)
+    rows = [
+        [name, " x ".join(map(str, spec.shape)), spec.dtype, "changed" if name in changed else "copied"]
+        for name, spec in made.result.layout.items()
+    ]
+    print_table(["tensor", "shape", "dtype", "what becomes of it"], rows)
 
 
 def _details(made: Made) -> dict[str, Any]:
@@ -140,65 +140,3 @@ def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     noise = {tensor: each.noise for tensor, each in saved.quantized.items()}
     counts = {"tensors": saved.tensors, "total": saved.total.as_json()}
     return "saved-checkpoint", {**shared, **counts, "modules": modules, "quantized": noise, **more}
-
-
-def _print(saved: Written) -> None:
-    if isinstance(saved, Saved):
-        _print_adapter(saved)
-    else:
-        _print_model(saved)
-
-
-def _print_adapter(saved: Saved) -> None:
-    kept = [each for each in saved.modules.values() if each.rank]
-    line(
-        f"wrote {saved.path}: {count(len(kept), 'module')}, rank {span(sorted({each.rank for each in kept}))}, {amount(saved.bytes, 'B')}"
-    )
-    worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
-    lowest = saved.modules[worst].energy
-    line(
-        f"  energy kept: {percent(saved.energy)}"
-        + (f", lowest {percent(lowest)} in {worst}" if lowest < 1 else "" if saved.rounding > EXACT else " (exact)")
-    )
-    if saved.rounding > EXACT:
-        worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
-        highest = percent(saved.modules[worst].rounding)
-        print(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
-    if saved.dropped:
-        line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
-    zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
-    if zero:
-        which = "every module is" if len(zero) == len(saved.modules) else f"{len(zero)} modules are"
-        line(f"  {which} zero: B was never trained, or nothing was kept")
-
-
-def _print_model(saved: SavedCheckpoint) -> None:
-    changed = f"; {count(len(saved.modules), 'module')} changed" if saved.modules else ""
-    line(f"wrote {saved.path}: {count(saved.tensors, 'tensor')}, {amount(saved.bytes, 'B')}{changed}")
-    if saved.quantized:
-        noise = sum(saved.quantized.values(), type(saved.total)()).noise
-        worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
-        line(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}", end="")
-        line(f", highest {percent(saved.quantized[worst].noise)} in {worst}")
-    if not saved.modules:
-        return
-    total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
-    entries = "" if total.codes else f"; {percent(total.changed / total.entries)} of their entries changed"
-    line(f"  the update is {percent(total.relative)} of the weights{entries}")
-    chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
-    line(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
-    if total.codes:
-        line(
-            f"  rounding error: {percent(total.noise)} of the weights; cosine {total.cosine:.4f} with the update in its rows"
-        )
-    if total.gain < LOSSY_GAIN and total.codes:
-        warnings.warn(
-            f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding", AdapterWarning, stacklevel=2
-        )
-    elif total.gain < LOSSY_GAIN:
-        warnings.warn(
-            f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored numbers; "
-            "--dtype float32 keeps them",
-            AdapterWarning,
-            stacklevel=2,
-        )

@@ -257,7 +257,7 @@ class _Parser:
             seen |= {argument.name} if argument.name else set()
         if name.text in self._names and name.text not in known():
             raise ExpressionError(
-                name.start, f"{name.text} is an adapter, and no function", f"did you mean {name.text} * (...)?"
+                name.start, f"{name.text} is an adapter, not a function", f"did you mean {name.text} * (...)?"
             )
         return call(name.text, arguments, name.start)
 
@@ -289,7 +289,7 @@ class _Parser:
                 and self._tokens[self._next + 1].text in ",)"
             ):
                 raise ExpressionError(
-                    word.start, f"{word} is no value", f'text is written in quotes: {token.text}="{word.text}"'
+                    word.start, f"{word} is not a value", f'text is written in quotes: {token.text}="{word.text}"'
                 )
         return Argument(token.text if named else None, self._value(), token.start)
 

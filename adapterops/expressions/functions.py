@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, count
 from adapterops.expressions.formula import Call, Node, Scaled
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import check_scale
@@ -124,7 +124,11 @@ def _method(call: _Call) -> Node:
     def weights(value: Any) -> str | None:
         if not isinstance(value, list) or not all(map(_is_number, value)):
             return f"weights is {_kind(value)}, expected a list of numbers such as [0.7, 0.3]"
-        return None if len(value) == len(adapters) else f"{len(value)} weights for {len(adapters)} adapters"
+        return (
+            None
+            if len(value) == len(adapters)
+            else f"{count(len(value), 'weight')} for {count(len(adapters), 'adapter')}"
+        )
 
     def space(value: Any) -> str | None:
         return None if value in method.spaces else f"space must be one of {', '.join(method.spaces)}, got {value!r}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +20,15 @@ from adapterops.formats.peft.parts import Parts, parts
 from adapterops.formats.unmerged import holds_base
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Header, TensorFile, no_numbers
-from adapterops.storage.strict import parse_json, read_json
+from adapterops.storage.strict import parse_json, read_json, similar
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+OF_MODELS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+"""The names of files that hold models."""
+
 CLASSIFIERS = {"classifier", "score"}
 """Names that PEFT always lists for sequence classification, whichever of them the model has."""
 
@@ -182,7 +185,7 @@ def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> 
     for name in set(config.saved) - CLASSIFIERS:
         if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
             raise InputError(
-                f"modules_to_save names {name!r}, of which the tensors have nothing",
+                f"modules_to_save names {name!r}, and no tensor belongs to that",
                 path=path,
                 hint="save it again",
                 code="E-KEY",
@@ -231,25 +234,25 @@ def _weights(place: Place) -> Path:
         if place.has(source / name):
             return source / name
     there = [path.name for path in place.entries()]
+    if any(map(OF_MODELS.fullmatch, there)):
+        hint = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
+        raise InputError(
+            f"is a model, where an adapter is expected: it has no {WEIGHTS}", path=place, hint=hint, code="E-FOLDER"
+        )
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,
-        hint=f"name the file itself, such as {place.inner(files[0])}"
-        if files
-        else "name a folder that PEFT saved an adapter to",
+        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place),
         code="E-FOLDER",
     )
 
 
-def similar(path: Path) -> str | None:
-    try:
-        there = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"the folder {path.parent} does not exist either"
-    close = get_close_matches(path.name, there, n=3)
-    return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else None
+def _further_in(place: Place) -> str:
+    """Where an adapter is, of a folder that has none itself and none in its folders."""
+    deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
+    return f"name one, such as {deeper.parent}" if deeper else "name a folder that PEFT saved an adapter to"
 
 
 def _fields(file: Header, config_path: Path) -> Any:
@@ -280,7 +283,7 @@ def _scalings(
                 raise InputError(
                     f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}",
                     tensor=module,
-                    hint="remove the wrong one",
+                    hint="correct the one that is wrong",
                     code="E-ALPHA",
                 )
         return known
@@ -291,7 +294,7 @@ def _scalings(
         )
     if alpha is None and not written:
         raise InputError(
-            f"says nothing of its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
+            f"does not state its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
             hint="give the lora_alpha it was trained with: --alpha 16",
             code="E-ALPHA",
         )

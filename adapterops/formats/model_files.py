@@ -13,14 +13,13 @@ from typing import Any
 from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
-from adapterops.formats.adapter_files import similar
 from adapterops.formats.further import SAME
 from adapterops.formats.unmerged import holds_base
 from adapterops.formats.weight_files import INDEX, PICKLE, PICKLE_INDEX, SHARD, SINGLE, STANDARD, indexed, weight_files
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.safetensors import Stored, TensorFile
 from adapterops.storage.staging import MANIFEST, RECIPE, plain_name
-from adapterops.storage.strict import read_json
+from adapterops.storage.strict import read_json, similar
 
 PIPELINE = "model_index.json"
 """What a pipeline of diffusers has: its components and their classes, by the names of their folders."""
@@ -104,14 +103,19 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
                 hint=f"name the folder: {source.parent}",
                 code="E-FOLDER",
             )
-        return ModelFiles(source, {SINGLE: place.open(source)}, _config(place, source.parent), ())
+        return ModelFiles(source, {SINGLE: place.open(source)}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
     shards = _shards(place, allow_pickle)
-    return ModelFiles(source, shards, _config(place, source), _others(place))
+    return ModelFiles(source, shards, read_config(place, source), _others(place))
 
 
-def _config(place: Place, folder: Path) -> Mapping[str, Any] | None:
+def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
+    """config.json in the folder of a model; None where there is none.
+
+    Raises:
+        InputError: it is not JSON, or not an object.
+    """
     path = folder / "config.json"
     if not place.has(path):
         return None
@@ -159,11 +163,11 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
         ]
     for path in found:
         if not path.name.isprintable():
-            raise InputError("has a name that is not text", path=path, hint="rename it, or take it away", code="E-NAME")
+            raise InputError("has a name that is not text", path=path, hint="rename or remove it", code="E-NAME")
         if path in elsewhere:
             continue
         if not path.exists():
-            raise NotFoundError("is a link to a file that does not exist", path=path)
+            raise NotFoundError("is a link to a file that does not exist", path=path, hint="mend or remove the link")
         check_inside(path)
     return tuple(found)
 
@@ -172,7 +176,10 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
     if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
         raise InputError(
-            "is an adapter, where a model is needed", path=place, hint="name the folder of the model", code="E-FOLDER"
+            "is an adapter, where a model is expected",
+            path=place,
+            hint="name the folder of the model; fuse has it before the adapters, or as --base",
+            code="E-FOLDER",
         )
     if found := weight_files(place):
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
@@ -195,7 +202,7 @@ def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         raise InputError(
             "has only Python pickles, which can run code when they are loaded, and are not read",
             path=place,
-            hint="save the model as safetensors in a place you trust, or let fuse or another command that has --allow-pickle read them",
+            hint="--allow-pickle takes their tensors and nothing else, by torch's restricted loader; or save the model as safetensors",
             code="E-PICKLE",
         )
     from adapterops.storage.pickles import PickleFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, count
 from adapterops.formats.diffusion.families import by_authors, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.divisions import whole_of
@@ -39,7 +39,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         return
     (one, first), (other, second) = found.first, found.second
     raise IncompatibleError(
-        f"{found.modules} modules may be the same ones under two names, which differ by {found.by}: "
+        f"{count(found.modules, 'module')} may be the same ones under two names, which differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
         hint=HINT,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import OptionError, printable
+from adapterops.hub.loading import Loading, loading_base, loading_model
 from adapterops.hub.references import Reference, parse
 from adapterops.storage.staging import MARK
 from adapterops.templates import template
@@ -21,16 +22,6 @@ SHOWN = 5
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for --max-lora-rank."""
-
-AUTO = {
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "FEATURE_EXTRACTION": "AutoModel",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-}
-"""What transformers loads for PEFT's task types."""
 
 MODELS = {"fuse": 1, "unfuse": 1}
 """Operations on models, and how many of their inputs are models, where not all are."""
@@ -45,12 +36,23 @@ class Made:
         manifest: adapterops.json, or {} for what something else made.
         adapter: adapter_config.json; None for a model.
         licenses: of each input, as its card says; None where that is not known.
+        config: config.json of the model, or of an adapter's base where that is here; None where that is not known.
+        labels: of a classifier that was trained with an adapter; 0 for none.
     """
 
     repo: str
     manifest: Mapping[str, Any] = field(default_factory=dict)
     adapter: Mapping[str, Any] | None = None
     licenses: Sequence[str | None] = ()
+    config: Mapping[str, Any] | None = None
+    labels: int = 0
+
+    @property
+    def loading(self) -> Loading | None:
+        """What it is loaded with: of an adapter, its base."""
+        if self.adapter is None:
+            return loading_model(self.config)
+        return loading_base(self.adapter, self.config, self.labels)
 
     @property
     def inputs(self) -> list[Mapping[str, Any]]:
@@ -94,14 +96,14 @@ class Made:
 
 def render(made: Made) -> str:
     """The text of README.md. What comes from files is escaped: it can add neither markup nor lines."""
-    task = str((made.adapter or {}).get("task_type"))
-    auto = AUTO.get(task, AUTO["CAUSAL_LM"])
-    unserved, rank = _serving(made.adapter) if made.adapter is not None and auto == AUTO["CAUSAL_LM"] else (None, None)
+    loading = made.loading
+    served = loading is not None and loading.generates
+    unserved, rank = _serving(made.adapter) if made.adapter is not None and served else (None, None)
     return template("adapterops.hub", "card.md.j2").render(
         made=made,
         metadata=_metadata(made),
         mark=MARK,
-        title=made.repo.partition("/")[2],
+        title=made.repo.rpartition("/")[2],
         what="A LoRA adapter"
         if made.adapter is not None
         else "A quantized model"
@@ -110,7 +112,8 @@ def render(made: Made) -> str:
         base_model=_base_model(made),
         command=_command(made),
         figures=_figures(made),
-        auto=auto,
+        loading=loading,
+        served=served,
         base=made.bases[0] if made.bases else "BASE",
         unserved=unserved,
         lora_rank=rank,
@@ -130,7 +133,7 @@ def _metadata(made: Made) -> str:
     data = ModelCardData(
         base_model=(made.bases[0] if len(made.bases) == 1 else made.bases) or None,
         license=made.license,
-        library_name="peft" if made.adapter is not None else "transformers",
+        library_name="peft" if made.adapter is not None else made.loading.library if made.loading else "transformers",
         tags=[*tags, *(method for method in methods if len(_adapters(made)) > 1)],
         **({"base_model_relation": made.relation} if made.bases and made.relation else {}),
     )

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +29,12 @@ TIMEOUT = 60.0
 
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between one try and the next."""
+
+UNANSWERED = ("E-HUB-OFFLINE", "E-HUB-NETWORK", "E-HUB-TIMEOUT", "E-HUB-SERVER", "E-HUB-RATE")
+"""Codes of errors that say nothing of what was asked for: the Hub was not reached, or did not answer."""
+
+PLANNING_TIMEOUT = 3.0
+"""Seconds that a plan waits for the Hub, once."""
 
 LONGEST_WAIT = 300.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -93,22 +99,38 @@ def _without_queries(text: str) -> str:
     return " ".join(word.partition("?")[0] if "://" in word else word for word in text.split())
 
 
+class _Notes(logging.Handler):
+    """Prints what is logged to stderr, whatever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(record.getMessage()), file=sys.stderr, flush=True)
+
+
+NOTES = logging.getLogger("adapterops.hub")
+"""What is noted while the Hub is asked; level WARNING turns it off."""
+
+NOTES.setLevel(NOTES.level or logging.INFO)
+NOTES.propagate = False
+NOTES.addHandler(_Notes())
+
+
 def say(text: str) -> None:
     """A note for whoever watches."""
-    print(printable(text), file=sys.stderr, flush=True)
+    NOTES.info(text)
 
 
-def ask(what: str, question: Callable[[], Result]) -> Result:
+def ask(what: str, question: Callable[[], Result], waits: Sequence[float] | None = None) -> Result:
     """The answer to a question, which is asked again while the Hub cannot answer it.
 
     Args:
         what: the repository or file that it is about.
         question: must be safe to repeat.
+        waits: seconds between one try and the next, `WAITS` by default.
 
     Raises:
         NotFoundError, OptionError, ResourceError: as `explained` says.
     """
-    for wait in (*WAITS, None):
+    for wait in (*(WAITS if waits is None else waits), None):
         try:
             return question()
         except AdapterOpsError:
@@ -183,7 +205,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
         if isinstance(cause, AdapterOpsError):
             return cause
         if isinstance(cause, errors.HFValidationError):
-            return OptionError(f"is no name on the Hub: {cause}", path=what)
+            return OptionError(f"is not a name on the Hub: {cause}", path=what, hint="write owner/name")
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return fault(
                 "is not in the cache, and HF_HUB_OFFLINE is set",
@@ -194,7 +216,9 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return _answered(cause, what)
         if isinstance(cause, _http().TimeoutException):
             return fault(
-                "the Hub is silent", "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300", "E-HUB-TIMEOUT"
+                "the Hub does not answer",
+                "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300",
+                "E-HUB-TIMEOUT",
             )
         if isinstance(cause, _http().TransportError):
             hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
@@ -218,11 +242,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     status, reason = error.response.status_code, str(error.response.headers.get("X-Error-Message") or "")
     page = f"{api().endpoint}/{what.partition('@')[0].partition(':')[0]}"
     anonymous = get_token() is None
-    login = (
-        "set HF_TOKEN, or run `hf auth login`"
-        if anonymous
-        else "the token that is set is of an account that does not see it"
-    )
+    login = "set HF_TOKEN, or run `hf auth login`" if anonymous else "use the token of an account that may see it"
 
     def fault(message: str, hint: str, code: str) -> NotFoundError:
         return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}")
@@ -241,7 +261,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
         return fault("the Hub does not accept the token that is set", "make a new one, and set HF_TOKEN to it", "TOKEN")
     if status == 401:
         return fault(
-            "is private, or does not exist: the Hub tells only those who may see it",
+            "is private, or does not exist: the Hub does not say which",
             f"check the name, or {login}",
             "PRIVATE",
         )
@@ -258,7 +278,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
             "FORBIDDEN",
         )
     if status in (409, 412):
-        return fault("has changed meanwhile", "run it again: it compares with what is there then", "CHANGED")
+        return fault("has changed in the meantime", "run it again: it compares with what is there then", "CHANGED")
     if status == 429:
         return fault(
             "the Hub's limit of requests is reached",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,14 +12,15 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
-from adapterops.formats.model_files import holds_model, read_model
+from adapterops.formats.model_files import holds_model, read_config, read_model
 from adapterops.formats.weight_files import INDEX, SINGLE, index_name
-from adapterops.hub.card import Made
+from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
-from adapterops.storage.place import check_inside
+from adapterops.storage.documents import check_documents, write_documents
+from adapterops.storage.place import Place, check_inside
 from adapterops.storage.staging import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
@@ -32,6 +34,9 @@ SMALL = {
 
 STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
 """Weights that an earlier push may have left: another program would load them instead of the new ones."""
+
+HEAD = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?\.weight$")
+"""The full tensor of a classifier that has a row for each label."""
 
 ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 
@@ -63,7 +68,7 @@ class Content:
 def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """What is to go from a folder, by its name there, and the names of what stays."""
     if not folder.is_dir():
-        raise NotFoundError("is no folder", path=folder, hint="push the folder that holds the adapter or the model")
+        raise NotFoundError("is not a folder", path=folder, hint="name the folder that holds the adapter or the model")
     if holds_model(folder):
         model = read_model(folder)
         if model.components:
@@ -86,7 +91,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             )
         if path.parent != folder:
             raise InputError(
-                "has the adapter in a folder of its own", path=folder, hint=f"push {path.parent}", code="E-FOLDER"
+                "has the adapter in a folder of its own", path=folder, hint=f"name {path.parent}", code="E-FOLDER"
             )
         names = {WEIGHTS, CONFIG}
     there = sorted(path.name for path in folder.iterdir() if path.name != CARD or not _ours(path))
@@ -94,9 +99,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     for name in taken:
         check_inside(folder / name)  # a link must not publish what is elsewhere on this machine
     if RECIPE in taken and ABSOLUTE.search(read_all(folder / RECIPE).decode(errors="replace")):
-        warnings.warn(
-            f"{RECIPE} has absolute paths, which tell of this machine: it is not sent", AdapterWarning, stacklevel=3
-        )
+        warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
 
@@ -106,28 +109,88 @@ def _ours(card: Path) -> bool:
     return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
 
 
-def made(folder: Path, repo: str, contents: Mapping[str, Content]) -> Made:
-    """What the card is about, after a check that the manifest describes these files."""
+def card(
+    folder: str | os.PathLike[str],
+    *,
+    repo: str | None = None,
+    base: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> str:
+    """The card of a folder of adapterops or PEFT, as `push` would write it; nothing is sent.
+
+    Args:
+        repo: the repository that it is for; left out, the card loads from the folder.
+        base: the model of an adapter, whose config.json says what it is loaded with.
+        out: a file to write it into, too.
+        force: replace a card that adapterops wrote.
+
+    Raises:
+        OptionError, InputError, NotFoundError: as `push` does of a folder.
+        OutputExistsError, ResourceError: as `write_documents` does.
+
+    Warns:
+        AdapterWarning: the folder has a card of its own, which `push` sends instead.
+    """
+    folder = Path(folder)
+    if out is not None:
+        check_documents({Path(out): MARK.encode()}, [], force)
+    found, _ = files(folder)
+    if CARD in found:
+        text = f"{folder / CARD} was not written by adapterops: push sends it as it is, and not this one"
+        warnings.warn(text, AdapterWarning, stacklevel=2)
+    contents = {name: Content.of(path) for name, path in found.items()}
+    text = render(made(folder, repo or str(folder), contents, None if base is None else Place.of(base)))
+    if out is not None:
+        write_documents({Path(out): text.encode()}, force)
+    return text
+
+
+def made(
+    folder: Path, repo: str, contents: Mapping[str, Content], base: Place | None = None, *, licensed: bool = True
+) -> Made:
+    """What the card is about, after a check that the manifest describes these files.
+
+    Args:
+        base: the model of an adapter, whose config says what it is loaded with.
+        licensed: ask the Hub for the licenses of the inputs.
+    """
     manifest = read_manifest(folder) or {}
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
             raise InputError(
-                f"is not as {MANIFEST} says: it was changed",
+                f"is not the file that {MANIFEST} describes: one of them was changed",
                 path=folder / name,
                 hint="make the output again",
                 code="E-HASH",
             )
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
-    found = Made(repo, manifest, adapter, [_license(given) for given in manifest.get("inputs", ())])
+    licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
+    model = (base or _named(adapter)) if adapter is not None else Place(folder)
+    config = read_config(model, model.path if model.folder else model.path.parent) if model else None
+    found = Made(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
-        base = adapter.get("base_model_name_or_path")
-        if base:
-            text = f"the base in {CONFIG}, {base!r}, is not a Hub repository: whoever loads this needs its path"
+        named = adapter.get("base_model_name_or_path")
+        if named:
+            text = f"the base in {CONFIG}, {named!r}, is not a Hub repository: say in README.md which model this is for"
         else:
-            text = f"{CONFIG} names no base: whoever loads this has to know it"
+            text = f"{CONFIG} names no base: say in README.md which model this is for"
         warnings.warn(text, AdapterWarning, stacklevel=3)
     return found
+
+
+def _named(adapter: Mapping[str, Any]) -> Place | None:
+    """The base that an adapter names, where it is a folder here."""
+    path = Path(str(adapter.get("base_model_name_or_path") or "."))
+    return Place(path) if path.is_absolute() and path.is_dir() else None
+
+
+def _labels(folder: Path) -> int:
+    """The rows of a classifier that was trained with an adapter; 0 where it has none."""
+    files = read_files(folder)
+    heads = [stored for name, stored in files.full.items() if HEAD.search(name)]
+    return files.file.entries[heads[-1]].shape[0] if heads else 0
 
 
 def _license(given: Mapping[str, Any]) -> str | None:

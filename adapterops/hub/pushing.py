@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Pushed:
         pull_request: its address, where one was asked for.
         files, removed: what is new or other than before, and what is no longer there.
         left_out: what is in the folder and stays here.
+        compared: whether the Hub was asked what it has; a plan does without where there is no answer in three seconds.
     """
 
     repo: str
@@ -38,6 +39,7 @@ class Pushed:
     removed: tuple[str, ...]
     left_out: tuple[str, ...]
     bytes: int
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def push(
     Args:
         repo: the repository, and a branch of it where that is not its main one.
         private: whether it has to be private; None: as it is, or as the Hub makes new ones.
+        dry_run: send nothing, and do not wait for the Hub: what it has is compared if it answers in three seconds.
         create_pr: propose the change, and leave the branch as it is.
 
     Raises:
@@ -74,20 +77,20 @@ def push(
     folder, target = Path(folder), referred(repo)
     if target.inner or (create_pr and target.revision):
         raise OptionError(
-            "names a folder inside, or a branch with --create-pr", path=target, hint="name owner/name alone"
+            "names a folder inside, or a branch with --create-pr", path=target, hint="name the repository: owner/name"
         )
     if not dry_run:
         _check_token(target)
     found, left_out = files(folder)
     contents = {name: Content.of(path) for name, path in found.items()}
-    about = made(folder, target.repo, contents)
-    there = _there(target)
+    about = made(folder, target.repo, contents, licensed=not dry_run)
+    there, compared = _planned(target) if dry_run else (_there(target), True)
     if there is None and not dry_run:
         ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
         there = _there(target)
         if there is None:
             raise NotFoundError(
-                "is not seen by this account",
+                "cannot be seen by this account",
                 path=target.repo,
                 hint="use a token that may read it",
                 code="E-HUB-MISSING",
@@ -107,6 +110,7 @@ def push(
         left_out,
         create_pr,
         message or f"Upload {printable(folder.resolve().name)} with adapterops",
+        compared,
     ).run(dry_run)
 
 
@@ -118,6 +122,7 @@ class _Push:
     left_out: tuple[str, ...]
     create_pr: bool
     message: str
+    compared: bool
 
     def new(self, there: There | None) -> list[str]:
         """The files that a revision has not, or not so."""
@@ -186,7 +191,7 @@ class _Push:
             return None
         if self.new(now) or self.stale(now):
             raise NotFoundError(
-                f"was changed by somebody else meanwhile: it was at {before.head[:12]}, and is at {now.head[:12]}",
+                f"was changed by someone else in the meantime: it was at {before.head[:12]}, and is at {now.head[:12]}",
                 path=self.target.repo,
                 hint="nothing was committed; look at what is there, and run it again",
                 code="E-HUB-CHANGED",
@@ -220,7 +225,9 @@ class _Push:
         url = f"{api().endpoint}/{repo}/commit/{commit}" if commit else None
         private = self.before.private if self.before else None
         size = sum(self.contents[name].size for name in new)
-        return Pushed(repo, private, commit, url, pull_request, tuple(new), tuple(stale), self.left_out, size)
+        return Pushed(
+            repo, private, commit, url, pull_request, tuple(new), tuple(stale), self.left_out, size, self.compared
+        )
 
 
 def _given(source: Path | bytes) -> str | bytes:
@@ -240,13 +247,24 @@ def _check_token(target: Reference) -> None:
         )
 
 
-def _there(target: Reference) -> There | None:
+def _planned(target: Reference) -> tuple[There | None, bool]:
+    """What a repository holds, and whether the Hub said so; it is asked once, and nobody waits for it."""
+    try:
+        return _there(target, (), client.PLANNING_TIMEOUT), True
+    except NotFoundError as error:
+        if error.code not in client.UNANSWERED:
+            raise
+        return None, False
+
+
+def _there(target: Reference, waits: Sequence[float] | None = None, patience: float | None = None) -> There | None:
     """What a repository holds now; None if it does not exist, or not for this account."""
     try:
-        revision = target.revision or "main"
+        revision, seconds = target.revision or "main", timeout() if patience is None else patience
         info = ask(
             target.repo,
-            lambda: api().model_info(target.repo, revision=revision, files_metadata=True, timeout=timeout()),
+            lambda: api().model_info(target.repo, revision=revision, files_metadata=True, timeout=seconds),
+            waits,
         )
     except NotFoundError as error:
         if error.code in ("E-HUB-MISSING", "E-HUB-PRIVATE"):

@@ -65,7 +65,8 @@ class HubFile:
                     else read(begin, min(count, size - begin))
                 )
 
-            self.metadata, self.entries, self._start = read_header(header, size)
+            with at(hint="look at the file on the Hub: it is damaged there, or of another kind"):
+                self.metadata, self.entries, self._start = read_header(header, size)
 
     def _local(self) -> SafetensorsFile:
         with self._lock:

@@ -80,7 +80,7 @@ def parse(text: str) -> Reference | None:
     unsafe = reference is not None and not _safe(reference)
     if explicit and (reference is None or unsafe):
         raise OptionError(
-            f"{text!r} is no reference to the Hub",
+            f"{text!r} is not a reference to the Hub",
             hint="write hf://owner/name, hf://owner/name@revision, or hf://owner/name@revision/folder",
         )
     if reference is None or unsafe or (not explicit and _file(reference)):
@@ -103,7 +103,7 @@ def referred(text: Reference | str) -> Reference:
     reference = text if isinstance(text, Reference) else parse(text)
     if reference is None:
         raise OptionError(
-            f"{text!r} is no reference to the Hub", hint="write owner/name, or owner/name@revision:folder"
+            f"{text!r} is not a reference to the Hub", hint="write owner/name, or owner/name@revision:folder"
         )
     return reference
 
@@ -117,22 +117,10 @@ def _file(reference: Reference) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a text stands for, and what a person should know of that."""
-
-    target: Path | Reference
-    note: str | None = None
-
-
-def choose(text: str) -> Choice:
+def choose(text: str) -> Path | Reference:
     """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder."""
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
-        return Choice(reference or Path(text).expanduser())
+        return reference or Path(text).expanduser()
     path = Path(text)
-    if path.exists() or path.is_symlink():
-        return Choice(path, f"{text} is taken for the local path; the Hub's is hf://{text}")
-    if path.parent.is_dir():
-        return Choice(path, f"{path.parent} is a folder here, so {text} is taken for a path; the Hub's is hf://{text}")
-    return Choice(reference)
+    return path if path.parent.is_dir() else reference

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
-from adapterops.hub.client import api, ask, explained, offline, say, timeout
+from adapterops.hub.client import UNANSWERED, api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import HubFile
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
@@ -114,7 +114,7 @@ class Snapshot:
         elif known.blob is None:
             hint = "leave --verify-inputs out, or HF_HUB_OFFLINE"
             raise NotFoundError(
-                "cannot be compared with the Hub's: nothing asks the Hub", path=path, hint=hint, code="E-HUB-OFFLINE"
+                "cannot be compared with the Hub's: HF_HUB_OFFLINE is set", path=path, hint=hint, code="E-HUB-OFFLINE"
             )
         elif (found := blob_hash(read_all(path))) != known.blob:
             raise _changed(path, found, known.blob)
@@ -155,11 +155,7 @@ def locate(source: Reference | str, *, verify: bool = False) -> Place:
         _note(root, reference, revision)
         say(f"{reference} is commit {revision[:12]}")
     except NotFoundError as error:
-        found = (
-            _cached(root, reference)
-            if error.code in ("E-HUB-OFFLINE", "E-HUB-NETWORK", "E-HUB-TIMEOUT", "E-HUB-SERVER", "E-HUB-RATE")
-            else None
-        )
+        found = _cached(root, reference) if error.code in UNANSWERED else None
         if found is None:
             raise
         revision, files = found
@@ -184,7 +180,7 @@ def _listing(reference: Reference) -> tuple[str, dict[str, Known]]:
     info = api().model_info(reference.repo, revision=reference.revision, files_metadata=True, timeout=timeout())
     if not COMMIT.fullmatch(info.sha or ""):
         raise NotFoundError(
-            f"the Hub names the commit {info.sha!r}, which is none",
+            f"the Hub answers with the commit {info.sha!r}, which is not one",
             path=str(reference),
             hint="is HF_ENDPOINT right?",
             code="E-HUB",

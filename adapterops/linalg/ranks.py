@@ -15,14 +15,20 @@ SEARCH_LIMIT = 100_000
 """Combinations of cost classes that `by_budget` looks at; it needs a few hundred on the adapters that people train."""
 
 
+def check_energy(energy: float) -> None:
+    """Raise OptionError unless `energy` is a fraction to keep."""
+    if not 0 < energy <= 1:
+        hint = f"{energy:g} % is {energy / 100:g}" if 1 < energy <= 100 else "0.99 keeps 99 %"
+        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}", hint=hint)
+
+
 def by_energy(spectrum: Array, energy: float) -> int:
     """The smallest rank that keeps the fraction `energy` of ‖ΔW‖_F² = Σσ². A zero update needs none.
 
     >>> by_energy(np.array([4.0, 3.0]), 0.64), by_energy(np.zeros(3), 0.9)
     (1, 0)
     """
-    if not 0 < energy <= 1:
-        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
+    check_energy(energy)
     square = np.square(spectrum, dtype=np.float64)
     total = float(square.sum())
     if total == 0:

@@ -53,7 +53,8 @@ class Parameter:
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
         if not self.low <= value <= self.high:
-            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}")
+            hint = f"{value:g} % is {value / 100:g}" if self.high == 1 < value <= 100 else None
+            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}", hint=hint)
         if not abs(value) <= sys.float_info.max:
             raise OptionError(f"{name} must be a finite number, got {_shown(value)}")
         if 0 < abs(value) < LEAST:
@@ -116,7 +117,9 @@ class Method:
         for name in given:
             if name not in defaults:
                 takes = f"it takes {', '.join(defaults)}" if defaults else "it takes none"
-                raise OptionError(f"{self.name} has no parameter {name}", hint=takes)
+                others = ", ".join(other for other, each in METHODS.items() if name in each.defaults)
+                hint = f"{takes}; {name} is a parameter of {others}" if others else takes
+                raise OptionError(f"{self.name} has no parameter {name}", hint=hint)
         return {
             name: default if given.get(name) is None else self.parameters[name].check(name, given[name])
             for name, default in defaults.items()

@@ -56,11 +56,20 @@ def matching(result: Linear, inputs: Sequence[Linear]) -> float:
     return wanted / norm if norm > CANCELLED * wanted else 1.0
 
 
+def others(scale: Scale, count: int) -> dict[str, float | None]:
+    """The scales by name that were not chosen, and their factors; None for the one that depends on the numbers.
+
+    >>> others("auto", 4), others("sum", 1)
+    ({'sum': 1.0, 'mean': 0.25}, {})
+    """
+    return {name: fixed(name, count) for name in (AUTO, SUM, MEAN) if name != scale} if count > 1 else {}
+
+
 def describe(scale: Scale, count: int) -> str:
-    """What is done, and the options for something else.
+    """What the result is multiplied by.
 
     >>> describe("auto", 4)
-    'auto: every module as large as its inputs, about 0.5 times their sum where they are unrelated (--scale sum: 1, mean: 0.25)'
+    'auto: every module as large as its inputs, about 0.5 times their sum where they are unrelated'
     >>> describe("mean", 4)
     'mean: 0.25 times'
     """
@@ -70,6 +79,5 @@ def describe(scale: Scale, count: int) -> str:
     if count == 1:
         return f"{AUTO}: every module as large as its input"
     return (
-        f"{AUTO}: every module as large as its inputs, about {count**-0.5:.2g} times their sum where they are unrelated "
-        f"(--scale {SUM}: 1, {MEAN}: {1 / count:.2g})"
+        f"{AUTO}: every module as large as its inputs, about {count**-0.5:.2g} times their sum where they are unrelated"
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -20,27 +20,25 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.analysis import ENERGY, LITTLE, ModuleSpectrum, measured, rank_of
 from adapterops.operations.kinds import kinds
+from adapterops.operations.pairs import Pair, Shared
 from adapterops.operations.parts import by_part
 from adapterops.operations.targets import Target, resolve, together
 from adapterops.operations.uniting import united
+from adapterops.provenance.history import Source
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
-    from adapterops.linalg.geometry import Signs
     from adapterops.updates.lowrank import LowRank
-
-SAME_START = 0.5
-"""A's whose cosine is above this had one random initialisation: that of independent ones is 0 ± 1/sqrt(r · in)."""
-
-SAME_END = 0.9
-"""B's whose cosine is above this are those of one training, not of two."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said."""
+    """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said.
+    `source` is what a command would read it from: a reference, or the end of a path; None for one in memory.
+    """
 
     name: str
+    source: str | None
     base_model: str | None
     layout: Mapping[str, Layout]
     spectra: Mapping[str, ModuleSpectrum]
@@ -65,103 +63,6 @@ class Profile:
         """The mean over modules, weighted by their energy."""
         total = self.norm**2
         return sum(each.norm**2 * each.effective_rank for each in self.spectra.values()) / total if total else 0.0
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
-
-    Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the
-    number of dimensions of the smaller one. `A` and `B`: inner product of the factors and their norms, where the ranks
-    are equal.
-    """
-
-    dot: float
-    norms: tuple[float, float]
-    columns: float
-    rows: float
-    chance: tuple[float, float]
-    smaller: int
-    signs: Signs
-    A: tuple[float, float, float] | None
-    B: tuple[float, float, float] | None
-
-    @property
-    def cosine(self) -> float:
-        return _ratio(self.dot, *self.norms)
-
-    def as_json(self) -> dict[str, Any]:
-        from adapterops.linalg.geometry import conflict
-
-        overlaps = {"columns": self.columns / self.smaller, "rows": self.rows / self.smaller} if self.smaller else {}
-        opposed = conflict([self.signs])
-        return {"cosine": self.cosine, **overlaps, "sign_conflict": opposed[0] if opposed else None}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two adapters, by their numbers in the comparison; a module that one lacks is zero there."""
-
-    first: int
-    second: int
-    norms: tuple[float, float]
-    modules: Mapping[str, Shared]
-
-    @cached_property
-    def cosine(self) -> float:
-        """Of the whole updates: ⟨ΔW₁, ΔW₂⟩ / (‖ΔW₁‖ ‖ΔW₂‖)."""
-        return _ratio(sum(each.dot for each in self.modules.values()), *self.norms)
-
-    @property
-    def smaller(self) -> int:
-        """Dimensions of the smaller space, summed over the modules."""
-        return sum(each.smaller for each in self.modules.values())
-
-    @property
-    def columns(self) -> float | None:
-        """‖Q₁ᵀQ₂‖_F² / min(r₁, r₂) of the column spaces, over all modules:
-        0 where they are orthogonal, 1 where one holds the other.
-        """
-        return self._overlap([each.columns for each in self.modules.values()])
-
-    @property
-    def rows(self) -> float | None:
-        """The same of the row spaces."""
-        return self._overlap([each.rows for each in self.modules.values()])
-
-    @property
-    def chance(self) -> tuple[float, float] | None:
-        """What the overlaps of columns and rows are on average for random spaces."""
-        columns, rows = (self._overlap([each.chance[side] for each in self.modules.values()]) for side in (0, 1))
-        return None if columns is None or rows is None else (columns, rows)
-
-    @cached_property
-    def conflict(self) -> tuple[float, float] | None:
-        """The fraction of entries with opposite signs, from a sample of rows, and its standard error."""
-        from adapterops.linalg.geometry import conflict
-
-        return conflict([each.signs for each in self.modules.values()])
-
-    @cached_property
-    def factors(self) -> tuple[float, float] | None:
-        """The cosines of the A's and of the B's as they are stored; None where no module has equal ranks."""
-        sides = []
-        for side in ("A", "B"):
-            known = [factor for each in self.modules.values() if (factor := getattr(each, side))]
-            sides.append(
-                _ratio(sum(k[0] for k in known), math.hypot(*(k[1] for k in known)), math.hypot(*(k[2] for k in known)))
-            )
-            if not known:
-                return None
-        return sides[0], sides[1]
-
-    @property
-    def shared_start(self) -> bool:
-        """Whether the A's are nearly equal although the B's differ: both trainings began with one random A."""
-        return self.factors is not None and self.factors[0] > SAME_START and self.factors[1] < SAME_END
-
-    def _overlap(self, energies: Iterable[float]) -> float | None:
-        return sum(energies) / self.smaller if self.smaller else None
 
 
 @dataclass(frozen=True)
@@ -244,12 +145,13 @@ def compare(
     profiles = [
         Profile(
             label,
+            _source(each, end),
             each.config.base_model,
             each.layout,
             {m: modules[m].spectra[i] for m in each.layout},
             len(each.full),
         )
-        for i, (label, each) in enumerate(zip(labels(adapters), adapters, strict=True))
+        for i, (label, end, each) in enumerate(zip(labels(adapters), _ends(adapters), adapters, strict=True))
     ]
     pairs = [
         Pair(
@@ -371,19 +273,26 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not
             if not math.isfinite(square):
                 raise InputError(
-                    "has numbers that are NaN or infinite", hint="the checkpoint is damaged", code="E-NONFINITE"
+                    "has numbers that are NaN or infinite", hint="use another checkpoint", code="E-NONFINITE"
                 )
             total += square
     return math.sqrt(total)
 
 
 def labels(adapters: Sequence[Adapter]) -> list[str]:
-    """What to call each adapter: the last part of its path, with as many before it as tell it from the others, or a
-    number.
+    """What to call each adapter: the end of its path that tells it from the others, or a number.
 
     >>> labels([])
     []
     """
+    found = _ends(adapters)
+    return [
+        f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)
+    ]
+
+
+def _ends(adapters: Sequence[Adapter]) -> list[str]:
+    """The last part of each path, with as many before it as tell it from the others."""
     paths = [Path(name(adapter)) for adapter in adapters]
     paths = [path.resolve() if path.name in ("", "..") else path for path in paths]
     short = {path: path.name for path in paths}
@@ -392,19 +301,11 @@ def labels(adapters: Sequence[Adapter]) -> list[str]:
         short = {
             path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()
         }
-    found = [short[path] for path in paths]
-    return [
-        f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)
-    ]
+    return [short[path] for path in paths]
 
 
-def cosine(modules: Collection[Shared]) -> float:
-    """Of the updates of some modules, taken together."""
-    return _ratio(
-        sum(each.dot for each in modules), *(math.hypot(*(each.norms[side] for each in modules)) for side in (0, 1))
-    )
-
-
-def _ratio(dot: float, *norms: float) -> float:
-    size = math.prod(norms)
-    return max(-1.0, min(1.0, dot / size)) if size else 0.0
+def _source(adapter: Adapter, end: str) -> str | None:
+    """What a command would read an adapter from, without its place on this machine."""
+    if not isinstance(adapter.history, Source):
+        return None
+    return adapter.history.remote.reference if adapter.history.remote else end

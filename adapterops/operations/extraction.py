@@ -11,7 +11,7 @@ from adapterops.arrays.finite import all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at, count
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
@@ -91,7 +91,9 @@ def difference(
     changed = [name for name in local.run(differs, pairs, how=how) if name]
     if not changed:
         raise IncompatibleError(
-            "the two checkpoints hold the same numbers: there is nothing to extract", code="E-UNCHANGED"
+            "the two models hold the same numbers: there is nothing to extract",
+            hint="name the model that was trained: adapterops extract TUNED --base BASE",
+            code="E-UNCHANGED",
         )
     owned = owners(known)
     modules = {module for name in changed for module in owned.get(name, ())}
@@ -111,7 +113,9 @@ def _difference_of(
     """The difference of some weights, and of other tensors."""
     if not found:
         raise IncompatibleError(
-            f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}", code="E-UNCHANGED"
+            f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}",
+            hint="such a change is no LoRA adapter: use the tuned model itself",
+            code="E-UNCHANGED",
         )
     full = _rest(others, tuned, rest, found)
     for module, weight in found.items():
@@ -128,7 +132,11 @@ def _difference_of(
             parts = [_subtracted(tuned, each.tensor, base, pairs[each.tensor], each) for each in weight.pieces]
             delta = parts[0] if len(parts) == 1 else np.concatenate(parts)
             if not all_finite(delta):
-                raise InputError("one of the checkpoints has numbers that are NaN or infinite", code="E-NONFINITE")
+                raise InputError(
+                    "one of the models has numbers that are NaN or infinite",
+                    hint="use another checkpoint",
+                    code="E-NONFINITE",
+                )
             return Dense(delta.T if weight.transposed else delta)
 
     return Adapter(
@@ -191,12 +199,15 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
     if not others or rest == "drop":
         if others:
             warnings.warn(
-                f"{len(others)} changed tensors are dropped: {', '.join(others[:SHOWN])}", AdapterWarning, stacklevel=3
+                f"changed and dropped, with --rest drop: {', '.join(others[:SHOWN])}"
+                + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""),
+                AdapterWarning,
+                stacklevel=3,
             )
         return {}
     if rest == "refuse":
         raise IncompatibleError(
-            f"{len(others)} tensors changed that are no weights of Linear layers: {', '.join(others[:SHOWN])}",
+            f"{count(len(others), 'tensor')} changed outside of Linear layers: {', '.join(others[:SHOWN])}",
             hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )

@@ -115,7 +115,7 @@ def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
                 "has numbers that are NaN or infinite",
                 path=stored.file.path,
                 tensor=stored.name,
-                hint="the training diverged; use another checkpoint",
+                hint="use another checkpoint of the training",
                 code="E-NONFINITE",
             )
         if before is None:

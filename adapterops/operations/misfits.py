@@ -12,6 +12,9 @@ from adapterops.formats.suffixes import Move
 SHOWN = 8
 """Names that an error lists of each side."""
 
+ALIKE = 3
+"""Sentences that an error lists: others say the same of other modules."""
+
 OWN_BASE = "give the base that the adapter was trained on"
 
 
@@ -28,7 +31,7 @@ def misfits(
         names: those of the base; None where they do not matter.
     """
     if names is None or not missing:
-        fact = f"{len(wrong)} of {count} modules do not fit: {_list(wrong)}"
+        fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
     nothing = not found and not wrong
     there = _nearest(missing, names)
@@ -38,7 +41,7 @@ def misfits(
         else f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; nearest in the base are {_list(there)}"
     )
     if wrong:
-        fact += f"; {len(wrong)} of {count} modules do not fit: {_list(wrong)}"
+        fact += f"; {len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
     tried = names.tried(missing)
     if tried:
         shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
@@ -87,3 +90,7 @@ def _run(pairs: Iterable[tuple[str, str]]) -> int:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _sentences(facts: Sequence[str]) -> str:
+    return "; ".join(facts[:ALIKE]) + (f"; and {len(facts) - ALIKE} more" if len(facts) > ALIKE else "")

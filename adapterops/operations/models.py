@@ -58,7 +58,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     named = kinds(modules.values())
     for name, spec in checkpoint.layout.items():
         component = f"{name.partition('.')[0]}: " if components else ""
-        groups.setdefault((component + named[modules[name]], spec.shape, _stored(checkpoint, name)), []).append(name)
+        groups.setdefault((component + named[modules[name]], spec.shape, stored(checkpoint, name)), []).append(name)
     found = tuple(
         Kind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
         for (kind, shape, stored), names in groups.items()
@@ -76,7 +76,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     )
 
 
-def _stored(checkpoint: Checkpoint, name: str) -> str:
+def stored(checkpoint: Checkpoint, name: str) -> str:
     """How a tensor is stored:
     its dtype, or its scheme and the bits that an entry takes with its share of the scales.
     """

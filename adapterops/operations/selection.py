@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter, check_linear
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, count
 from adapterops.provenance.history import Step
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
@@ -40,7 +40,7 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
         found = [module for module in modules if any(first <= number <= last for number in _numbers(layers[1], module))]
     if not found:
         raise OptionError(
-            f"the pattern {pattern!r} matches none of {len(modules)} modules", hint=_near(pattern, modules)
+            f"the pattern {pattern!r} matches none of {count(len(modules), 'module')}", hint=_near(pattern, modules)
         )
     return found
 

@@ -36,6 +36,12 @@ class Sizes:
         """Bytes of one dense update of all adapted weights."""
         return HALF * self.adapted
 
+    def training(self, fixed: int, parameters: int) -> tuple[int, int, int]:
+        """Bytes of weights, of gradients, and of Adam's two moments, where `fixed` bytes of weights stay as they are and
+        `parameters` are trained, each of these numbers in 16 bits.
+        """
+        return fixed + HALF * parameters, HALF * parameters, 2 * HALF * parameters
+
 
 def sizes(comparison: Comparison) -> Sizes:
     """The arithmetic of memory:

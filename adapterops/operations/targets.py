@@ -152,7 +152,9 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
             wrong.append(f"{part.module} could be {' or '.join(target.tensor for _, target in fits)}")
         elif candidates:
             tensor, start, _ = candidates[0]
-            wrong.append(f"{part.module} is {list(part.shape)}, {tensor} is {list(names.base[start].shape)}")
+            wrong.append(
+                f"{part.module} is {list(part.shape)}, and {tensor} of the base is {list(names.base[start].shape)}"
+            )
         else:
             missing.append(part.module)
     wrong += _overlaps(modules, [target for _, target in found])

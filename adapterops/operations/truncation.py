@@ -70,8 +70,10 @@ def check_cut(
         raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
         raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
-    if energy is not None and not 0 < energy <= 1:
-        raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}")
+    if energy is not None:
+        from adapterops.linalg.ranks import check_energy
+
+        check_energy(energy)
     if unit not in ("parameters", "bytes"):
         raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
 

@@ -336,7 +336,7 @@ def _addition(
         outside += int(np.count_nonzero(different))
     problems = [_judge(module, name, check) for module, check in checks.items()]
     if outside:
-        problems.append(Problem(name, f"{outside} entries that no module adapts are not the base's"))
+        problems.append(Problem(name, f"entries that no module adapts are not the base's: {outside}"))
     return checks, [problem for problem in problems if problem]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
-from adapterops.errors import UnsupportedError
+from adapterops.errors import UnsupportedError, count
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import Part, Read, powers_of_two
@@ -63,7 +63,7 @@ class FP8:
             raise UnsupportedError(f"is in {weight.dtype} and has {len(shape)} dimensions, expected 2", hint=hint)
         if len(roles) != 1:
             raise UnsupportedError(
-                f"is in {weight.dtype} with {len(roles)} tensors of scales ({', '.join(roles)}), expected one",
+                f"is in {weight.dtype} with {count(len(roles), 'tensor')} of scales ({', '.join(roles)}), expected one",
                 hint="save the model in 16 bits with the library that quantized it",
             )
         scales = header.part(tensor, roles[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison, Pair
+from adapterops.operations.comparison import Comparison
+from adapterops.operations.pairs import Pair
 from adapterops.reports.figures import percent, signed
 from adapterops.reports.findings import Finding, some, times
 
@@ -17,6 +18,9 @@ SHARED, SEPARATE = 0.3, 0.1
 
 UNRELATED = 0.02
 """Updates that have nothing in common have a sign conflict within this of one half."""
+
+NAMED = 3
+"""So many pairs are named in a sentence, if they are not all."""
 
 UNEVEN = 4.0
 """Norms that differ by this factor make a merge with equal weights mostly that of the larger adapter."""
@@ -31,32 +35,26 @@ def bases(comparison: Comparison) -> Iterator[Finding]:
 
 def disjoint(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if not pair.modules]
-    yield from _about(
-        "disjoint",
-        "note",
-        comparison,
-        pairs,
-        "{} have no module in common: each changes other weights.",
-        lambda pair: "",
-    )
+    text = "{} have no module in common: each changes other weights."
+    yield from _about("disjoint", "note", comparison, pairs, text, lambda pairs: "")
 
 
 def same(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine >= SAME]
     text = "{} are nearly the same update."
-    yield from _about("same", "warning", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
+    yield from _about("same", "warning", comparison, pairs, text, _cosines)
 
 
 def alike(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if ALIKE <= pair.cosine < SAME]
     text = "{} point the same way: a sum counts twice what they share. Try weights that add up to 1."
-    yield from _about("alike", "note", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
+    yield from _about("alike", "note", comparison, pairs, text, _cosines)
 
 
 def opposed(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine <= OPPOSED]
     text = "{} point opposite ways: in a sum they cancel."
-    yield from _about("opposed", "warning", comparison, pairs, text, lambda pair: f"cosine {signed(pair.cosine)}")
+    yield from _about("opposed", "warning", comparison, pairs, text, _cosines)
 
 
 def shared(comparison: Comparison) -> Iterator[Finding]:
@@ -77,7 +75,7 @@ def separate(comparison: Comparison) -> Iterator[Finding]:
         for p in comparison.pairs
         if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE
     ]
-    text = "The updates of {} are as unrelated as random ones. Whether a merge keeps both tasks, that does not say."
+    text = "The updates of {} are as unrelated as random ones. That does not say whether a merge keeps both tasks."
     yield from _about("separate", "note", comparison, pairs, text, _overlaps)
 
 
@@ -87,7 +85,8 @@ def room(comparison: Comparison) -> Iterator[Finding]:
     if len([profile for profile in comparison.profiles if profile.norm]) < 2 or not any(each.norm for each in spectra):
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
-    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all, rank {needed} {percent(ENERGY)}"
+    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all"
+    text += f", rank {needed} {percent(ENERGY)}" if needed != rank else ""
     text += ". A lower rank may lose no accuracy: try both." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)
@@ -95,21 +94,16 @@ def room(comparison: Comparison) -> Iterator[Finding]:
 
 def start(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.shared_start and min(pair.norms)]
-    text = "{} began with the same A: that their A's and row spaces are alike comes from there. B's and columns are their own."
+    text = (
+        "{} began with the same A, and that is why their A's and row spaces are alike; B's and columns are their own."
+    )
     yield from _about("shared-start", "note", comparison, pairs, text, _factors)
 
 
 def unrelated(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= UNRELATED]
     text = "The signs of {} are opposed in half of the entries, as those of unrelated updates."
-    yield from _about(
-        "unrelated-signs",
-        "note",
-        comparison,
-        pairs,
-        text,
-        lambda p: f"{percent(p.conflict[0])}" if p.conflict else "",
-    )
+    yield from _about("unrelated-signs", "note", comparison, pairs, text, _conflicts)
 
 
 def uneven(comparison: Comparison) -> Iterator[Finding]:
@@ -135,28 +129,57 @@ def beyond_chance(pair: Pair) -> list[float]:
 
 
 def _about(
-    rule: str, level: str, comparison: Comparison, pairs: Sequence[Pair], text: str, measured: Callable[[Pair], str]
+    rule: str,
+    level: str,
+    comparison: Comparison,
+    pairs: Sequence[Pair],
+    text: str,
+    measured: Callable[[Sequence[Pair]], str],
 ) -> Iterator[Finding]:
-    """One finding for all pairs that a rule is true of, with what was measured of each."""
+    """One finding for all pairs that a rule is true of, with the range of what was measured; a table has each."""
     if not pairs:
         return
-    names = [(comparison.profiles[pair.first].name, comparison.profiles[pair.second].name) for pair in pairs]
-    shown = [f" ({value})" if (value := measured(pair)) else "" for pair in pairs]
-    each = [f"{one} and {other}{more}" for (one, other), more in zip(names, shown, strict=True)]
+    named = [" and ".join(comparison.profiles[i].name for i in (pair.first, pair.second)) for pair in pairs]
+    every = len(pairs) == len(comparison.pairs)
+    subject = f"all {len(pairs)} pairs" if every else f"{len(pairs)} of {len(comparison.pairs)} pairs"
+    if len(pairs) == 1:
+        subject, named = named[0], []
+    elif text.startswith("{}"):
+        subject = subject.capitalize()
+    details = [", ".join(named)] * (len(named) <= NAMED and not every) + [measured(pairs)]
+    more = "; ".join(detail for detail in details if detail)
     numbers = [
         {"pair": [pair.first, pair.second], "cosine": pair.cosine, "columns": pair.columns, "rows": pair.rows}
         for pair in pairs
     ]
     everybody = tuple(sorted({index for pair in pairs for index in (pair.first, pair.second)}))
-    yield Finding(rule, level, text.format(some(each)), everybody, {"pairs": numbers})
+    yield Finding(rule, level, text.format(f"{subject} ({more})" if more else subject), everybody, {"pairs": numbers})
 
 
-def _overlaps(pair: Pair) -> str:
-    columns, rows = pair.chance or (0.0, 0.0)
-    overlaps = f"columns overlap by {percent(pair.columns or 0)}, rows by {percent(pair.rows or 0)}"
-    return f"{overlaps}, random ones by {percent(columns)} and {percent(rows)}; cosine {signed(pair.cosine)}"
+def span(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """
+    >>> span([0.1, 0.3, 0.2], signed), span([0.001, 0.002], signed)
+    ('+0.10 to +0.30', '0.00')
+    """
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
-def _factors(pair: Pair) -> str:
-    one, other = pair.factors or (0.0, 0.0)
-    return f"cosine of the A's {signed(one)}, of the B's {signed(other)}"
+def _cosines(pairs: Sequence[Pair]) -> str:
+    return f"cosine {span([pair.cosine for pair in pairs], signed)}"
+
+
+def _conflicts(pairs: Sequence[Pair]) -> str:
+    return span([pair.conflict[0] for pair in pairs if pair.conflict], percent)
+
+
+def _overlaps(pairs: Sequence[Pair]) -> str:
+    columns, rows = (span([getattr(pair, side) or 0.0 for pair in pairs], percent) for side in ("columns", "rows"))
+    random = (span([pair.chance[side] if pair.chance else 0.0 for pair in pairs], percent) for side in (0, 1))
+    overlaps = f"columns overlap by {columns}, rows by {rows}, random ones by {' and '.join(random)}"
+    return f"{overlaps}; {_cosines(pairs)}"
+
+
+def _factors(pairs: Sequence[Pair]) -> str:
+    one, other = (span([pair.factors[side] if pair.factors else 0.0 for pair in pairs], signed) for side in (0, 1))
+    return f"cosine of the A's {one}, of the B's {other}"

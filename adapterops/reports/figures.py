@@ -63,7 +63,9 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Bars:
-    """Lengths from 0, in groups of one bar for each of `series`."""
+    """Lengths from 0, in groups of one bar for each of `series`; `stacked`, of one bar with a part for each, and
+    their sum behind it.
+    """
 
     name: str
     title: str
@@ -72,6 +74,7 @@ class Bars:
     series: Sequence[str]
     values: Sequence[Sequence[float | None]]
     form: Form = lambda value: f"{value:.2g}"
+    stacked: bool = False
 
 
 Figure: TypeAlias = Lines | Heatmap | Bars
@@ -133,6 +136,18 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [round(k * step, 12) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def whole_ticks(low: int, high: int) -> list[float]:
+    """Both ends and, in equal steps, at most eight whole numbers between them; none within half a step of an end.
+
+    >>> whole_ticks(1, 8), whole_ticks(0, 31)
+    ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 31.0])
+    """
+    step = next(size * 10**power for power in range(19) for size in (1, 2, 5) if high - low <= 8 * size * 10**power)
+    first = step * (low // step + 1)
+    between = [tick for tick in range(first, high, step) if 2 * min(tick - low, high - tick) >= step]
+    return [float(tick) for tick in dict.fromkeys([low, *between, high])]
+
+
 def power_ticks(low: float, high: float) -> list[float]:
     """Powers of ten in [low, high], at most six; with few of them also their doubles and halves, or the ends.
 
@@ -145,4 +160,4 @@ def power_ticks(low: float, high: float) -> list[float]:
     finer = [
         factor * 10.0**k for k in range(first - 1, last + 1) for factor in (1, 2, 5) if low <= factor * 10.0**k <= high
     ]
-    return powers if len(powers) > 2 else finer if len(finer) > 1 else [low, high]
+    return powers if len(powers) > 2 or len(finer) > 7 else finer if len(finer) > 1 else [low, high]

@@ -7,16 +7,19 @@ from dataclasses import asdict
 from typing import Any
 
 from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison, Pair
+from adapterops.operations.comparison import Comparison
+from adapterops.operations.pairs import Pair
 from adapterops.operations.sizes import cuts, sizes
 from adapterops.reports.findings import Finding, shares
+from adapterops.reports.summary import Summary
 
 
-def numbers(comparison: Comparison, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings, and per adapter, pair and module what they follow from."""
+def numbers(comparison: Comparison, short: Summary, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The summary, the findings, and per adapter, pair and module what they follow from."""
     found = sizes(comparison)
     joint = comparison.sum.values()
     return {
+        "summary": {"sentences": list(short.sentences), "command": list(short.command)},
         "findings": [{**asdict(finding), "adapters": list(finding.adapters)} for finding in findings],
         "adapters": [_adapter(comparison, index) for index in range(len(comparison.profiles))],
         "pairs": [_pair(comparison, pair) for pair in comparison.pairs],
@@ -54,6 +57,7 @@ def _adapter(comparison: Comparison, index: int) -> dict[str, Any]:
                 "rank": profile.layout[module].rank,
                 "dtype": profile.layout[module].dtype,
                 "norm": each.norm,
+                "weight": comparison.weights.get(module),
                 "relative": comparison.relative(index, [module]),
                 "effective_rank": each.effective_rank,
                 "rank_of_99": rank_of([each], ENERGY),

@@ -108,7 +108,7 @@ def norm(comparison: Comparison) -> Iterator[Finding]:
             )
             yield Finding("dwarfs", "warning", text, (index,), {**numbers, "threshold": DWARFS})
         elif total >= LARGE:
-            text = f"{profile.name} is {percent(total)} of the weights it changes; most LoRAs are 0.3% to 5%."
+            text = f"The norm of {profile.name} is {percent(total)} of that of the weights it changes; most LoRAs have 0.3% to 5%."
             yield Finding("large", "note", text, (index,), {**numbers, "threshold": LARGE})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
@@ -52,7 +53,16 @@ def summary_rows(comparison: Comparison) -> Table:
 
 def pair_rows(comparison: Comparison) -> Table:
     """One row for each pair."""
-    header = ["pair", "cosine", "sign conflict", "columns", "rows", "random spaces", "cosine of A's", "of B's"]
+    header = [
+        "pair",
+        "cosine",
+        "sign conflict",
+        "columns shared",
+        "rows shared",
+        "random spaces",
+        "cosine of A's",
+        "cosine of B's",
+    ]
     rows = []
     for pair in comparison.pairs:
         conflict, chance, factors = pair.conflict, pair.chance, pair.factors
@@ -68,6 +78,15 @@ def pair_rows(comparison: Comparison) -> Table:
             ]
         )
     return header, rows
+
+
+def share_rows(comparison: Comparison) -> Table:
+    """One row for each kind of module: its share of the energy of each adapter."""
+    names = [profile.name for profile in comparison.profiles]
+    found = [shares(comparison, index, comparison.kinds.__getitem__) for index in range(len(names))]
+    header = ["kind of module", *([f"of {name}" for name in names] if len(names) > 1 else ["of the energy"])]
+    kinds = dict.fromkeys(comparison.kinds.values())
+    return header, [[kind, *(percent(each[kind]) if kind in each else "-" for each in found)] for kind in kinds]
 
 
 def size_rows(comparison: Comparison) -> Table:
@@ -99,26 +118,44 @@ def cut_rows(comparison: Comparison) -> Table:
     """Rank against error and size."""
     named = [(profile.name, profile.layout, profile.spectra) for profile in comparison.profiles]
     named += [("sum of all", comparison.sum_layout, comparison.sum)] if comparison.pairs else []
+    header = ["rank", "energy kept", "error", "parameters", "bytes"]
     rows = [
         [name, str(cut.rank), percent(cut.energy), percent(cut.error), f"{cut.parameters:,}", size(cut.bytes)]
         for name, layout, spectra in named
         for cut in cuts(layout, spectra)
     ]
-    return ["adapter", "rank", "energy kept", "error", "parameters", "bytes"], rows
+    return (["adapter", *header], rows) if comparison.pairs else (header, [row[1:] for row in rows])
 
 
 def module_rows(comparison: Comparison, index: int) -> Table:
     """One row for each module of an adapter."""
     profile = comparison.profiles[index]
-    relative_to = ["of W0"] if comparison.weights else []
+    relative_to = ["‖W0‖", "of W0"] if comparison.weights else []
     header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", f"rank of {ENERGY:.0%}"]
     rows = []
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])
         shape = f"{layout.shape[0]} x {layout.shape[1]}"
-        ratio = [] if relative is None else [percent(relative)]
+        ratio = [] if relative is None else [brief(comparison.weights[module]), percent(relative)]
         ranks = [f"{each.effective_rank:.1f}", str(rank_of([each], ENERGY))]
         rows.append([module, shape, str(layout.rank), brief(each.norm), *ratio, *ranks])
+    return header, rows
+
+
+def kind_rows(comparison: Comparison, index: int) -> Table:
+    """One row for each kind of module of an adapter."""
+    profile = comparison.profiles[index]
+    relative_to = ["of W0"] if comparison.weights else []
+    header = ["kind of module", "modules", "norm", *relative_to, "of the energy", f"rank of {ENERGY:.0%}"]
+    energy = shares(comparison, index, comparison.kinds.__getitem__)
+    rows = []
+    for kind in dict.fromkeys(comparison.kinds[module] for module in profile.spectra):
+        modules = [module for module in profile.spectra if comparison.kinds[module] == kind]
+        spectra, relative = [profile.spectra[module] for module in modules], comparison.relative(index, modules)
+        norm = math.hypot(*(each.norm for each in spectra))
+        ratio = [] if relative is None else [percent(relative)]
+        share = percent(energy.get(kind, 0.0))
+        rows.append([kind, str(len(modules)), brief(norm), *ratio, share, str(rank_of(spectra, ENERGY))])
     return header, rows
 
 

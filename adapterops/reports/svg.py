@@ -1,61 +1,38 @@
 """Figures as SVG: one file each, without script, without anything from elsewhere, readable in grey and in the dark.
 
-Lines differ by colour and by dashes, cells hold their numbers where there is room, and everything tells its value when
-pointed at.
+Lines differ by colour and by dashes, cells hold their numbers where there is room, and everything that stands for a
+number has it as its <title>: what a browser shows when it is pointed at.
 """
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from collections.abc import Sequence
 
 from adapterops.reports.figures import Bars, Figure, Form, Heatmap, Lines, Series, power_ticks, round_ticks
+from adapterops.reports.ink import (
+    STYLE,
+    WIDTH,
+    colour,
+    drawable,
+    escape,
+    fill,
+    legend,
+    on,
+    short,
+    stroke,
+    wide,
+    written,
+)
 
-WIDTH = 360
-"""Of every figure, in the pixels of a phone: text has its own size there."""
+TALL = 300
+"""Pixels of the rows of a heatmap, before each has the height of its numbers or after it has too little to be seen."""
 
-CHARACTER = 5.9
-"""About the width of a character in the 11 pixels of labels; in smaller ones in proportion."""
+LEAN = 0.74
+"""Width and height of slanted text, as a fraction of its length."""
 
-COLOURS = ("#2f7fc1", "#d9661f", "#2c9c6a", "#b35aa5", "#8a7a1f", "#5b6bd6", "#c2484f", "#4b9aa8")
-DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "5 2 1 2", "3 6")
-RAMP = ("#fde725", "#addc30", "#5ec962", "#28ae80", "#21918c", "#2c728e", "#3b528b", "#472d7b", "#440154")
-"""Viridis, the lightest first: its lightness falls evenly, so that it can be printed in grey."""
-
-SIGNED = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
-STYLE = """<style>
-svg.ao{color:#1d2126;background:#fff;font-family:system-ui,-apple-system,'Segoe UI','Liberation Sans',Arial,sans-serif;font-size:11px}
-svg.ao text{fill:currentColor}
-svg.ao .grid{stroke:currentColor;stroke-opacity:.15}
-svg.ao .axis{stroke:currentColor;stroke-opacity:.55}
-svg.ao .faint{fill:none;stroke-width:1;stroke-opacity:.16}
-svg.ao .line{fill:none;stroke-width:2.2}
-svg.ao .small{font-size:9px}
-@media (prefers-color-scheme:dark){svg.ao{color:#e6e8ea;background:#15181c}}
-@media print{svg.ao{color:#000;background:#fff}}
-</style>"""
-
-ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def escape(text: str) -> str:
-    """Text for XML, element or attribute, whatever is in it.
-
-    >>> escape("</script><img onerror='x'>\\x00")
-    '&lt;/script&gt;&lt;img onerror=&#x27;x&#x27;&gt;\ufffd'
-    """
-    return html.escape(ILLEGAL.sub("\ufffd", text))
-
-
-def short(text: str, most: int) -> str:
-    """
-    >>> short("model.layers", 20), short("model.layers.12.self_attn", 11)
-    ('model.layers', 'model…_attn')
-    """
-    keep = max(most - 1, 2)
-    return text if len(text) <= most else text[: keep - keep // 2] + "…" + text[-(keep // 2) :]
+DOTS = 80
+"""Points of a line that are marked."""
 
 
 def svg(figure: Figure, standalone: bool = False) -> str:
@@ -68,52 +45,78 @@ def svg(figure: Figure, standalone: bool = False) -> str:
         title = f'<text x="8" y="16" font-weight="600">{escape(short(figure.title, 56))}</text>'
         body = title + f'<g transform="translate(0 22)">{body}</g>'
         head = head.replace(f"{height:g}", f"{height + 22:g}")
-    return f"{head}><title>{escape(figure.title)}</title>{STYLE if standalone else ''}{body}</svg>\n"
+    style = f"<style>{STYLE}</style>" if standalone else ""
+    return f"{head}><title>{escape(figure.title)}</title>{style}{body}</svg>\n"
 
 
 def _lines(figure: Lines) -> tuple[str, float]:
-    legend, top = _legend([(each.label, each.style) for each in figure.series if not each.faint])
-    top += 16 if figure.marks else 8
-    left, right, bottom = 52, WIDTH - 22, top + 190
+    names, top = legend([(each.label, each.style) for each in figure.series if not each.faint])
+    right = WIDTH - 22
     series = [_finite(figure, each) for each in figure.series]
     points = [point for each in series for point in each.points]
     if not points:
-        return legend + _text(WIDTH / 2, top + 40, "nothing to draw", "middle"), top + 60
+        return names + written(WIDTH / 2, top + 48, "nothing to draw", "middle"), top + 68
+    heights = [p[1] for p in points] + ([] if figure.log_y else [0.0, *figure.reach])
+    left = 30 + max(1.15 * wide(figure.y_form(tick)) for tick in _Axis(heights, 0, 1, figure.log_y).ticks())
     x = _Axis([p[0] for p in points] + [mark for mark, _ in figure.marks], left, right, figure.log_x)
-    y = _Axis([p[1] for p in points] + ([] if figure.log_y else [0.0, *figure.reach]), bottom, top, figure.log_y)
-    parts = [legend]
+    marks = _marks(figure, x)
+    top += 8 + 13 * (1 + max((row for *_, row in marks), default=-1))
+    bottom = top + 190
+    y = _Axis(heights, bottom, top, figure.log_y)
+    parts = [names]
     for value in y.ticks():
         parts.append(
-            f'<path class="grid" d="M{left} {y(value):.1f}H{right}"/>'
-            + _text(left - 5, y(value) + 4, figure.y_form(value), "end")
+            f'<path class="grid" d="M{left:.1f} {y(value):.1f}H{right}"/>'
+            + written(left - 5, y(value) + 4, figure.y_form(value), "end")
         )
     for value in _spaced(figure.ticks or x.ticks(), x, figure.x_form):
         parts.append(
             f'<path class="grid" d="M{x(value):.1f} {top}V{bottom}"/>'
-            + _text(x(value), bottom + 14, figure.x_form(value), "middle")
+            + written(x(value), bottom + 14, figure.x_form(value), "middle")
         )
-    parts.append(f'<path class="axis" fill="none" d="M{left} {top}V{bottom}H{right}"/>')
-    for each in series:
-        path = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in each.points)
-        colour, dash = _stroke(each.style)
-        if each.points:
-            kind = 'class="faint"' if each.faint else f'class="line"{dash}'
-            parts.append(f'<path {kind} stroke="{colour}" d="M{path}"><title>{escape(each.label)}</title></path>')
-        for a, b in [] if each.faint else each.points[:: -(-len(each.points) // 80) or 1]:
-            tip = escape(f"{each.label}: {figure.x_form(a)}, {figure.y_form(b)}")
-            parts.append(
-                f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{tip}</title></circle>'
-            )
-    for value, word in figure.marks:
-        anchor = "end" if x(value) > (left + right) / 2 else "start"
-        parts.append(f'<path class="axis" stroke-dasharray="4 3" d="M{x(value):.1f} {top - 4}V{bottom}"/>')
-        parts.append(_text(x(value) + (4 if anchor == "start" else -4), top - 5, word, anchor))
-    parts.append(_text((left + right) / 2, bottom + 30, figure.x, "middle"))
+    parts.append(f'<path class="axis" fill="none" d="M{left:.1f} {top}V{bottom}H{right}"/>')
+    parts += [_line(figure, each, x, y) for each in series if each.points]
+    for at, anchor, word, row in marks:
+        above = top - 5 - 13 * row
+        parts.append(f'<path class="axis" stroke-dasharray="4 3" d="M{at:.1f} {above + 1}V{bottom}"/>')
+        parts.append(written(at + (4 if anchor == "start" else -4), above, word, anchor))
+    parts.append(written((left + right) / 2, bottom + 30, figure.x, "middle"))
     middle = (top + bottom) / 2
     parts.append(
         f'<text transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(figure.y)}</text>'
     )
     return "".join(parts), bottom + 38
+
+
+def _line(figure: Lines, series: Series, x: _Axis, y: _Axis) -> str:
+    """A line with its points; a faint one has its name alone."""
+    colour, dash = stroke(series.style)
+    path = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in series.points)
+    kind = 'class="faint"' if series.faint else f'class="line"{dash}'
+    parts = [f'<path {kind} stroke="{colour}" d="M{path}"><title>{escape(series.label)}</title></path>']
+    for a, b in [] if series.faint else series.points[:: -(-len(series.points) // DOTS) or 1]:
+        tip = escape(f"{series.label}: {figure.x} {figure.x_form(a)}, {figure.y_form(b)}")
+        parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4" fill="{colour}"><title>{tip}</title></circle>')
+    return "".join(parts)
+
+
+def _marks(figure: Lines, x: _Axis) -> list[tuple[float, str, str, int]]:
+    """Where each mark is, on which side of it its word, and in which row above the plot: words do not touch each other,
+    and the last mark is the lowest, so that its line crosses no word.
+    """
+    found: list[tuple[float, str, str, int]] = []
+    taken: list[list[tuple[float, float]]] = []
+    for value, word in sorted(figure.marks, reverse=True):
+        at, room = x(value), wide(word) + 10
+        anchor = "end" if at + room > WIDTH else "start"
+        begin, end = (at - room, at) if anchor == "end" else (at, at + room)
+        row = 0
+        while row < len(taken) and any(begin < other_end and other < end for other, other_end in taken[row]):
+            row += 1
+        taken += [[]] * (row == len(taken))
+        taken[row] = [*taken[row], (begin, end)]
+        found.append((at, anchor, word, row))
+    return found
 
 
 def _finite(figure: Lines, series: Series) -> Series:
@@ -146,148 +149,90 @@ def _spaced(ticks: Sequence[float], axis: _Axis, form: Form) -> list[float]:
     """Those of the ticks whose labels do not touch."""
     kept: list[float] = []
     for tick in ticks:
-        room = CHARACTER * max(len(form(tick)), 2) + 8
+        room = wide(form(tick).ljust(2)) + 8
         if axis.low <= tick <= axis.high and (not kept or abs(axis(tick) - axis(kept[-1])) > room):
             kept.append(tick)
     return kept
 
 
 def _heatmap(figure: Heatmap) -> tuple[str, float]:
-    left = min(max((len(row) for row in figure.rows), default=0), 17) * CHARACTER + 10
+    left = wide(max((short(row, 24) for row in figure.rows), key=len, default=""), small=True) + 14
     cell = min((WIDTH - left - 6) / max(len(figure.columns), 1), 76.0)
-    high = 17 if len(figure.rows) <= 64 else 9
-    widest = max((len(column) for column in figure.columns), default=0) * CHARACTER * 9 / 11
-    slanted = widest > cell - 3
-    top = 22 + (min(widest, 90) * 0.72 + 6 if slanted else 14)
-    parts = [_scale(figure, left)]
-    for number, column in enumerate(figure.columns):
-        at, name = left + (number + 0.5) * cell, escape(short(column, 18))
-        place = (
-            f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"'
-            if slanted
-            else f'x="{at:.1f}" y="{top - 4:.1f}"'
-        )
-        parts.append(f'<text class="small" {place} text-anchor="{"start" if slanted else "middle"}">{name}</text>')
-    shown = cell >= 1.06 * CHARACTER * 9 / 11 * max(
-        (len(figure.form(v)) for row in figure.values for v in row if v is not None and math.isfinite(v)), default=0
-    )
+    high = min(17.0, max(TALL / max(len(figure.rows), 1), 4.0))
+    labelled = math.ceil(10 / high)
+    columns = [short(column, 24) for column in figure.columns]
+    widest = max((wide(column, small=True) for column in columns), default=0)
+    slanted = widest > cell - 6
+    if slanted:  # the last name leans over the edge
+        cell = min(cell, (WIDTH - left - LEAN * wide(columns[-1], small=True)) / (len(columns) - 0.5))
+    top = 26 + (LEAN * widest + 6 if slanted else 14)
+    parts = [_scale(figure)]
+    for number, name in enumerate(columns):
+        at = left + (number + 0.5) * cell
+        place = f'transform="translate({at:.1f} {top - 4:.1f}) rotate(-45)"'
+        tilted = f'<text class="small" {place}>{escape(name)}</text>'
+        parts.append(tilted if slanted else written(at, top - 4, name, "middle", "small"))
+    texts = (figure.form(v) for row in figure.values for v in row if v is not None and drawable(v))
+    shown = high > 12 and cell >= 1.06 * max((wide(text, small=True) for text in texts), default=0)
     for down, (row, values) in enumerate(zip(figure.rows, figure.values, strict=True)):
         y = top + down * high
-        if high > 10 or down % 2 == 0:
-            parts.append(
-                f'<text class="small" x="{left - 5:.1f}" y="{y + high / 2 + 3.2:.1f}" text-anchor="end">{escape(short(row, 17))}</text>'
-            )
+        if down % labelled == 0:
+            parts.append(written(left - 5, y + high / 2 + 3.2, short(row, 24), "end", "small"))
         for across, value in enumerate(values):
-            if value is None or not math.isfinite(value):
+            if value is None or not drawable(value):
                 continue
-            colour = _colour(figure, value)
+            paint, x = colour(figure, value), left + across * cell
             tip = escape(f"{row}, {figure.columns[across]}: {figure.form(value)}")
-            x = left + across * cell
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y:g}" width="{cell - 1:.1f}" height="{high - 1}" fill="{colour}"><title>{tip}</title></rect>'
-            )
-            if shown and high > 10:
-                ink = "#000" if _lightness(colour) > 0.45 else "#fff"
-                parts.append(
-                    f'<text class="small" x="{x + cell / 2:.1f}" y="{y + 11.5:g}" text-anchor="middle" '
-                    f'style="fill:{ink}" pointer-events="none">{escape(figure.form(value))}</text>'
-                )
+            box = f'x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{high - 1:.1f}" fill="{paint}"'
+            parts.append(f"<rect {box}><title>{tip}</title></rect>")
+            if shown:
+                parts.append(written(x + cell / 2, y + 11.5, figure.form(value), "middle", f"small {on(paint)}"))
     return "".join(parts), top + high * len(figure.rows) + 6
 
 
-def _scale(figure: Heatmap, left: float) -> str:
+def _scale(figure: Heatmap) -> str:
     """The colours, with the numbers at their ends."""
     low, high = figure.limits
-    steps = 24
-    wide = 6.0
-    start = left + len(figure.form(low)) * 1.2 * CHARACTER + 4
-    parts = [_text(left, 12, figure.form(low)), _text(start + steps * wide + 4, 12, figure.form(high))]
+    steps, step_wide = 24, 6.0
+    start = 8 + wide(figure.form(low)) * 1.25 + 6
+    parts = [written(8, 12, figure.form(low)), written(start + steps * step_wide + 4, 12, figure.form(high))]
     for step in range(steps):
-        value = low + (high - low) * step / (steps - 1)
-        parts.append(
-            f'<rect x="{start + step * wide:.1f}" y="3" width="{wide + 0.3:g}" height="10" fill="{_colour(figure, value)}"/>'
-        )
+        paint = colour(figure, low + (high - low) * step / (steps - 1))
+        box = f'x="{start + step * step_wide:.1f}" y="3" width="{step_wide + 0.3:g}" height="10"'
+        parts.append(f'<rect {box} fill="{paint}"/>')
     return "".join(parts)
 
 
-def _colour(figure: Heatmap, value: float) -> str:
-    low, high = figure.limits
-    share = min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-    ramp = SIGNED if figure.signed else RAMP
-    place = share * (len(ramp) - 1)
-    below = min(int(place), len(ramp) - 2)
-    one, other = (_channels(ramp[below + k]) for k in (0, 1))
-    return "#" + "".join(f"{round(a + (b - a) * (place - below)):02x}" for a, b in zip(one, other, strict=True))
-
-
-def _channels(colour: str) -> list[int]:
-    return [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
-
-
-def _lightness(colour: str) -> float:
-    red, green, blue = _channels(colour)
-    return (0.299 * red + 0.587 * green + 0.114 * blue) / 255
-
-
 def _bars(figure: Bars) -> tuple[str, float]:
-    legend, y = _legend(
+    names, y = legend(
         [(name, style) for style, name in enumerate(figure.series)] if len(figure.series) > 1 else [], bars=True
     )
-    left = min(max((len(group) for group in figure.groups), default=0), 24) * CHARACTER + 10
-    known = [value for row in figure.values for value in row if value is not None and math.isfinite(value)]
-    longest = max((len(figure.form(value)) for value in known), default=0)
-    room, most = WIDTH - left - longest * CHARACTER - 10, max(known, default=0.0) or 1.0
-    thick = 15 if len(figure.series) == 1 else 11
-    parts = [legend]
+    left = wide(max((short(group, 24) for group in figure.groups), key=len, default="")) + 10
+    known = [[v for v in row if v is not None and drawable(v)] for row in figure.values]
+    ends = [sum(row) for row in known] if figure.stacked else [value for row in known for value in row]
+    room = WIDTH - left - max((wide(figure.form(end)) for end in ends), default=0) - 10
+    scale = room / (max(ends, default=0.0) or 1.0)
+    thick = 15 if len(figure.series) == 1 or figure.stacked else 11
+    parts = [names]
     y += 4
     for group, values in zip(figure.groups, figure.values, strict=True):
-        middle = y + thick * len(values) / 2 + 4
-        parts.append(f'<text x="{left - 6:.1f}" y="{middle:.1f}" text-anchor="end">{escape(short(group, 24))}</text>')
+        rows = 1 if figure.stacked else len(values)
+        parts.append(written(left - 6, y + thick * rows / 2 + 4, short(group, 24), "end"))
+        begin = 0.0
         for style, value in enumerate(values):
-            if value is not None and math.isfinite(value):
+            if value is not None and drawable(value):
                 tip = escape(f"{group}, {figure.series[style]}: {figure.form(value)}")
-                long = max(room * value / most, 0.8)
-                parts.append(
-                    f'<rect x="{left:.1f}" y="{y:g}" width="{long:.1f}" height="{thick - 2}" '
-                    f"{_fill(style)}><title>{tip}</title></rect>"
-                    + _text(
-                        left + long + 4,
-                        y + thick / 2 + 3,
-                        figure.form(value),
-                        kind=' class="small"' if thick < 15 else "",
-                    )
-                )
+                long = max(scale * value, 0.8)
+                box = f'x="{left + begin:.1f}" y="{y:g}" width="{long:.1f}" height="{thick - 2}"'
+                parts.append(f"<rect {box} {fill(style)}><title>{tip}</title></rect>")
+                begin = begin + long if figure.stacked else 0.0
+                if not figure.stacked:
+                    kind = "small" if thick < 15 else ""
+                    parts.append(written(left + long + 4, y + thick / 2 + 3, figure.form(value), kind=kind))
+            y += 0 if figure.stacked else thick
+        if figure.stacked:
+            total = figure.form(sum(v for v in values if v is not None and drawable(v)))
+            parts.append(written(left + begin + 4, y + thick / 2 + 3, total))
             y += thick
         y += 6
     return "".join(parts), y + 2
-
-
-def _legend(entries: Sequence[tuple[str, int]], bars: bool = False) -> tuple[str, float]:
-    """The names of lines or bars, as many on a line as fit; and where it ends."""
-    parts, x, y = [], 8.0, 12.0
-    for label, style in entries:
-        label = short(label, 50)
-        wide = 34 + len(label) * CHARACTER
-        if x > 8 and x + wide > WIDTH:
-            x, y = 8.0, y + 16
-        colour, dash = _stroke(style)
-        line = f'<path d="M{x:.1f} {y - 4:g}h22" stroke="{colour}" stroke-width="3"{dash}/>'
-        block = f'<rect x="{x:.1f}" y="{y - 9:g}" width="22" height="9" {_fill(style)}/>'
-        parts.append((block if bars else line) + _text(x + 27, y, label))
-        x += wide + 8
-    return "".join(parts), y + 6 if entries else 0.0
-
-
-def _stroke(style: int) -> tuple[str, str]:
-    dash = DASHES[style % len(DASHES)]
-    return COLOURS[style % len(COLOURS)], f' stroke-dasharray="{dash}"' if dash else ""
-
-
-def _fill(style: int) -> str:
-    """That of a bar: neighbours differ in strength, too, which is what is left of a colour in grey."""
-    return f'fill="{COLOURS[style % len(COLOURS)]}" fill-opacity="{(1, 0.5, 0.75)[style % 3]}"'
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
-    where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}"{where}{kind}>{escape(text)}</text>'

@@ -22,6 +22,7 @@ from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.findings import Finding
 from adapterops.reports.numbers import numbers
 from adapterops.reports.page import MARK, page
+from adapterops.reports.summary import Summary, summary
 from adapterops.reports.svg import svg
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.staging import check_output, staged
@@ -41,6 +42,7 @@ class Reported:
     drawn: tuple[str, ...]
     bytes: int
     comparison: Comparison
+    summary: Summary
     findings: Sequence[Finding]
 
 
@@ -73,6 +75,7 @@ def report(
     json_path = check_report(adapters, out, base, figures, force)
     comparison = compare(adapters, base=base, how=how)
     findings = diagnose(comparison)
+    short = summary(comparison, findings)
     histories = [adapter.history for adapter in adapters]
     read = [source.as_json() for history in histories for source in sources(history)]
     model = base.files.path.resolve().name if base and base.files else None
@@ -80,9 +83,9 @@ def report(
         "schema": 1,
         "inputs": read,
         "base": model,
-        **numbers(comparison, findings),
+        **numbers(comparison, short, findings),
     }
-    document = page(comparison, findings, [_described(each) for each in read], model).encode()
+    document = page(comparison, short, findings, [_described(each) for each in read], model).encode()
     drawn = (
         _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force)
         if figures is not None
@@ -90,7 +93,14 @@ def report(
     )
     write_documents({json_path: _json(content), out: document}, force)
     return Reported(
-        out, json_path, Path(figures) if figures is not None else None, drawn, len(document), comparison, findings
+        out,
+        json_path,
+        Path(figures) if figures is not None else None,
+        drawn,
+        len(document),
+        comparison,
+        short,
+        findings,
     )
 
 

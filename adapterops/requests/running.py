@@ -220,7 +220,9 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     about_codes = request.original is not None or request.base_view is not None or request.rounding is not None
     if not base.schemes and about_codes:
         raise OptionError(
-            "--original, --base-view and --rounding are for a base that is quantized, and this one is not", path=path
+            "--original, --base-view and --rounding are for a base that is quantized, and this one is not",
+            path=path,
+            hint="leave them out; --quantize nf4 writes the result in 4 bits",
         )
     if request.original is not None and request.base_view != DEQUANTIZED:
         base = viewed(base, models["original"])
@@ -230,7 +232,9 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         return base
     if not base.schemes:
         raise OptionError(
-            "--rounding keeps the codes of the base, and --dtype and --quantize ask for others", path=path
+            "--rounding keeps the codes of the base, and --dtype and --quantize ask for others",
+            path=path,
+            hint="give --rounding alone, or leave it out",
         )
     return rounding(base, request.rounding, request.seed or 0 if request.rounding == STOCHASTIC else 0)
 

@@ -4,6 +4,9 @@ the request is read from its manifest, its inputs are found, and the work is che
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import OptionError, at
+from adapterops.errors import AdapterOpsError, OptionError, at
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
@@ -19,7 +22,7 @@ from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
-from adapterops.requests.request import UNFUSE, Input, Model, Request
+from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
 from adapterops.storage.staging import MANIFEST
 
@@ -55,6 +58,16 @@ def recorded(folder: Path) -> Request | None:
     return with_models(replace(request, inputs=inputs), models)
 
 
+def fusion_of(model: str) -> Request | None:
+    """The request in the manifest of a model, if it is one to fuse that is understood here; not for one on the Hub."""
+    if model.startswith(SCHEME):
+        return None
+    with suppress(AdapterOpsError):
+        record = recorded(Path(model))
+        return record if record and record.kind == FUSE else None
+    return None
+
+
 def check_there(request: Request, record: Request | None, model: Path) -> None:
     """Raise OptionError for the first input that is not where the manifest has it:
     whoever asks has to name its place.
@@ -67,6 +80,40 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
         if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
             fact = f"was made from {Path(path).name}, and {path} does not exist"
             raise OptionError(fact, path=model, hint=f"name its place: {option}")
+
+
+def contradiction(record: Request | None, request: Request) -> str | None:
+    """What the manifest says of inputs, base and merge, where the request says something else: that looks like damage."""
+    if record is None:
+        return None
+    if other := other_adapters(record, request):
+        return f"{other}: leave --adapter out, or name that one"
+    stated, given = ([one.base.path] if one.base else [] for one in (record, request))
+    if not _same(stated, given):
+        return f"{_other('base', stated, given)}: leave --base out, or name that one"
+    if record.result is None or str(record.result) == str(request.result):
+        return None
+    hint = "give the same options, leave --adapter out, or fuse again"
+    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
+
+
+def other_adapters(record: Request, request: Request) -> str | None:
+    """The adapters that the manifest of a fused model names, where a request names others."""
+    stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
+    return None if _same(stated, given) else _other("adapter", stated, given)
+
+
+def _same(stated: Sequence[str], given: Sequence[str]) -> bool:
+    return sorted(map(os.path.realpath, stated)) == sorted(map(os.path.realpath, given))
+
+
+def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:
+    """Paths of the manifest are named as a person would write them here; of what is elsewhere by now, the name."""
+    names = [
+        path if path.startswith(SCHEME) else os.path.relpath(path) if os.path.exists(path) else Path(path).name
+        for path in stated
+    ]
+    return f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
 
 
 def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.errors import InputError, UnsupportedError, at, count
 from adapterops.storage.checksums import BLAKE3, FileHash
 from adapterops.storage.strict import open_regular, parse_json, reading
 
@@ -173,7 +173,7 @@ class SafetensorsFile:
         self.size = self._identity[0]
         self._hashing: dict[str, FileHash] = {}
         self._digests: dict[str, str] = {}
-        with at(path=path):
+        with at(path=path, hint="download or save it again"):
             self.metadata, self.entries, self._start = (header or read_header)(self._bytes, self.size, header_limit)
 
     def _stat(self) -> tuple[int, int]:
@@ -373,7 +373,7 @@ def parse_header(text: bytes, data_size: int) -> tuple[dict[str, str], dict[str,
     if not header:
         raise InputError("has no tensors", code="E-ST-EMPTY")
     if len(header) > TENSOR_LIMIT:
-        raise InputError(f"has {len(header)} tensors, above the limit of {TENSOR_LIMIT}", code="E-ST-HEADER")
+        raise InputError(f"has {count(len(header), 'tensor')}, above the limit of {TENSOR_LIMIT}", code="E-ST-HEADER")
     entries = {}
     for name, fields in header.items():
         check_name(name)

@@ -47,7 +47,9 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     """
     place = Path(os.path.realpath(out))
     for source in (Path(os.path.realpath(path)) for path in inputs):
-        if place == source or (source.is_dir() and source in place.parents):
+        if place == source:
+            raise OptionError("the output is an input, too", path=out, hint="name another place with -o")
+        if source.is_dir() and source in place.parents:
             raise OptionError(
                 f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
             )

@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ REMEDIES = {
     errno.EPERM: "change its owner or mode, or those of the folders above it",
     errno.ENAMETOOLONG: "no file can have so long a name: is it a path?",
     errno.ELOOP: "its links lead in a circle",
-    errno.ENOTDIR: "a part of its path is a file, and no folder",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
 }
 """What helps where the system refuses to read a path."""
+
+A_FILE = "name a file; pipes and devices are not read"
 
 SHOWN = 40
 """Digits of a number that a message shows."""
@@ -130,6 +133,20 @@ def reading(path: Path | None = None) -> Iterator[None]:
         ) from error
 
 
+def similar(path: Path) -> str:
+    """What may have been meant by a path at which nothing is."""
+    if "\\" in path.name:
+        return f"write it with slashes: {path.as_posix().replace(chr(92), '/')}"
+    try:
+        there = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"the folder {path.parent} does not exist either: check the path"
+    close = get_close_matches(path.name, there, n=3)
+    meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path."
+    hub = path if len(path.parts) == 2 and not path.is_absolute() else "owner/name"
+    return meant if path.suffix else f"{meant} A repository on the Hub is hf://{hub}"
+
+
 def open_regular(path: Path) -> int:
     """A read-only descriptor of a regular file. Never blocks on a pipe, never follows a device.
 
@@ -141,7 +158,8 @@ def open_regular(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         kind = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
-        raise NotFoundError(kind, path=path) from None
+        hint = "get the file itself, or mend the link" if path.is_symlink() else similar(path)
+        raise NotFoundError(kind, path=path, hint=hint) from None
     except PermissionError:
         mode = stat.filemode(path.stat().st_mode) if os.access(path.parent, os.X_OK) else "unknown"
         raise InputError(
@@ -152,13 +170,14 @@ def open_regular(path: Path) -> int:
         ) from None
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
-            raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE") from None
+            raise InputError("is not a regular file", path=path, hint=A_FILE, code="E-NOT-A-FILE") from None
         raise InputError(
             f"cannot be opened: {error.strerror}", path=path, hint=REMEDIES.get(error.errno or 0), code="E-NOT-A-FILE"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        kind = "is not a regular file" + (", but a folder" if path.is_dir() else "")
         os.close(descriptor)
-        raise InputError("is not a regular file", path=path, code="E-NOT-A-FILE")
+        raise InputError(kind, path=path, hint=A_FILE, code="E-NOT-A-FILE")
     return descriptor
 
 

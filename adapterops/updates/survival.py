@@ -194,13 +194,13 @@ def _explain(W: Array, delta: Array, kept: Array, dtype: str) -> None:
     if not all_finite(W):
         raise InputError(
             "the base has numbers that are NaN or infinite",
-            hint="the checkpoint is damaged; download it again",
+            hint="download it again, or use another checkpoint",
             code="E-NONFINITE",
         )
     if not all_finite(delta):
         raise InputError(
             "the update has numbers that are NaN or infinite",
-            hint="the training diverged; use another checkpoint",
+            hint="use another checkpoint of the training",
             code="E-NONFINITE",
         )
     check_range(np.isfinite(W), np.isfinite(kept), dtype, "sums")

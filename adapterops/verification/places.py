@@ -176,7 +176,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     def head(shape: tuple[int, ...]) -> str:
         start = there.embedding(shape)
         if len(new) != 1 or start is None:
-            raise UnplacedError("is an output embedding, which the model has no tensor of its own for")
+            raise UnplacedError("is an output embedding, and the model has no separate tensor for it")
         found.setdefault(new[0], Wanted(start))
         return new[0]
 
@@ -193,7 +193,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             name = there.find(full, (stored.spec.shape,))
             name = name or (head(stored.spec.shape) if key(full) == (HEAD,) else None)
             if name is None:
-                raise UnplacedError("is a full tensor that the base has none of")
+                raise UnplacedError("is a full tensor, and the base has no such tensor")
             found.setdefault(name, Wanted(name)).full = full
         except UnplacedError as problem:
             lost[full] = str(problem)

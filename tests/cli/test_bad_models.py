@@ -561,7 +561,7 @@ def test_lora_that_was_saved_in_a_model(refused, tmp_path, command):
     options = {
         "fuse": [write_adapter(tmp_path / "adapter")],
         "quantize": ["--to", "nf4"],
-        "extract": [model, "--rank", "1"],
+        "extract": ["--base", model, "--rank", "1"],
     }
     given = [command, model, *options.get(command, [])]
     refused(given, 3, "E-UNMERGED", model, "not merged", "3 such tensors", "save_pretrained", tensor=names[0])

@@ -38,7 +38,7 @@ def verified(*options: str, model: str = "model") -> int:
 CUTS = [
     ["merge", "a", "b", "--rank", "1"],
     ["truncate", "a", "--rank", "1"],
-    ["extract", "model", "base", "--rank", "1"],
+    ["extract", "model", "--base", "base", "--rank", "1"],
 ]
 
 

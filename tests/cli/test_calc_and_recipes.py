@@ -300,8 +300,8 @@ def test_different_bases_are_combined_when_asked_for(
     ("arguments", "code", "said"),
     [
         (["0.7*a - 0.3*d", "a=plain", "b=all"], 2, "0.7*a - 0.3*d\n              ^\n  there are a, b"),
-        (["a", "a"], 2, "'a' does not name an adapter"),
-        (["a", "a="], 2, "'a=' does not name an adapter"),
+        (["a", "a"], 2, "'a' gives no name to an adapter"),
+        (["a", "a="], 2, "'a=' gives no name to an adapter"),
         (["a", "a=plain", "a=all"], 2, "a is given twice"),
         (["a", "a=plain", "b=all"], 2, "b is given and not used"),
         (["a", "1=plain"], 2, "cannot be the name"),

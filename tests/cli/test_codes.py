@@ -439,7 +439,9 @@ def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path,
 
     one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
     _check_survival({"a": one}, place)
-    with pytest.raises(VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 modules"):
+    with pytest.raises(
+        VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 quantized modules"
+    ):
         _check_survival({"a": one, **{f"m{index}": one for index in range(399)}}, place)
 
 

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
 from corpus import write_adapter
+from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
 
 
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    for name in ("a", "b", "runs/ten", "runs/twenty", "all/runs/ten"):
+        write_adapter(place / name)
+    write_base(place / "base")
+    write_base(place / "other", seed=1)
+    write_tuned(place / "tuned")
+    write_tuned(place / "other-tuned", seed=1)
+    write_tuned(place / "wide", out=20, into=16)
+    (place / "pickled").mkdir()
+    shutil.copy(place / "a/adapter_config.json", place / "pickled")
+    torch.save({"x": torch.ones(2)}, place / "pickled/adapter_model.bin")
+    with chdir(place):
+        assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
+    (place / "empty").mkdir()
+    (place / "taken").mkdir()
+    (place / "taken/notes.txt").write_text("mine")
+    return place
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_adapter(tmp_path / "a")
-    write_adapter(tmp_path / "b")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken/notes.txt").write_text("mine")
-    return tmp_path
+def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(corpus, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
 
 
 @pytest.mark.parametrize(
@@ -29,20 +51,52 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mrege a b", 2, "there is no command 'mrege'", "did you mean adapterops merge?"),
         ("info a", 2, "there is no command 'info'", "did you mean adapterops show?"),
         ("requantize a", 2, "there is no command 'requantize'", "did you mean adapterops quantize?"),
-        ("merge a b --tise", 2, "--tise", "--ties"),
-        ("merge a b --method tise", 2, "'tise' is not one of", "ties"),
-        ("merge a b --weight 0.5 0.5", 2, "0.5 stands where an adapter is expected", "-w 0.7,0.3"),
+        ("help merge", 2, "there is no command 'help'", "did you mean adapterops --help?"),
+        ("merge a b --tise", 2, "there is no option --tise", "did you mean --ties?"),
+        ("merge a b --output-dir x", 2, "there is no option --output-dir", "did you mean --output?"),
+        ("merge a b --method tise", 2, "there is no method 'tise'", "did you mean ties?"),
+        ("merge a b 0.5 0.5", 2, "0.5 stands where an adapter is expected", "-w 0.7,0.3"),
+        ("merge a,b", 2, "a,b is 2 adapters with commas between them", "put spaces between them: a b"),
+        ("merge a b --rank", 2, "--rank needs a value", "see adapterops merge --help"),
+        ("merge a b -q -v", 2, "--quiet and --verbose exclude each other", "see adapterops merge --help"),
         ("merge a b -w 0.5", 2, "1 weight for 2 adapters", "give one -w for each adapter"),
         ("merge a", 0, "", ""),
         ("merge a b --scale rms", 2, "scale must be auto, sum, mean or a number", ""),
-        ("merge a missing", 5, "missing: does not exist", ""),
+        ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),
+        ("merge a runs/y", 5, "runs/y: does not exist", "A repository on the Hub is hf://runs/y"),
+        ("show runs/ten/x\\\\y", 5, "does not exist", "write it with slashes: runs/ten/x/y"),
+        ("show runs", 3, "holds several adapters: ten, twenty", "name one, such as runs/ten"),
+        ("show all", 3, "has no adapter_model.safetensors", "name one, such as all/runs/ten"),
+        ("show a b", 2, "too many arguments: b", "see adapterops show --help"),
+        ("run runs", 3, "runs: is not a regular file, but a folder", "name a file"),
         ("merge a empty", 3, "empty", "adapter"),
         ("merge a b -o taken", 6, "taken", "another"),
+        ("merge a b -o a", 2, "a: the output is an input, too", "name another place with -o"),
+        ("merge a b -o nowhere/out", 5, "nowhere: the folder to write into does not exist", "create it first"),
+        ("merge a pickled", 3, "is a Python pickle, which can run code", "--allow-pickle takes its tensors"),
+        ("merge a b --density 0.5", 2, "linear has no parameter density", "density is a parameter of"),
+        ("merge a b --ties --density 20", 2, "density must be between 0 and 1, got 20", "20 % is 0.2"),
+        ("truncate a --energy 99", 2, "above 0 and at most 1, got 99", "99 % is 0.99"),
+        (
+            "fuse base wide -o x",
+            4,
+            "and model.layers.0.q_proj.weight of the base is [12, 8]",
+            "the adapter was trained on",
+        ),
+        ("fuse base tuned --rounding stochastic -o x", 2, "for a base that is quantized", "--quantize nf4 writes"),
+        ("unfuse fused other-tuned -o x", 0, "the manifest names the adapter tuned, and other-tuned was given", ""),
+        ("verify fused --adapter other-tuned", 8, "the manifest names the adapter tuned", "leave --adapter out"),
+        ("quantize base --to nf5 -o x", 2, "there is no scheme 'nf5'", "did you mean nf4?"),
         ("truncate a", 2, "rank, energy", "--rank 8"),
         ("truncate a --rank zero", 2, "zero", "adapterops truncate --help"),
         ("compare a", 2, "nothing to compare it with", "adapterops report"),
-        ("fuse a b", 3, "a: is an adapter, where a model is needed", "name the folder of the model"),
-        ("merge", 2, "SOURCES", "adapterops merge --help"),
+        ("fuse a base", 3, "a: is an adapter, where a model is expected", "fuse has it before the adapters"),
+        ("fuse base", 2, "an adapter is missing: base stands where the model is expected", "adapterops fuse --help"),
+        ("merge base a", 3, "base: is a model, where an adapter is expected", "after --base"),
+        ("extract base", 2, "base: needs the base of the tuned model", "adapterops extract base --base BASE"),
+        ("extract base fused", 2, "fused was fused from base, which", "adapterops extract fused --base base"),
+        ("extract base other", 2, "no manifest says", "if it is other: adapterops extract base --base other"),
+        ("merge", 2, "SOURCES is missing", "usage: adapterops merge [OPTIONS] SOURCES...; see adapterops merge --help"),
     ],
 )
 def test_one_message(
@@ -61,7 +115,7 @@ def test_errors_of_usage_are_those_of_all_other_kinds(place: Path, capsys: pytes
     assert run(["merge", "a", "--tise", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "E-OPTION"
-    assert error["hint"] == "see adapterops merge --help"
+    assert error["hint"] == "did you mean --ties? see adapterops merge --help"
 
 
 def test_weights_in_one_option_are_those_in_several(place: Path) -> None:
@@ -75,3 +129,30 @@ def test_a_method_by_name_and_by_flag(place: Path, capsys: pytest.CaptureFixture
     assert run(shlex.split("merge a b --method dare-ties --dare-ties --dry-run")) == 0
     assert run(shlex.split("merge a b --method ties --linear")) == 2
     assert "--linear and --ties exclude each other" in capsys.readouterr().err
+
+
+def test_a_terminal_without_utf8_has_bars_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr("sys.stdout", screen)
+    assert run(["show", "tuned", "--spectrum"]) == 0
+    screen.flush()
+    shown = screen.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "\\u" not in shown
+    assert "@" in shown
+
+
+def test_colours_are_for_terminals(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for forced, colour in (("0", False), ("1", True)):
+        monkeypatch.setenv("FORCE_COLOR", forced)
+        assert run(["merge", "a", "missing"]) == 5
+        assert run(["verify", "fused"]) == 0
+        printed = capsys.readouterr()
+        assert ("\x1b[31m" in printed.err) == ("\x1b[32mverified" in printed.out) == colour
+
+
+def test_with_nothing_to_do_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: adapterops" in capsys.readouterr().out

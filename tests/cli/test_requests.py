@@ -133,7 +133,7 @@ def test_a_recipe_says_what_a_command_can(place: Path, capsys: Capture) -> None:
         "adapterops: 1\nbase: base\nextract: {tuned: sixteen, rest: drop}\noutput: {path: x, rank: 1}\n"
     )
     done(capsys, "run", "extract.yaml")
-    done(capsys, "extract", "sixteen", "base", "--rest", "drop", "--rank", "1", "-o", "y")
+    done(capsys, "extract", "sixteen", "--base", "base", "--rest", "drop", "--rank", "1", "-o", "y")
     assert tree(place / "x")["adapter_model.safetensors"] == tree(place / "y")["adapter_model.safetensors"]
 
 
@@ -200,7 +200,7 @@ def test_a_plan_lists_the_files(place: Path, capsys: Capture) -> None:
         (["merge", "a", "b"], []),
         (["truncate", "a", "--budget", "2k"], ["spectra of every module"]),
         (["calc", "truncate(a, budget=900) + b", "a=a", "b=b"], ["spectra of every module"]),
-        (["extract", "base-other", "base", "--rank", "3"], ["which tensors of the two models differ"]),
+        (["extract", "base-other", "--base", "base", "--rank", "3"], ["which tensors of the two models differ"]),
     ],
     ids=lambda value: " ".join(value),
 )

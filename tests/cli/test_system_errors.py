@@ -24,7 +24,7 @@ READING = {
     "fuse": ["fuse", "IN", "a", "-o", "out"],
     "fuse an adapter": ["fuse", "base", "IN", "-o", "out"],
     "unfuse": ["unfuse", "IN", "a", "-o", "out"],
-    "extract": ["extract", "IN", "base", "--rank", "1", "-o", "out"],
+    "extract": ["extract", "IN", "--base", "base", "--rank", "1", "-o", "out"],
     "quantize": ["quantize", "IN", "--to", "nf4", "-o", "out"],
     "dequantize": ["dequantize", "IN", "-o", "out"],
     "verify": ["verify", "IN", "--base", "base", "--adapter", "a"],

@@ -76,7 +76,7 @@ def test_numbers_and_depths_that_cannot_be_written(command: str, file: str, text
     fields = json.loads(Path(file).read_text())
     line = {
         **COMMANDS,
-        "extract": ["extract", "base", "base", "--rank", "1", "-o", "out"],
+        "extract": ["extract", "base", "--base", "base", "--rank", "1", "-o", "out"],
         "dequantize": ["dequantize", "base", "-o", "out"],
     }[command]
     Path(file).write_text(json.dumps({**fields, "lora_dropout": "HERE"}).replace('"HERE"', text))

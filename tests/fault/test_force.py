@@ -19,7 +19,7 @@ COMMANDS = {
     "calc": ["calc", "2*a", "a=a", "-o", "out"],
     "fuse": ["fuse", "base", "a", "-o", "out"],
     "unfuse": ["unfuse", "base", "a", "-o", "out"],
-    "extract": ["extract", "other", "base", "--rank", "1", "-o", "out"],
+    "extract": ["extract", "other", "--base", "base", "--rank", "1", "-o", "out"],
     "quantize": ["quantize", "base", "--to", "int8", "-o", "out"],
     "report": ["report", "a", "-o", "page.html", "--figures", "out"],
 }

@@ -171,7 +171,7 @@ def test_who_commits_meanwhile_is_not_overwritten(hub: Hub, place: Path, capsys:
     hub.put("me/new", {"config.txt": b""})
     hub.faults = [Fault("POST .*/commit/", lambda: hub.put("me/new", {WEIGHTS: b"another's"}))]
     assert run(PUSHING) == 5
-    assert "me/new: was changed by somebody else meanwhile" in capsys.readouterr().err
+    assert "me/new: was changed by someone else in the meantime" in capsys.readouterr().err
     assert hub.files("me/new")[WEIGHTS] == b"another's"
     assert run(PUSHING) == 0
     assert hub.files("me/new")[WEIGHTS] == (place / "new" / WEIGHTS).read_bytes()
@@ -240,7 +240,7 @@ def unreachable(hub: Hub) -> None:
             "the Hub has a failure of its own (502)",
         ),
         (unreachable, "E-HUB-NETWORK", "the Hub cannot be reached"),
-        (silent, "E-HUB-TIMEOUT", "the Hub is silent"),
+        (silent, "E-HUB-TIMEOUT", "the Hub does not answer"),
         (
             lambda hub: hub.faults.append(Fault("safetensors", "whole")),
             "E-HUB-RANGE",
@@ -279,8 +279,8 @@ def test_every_refusal_has_its_words(
     [
         ("POST /api/repos/create", 403, {}, "the Hub forbids it"),
         ("POST .*/commit/", 403, {}, "the Hub forbids it"),
-        ("POST .*/commit/", 412, {}, "has changed meanwhile"),
-        ("POST .*/commit/", 409, {}, "has changed meanwhile"),
+        ("POST .*/commit/", 412, {}, "has changed in the meantime"),
+        ("POST .*/commit/", 409, {}, "has changed in the meantime"),
         (
             "POST .*/preupload/",
             401,
@@ -314,7 +314,7 @@ def test_what_exists_and_is_not_seen(hub: Hub, place: Path, capsys: pytest.Captu
     hub.put("me/new", {"config.txt": b""})
     hub.faults = [Fault("GET /api/models/me/new", 404, count=9, headers={"X-Error-Code": "RepoNotFound"})]
     assert run(PUSHING) == 5
-    assert "me/new: is not seen by this account" in capsys.readouterr().err
+    assert "me/new: cannot be seen by this account" in capsys.readouterr().err
 
 
 def test_offline_nothing_is_pushed(

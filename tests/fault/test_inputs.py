@@ -69,7 +69,7 @@ def test_an_adapter_changes(
     [
         ["fuse", "pickled", "a", "-o", "out"],
         ["quantize", "pickled", "--to", "int8", "-o", "out"],
-        ["extract", "pickled", "base", "--rank", "1", "-o", "out"],
+        ["extract", "pickled", "--base", "base", "--rank", "1", "-o", "out"],
     ],
     ids=lambda command: command[0],
 )

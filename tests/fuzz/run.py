@@ -128,7 +128,7 @@ MODEL_COMMANDS = [
     ["fuse", "x", "a", "-o", "out"],
     ["quantize", "x", "--to", "int8", "-o", "out"],
     ["dequantize", "x", "-o", "out"],
-    ["extract", "x", "base", "--rank", "1", "-o", "out"],
+    ["extract", "x", "--base", "base", "--rank", "1", "-o", "out"],
     ["verify", "x", "--base", "base", "--adapter", "a"],
     ["push", "x", "me/x", "--dry-run"],
 ]
@@ -275,7 +275,7 @@ LINES = [
     ["fuse", "base", "a"],
     ["fuse", "quantized", "a", "--rounding", "stochastic"],
     ["unfuse", "fused", "a"],
-    ["extract", "fused", "base", "--rank", "1"],
+    ["extract", "fused", "--base", "base", "--rank", "1"],
     ["quantize", "base", "--to", "int8"],
     ["dequantize", "quantized"],
     ["verify", "fused"],

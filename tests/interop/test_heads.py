@@ -207,10 +207,10 @@ def test_the_difference_of_models_of_which_one_has_no_config(tmp_path: Path, cap
         save_file(moved, path, {"format": "pt"})
     expected = logits(load(tuned))
     (tuned / "config.json").unlink()
-    assert run(["extract", str(tuned), str(base), "--rank", "64", "-o", str(tmp_path / "a")]) == 0
+    assert run(["extract", str(tuned), "--base", str(base), "--rank", "64", "-o", str(tmp_path / "a")]) == 0
     torch.testing.assert_close(unmerged(base, tmp_path / "a"), expected, rtol=1e-3, atol=1e-4)
     (base / "config.json").unlink()
-    assert run(["extract", str(tuned), str(base), "--rank", "64", "-o", str(tmp_path / "b")]) == 4
+    assert run(["extract", str(tuned), "--base", str(base), "--rank", "64", "-o", str(tmp_path / "b")]) == 4
     assert "may be stored as (in, out)" in capsys.readouterr().err
 
 

@@ -135,7 +135,7 @@ def test_a_base_is_fetched_as_it_is_consumed(
     assert not hub.asked("resolve")
     tuned_model = hub.put("me/fused", place / "out")
     assert "verified" in succeeds(capsys, "verify", "me/fused", "--base", "me/base", "--adapter", "me/tuned")[0]
-    succeeds(capsys, "extract", "me/fused", "me/base", "--rank", "2", "-o", "extracted")
+    succeeds(capsys, "extract", "me/fused", "--base", "me/base", "--rank", "2", "-o", "extracted")
     fields = json.loads((place / "extracted/adapter_config.json").read_text())
     assert (fields["base_model_name_or_path"], fields["revision"]) == ("me/base", commit)
     assert tuned_model in json.dumps(manifest("extracted"))
@@ -158,10 +158,10 @@ def test_what_lies_here_is_taken_first(
     write_adapter(place / "me/a")
     shown, noted = succeeds(capsys, "show", "me/a")
     assert shown.startswith("me/a: LoRA")
-    assert noted == "note: me/a is taken for the local path; the Hub's is hf://me/a\n"
+    assert noted == ""
     assert not hub.log
     assert run(["show", "me/typo"]) == 5
-    assert "me is a folder here" in capsys.readouterr().err
+    assert "A repository on the Hub is hf://me/typo" in capsys.readouterr().err
     assert not hub.log
     assert succeeds(capsys, "show", "hf://me/a")[0].startswith("me/a@")
     assert succeeds(capsys, "show", "./me/a")[1] == ""

@@ -61,7 +61,7 @@ def test_whole_trained_tensors_take_the_place_of_the_bases(tmp_path: Path, confi
 def test_an_extracted_adapter_is_the_difference(tmp_path: Path, make: Any, dtype: torch.dtype) -> None:
     """All of the rank, and everything else whole: PEFT then runs the tuned model."""
     base, tuned = make(tmp_path / "base", dtype), make(tmp_path / "tuned", dtype, seed=1)
-    assert run(["extract", str(tuned), str(base), "--energy", "1", "-o", str(tmp_path / "adapter")]) == 0
+    assert run(["extract", str(tuned), "--base", str(base), "--energy", "1", "-o", str(tmp_path / "adapter")]) == 0
     torch.testing.assert_close(unmerged(base, tmp_path / "adapter"), logits(load(tuned)), rtol=1e-3, atol=1e-4)
     assert run(["fuse", str(base), str(tmp_path / "adapter"), "-o", str(tmp_path / "again")]) == 0
     found, wanted = files_of(tmp_path / "again"), files_of(tuned)
@@ -121,7 +121,18 @@ def test_what_is_no_linear_layer_is_kept_dropped_or_refused(
             save_file(
                 {**tensors, "model.norm.weight": tensors["model.norm.weight"] * 1.5}, file, metadata={"format": "pt"}
             )
-    arguments = ["extract", str(tuned), str(base), "--rank", "2", "--rest", rest, "-o", str(tmp_path / "adapter")]
+    arguments = [
+        "extract",
+        str(tuned),
+        "--base",
+        str(base),
+        "--rank",
+        "2",
+        "--rest",
+        rest,
+        "-o",
+        str(tmp_path / "adapter"),
+    ]
     assert run(arguments) == code
     assert ("model.norm.weight" in capsys.readouterr().err) == (rest != "keep")
     if code == 0:
@@ -130,9 +141,9 @@ def test_what_is_no_linear_layer_is_kept_dropped_or_refused(
 
 def test_equal_models_and_other_models_have_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, other = qwen(tmp_path / "base"), gpt2(tmp_path / "other")
-    assert run(["extract", str(base), str(base), "--rank", "2", "-o", str(tmp_path / "out")]) == 4
+    assert run(["extract", str(base), "--base", str(base), "--rank", "2", "-o", str(tmp_path / "out")]) == 4
     assert "the same numbers" in capsys.readouterr().err
-    assert run(["extract", str(other), str(base), "--rank", "2", "-o", str(tmp_path / "out")]) == 4
+    assert run(["extract", str(other), "--base", str(base), "--rank", "2", "-o", str(tmp_path / "out")]) == 4
     assert "different tensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -247,7 +258,7 @@ def test_how_much_to_extract_is_asked_before_anything_is_read(
 ) -> None:
     base = qwen(tmp_path / "base")
     for cut in ([], ["--rank", "2", "--energy", "0.9"]):
-        assert run(["extract", str(base), str(base), *cut, "-o", str(tmp_path / "out")]) == 2
+        assert run(["extract", str(base), "--base", str(base), *cut, "-o", str(tmp_path / "out")]) == 2
         assert "exactly one of rank, energy and budget" in capsys.readouterr().err
 
 

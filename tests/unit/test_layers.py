@@ -146,7 +146,7 @@ sys.exit(code)
         ["show", "a", "--spectrum"],
         ["compare", "a", "a"],
         ["report", "a", "a", "--base", "base", "-o", "out.html"],
-        ["extract", "tuned", "base", "--rank", "2", "-o", "out"],
+        ["extract", "tuned", "--base", "base", "--rank", "2", "-o", "out"],
         ["verify", "made", "--base", "base", "--adapter", "a"],
         ["fuse", "base", "a", "a", "-w", "0.7", "-w", "-0.2", "--dtype", "bfloat16", "-o", "out"],
         ["unfuse", "base", "a", "--dtype", "float64", "--json", "-o", "out"],

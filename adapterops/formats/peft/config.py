@@ -291,7 +291,7 @@ def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str
                     f"has {count} experts here, and {found[parameter]} in another adapter",
                     path=name,
                     tensor=parameter,
-                    hint="the adapters were trained on different bases",
+                    hint="give adapters that were trained on one base",
                 )
     return found
 

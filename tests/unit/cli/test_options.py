@@ -33,7 +33,7 @@ def test_no_sizes(text: str) -> None:
 
 def test_a_repository() -> None:
     assert values.REPO.convert("me/a@v2", None, None) == Reference("me/a", "v2")
-    with pytest.raises(click.BadParameter, match="is no repository"):
+    with pytest.raises(click.BadParameter, match="is not a repository"):
         values.REPO.convert("./a", None, None)
 
 

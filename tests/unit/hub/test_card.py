@@ -24,13 +24,22 @@ MERGED = {
     "inputs": [{"input": 0}, {"input": 1}],
 }
 NF4 = {"operation": "quantize", "to": "nf4"}
-ADAPTER = {"base_model_name_or_path": "some/base", "r": 8, "rank_pattern": {"layers.0.q_proj": 48}}
+ADAPTER = {
+    "base_model_name_or_path": "some/base",
+    "task_type": "CAUSAL_LM",
+    "r": 8,
+    "rank_pattern": {"layers.0.q_proj": 48},
+}
+
+
+LLAMA = {"architectures": ["LlamaForCausalLM"]}
 
 
 def card(
-    inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any = (), **more: Any
+    inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any = (), config: Any = LLAMA, **more: Any
 ) -> tuple[dict[str, Any], str]:
-    text = render(Made("me/made", {"inputs": inputs, "operation": operation, **more}, adapter, licenses))
+    manifest = {"inputs": inputs, "operation": operation, **more}
+    text = render(Made("me/made", manifest, adapter, licenses, None if adapter else config))
     read = ModelCard(text)
     assert MARK in text
     return read.data.to_dict(), text
@@ -102,6 +111,35 @@ def test_loading() -> None:
     assert "does not serve the rank 600" in card(HUB, MERGED, {**ADAPTER, "r": 600})[1]
     assert "does not serve modules_to_save" in card(HUB, MERGED, {**ADAPTER, "modules_to_save": ["lm_head"]})[1]
     assert "vllm serve me/made" in card(HUB, FUSED)[1]
+    assert 'LlamaForCausalLM.from_pretrained("me/made")' in card(HUB, FUSED)[1]
+
+
+def test_what_generates_no_text_is_not_served() -> None:
+    for name in ("BertModel", "BertForSequenceClassification", "T5ForConditionalGeneration", "XLMWithLMHeadModel"):
+        text = card(HUB, FUSED, config={"architectures": [name]})[1]
+        assert f'{name}.from_pretrained("me/made")' in text
+        assert "vllm" not in text
+
+
+def test_diffusers() -> None:
+    data, text = card(HUB, FUSED, config={"_class_name": "UNet2DConditionModel"})
+    assert data["library_name"] == "diffusers"
+    assert "from diffusers import UNet2DConditionModel" in text
+    mapping = {"base_model_class": "FluxTransformer2DModel", "parent_library": "diffusers.models.transformers"}
+    _, text = card(HUB, MERGED, {**ADAPTER, "task_type": None, "auto_mapping": mapping})
+    assert 'DiffusionPipeline.from_pretrained("some/base")' in text
+    assert 'pipeline.transformer = PeftModel.from_pretrained(pipeline.transformer, "me/made")' in text
+    assert "vllm" not in text
+
+
+def test_what_is_not_known_is_not_guessed() -> None:
+    _, text = card(HUB, MERGED, {**ADAPTER, "task_type": None})
+    assert "does not say what kind of model its base is" in text
+    assert "AutoModel" not in text
+    assert "vllm" not in text
+    _, text = card(HUB, FUSED, config=None)
+    assert "names no class" in text
+    assert "from_pretrained" not in text
 
 
 def test_of_what_something_else_made() -> None:
@@ -121,7 +159,12 @@ def test_names_of_strangers_add_no_markup() -> None:
     operation = {**MERGED, "density": hostile}
     command = ["adapterops", hostile]
     _, text = card(
-        inputs, operation, {"base_model_name_or_path": hostile}, energy_kept=0.5, modules=modules, command=command
+        inputs,
+        operation,
+        {"base_model_name_or_path": hostile, "task_type": "CAUSAL_LM"},
+        energy_kept=0.5,
+        modules=modules,
+        command=command,
     )
     prose = text.replace(MARK, "").partition("```")[0] + text.rpartition("```")[2]
     assert "<" not in prose

@@ -51,7 +51,7 @@ def test_a_recipe_with_absolute_paths_stays(folder: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="is no folder"):
+    with pytest.raises(NotFoundError, match="is not a folder"):
         files(tmp_path / "missing")
 
 
@@ -63,7 +63,7 @@ def test_what_is_not_as_the_manifest_says_is_refused(folder: Path) -> None:
     about(folder)
     fields = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**fields, "lora_alpha": 99}))
-    with pytest.raises(InputError, match="it was changed"):
+    with pytest.raises(InputError, match="one of them was changed"):
         about(folder)
 
 

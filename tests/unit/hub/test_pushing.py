@@ -54,3 +54,20 @@ def test_without_a_token_nothing_is_asked(hub: Hub, folder: Path, monkeypatch: p
     with pytest.raises(NotFoundError, match="token"):
         push(folder, "me/a")
     assert not hub.log
+
+
+def test_a_dry_run_does_not_wait(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    planned = push(folder, "me/a", dry_run=True)
+    assert set(planned.files) == {"adapter_model.safetensors", "adapter_config.json", "README.md"}
+    assert not planned.compared
+    assert hub.waits == []
+
+
+def test_a_dry_run_needs_no_hub_at_all(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not push(folder, "me/a", dry_run=True).compared

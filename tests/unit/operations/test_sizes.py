@@ -25,3 +25,13 @@ def test_a_cut_of_less_than_nothing_more_than_all():
     none, every = (cut(profile.layout, profile.spectra, rank) for rank in (0, 9))
     assert (none.energy, none.error, none.bytes) == (0, 1, 0)
     assert (every.energy, every.error, every.parameters) == (1, 0, 33)
+
+
+def test_what_training_takes_is_that_of_the_arithmetic_that_people_know():
+    """7 billion parameters in 16 bits: 14 GB of weights, 14 of gradients, 28 of Adam's moments; rank 8 on 4096 x 4096
+    has 256 times fewer parameters.
+    """
+    found = sizes(compare([Adapter.of({"q": low_rank(1, 4096, 4096, 8)})]))
+    assert found.training(0, 7 * 10**9) == (14 * 10**9, 14 * 10**9, 28 * 10**9)
+    assert found.adapted / found.parameters[0] == 256
+    assert found.training(100, 3) == (106, 6, 12)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, brief, percent
-from adapterops.reports.svg import escape, short, svg
+from adapterops.reports.ink import WIDTH
+from adapterops.reports.svg import svg
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\x00\ud800\x1b[31m]]>"
 NAMES = st.one_of(st.text(max_size=12), st.just(HOSTILE), st.text("x", min_size=60, max_size=80))
@@ -104,7 +104,7 @@ def test_what_is_drawn() -> None:
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.11)
     assert y0 - y1 == pytest.approx(y1 - y2, abs=0.11)
     told = [t.text for t in root.iter() if t.tag.endswith("title")]
-    assert "s: 2, 10" in told
+    assert "s: x 2, 10" in told
     assert "here" in [t.text for t in root.iter() if t.tag.endswith("text")]
 
 
@@ -126,7 +126,37 @@ def test_a_page_has_the_style_once_and_a_file_has_its_own() -> None:
     assert "prefers-color-scheme:dark" in svg(figure, standalone=True)
 
 
-@pytest.mark.parametrize("quote", [str, lambda name: f'"{name}"'], ids=["text", "attribute"])
-def test_escaping(quote: Callable[[str], str]) -> None:
-    assert not set(escape(HOSTILE)) & set("<>\"'\x00\x1b\ud800")
-    assert len(short("x" * 100, 17)) == 17
+def test_words_of_marks_do_not_touch() -> None:
+    """Neighbouring marks have words in rows of their own, the last the lowest."""
+    figure = Lines("n", "t", "c", "x", "y", [Series("s", [(1, 1), (32, 2)])], [(3, "80%: rank 3"), (4, "99%: rank 4")])
+    root = ET.fromstring(svg(figure))
+    above = {
+        t.text: float(t.attrib["y"]) for t in root.iter() if t.tag.endswith("text") and t.text and "rank" in t.text
+    }
+    assert above["80%: rank 3"] < above["99%: rank 4"] - 10
+
+
+def test_names_of_columns_stay_inside() -> None:
+    names = ["attention.output.dense", "intermediate.dense", "output.dense"] * 2
+    root = ET.fromstring(svg(Heatmap("n", "t", "c", ["0"], names, [[0.5] * 6], (0.0, 1.0))))
+    for text in root.iter():
+        if text.attrib.get("transform", "").endswith("rotate(-45)"):
+            x = float(text.attrib["transform"].split("(")[1].split()[0])
+            assert x + 0.71 * 9 * 0.55 * len(text.text or "") <= WIDTH
+
+
+def test_many_rows_stay_low_and_every_cell_has_its_value() -> None:
+    values = [[row / 80] for row in range(80)]
+    rows = [str(row) for row in range(80)]
+    root = ET.fromstring(svg(Heatmap("n", "t", "c", rows, ["k"], values, (0.0, 1.0), form=percent)))
+    assert float(root.attrib["viewBox"].split()[3]) < 420
+    assert len([cell for cell in root.iter() if cell.tag.endswith("rect") and len(cell)]) == 80
+
+
+def test_parts_of_a_stacked_bar_follow_each_other() -> None:
+    figure = Bars("n", "t", "c", ["g"], ["a", "b", "c"], [[1.0, None, 3.0]], brief, stacked=True)
+    root = ET.fromstring(svg(figure))
+    one, other = [bar for bar in root.iter() if bar.tag.endswith("rect") and len(bar)]
+    assert float(other.attrib["x"]) == pytest.approx(float(one.attrib["x"]) + float(one.attrib["width"]), abs=0.11)
+    assert float(other.attrib["width"]) == pytest.approx(3 * float(one.attrib["width"]), abs=0.3)
+    assert "4" in [t.text for t in root.iter() if t.tag.endswith("text")]

@@ -35,7 +35,7 @@ def test_diagnosis_comes_first_and_numbers_say_what_it_is_of(tmp_path: Path) -> 
         [ao.open_adapter(tmp_path / "a")], tmp_path / "r.html", base=ao.open_checkpoint(tmp_path / "m.safetensors")
     )
     text = done.path.read_text()
-    assert text.index("<h2>Diagnosis") < text.index("<h2>Summary") < text.index("<svg") < text.index("<h2>Tables")
+    assert text.index("<h2>In short") < text.index("<h2>Diagnosis") < text.index("<h2>Summary") < text.index("<svg")
     numbers = json.loads(done.numbers.read_text())
     assert list(numbers["inputs"][0]["files"]) == ["adapter_model.safetensors", "adapter_config.json"]
     assert numbers["base"] == "m.safetensors"

@@ -1,0 +1,171 @@
+"""Results of requests as a person reads them: what was written, what of it was kept, and by what it was multiplied.
+
+A figure says what it is a part of: none of them compares one method or weight with another.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterops.adapters.saving import Saved
+from adapterops.checkpoints.saving import SavedCheckpoint
+from adapterops.cli.options import again
+from adapterops.cli.output import amount, line, percent, print_table, span
+from adapterops.cli.terminal import quiet, verbose
+from adapterops.engine.plan import steps
+from adapterops.errors import AdapterWarning, count
+from adapterops.methods import METHODS
+from adapterops.methods.scaling import SUM, describe, others
+from adapterops.provenance.history import Step
+from adapterops.requests.running import Made, Written
+
+if TYPE_CHECKING:
+    from adapterops.updates.survival import Survival
+
+LOSSY_GAIN = 0.9
+"""Below this much of an update left, a person should know."""
+
+EXACT = 1e-6
+"""Above this, relative to the update, what is stored is not called exact: float32 is ten times as near."""
+
+CHANCE = 0.01
+"""Above this, a person should know how far chance may have moved what survived."""
+
+WITH_SCALE = ("merge", "fuse", "unfuse")
+"""Commands that have --scale; elsewhere the formula says it."""
+
+UNCUT = {"merge": "the uncut merge", "extract": "the difference"}
+"""What an energy is a part of, by the operation; otherwise it is the adapter."""
+
+
+def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
+    """What was written, unless nobody wants to know; warnings are given in any case."""
+    if not quiet():
+        if isinstance(saved, Saved):
+            _print_adapter(made, saved)
+        else:
+            _print_model(saved)
+        print_scales(made, planned=False)
+        for verb, what in more.items():
+            line(f"{verb} it to {what}")
+    if isinstance(saved, SavedCheckpoint):
+        _warn(saved)
+
+
+def print_scales(made: Made, *, planned: bool) -> None:
+    """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
+    for step in merges(made):
+        scale, number = step.parameters["scale"], len(step.inputs)
+        weighted = set(step.parameters["weights"]) != {1.0}
+        if scale == SUM and (weighted or number == 1 or not planned):
+            continue
+        line(f"  scale {describe(scale, number)}")
+        if planned and click.get_current_context().info_name in WITH_SCALE:
+            for name, factor in others(scale, number).items():
+                line(f"    {name}{f', {factor:.3g} times' if factor else ''}: {again('--scale', name)}")
+
+
+def merges(made: Made) -> Iterator[Step]:
+    return (step for step in steps(made.result.history) if step.operation == "merge")
+
+
+def _print_adapter(made: Made, saved: Saved) -> None:
+    kept = [each for each in saved.modules.values() if each.rank]
+    ranks = span(sorted({each.rank for each in kept}))
+    line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
+    _print_energy(made, saved)
+    if saved.rounding > EXACT:
+        worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
+        highest = percent(saved.modules[worst].rounding)
+        line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
+    if saved.dropped:
+        line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
+    zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
+    if zero:
+        every = len(zero) == len(saved.modules)
+        which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
+        line(f"  {which} zero: B was never trained, or nothing was kept")
+    if verbose():
+        rows = [
+            [module, str(each.rank), f"{each.norm:.4g}", percent(each.energy), percent(each.rounding)]
+            for module, each in saved.modules.items()
+        ]
+        print_table(["module", "rank", "norm", "energy kept", "rounding error"], rows)
+
+
+def _print_energy(made: Made, saved: Saved) -> None:
+    worst = min(saved.modules, key=lambda module: saved.modules[module].energy)
+    lowest, exact = saved.modules[worst].energy, "" if saved.rounding > EXACT else " (exact)"
+    if lowest >= 1:
+        line(f"  energy kept: {percent(saved.energy)}{exact}")
+        return
+    operations = {step.operation for step in steps(made.result.history)}
+    whole = next((name for operation, name in UNCUT.items() if operation in operations), "the adapter")
+    line(f"  energy kept: {percent(saved.energy)} of {whole}, lowest {percent(lowest)} in {worst}")
+    for step in merges(made):
+        density = _masked(step)
+        if density is not None and density < 1:
+            line(
+                f"  of the uncut merge's energy about {1 - density:.0%} is noise of the random mask at density {density:g}, "
+                "where the adapters are unrelated"
+            )
+
+
+def _masked(step: Step) -> float | None:
+    """The density of random masks, of a method that has them."""
+    method = METHODS[step.parameters["method"]]
+    return float(step.parameters["density"]) if {"density", "seed"} <= set(method.defaults) else None
+
+
+def _print_model(saved: SavedCheckpoint) -> None:
+    changed = f"; {count(len(saved.modules), 'module')} changed" if saved.modules else ""
+    line(f"wrote {saved.path}: {count(saved.tensors, 'tensor')}, {amount(saved.bytes, 'B')}{changed}")
+    if saved.quantized:
+        noise = sum(saved.quantized.values(), type(saved.total)()).noise
+        worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
+        highest = f"highest {percent(saved.quantized[worst].noise)} in {worst}"
+        line(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}, {highest}")
+    if saved.modules:
+        _print_survival(saved)
+
+
+def _print_survival(saved: SavedCheckpoint) -> None:
+    total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
+    entries = "" if total.codes else f"; {percent(total.changed / total.entries)} of their entries changed"
+    line(f"  the update is {percent(total.relative)} of the weights{entries}")
+    chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
+    line(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
+    if total.codes:
+        cosine = f"cosine {total.cosine:.4f} with the update in its rows"
+        line(f"  rounding error: {percent(total.noise)} of the weights; {cosine}")
+    if verbose():
+        header = ["module", "update of weight", "survived", "rounding error" if total.codes else "entries changed"]
+        rows = [
+            [module, percent(each.relative), percent(each.gain), percent(_last(each))]
+            for module, each in saved.modules.items()
+        ]
+        print_table(header, rows)
+
+
+def _last(survival: Survival) -> float:
+    """The error of quantized weights; of others the entries that changed, which quantizing does to nearly all."""
+    return survival.noise if survival.codes else survival.changed / survival.entries
+
+
+def _warn(saved: SavedCheckpoint) -> None:
+    """Warn of an update that rounding erased for the most part."""
+    total = saved.total
+    if not saved.modules or total.gain >= LOSSY_GAIN:
+        return
+    if total.codes:
+        text = f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding; --dtype bfloat16 keeps it"
+    else:
+        text = (
+            f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored "
+            "numbers; --dtype float32 keeps them"
+        )
+    warnings.warn(text, AdapterWarning, stacklevel=2)

@@ -1,0 +1,57 @@
+"""Which of two models is the base of the other, as far as a manifest says."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from adapterops.errors import AdapterWarning, OptionError
+from adapterops.hub.references import SCHEME, referred
+from adapterops.requests.verifying import fusion_of
+
+
+def base_of(tuned: str, other: str | None, base: str | None) -> str:
+    """The base of a difference TUNED - BASE, which was named as such, or is the other of two models.
+
+    Norms do not show it: training may make weights larger or smaller.
+
+    Raises:
+        OptionError: none is named, two are, the order is the wrong one, or no manifest says which it is.
+
+    Warns:
+        AdapterWarning: what is named as the base was fused from the tuned model.
+    """
+    if (other is None) == (base is None):
+        raise OptionError(
+            "needs the base of the tuned model, once", path=tuned, hint=f"adapterops extract {tuned} --base BASE"
+        )
+    if base is not None:
+        if fused_from(base, tuned):
+            fact = f"{base} was fused from {tuned}: the difference is the negative of what was added"
+            warnings.warn(fact, AdapterWarning, stacklevel=2)
+        return base
+    assert other is not None
+    if fused_from(tuned, other):
+        return other
+    if fused_from(other, tuned):
+        raise OptionError(f"{other} was fused from {tuned}, which is the base", hint=_command(other, tuned))
+    raise OptionError(
+        f"which of {tuned} and {other} is the base, no manifest says",
+        hint=f"if it is {other}: {_command(tuned, other)}",
+    )
+
+
+def _command(tuned: str, base: str) -> str:
+    return f"adapterops extract {tuned} --base {base}"
+
+
+def fused_from(model: str, base: str) -> bool:
+    """Whether the manifest of a model says that it was fused from this base."""
+    record = fusion_of(model)
+    return record is not None and record.base is not None and _same(record.base.path, base)
+
+
+def _same(one: str, other: str) -> bool:
+    if one.startswith(SCHEME) and other.startswith(SCHEME):
+        return referred(one).place == referred(other).place
+    return os.path.realpath(one) == os.path.realpath(other)

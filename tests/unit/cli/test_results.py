@@ -1,0 +1,125 @@
+"""What is printed of a result: figures that say what they are a part of, and no more than was asked for."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import write_base, write_tuned
+
+from adapterops.cli.main import run
+from adapterops.errors import AdapterWarning
+
+Capture = pytest.CaptureFixture[str]
+Shown = Callable[[str], str]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_base(tmp_path / "base")
+    for seed, name in enumerate("ab"):
+        write_tuned(tmp_path / name, seed=seed)
+    return tmp_path
+
+
+@pytest.fixture
+def shown(place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """What a command prints that succeeds."""
+
+    def shown(command: str) -> str:
+        monkeypatch.setattr("sys.argv", ["adapterops", *shlex.split(command)])
+        assert run(shlex.split(command)) == 0
+        return capsys.readouterr().out
+
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("command", "whole"),
+    [
+        ("merge a b --ties -o out", "the uncut merge"),
+        ("merge a b --linear --rank 2 -o out", "the uncut merge"),
+        ("truncate a --rank 1 -o out", "the adapter"),
+        ("calc 'truncate(a, rank=1) - b' a=a b=b --rank 1 -o out", "the adapter"),
+    ],
+)
+def test_energy_is_a_part_of_this_result_alone(shown: Shown, command: str, whole: str) -> None:
+    assert f"% of {whole}, lowest " in shown(command)
+
+
+def test_what_is_noise_of_a_mask(shown: Shown) -> None:
+    noise = "of the uncut merge's energy about 70% is noise of the random mask at density 0.3"
+    assert noise in shown("merge a b --dare-ties --density 0.3 -o one")
+    assert noise in shown("merge a b --della-linear --density 0.3 -o two")
+    assert "noise" not in shown("merge a b --ties --density 0.3 -o three")
+
+
+@pytest.mark.parametrize(("n", "density"), [(1, 0.3), (2, 0.3), (4, 0.3), (2, 0.6)])
+def test_the_noise_of_a_mask_is_one_minus_its_density(n: int, density: float) -> None:
+    """1 - ‖E M‖² / E‖M‖² over masks, of the sum of unrelated updates."""
+    import numpy as np
+
+    generator = np.random.default_rng(n)
+    updates = generator.standard_normal((n, 40, 5)) @ generator.standard_normal((n, 5, 30))
+    masks = generator.random((300, n, 40, 30)) < density
+    merges = (masks * updates / density).sum(axis=1)
+    energy = (merges**2).sum(axis=(1, 2)).mean()
+    noise = ((merges - updates.sum(axis=0)) ** 2).sum(axis=(1, 2)).mean()
+    assert noise / energy == pytest.approx(1 - density, abs=0.05)
+
+
+def test_a_plan_has_the_commands_for_the_other_scales(shown: Shown) -> None:
+    plan = shown("merge a b --ties --dry-run -o out")
+    assert "  scale auto: every module as large as its inputs, about 0.71 times their sum" in plan
+    assert "    sum, 1 times: adapterops merge a b --ties -o out --scale sum\n" in plan
+    assert "    mean, 0.5 times: adapterops merge a b --ties -o out --scale mean\n" in plan
+    plan = shown("fuse base a b --scale mean --dry-run")
+    assert "  scale mean: 0.5 times\n    auto: adapterops fuse base a b --scale auto\n    sum, 1 times: " in plan
+    plan = shown("merge a b --scale=0.3 --dry-run")
+    assert "  scale 0.3 times\n    auto: adapterops merge a b --scale auto\n" in plan
+
+
+def test_weights_are_the_scale(shown: Shown) -> None:
+    assert "scale" not in shown("merge a b -w 0.5 0.3 --dry-run")
+    assert "scale" not in shown("merge a --dry-run")
+    assert "--scale" not in shown("calc 'linear(a, b)' a=a b=b --dry-run")
+
+
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [
+        ("merge a b --ties -o out", "module                 rank   norm  energy kept  rounding error"),
+        ("merge a b --dry-run", "model.layers.0.q_proj  12 x 8             4    F32"),
+        ("fuse base a -o out", "module                 update of weight  survived  entries changed"),
+        ("fuse base a --dry-run", "what becomes of it"),
+        ("show a", "model.layers.2.v_proj  12 x 8     2      2    F32"),
+        ("show a --spectrum", "module                  shape  rank  scale  dtype   norm  effective rank"),
+        ("show base", "model.layers.2.v_proj.weight  12 x 8       BF16"),
+        ("compare a b", "module                  shape  rank  norm  effective rank  rank of 99%"),
+    ],
+)
+def test_verbose_has_every_module(shown: Shown, command: str, row: str) -> None:
+    assert row not in shown(command.replace("-o out", "-o other"))
+    assert row in shown(f"{command} -v")
+
+
+def test_quiet_is_silent_about_what_went_well(shown: Shown) -> None:
+    for command in ("merge a b -o m", "fuse base a -o f", "verify f", "report a -o r.html"):
+        assert shown(f"{command} --quiet") == ""
+    assert "would write" in shown("merge a b --dry-run -q")
+    assert "a: LoRA" in shown("show a -q")
+
+
+def test_quiet_warns_all_the_same(place: Path, capsys: Capture) -> None:
+    small = "0.00001*a"
+    assert run(["calc", small, "a=a", "-o", "small", "-q"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AdapterWarning)
+        assert run(["fuse", "base", "small", "-o", "out", "-q"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "rounding erased" in printed.err

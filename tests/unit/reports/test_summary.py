@@ -1,0 +1,102 @@
+"""A comparison in short: three sentences with numbers, and a command that the command line takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import MODULES as MODULES_WRITTEN
+from corpus import write_adapter
+from known_spectra import FALLING, FLAT, MODULES, SLOW, adapter
+from safetensors.numpy import save_file
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.operations.comparison import Comparison, compare
+from adapterops.reports.diagnosis import diagnose
+from adapterops.reports.summary import Summary, summary
+
+
+def short(comparison: Comparison) -> Summary:
+    return summary(comparison, diagnose(comparison))
+
+
+def stored(comparison: Comparison) -> Comparison:
+    """The same, as if read from folders a, b, ..."""
+    profiles = [replace(profile, source=name) for profile, name in zip(comparison.profiles, "abcd", strict=False)]
+    return replace(comparison, profiles=profiles)
+
+
+ZERO = adapter(3, [0.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("adapters", "command"),
+    [
+        ([adapter(1, FALLING)], "adapterops truncate a --rank 2 -o a-r2"),
+        ([adapter(1, SLOW)], "adapterops show a --spectrum"),
+        ([ZERO], "adapterops show a --spectrum"),
+        ([adapter(1, SLOW), adapter(2, FALLING)], "adapterops merge a b --rank 10 -o merged"),
+        ([adapter(1, FLAT), adapter(2, FLAT)], "adapterops merge a b -o merged"),
+        ([adapter(1, SLOW), adapter(1, SLOW)], "adapterops show a --spectrum"),
+        ([adapter(1, SLOW), ZERO], "adapterops show b --spectrum"),
+    ],
+)
+def test_one_command_follows_from_the_numbers(adapters: list[ao.Adapter], command: str) -> None:
+    found = short(stored(compare(adapters)))
+    assert " ".join(found.command) == command
+    assert found.why
+
+
+def test_a_base_that_is_known_is_named() -> None:
+    comparison = stored(compare([adapter(1, SLOW)]))
+    named = replace(comparison, profiles=[replace(comparison.profiles[0], base_model="owner/base")])
+    assert short(named).command == ["adapterops", "fuse", "owner/base", "a", "-o", "a-fused"]
+
+
+def test_what_was_never_stored_has_no_command() -> None:
+    assert short(compare([adapter(1, SLOW)])).command == []
+
+
+@pytest.mark.parametrize(
+    "adapters",
+    [[adapter(1, SLOW)], [ZERO], [adapter(1, SLOW), adapter(2, SLOW)], [ZERO, ZERO]],
+    ids=["one", "zero", "two", "zeros"],
+)
+def test_three_sentences_and_four_facts(adapters: list[ao.Adapter]) -> None:
+    found = short(compare(adapters))
+    assert len(found.sentences) == 3
+    assert len(found.facts) == 4
+    for sentence in found.sentences:
+        assert sentence[0].isupper() or sentence[0].isdigit()
+        assert sentence.endswith(".")
+        assert not re.search(r"nan|None|inf\b", sentence)
+
+
+def test_the_numbers_in_them_are_measured() -> None:
+    comparison = compare([adapter(1, SLOW), adapter(2, SLOW)])
+    what, ranks, pairs = short(comparison).sentences
+    assert "2 LoRAs of rank 8 on 24 modules" in what
+    assert "each with 5.45 times fewer" in what  # 96 * 80 / (8 * (96 + 80))
+    assert re.fullmatch(r"One adapter of rank 8 holds 9\d% of the energy of their sum, and 99% takes rank 1\d\.", ranks)
+    assert "unrelated updates have 0.00 and 50%" in pairs
+    one = compare([adapter(1, FALLING)])
+    assert short(one).sentences[1] == "Rank 2 keeps 80% of the energy of its update, rank 4 keeps 99%."
+    weighed = replace(one, weights=dict.fromkeys(MODULES, 100.0))
+    assert short(weighed).sentences[2].startswith("Its norm is 1.2% of that of the weights; ")
+
+
+def test_a_command_is_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    adapters = [ao.open_adapter(write_adapter(Path(name), seed=seed)) for seed, name in enumerate(("a b", "c"))]
+    for some in (adapters, adapters[:1]):
+        base = tmp_path / "some/base"
+        base.mkdir(parents=True, exist_ok=True)
+        weights = {f"{module}.weight": np.ones((12, 8), np.float32) for module in MODULES_WRITTEN}
+        save_file(weights, base / "model.safetensors")
+        found = short(compare(some))
+        assert found.command[0] == "adapterops"
+        assert run([*found.command[1:], *(["--dry-run"] if found.command[1] != "show" else [])]) == 0
