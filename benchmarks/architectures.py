@@ -263,6 +263,48 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     return verdict(far(tuned, loaded))
 
 
+def check_head(name: str, folder: Path) -> str:
+    """An adapter on the output embedding alone, which the base may share with others."""
+    import peft
+    import torch
+
+    cls = type(build(name))
+    model = cls.from_pretrained(folder / "base").eval()
+    head = next((each for each, module in model.named_modules() if module is model.get_output_embeddings()), None)
+    if head is None or answer(model) is None:
+        return "none"
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=[head])).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for each, parameter in wrapped.named_parameters():
+            if "lora_" in each:
+                parameter.normal_(std=0.15)
+    wrapped.save_pretrained(folder / "head", save_embedding_layers=False)
+    return fused(wrapped, cls, folder, "head")
+
+
+def check_back(name: str, folder: Path) -> str:
+    """The embeddings that were extracted, fused again."""
+    cls = type(build(name))
+    return fused(cls.from_pretrained(folder / "tuned").eval(), cls, folder, "extracted")
+
+
+def fused(expected: Any, cls: Any, folder: Path, adapter: str) -> str:
+    """An adapter fused and verified by us, against a model."""
+    import adapterops as ao
+
+    base, lora, out = (
+        ao.open_checkpoint(folder / "base"),
+        ao.open_adapter(folder / adapter),
+        folder / f"fused {adapter}",
+    )
+    ao.save_checkpoint(ao.fuse(base, lora), out)
+    found = verdict(far(cls.from_pretrained(out).eval(), expected))
+    verified = ao.verify(ao.open_checkpoint(out), base, lora)
+    problems = "; ".join(f"{each.place} {each.what}" for each in verified.problems[:2])
+    return f"wrong: verify says {problems}" if problems and found == "yes" else found
+
+
 def verdict(distance: float) -> str:
     return "yes" if distance <= TOLERANCE else f"wrong by {distance:.2g}"
 
@@ -282,6 +324,8 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
             ("fuse", check_fuse),
             ("extract", check_extract),
             ("embeddings", partial(check_extract, embeddings=True)),
+            ("back", check_back),
+            ("head", check_head),
         ):
             try:
                 row[what] = judged(name, folder)
@@ -323,7 +367,7 @@ def chosen() -> list[tuple[str, str, str]]:
     return [each for each in classes() if not names or each[1] in names or each[2] in names]
 
 
-WHAT = ("fuse", "extract", "embeddings")
+WHAT = ("fuse", "extract", "embeddings", "back", "head")
 INTRODUCTION = """# Architectures
 
 Every causal, masked, sequence-to-sequence and vision-language class of transformers {version} that could be built with a
@@ -333,13 +377,16 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 - **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused here, against PEFT's own logits.
 - **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
 - **embeddings**: the same with every embedding and one Linear layer changed.
+- **back**: what was extracted of these, fused and verified here, against the changed model.
+- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own logits.
 
-*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *wrong* is a defect.
+*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
+output embedding, or needs more than tokens. *wrong* is a defect.
 
 {totals}
 
-| model type | class | fuse | extract | embeddings |
-|---|---|---|---|---|
+| model type | class | fuse | extract | embeddings | back | head |
+|---|---|---|---|---|---|---|
 """
 
 

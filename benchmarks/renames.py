@@ -122,13 +122,17 @@ def main() -> None:
 def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:
     lines = [f'{name} = r"""']
     for rules, types in sorted(found.items(), key=lambda item: sorted(item[1])):
-        lines += textwrap.wrap(" ".join(sorted(types)), 118) if rules else []
+        lines += wrapped(types) if rules else []
         lines += [f"    {rule}" for rule in rules]
     return "\n".join([*lines, '"""', f'"""{what}"""', "", ""])
 
 
 def words(name: str, found: set[str], what: str) -> str:
-    return f'{name} = """\n' + textwrap.fill(" ".join(sorted(found)), 118) + f'\n"""\n"""{what}"""\n\n'
+    return f'{name} = """\n' + "\n".join(wrapped(found)) + f'\n"""\n"""{what}"""\n\n'
+
+
+def wrapped(found: set[str]) -> list[str]:
+    return textwrap.wrap(" ".join(sorted(found)), 118, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

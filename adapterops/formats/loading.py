@@ -88,18 +88,18 @@ def loading(config: Mapping[str, Any] | None) -> Loading:
 @cache
 def _loading(types: tuple[str, ...]) -> Loading:
     first, *inner = types
-    rules = list(_lines(renames.RENAMES).get(first, ()))
+    rules = list(ruled(renames.RENAMES).get(first, ()))
     for each in inner:  # the first's rules have those of its default inner models
         known = {rule.partition(" => ")[2] for rule in rules}
-        new = [rule for rule in _lines(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
+        new = [rule for rule in ruled(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
         rules += [rule for rule in new if rule.partition(" => ")[2] not in known]
     fused = next((how for how, those in FUSED.items() if not those.isdisjoint(types)), OUT_IN)
     return Loading(
         tuple(map(Renaming.parse, rules)),
-        tuple(re.compile(pattern) for each in types for pattern in _lines(renames.CONVERTED).get(each, ())),
+        tuple(re.compile(pattern) for each in types for pattern in ruled(renames.CONVERTED).get(each, ())),
         not set(renames.STACKED.split()).isdisjoint(types),
         fused,
-        frozenset(" ".join(_lines(renames.TAKEN).get(first, ())).split()),
+        frozenset(" ".join(ruled(renames.TAKEN).get(first, ())).split()),
     )
 
 
@@ -110,8 +110,8 @@ def _types(config: Mapping[str, Any]) -> list[str]:
 
 
 @cache
-def _lines(table: str) -> dict[str, tuple[str, ...]]:
-    """Model type → the lines that are indented below one with it."""
+def ruled(table: str) -> dict[str, tuple[str, ...]]:
+    """Of a table: word → the lines that are indented below a line with it."""
     found: dict[str, tuple[str, ...]] = {}
     types: list[str] = []
     above = " "

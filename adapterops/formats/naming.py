@@ -11,17 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from adapterops.errors import UnsupportedError
 from adapterops.formats.architectures import (
-    CAUSAL,
     CONV1D_MODULES,
     CONV1D_TYPES,
-    EMBEDDINGS,
     EXPERT_SYNONYMS,
     EXPERTS,
     FUSED,
-    GENERATING,
-    HEAD,
     LINEAR_TYPES,
     PREFIXES,
     SPLIT,
@@ -127,6 +122,7 @@ class Names:
 
     Args:
         modules: those of an adapter, with their shapes: names that are in the base by another prefix are found there.
+        shared: canonical names of modules that the files lack → what each is; see `ties.shared_modules`.
     """
 
     def __init__(
@@ -134,10 +130,11 @@ class Names:
         base: Mapping[str, Spec],
         config: Mapping[str, Any] | None,
         modules: Mapping[str, tuple[int, ...]] | None = None,
+        shared: Mapping[str, list[Candidate]] | None = None,
     ) -> None:
         config = config or {}
         self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
-        self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
+        self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
         known = loading(config)
@@ -189,8 +186,8 @@ class Names:
         found = expert(name)
         if tensors := self.of(name):
             return [Candidate(tensor, tensor) for tensor in tensors]
-        if name == HEAD and self._tied:
-            return [Candidate(head_for(tensor), tensor) for short in EMBEDDINGS for tensor in self.of(short)]
+        if name in self._shared:
+            return self._shared[name]
         if found:
             fused, _, _ = FUSED[found.projection]
             return [Candidate(tensor, tensor, found.number) for tensor in self.of(f"{found.parent}.{fused}")]
@@ -222,36 +219,6 @@ def namesakes(names: Iterable[str], base: Iterable[str]) -> dict[str, list[str]]
     }
 
 
-def head_for(embedding: str) -> str:
-    """What the output embedding is called where the input embedding is `embedding`.
-
-    >>> head_for("model.embed_tokens.weight"), head_for("language_model.model.embed_tokens.weight")
-    ('lm_head.weight', 'language_model.lm_head.weight')
-    """
-    prefix = "language_model." if embedding.startswith("language_model.model.") else ""
-    return f"{prefix}{HEAD}{WEIGHT}"
-
-
-def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """The names of the output embedding, and of the input embedding that it is, in a checkpoint that ties them."""
-    config = config or {}
-    stated, inner = ties(config), config.get("text_config")
-    ends = (*CAUSAL, "ForConditionalGeneration") if inner is not None else CAUSAL
-    tied = stated if stated is not None else any(name.endswith(ends) for name in classes(config))
-    if any(each.get("is_encoder_decoder") for each in (config, inner) if isinstance(each, Mapping)):  # ties several
-        return None
-    names = {canonical(name.removesuffix(WEIGHT)): name for name in base if name.endswith(WEIGHT)}
-    embedding = next((names[short] for short in EMBEDDINGS if short in names), None)
-    return (head_for(embedding), embedding) if tied and embedding and HEAD not in names else None
-
-
-def ties(config: Mapping[str, Any]) -> bool | None:
-    """Whether the model shares its input embedding with its output embedding; None where its config does not say."""
-    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
-    stated = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
-    return any(stated) if stated else None
-
-
 def model_types(config: Mapping[str, Any]) -> set[str]:
     """The types of a model and of the models in it, as a config says them."""
     found = {str(config["model_type"])} if "model_type" in config else set()
@@ -262,36 +229,3 @@ def classes(config: Mapping[str, Any]) -> list[str]:
     """The classes of models that a config names as its architectures."""
     found = config.get("architectures")
     return [str(name) for name in found] if isinstance(found, list) else []
-
-
-def untied(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose model has an output embedding of its own."""
-    result = {**config, "tie_word_embeddings": False}
-    inner = config.get("text_config")
-    if isinstance(inner, dict) and "tie_word_embeddings" in inner:
-        result["text_config"] = {**inner, "tie_word_embeddings": False}
-    return result
-
-
-def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
-    """Raise UnsupportedError for a full embedding where others of the base share it, and it is not known which.
-
-    Such a model would answer with another output embedding than the adapter was trained with.
-    """
-    config = config or {}
-    names = classes(config)
-    generates = any(name.endswith(GENERATING) for name in names) if names else True
-    stated = ties(config)
-    if not generates or stated is False or (stated is None and not any(name.endswith(CAUSAL) for name in names)):
-        return
-    several = config.get("is_encoder_decoder")
-    if not several and (any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config)):
-        return
-    for name, spec in tensors.items():
-        last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
-        if len(spec.shape) == 2 and (last == HEAD or spec.shape[0] == config.get("vocab_size")):
-            raise UnsupportedError(
-                "is tied to other tensors of the base, and untying them would make it another model",
-                tensor=name,
-                hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
-            )
