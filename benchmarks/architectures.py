@@ -152,10 +152,10 @@ def far(model: Any, other: Any) -> float:
     mine, theirs = answer(model), answer(other)
     if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
         return float((mine - theirs).abs().max() / theirs.abs().max())
-    right = dict(other.named_parameters())
+    right = dict(other.named_parameters(remove_duplicate=False))
     return max(
         float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9))
-        for name, each in model.named_parameters()
+        for name, each in model.named_parameters(remove_duplicate=False)
     )
 
 
@@ -246,6 +246,7 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     shutil.rmtree(folder / "tuned", ignore_errors=True)
     shutil.rmtree(folder / "extracted", ignore_errors=True)
     tuned.save_pretrained(folder / "tuned")
+    tuned = cls.from_pretrained(folder / "tuned").eval()
     found = ao.extract(ao.open_checkpoint(folder / "tuned"), ao.open_checkpoint(folder / "base"), rank=8)
     ao.save_adapter(found, folder / "extracted")
     with warnings.catch_warnings(record=True) as caught:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
@@ -14,7 +15,8 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.safetensors import Spec
 
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
-OTHER_WORDS = {"block_sparse_moe": "mlp", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
+OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
@@ -25,7 +27,7 @@ IN_TURN = {"gpt_oss"}
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 HEAD = "lm_head"
-EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings"}
+EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
 INSIDE = {(), ("decoder",), ("text_model",)}
 """What the input embedding of a model that generates may be in."""
 
@@ -74,8 +76,8 @@ def key(name: str) -> tuple[str, ...]:
     while len(parts) > 1 and parts[0] in OUTER:
         parts = parts[1:]
     kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
-    experts = "experts" in kept
-    return tuple(OTHER_WORDS.get(part, part) if experts or part == "block_sparse_moe" else part for part in kept)
+    words = {**OTHER_WORDS, **OF_EXPERTS} if "experts" in kept else OTHER_WORDS
+    return tuple(words.get(part, part) for part in kept)
 
 
 class Base:
@@ -118,46 +120,68 @@ class Base:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None
 
-    def tied(self) -> bool:
-        """Whether input and output embedding are one tensor."""
+    def stated(self) -> bool | None:
+        """What the config says of sharing, if it says anything."""
         stated = [
             part["tie_word_embeddings"]
             for part in (self.config, self.config.get("text_config"))
             if isinstance(part, dict) and "tie_word_embeddings" in part
         ]
-        classes = self.config.get("architectures")
+        return any(stated) if stated else None
+
+    def tied(self) -> bool:
+        """Whether input and output embedding are one tensor."""
+        classes, stated = self.config.get("architectures"), self.stated()
         causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
-        return any(stated) if stated else causal
+        return causal if stated is None else stated
 
     def needs_head(self) -> bool:
         """Whether nothing but the input embedding is the output embedding of this model."""
         return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
 
-    def embedding(self, shape: tuple[int, ...]) -> str | None:
-        """The input embedding."""
-        found = [
-            name
-            for name, spec in self.layout.items()
-            if key(name)[-1] in EMBEDDINGS and spec.shape == shape and key(name)[:-1] in INSIDE
+    def shared(self, name: str, shape: tuple[int, ...]) -> str:
+        """The tensor that a new one of the model was until now: one of its shape, with the same end of its name, or else
+        in no layer, and an embedding before others; of several the one with the most of the beginning of its name.
+
+        Raises:
+            UnplacedError: the base shares nothing, or has no such tensor, or several.
+        """
+        kinds = (len(shape) > 1, name.endswith(".bias"))
+        same = [
+            each
+            for each, spec in self.layout.items()
+            if spec.shape == shape and any(kinds) and each.endswith(".bias") == kinds[1]
         ]
-        return min(found, key=lambda name: len(key(name)), default=None)
+        ends = [each for each in same if key(each)[-3:] == key(name)[-3:]]
+        single = [each for each in same if not any(part.isdecimal() for part in key(each))]
+        inputs = [each for each in single if key(each)[-1] in EMBEDDINGS]
+        found = next((some for some in (ends, inputs, single) if some), [])
+        ranks = {each: (-_alike(key(each), key(name)), len(key(each))) for each in found}
+        best = [each for each in found if ranks[each] == min(ranks.values())]
+        if self.stated() is False or len(best) != 1:
+            raise UnplacedError("is new in the model, and the base has nothing that it was until then")
+        return best[0]
+
+
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many parts two names begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
     there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
-    new = [name for name in model.layout if name not in base.layout and key(name)[-1] == HEAD]
+    new = {key(name): name for name in model.layout if name not in base.layout}
 
-    def head(shape: tuple[int, ...]) -> str:
-        start = there.embedding(shape)
-        if len(new) != 1 or start is None:
-            raise UnplacedError("is an output embedding, which the model has no tensor of its own for")
-        found.setdefault(new[0], Wanted(start))
-        return new[0]
+    def own(name: str) -> str | None:
+        """What the model has for a name, and the base has not."""
+        if (tensor := new.get(key(name))) is not None:
+            found.setdefault(tensor, Wanted(there.shared(tensor, model.layout[tensor].shape)))
+        return tensor
 
     for module, layout in adapter.layout.items():
         try:
-            places = list(_places(module, layout.shape, there, adapter, head))
+            places = list(_places(module, layout.shape, there, adapter, own))
         except UnplacedError as problem:
             lost[module] = str(problem)
             continue
@@ -165,8 +189,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
     for full, stored in adapter.full.items():
         try:
-            name = there.find(full, (stored.spec.shape,))
-            name = name or (head(stored.spec.shape) if key(full) == (HEAD,) else None)
+            name = own(full) or there.find(full, (stored.spec.shape,))
             if name is None:
                 raise UnplacedError("is a full tensor that the base has none of")
             found.setdefault(name, Wanted(name)).full = full
@@ -174,21 +197,26 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             lost[full] = str(problem)
     whole = [name for name, each in found.items() if each.full and there.tied()]
     embeddings = [name for name in whole if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
-    if new and embeddings and new[0] not in found:
-        found[new[0]] = Wanted(embeddings[0])
-    elif embeddings and not new and there.needs_head():
+    if new:
+        for name in new.values():
+            try:
+                own(name)
+            except UnplacedError as problem:
+                lost[name] = str(problem)
+    elif embeddings and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
     return found, lost
 
 
-def _places(
-    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, head: Any
-) -> Iterator[tuple[str, Place]]:
+def _places(module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any) -> Iterator[tuple[str, Place]]:
     """The tensors that an update goes into, and where.
 
     Raises:
         UnplacedError: there is none.
     """
+    if (end := own(module)) is not None:
+        yield end, Place(module, range(shape[0]), slice(0, shape[1]))
+        return
     name = base.find(module, (shape, shape[::-1]))
     if name is not None and len(base.layout[name].shape) == 2:
         yield name, _whole(module, shape, name, base)
@@ -196,8 +224,6 @@ def _places(
         yield from split
     elif (inside := _inside(module, shape, base, adapter)) is not None:
         yield inside
-    elif key(module)[-1] == HEAD:
-        yield head(shape), Place(module, range(shape[0]), slice(0, shape[1]))
     else:
         raise UnplacedError("has no tensor in the base")
 
@@ -235,7 +261,7 @@ def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, P
 def _inside(module: str, shape: tuple[int, int], base: Base, adapter: Adapter) -> tuple[str, Place] | None:
     """An update of a part of a joined projection, or of one expert among all."""
     above, _, last = module.rpartition(".")
-    last = OTHER_WORDS.get(last, last)
+    last = OF_EXPERTS.get(last, last)
     path, _, number = above.rpartition(".")
     for joined, parts in JOINED.items():
         if last not in parts or (name := base.find(f"{above}.{joined}")) is None or number.isdecimal():
