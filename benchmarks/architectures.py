@@ -147,6 +147,28 @@ def answer(model: Any) -> Any:
     return None
 
 
+def passed(model: Any) -> set[str]:
+    """The Linear layers whose weight a model reads without calling them: LoRA on these does nothing until it is merged."""
+    import torch
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    called: set[str] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, module in linear.items()
+    ]
+    before = answer(model)
+    for hook in hooks:
+        hook.remove()
+    found = set()
+    for name in linear.keys() - called if before is not None else ():
+        weight = linear[name].weight.data
+        linear[name].weight.data = weight + 0.1
+        if not torch.equal(answer(model), before):
+            found.add(name)
+        linear[name].weight.data = weight
+    return found
+
+
 def far(model: Any, other: Any) -> float:
     """The largest difference of two models' logits, or of their parameters where these cannot be had."""
     mine, theirs = answer(model), answer(other)
@@ -169,11 +191,13 @@ def adapted(model: Any) -> Any:
         for name, each in model.named_parameters()
         if each.ndim == 3 and name.endswith(("experts.gate_up_proj", "experts.down_proj", "experts.up_proj"))
     ]
-    heads = {id(model.get_output_embeddings())}
+    left, heads = passed(model), {id(model.get_output_embeddings())}
     linear = [
         name
         for name, each in model.named_modules()
-        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D") and id(each) not in heads
+        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D")
+        and id(each) not in heads
+        and name not in left
     ]
     if hasattr(model.config, "state_size") or "mamba" in model.config.model_type:
         linear = [name for name in linear if not name.endswith(("out_proj", "conv1d"))]  # which PEFT refuses in Mambas

@@ -69,6 +69,7 @@ def conversions(name: str) -> dict[str, Any]:
         "stacked": stacked,
         "transposed": transposed,
         "turned": turned,
+        "passed": tuple(sorted({each.rpartition(".")[2] for each in architectures.passed(model)})),
     }
 
 
@@ -80,6 +81,7 @@ def main() -> None:
     logging.disable()
     renames: dict[tuple[str, ...], set[str]] = defaultdict(set)
     others: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    passed: dict[tuple[str, ...], set[str]] = defaultdict(set)
     stacked, transposed, turned = set(), set(), set()
     for _, _, name in architectures.classes():
         try:
@@ -90,6 +92,7 @@ def main() -> None:
         model_type = getattr(transformers, name).config_class.model_type
         renames[found["renames"]].add(model_type)
         others[found["others"]].add(model_type)
+        passed[found["passed"]].add(model_type)
         stacked |= {model_type} if found["stacked"] else set()
         transposed |= {model_type} if found["transposed"] else set()
         turned |= {model_type} if found["turned"] else set()
@@ -116,6 +119,7 @@ def main() -> None:
         {(leaves,): types for leaves, types in families.items()},
         "Last names of modules that PEFT takes for experts, wherever they are.",
     )
+    text += block("PASSED", passed, "Last names of Linear layers whose weight the model reads without calling them.")
     TABLE.write_text(text)
 
 

@@ -8,7 +8,7 @@ its canonical one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from adapterops.formats.architectures import (
@@ -205,14 +205,18 @@ class Names:
         return fused[0] if fused else len(self._single.get(f"{parent}.{first}", ()))
 
 
-def namesakes(names: Iterable[str], base: Iterable[str]) -> dict[str, list[str]]:
-    """For each of some tensors, those of a base that its name may stand for."""
+def namesakes(names: Iterable[str], base: Iterable[str], renamed: Callable[[str], str] = str) -> dict[str, list[str]]:
+    """For each of some tensors, those of a base that its name may stand for.
+
+    Args:
+        renamed: what the model in memory calls a tensor of the base, where `names` are of that.
+    """
     wanted = list(names)
     index: dict[str, list[str]] = {}
     exact = set()
     for name in base:
         exact.add(name)
-        index.setdefault(canonical(name), []).append(name)
+        index.setdefault(canonical(renamed(name)), []).append(name)
     other = moved([canonical(name) for name in wanted], index, index.__contains__, lambda name, there: True)
     return {
         name: [name] if name in exact else index.get(other.get(canonical(name), canonical(name)), []) for name in wanted

@@ -593,3 +593,11 @@ minimax minimax_m2 mixtral
     w1 w2 w3 gate
 """
 """Last names of modules that PEFT takes for experts, wherever they are."""
+
+PASSED = r"""
+falcon_mamba mamba
+    dt_proj
+neomme
+    unembedding_projection
+"""
+"""Last names of Linear layers whose weight the model reads without calling them."""

@@ -8,6 +8,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import HEAD, WEIGHT
+from adapterops.formats.loading import loading
 from adapterops.formats.naming import canonical, namesakes
 from adapterops.formats.ties import ties_of
 from adapterops.storage.safetensors import Spec
@@ -26,7 +27,7 @@ def counterparts(
     """
     missing = {canonical(end): (end, source) for end, source in ties_of(layout, config).missing.items()}
     found: dict[str, tuple[str, str | None]] = {}
-    for full, names in namesakes(adapter.full, layout).items():
+    for full, names in namesakes(adapter.full, layout, loading(config).name).items():
         shape = adapter.full[full].spec.shape
         if not names and canonical(full) in (*missing, HEAD + WEIGHT):
             found[full] = missing.get(canonical(full), (full, None))

@@ -12,7 +12,7 @@ from adapterops.formats.architectures import EXPERTS, WEIGHT
 from adapterops.formats.loading import Loading
 from adapterops.formats.naming import canonical, namesakes
 from adapterops.formats.ties import check_known, ties_of
-from adapterops.operations.weights import SINGLE
+from adapterops.operations.weights import SINGLE, names_of
 
 SHOWN = 5
 """Names that an error lists of each side."""
@@ -80,8 +80,7 @@ def full_tensors(
                 hint="leave it out with --rest drop",
                 code="E-REST",
             )
-    tensors = {**dict(zip(tuned.layout, tuned.layout, strict=True)), **ties_of(tuned.layout, tuned.config).missing}
-    memory = {known.name(name): source for name, source in tensors.items()}
+    memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}
     modules = {name.rpartition(".")[0] for name, source in memory.items() if source in changed} - set(adapted)
     full = {
         name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))
