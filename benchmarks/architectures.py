@@ -174,11 +174,34 @@ def far(model: Any, other: Any) -> float:
     mine, theirs = answer(model), answer(other)
     if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
         return float((mine - theirs).abs().max() / theirs.abs().max())
-    right = dict(other.named_parameters(remove_duplicate=False))
+    left, right = parameters(model), parameters(other)
     return max(
-        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9))
-        for name, each in model.named_parameters(remove_duplicate=False)
+        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name, each in left.items()
     )
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """The parameters of a model, by all their names; of one that PEFT wraps those that it computes with."""
+    import peft
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    if not isinstance(model, peft.PeftModel):
+        return dict(model.named_parameters(remove_duplicate=False))
+    found = {
+        name.replace(".base_layer", "").replace(".original_module", ""): parameter.detach()
+        for name, parameter in model.get_base_model().named_parameters(remove_duplicate=False)
+        if ".lora_" not in name and ".modules_to_save" not in name
+    }
+    for name, module in model.get_base_model().named_modules():
+        own = name.replace(".base_layer", "")
+        if isinstance(module, ModulesToSaveWrapper):
+            trained = module.modules_to_save["default"].named_parameters()
+            found |= {f"{own}.{leaf}": parameter.detach() for leaf, parameter in trained}
+        elif isinstance(module, BaseTunerLayer):
+            leaf = f"{own}.{getattr(module, 'parameter_name', 'weight')}"
+            found[leaf] = found[leaf] + module.get_delta_weight("default").detach().reshape(found[leaf].shape)
+    return found
 
 
 def adapted(model: Any) -> Any:
@@ -254,8 +277,6 @@ def check_fuse(name: str, folder: Path) -> str:
     wrapped.save_pretrained(folder / "lora")
     fused = ao.fuse(ao.open_checkpoint(folder / "base"), ao.open_adapter(folder / "lora"))
     ao.save_checkpoint(fused, folder / "fused")
-    if answer(wrapped) is None:
-        wrapped = wrapped.merge_and_unload()
     return verdict(far(cls.from_pretrained(folder / "fused").eval(), wrapped))
 
 
@@ -283,8 +304,6 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     ]
     if left:
         return f"wrong: PEFT says {left[0][:300]}"
-    if answer(loaded) is None:
-        loaded = loaded.merge_and_unload()
     return verdict(far(tuned, loaded))
 
 

@@ -184,23 +184,22 @@ class Names:
             return [Candidate(module + WEIGHT, module + WEIGHT)]
         name = self.name(module)
         found = expert(name)
-        if tensors := self.of(name):
-            return [Candidate(tensor, tensor) for tensor in tensors]
-        if name in self._shared:
-            return self._shared[name]
+        if candidates := self._known(name):
+            return candidates
         if found:
             fused, _, _ = FUSED[found.projection]
-            return [Candidate(tensor, tensor, found.number) for tensor in self.of(f"{found.parent}.{fused}")]
+            return [each._replace(expert=found.number) for each in self._known(f"{found.parent}.{fused}")]
         return []
+
+    def _known(self, name: str) -> list[Candidate]:
+        """The tensors with a canonical name, or what the model shares under it."""
+        return [Candidate(tensor, tensor) for tensor in self.of(name)] or self._shared.get(name, [])
 
     def experts(self, parameter: str) -> int:
         """How many experts the base has of a parameter that holds all of them in an adapter; 0 where it has none."""
         parent, _, projection = canonical(parameter).rpartition(".")
-        fused = [
-            self.base[tensor].shape[0]
-            for tensor in self.of(f"{parent}.{projection}")
-            if len(self.base[tensor].shape) == 3
-        ]
+        tensors = [each.start for each in self._known(f"{parent}.{projection}")]
+        fused = [self.base[tensor].shape[0] for tensor in tensors if len(self.base[tensor].shape) == 3]
         first, *_ = SPLIT.get(projection, (projection,))
         return fused[0] if fused else len(self._single.get(f"{parent}.{first}", ()))
 

@@ -71,8 +71,7 @@ def shared_modules(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -
         missing = {**_found(pairs, base, config)[0], **missing}
     result: dict[str, list[Candidate]] = {}
     for end, source in missing.items():
-        if end.endswith(WEIGHT):
-            result.setdefault(canonical(end.removesuffix(WEIGHT)), []).append(Candidate(end, source))
+        result.setdefault(canonical(end.removesuffix(WEIGHT)), []).append(Candidate(end, source))
     return result
 
 

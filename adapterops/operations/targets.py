@@ -197,7 +197,7 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
     together = parts * part.shape[0], part.shape[1]
     if sorted((height, width)) != sorted(together):
         return None
-    transposed = _square_is_transposed(candidate.tensor, names.base) if height == width else (height, width) != together
+    transposed = _square_is_transposed(candidate.start, names.base) if height == width else (height, width) != together
     if transposed is None:
         raise UnsupportedError(
             f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",

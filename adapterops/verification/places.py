@@ -140,19 +140,16 @@ class Base:
         return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
 
     def shared(self, name: str, shape: tuple[int, ...]) -> str:
-        """The tensor that a new one of the model was until now: one of its shape, with the same end of its name, or else
+        """The tensor that a new one of the model was until now: one of its shape, with the same name in its layer, or else
         in no layer, and an embedding before others; of several the one with the most of the beginning of its name.
 
         Raises:
             UnplacedError: the base shares nothing, or has no such tensor, or several.
         """
-        kinds = (len(shape) > 1, name.endswith(".bias"))
-        same = [
-            each
-            for each, spec in self.layout.items()
-            if spec.shape == shape and any(kinds) and each.endswith(".bias") == kinds[1]
-        ]
-        ends = [each for each in same if key(each)[-3:] == key(name)[-3:]]
+        same = [each for each, spec in self.layout.items() if spec.shape == shape]
+        ends = [each for each in same if _tail(key(each)) == _tail(key(name))]
+        bias = name.endswith(".bias")
+        same = [each for each in same if (bias or len(shape) > 1) and each.endswith(".bias") == bias]
         single = [each for each in same if not any(part.isdecimal() for part in key(each))]
         inputs = [each for each in single if key(each)[-1] in EMBEDDINGS]
         found = next((some for some in (ends, inputs, single) if some), [])
@@ -161,6 +158,12 @@ class Base:
         if self.stated() is False or len(best) != 1:
             raise UnplacedError("is new in the model, and the base has nothing that it was until then")
         return best[0]
+
+
+def _tail(name: tuple[str, ...]) -> tuple[str, ...]:
+    """From the layers on, or the last part of a name that is in none."""
+    numbers = [place for place, part in enumerate(name) if part.isdecimal()]
+    return name[max(numbers[0] - 1, 0) :] if numbers else name[-1:]
 
 
 def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> int:
