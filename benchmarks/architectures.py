@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tiny import OWN, merged
+
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "architectures.md"
 KINDS = {
@@ -74,6 +76,7 @@ def classes() -> list[tuple[str, str, str]]:
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     """The fields of a config of this class with the sizes above, in the configs of its parts, too."""
     fields = {name: value for name, value in SIZES.items() if hasattr(config_class, name)}
+    lists = {name for name in fields if isinstance(getattr(config_class, name), list | tuple)}
     try:
         has = vars(config_class())
     except Exception:  # of a class whose config needs arguments
@@ -85,6 +88,8 @@ def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     }
     if "head_dim" in fields and "num_attention_heads" not in fields:
         del fields["head_dim"]
+    lists |= {name for name in fields if isinstance(has.get(name), list | tuple)}
+    fields = {name: [value] * len(has.get(name) or [0]) if name in lists else value for name, value in fields.items()}
     for name, part in getattr(config_class, "sub_configs", {}).items():
         if depth < 3 and part.__name__ != "AutoConfig":
             fields[name] = tiny(part, depth + 1)
@@ -99,7 +104,7 @@ def build(name: str) -> Any:
     import transformers
 
     cls = getattr(transformers, name)
-    model = None
+    model, first = None, None
     for dropped in (
         (),
         ("head_dim",),
@@ -109,12 +114,15 @@ def build(name: str) -> Any:
     ):
         torch.manual_seed(0)
         try:
-            model = cls(cls.config_class(**_without(tiny(cls.config_class), dropped))).eval()
+            fields = _without(tiny(cls.config_class), dropped)
+            for own in (OWN.get(cls.config_class.model_type, {}), OWN.get(name, {})):
+                fields = merged(fields, own)
+            model = cls(cls.config_class(**fields)).eval()
             break
         except Exception as error:  # whatever a class makes of so small a config; the next is tried
-            first = error
+            first = first or error
     if model is None:
-        raise first
+        raise first or ValueError(name)
     if sum(parameter.numel() for parameter in model.parameters()) > 3e7:
         raise ValueError("does not become tiny")
     with torch.no_grad():
