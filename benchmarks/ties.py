@@ -63,6 +63,12 @@ def pairs(shared: dict[str, str]) -> list[str]:
     return sorted(rules)
 
 
+def is_general(end: str, source: str) -> bool:
+    """Whether a pair holds in a model of other depth: its numbers are those of one layer, or the first."""
+    numbers = NUMBER.findall(end), NUMBER.findall(source)
+    return numbers[0] == numbers[1] or not any(map(int, numbers[0] + numbers[1]))
+
+
 def own(model: Any) -> dict[str, str]:
     """What a model shares by its own config, in the models in it, too."""
     from transformers import PreTrainedModel
@@ -120,10 +126,12 @@ def main() -> None:
             model.config.tie_word_embeddings = True
             model.tie_weights()
             key = f"{model.config.model_type}:{name}"
-            found = pairs(own(model)) + [f"in {prefix}.: {field}" for prefix, field in parts(model).items()]
+            whole = own(model)
+            general = {end: source for end, source in whole.items() if is_general(end, source)}
+            found = pairs(general) + [f"in {prefix}.: {field}" for prefix, field in parts(model).items()]
             if found:
                 shared[key] = found
-                kept |= set() if stays_itself(model) else {key}
+                kept |= set() if general == whole and stays_itself(model) else {key}
         except Exception as error:  # of a class that cannot be built; it is named
             print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
     rules: dict[tuple[str, ...], set[str]] = defaultdict(set)

@@ -208,6 +208,7 @@ flava:FlavaForPreTraining
     mmm_text_head.bias = mmm_text_head.decoder.bias
 florence2:Florence2ForConditionalGeneration
     lm_head.weight = model.language_model.shared.weight
+    in model.language_model.: text_config
 fnet:FNetForMaskedLM fnet:FNetForPreTraining
     cls.predictions.decoder.bias = cls.predictions.bias
     cls.predictions.decoder.weight = fnet.embeddings.word_embeddings.weight
@@ -299,6 +300,8 @@ prophetnet:ProphetNetForCausalLM
     prophetnet.decoder.word_embeddings.weight = prophetnet.word_embeddings.weight
 prophetnet:ProphetNetForConditionalGeneration
     lm_head.weight = prophetnet.word_embeddings.weight
+    prophetnet.decoder.word_embeddings.weight = prophetnet.word_embeddings.weight
+    prophetnet.encoder.word_embeddings.weight = prophetnet.word_embeddings.weight
 prophetnet:ProphetNetModel
     decoder.word_embeddings.weight = word_embeddings.weight
     encoder.word_embeddings.weight = word_embeddings.weight
@@ -377,6 +380,7 @@ yoso:YosoForMaskedLM
 KEPT = """
 longt5:LongT5ForConditionalGeneration mt5:MT5ForConditionalGeneration
 switch_transformers:SwitchTransformersForConditionalGeneration t5:T5ForConditionalGeneration
-udop:UdopForConditionalGeneration umt5:UMT5ForConditionalGeneration
+udop:UdopForConditionalGeneration umt5:UMT5ForConditionalGeneration zamba:ZambaForCausalLM
 """
 """Classes that are another model when their config says that nothing is shared."""
+
