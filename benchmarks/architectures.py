@@ -32,7 +32,7 @@ KINDS = {
     "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM",
     "vision-language": "IMAGE_TEXT_TO_TEXT",
 }
-CHUNK, SECONDS, TOLERANCE = 12, 60, 2e-4
+CHUNK, SECONDS, TOLERANCE = 24, 240, 2e-4
 
 _SIZES = """
 320 vocab_size text_vocab_size vocab_size_per_layer_input

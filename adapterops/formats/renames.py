@@ -821,4 +821,3 @@ neomme
     unembedding_projection
 """
 """Last names of Linear layers whose weight the model reads without calling them."""
-

@@ -383,4 +383,3 @@ switch_transformers:SwitchTransformersForConditionalGeneration t5:T5ForCondition
 udop:UdopForConditionalGeneration umt5:UMT5ForConditionalGeneration zamba:ZambaForCausalLM
 """
 """Classes that are another model when their config says that nothing is shared."""
-
