@@ -354,7 +354,7 @@ def fused(expected: Any, cls: Any, folder: Path, adapter: str) -> str:
     found = verdict(far(cls.from_pretrained(out).eval(), expected))
     verified = ao.verify(ao.open_checkpoint(out), base, lora)
     problems = "; ".join(f"{each.place} {each.what}" for each in verified.problems[:2])
-    return f"wrong: verify says {problems}" if problems and found == "yes" else found
+    return f"unverified: {problems}" if problems and found == "yes" else found
 
 
 def verdict(distance: float) -> str:
@@ -433,7 +433,8 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 - **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own logits.
 
 *refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
-output embedding, or needs more than tokens. *wrong* is a defect.
+output embedding, or needs more than tokens. *unverified*: what is fused is right, and `verify`, which does not share the
+names that `fuse` knows, does not find some modules in the files and says so. *wrong* is a defect.
 
 What a model shares (output and input embedding, mostly) is in its files once. An adapter on one end makes every end a
 tensor of its own in the fused model, and config.json says so; `adapterops/formats/tied.py` has the ends of each class.

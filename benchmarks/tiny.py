@@ -90,7 +90,12 @@ OWN: dict[str, dict[str, Any]] = {
         "attention_hidden_size": 32,
         "attention_head_dim": 8,
     },
-    "zamba2": {"layers_block_type": ["mamba", "hybrid"], "num_mem_blocks": 1, "adapter_rank": 4},
+    "zamba2": {
+        "num_hidden_layers": 4,
+        "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
+        "num_mem_blocks": 1,
+        "adapter_rank": 4,
+    },
     "zaya": {"num_experts_per_tok": 1},
 }
 """Model type or class → fields; None leaves one out."""

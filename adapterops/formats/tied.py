@@ -380,6 +380,7 @@ yoso:YosoForMaskedLM
 KEPT = """
 longt5:LongT5ForConditionalGeneration mt5:MT5ForConditionalGeneration
 switch_transformers:SwitchTransformersForConditionalGeneration t5:T5ForConditionalGeneration
-udop:UdopForConditionalGeneration umt5:UMT5ForConditionalGeneration zamba:ZambaForCausalLM
+udop:UdopForConditionalGeneration umt5:UMT5ForConditionalGeneration zamba2:Zamba2ForCausalLM
+zamba:ZambaForCausalLM
 """
 """Classes that are another model when their config says that nothing is shared."""

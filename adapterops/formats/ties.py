@@ -20,6 +20,7 @@ from adapterops.formats.tied import KEPT, TIED
 from adapterops.storage.safetensors import Spec
 
 NUMBER = "{}"
+IN_A_LAYER = re.compile(r"\.\d+\.")
 _SHARED = "is tied to other tensors of the base, and untying them would make it another model"
 
 
@@ -187,7 +188,8 @@ def _found(
 ) -> tuple[dict[str, str], set[str]]:
     """The ends that files lack → the tensor that each is; and all ends. Where the source is missing, another end is it."""
     known, prefix = loading(config), inner_prefix(base, config)
-    memory = {name: with_prefix(known.name(name), prefix) for name in base}
+    layers = any(NUMBER in pair.source or IN_A_LAYER.search(pair.source) for pair in pairs)
+    memory = {name: with_prefix(known.name(name), prefix) for name in base if layers or not IN_A_LAYER.search(name)}
     index = {canonical(name): tensor for tensor, name in memory.items()}
     groups: dict[str, list[str]] = {}
     for pair in pairs:
