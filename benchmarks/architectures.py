@@ -32,7 +32,7 @@ KINDS = {
     "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM",
     "vision-language": "IMAGE_TEXT_TO_TEXT",
 }
-CHUNK, SECONDS, TOLERANCE = 24, 240, 2e-4
+CHUNK, SECONDS, TOLERANCE, LARGEST = 24, 240, 2e-4, 3e7
 
 _SIZES = """
 320 vocab_size text_vocab_size vocab_size_per_layer_input
@@ -117,14 +117,17 @@ def build(name: str) -> Any:
             fields = _without(tiny(cls.config_class), dropped)
             for own in (OWN.get(cls.config_class.model_type, {}), OWN.get(name, {})):
                 fields = merged(fields, own)
+            config = cls.config_class(**fields)
+            with torch.device("meta"):
+                if sum(parameter.numel() for parameter in cls(config).parameters()) > LARGEST:
+                    raise ValueError("does not become tiny")
+            torch.manual_seed(0)
             model = cls(cls.config_class(**fields)).eval()
             break
         except Exception as error:  # whatever a class makes of so small a config; the next is tried
             first = first or error
     if model is None:
         raise first or ValueError(name)
-    if sum(parameter.numel() for parameter in model.parameters()) > 3e7:
-        raise ValueError("does not become tiny")
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.isfinite().all() or float(parameter.abs().max()) == 0 or parameter.ndim > 1:

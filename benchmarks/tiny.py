@@ -30,7 +30,6 @@ OWN: dict[str, dict[str, Any]] = {
         "num_kv_shared_layers": 0,
         "layer_types": ["sliding_attention", "full_attention"],
     },
-    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
     "glm5_next": {
         "text_config": {**HEADS, "qk_rope_head_dim": 0, "head_dim": 0, "linear_num_heads": 4, "linear_head_dim": 8},
         "vision_config": MEDIA,
