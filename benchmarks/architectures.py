@@ -24,6 +24,8 @@ from typing import Any
 
 from tiny import OWN, merged
 
+from adapterops.formats.architectures import MAMBA_KERNEL, MAMBA_TYPES
+
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "architectures.md"
 KINDS = {
@@ -233,8 +235,8 @@ def adapted(model: Any) -> Any:
         and id(each) not in heads
         and name not in left
     ]
-    if hasattr(model.config, "state_size") or "mamba" in model.config.model_type:
-        linear = [name for name in linear if not name.endswith(("out_proj", "conv1d"))]  # which PEFT refuses in Mambas
+    if model.config.model_type in MAMBA_TYPES:
+        linear = [name for name in linear if name.rpartition(".")[2] not in MAMBA_KERNEL]
     config = peft.LoraConfig(
         r=4,
         lora_alpha=8,

@@ -34,14 +34,15 @@ CLASSES = [
 ]
 
 
-REFUSED = {"NeoMMEForMaskedLM": "embeddings"}
-"""A change of nothing but embeddings and a Linear layer that is tied to another is no adapter."""
+OTHERWISE = {
+    "GraniteMoeForCausalLM": {"back": "unverified"},  # the second judge does not know what its files call experts
+    "NeoMMEForMaskedLM": {"embeddings": "refused", "back": "refused"},  # no Linear layer that is not tied changed
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_models_and_adapters_agree_with_peft(name: str) -> None:
     row = architectures.check("", "", name)
     assert "built" not in row
-    found = {what: row[what] for what in architectures.WHAT if row[what] not in ("yes", "none")}
-    assert found.keys() <= {REFUSED.get(name), "back"} if name in REFUSED else not found
-    assert all(each.startswith("refused") for each in found.values())
+    found = {what: row[what].partition(":")[0] for what in architectures.WHAT if row[what] not in ("yes", "none")}
+    assert found == OTHERWISE.get(name, {})
