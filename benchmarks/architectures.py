@@ -22,6 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tiny import OWN, merged
+
+from adapterops.formats.architectures import MAMBA_KERNEL, MAMBA_TYPES
+
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "architectures.md"
 KINDS = {
@@ -30,7 +34,7 @@ KINDS = {
     "sequence to sequence": "SEQ_TO_SEQ_CAUSAL_LM",
     "vision-language": "IMAGE_TEXT_TO_TEXT",
 }
-CHUNK, SECONDS, TOLERANCE = 12, 60, 2e-4
+CHUNK, SECONDS, TOLERANCE, LARGEST = 24, 240, 2e-4, 3e7
 
 _SIZES = """
 320 vocab_size text_vocab_size vocab_size_per_layer_input
@@ -74,6 +78,7 @@ def classes() -> list[tuple[str, str, str]]:
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     """The fields of a config of this class with the sizes above, in the configs of its parts, too."""
     fields = {name: value for name, value in SIZES.items() if hasattr(config_class, name)}
+    lists = {name for name in fields if isinstance(getattr(config_class, name), list | tuple)}
     try:
         has = vars(config_class())
     except Exception:  # of a class whose config needs arguments
@@ -85,6 +90,8 @@ def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     }
     if "head_dim" in fields and "num_attention_heads" not in fields:
         del fields["head_dim"]
+    lists |= {name for name in fields if isinstance(has.get(name), list | tuple)}
+    fields = {name: [value] * len(has.get(name) or [0]) if name in lists else value for name, value in fields.items()}
     for name, part in getattr(config_class, "sub_configs", {}).items():
         if depth < 3 and part.__name__ != "AutoConfig":
             fields[name] = tiny(part, depth + 1)
@@ -99,7 +106,7 @@ def build(name: str) -> Any:
     import transformers
 
     cls = getattr(transformers, name)
-    model = None
+    model, first = None, None
     for dropped in (
         (),
         ("head_dim",),
@@ -109,14 +116,20 @@ def build(name: str) -> Any:
     ):
         torch.manual_seed(0)
         try:
-            model = cls(cls.config_class(**_without(tiny(cls.config_class), dropped))).eval()
+            fields = _without(tiny(cls.config_class), dropped)
+            for own in (OWN.get(cls.config_class.model_type, {}), OWN.get(name, {})):
+                fields = merged(fields, own)
+            config = cls.config_class(**fields)
+            with torch.device("meta"):
+                if sum(parameter.numel() for parameter in cls(config).parameters()) > LARGEST:
+                    raise ValueError("does not become tiny")
+            torch.manual_seed(0)
+            model = cls(cls.config_class(**fields)).eval()
             break
         except Exception as error:  # whatever a class makes of so small a config; the next is tried
-            first = error
+            first = first or error
     if model is None:
-        raise first
-    if sum(parameter.numel() for parameter in model.parameters()) > 3e7:
-        raise ValueError("does not become tiny")
+        raise first or ValueError(name)
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.isfinite().all() or float(parameter.abs().max()) == 0 or parameter.ndim > 1:
@@ -147,16 +160,61 @@ def answer(model: Any) -> Any:
     return None
 
 
+def passed(model: Any) -> set[str]:
+    """The Linear layers whose weight a model reads without calling them: LoRA on these does nothing until it is merged."""
+    import torch
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    called: set[str] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, module in linear.items()
+    ]
+    before = answer(model)
+    for hook in hooks:
+        hook.remove()
+    found = set()
+    for name in linear.keys() - called if before is not None else ():
+        weight = linear[name].weight.data
+        linear[name].weight.data = weight + 0.1
+        if not torch.equal(answer(model), before):
+            found.add(name)
+        linear[name].weight.data = weight
+    return found
+
+
 def far(model: Any, other: Any) -> float:
     """The largest difference of two models' logits, or of their parameters where these cannot be had."""
     mine, theirs = answer(model), answer(other)
     if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
         return float((mine - theirs).abs().max() / theirs.abs().max())
-    right = dict(other.named_parameters())
+    left, right = parameters(model), parameters(other)
     return max(
-        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9))
-        for name, each in model.named_parameters()
+        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name, each in left.items()
     )
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """The parameters of a model, by all their names; of one that PEFT wraps those that it computes with."""
+    import peft
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    if not isinstance(model, peft.PeftModel):
+        return dict(model.named_parameters(remove_duplicate=False))
+    found = {
+        name.replace(".base_layer", "").replace(".original_module", ""): parameter.detach()
+        for name, parameter in model.get_base_model().named_parameters(remove_duplicate=False)
+        if ".lora_" not in name and ".modules_to_save" not in name
+    }
+    for name, module in model.get_base_model().named_modules():
+        own = name.replace(".base_layer", "")
+        if isinstance(module, ModulesToSaveWrapper):
+            trained = module.modules_to_save["default"].named_parameters()
+            found |= {f"{own}.{leaf}": parameter.detach() for leaf, parameter in trained}
+        elif isinstance(module, BaseTunerLayer):
+            leaf = f"{own}.{getattr(module, 'parameter_name', 'weight')}"
+            found[leaf] = found[leaf] + module.get_delta_weight("default").detach().reshape(found[leaf].shape)
+    return found
 
 
 def adapted(model: Any) -> Any:
@@ -169,14 +227,16 @@ def adapted(model: Any) -> Any:
         for name, each in model.named_parameters()
         if each.ndim == 3 and name.endswith(("experts.gate_up_proj", "experts.down_proj", "experts.up_proj"))
     ]
-    heads = {id(model.get_output_embeddings())}
+    left, heads = passed(model), {id(model.get_output_embeddings())}
     linear = [
         name
         for name, each in model.named_modules()
-        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D") and id(each) not in heads
+        if (isinstance(each, torch.nn.Linear) or type(each).__name__ == "Conv1D")
+        and id(each) not in heads
+        and name not in left
     ]
-    if hasattr(model.config, "state_size") or "mamba" in model.config.model_type:
-        linear = [name for name in linear if not name.endswith(("out_proj", "conv1d"))]  # which PEFT refuses in Mambas
+    if model.config.model_type in MAMBA_TYPES:
+        linear = [name for name in linear if name.rpartition(".")[2] not in MAMBA_KERNEL]
     config = peft.LoraConfig(
         r=4,
         lora_alpha=8,
@@ -230,8 +290,6 @@ def check_fuse(name: str, folder: Path) -> str:
     wrapped.save_pretrained(folder / "lora")
     fused = ao.fuse(ao.open_checkpoint(folder / "base"), ao.open_adapter(folder / "lora"))
     ao.save_checkpoint(fused, folder / "fused")
-    if answer(wrapped) is None:
-        wrapped = wrapped.merge_and_unload()
     return verdict(far(cls.from_pretrained(folder / "fused").eval(), wrapped))
 
 
@@ -246,6 +304,7 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     shutil.rmtree(folder / "tuned", ignore_errors=True)
     shutil.rmtree(folder / "extracted", ignore_errors=True)
     tuned.save_pretrained(folder / "tuned")
+    tuned = cls.from_pretrained(folder / "tuned").eval()
     found = ao.extract(ao.open_checkpoint(folder / "tuned"), ao.open_checkpoint(folder / "base"), rank=8)
     ao.save_adapter(found, folder / "extracted")
     with warnings.catch_warnings(record=True) as caught:
@@ -258,9 +317,49 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
     ]
     if left:
         return f"wrong: PEFT says {left[0][:300]}"
-    if answer(loaded) is None:
-        loaded = loaded.merge_and_unload()
     return verdict(far(tuned, loaded))
+
+
+def check_head(name: str, folder: Path) -> str:
+    """An adapter on the output embedding alone, which the base may share with others."""
+    import peft
+    import torch
+
+    cls = type(build(name))
+    model = cls.from_pretrained(folder / "base").eval()
+    head = next((each for each, module in model.named_modules() if module is model.get_output_embeddings()), None)
+    if head is None or answer(model) is None:
+        return "none"
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=[head])).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for each, parameter in wrapped.named_parameters():
+            if "lora_" in each:
+                parameter.normal_(std=0.15)
+    wrapped.save_pretrained(folder / "head", save_embedding_layers=False)
+    return fused(wrapped, cls, folder, "head")
+
+
+def check_back(name: str, folder: Path) -> str:
+    """The embeddings that were extracted, fused again."""
+    cls = type(build(name))
+    return fused(cls.from_pretrained(folder / "tuned").eval(), cls, folder, "extracted")
+
+
+def fused(expected: Any, cls: Any, folder: Path, adapter: str) -> str:
+    """An adapter fused and verified by us, against a model."""
+    import adapterops as ao
+
+    base, lora, out = (
+        ao.open_checkpoint(folder / "base"),
+        ao.open_adapter(folder / adapter),
+        folder / f"fused {adapter}",
+    )
+    ao.save_checkpoint(ao.fuse(base, lora), out)
+    found = verdict(far(cls.from_pretrained(out).eval(), expected))
+    verified = ao.verify(ao.open_checkpoint(out), base, lora)
+    problems = "; ".join(f"{each.place} {each.what}" for each in verified.problems[:2])
+    return f"unverified: {problems}" if problems and found == "yes" else found
 
 
 def verdict(distance: float) -> str:
@@ -282,6 +381,8 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
             ("fuse", check_fuse),
             ("extract", check_extract),
             ("embeddings", partial(check_extract, embeddings=True)),
+            ("back", check_back),
+            ("head", check_head),
         ):
             try:
                 row[what] = judged(name, folder)
@@ -323,7 +424,7 @@ def chosen() -> list[tuple[str, str, str]]:
     return [each for each in classes() if not names or each[1] in names or each[2] in names]
 
 
-WHAT = ("fuse", "extract", "embeddings")
+WHAT = ("fuse", "extract", "embeddings", "back", "head")
 INTRODUCTION = """# Architectures
 
 Every causal, masked, sequence-to-sequence and vision-language class of transformers {version} that could be built with a
@@ -333,13 +434,28 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 - **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused here, against PEFT's own logits.
 - **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
 - **embeddings**: the same with every embedding and one Linear layer changed.
+- **back**: what was extracted of these, fused and verified here, against the changed model.
+- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own logits.
 
-*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *wrong* is a defect.
+*refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
+output embedding, or needs more than tokens. *unverified*: what is fused is right, and `verify`, which does not share the
+names that `fuse` knows, does not find some modules in the files and says so. *wrong* is a defect.
+
+What a model shares (output and input embedding, mostly) is in its files once. An adapter on one end makes every end a
+tensor of its own in the fused model, and config.json says so; `adapterops/formats/tied.py` has the ends of each class.
+T5 and its kin have no such config, and an adapter on one of their ends is refused.
+
+Mamba and Falcon-Mamba (`dt_proj`) and NeoMME (`unembedding_projection`) read the weight of a Linear layer without calling
+it. PEFT's LoRA does nothing there until it is merged, so that PEFT merged and PEFT unmerged are two models: `fuse` gives
+the merged one, `extract` stores such a weight whole, and the LoRA of this table leaves it out.
+
+PEFT cannot load its own LoRA on the shared experts of Laguna and on the action layers of PI0, since it renames them twice;
+`extract` stores these whole, too.
 
 {totals}
 
-| model type | class | fuse | extract | embeddings |
-|---|---|---|---|---|
+| model type | class | fuse | extract | embeddings | back | head |
+|---|---|---|---|---|---|---|
 """
 
 

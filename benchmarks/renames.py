@@ -69,6 +69,7 @@ def conversions(name: str) -> dict[str, Any]:
         "stacked": stacked,
         "transposed": transposed,
         "turned": turned,
+        "passed": tuple(sorted({each.rpartition(".")[2] for each in architectures.passed(model)})),
     }
 
 
@@ -80,6 +81,7 @@ def main() -> None:
     logging.disable()
     renames: dict[tuple[str, ...], set[str]] = defaultdict(set)
     others: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    passed: dict[tuple[str, ...], set[str]] = defaultdict(set)
     stacked, transposed, turned = set(), set(), set()
     for _, _, name in architectures.classes():
         try:
@@ -90,6 +92,7 @@ def main() -> None:
         model_type = getattr(transformers, name).config_class.model_type
         renames[found["renames"]].add(model_type)
         others[found["others"]].add(model_type)
+        passed[found["passed"]].add(model_type)
         stacked |= {model_type} if found["stacked"] else set()
         transposed |= {model_type} if found["transposed"] else set()
         turned |= {model_type} if found["turned"] else set()
@@ -116,19 +119,24 @@ def main() -> None:
         {(leaves,): types for leaves, types in families.items()},
         "Last names of modules that PEFT takes for experts, wherever they are.",
     )
+    text += block("PASSED", passed, "Last names of Linear layers whose weight the model reads without calling them.")
     TABLE.write_text(text)
 
 
 def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:
     lines = [f'{name} = r"""']
     for rules, types in sorted(found.items(), key=lambda item: sorted(item[1])):
-        lines += textwrap.wrap(" ".join(sorted(types)), 118) if rules else []
+        lines += wrapped(types) if rules else []
         lines += [f"    {rule}" for rule in rules]
     return "\n".join([*lines, '"""', f'"""{what}"""', "", ""])
 
 
 def words(name: str, found: set[str], what: str) -> str:
-    return f'{name} = """\n' + textwrap.fill(" ".join(sorted(found)), 118) + f'\n"""\n"""{what}"""\n\n'
+    return f'{name} = """\n' + "\n".join(wrapped(found)) + f'\n"""\n"""{what}"""\n\n'
+
+
+def wrapped(found: set[str]) -> list[str]:
+    return textwrap.wrap(" ".join(sorted(found)), 118, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

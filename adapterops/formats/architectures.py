@@ -49,7 +49,7 @@ NOT_LINEAR = {
 }
 """Last names of modules that have a matrix and are not Linear layers."""
 
-MAMBA_TYPES = {"mamba", "falcon_mamba", "mamba2", "nemotron_h"}
+MAMBA_TYPES = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 MAMBA_KERNEL = {"out_proj", "conv1d"}
 """Modules of such models whose weights their kernels read past the module, so that PEFT refuses to adapt them."""
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from adapterops.formats import renames
+from adapterops.formats.architectures import WEIGHT
 
 OUT_IN, IN_OUT, EITHER = "out, in", "in, out", "either"
 FUSED = {IN_OUT: set(renames.TRANSPOSED.split()), EITHER: set(renames.EITHER.split())}
@@ -54,6 +55,7 @@ class Loading:
         stacked: experts that are stored each by itself are one parameter in the model.
         fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
         taken: last names of modules that PEFT takes for experts when they are targeted, wherever they are.
+        passed: last names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
     """
 
     renamings: tuple[Renaming, ...] = ()
@@ -61,6 +63,7 @@ class Loading:
     stacked: bool = False
     fused: str | None = None
     taken: frozenset[str] = frozenset()
+    passed: frozenset[str] = frozenset()
 
     def name(self, tensor: str) -> str:
         """The name of a parameter in the model.
@@ -73,6 +76,20 @@ class Loading:
         for renamed in self.renamings:
             tensor = renamed(tensor)
         return tensor
+
+    def loaded(self, module: str) -> str:
+        """What PEFT takes the name of a module for when it loads LoRA for it: the rules for files are applied to it, and
+        taken back where they only shorten it.
+
+        >>> loading({"model_type": "laguna"}).loaded("model.layers.1.mlp.shared_experts.up_proj")
+        'model.layers.1.mlp.shared_experts..up_proj'
+        """
+        name = self.name(module + WEIGHT).removesuffix(WEIGHT)
+        return module if module.endswith(name) else name
+
+    def takes(self, module: str) -> bool:
+        """Whether LoRA on a module with a matrix is loaded by PEFT, and does something."""
+        return module.rpartition(".")[2] not in self.passed and self.loaded(module) == module
 
     def converts(self, tensor: str) -> bool:
         """Whether a tensor is no parameter of the model, but a part of one, or several."""
@@ -88,18 +105,19 @@ def loading(config: Mapping[str, Any] | None) -> Loading:
 @cache
 def _loading(types: tuple[str, ...]) -> Loading:
     first, *inner = types
-    rules = list(_lines(renames.RENAMES).get(first, ()))
+    rules = list(ruled(renames.RENAMES).get(first, ()))
     for each in inner:  # the first's rules have those of its default inner models
         known = {rule.partition(" => ")[2] for rule in rules}
-        new = [rule for rule in _lines(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
+        new = [rule for rule in ruled(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
         rules += [rule for rule in new if rule.partition(" => ")[2] not in known]
     fused = next((how for how, those in FUSED.items() if not those.isdisjoint(types)), OUT_IN)
     return Loading(
         tuple(map(Renaming.parse, rules)),
-        tuple(re.compile(pattern) for each in types for pattern in _lines(renames.CONVERTED).get(each, ())),
+        tuple(re.compile(pattern) for each in types for pattern in ruled(renames.CONVERTED).get(each, ())),
         not set(renames.STACKED.split()).isdisjoint(types),
         fused,
-        frozenset(" ".join(_lines(renames.TAKEN).get(first, ())).split()),
+        frozenset(" ".join(ruled(renames.TAKEN).get(first, ())).split()),
+        frozenset(" ".join(word for each in types for word in ruled(renames.PASSED).get(each, ())).split()),
     )
 
 
@@ -110,8 +128,8 @@ def _types(config: Mapping[str, Any]) -> list[str]:
 
 
 @cache
-def _lines(table: str) -> dict[str, tuple[str, ...]]:
-    """Model type → the lines that are indented below one with it."""
+def ruled(table: str) -> dict[str, tuple[str, ...]]:
+    """Of a table: word → the lines that are indented below a line with it."""
     found: dict[str, tuple[str, ...]] = {}
     types: list[str] = []
     above = " "

@@ -8,21 +8,16 @@ its canonical one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from adapterops.errors import UnsupportedError
 from adapterops.formats.architectures import (
-    CAUSAL,
     CONV1D_MODULES,
     CONV1D_TYPES,
-    EMBEDDINGS,
     EXPERT_LISTS,
     EXPERT_SYNONYMS,
     EXPERTS,
     FUSED,
-    GENERATING,
-    HEAD,
     LINEAR_TYPES,
     PREFIXES,
     ROUTER,
@@ -136,6 +131,7 @@ class Names:
 
     Args:
         modules: those of an adapter, with their shapes: names that are in the base by another prefix are found there.
+        shared: canonical names of modules that the files lack → what each is; see `ties.shared_modules`.
     """
 
     def __init__(
@@ -143,10 +139,11 @@ class Names:
         base: Mapping[str, Spec],
         config: Mapping[str, Any] | None,
         modules: Mapping[str, tuple[int, ...]] | None = None,
+        shared: Mapping[str, list[Candidate]] | None = None,
     ) -> None:
         config = config or {}
         self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
-        self._tied = ties(config) is not False and not config.get("is_encoder_decoder")
+        self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
         known = loading(config)
@@ -198,13 +195,11 @@ class Names:
                 return [Candidate(exact, exact)]
         name = self.name(module)
         found = expert(name)
-        if tensors := self.of(name):
-            return [Candidate(tensor, tensor) for tensor in tensors]
-        if name == HEAD and self._tied:
-            return [Candidate(head_for(tensor), tensor) for short in EMBEDDINGS for tensor in self.of(short)]
+        if candidates := self._known(name):
+            return candidates
         if found:
             fused, _, _ = FUSED[found.projection]
-            return [Candidate(tensor, tensor, found.number) for tensor in self.of(f"{found.parent}.{fused}")]
+            return [each._replace(expert=found.number) for each in self._known(f"{found.parent}.{fused}")]
         return [Candidate(tensor, tensor) for tensor in self.flattened(flat(module))]
 
     def flattened(self, name: Flat) -> list[str]:
@@ -216,60 +211,35 @@ class Names:
                 self._flat.setdefault(found.key, []).append((tensor, found))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
 
+    def _known(self, name: str) -> list[Candidate]:
+        """The tensors with a canonical name, or what the model shares under it."""
+        return [Candidate(tensor, tensor) for tensor in self.of(name)] or self._shared.get(name, [])
+
     def experts(self, parameter: str) -> int:
         """How many experts the base has of a parameter that holds all of them in an adapter; 0 where it has none."""
         parent, _, projection = canonical(parameter).rpartition(".")
-        fused = [
-            self.base[tensor].shape[0]
-            for tensor in self.of(f"{parent}.{projection}")
-            if len(self.base[tensor].shape) == 3
-        ]
+        tensors = [each.start for each in self._known(f"{parent}.{projection}")]
+        fused = [self.base[tensor].shape[0] for tensor in tensors if len(self.base[tensor].shape) == 3]
         first, *_ = SPLIT.get(projection, (projection,))
         return fused[0] if fused else len(self._single.get(f"{parent}.{first}", ()))
 
 
-def namesakes(names: Iterable[str], base: Iterable[str]) -> dict[str, list[str]]:
-    """For each of some tensors, those of a base that its name may stand for."""
+def namesakes(names: Iterable[str], base: Iterable[str], renamed: Callable[[str], str] = str) -> dict[str, list[str]]:
+    """For each of some tensors, those of a base that its name may stand for.
+
+    Args:
+        renamed: what the model in memory calls a tensor of the base, where `names` are of that.
+    """
     wanted = list(names)
     index: dict[str, list[str]] = {}
     exact = set()
     for name in base:
         exact.add(name)
-        index.setdefault(canonical(name), []).append(name)
+        index.setdefault(canonical(renamed(name)), []).append(name)
     other = moved([canonical(name) for name in wanted], index, index.__contains__, lambda name, there: True)
     return {
         name: [name] if name in exact else index.get(other.get(canonical(name), canonical(name)), []) for name in wanted
     }
-
-
-def head_for(embedding: str) -> str:
-    """What the output embedding is called where the input embedding is `embedding`.
-
-    >>> head_for("model.embed_tokens.weight"), head_for("language_model.model.embed_tokens.weight")
-    ('lm_head.weight', 'language_model.lm_head.weight')
-    """
-    prefix = "language_model." if embedding.startswith("language_model.model.") else ""
-    return f"{prefix}{HEAD}{WEIGHT}"
-
-
-def head_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """The names of the output embedding, and of the input embedding that it is, in a checkpoint that ties them."""
-    config = config or {}
-    stated, inner = ties(config), config.get("text_config")
-    ends = (*CAUSAL, "ForConditionalGeneration") if inner is not None else CAUSAL
-    tied = stated if stated is not None else any(name.endswith(ends) for name in classes(config))
-    if any(each.get("is_encoder_decoder") for each in (config, inner) if isinstance(each, Mapping)):  # ties several
-        return None
-    names = {canonical(name.removesuffix(WEIGHT)): name for name in base if name.endswith(WEIGHT)}
-    embedding = next((names[short] for short in EMBEDDINGS if short in names), None)
-    return (head_for(embedding), embedding) if tied and embedding and HEAD not in names else None
-
-
-def ties(config: Mapping[str, Any]) -> bool | None:
-    """Whether the model shares its input embedding with its output embedding; None where its config does not say."""
-    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
-    stated = [part["tie_word_embeddings"] for part in parts if "tie_word_embeddings" in part]
-    return any(stated) if stated else None
 
 
 def model_types(config: Mapping[str, Any]) -> set[str]:
@@ -282,36 +252,3 @@ def classes(config: Mapping[str, Any]) -> list[str]:
     """The classes of models that a config names as its architectures."""
     found = config.get("architectures")
     return [str(name) for name in found] if isinstance(found, list) else []
-
-
-def untied(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose model has an output embedding of its own."""
-    result = {**config, "tie_word_embeddings": False}
-    inner = config.get("text_config")
-    if isinstance(inner, dict) and "tie_word_embeddings" in inner:
-        result["text_config"] = {**inner, "tie_word_embeddings": False}
-    return result
-
-
-def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
-    """Raise UnsupportedError for a full embedding where others of the base share it, and it is not known which.
-
-    Such a model would answer with another output embedding than the adapter was trained with.
-    """
-    config = config or {}
-    names = classes(config)
-    generates = any(name.endswith(GENERATING) for name in names) if names else True
-    stated = ties(config)
-    if not generates or stated is False or (stated is None and not any(name.endswith(CAUSAL) for name in names)):
-        return
-    several = config.get("is_encoder_decoder")
-    if not several and (any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config)):
-        return
-    for name, spec in tensors.items():
-        last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
-        if len(spec.shape) == 2 and (last == HEAD or spec.shape[0] == config.get("vocab_size")):
-            raise UnsupportedError(
-                "is tied to other tensors of the base, and untying them would make it another model",
-                tensor=name,
-                hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
-            )

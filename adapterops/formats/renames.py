@@ -6,7 +6,7 @@ Written by benchmarks/renames.py. Lines of types, each followed by what holds fo
 from __future__ import annotations
 
 RENAMES = r"""
-apertus1p5_text qwen3_5_moe_text qwen3_5_text qwen4_exp_text
+apertus1p5_text gemma3n_text qwen3_5_moe_text qwen3_5_text qwen4_exp_text
     ^model\.language_model\.(.+) => model.\1
 aria
     ^language_model.lm_head(?!\w) => lm_head
@@ -106,6 +106,11 @@ dory
     \.self_attn\.g_proj\. => .self_attn.gate_proj.
     ^backbone\. => model.
     \.embeddings\. => .embed_tokens.
+emu3
+    ^text_model.lm_head(?!\w) => lm_head
+    ^text_model(?!\w) => model.text_model
+    ^vqmodel(?!\w) => model.vqmodel
+    in model.: ^text_model.model(?!\w) => text_model
 ernie4_5_moe
     mlp.moe_statics.e_score_correction_bias(?!\w) => mlp.gate.moe_statics.e_score_correction_bias
 esm
@@ -128,6 +133,27 @@ gemma4_unified
     vision_embedder\.pos_embedding(?!\w) => embed_vision.pos_embedding
     vision_embedder\.pos_norm(?!\w) => embed_vision.pos_norm
     embed_vision\.embedding_projection(?!\w) => embed_vision.multimodal_embedder.embedding_projection
+glm5_next
+    self_attn\.f_a_proj\. => self_attn.forget_gate.f_a_proj.
+    self_attn\.f_b_proj\. => self_attn.forget_gate.f_b_proj.
+    self_attn\.dt_bias(?!\w) => self_attn.forget_gate.dt_bias
+    self_attn\.A_log(?!\w) => self_attn.forget_gate.A_log
+    hc_attn_fn(?!\w) => attn_hc.fn
+    hc_attn_base(?!\w) => attn_hc.base
+    hc_attn_scale(?!\w) => attn_hc.scale
+    hc_ffn_fn(?!\w) => ffn_hc.fn
+    hc_ffn_base(?!\w) => ffn_hc.base
+    hc_ffn_scale(?!\w) => ffn_hc.scale
+    in model.language_model.: self_attn\.f_a_proj\. => self_attn.forget_gate.f_a_proj.
+    in model.language_model.: self_attn\.f_b_proj\. => self_attn.forget_gate.f_b_proj.
+    in model.language_model.: self_attn\.dt_bias(?!\w) => self_attn.forget_gate.dt_bias
+    in model.language_model.: self_attn\.A_log(?!\w) => self_attn.forget_gate.A_log
+    in model.language_model.: hc_attn_fn(?!\w) => attn_hc.fn
+    in model.language_model.: hc_attn_base(?!\w) => attn_hc.base
+    in model.language_model.: hc_attn_scale(?!\w) => attn_hc.scale
+    in model.language_model.: hc_ffn_fn(?!\w) => ffn_hc.fn
+    in model.language_model.: hc_ffn_base(?!\w) => ffn_hc.base
+    in model.language_model.: hc_ffn_scale(?!\w) => ffn_hc.scale
 got_ocr2 internvl mistral3
     ^language_model.lm_head(?!\w) => lm_head
     ^language_model(?!\w) => model.language_model
@@ -136,6 +162,12 @@ got_ocr2 internvl mistral3
     in model.: ^language_model.model(?!\w) => language_model
 gpt_neox
     ^embed_out\. => lm_head.
+granite_speech granite_speech_plus
+    ^language_model.lm_head(?!\w) => lm_head
+    ^language_model(?!\w) => model.language_model
+    ^encoder(?!\w) => model.encoder
+    ^projector(?!\w) => model.projector
+    in model.: ^language_model.model(?!\w) => language_model
 granitemoe granitemoehybrid granitemoeshared
     block_sparse_moe\.input_linear\.weight(?!\w) => block_sparse_moe.experts.gate_up_proj
     block_sparse_moe\.output_linear\.weight(?!\w) => block_sparse_moe.experts.down_proj
@@ -177,10 +209,130 @@ hy_v4
     \.hc_head_fn(?!\w) => .hc_fn
     \.hc_head_base(?!\w) => .hc_base
     \.hc_head_scale(?!\w) => .hc_scale
+hy_v4_vl
+    mlp.dense_h_to_4h(?!\w) => mlp.fc1
+    mlp.dense_4h_to_h(?!\w) => mlp.fc2
+    ^vit\.layers\.(\d+)\.input_layernorm\. => vit.layers.\1.layer_norm1.
+    ^vit\.layers\.(\d+)\.post_attention_layernorm\. => vit.layers.\1.layer_norm2.
+    (perceive|patch_merger)\.norm\. => \1.before_rms.
+    perceive\.proj\.0\. => perceive.proj_conv.
+    perceive\.proj\.2\. => perceive.proj_out.
+    perceive\. => patch_merger.
+    ^model(?!\.(language_model|vit|vision_tower)) => model.language_model
+    ^vit(?!\w) => model.vision_tower
+    in model.language_model.: \.hc_pre\.hc_ => .hc_
+    in model.language_model.: \.learnable_sink_param(?!\w) => .sinks
+    in model.language_model.: \.linear_gate(?!\w) => .gate_proj
+    in model.language_model.: \.hc_attn_layer\.hc_fn(?!\w) => .attn_hc.fn
+    in model.language_model.: \.hc_attn_layer\.hc_base(?!\w) => .attn_hc.base
+    in model.language_model.: \.hc_attn_layer\.hc_scale(?!\w) => .attn_hc.scale
+    in model.language_model.: \.hc_mlp_layer\.hc_fn(?!\w) => .ffn_hc.fn
+    in model.language_model.: \.hc_mlp_layer\.hc_base(?!\w) => .ffn_hc.base
+    in model.language_model.: \.hc_mlp_layer\.hc_scale(?!\w) => .ffn_hc.scale
+    in model.language_model.: \.hc_head_fn(?!\w) => .hc_fn
+    in model.language_model.: \.hc_head_base(?!\w) => .hc_base
+    in model.language_model.: \.hc_head_scale(?!\w) => .hc_scale
 hyperclovax_vision_v2
     ^model.language_model.lm_head(?!\w) => lm_head
     ^model.vision_projector(?!\w) => model.projector
     ^model.language_model\.model\.(.+) => model.language_model.\1
+inkling2
+    model\.llm\.unembed\. => lm_head.
+    model\.llm\. => model.language_model.
+    model\.visual\. => model.vision_tower.
+    vision_tower\.backbone\.embeddings\. => vision_tower.embeddings.
+    vision_tower\.embeddings\.position_embedding(?!\w) => vision_tower.embeddings.position_embedding.weight
+    vision_tower\.backbone\.ln_pre\. => vision_tower.pre_layernorm.
+    vision_tower\.backbone\.layers\. => vision_tower.layers.
+    vision_tower\.proj_in\. => vision_tower.merger.linear_1.
+    vision_tower\.proj_out\. => vision_tower.merger.linear_2.
+    (vision_tower\.layers\.\d+)\.ln_1\. => \1.layernorm_before.
+    (vision_tower\.layers\.\d+)\.ln_2\. => \1.layernorm_after.
+    (vision_tower\.layers\.\d+)\.mlp\.c_fc\. => \1.mlp.fc1.
+    (vision_tower\.layers\.\d+)\.mlp\.c_proj\. => \1.mlp.fc2.
+    (vision_tower\.layers\.\d+)\.ls_1\.gamma(?!\w) => \1.lambda_1
+    (vision_tower\.layers\.\d+)\.ls_2\.gamma(?!\w) => \1.lambda_2
+    in model.language_model.: model\.llm\.unembed\. => lm_head.
+    in model.language_model.: model\.llm\. => model.
+    in model.language_model.: embed\.weight(?!\w) => embed_tokens.weight
+    in model.language_model.: embed_norm\. => embed_tokens.embed_norm.
+    in model.language_model.: mlp\.experts\.w2_weight(?!\w) => mlp.experts.down_proj
+    in model.language_model.: mlp\.experts\.w2_weight_scale(?!\w) => mlp.experts.down_proj_scale_inv
+    in model.language_model.: mlp.gate.bias(?!\w) => mlp.gate.e_score_correction_bias
+    in model.language_model.: \.attn\. => .self_attn.
+    in model.language_model.: self_attn\.wq_du(?!\w) => self_attn.q_proj.linear
+    in model.language_model.: self_attn\.wk_dv(?!\w) => self_attn.k_proj.linear
+    in model.language_model.: self_attn\.wv_dv(?!\w) => self_attn.v_proj.linear
+    in model.language_model.: self_attn\.k_sconv\. => self_attn.k_proj.sconv.
+    in model.language_model.: self_attn\.v_sconv\. => self_attn.v_proj.sconv.
+    in model.language_model.: self_attn\.rel_logits_proj\. => self_attn.relative_position_bias.
+    in model.language_model.: self_attn\.wr_du(?!\w) => self_attn.relative_position_bias.linear
+    in model.language_model.: self_attn\.q_l2_clip\. => self_attn.q_proj.norm.
+    in model.language_model.: self_attn\.rel_l2_clip\. => self_attn.relative_position_bias.norm.
+    in model.language_model.: self_attn\.wo_ud(?!\w) => self_attn.o_proj.linear
+    in model.language_model.: self_attn\.gate_attn(?!\w) => self_attn.o_proj.gate_proj
+    in model.language_model.: self_attn\.attn_sink_proj(?!\w) => self_attn.sink_proj
+    in model.language_model.: attn_sconv\. => post_attention_convolution.
+    in model.language_model.: mlp_sconv\. => post_mlp_convolution.
+    in model.language_model.: (convolution|sconv)\.weight(?!_) => \1.conv1d.weight
+    in model.language_model.: (convolution|sconv)\.static_w(?!\w) => \1.static_weight
+    in model.language_model.: (convolution|sconv)\.weight_proj(?!\w) => \1.weight_proj.weight
+    in model.language_model.: mlp_norm(?!\w) => post_attention_layernorm
+    in model.language_model.: attn_norm(?!\w) => input_layernorm
+    in model.language_model.: (q|k|v)_input_norm(?!\w) => \1_input_layernorm
+    in model.language_model.: attn_res\.mlp_queries\.(\d+) => layers.\1.mlp_input.query
+    in model.language_model.: attn_res\.output_query(?!\w) => final_input.query
+inkling2_loop
+    model\.llm\.unembed\. => lm_head.
+    model\.llm\. => model.language_model.
+    model\.visual\. => model.vision_tower.
+    vision_tower\.backbone\.embeddings\. => vision_tower.embeddings.
+    vision_tower\.embeddings\.position_embedding(?!\w) => vision_tower.embeddings.position_embedding.weight
+    vision_tower\.backbone\.ln_pre\. => vision_tower.pre_layernorm.
+    vision_tower\.backbone\.layers\. => vision_tower.layers.
+    vision_tower\.proj_in\. => vision_tower.merger.linear_1.
+    vision_tower\.proj_out\. => vision_tower.merger.linear_2.
+    (vision_tower\.layers\.\d+)\.ln_1\. => \1.layernorm_before.
+    (vision_tower\.layers\.\d+)\.ln_2\. => \1.layernorm_after.
+    (vision_tower\.layers\.\d+)\.mlp\.c_fc\. => \1.mlp.fc1.
+    (vision_tower\.layers\.\d+)\.mlp\.c_proj\. => \1.mlp.fc2.
+    (vision_tower\.layers\.\d+)\.ls_1\.gamma(?!\w) => \1.lambda_1
+    (vision_tower\.layers\.\d+)\.ls_2\.gamma(?!\w) => \1.lambda_2
+    in model.language_model.: controllers\.attn\. => q_message_gate.
+    in model.language_model.: controllers\.k\. => k_message_gate.
+    in model.language_model.: controllers\.v\. => v_message_gate.
+    in model.language_model.: controllers\.mlp\. => mlp_message_gate.
+    in model.language_model.: _message_gate\.down_weight(?!\w) => _message_gate.down_proj.weight
+    in model.language_model.: _message_gate\.gain_weight(?!\w) => _message_gate.message_gate_proj.weight
+    in model.language_model.: _message_gate\.forget_weight(?!\w) => _message_gate.forget_gate_proj.weight
+    in model.language_model.: model\.llm\.unembed\. => lm_head.
+    in model.language_model.: model\.llm\. => model.
+    in model.language_model.: embed\.weight(?!\w) => embed_tokens.weight
+    in model.language_model.: embed_norm\. => embed_tokens.embed_norm.
+    in model.language_model.: mlp.gate.bias(?!\w) => mlp.gate.e_score_correction_bias
+    in model.language_model.: \.attn\. => .self_attn.
+    in model.language_model.: self_attn\.wq_du(?!\w) => self_attn.q_proj.linear
+    in model.language_model.: self_attn\.wk_dv(?!\w) => self_attn.k_proj.linear
+    in model.language_model.: self_attn\.wv_dv(?!\w) => self_attn.v_proj.linear
+    in model.language_model.: self_attn\.k_sconv\. => self_attn.k_proj.sconv.
+    in model.language_model.: self_attn\.v_sconv\. => self_attn.v_proj.sconv.
+    in model.language_model.: self_attn\.rel_logits_proj\. => self_attn.relative_position_bias.
+    in model.language_model.: self_attn\.wr_du(?!\w) => self_attn.relative_position_bias.linear
+    in model.language_model.: self_attn\.q_l2_clip\. => self_attn.q_proj.norm.
+    in model.language_model.: self_attn\.rel_l2_clip\. => self_attn.relative_position_bias.norm.
+    in model.language_model.: self_attn\.wo_ud(?!\w) => self_attn.o_proj.linear
+    in model.language_model.: self_attn\.gate_attn(?!\w) => self_attn.o_proj.gate_proj
+    in model.language_model.: self_attn\.attn_sink_proj(?!\w) => self_attn.sink_proj
+    in model.language_model.: attn_sconv\. => post_attention_convolution.
+    in model.language_model.: mlp_sconv\. => post_mlp_convolution.
+    in model.language_model.: (convolution|sconv)\.weight(?!_) => \1.conv1d.weight
+    in model.language_model.: (convolution|sconv)\.static_w(?!\w) => \1.static_weight
+    in model.language_model.: (convolution|sconv)\.weight_proj(?!\w) => \1.weight_proj.weight
+    in model.language_model.: mlp_norm(?!\w) => post_attention_layernorm
+    in model.language_model.: attn_norm(?!\w) => input_layernorm
+    in model.language_model.: (q|k|v)_input_norm(?!\w) => \1_input_layernorm
+    in model.language_model.: attn_res\.mlp_queries\.(\d+) => layers.\1.mlp_input.query
+    in model.language_model.: attn_res\.output_query(?!\w) => final_input.query
 inkling2_loop_text
     controllers\.attn\. => q_message_gate.
     controllers\.k\. => k_message_gate.
@@ -353,8 +505,53 @@ mllama
     ^vision_model(?!\w) => model.vision_model
     ^multi_modal_projector(?!\w) => model.multi_modal_projector
     in model.: ^language_model.model(?!\w) => language_model
+molmo2
+    (?<!image_vit\.)transformer\.(?!ln_f\.|blocks\.) => language_model.
+    (?<!image_vit\.)transformer\.ln_f\. => language_model.norm.
+    (?<!image_vit\.)transformer\.blocks\. => language_model.layers.
+    vision_backbone\.image_vit\.(?!transformer\.resblocks\.) => vision_tower.
+    vision_backbone\.image_vit\.transformer\.resblocks\. => vision_tower.layers.
+    vision_backbone\.image_pooling_2d\. => multi_modal_projector.image_pooling_2d.
+    vision_backbone\.image_projector\. => multi_modal_projector.image_projector.
+    \.attention\.wq(?!\w) => .self_attn.q_proj
+    \.attention\.wk(?!\w) => .self_attn.k_proj
+    \.attention\.wv(?!\w) => .self_attn.v_proj
+    \.attention\.wo(?!\w) => .self_attn.o_proj
+    \.feed_forward\.w1(?!\w) => .mlp.fc1
+    \.feed_forward\.w2(?!\w) => .mlp.fc2
+    \.attention_norm(?!\w) => .layer_norm1
+    \.ffn_norm(?!\w) => .layer_norm2
+    image_pooling_2d\.wq(?!\w) => image_pooling_2d.q_proj
+    image_pooling_2d\.wk(?!\w) => image_pooling_2d.k_proj
+    image_pooling_2d\.wv(?!\w) => image_pooling_2d.v_proj
+    image_pooling_2d\.wo(?!\w) => image_pooling_2d.o_proj
+    image_projector\.w1(?!\w) => image_projector.gate_proj
+    image_projector\.w2(?!\w) => image_projector.down_proj
+    image_projector\.w3(?!\w) => image_projector.up_proj
+    in model.language_model.: \.attn_norm\. => .input_layernorm.
+    in model.language_model.: \.ff_norm\. => .post_attention_layernorm.
+    in model.language_model.: self_attn\.attn_out(?!\w) => self_attn.o_proj
+    in model.language_model.: mlp\.ff_out(?!\w) => mlp.down_proj
 nemotron_h
     backbone. => model.
+nemotron_h_omni
+    ^mlp1\.0\. => multi_modal_projector.layer_norm.
+    ^mlp1\.1\. => multi_modal_projector.linear_1.
+    ^mlp1\.3\. => multi_modal_projector.linear_2.
+    ^vision_projector\.vision_final_layernorm\. => vision_final_layernorm.
+    ^sound_encoder\.encoder\. => audio_tower.
+    ^sound_projection\.norm\. => embed_audio.layer_norm.
+    ^sound_projection\.linear1\. => embed_audio.linear_1.
+    ^sound_projection\.linear2\. => embed_audio.linear_2.
+    in language_model.: backbone. => model.
+    in vision_model.: radio_model.model.patch_generator.video_embedder(?!\w) => embeddings.video_patch_projection
+    in vision_model.: radio_model.model.patch_generator.embedder(?!\w) => embeddings.patch_projection
+    in vision_model.: radio_model.model.patch_generator.pos_embed(?!\w) => embeddings.position_embedding
+    in vision_model.: radio_model.model.patch_generator.cls_token.token(?!\w) => embeddings.cls_register_token
+    in vision_model.: radio_model.model.blocks(?!\w) => encoder.layer
+    in vision_model.: attn.proj(?!\w) => attention.o_proj
+    in vision_model.: radio_model.input_conditioner(?!\w) => input_conditioner
+    in vision_model.: radio_model.summary_idxs(?!\w) => summary_idxs
 nomic_bert
     encoder.layers(?!\w) => layers
     emb_ln(?!\w) => embeddings.LayerNorm
@@ -499,12 +696,34 @@ bailing_hybrid
     v_conv1d.weight
 dory
     layers\.(\d+)
+glm5_next kimi_linear
+    self_attn.q_conv1d.weight
+    self_attn.k_conv1d.weight
+    self_attn.v_conv1d.weight
 gte
     attention.qkv_proj
     mlp.up_gate_proj
 hrm_text
     mlp.gate_up_proj.weight
     attn.gqkv_proj.weight
+inkling2 inkling2_text
+    lm_head\.weight
+    mlp\.experts\.w13_weight
+    mlp\.experts\.w13_weight_scale
+    attn_res\.attn_queries\.(\d+)
+inkling2_loop
+    lm_head\.weight
+    middle_cycle_cross_pass_queries
+    middle_cycle_cross_pass_kv_queries
+    mlp\.experts\.w13_weight
+    mlp\.experts\.w13_weight_scale
+    mlp\.experts\.w13_weight_amax
+    mlp\.experts\.w13_weight_outer_scale_denominator
+    mlp\.experts\.w2_weight
+    mlp\.experts\.w2_weight_scale
+    mlp\.experts\.w2_weight_amax
+    mlp\.experts\.w2_weight_outer_scale_denominator
+    attn_res\.attn_queries\.(\d+)
 inkling2_loop_text
     middle_cycle_cross_pass_queries
     middle_cycle_cross_pass_kv_queries
@@ -518,11 +737,6 @@ inkling2_loop_text
     mlp\.experts\.w2_weight_outer_scale_denominator
     lm_head\.weight
     attn_res\.attn_queries\.(\d+)
-inkling2_text
-    lm_head\.weight
-    mlp\.experts\.w13_weight
-    mlp\.experts\.w13_weight_scale
-    attn_res\.attn_queries\.(\d+)
 jina_embeddings_v3
     mixer.Wqkv
 kimi_k25
@@ -531,10 +745,6 @@ kimi_k25
     vision_tower.encoder.blocks.(\d+).mlp.fc0
     vision_tower.encoder.blocks.(\d+).mlp.fc1
     wqkv
-kimi_linear
-    self_attn.q_conv1d.weight
-    self_attn.k_conv1d.weight
-    self_attn.v_conv1d.weight
 lara_mini
     linear_attn.in_proj
 minimax_m3_vl
@@ -543,6 +753,13 @@ minimax_m3_vl
 mistral_large4
     attention\.wq\.
     attention\.wk\.
+molmo2
+    self_attn.att_proj
+    mlp.ff_proj.weight
+    wte.embedding
+    wte.new_embedding
+nemotron_h_omni
+    attn.qkv
 nomic_bert
     attn.Wqkv
 olmo_hybrid
@@ -566,11 +783,11 @@ unlimited_ocr
 """Patterns of tensors that the model has in other pieces or in another order."""
 
 STACKED = """
-afmoe axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 dots1 ernie4_5_moe
-exaone_moe flex_olmo flint glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe hy_v3 jamba kimi_k25
-kimi_linear kolibri1 laguna mellum mimo_v2_flash minimax minimax_m2 minimax_m3_vl mistral_large4 mixtral nemotron_h
-olmoe phimoe qwen2_moe qwen3_5_moe qwen3_5_moe_text qwen3_moe qwen3_next qwen3_omni_moe_thinker qwen4_exp
-qwen4_exp_text solar_open unlimited_ocr
+afmoe axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 dots1 dots3_note_text
+ernie4_5_moe exaone_moe flex_olmo flint glm4_moe glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa hunyuan_v1_moe hy_v3
+jamba kimi_k25 kimi_linear kolibri1 laguna lfm2_moe longcat_flash mellum mimo_v2_flash minimax minimax_m2
+minimax_m3_vl mistral_large4 mixtral nemotron_h nemotron_h_omni olmoe phimoe qwen2_moe qwen3_5_moe qwen3_5_moe_text
+qwen3_moe qwen3_next qwen3_omni_moe_thinker qwen4_exp qwen4_exp_text solar_open unlimited_ocr
 """
 """Model types whose experts are stored each by itself, and are one parameter in the model."""
 
@@ -593,3 +810,14 @@ minimax minimax_m2 mixtral
     w1 w2 w3 gate
 """
 """Last names of modules that PEFT takes for experts, wherever they are."""
+
+PASSED = r"""
+falcon_mamba mamba
+    dt_proj
+mobilebert
+    decoder
+    dense
+neomme
+    unembedding_projection
+"""
+"""Last names of Linear layers whose weight the model reads without calling them."""

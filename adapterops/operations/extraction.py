@@ -12,7 +12,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at, count
-from adapterops.formats.loading import loading
+from adapterops.formats.loading import Loading, loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair
@@ -118,8 +118,11 @@ def _difference_of(
             code="E-UNCHANGED",
         )
     full = _rest(others, tuned, rest, found)
+    known = loading(tuned.config)
     for module, weight in found.items():
         check_oriented(module, weight)
+        if weight.parameter:
+            _check_loaded(weight.parameter, known)
     layout = {module: _layout(tuned, weight) for module, weight in sorted(found.items())}
 
     def compute(module: str) -> Linear:
@@ -146,6 +149,16 @@ def _difference_of(
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
+
+
+def _check_loaded(parameter: str, known: Loading) -> None:
+    """Raise UnsupportedError for experts whose update PEFT would look for under another name, and so leave out."""
+    if (loaded := known.loaded(parameter)) != parameter:
+        raise UnsupportedError(
+            f"changed, and cannot be in an adapter: PEFT renames it to {loaded} when it loads it, which the model has not",
+            tensor=parameter,
+            hint="restore it in the tuned model first, or use the tuned model itself",
+        )
 
 
 def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool:

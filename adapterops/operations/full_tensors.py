@@ -8,7 +8,9 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import HEAD, WEIGHT
-from adapterops.formats.naming import canonical, check_untied, head_of, namesakes
+from adapterops.formats.loading import loading
+from adapterops.formats.naming import canonical, namesakes
+from adapterops.formats.ties import ties_of
 from adapterops.storage.safetensors import Spec
 
 
@@ -18,18 +20,17 @@ def counterparts(
     """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until
     then.
 
-    Where the base has no output embedding of its own, that is the input embedding that it is tied to; None if there is
-    none.
+    Where the base has no tensor of its own for one, that is the one that it is tied to; None if there is none.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
     """
-    head, embedding = head_of(layout, config) or (None, None)
+    missing = {canonical(end): (end, source) for end, source in ties_of(layout, config).missing.items()}
     found: dict[str, tuple[str, str | None]] = {}
-    for full, names in namesakes(adapter.full, layout).items():
+    for full, names in namesakes(adapter.full, layout, loading(config).name).items():
         shape = adapter.full[full].spec.shape
-        if not names and canonical(full) == HEAD + WEIGHT:
-            found[full] = head or full, embedding
+        if not names and canonical(full) in (*missing, HEAD + WEIGHT):
+            found[full] = missing.get(canonical(full), (full, None))
         elif len(names) == 1 and layout[names[0]].shape == shape:
             found[full] = names[0], names[0]
         else:
@@ -40,48 +41,42 @@ def counterparts(
 
 def replacements(
     adapter: Adapter, layout: Mapping[str, Spec], config: Mapping[str, Any] | None
-) -> dict[str, tuple[str, str | None]]:
-    """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
-
-    Where a base ties its embeddings and the adapter has the input embedding alone, the output embedding is a new tensor
-    and stays what it was, without a full tensor: that is what the adapter was trained with.
+) -> dict[str, tuple[str, str]]:
+    """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
         IncompatibleError: an unannounced one is one end of tied embeddings, alone.
-        UnsupportedError: an embedding is tied to others of the base, and it is not known to which.
     """
     if not adapter.full:
         return {}
-    found: dict[str, tuple[str, str | None]] = {}
+    found: dict[str, tuple[str, str]] = {}
     places = counterparts(adapter, layout, config)
     specs = {tensor: adapter.full[full].spec for full, (tensor, _) in places.items()}
-    check_untied(specs, layout, config)
     for full, (tensor, start) in places.items():
         wanted, shape = layout[start].shape if start else None, specs[tensor].shape
         if start is None or wanted != shape:
             there = f"the embedding in its place is {list(wanted)}" if wanted else "the base has no output embedding"
             raise _misfit(f"is a full tensor of shape {list(shape)}, and {there}", tensor, name(adapter))
         found[tensor] = start, full
-    head, embedding = head_of(layout, config) or (None, None)
-    ends = [whole for tensor in (head, embedding) if tensor in found and (whole := found[tensor][1])]
-    if head and len(ends) == 1:
-        _check_announced(adapter, ends[0])
-    if head and embedding in found and HEAD + WEIGHT not in map(canonical, found):
-        found[head] = embedding, None
+    _check_announced(adapter, found, ties_of(layout, config).missing)
     return found
 
 
-def _check_announced(adapter: Adapter, full: str) -> None:
-    """PEFT copies what is not announced into the tensor that both ends share, and so changes both."""
-    if full in adapter.config.unannounced and full.removesuffix(WEIGHT) not in adapter.layout:
-        raise IncompatibleError(
-            "is one end of embeddings that the base ties, saved without the other and not named by modules_to_save",
-            path=name(adapter),
-            tensor=full,
-            hint="name its module in modules_to_save, or save both ends",
-            code="E-NAMES",
-        )
+def _check_announced(adapter: Adapter, found: Mapping[str, tuple[str, str]], missing: Mapping[str, str]) -> None:
+    """PEFT copies what is not announced into the tensor that all its ends share, and so changes all of them."""
+    for source in set(missing.values()):
+        ends = {source, *(end for end, other in missing.items() if other == source)}
+        for end in sorted(ends & found.keys()) if not ends <= found.keys() else ():
+            full = found[end][1]
+            if full in adapter.config.unannounced and full.removesuffix(WEIGHT) not in adapter.layout:
+                raise IncompatibleError(
+                    "is one end of embeddings that the base ties, saved without the other and not named by modules_to_save",
+                    path=name(adapter),
+                    tensor=full,
+                    hint="name its module in modules_to_save, or save both ends",
+                    code="E-NAMES",
+                )
 
 
 def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:

@@ -14,7 +14,7 @@ from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import InputError, OptionError, UnsupportedError, at
 from adapterops.formats.architectures import WEIGHT
-from adapterops.formats.naming import untied
+from adapterops.formats.ties import untied
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.heads import in_order
 from adapterops.operations.targets import Target, Targets, resolve

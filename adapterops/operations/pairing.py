@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
-from adapterops.formats.architectures import EXPERTS, HEAD, WEIGHT
+from adapterops.formats.architectures import EXPERTS, WEIGHT
 from adapterops.formats.loading import Loading
-from adapterops.formats.naming import canonical, check_untied, head_of, namesakes
-from adapterops.operations.weights import SINGLE
+from adapterops.formats.naming import canonical, namesakes
+from adapterops.formats.ties import check_known, ties_of
+from adapterops.operations.weights import SINGLE, names_of
 
 SHOWN = 5
 """Names that an error lists of each side."""
@@ -24,12 +25,12 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
     """
-    tied = head_of(base.layout, base.config)
+    shared = {canonical(end): source for end, source in ties_of(base.layout, base.config).missing.items()}
     found: dict[str, str] = {}
     unpaired = []
     for name, names in namesakes(tuned.layout, base.layout).items():
-        if not names and tied and canonical(name) == HEAD + WEIGHT:
-            names = [tied[1]]
+        if not names and canonical(name) in shared:
+            names = [shared[canonical(name)]]
         if len(names) == 1:
             found[name] = names[0]
         else:
@@ -52,8 +53,8 @@ def full_tensors(
     """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned
     checkpoint.
 
-    PEFT replaces modules as they are: with a weight goes all else that is in its module. An embedding that is tied goes
-    under both of its names.
+    PEFT replaces modules as they are: with a weight goes all else that is in its module. What is tied goes under all of
+    its names.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -79,17 +80,12 @@ def full_tensors(
                 hint="leave it out with --rest drop",
                 code="E-REST",
             )
-    chosen = set(changed)
-    modules = {known.name(name).rpartition(".")[0] for name in changed} - set(adapted)
+    memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}
+    modules = {name.rpartition(".")[0] for name, source in memory.items() if source in changed} - set(adapted)
     full = {
-        known.name(name): name
-        for name in tuned.layout
-        if name in chosen or not modules.isdisjoint(_above(known.name(name)))
+        name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))
     }
-    check_untied({name: tuned.layout[name] for name in full.values()}, tuned.layout, tuned.config)
-    tied = head_of(tuned.layout, tuned.config)
-    if tied and tied[1] in full.values():
-        full[known.name(tied[0])] = tied[1]
+    check_known({name: tuned.layout[name] for name in full.values()}, tuned.layout, tuned.config)
     return full
 
 

@@ -16,22 +16,19 @@ from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
-    EMBEDDINGS,
     FUSED,
-    HEAD,
     INTERLEAVED,
     SPLIT,
     WEIGHT,
 )
-from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
+from adapterops.formats.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d
+from adapterops.formats.ties import check_untied, shared_modules, ties_of
 from adapterops.operations.full_tensors import replacements
 from adapterops.operations.misfits import misfits
 from adapterops.operations.share import Share
 from adapterops.operations.shares import Modules, check_experts, shares
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
-
-BOTH_ENDS = {each + WEIGHT for each in (HEAD, *EMBEDDINGS)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Edit:
 class Targets:
     """What an adapter does to a base: an edit for each tensor that changes or is new.
 
-    `untied`: input and output embedding are then two tensors, which config.json has to say.
+    `untied`: input and output embedding are then tensors of their own, which config.json has to say.
     """
 
     edits: Mapping[str, Edit]
@@ -106,15 +103,17 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
-    edits = _added(modules, adapter.config.experts, Names(base.layout, base.config, modules))
-    own_head = any(last(module) == HEAD for module in modules)
-    config = untied(base.config) if own_head and base.config else base.config
+    names = Names(base.layout, base.config, modules, shared_modules(base.layout, base.config))
+    edits = _added(modules, adapter.config.experts, names)
     layout = {**base.layout, **{tensor: base.layout[edit.start] for tensor, edit in edits.items()}}
-    for tensor, (start, full) in replacements(adapter, layout, config).items():
+    for tensor, (start, full) in replacements(adapter, layout, base.config).items():
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full)
+    ties = ties_of(base.layout, base.config)
+    check_untied({tensor: base.layout[edit.start] for tensor, edit in edits.items()}, base.layout, base.config)
     new = any(tensor not in base.layout for tensor in edits)
-    ends = ties(config or {}) and any(edit.full and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
-    return Targets(edits, bool(own_head or new or ends))
+    if new or not edits.keys().isdisjoint(ties.missing.values()):  # then no end is another's any more
+        edits |= {end: Edit(source) for end, source in ties.missing.items() if end not in edits}
+    return Targets(edits, not ties.kept and (new or not edits.keys().isdisjoint(ties.ends)))
 
 
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
@@ -204,7 +203,7 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
     together = parts * part.shape[0], part.shape[1]
     if sorted((height, width)) != sorted(together):
         return None
-    stored = _stored_transposed(candidate.tensor, names.base)
+    stored = _stored_transposed(candidate.start, names.base)
     if stored is None and height == width:
         raise UnsupportedError(
             f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",

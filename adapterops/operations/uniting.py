@@ -15,7 +15,7 @@ from adapterops.formats.architectures import EXPERT_LISTS, WEIGHT
 from adapterops.formats.bare import inner_prefix, with_prefix
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
-from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.config import AdapterConfig, covers
 from adapterops.formats.spelling import difference
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.heads import in_order
@@ -83,11 +83,12 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     }
     config = _config(adapter.config, renamed)
     config = replace(config, experts={**config.experts, **listed})
+    named = same and not listed and all(covers(config.targets or (), module) for module in layout)
     return replace(
         adapter,
         updates=Lazy(layout, compute),
         layout=layout,
-        config=config if same and not listed else replace(config, targets=None),
+        config=config if named else replace(config, targets=None),
         scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
         full=full,
     )

@@ -26,6 +26,7 @@ from adapterops.formats.converted import EMBEDDING
 from adapterops.formats.loading import EITHER, IN_OUT, OUT_IN, Loading, loading
 from adapterops.formats.naming import conv1d
 from adapterops.formats.stacks import DOWN, GATE_UP
+from adapterops.formats.ties import ties_of
 from adapterops.storage.safetensors import Spec
 
 SINGLE = re.compile(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>\w+)")
@@ -76,23 +77,35 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
     known = loading(config)
     found: dict[str, Weight] = {}
     stacks: dict[str, _Stack] = {}
-    for tensor, spec in layout.items():
-        name = known.name(tensor)
+    for tensor, names in names_of(layout, config).items():
+        spec, (name, *_) = layout[tensor], names
         single = SINGLE.fullmatch(name.removesuffix(WEIGHT)) if known.stacked else None
+        modules = [each.removesuffix(WEIGHT) for each in names if each.endswith(WEIGHT)]
         if known.converts(tensor):
             continue
         if len(spec.shape) == 3:
-            found |= _fused(tensor, name, spec, _orientation(tensor, layout, known))
+            for each in names:
+                found |= _fused(tensor, each, spec, _orientation(tensor, layout, known))
         elif single and name.endswith(WEIGHT):
             projection = EXPERT_SYNONYMS.get(single["projection"], single["projection"])
             whole, index, parts = FUSED.get(projection, (projection, 0, 1))
             stack = stacks.setdefault(f"{single['path']}.{whole}", _Stack(parts))
             stack.found.setdefault(int(single["number"]), {})[index] = tensor
-        elif len(spec.shape) == 2 and name.endswith(WEIGHT) and is_linear(name.removesuffix(WEIGHT), config):
-            found |= _linear(tensor, name.removesuffix(WEIGHT), spec, known, config)
+        elif len(spec.shape) == 2 and all(is_linear(each, config) and known.takes(each) for each in modules):
+            for each in modules:
+                found |= _linear(tensor, each, spec, known, config)
     for parameter, stack in stacks.items():
         found |= _stacked(parameter, stack, layout)
     return found
+
+
+def names_of(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """Tensor of a checkpoint → what the model in memory calls it, and the others that are that tensor, too."""
+    known = loading(config)
+    result = {tensor: [known.name(tensor)] for tensor in layout}
+    for end, tensor in ties_of(layout, config).missing.items():
+        result[tensor].append(known.name(end))
+    return result
 
 
 def is_linear(module: str, config: Mapping[str, Any] | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
@@ -16,7 +17,8 @@ from adapterops.storage.safetensors import Spec
 from adapterops.verification.other_names import alike, elsewhere, encoder, in_parts
 
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
-OTHER_WORDS = {"block_sparse_moe": "mlp", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
+OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
@@ -29,7 +31,7 @@ TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
-EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings"}
+EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
 INSIDE = {(), ("decoder",), ("text_model",)}
 """What the input embedding of a model that generates may be in."""
 
@@ -78,12 +80,12 @@ def key(name: str) -> tuple[str, ...]:
     while len(parts) > 1 and parts[0] in OUTER:
         parts = parts[1:]
     kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
-    experts = "experts" in kept
     if len(kept) > 1 and kept[-2] in LISTS and kept[-1].isdecimal():
         kept[-2:] = kept[-1], LISTS[kept[-2]]
     if kept[-2:] == ["router", "linear"]:
         kept.pop()
-    return tuple(OTHER_WORDS.get(part, part) if experts or part == "block_sparse_moe" else part for part in kept)
+    words = {**OTHER_WORDS, **OF_EXPERTS} if "experts" in kept else OTHER_WORDS
+    return tuple(words.get(part, part) for part in kept)
 
 
 class Base:
@@ -143,46 +145,71 @@ class Base:
         found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
         return min(found, key=len, default=None)
 
-    def tied(self) -> bool:
-        """Whether input and output embedding are one tensor."""
+    def stated(self) -> bool | None:
+        """What the config says of sharing, if it says anything."""
         stated = [
             part["tie_word_embeddings"]
             for part in (self.config, self.config.get("text_config"))
             if isinstance(part, dict) and "tie_word_embeddings" in part
         ]
-        classes = self.config.get("architectures")
+        return any(stated) if stated else None
+
+    def tied(self) -> bool:
+        """Whether input and output embedding are one tensor."""
+        classes, stated = self.config.get("architectures"), self.stated()
         causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
-        return any(stated) if stated else causal
+        return causal if stated is None else stated
 
     def needs_head(self) -> bool:
         """Whether nothing but the input embedding is the output embedding of this model."""
         return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
 
-    def embedding(self, shape: tuple[int, ...]) -> str | None:
-        """The input embedding."""
-        found = [
-            name
-            for name, spec in self.layout.items()
-            if key(name)[-1] in EMBEDDINGS and spec.shape == shape and key(name)[:-1] in INSIDE
-        ]
-        return min(found, key=lambda name: len(key(name)), default=None)
+    def shared(self, name: str, shape: tuple[int, ...]) -> str:
+        """The tensor that a new one of the model was until now: one of its shape, with the same name in its layer, or else
+        in no layer, and an embedding before others; of several the one with the most of the beginning of its name.
+
+        Raises:
+            UnplacedError: the base shares nothing, or has no such tensor, or several.
+        """
+        same = [each for each, spec in self.layout.items() if spec.shape == shape]
+        ends = [each for each in same if _tail(key(each)) == _tail(key(name))]
+        bias = name.endswith(".bias")
+        same = [each for each in same if (bias or len(shape) > 1) and each.endswith(".bias") == bias]
+        single = [each for each in same if not any(part.isdecimal() for part in key(each))]
+        inputs = [each for each in single if key(each)[-1] in EMBEDDINGS]
+        found = next((some for some in (ends, inputs, single) if some), [])
+        ranks = {each: (-_alike(key(each), key(name)), len(key(each))) for each in found}
+        best = [each for each in found if ranks[each] == min(ranks.values())]
+        if self.stated() is False or len(best) != 1:
+            raise UnplacedError("is new in the model, and the base has nothing that it was until then")
+        return best[0]
+
+
+def _tail(name: tuple[str, ...]) -> tuple[str, ...]:
+    """From the layers on, or the last part of a name that is in none."""
+    numbers = [place for place, part in enumerate(name) if part.isdecimal()]
+    return name[max(numbers[0] - 1, 0) :] if numbers else name[-1:]
+
+
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many parts two names begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
     there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
-    new = [name for name in model.layout if name not in base.layout and key(name)[-1] == HEAD]
+    new = {key(name): name for name in model.layout if name not in base.layout}
 
-    def head(shape: tuple[int, ...]) -> str:
-        start = there.embedding(shape)
-        if len(new) != 1 or start is None:
-            raise UnplacedError("is an output embedding, and the model has no separate tensor for it")
-        found.setdefault(new[0], Wanted(start))
-        return new[0]
+    def own(name: str) -> str | None:
+        """What the model has for a name, and the base has not."""
+        if (tensor := new.get(key(name))) is not None:
+            found.setdefault(tensor, Wanted(there.shared(tensor, model.layout[tensor].shape)))
+        return tensor
 
     for module, layout in adapter.layout.items():
         try:
-            places = list(_places(module, layout.shape, there, adapter, head))
+            places = list(_places(module, layout.shape, there, adapter, own))
         except UnplacedError as problem:
             lost[module] = str(problem)
             continue
@@ -190,8 +217,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
     for full, stored in adapter.full.items():
         try:
-            name = there.find(full, (stored.spec.shape,))
-            name = name or (head(stored.spec.shape) if key(full) == (HEAD,) else None)
+            name = own(full) or there.find(full, (stored.spec.shape,))
             if name is None:
                 raise UnplacedError("is a full tensor, and the base has no such tensor")
             found.setdefault(name, Wanted(name)).full = full
@@ -199,21 +225,26 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             lost[full] = str(problem)
     whole = [name for name, each in found.items() if each.full and there.tied()]
     embeddings = [name for name in whole if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
-    if new and embeddings and new[0] not in found:
-        found[new[0]] = Wanted(embeddings[0])
-    elif embeddings and not new and there.needs_head():
+    if new:
+        for name in new.values():
+            try:
+                own(name)
+            except UnplacedError as problem:
+                lost[name] = str(problem)
+    elif embeddings and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
     return found, lost
 
 
-def _places(
-    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, head: Any
-) -> Iterator[tuple[str, Place]]:
+def _places(module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any) -> Iterator[tuple[str, Place]]:
     """The tensors that an update goes into, and where.
 
     Raises:
         UnplacedError: there is none.
     """
+    if (end := own(module)) is not None:
+        yield end, Place(module, range(shape[0]), slice(0, shape[1]))
+        return
     name = base.find(module, (shape, shape[::-1]))
     if name is not None and (len(base.layout[name].shape) == 2 or base.matrix(name) == shape):
         yield name, _whole(module, shape, name, base)
@@ -223,8 +254,6 @@ def _places(
         yield inside
     elif (other := _elsewhere(module, shape, base)) is not None:
         yield from other
-    elif key(module)[-1] == HEAD:
-        yield head(shape), Place(module, range(shape[0]), slice(0, shape[1]))
     else:
         raise UnplacedError("has no tensor in the base")
 
@@ -291,7 +320,7 @@ def _inside(module: str, shape: tuple[int, int], base: Base, adapter: Adapter) -
     path, _, number = above.rpartition(".")
     if number in LISTS:
         last, number = LISTS[number], last
-    last = OTHER_WORDS.get(last, last)
+    last = OF_EXPERTS.get(last, last)
     for joined, parts in JOINED.items():
         if last not in parts or (name := base.find(f"{above}.{joined}")) is None or number.isdecimal():
             continue

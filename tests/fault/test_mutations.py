@@ -21,6 +21,7 @@ import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
 from adapterops.formats.naming import Candidate
+from adapterops.formats.ties import Ties
 from adapterops.operations.targets import Edit, Targets
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
@@ -28,6 +29,8 @@ from adapterops.quant.used import unrounded
 Plant = Callable[[pytest.MonkeyPatch], None]
 LAYER = "model.layers.0."
 WIDTH = 32
+
+NOTHING_SHARED = Ties({}, frozenset(), known=True, kept=False)
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -399,7 +402,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "rounded by way of float16": (gpt2, cut("F16")),
     "a head from another tensor": (head, wrapped("adapterops.formats.naming.Names.candidates", started)),
     "a head that the config does not tell of": (head, put("operations.fusion.untied", lambda config: config)),
-    "a head that follows its embedding": (whole, put("operations.full_tensors.head_of", lambda *_: None)),
+    "a head that follows its embedding": (whole, put("operations.targets.ties_of", lambda *_: NOTHING_SHARED)),
     "norms in each other's place": (whole, switched(*NORMS)),
     "a full tensor left out": (
         whole,

@@ -11,22 +11,38 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
 
 CLASSES = [
+    "BartForConditionalGeneration",
+    "BertForMaskedLM",
     "DeepseekV3ForCausalLM",
+    "EncoderDecoderModel",
     "Gemma3ForConditionalGeneration",
     "GPTNeoXForCausalLM",
     "GptOssForCausalLM",
     "GraniteMoeForCausalLM",
     "JambaForCausalLM",
+    "LagunaForCausalLM",
+    "Lfm2MoeForCausalLM",
     "Llama4ForConditionalGeneration",
     "LlavaForConditionalGeneration",
     "MixtralForCausalLM",
+    "NeoMMEForMaskedLM",
     "Qwen2MoeForCausalLM",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
+    "TrOCRForCausalLM",
+    "WhisperForCausalLM",
 ]
+
+
+OTHERWISE = {
+    "GraniteMoeForCausalLM": {"back": "unverified"},  # the second judge does not know what its files call experts
+    "NeoMMEForMaskedLM": {"embeddings": "refused", "back": "refused"},  # no Linear layer that is not tied changed
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_models_and_adapters_agree_with_peft(name: str) -> None:
     row = architectures.check("", "", name)
-    assert [row.get(what) for what in ("built", *architectures.WHAT)] == [None, "yes", "yes", "yes"]
+    assert "built" not in row
+    found = {what: row[what].partition(":")[0] for what in architectures.WHAT if row[what] not in ("yes", "none")}
+    assert found == OTHERWISE.get(name, {})

@@ -155,6 +155,9 @@ def test_a_head_that_both_ends_of_an_encoder_and_decoder_share(tmp_path: Path, c
         peft.LoraConfig(r=2, target_modules=["q"], modules_to_save=["lm_head"], init_lora_weights=False),
     )
     model.save_pretrained(tmp_path / "a")
+    copied = run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "copied")])
+    assert copied == 0, "a head that was not trained is the base's"
+    change(tmp_path / "a", lm_head=torch.randn(96, 32))
     assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
     assert "is tied to other tensors of the base" in capsys.readouterr().err
 

@@ -53,6 +53,10 @@ IGNORED = {
 """Fields about training, or defaults of what is not handled."""
 
 
+SHOWN = 5
+"""Names that a warning lists."""
+
+
 @dataclass(frozen=True)
 class AdapterConfig:
     """What is known of an adapter besides its updates.
@@ -352,7 +356,17 @@ def write_config(
 
 
 def _targets(suffixes: tuple[str, ...] | None, modules: Sequence[str]) -> list[str]:
-    def covers(module: str) -> bool:
-        return any(module == suffix or module.endswith(f".{suffix}") for suffix in suffixes or ())
+    left = sorted(module for module in modules if suffixes and not covers(suffixes, module))
+    if suffixes and left:
+        warnings.warn(
+            f"the adapter's target_modules do not name {', '.join(left[:SHOWN])}: where the model has another name for it, PEFT "
+            "leaves it out; name the model with --base, whose names are taken then",
+            AdapterWarning,
+            stacklevel=4,
+        )
+    return list(suffixes) if suffixes and not left else sorted(modules)
 
-    return list(suffixes) if suffixes and all(map(covers, modules)) else sorted(modules)
+
+def covers(suffixes: Sequence[str], module: str) -> bool:
+    """Whether a module is named by some target_modules, by PEFT's rule: the end of its name, after a dot or whole."""
+    return any(module == suffix or module.endswith(f".{suffix}") for suffix in suffixes)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.errors import UnsupportedError
-from adapterops.formats.naming import Candidate, Names, canonical, check_untied, expert, head_of, namesakes, untied
+from adapterops.formats.naming import Candidate, Names, canonical, expert, namesakes
 from adapterops.storage.safetensors import Spec
 
 EXPERTS = "model.layers.0.mlp.experts"
@@ -54,23 +53,6 @@ def test_experts_are_counted_however_they_are_stored() -> None:
         assert names().experts(f"{EXPERTS}.{projection}") == 0
 
 
-def test_a_config_is_untied_wherever_it_says_that_it_is_tied() -> None:
-    config = {
-        "model_type": "x",
-        "tie_word_embeddings": True,
-        "text_config": {"tie_word_embeddings": True, "a": 1},
-        "vision_config": {},
-    }
-    assert untied(config) == {
-        "model_type": "x",
-        "tie_word_embeddings": False,
-        "text_config": {"tie_word_embeddings": False, "a": 1},
-        "vision_config": {},
-    }
-    assert untied({}) == {"tie_word_embeddings": False}
-    assert config["tie_word_embeddings"] is True
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -84,32 +66,3 @@ def test_a_config_is_untied_wherever_it_says_that_it_is_tied() -> None:
 )
 def test_the_canonical_name_of_a_canonical_name_is_itself(name: str) -> None:
     assert canonical(canonical(name)) == canonical(name)
-
-
-@pytest.mark.parametrize("architectures", [5, "LlamaForCausalLM", {"a": 1}, None, [], [5]])
-def test_architectures_that_are_none(architectures: object) -> None:
-    config = {"architectures": architectures}
-    assert head_of({"model.embed_tokens.weight": Spec("F32", (4, 2))}, config) is None
-
-
-def test_whose_embeddings_can_be_untied() -> None:
-    embedding = {"model.decoder.embed_tokens.weight": Spec("F32", (4, 2))}
-    config = {"architectures": ["OPTForCausalLM"], "vocab_size": 4, "tie_word_embeddings": True}
-    assert head_of(embedding, config) == ("lm_head.weight", "model.decoder.embed_tokens.weight")
-    check_untied(embedding, embedding, config)
-    for shared in (
-        {"is_encoder_decoder": True},
-        {"architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True},
-    ):
-        with pytest.raises(UnsupportedError, match="is tied to other tensors"):
-            check_untied(embedding, embedding, config | shared)
-        with pytest.raises(UnsupportedError):
-            check_untied(embedding, {**embedding, "lm_head.weight": Spec("F32", (4, 2))}, config | shared)
-    check_untied(
-        embedding, embedding, config | {"is_encoder_decoder": True, "architectures": ["BartForSequenceClassification"]}
-    )
-    check_untied(embedding, embedding, config | {"is_encoder_decoder": True, "tie_word_embeddings": False})
-    other = {"model.tokens.weight": Spec("F32", (4, 2))}
-    with pytest.raises(UnsupportedError):
-        check_untied(other, other, config)
-    check_untied({"model.layers.0.up_proj.weight": Spec("F32", (8, 2))}, other, config)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from adapterops.formats import renames
-from adapterops.formats.loading import Renaming, _lines
+from adapterops.formats.loading import Renaming, ruled
 
 
 def test_every_line_is_a_renaming() -> None:
-    for rules in _lines(renames.RENAMES).values():
+    for rules in ruled(renames.RENAMES).values():
         assert all(" => " in rule and Renaming.parse(rule).pattern for rule in rules)
 
 

@@ -113,3 +113,26 @@ def test_tiles_cover_a_place_once(step: int, tile: int) -> None:
     expected = np.zeros((20, 2))
     expected[3 : 3 + 6 * step : step] = update[2:8]
     assert np.array_equal(tensor, expected)
+
+
+@pytest.mark.parametrize(
+    ("module", "start", "others"),
+    [
+        ("lm_head.decoder", "roberta.embeddings.word_embeddings.weight", ["roberta.pooler.dense.weight"]),
+        ("proj_out", "model.decoder.embed_tokens.weight", ["model.layers.0.w.weight"]),
+        ("decoder.cls.predictions.decoder", "decoder.bert.embeddings.word_embeddings.weight",
+         ["encoder.embeddings.word_embeddings.weight"]),
+        ("encoder.layers.0.fc", "decoder.layers.0.fc.weight", ["decoder.layers.1.fc.weight"]),
+    ],
+)  # fmt: skip
+def test_a_new_tensor_was_one_that_the_base_shares(module: str, start: str, others: list[str]) -> None:
+    base: Shapes = dict.fromkeys([start, *others], (8, 4))
+    new: Shapes = {f"{module}.weight": (8, 4)}
+    assert found({module: (8, 4)}, base, new=new) == (
+        {f"{module}.weight": Wanted(start, places=[Place(module, range(8), slice(0, 4))])},
+        {},
+    )
+    assert found({}, base, new=new) == ({f"{module}.weight": Wanted(start)}, {})
+    for nothing in ({"tie_word_embeddings": False}, {}):
+        wanted, lost = found({}, base if nothing else {"a.weight": (3, 4)}, new=new, **nothing)
+        assert (wanted, list(lost)) == ({}, [f"{module}.weight"])
