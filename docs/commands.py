@@ -32,7 +32,7 @@ EXAMPLES = {
     "methods": "methods",
 }
 NOT_RUN = {
-    "split": "split tuned --base base -o apart",
+    "split": "split unmerged-model --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",
     "card": "card merged",
     "push": "push merged owner/merged --private",
