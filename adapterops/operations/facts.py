@@ -11,9 +11,10 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.architectures import EMBEDDINGS, HEAD
-from adapterops.formats.naming import last, ties
+from adapterops.formats.naming import last
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
+from adapterops.formats.ties import ties
 from adapterops.operations.heads import in_order
 from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
