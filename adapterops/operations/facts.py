@@ -14,7 +14,7 @@ from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.naming import last
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
-from adapterops.formats.ties import ties
+from adapterops.formats.ties import says_tied
 from adapterops.operations.heads import in_order
 from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
@@ -137,5 +137,5 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
     if kind in REWRITTEN and model == "llama" and rotated:
         yield Fact("rotated", "on a llama", rotated)
     heads = tuple(module for module in adapter.layout if last(module) == HEAD)
-    if heads and ties(config):
+    if heads and says_tied(config):
         yield Fact("tied", ", ".join(heads), heads)
