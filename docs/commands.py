@@ -17,18 +17,23 @@ EXAMPLES = {
     "compare": "compare style domain",
     "report": "report style domain --base base -o report.html",
     "merge": "merge style domain --ties -o merged",
+    "card": "card merged",
     "truncate": "truncate style --rank 4 -o small",
     "calc": 'calc "0.7*a - 0.2*b" a=style b=domain -o mix',
     "run": "run mix/recipe.yaml -o again",
     "fuse": "fuse base style -o model",
     "unfuse": "unfuse model style -o restored",
-    "extract": "extract model base --rank 8 -o extracted",
+    "extract": "extract model --base base --rank 8 -o extracted",
     "quantize": "quantize base --to nf4 -o base-nf4",
     "dequantize": "dequantize base-nf4 -o base-16",
     "verify": "verify model",
     "methods": "methods",
 }
-NOT_RUN = {"pull": "pull owner/adapter -o my-adapter", "push": "push merged owner/merged --private"}
+NOT_RUN = {
+    "split": "split unmerged --alpha 16 -o parts",
+    "pull": "pull owner/adapter -o my-adapter",
+    "push": "push merged owner/merged --private",
+}
 """Examples that are not run here: they need the Hub, or what is not in the folder."""
 
 
