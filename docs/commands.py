@@ -17,7 +17,6 @@ EXAMPLES = {
     "compare": "compare style domain",
     "report": "report style domain --base base -o report.html",
     "merge": "merge style domain --ties -o merged",
-    "card": "card merged",
     "truncate": "truncate style --rank 4 -o small",
     "calc": 'calc "0.7*a - 0.2*b" a=style b=domain -o mix',
     "run": "run mix/recipe.yaml -o again",
@@ -30,11 +29,12 @@ EXAMPLES = {
     "methods": "methods",
 }
 NOT_RUN = {
+    "card": "card merged -o merged/README.md",
     "split": "split unmerged --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",
     "push": "push merged owner/merged --private",
 }
-"""Examples that are not run here: they need the Hub, or what is not in the folder."""
+"""Examples that are not run here: they need the Hub, or what is not in the folder, or write a page."""
 
 
 def commands() -> str:
