@@ -30,6 +30,7 @@ _HOMES = {
     "Verification": "operations.verifying",
     "card": "hub.package",
     "cast": "checkpoints.layouts",
+    "check": "operations.serving",
     "compare": "operations.comparison",
     "dequantize": "operations.quantization",
     "evaluate": "expressions.calculator",
@@ -42,6 +43,7 @@ _HOMES = {
     "merge": "operations.algebra",
     "method": "methods",
     "named_as": "operations.uniting",
+    "normalize": "operations.normalization",
     "open_adapter": "adapters.opening",
     "open_checkpoint": "checkpoints.opening",
     "pull": "hub.pulling",
@@ -97,12 +99,14 @@ if TYPE_CHECKING:
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
     from adapterops.operations.models import inspect_model as inspect_model
+    from adapterops.operations.normalization import normalize as normalize
     from adapterops.operations.quantization import dequantize as dequantize
     from adapterops.operations.quantization import quantize as quantize
     from adapterops.operations.quantization import rounding as rounding
     from adapterops.operations.quantization import viewed as viewed
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
+    from adapterops.operations.serving import check as check
     from adapterops.operations.truncation import truncate as truncate
     from adapterops.operations.uniting import named_as as named_as
     from adapterops.operations.verifying import Verification as Verification

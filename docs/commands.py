@@ -18,6 +18,9 @@ EXAMPLES = {
     "report": "report style domain --base base -o report.html",
     "merge": "merge style domain --ties -o merged",
     "truncate": "truncate style --rank 4 -o small",
+    "convert": "convert style --to mlx -o for-mlx",
+    "normalize": "normalize style -o served",
+    "check": "check served --for vllm",
     "calc": 'calc "0.7*a - 0.2*b" a=style b=domain -o mix',
     "run": "run mix/recipe.yaml -o again",
     "fuse": "fuse base style -o model",
@@ -30,7 +33,7 @@ EXAMPLES = {
 }
 NOT_RUN = {
     "card": "card merged -o merged/README.md",
-    "split": "split unmerged --alpha 16 -o parts",
+    "split": "split unmerged-model --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",
     "push": "push merged owner/merged --private",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
-from adapterops.errors import ShapeError, UnsupportedError, at, count
+from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
 from adapterops.formats.spelling import check_spelled
@@ -32,6 +32,9 @@ class Adapter:
         scalings: as found in the files, for an adapter as it was opened.
         full: full tensors that take the place of the base's (trained norms, embeddings, biases), by their names in
             the model. They can be kept or fused, and neither scaled nor added.
+        interleaved: modules whose rows are in llama.cpp's order, in which the two halves of every attention head take
+            turns → the field of the base's config that says how many heads there are. `heads.in_order` gives them the
+            model's order; without a base they are neither combined nor saved.
     """
 
     updates: Mapping[str, Any]
@@ -40,6 +43,7 @@ class Adapter:
     history: Step | Source = field(default_factory=lambda: Step("memory"))
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     full: Mapping[str, Stored] = field(default_factory=dict)
+    interleaved: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, updates: Mapping[str, Any], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
@@ -120,9 +124,23 @@ def combined(
 
 
 def check_named(adapters: Sequence[Adapter]) -> None:
-    """Raise IncompatibleError where modules of adapters may be one module under two names."""
+    """Raise IncompatibleError where modules of adapters may be one module under two names, or in two orders."""
+    for adapter in adapters:
+        check_ordered(adapter)
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     check_spelled(shapes, [name(adapter) for adapter in adapters])
+
+
+def check_ordered(adapter: Adapter) -> None:
+    """Raise IncompatibleError for an adapter whose rows are in llama.cpp's order."""
+    for module in adapter.interleaved:
+        raise IncompatibleError(
+            "its rows are in llama.cpp's order, which depends on the number of attention heads, and the adapter does not say that",
+            path=name(adapter),
+            tensor=module,
+            hint="name the model that it is for with --base; in Python with named_as",
+            code="E-HEADS",
+        )
 
 
 def check_linear(adapter: Adapter, what: str) -> None:

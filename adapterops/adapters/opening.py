@@ -35,7 +35,7 @@ def open_adapter(
 
     Args:
         source: a folder that PEFT or MLX-LM saved an adapter to, or one that holds such a folder, or a safetensors
-            file.
+            or GGUF file.
         alpha: the lora_alpha of a file that does not say it.
         allow_pickle: read adapter_model.bin where there are no safetensors, with torch's restricted loader.
         allow_nonfinite: take NaN and infinite numbers for what they are instead of refusing them.
@@ -80,6 +80,7 @@ def open_adapter(
         Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
+        files.interleaved,
     )
 
 

@@ -11,7 +11,7 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
 from adapterops.adapters.opening import open_adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
@@ -164,6 +164,7 @@ def save_adapter(
     if not adapter.layout:
         raise OptionError("the adapter has no modules to save", path=out)
     check_needs_no_base(adapter, "saved as LoRA")
+    check_ordered(adapter)
     _check_dtype(dtype)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)

@@ -98,9 +98,7 @@ def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool
     return Output(format=written_as, rank=rank, energy=energy, budget=spelled(budget), exact=exact)
 
 
-cutting = group(
-    "cut",
-    _cut,
+_CUT = (
     click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
     click.option(
         "--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
@@ -111,11 +109,15 @@ cutting = group(
     click.option(
         "--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."
     ),
-    click.option(
-        "--format", "written_as", type=FORMAT, help="Format of the output.  [default: that of the inputs; peft for mlx]"
-    ),
 )
+_FORMAT = "Format of the output.  [default: that of the inputs; peft for mlx and gguf]"
+cutting = group("cut", _cut, *_CUT, click.option("--format", "written_as", type=FORMAT, help=_FORMAT))
 """How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
+
+converting = group(
+    "cut", _cut, click.option("--to", "written_as", type=FORMAT, required=True, help="Format of the output."), *_CUT
+)
+"""The same, where the format is what is asked for."""
 
 
 NAMES = "The model that the adapters are for: modules get its names. Only its headers are read."

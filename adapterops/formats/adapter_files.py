@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,7 @@ class AdapterFiles:
 
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
     one that was given, if it was needed. `further` are other files of weights in its folder, which are not read.
+    `interleaved` are the modules whose rows are in another order than the model's; see `Adapter`.
     """
 
     file: TensorFile
@@ -64,6 +65,7 @@ class AdapterFiles:
     full: Mapping[str, str]
     alpha: float | None = None
     further: tuple[str, ...] = ()
+    interleaved: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]
@@ -238,7 +240,7 @@ def _weights(place: Place) -> Path:
             f"is a model, where an adapter is expected: it has no {WEIGHTS}", path=place, hint=hint, code="E-FOLDER"
         )
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
-    files = [path for path in place.entries() if path.suffix == ".safetensors"]
+    files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.spellings import check_dotted
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
 from adapterops.formats.peft.parts import Parts
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapters.safetensors"
 MAGNITUDES = "lora_magnitude_vector"
-NAME = re.compile(r"(?P<module>.+)\.(?P<role>lora_[ab]|m)")
+NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": MAGNITUDES}
 """The factors are those of ΔWᵀ."""
@@ -69,7 +70,7 @@ class Mlx:
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
         """One rank for all modules: factors of fewer dimensions are filled up with zeros. The scale is 1."""
-        _check_held(config, full)
+        _check_held(layout, config, full)
         rank = max(each.rank for each in layout.values())
         dtypes = {module: dtype or widest([each.dtype for each in layout.values()]) for module in layout}
         tensors = {
@@ -176,9 +177,15 @@ def _parts(
     return Parts(kind, tensors, None, shape, rank, bound, transposed=True)
 
 
-def _check_held(config: AdapterConfig, full: Mapping[str, Stored]) -> None:
+def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
-    cannot = {**dict.fromkeys(full, "a full tensor"), **dict.fromkeys(config.experts, "a parameter of experts")}
+    for module in layout:
+        check_dotted(module)
+    cannot = {
+        **dict.fromkeys(full, "a full tensor"),
+        **dict.fromkeys(config.experts, "a parameter of experts"),
+        **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
+    }
     for name, what in cannot.items():
         raise UnsupportedError(
             f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base"

@@ -75,12 +75,11 @@ class Format(Protocol):
 FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats")
 
 
-def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
-    """The adapter at a place, in whichever format it is.
+def format_of(place: Place) -> str:
+    """The name of the format of the adapter at a place; `DEFAULT` where none knows what is there.
 
     Raises:
         InputError: several formats claim it.
-        NotFoundError, InputError, UnsupportedError: as `Format.read` does.
     """
     claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
     if len(claimed) > 1:
@@ -90,4 +89,13 @@ def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
             hint="name the file of tensors that is meant",
             code="E-FORMAT",
         )
-    return FORMATS[claimed[0] if claimed else DEFAULT].read(place, alpha)
+    return claimed[0] if claimed else DEFAULT
+
+
+def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
+    """The adapter at a place, in whichever format it is.
+
+    Raises:
+        NotFoundError, InputError, UnsupportedError: as `format_of` and `Format.read` do.
+    """
+    return FORMATS[format_of(place)].read(place, alpha)

@@ -16,6 +16,7 @@ from adapterops.errors import InputError, OptionError, UnsupportedError, at
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.ties import untied
 from adapterops.operations.full_tensors import counterparts
+from adapterops.operations.heads import in_order
 from adapterops.operations.targets import Target, Targets, resolve
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.lazy import Lazy
@@ -48,6 +49,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    adapter = in_order(adapter, base)
     targets = resolve(adapter, base)
     base = _with_new(base, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}

@@ -7,7 +7,8 @@ inputs:
 result: 0.7*a - ties(a, b, density=0.2)
 base: models/base                  # the result is fused into it
 quantize: nf4
-output: {path: out, dtype: bfloat16, rank: 16}   # or energy, or budget; exact; max_shard_size
+output: {path: out, dtype: bfloat16, rank: 16}   # or energy, or budget; exact; max_shard_size; of an adapter format,
+                                                 # or normalize: true
 push: {repo: me/name, private: true}
 
 Every other field of `Request` is one of a recipe, under the same name.

@@ -46,7 +46,7 @@ REQUEST = (
     ),
     *TRUTHS,
 )
-OUTPUT = ("dtype", "format", "adapter", "rank", "energy", "budget", "exact", "max_shard_size")
+OUTPUT = ("dtype", "format", "adapter", "normalize", "rank", "energy", "budget", "exact", "max_shard_size")
 DTYPES = {
     **{short: short for short in FLOATS},
     **{long: short for short, long in FLOATS.items()},
@@ -252,6 +252,7 @@ class Reader:
             dtype=DTYPES[dtype] if dtype else None,
             format=self._choice((*place, "format"), fields.get("format"), FORMATS),
             adapter=self.truth((*place, "adapter"), fields.get("adapter")),
+            normalize=self.truth((*place, "normalize"), fields.get("normalize")),
             rank=self.optional((*place, "rank"), fields, self._whole_number),
             energy=self.optional((*place, "energy"), fields, self._number),
             budget=self.optional((*place, "budget"), fields, self._budget),

@@ -11,6 +11,7 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
+from adapterops.formats.registry import DEFAULT
 from adapterops.operations.truncation import budget, check_cut
 
 MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
@@ -75,12 +76,14 @@ class Output:
     form.
 
     `format` is that of an adapter; None for that of the inputs. `adapter`: the result itself is written, and a base is not fused
-    with it, but says what its modules are called.
+    with it, but says what its modules are called. `normalize`: in PEFT's format, as every program applies it alike; see
+    `normalization.normalize`.
     """
 
     dtype: str | None = None
     format: str | None = None
     adapter: bool = False
+    normalize: bool = False
     rank: int | None = None
     energy: float | None = None
     budget: str | None = None
@@ -90,6 +93,11 @@ class Output:
     def __post_init__(self) -> None:
         if self.cut:
             check_cut(**self.cut)
+        if self.normalize and self.format not in (None, DEFAULT):
+            raise OptionError(
+                f"normalize writes {DEFAULT}'s format, and {self.format} is asked for",
+                hint="leave one of them out; what is converted has its scale folded in, too",
+            )
 
     @property
     def cut(self) -> dict[str, Any]:
@@ -215,6 +223,8 @@ def _check_fields(request: Request) -> None:
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
     if request.output.format and request.kind not in (MERGE, EXTRACT):
         raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
+    if request.output.normalize and request.kind not in (MERGE, EXTRACT):
+        raise OptionError("normalize is for adapters, and this makes a model", hint="leave it out")
     if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE):
         raise OptionError(
             f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out"

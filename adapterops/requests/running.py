@@ -22,6 +22,8 @@ from adapterops.operations import truncation
 from adapterops.operations.components import in_components
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.heads import in_order
+from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.uniting import named_as, united
 from adapterops.provenance.history import Step
@@ -131,7 +133,7 @@ def result(
     if request.kind == EXTRACT:
         assert request.extract
         change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)
-        return truncate(change, **output.cut, exact=output.exact)
+        return _formed(truncate(change, **output.cut, exact=output.exact), request)
     if request.kind == QUANTIZE:
         model = quantized(request, models["base"])
     elif request.kind == DEQUANTIZE:
@@ -171,7 +173,7 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}
     if len(adapters) == 1:
-        return adapters
+        return {name: in_order(each, base) for name, each in adapters.items()}
     return dict(zip(adapters, united(list(adapters.values()), base), strict=True))
 
 
@@ -180,7 +182,12 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
     assert request.result
     output = request.output
     found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
-    return truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
+    cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
+    return _formed(cut, request)
+
+
+def _formed(found: Adapter, request: Request) -> Adapter:
+    return normalize(found) if request.output.normalize else found
 
 
 def measured(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adapterops.errors import InputError
+from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.safetensors import SafetensorsFile, TensorFile
 from adapterops.storage.strict import reading
 
@@ -107,6 +108,8 @@ class Place:
         """
         if path.suffix in PICKLES:
             return self._pickle(path)
+        if path.suffix == SUFFIX:
+            return GgufFile(self.here(path))
         return SafetensorsFile(path) if self.remote is None else self.remote.open(path)
 
     def _pickle(self, path: Path) -> TensorFile:

@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import gguf_files
 import torch
 from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
@@ -117,6 +118,10 @@ ADAPTER_COMMANDS = [
     ["fuse", "base", "x", "-o", "out"],
     ["compare", "x", "a"],
     ["push", "x", "me/x", "--dry-run"],
+    ["convert", "x", "--to", "mlx", "-o", "out"],
+    ["normalize", "x", "-o", "out"],
+    ["check", "x"],
+    ["check", "x", "--for", "lorax", "--base", "base"],
 ]
 MODEL_COMMANDS = [
     ["show", "x"],
@@ -141,6 +146,30 @@ def headers(chance: Random) -> Command:
     rest = data[8 + length :]
     path.write_bytes(struct.pack("<Q", stated) + header + rest[: chance.choice((len(rest), len(rest) // 2))])
     return chance.choice(MODEL_COMMANDS if model else ADAPTER_COMMANDS)
+
+
+def ggufs(chance: Random) -> Command:
+    """Adapters of llama.cpp: bytes of their headers changed, cut off, doubled."""
+    data = bytearray(Path("a.gguf").read_bytes())
+    for _ in range(chance.choice((1, 2, 8))):
+        place, kind = chance.randrange(1000), chance.randrange(5)
+        if kind == 0:
+            del data[place : place + chance.choice((1, 8, 500, 50_000))]
+        elif kind == 1:
+            data[place:place] = data[place : place + chance.choice((8, 64))]
+        elif kind == 2:
+            data[place : place + 8] = struct.pack("<Q", chance.choice((0, 1, 2**31, 2**40, 2**63, 2**64 - 1)))
+        else:
+            data[place : place + 1] = bytes([chance.randrange(256)])
+    Path("x.gguf").write_bytes(data)
+    return chance.choice(
+        [
+            ["show", "x.gguf"],
+            ["check", "x.gguf"],
+            ["convert", "x.gguf", "--to", "peft", "--base", "llama", "-o", "out"],
+            ["fuse", "llama", "x.gguf", "-o", "out"],
+        ]
+    )
 
 
 def configs(chance: Random) -> Command:
@@ -228,12 +257,14 @@ def recipes(chance: Random) -> Command:
 
 WORDS = [
     "merge", "truncate", "calc", "fuse", "unfuse", "extract", "quantize", "dequantize", "compare", "show", "verify",
-    "report", "run", "methods", "a", "b", "base", "quantized", "fused", "merged", "x=a", "a=a", "b=b", "a+b",
+    "report", "run", "methods",
+    "convert", "normalize", "check", "a", "b", "base", "quantized", "fused", "merged", "x=a", "a=a", "b=b", "a+b",
     "ties(a,b)", "2*a", "truncate(a,rank=1)", "a/0", "-a", "1e999*a", "--ties", "--linear", "--dare", "--method",
     "--rank", "--energy", "--budget", "--density", "-w", "--alpha", "--to", "--dtype", "--json", "--dry-run",
     "--force", "--strict", "--base", "--adapter", "--rounding", "stochastic", "--seed", "--workers", "--memory",
     "--max-shard-size", "--figures", "--original", "--precision", "float64", "--block-size", "--double-quant",
-    "--resume", "--exact", "--format", "mlx", "peft", "1", "0", "-1", "0.5", "nan", "inf", "1e-320", "1e400", "9" *
+    "--resume", "--exact", "--for", "vllm", "--max-rank",
+    "--format", "mlx", "peft", "1", "0", "-1", "0.5", "nan", "inf", "1e-320", "1e400", "9" *
     400, "2GB", "9" * 400 + "MB", "nf4", "int8", "bfloat16", "n" * 300, "../..", "\x1b[31m", "page.html", "out",
     "\udcff", "hf://", "hf://x", "~", "",
 ]  # fmt: skip
@@ -263,13 +294,15 @@ def arguments(chance: Random) -> Command:
 
 
 TARGETS: dict[str, Callable[[Random], Command]] = {
-    each.__name__: each for each in (headers, configs, manifests, journals, pickles, recipes, arguments)
+    each.__name__: each for each in (headers, ggufs, configs, manifests, journals, pickles, recipes, arguments)
 }
 
 
 def prepare() -> None:
     """The files that are changed, in the current folder."""
     write_base(Path("base"), layers=2)
+    gguf_files.write(Path("a.gguf"))
+    gguf_files.write_base(Path("llama"))
     write_tuned(Path("a"), layers=2)
     write_tuned(Path("b"), layers=2, seed=1)
     for line in (
@@ -348,7 +381,7 @@ def tried(target: str, seed: int, number: int) -> str | None:
         signal.alarm(0)
 
 
-KEPT = {"base", "a", "b", "pickled", "fused", "merged", "quantized", "stopped"}
+KEPT = {"base", "a", "b", "a.gguf", "llama", "pickled", "fused", "merged", "quantized", "stopped"}
 
 
 def main() -> int:

@@ -133,6 +133,11 @@ sys.exit(code)
         ["fuse", "base", "a", "a", "--ties", "-o", "out"],
         ["fuse", "half", "a", "-o", "out"],
         ["merge", "a", "a", "-o", "out"],
+        ["convert", "a", "--to", "mlx", "-o", "out"],
+        ["convert", "a.gguf", "--to", "peft", "--base", "llama", "-o", "out"],
+        ["normalize", "a", "-o", "out"],
+        ["check", "a", "--base", "base"],
+        ["check", "--help"],
         ["merge", "a", "a", "--ties", "--rank", "1", "-o", "out"],
         ["merge", "a", "a", "--dare-ties", "--space", "core", "-o", "out"],
         ["truncate", "a", "--rank", "1", "-o", "out"],
@@ -166,11 +171,14 @@ sys.exit(code)
     ids=" ".join,
 )
 def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    import gguf_files
     from corpus import MODULES, write_adapter
     from gptq_models import GPTQWeight, write_gptq
 
     write_gptq(tmp_path / "packed", {"fc": GPTQWeight.random(32, 64, 3, 32, ordered=True)}, 32)
     write_adapter(tmp_path / "a")
+    gguf_files.write(tmp_path / "a.gguf")
+    gguf_files.write_base(tmp_path / "llama")
     (tmp_path / "base").mkdir()
     save_file(
         {f"{module}.weight": torch.ones(12, 8) for module in MODULES},

@@ -15,7 +15,8 @@ from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import check_dotted, is_own, is_underscored, parse
+from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
@@ -81,20 +82,17 @@ class Diffusion:
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {}
         for module, (down, up, alpha) in names.items():
-            each = layout[module]
-            kernel = each.kernel or each.shape[1:]
-            tensors[down] = Spec(dtypes[module], (each.rank, *kernel))
-            tensors[up] = Spec(dtypes[module], (each.shape[0], each.rank, *(1,) * (len(kernel) - 1)))
+            for name, shape in zip((down, up), kernel_shapes(layout[module]), strict=True):
+                tensors[name] = Spec(dtypes[module], shape)
             tensors[alpha] = Spec("F32", (1,))
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             import numpy as np
 
             A, B = factors[module]
-            rank, kernel = len(A), layout[module].kernel
-            if kernel:
-                A, B = A.reshape(rank, *kernel), B.reshape(*B.shape, *(1,) * (len(kernel) - 1))
-            return dict(zip(names[module], (A, B, np.full(1, rank, "float32")), strict=True)), rank
+            rank = len(A)
+            alpha = np.full(1, rank, "float32")
+            return dict(zip(names[module], (*as_kernels(A, B, layout[module]), alpha), strict=True)), rank
 
         groups = {module: [module] for module in layout}
         return Arrangement(WRITTEN, groups, dtypes, tensors, {}, joined, lambda ranks: {})
@@ -190,12 +188,7 @@ def dotted(module: str) -> str:
     Raises:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
     """
-    if is_underscored(module):
-        raise UnsupportedError(
-            "has underscores for dots, and which were dots only a base knows",
-            tensor=module,
-            hint="name the model that it is for with --base, or write --format kohya",
-        )
+    check_dotted(module)
     return module if flat(module).part else f"diffusion_model.{module}"
 
 

@@ -123,6 +123,16 @@ def is_underscored(name: str) -> bool:
     return re.match(UNDERSCORED, name) is not None
 
 
+def check_dotted(module: str) -> None:
+    """Raise UnsupportedError for a module whose name has underscores for dots."""
+    if is_underscored(module):
+        raise UnsupportedError(
+            "has underscores for dots, and which were dots only a base knows",
+            tensor=module,
+            hint="name the model that it is for with --base, or write kohya's format",
+        )
+
+
 def is_own(names: Collection[str]) -> bool:
     """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own."""
     return any(map(OWN.search, names)) and not any(name.startswith("base_model.model.") for name in names)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
-from adapterops.formats.diffusion.spellings import is_own
+from adapterops.formats.diffusion.spellings import check_dotted, is_own
+from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import PREFIX, updates
 from adapterops.formats.registry import FORMATS, Arrangement
@@ -45,6 +46,8 @@ class Peft:
         Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
         stacks what it loads.
         """
+        for module in layout:
+            check_dotted(module)
         groups = stacks(layout, config.experts)
         layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
         experts = {
@@ -57,7 +60,7 @@ class Peft:
         tensors = {
             key: Spec(dtypes[stack], shape)
             for stack in groups
-            for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
+            for key, shape in zip(keys(stack, experts), _shapes(stack, layouts[stack], experts), strict=True)
         }
         copied = {_full_name(tensor, layout): stored for tensor, stored in full.items()}
 
@@ -65,6 +68,8 @@ class Peft:
             A, B, own = together(stack, factors, experts)
             if stack in single:
                 A, B, own = *padded(A, B, rank), rank
+            elif stack not in experts:
+                A, B = as_kernels(A, B, layouts[stack][0])
             return dict(zip(keys(stack, experts), (A, B), strict=True)), own
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
@@ -75,6 +80,10 @@ class Peft:
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _shapes(stack: str, layouts: Sequence[Layout], experts: Mapping[str, int]) -> tuple[Shape, Shape]:
+    return shapes(stack, layouts, experts) if stack in experts else kernel_shapes(layouts[0])
 
 
 def _full_name(tensor: str, layout: Mapping[str, Layout]) -> str:

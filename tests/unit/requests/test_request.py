@@ -52,7 +52,11 @@ def requests(draw: st.DrawFn) -> Request:
         made["result"] = parse(names, [name for name in ("a", "b") if name in made["inputs"]])
         made["allow_base_mismatch"] = draw(st.booleans())
     if kind == "merge":
-        return Request(**made, output=Output(dtype=dtype, exact=draw(st.booleans()), **draw(st.just({}) | CUTS)))
+        form = draw(
+            st.sampled_from([{}, {"format": "mlx"}, {"normalize": True}, {"normalize": True, "format": "peft"}])
+        )
+        cut = draw(st.just({}) | CUTS)
+        return Request(**made, output=Output(dtype=dtype, exact=draw(st.booleans()), **form, **cut))
     made["base"] = draw(MODELS)
     if kind == "extract":
         return Request(

@@ -1,0 +1,109 @@
+"""`adapterops check`"""
+
+from __future__ import annotations
+
+import click
+
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.cli import options, output, values
+from adapterops.errors import VerificationError, count
+from adapterops.formats.runtimes import FACTS, FINE, RUNTIMES
+from adapterops.operations.serving import Finding, Verdict, check
+from adapterops.storage.place import Place
+
+
+@click.command("check", short_help="Whether a program that serves adapters applies one as it was trained.")
+@click.argument("source", type=values.SOURCE, default=".")
+@click.option("--for", "runtime", type=click.Choice(list(RUNTIMES)), help="The program.  [default: a table of all]")
+@click.option(
+    "--max-rank", type=click.IntRange(1), metavar="R", help="The largest rank it takes.  [default: the program's own]"
+)
+@click.option("--base", type=values.SOURCE, metavar="BASE", help="The model that it will be served on: its headers.")
+@options.alpha
+@options.allow_pickle
+@options.verifying
+@options.as_json
+@options.strict
+def command(
+    source: Place,
+    runtime: str | None,
+    max_rank: int | None,
+    base: Place | None,
+    alpha: float | None,
+    allow_pickle: bool,
+    as_json: bool,
+) -> None:
+    """Whether a program that serves or loads adapters applies one as it was trained: the adapter in the current folder,
+    or at SOURCE.
+
+    By rules that were read in the programs' source: no server is run. With --for, exit code 8 where something is refused
+    or silently wrong, with the command that mends it; 0 otherwise, and for the table of all.
+
+    \b
+    adapterops check my-adapter
+    adapterops check my-adapter --for vllm --max-rank 64
+    adapterops check my-adapter --for ollama --base base --json
+    """
+    model = None if base is None else open_checkpoint(base, allow_pickle=allow_pickle)
+    names = [runtime] if runtime else list(RUNTIMES)
+    found = check(source, names, base=model, max_rank=max_rank, alpha=alpha, allow_pickle=allow_pickle)
+    judged = {"path": str(source), "runtimes": {name: verdict.as_json() for name, verdict in found.items()}}
+    failed = found[runtime] if runtime and not found[runtime].ok else None
+    if as_json and not failed:
+        output.print_json("check", judged)
+    elif not as_json and runtime:
+        _print(source, found[runtime])
+    elif not as_json:
+        _print_all(source, found)
+    if failed:
+        worst = failed.findings[0]
+        raise VerificationError(
+            f"{failed.runtime.title}: {_named(worst)}: {worst.rule.severity}: {worst.rule.says}",
+            path=source,
+            hint=worst.remedy or None,
+            code="E-RUNTIME",
+            details=judged,
+        )
+
+
+def _print(source: Place, verdict: Verdict) -> None:
+    output.line(f"{source} in {verdict.runtime.title}, as of {verdict.runtime.source}:")
+    for finding in verdict.findings:
+        output.line(f"  {finding.rule.severity}: {_named(finding)}: {finding.rule.says}{_factor(finding.factor)}")
+        if finding.remedy and finding.rule.severity != FINE:
+            output.line(f"      {finding.remedy}")
+    if verdict.strength:
+        least = min(verdict.strength, key=verdict.strength.__getitem__)
+        factors = verdict.strength.values()
+        output.line(
+            f"  all in all, {count(len(factors), 'module')} with another scale{_factor((min(factors), max(factors)))}, the"
+            f" least in {least}"
+        )
+
+
+def _print_all(source: Place, found: dict[str, Verdict]) -> None:
+    output.line(f"{source}:")
+    rows = []
+    for name, verdict in found.items():
+        worst = [each for each in verdict.findings if each.rule.severity == verdict.severity != FINE]
+        rows.append([f"{name}: {verdict.severity}", "; ".join(_named(each) for each in worst)])
+    width = max(len(first) for first, _ in rows)
+    for first, second in rows:
+        output.line(f"  {first.ljust(width)}  {second}".rstrip())
+    output.line("adapterops check --for NAME says why, and what mends it")
+
+
+def _named(finding: Finding) -> str:
+    found = finding.fact.found
+    return f"{FACTS[finding.fact.name]} ({found})" if found else FACTS[finding.fact.name]
+
+
+def _factor(factor: tuple[float, float] | None) -> str:
+    """
+    >>> _factor((0.25, 0.25)), _factor((0.25, 2.0)), _factor(None)
+    (' (0.25 of the trained scale)', ' (0.25 to 2 of the trained scale)', '')
+    """
+    if factor is None:
+        return ""
+    least, most = (f"{each:.3g}" for each in factor)
+    return f" ({least if least == most else f'{least} to {most}'} of the trained scale)"

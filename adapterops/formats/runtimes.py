@@ -1,0 +1,347 @@
+"""What programs that serve or load adapters do with what an adapter may have: tables, and nothing else.
+
+From the programs' source, unless a rule says measured; no server was run. A rule that holds for some versions says so,
+and is applied: which version will load an adapter is not known. `docs/runtimes.md` is printed from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+REFUSED, WRONG, IGNORED, UNKNOWN, FINE = SEVERITIES = (
+    "refused",
+    "silently wrong",
+    "ignored",
+    "not established",
+    "fine",
+)
+"""From the worst on. The first two make `check` fail."""
+
+FACTS = {
+    "format": "the format",
+    "no_config": "no adapter_config.json",
+    "config_scale": "a scale that adapter_config.json says",
+    "header_scale": "a scale that the header of the file says",
+    "mlx_scale": "a scale that MLX's config says",
+    "alpha_beside": ".alpha next to lora_A and lora_B",
+    "rslora": "use_rslora",
+    "rslora_experts": "use_rslora on experts",
+    "alpha_pattern": "alpha_pattern",
+    "rank_pattern": "unequal ranks (rank_pattern)",
+    "float_alpha": "a lora_alpha that is not written as an integer",
+    "dora": "DoRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "difference": "differences of whole tensors",
+    "saved": "modules_to_save",
+    "biases": "trained biases",
+    "embeddings": "whole embeddings or heads",
+    "head": "LoRA on lm_head",
+    "experts": "LoRA on fused experts (target_parameters)",
+    "adapter_name": "the adapter's name in the names of tensors",
+    "full_names": "full names in target_modules",
+    "rank": "the rank",
+    "wide": "a rank above a dimension of its module",
+    "base": "modules that the base does not have",
+    "architecture": "the architecture of the base",
+    "rotated": "LoRA on q and k",
+    "tied": "LoRA on the lm_head of a model that ties it",
+}
+"""What is looked at, and what people call it."""
+
+NORMALIZE = "adapterops normalize {source}{names} -o normalized"
+FUSE = "adapterops fuse BASE {source} -o fused"
+TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
+TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
+CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
+TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
+TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
+TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
+TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
+OWN_BASE = "give the base that the adapter was trained on"
+
+TRAINED = {"saved", "biases", "embeddings", "difference"}
+STOPS = {
+    NORMALIZE: {"dora", *TRAINED},
+    TO_GGUF: {"dora", *TRAINED},
+    TRUNCATE: {"dora"},
+    TO_PEFT: {"dora"},
+    CUT_TO_PEFT: {"dora"},
+    TO_COMFY: {"dora", "experts", *TRAINED},
+    TO_KOHYA: {"dora", "experts", *TRAINED},
+    TO_MLX: {"dora", "experts", *TRAINED},
+}
+"""Remedy → facts of which any makes it impossible; what is left then is to fuse."""
+
+NAMED_BY_BASE = ("gguf", "kohya")
+"""Formats whose modules only a base can name in another."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a program does, how bad that is, and the command that mends it."""
+
+    severity: str
+    says: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One program.
+
+    Attributes:
+        title: its name, as people write it.
+        source: the versions that were read.
+        formats: those that it reads; any other one is refused.
+        into: the command that makes one of these.
+        rules: fact → what it does. What has no rule here does not concern it.
+        limit: the largest rank that it takes where nothing else is set.
+    """
+
+    title: str
+    source: str
+    formats: Mapping[str, Rule]
+    into: str
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    limit: int | None = None
+
+
+def refused(says: str, remedy: str = "") -> Rule:
+    return Rule(REFUSED, says, remedy)
+
+
+def wrong(says: str, remedy: str = NORMALIZE) -> Rule:
+    return Rule(WRONG, says, remedy)
+
+
+def ignored(says: str, remedy: str = "") -> Rule:
+    return Rule(IGNORED, says, remedy)
+
+
+def unknown(says: str = "not established", remedy: str = "") -> Rule:
+    return Rule(UNKNOWN, says, remedy)
+
+
+def fine(says: str = "right") -> Rule:
+    return Rule(FINE, says)
+
+
+FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
+NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
+NOT_LORA = {
+    "loha": refused("reads LoRA alone", NORMALIZE),
+    "lokr": refused("reads LoRA alone", NORMALIZE),
+    "base": refused("has nowhere to put them", OWN_BASE),
+    "full_names": unknown("whether it takes full names in target_modules was not established"),
+}
+
+RUNTIMES = {
+    "vllm": Runtime(
+        "vLLM",
+        "its source of about September 2026, and older files of 2026",
+        FOLDER,
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "rslora": fine("alpha over the root of r (since #6909)"),
+            "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
+            "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
+            "rank_pattern": wrong("older versions divide by one r for all; the newest honours the pattern"),
+            "dora": refused("use_dora stops it", FUSE),
+            "saved": refused("modules_to_save stops it; the main branch takes classifier and score", FUSE),
+            "biases": refused("a bias other than none stops it", FUSE),
+            "embeddings": refused("a whole weight of an embedding or a head stops it (#32599, #4186)", FUSE),
+            "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
+            "experts": wrong(
+                "depends on the model: wired nowhere without a word for Gemma 4 (#41754), the base alone for Qwen 3.5"
+                " before #41384, not loaded for Nemotron-H (#47088)",
+                FUSE,
+            ),
+            "rank": refused(
+                "is above max_lora_rank, which can be 1, 8, 16, 32, 64, 128, 256, 320 or 512 (#2847)", TRUNCATE
+            ),
+        },
+        limit=16,
+    ),
+    "sglang": Runtime(
+        "SGLang",
+        "its source of about September 2026, and older files of 2026",
+        FOLDER,
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "rslora": wrong("use_rslora is not read: alpha over r (#40835, open)"),
+            "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest records the pattern"),
+            "rank_pattern": unknown("early versions refuse several adapters of unequal ranks or scales", NORMALIZE),
+            "dora": refused("use_dora stops it", FUSE),
+            "saved": unknown("not established; added tokens stop it", FUSE),
+            "biases": unknown("not established", FUSE),
+            "embeddings": unknown("not established; added tokens stop it", FUSE),
+            "head": unknown("not established"),
+            "experts": wrong(
+                "names with experts.base_layer are dropped without a word, unless --lora-strict-loading (#25528)", FUSE
+            ),
+            "rank": refused("is above max_lora_rank of the server", TRUNCATE),
+        },
+    ),
+    "llama.cpp": Runtime(
+        "llama.cpp",
+        "llama-cpp-python 0.3.36; its converter was run",
+        {
+            "gguf": fine("what it reads"),
+            "peft": fine("through convert_lora_to_gguf.py, which reads a folder of PEFT"),
+        },
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "rslora": wrong("the converter writes lora_alpha, which is divided by the rank (measured)"),
+            "alpha_pattern": wrong("the converter writes one lora_alpha for all (measured)"),
+            "rank_pattern": fine("divides by the rank of each tensor (not run)"),
+            "dora": refused("stops the converter (measured)", FUSE),
+            "saved": refused("stops the converter (measured)", FUSE),
+            "biases": refused("stops the converter", FUSE),
+            "embeddings": refused(
+                "embed_tokens.weight and lm_head.weight stop the converter (measured); those in a base_layer it skips",
+                FUSE,
+            ),
+            "adapter_name": refused("stops the converter (measured)", TO_PEFT),
+            "tied": refused("has no tensor of its own to add it to", FUSE),
+            "experts": unknown("not established", FUSE),
+        },
+    ),
+    "ollama": Runtime(
+        "Ollama",
+        "commit fb30760",
+        {
+            "gguf": fine("what is best for it"),
+            "peft": fine("converted when the model is created; one adapter alone"),
+            "mlx": fine("converted when the model is created; one adapter alone"),
+        },
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "mlx_scale": wrong("scale is read and not used: 1 in its place"),
+            "rslora": wrong("use_rslora is not read: alpha over the rank"),
+            "alpha_pattern": wrong("one lora_alpha for all"),
+            "rank_pattern": unknown("not established", NORMALIZE),
+            "float_alpha": refused("reads a whole number, and stops at 16.0 (#17377, open)", NORMALIZE),
+            "dora": unknown("not established", FUSE),
+            "saved": unknown("not established", FUSE),
+            "biases": unknown("not established", FUSE),
+            "embeddings": unknown("not established", FUSE),
+            "head": unknown("not established"),
+            "experts": unknown("not established", FUSE),
+            "wide": wrong("takes the longer side of A and B for the outer one", TRUNCATE),
+            "architecture": refused("converts adapters of llama and gemma2 alone (#6858, #6440)", TO_GGUF),
+            "rotated": wrong(
+                "of llama, columns of A are permuted and not rows of B: nothing of the update is left (simulated from its"
+                " source)",
+                TO_GGUF,
+            ),
+        },
+    ),
+    "mlx": Runtime(
+        "MLX-LM",
+        "0.32.2, run",
+        {"mlx": fine("what it reads")},
+        TO_MLX,
+        {
+            "dora": fine("a length for each output"),
+            "head": fine("read where the model has the layer"),
+            "base": refused("an unknown name stops it", OWN_BASE),
+        },
+    ),
+    "tensorrt-llm": Runtime(
+        "TensorRT-LLM",
+        "commit 007e181",
+        FOLDER,
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "rslora": fine("alpha over the root of the rank (since 2024-07, #1668)"),
+            "alpha_pattern": wrong("one lora_alpha for all"),
+            "rank_pattern": fine("a rank for each module"),
+            "dora": unknown("of linear layers right; of experts unsupported, and its guard may not fire", FUSE),
+            "saved": refused("any other name than those of its layers is a KeyError", FUSE),
+            "biases": refused("any other name than those of its layers is a KeyError", FUSE),
+            "embeddings": fine("heads and embeddings are read this way alone"),
+            "head": refused("heads are read only through modules_to_save", FUSE),
+            "experts": unknown("not established", FUSE),
+            "rank": refused("is above max_lora_rank", TRUNCATE),
+        },
+        limit=64,
+    ),
+    "lorax": Runtime(
+        "LoRAX",
+        "commit a7394ba",
+        FOLDER,
+        TO_PEFT,
+        {
+            **NO_CONFIG,
+            **NOT_LORA,
+            "rslora": wrong("use_rslora is not read: alpha over r (#700)"),
+            "alpha_pattern": wrong("one lora_alpha for all"),
+            "rank_pattern": wrong("one r for all"),
+            "dora": unknown("not established", FUSE),
+            "saved": unknown("not established", FUSE),
+            "biases": unknown("not established", FUSE),
+            "embeddings": unknown("not established", FUSE),
+            "head": unknown("not established"),
+            "experts": ignored("modules that it does not know have no effect", FUSE),
+            "base": ignored("modules that it does not know have no effect", OWN_BASE),
+            "rank": unknown("its kernels go up to 128", TRUNCATE),
+        },
+        limit=128,
+    ),
+    "diffusers": Runtime(
+        "diffusers",
+        "0.42.1, run for conversions",
+        {
+            "kohya": fine("converted when it is loaded, for the models that it knows"),
+            "comfy": fine("converted when it is loaded, for the models that it knows"),
+            "peft": fine("the file of tensors alone"),
+        },
+        TO_KOHYA,
+        {
+            "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
+            "header_scale": fine("lora_adapter_metadata is read"),
+            "alpha_beside": unknown(
+                "depends on the model: FLUX.2 and Krea 2 stop, Qwen-Image is right since 0.42.1 (measured)", TO_KOHYA
+            ),
+            "rank_pattern": fine("ranks are those of the tensors"),
+            "dora": wrong(
+                "of kohya's Stable Diffusion 1.5 the lengths are dropped (OneTrainer #1563); of PEFT right", FUSE
+            ),
+            "loha": refused("Z-Image and Stable Diffusion stop (measured)", CUT_TO_PEFT),
+            "lokr": refused("SDXL and Qwen-Image stop; Z-Image and FLUX.2 are right (measured)", CUT_TO_PEFT),
+            "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
+            "base": refused("what is left over is a ValueError", OWN_BASE),
+        },
+    ),
+    "comfyui": Runtime(
+        "ComfyUI",
+        "commit 17358c8",
+        {
+            "kohya": fine("what it reads"),
+            "comfy": fine("what it reads"),
+            "peft": fine("the file of tensors alone, if the names are those of a model of its own"),
+        },
+        TO_KOHYA,
+        {
+            "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
+            "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
+            "loha": fine(),
+            "lokr": fine(),
+            "difference": fine("diff and set are keys of its own; diff_m is not loaded"),
+            "base": ignored('"lora key not loaded" in the log', OWN_BASE),
+        },
+    ),
+}

@@ -1,0 +1,141 @@
+"""What an adapter has that programs which serve adapters treat differently: from its headers, its config and a base's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import IncompatibleError
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.architectures import EMBEDDINGS, HEAD
+from adapterops.formats.naming import last
+from adapterops.formats.peft.keys import parse
+from adapterops.formats.stacks import is_single_expert
+from adapterops.formats.ties import says_tied
+from adapterops.operations.heads import in_order
+from adapterops.operations.targets import resolve
+from adapterops.storage.place import Place
+from adapterops.storage.strict import read_json
+
+KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference"}
+"""Kind of update → fact."""
+
+ROTATED = ("q_proj", "k_proj")
+CONVERTED = ("llama", "gemma2")
+"""Types of models whose adapters Ollama converts."""
+
+REWRITTEN = ("peft", "mlx")
+"""Formats that it converts."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that an adapter has, as its files say it, and the modules that have it."""
+
+    name: str
+    found: str
+    modules: tuple[str, ...] = ()
+
+
+def config_of(place: Place, files: AdapterFiles) -> Mapping[str, Any]:
+    """The fields of PEFT's config in the folder of the file; none where there is none."""
+    path = place.here(files.file.path.with_name(CONFIG))
+    fields = read_json(path) if path in files.paths else {}
+    return fields if isinstance(fields, dict) and "lora_parameters" not in fields else {}
+
+
+def facts_of(
+    place: Place, files: AdapterFiles, kind: str, base: Checkpoint | None = None, alpha: float | None = None
+) -> Iterator[Fact]:
+    """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes.FACTS`."""
+    config = config_of(place, files)
+    yield Fact("format", kind)
+    if kind == "peft" and not config:
+        yield Fact("no_config", f"{files.file.path.name} alone")
+    yield from _scales(kind, files, config)
+    for name, fact in KINDS.items():
+        if modules := tuple(module for module, parts in files.modules.items() if parts.kind.name == name):
+            yield Fact(fact, name, modules)
+    yield from _full(files)
+    if modules := tuple(module for module in files.modules if last(module) == HEAD):
+        yield Fact("head", ", ".join(modules), modules)
+    if files.config.experts:
+        yield Fact("experts", ", ".join(files.config.experts), tuple(files.config.experts))
+    if kind == "peft" and (named := {parse(n).adapter for n in _own(files)} - {None}):
+        yield Fact("adapter_name", f"lora_A.{named.pop()}.weight")
+    if dotted := [target for target in files.config.targets or () if "." in target]:
+        yield Fact("full_names", dotted[0] + (" ..." if len(dotted) > 1 else ""))
+    layouts = {module: files.layout(module) for module in files.modules}
+    rank = max((layout.rank for layout in layouts.values()), default=0)
+    yield Fact("rank", str(rank))
+    if wide := tuple(module for module, layout in layouts.items() if rank > 0 and layout.rank > min(layout.shape)):
+        yield Fact("wide", f"rank {layouts[wide[0]].rank} of {list(layouts[wide[0]].shape)}", wide)
+    if base is not None:
+        yield from _on(place, kind, base, alpha)
+    elif kind in REWRITTEN:
+        yield Fact("architecture", "")
+
+
+def _own(files: AdapterFiles) -> Iterator[str]:
+    return (name for parts in files.modules.values() for name in parts.tensors.values())
+
+
+def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterator[Fact]:
+    """Where the scales are, and whether they are the same for all."""
+    scaled = tuple(m for m, each in files.scalings.items() if each.scale != 1 and not files.modules[m].alpha)
+    where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
+    if scaled and kind != "gguf":
+        yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
+    if kind == "comfy" and (beside := tuple(m for m, parts in files.modules.items() if parts.alpha)):
+        yield Fact("alpha_beside", f"{beside[0]}.alpha", beside)
+    rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
+    if rooted:
+        yield Fact("rslora", "true", rooted)
+    if experts := tuple(m for m in rooted if is_single_expert(m) or files.modules[m].experts > 1):
+        yield Fact("rslora_experts", "true", experts)
+    alpha, r = config.get("lora_alpha", config.get("alpha")), config.get("r")
+    if config and (others := tuple(m for m, each in files.scalings.items() if each.alpha != alpha)):
+        yield Fact("alpha_pattern", f"{files.scalings[others[0]].alpha:g} for {others[0]}", others)
+    ranks = sorted({each.rank for each in files.scalings.values()})
+    if len(ranks) > 1:
+        unequal = tuple(m for m, each in files.scalings.items() if each.rank != r)
+        yield Fact("rank_pattern", ", ".join(map(str, ranks)), unequal)
+    if isinstance(alpha, float):
+        yield Fact("float_alpha", str(alpha))
+
+
+def _full(files: AdapterFiles) -> Iterator[Fact]:
+    """Tensors that take the place of the base's."""
+    biases = tuple(tensor for tensor in files.full if tensor.endswith(".bias"))
+    ends = tuple(f"{end}.weight" for end in (HEAD, *EMBEDDINGS))
+    embeddings = tuple(tensor for tensor in files.full if tensor.endswith(ends))
+    saved = tuple(tensor for tensor in files.full if tensor not in {*biases, *embeddings})
+    for name, tensors in (("saved", saved), ("biases", biases), ("embeddings", embeddings)):
+        if tensors:
+            yield Fact(name, tensors[0] + (f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""), tensors)
+    if files.config.saved and not saved and not embeddings:
+        yield Fact("saved", f"{', '.join(files.config.saved)} in the config alone")
+    if files.config.biases and not biases:
+        yield Fact("biases", "in the config alone")
+
+
+def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
+    """What a base says."""
+    adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
+    try:
+        resolve(in_order(adapter, base), base)
+    except IncompatibleError as error:
+        yield Fact("base", error.message)
+    config = base.config or {}
+    model = str(config.get("model_type", "unknown"))
+    rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
+    if kind in REWRITTEN and model not in CONVERTED:
+        yield Fact("architecture", model)
+    if kind in REWRITTEN and model == "llama" and rotated:
+        yield Fact("rotated", "on a llama", rotated)
+    heads = tuple(module for module in adapter.layout if last(module) == HEAD)
+    if heads and says_tied(config):
+        yield Fact("tied", ", ".join(heads), heads)

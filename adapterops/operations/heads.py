@@ -1,0 +1,77 @@
+"""Rows of q and k projections in the order of a model, for adapters that have them in llama.cpp's.
+
+llama.cpp rotates neighbouring rows of an attention head, transformers the first half against the second: the two halves
+of each head take turns in its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter, name
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import IncompatibleError, at
+from adapterops.storage.lazy import Lazy
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array, Update
+
+QUERY, KEY = "num_attention_heads", "num_key_value_heads"
+
+
+def in_order(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter with the rows of every module in the order that the base has. Lazy.
+
+    Raises:
+        IncompatibleError: config.json of the base does not say how many heads there are, or the rows are not as many
+            as these have.
+
+    Source: `LlamaModel.permute` of llama.cpp's converter, inverted.
+    """
+    if not adapter.interleaved:
+        return adapter
+    with at(path=name(adapter)):
+        heads = {
+            module: _heads(module, adapter.layout[module].shape[0], field, base.config or {})
+            for module, field in adapter.interleaved.items()
+        }
+
+    def compute(module: str) -> Update:
+        update: Update = adapter.updates[module]
+        if module not in heads:
+            return update
+        factors = update.lowrank()
+        assert factors is not None
+        return replace(factors, B=halved(factors.B, heads[module]))
+
+    return replace(adapter, updates=Lazy(adapter.layout, compute), interleaved={})
+
+
+def halved(B: Array, heads: int) -> Array:
+    """Rows (head, row of a half, half) as rows (head, half, row of a half).
+
+    >>> import numpy as np
+    >>> halved(np.arange(8.0)[:, None], 2).ravel().tolist()
+    [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+    """
+    rows, rank = B.shape
+    return B.reshape(heads, rows // heads // 2, 2, rank).swapaxes(1, 2).reshape(rows, rank)
+
+
+def _heads(module: str, rows: int, field: str, config: Mapping[str, Any]) -> int:
+    inner: Mapping[str, Any] = next(
+        (config[each] for each in ("text_config", "llm_config") if isinstance(config.get(each), Mapping)), {}
+    )
+    fields = (field, QUERY)  # without key-value heads of their own, there are as many as of queries
+    found = next((each[one] for one in fields for each in (config, inner) if each.get(one) is not None), None)
+    if type(found) is not int or found < 1 or rows % (2 * found):
+        fact = f"says {found!r}" if found is not None else "does not say it"
+        raise IncompatibleError(
+            f"has {rows} rows in llama.cpp's order, which depends on {field}, and config.json of the base {fact}",
+            tensor=module,
+            hint="give the base that the adapter was trained on, with its config.json",
+            code="E-HEADS",
+        )
+    return found

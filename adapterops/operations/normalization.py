@@ -1,0 +1,54 @@
+"""An adapter in the form that every program that serves adapters applies alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, name
+from adapterops.errors import OptionError, UnsupportedError
+from adapterops.formats.registry import DEFAULT
+from adapterops.formats.stacks import padded
+from adapterops.provenance.history import Step
+
+if TYPE_CHECKING:
+    from adapterops.updates.lowrank import LowRank
+    from adapterops.updates.protocol import Linear
+
+
+def normalize(adapter: Adapter) -> Adapter:
+    """The same updates as LoRA of one rank in PEFT's format: ΔW = B A, with the scale in B.
+
+    The rank R is the largest of any module; rows of zeros fill up A, and columns of zeros B, so that no product changes.
+    What is saved then says r = lora_alpha = R, no patterns, and no rsLoRA: alpha/r, alpha/sqrt(r) where nobody reads
+    that field, alpha over each tensor's rank, and no scale at all are the same number, 1. An update without factors
+    (LoHa, LoKr) becomes its best approximation of the rank in its layout.
+
+    Raises:
+        UnsupportedError: it has what is no LoRA: an update that depends on the weight, or full tensors.
+        OptionError: it has no modules.
+
+    Cost: lazy; (out + in) R numbers a module.
+    """
+    check_needs_no_base(adapter, "written as LoRA")
+    if adapter.full:
+        raise UnsupportedError(
+            "is a full tensor (of modules_to_save, a bias, or an embedding), which LoRA cannot hold",
+            path=name(adapter),
+            tensor=next(iter(adapter.full)),
+            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+        )
+    if not adapter.layout:
+        raise OptionError("the adapter has no modules to normalize", path=name(adapter))
+    rank = max(each.rank for each in adapter.layout.values())
+    layout = {module: replace(each, rank=rank, dense=False, kind="LoRA") for module, each in adapter.layout.items()}
+
+    def widened(module: str, update: Linear) -> LowRank:
+        from adapterops.linalg.factor import reduced
+
+        found = reduced(update, adapter.layout[module].rank)
+        A, B = padded(found.A, found.B, rank)
+        return replace(found, A=A, B=B)
+
+    made = adapter.map(Step("normalize", {}, (adapter.history,)), layout, widened)
+    return replace(made, config=replace(adapter.config, format=DEFAULT))

@@ -1,0 +1,78 @@
+"""`check` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from corpus import config, factors, write_adapter
+from safetensors.torch import save_file
+
+from adapterops.cli.main import run
+from adapterops.formats.runtimes import RUNTIMES
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_adapter(tmp_path / "rs", fields=config(2, use_rslora=True))
+    write_adapter(tmp_path / "plain", fields=config(2, lora_alpha=2))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_table_of_all(capsys: Capture) -> None:
+    assert run(["check", "rs"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name}: " in shown for name in RUNTIMES)
+    assert "sglang: silently wrong" in shown
+    assert "use_rslora" in shown
+
+
+def test_what_is_wrong_ends_with_8_and_names_what_mends_it(capsys: Capture) -> None:
+    assert run(["check", "rs", "--for", "sglang"]) == 8
+    shown = capsys.readouterr()
+    assert "(0.707 of the trained scale)" in shown.out
+    assert "adapterops normalize rs -o normalized" in shown.out
+    assert "SGLang: use_rslora" in shown.err
+    assert "adapterops normalize rs -o normalized" in shown.err
+    assert run(["normalize", "rs", "-o", "normalized"]) == 0
+    assert run(["check", "normalized", "--for", "sglang"]) == 0
+    assert run(["check", "plain", "--for", "vllm", "--max-rank", "1"]) == 8
+
+
+def test_it_can_be_read_by_scripts(capsys: Capture) -> None:
+    assert run(["check", "plain", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["kind"], found["ok"]) == (1, "check", True)
+    assert found["runtimes"].keys() == RUNTIMES.keys()
+    assert found["runtimes"]["vllm"]["ok"] is True
+    assert found["runtimes"]["mlx"]["findings"][0]["severity"] == "refused"
+    assert run(["check", "rs", "--for", "lorax", "--json"]) == 8
+    error = json.loads(capsys.readouterr().out)["error"]
+    (verdict,) = error["details"]["runtimes"].values()
+    assert error["code"] == "E-RUNTIME"
+    assert verdict["strength"]["layers.0.q_proj"] == pytest.approx(0.5**0.5)
+    assert verdict["findings"][0]["factor"] == pytest.approx([0.5**0.5] * 2)
+
+
+def test_a_base_says_what_depends_on_it(capsys: Capture) -> None:
+    Path("base").mkdir()
+    weights = {name: torch.ones(12, 8) for name in ("layers.0.q_proj.weight", "layers.0.v_proj.weight")}
+    save_file(weights, "base/model.safetensors", {"format": "pt"})
+    Path("base/config.json").write_text('{"model_type": "llama"}')
+    write_adapter(Path("two"), factors(["layers.0.q_proj", "layers.0.v_proj"]), config(2, lora_alpha=2))
+    assert run(["check", "two", "--for", "ollama"]) == 0
+    assert run(["check", "two", "--for", "ollama", "--base", "base"]) == 8
+    assert run(["check", "two", "--for", "vllm", "--base", "base"]) == 0
+    assert run(["check", "plain", "--for", "vllm", "--base", "base"]) == 8
+    assert "layers.1.q_proj" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_said_as_elsewhere(capsys: Capture) -> None:
+    write_adapter(Path("bdlora"), fields=config(2, use_bdlora={"match_strict": True}))
+    assert run(["check", "bdlora", "--for", "vllm"]) == 4
+    assert run(["check", "nothing"]) == 5
+    assert run(["check", "rs", "--for", "nobody"]) == 2

@@ -1,0 +1,143 @@
+"""llama.cpp's format against its own formula: ΔW = alpha / r · B A, with the rows of q and k in its order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf_files import LLAMA, factors, write, write_base
+from safetensors.numpy import load_file
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.errors import InputError, UnsupportedError
+
+
+@pytest.mark.parametrize(("alpha", "scale"), [(8.0, 2.0), (0.0, 1.0), (None, 1.0), (-2.0, -0.5)])
+def test_it_is_read_as_it_is_applied(alpha: float | None, scale: float, tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write(tmp_path / "a.gguf", alpha))
+    assert {module: layout.shape for module, layout in adapter.layout.items()} == {
+        module: shape for module, shape, _ in sorted(LLAMA.values())
+    }
+    named = ao.named_as(adapter, ao.open_checkpoint(write_base(tmp_path / "base")))
+    for module, (A, B) in factors().items():
+        np.testing.assert_allclose(named.updates[module].dense(), scale * B @ A, rtol=1e-5, atol=1e-5, err_msg=module)
+
+
+def test_ranks_may_differ(tmp_path: Path) -> None:
+    def more(writer: object) -> None:
+        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
+        writer.add_tensor("blk.0.ffn_up.weight.lora_b", np.ones((112, 2), np.float32))  # type: ignore[attr-defined]
+
+    adapter = ao.open_adapter(write(tmp_path / "a.gguf", alpha=8.0, alter=more))
+    assert adapter.scalings["model.layers.0.mlp.up_proj"].scale == 4
+    assert adapter.scalings["model.layers.1.mlp.down_proj"].scale == 2
+
+
+def test_other_architectures_have_rows_in_order(tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write(tmp_path / "a.gguf", architecture="qwen2"))
+    assert not adapter.interleaved
+    ao.save_adapter(adapter, tmp_path / "out")
+
+
+def test_phi3_has_joined_projections(tmp_path: Path) -> None:
+    def joined(writer: object) -> None:
+        for name, out in (("attn_qkv", 96), ("ffn_up", 224)):
+            writer.add_tensor(f"blk.0.{name}.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
+            writer.add_tensor(f"blk.0.{name}.weight.lora_b", np.ones((out, 2), np.float32))  # type: ignore[attr-defined]
+
+    path = write(tmp_path / "a.gguf", architecture="phi3", tensors={}, alter=joined)
+    adapter = ao.open_adapter(path)
+    assert {module: layout.shape for module, layout in adapter.layout.items()} == {
+        "model.layers.0.self_attn.qkv_proj": (96, 64),
+        "model.layers.0.mlp.gate_up_proj": (224, 64),
+    }
+    assert not adapter.interleaved
+    with pytest.raises(UnsupportedError, match="phi3"):  # it has no attn_q
+        ao.open_adapter(write(tmp_path / "b.gguf", architecture="phi3"))
+
+
+REFUSED = {
+    "model": ({"kind": "model"}, "general.type is 'model'"),
+    "architecture": ({"architecture": "falcon"}, "'falcon'"),
+    "alora": ({"alter": lambda writer: writer.add_array("adapter.alora.invocation_tokens", [1, 2])}, "aLoRA"),
+    "embedding": (
+        {"alter": lambda writer: writer.add_tensor("token_embd.weight.lora_a", np.ones((2, 64), np.float32))},
+        "not the name of a LoRA of a linear layer",
+    ),
+    "norm": (
+        {"alter": lambda writer: writer.add_tensor("blk.0.attn_norm.weight", np.ones(64, np.float32))},
+        "not the name of a LoRA of a linear layer",
+    ),
+    "experts": (
+        {"alter": lambda writer: writer.add_tensor("blk.0.ffn_up_exps.weight.lora_a", np.ones((2, 2, 64), "float32"))},
+        "not the name of a LoRA of a linear layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_handled_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    options, message = REFUSED[case]
+    with pytest.raises(UnsupportedError, match=message) as raised:
+        ao.open_adapter(write(tmp_path / "a.gguf", **options))  # type: ignore[arg-type]
+    assert raised.value.path == str(tmp_path / "a.gguf")
+
+
+def test_half_a_module_is_refused(tmp_path: Path) -> None:
+    def half(writer: object) -> None:
+        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
+
+    with pytest.raises(InputError, match="no lora_B"):
+        ao.open_adapter(write(tmp_path / "a.gguf", alter=half))
+
+
+def test_an_alpha_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    for alter in (
+        lambda writer: writer.add_string("adapter.lora.alpha", "16"),
+        lambda writer: writer.add_float32("adapter.lora.alpha", float("nan")),
+    ):
+        with pytest.raises(InputError, match=r"adapter\.lora\.alpha"):
+            ao.open_adapter(write(tmp_path / "a.gguf", None, alter=alter))
+
+
+def test_it_is_not_written(tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write(tmp_path / "a.gguf", architecture="qwen2"))
+    with pytest.raises(UnsupportedError, match="not written") as raised:
+        ao.save_adapter(adapter, tmp_path / "out", format="gguf")
+    assert "convert_lora_to_gguf" in str(raised.value)
+
+
+def test_commands_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.gguf"))
+    write_base(Path("base"))
+    assert run(["show", "a.gguf", "--spectrum"]) == 0
+    assert run(["convert", "a.gguf", "--to", "peft", "-o", "out"]) == 4
+    assert "--base" in capsys.readouterr().err
+    for line in (
+        ["convert", "a.gguf", "--to", "peft", "--base", "base", "-o", "peft"],
+        ["truncate", "a.gguf", "--rank", "2", "--base", "base", "-o", "small"],
+        ["merge", "a.gguf", "peft", "--ties", "--base", "base", "-o", "merged"],
+        ["fuse", "base", "a.gguf", "-o", "fused"],
+        ["verify", "fused"],
+        ["fuse", "base", "a.gguf", "peft", "-w", "0.5", "-w", "0.5", "-o", "twice"],
+        ["verify", "twice"],
+        ["fuse", "base", "peft", "-o", "other"],
+        ["compare", "a.gguf", "peft", "--base", "base"],
+        ["report", "a.gguf", "--base", "base", "-o", "page.html"],
+    ):
+        assert run(line) == 0, (line, capsys.readouterr().err)
+    assert run(["merge", "a.gguf", "peft", "--linear", "-o", "unknown"]) == 4
+    assert run(["compare", "a.gguf", "peft"]) == 4
+    assert Path("fused/model.safetensors").read_bytes() == Path("other/model.safetensors").read_bytes()
+    twice, once = (load_file(f"{name}/model.safetensors") for name in ("twice", "fused"))
+    for name, weight in once.items():
+        np.testing.assert_allclose(twice[name], weight, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_a_folder_of_one_says_which_file_to_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        ao.open_adapter(write(tmp_path / "a.gguf").parent)
+    assert str(tmp_path / "a.gguf") in str(raised.value)

@@ -1,0 +1,128 @@
+"""What is collected of an adapter before it is judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf_files
+import numpy as np
+import pytest
+import torch
+from corpus import MODULES, PREFIX, config, factors, write_adapter
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+import adapterops as ao
+from adapterops.formats.registry import FORMATS, format_of
+from adapterops.formats.runtimes import FACTS
+from adapterops.operations.facts import Fact, facts_of
+from adapterops.storage.place import Place
+
+LENGTHS = {f"{PREFIX}{module}.lora_magnitude_vector": torch.ones(12) for module in MODULES}
+NORM, BIAS = ({f"{PREFIX}{name}": torch.ones(8)} for name in ("norm.weight", "layers.0.q_proj.bias"))
+EMBEDDING = {f"{PREFIX}model.embed_tokens.weight": torch.ones(9, 8)}
+
+
+def facts(path: Path, base: ao.Checkpoint | None = None) -> dict[str, Fact]:
+    place = Place.of(path)
+    kind = format_of(place)
+    found = list(facts_of(place, FORMATS[kind].read(place, None), kind, base))
+    assert len({fact.name for fact in found}) == len(found)
+    assert {fact.name for fact in found} <= FACTS.keys()
+    return {fact.name: fact for fact in found}
+
+
+ALWAYS = {"format", "rank", "architecture", "config_scale"}
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
+    "plain": ({}, {}, set()),
+    "rslora": ({"use_rslora": True}, {}, {"rslora"}),
+    "patterns": ({"alpha_pattern": {"v_proj": 2}}, {}, {"alpha_pattern"}),
+    "an alpha with a point": ({"lora_alpha": 4.0}, {}, {"float_alpha"}),
+    "dora": ({"use_dora": True}, LENGTHS, {"dora"}),
+    "full": ({"modules_to_save": ["norm"]}, NORM, {"saved"}),
+    "full, and not there": ({"modules_to_save": ["classifier", "score"]}, {}, {"saved"}),
+    "biases": ({"bias": "all"}, BIAS, {"biases"}),
+    "biases that are not there": ({"bias": "all"}, {}, {"biases"}),
+    "embeddings": ({}, EMBEDDING, {"embeddings"}),
+    "full names": ({"target_modules": list(MODULES)}, {}, {"full_names"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_config_and_its_tensors_say(case: str, tmp_path: Path) -> None:
+    fields, more, expected = CASES[case]
+    found = facts(write_adapter(tmp_path / "a", {**factors(), **more}, {**config(2), **fields}))
+    assert found.keys() == ALWAYS | expected
+    assert found["format"].found == "peft"
+    assert found["rank"].found == "2"
+
+
+def test_a_scale_of_one_is_none(tmp_path: Path) -> None:
+    assert "config_scale" not in facts(write_adapter(tmp_path / "a", fields=config(2, lora_alpha=2)))
+
+
+def test_which_modules_have_it(tmp_path: Path) -> None:
+    unequal = {**factors(["layers.0.q_proj"], rank=3), **factors(["layers.0.v_proj"], rank=2)}
+    fields = config(3, rank_pattern={"v_proj": 2}, alpha_pattern={"q_proj": 9}, lora_alpha=2)
+    found = facts(write_adapter(tmp_path / "a", unequal, fields))
+    assert found["rank_pattern"] == Fact("rank_pattern", "2, 3", ("layers.0.v_proj",))
+    assert found["alpha_pattern"] == Fact("alpha_pattern", "9 for layers.0.q_proj", ("layers.0.q_proj",))
+    assert found["config_scale"].modules == ("layers.0.q_proj",)
+    assert found["rank"].found == "3"
+
+
+def test_names_and_shapes(tmp_path: Path) -> None:
+    tensors = {name.replace(".weight", ".style.weight"): each for name, each in factors(["lm_head"], rank=10).items()}
+    found = facts(write_adapter(tmp_path / "a", tensors, config(10, target_modules=["lm_head"])))
+    assert found["adapter_name"].found == "lora_A.style.weight"
+    assert found["head"].modules == found["wide"].modules == ("lm_head",)
+
+
+def test_a_lone_file_has_no_config(tmp_path: Path) -> None:
+    tensors = {**factors(["layers.0.q_proj"]), f"{PREFIX}layers.0.q_proj.alpha": torch.tensor(4.0)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    found = facts(tmp_path / "a.safetensors")
+    assert found.keys() == {"format", "rank", "architecture", "no_config"}
+
+
+def test_other_formats(tmp_path: Path) -> None:
+    folder = tmp_path / "mlx"
+    folder.mkdir()
+    arrays = {"model.layers.0.q_proj.lora_a": np.ones((8, 2), "float32")}
+    save_arrays(
+        {**arrays, "model.layers.0.q_proj.lora_b": np.ones((2, 12), "float32")}, folder / "adapters.safetensors"
+    )
+    (folder / "adapter_config.json").write_text(json.dumps({"lora_parameters": {"rank": 2, "scale": 20.0}}))
+    assert facts(folder).keys() == {"format", "rank", "architecture", "mlx_scale"}
+    assert facts(gguf_files.write(tmp_path / "a.gguf")).keys() == {"format", "rank"}
+    A, B = torch.ones(2, 8), torch.ones(12, 2)
+    kohya = {"lora_unet_blocks_0_q.lora_down.weight": A, "lora_unet_blocks_0_q.lora_up.weight": B}
+    save_file({**kohya, "lora_unet_blocks_0_q.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
+    assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "rank"}
+    comfy = {"diffusion_model.blocks.0.q.lora_A.weight": A, "diffusion_model.blocks.0.q.lora_B.weight": B}
+    save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
+    assert facts(tmp_path / "header.safetensors").keys() == {"format", "rank", "header_scale"}
+    save_file({**comfy, "diffusion_model.blocks.0.q.alpha": torch.tensor(1.0)}, tmp_path / "comfy.safetensors")
+    assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "rank", "alpha_beside"}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("llama", {"rotated", "tied"}), ("gemma2", {"tied"}), ("qwen2", {"architecture", "tied"})],
+)
+def test_what_a_base_says(model: str, expected: set[str], tmp_path: Path) -> None:
+    modules = ("model.layers.0.self_attn.q_proj", "lm_head")
+    adapter = write_adapter(
+        tmp_path / "a", factors(modules), config(2, target_modules=["q_proj", "lm_head"], lora_alpha=2)
+    )
+    (tmp_path / "base").mkdir()
+    weights = {f"{modules[0]}.weight": torch.ones(12, 8), "model.embed_tokens.weight": torch.ones(12, 8)}
+    save_file(weights, tmp_path / "base/model.safetensors", {"format": "pt"})
+    (tmp_path / "base/config.json").write_text(json.dumps({"model_type": model, "tie_word_embeddings": True}))
+    base = ao.open_checkpoint(tmp_path / "base")
+    assert facts(adapter, base).keys() == {"format", "rank", "head", *expected}
+    other = write_adapter(tmp_path / "other", factors(["model.layers.7.self_attn.q_proj"]))
+    assert "not in the base" in facts(other, base)["base"].found or "0 of 1" in facts(other, base)["base"].found

@@ -1,0 +1,159 @@
+"""GGUF files by the library that owns the format, and what no such library would write."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from gguf_files import BF16, Q8, write
+
+from adapterops.arrays.floats import widened
+from adapterops.arrays.scratch import Scratch
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError
+from adapterops.storage.gguf import GgufFile
+from adapterops.storage.safetensors import SafetensorsFile
+
+DOWN, VALUE, QUERY = "blk.1.ffn_down.weight.lora_b", "blk.1.attn_v.weight.lora_a", "blk.0.attn_q.weight.lora_a"
+
+
+def fields(writer: gguf.GGUFWriter) -> None:
+    writer.add_array("some.texts", ["a", "bc", ""])
+    writer.add_array("some.numbers", [1, 2, 3])
+    writer.add_bool("some.truth", True)
+    writer.add_uint64("some.count", 2**40)
+
+
+def test_what_the_library_wrote_is_read(tmp_path: Path) -> None:
+    types = {VALUE: BF16, QUERY: Q8, "blk.0.attn_k.weight.lora_a": gguf.GGMLQuantizationType.F16}
+    path = write(tmp_path / "a.gguf", stored=types, alter=fields)
+    file, known = GgufFile(path), gguf.GGUFReader(path)
+    assert {name: entry.shape for name, entry in file.entries.items()} == {
+        each.name: tuple(int(size) for size in each.shape[::-1]) for each in known.tensors
+    }
+    for each in known.tensors:
+        expected = gguf.dequantize(each.data, each.tensor_type)
+        dtype = file.entries[each.name].dtype
+        assert dtype == {"Q8_0": "F32"}.get(each.tensor_type.name, each.tensor_type.name)
+        np.testing.assert_array_equal(widened(file.array(each.name), dtype, Scratch()), expected, err_msg=each.name)
+        some = widened(file.array(each.name, (1, 3)), dtype, Scratch())
+        np.testing.assert_array_equal(some, expected.reshape(-1, expected.shape[-1])[1:3])
+        stored = np.frombuffer(b"".join(map(bytes, file.chunks(each.name))), file.array(each.name).dtype)
+        np.testing.assert_array_equal(stored.reshape(expected.shape), file.array(each.name))
+    assert file.fields["adapter.lora.alpha"] == 8.0
+    assert file.fields["general.name"] == "größer"
+    assert file.fields["some.truth"] is True
+    assert file.fields["some.count"] == 2**40
+    assert file.fields["some.texts"] is None
+
+
+def test_an_alignment_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", alter=lambda writer: writer.add_custom_alignment(256))
+    known = gguf.GGUFReader(path)
+    for each in known.tensors:
+        np.testing.assert_array_equal(GgufFile(path).array(each.name), gguf.dequantize(each.data, each.tensor_type))
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.gguf").read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for length in [*range(0, 1400, 7), len(whole) - 5000, len(whole) - 33, len(whole) - 1]:
+        cut.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            GgufFile(cut)
+
+
+def test_what_follows_the_last_tensor_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf")
+    path.write_bytes(path.read_bytes() + bytes(64))
+    with pytest.raises(InputError, match="after its last tensor"):
+        GgufFile(path)
+
+
+def text(value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(data)) + data
+
+
+def tensor(name: str, shape: list[int], kind: int, offset: int) -> bytes:
+    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+
+
+def raw(path: Path, fields: list[bytes], tensors: list[bytes], data: int = 64, version: int = 3) -> Path:
+    header = struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(fields)) + b"".join(fields + tensors)
+    path.write_bytes(header + bytes(-len(header) % 32 + data))
+    return path
+
+
+ALPHA = text("alpha") + struct.pack("<If", 6, 1.0)
+GOOD = [tensor("a", [8], 0, 0), tensor("b", [8], 0, 32)]
+BAD: dict[str, tuple[list[bytes], list[bytes], str]] = {
+    "a field twice": ([ALPHA, ALPHA], GOOD, "there twice"),
+    "a tensor twice": ([], [GOOD[0], tensor("a", [8], 0, 32)], "there twice"),
+    "a name that is no text": ([text(b"\xff") + struct.pack("<If", 6, 1.0)], GOOD, "not UTF-8"),
+    "a name that is a path": ([], [tensor("../a", [8], 0, 0)], "unsafe"),
+    "a type of field": ([text("a") + struct.pack("<I", 13)], GOOD, "of type 13"),
+    "a truth that is neither": ([text("a") + struct.pack("<IB", 7, 2)], GOOD, "neither 0 nor 1"),
+    "an array of arrays": ([text("a") + struct.pack("<IIQ", 9, 9, 1)], GOOD, "an array of type 9"),
+    "an array without end": ([text("a") + struct.pack("<IIQ", 9, 4, 2**62)], GOOD, "cut off"),
+    "texts without end": ([text("a") + struct.pack("<IIQ", 9, 8, 2**40)], GOOD, "more than the file has room for"),
+    "a text without end": ([struct.pack("<Q", 2**63)], GOOD, "cut off"),
+    "an alignment of 3": ([text("general.alignment") + struct.pack("<II", 4, 3)], GOOD, "power of two"),
+    "an alignment of 0": ([text("general.alignment") + struct.pack("<II", 4, 0)], GOOD, "power of two"),
+    "no dimensions": ([], [tensor("a", [], 0, 0)], "0 dimensions"),
+    "five dimensions": ([], [tensor("a", [1] * 5, 0, 0)], "5 dimensions"),
+    "an empty tensor": ([], [tensor("a", [0], 0, 0)], "impossible shape"),
+    "entries beyond count": ([], [tensor("a", [2**32, 2**32, 2], 0, 0)], "impossible shape"),
+    "a hole": ([], [GOOD[0], tensor("b", [8], 0, 64)], "begins at byte 64"),
+    "an overlap": ([], [GOOD[0], tensor("b", [8], 0, 0)], "begins at byte 0"),
+    "half a block": ([], [tensor("a", [16, 2], 8, 0)], "no blocks of 32"),
+    "larger than the file": ([], [tensor("a", [2**20], 0, 0)], "cut off"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_breaks_a_rule_is_refused(case: str, tmp_path: Path) -> None:
+    assert GgufFile(raw(tmp_path / "good.gguf", [ALPHA], GOOD)).entries.keys() == {"a", "b"}
+    fields, tensors, message = BAD[case]
+    with pytest.raises(InputError, match=message):
+        GgufFile(raw(tmp_path / "bad.gguf", fields, tensors))
+
+
+def test_counts_beyond_reason_are_refused(tmp_path: Path) -> None:
+    for counts in ((2**40, 0), (0, 2**40)):
+        (tmp_path / "a.gguf").write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, *counts) + bytes(64))
+        with pytest.raises(InputError, match="at most"):
+            GgufFile(tmp_path / "a.gguf")
+
+
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    for version in (1, 4, 3 << 24):
+        with pytest.raises(UnsupportedError, match=f"version {version}"):
+            GgufFile(raw(tmp_path / "a.gguf", [], GOOD, version=version))
+    with pytest.raises(UnsupportedError, match="type 12 of ggml") as raised:
+        GgufFile(raw(tmp_path / "a.gguf", [], [tensor("a", [256], 12, 0)], 144))
+    assert raised.value.tensor == "a"
+    assert "checkpoint" in str(raised.value)
+
+
+def test_under_another_name_it_says_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a GGUF file") as raised:
+        SafetensorsFile(write(tmp_path / "a.safetensors"))
+    assert ".gguf" in str(raised.value)
+
+
+def test_a_changed_byte_ends_in_an_error_of_ours_or_in_tensors(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.gguf").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(whole)
+        for position in random.integers(0, 900, random.integers(1, 4)):
+            data[position] = random.integers(256)
+        (tmp_path / "b.gguf").write_bytes(data)
+        try:
+            file = GgufFile(tmp_path / "b.gguf")
+            assert all(file.array(name).size for name in file.entries)
+        except AdapterOpsError:
+            pass
