@@ -69,7 +69,7 @@ def conversions(name: str) -> dict[str, Any]:
         "stacked": stacked,
         "transposed": transposed,
         "turned": turned,
-        "passed": tuple(sorted({each.rpartition(".")[2] for each in architectures.passed(model)})),
+        "passed": tuple(sorted({".".join(each.split(".")[-2:]) for each in architectures.passed(model)})),
     }
 
 
@@ -119,7 +119,9 @@ def main() -> None:
         {(leaves,): types for leaves, types in families.items()},
         "Last names of modules that PEFT takes for experts, wherever they are.",
     )
-    text += block("PASSED", passed, "Last names of Linear layers whose weight the model reads without calling them.")
+    text += block(
+        "PASSED", passed, "Ends of the names of Linear layers whose weight the model reads without calling them."
+    )
     TABLE.write_text(text)
 
 

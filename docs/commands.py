@@ -25,19 +25,19 @@ EXAMPLES = {
     "run": "run mix/recipe.yaml -o again",
     "fuse": "fuse base style -o model",
     "unfuse": "unfuse model style -o restored",
-    "extract": "extract model base --rank 8 -o extracted",
+    "extract": "extract model --base base --rank 8 -o extracted",
     "quantize": "quantize base --to nf4 -o base-nf4",
     "dequantize": "dequantize base-nf4 -o base-16",
     "verify": "verify model",
     "methods": "methods",
 }
 NOT_RUN = {
+    "card": "card merged -o merged/README.md",
     "split": "split unmerged-model --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",
-    "card": "card merged",
     "push": "push merged owner/merged --private",
 }
-"""Examples that are not run here: they need the Hub, or what is not in the folder."""
+"""Examples that are not run here: they need the Hub, or what is not in the folder, or write a page."""
 
 
 def commands() -> str:

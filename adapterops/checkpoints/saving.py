@@ -141,7 +141,8 @@ def write_checkpoint(
         source.check_unchanged()
     others = []
     for name, content in small_files(checkpoint):
-        (folder / name).parent.mkdir(exist_ok=True)
+        if not (inner := (folder / name).parent).is_dir():  # a component's
+            inner.mkdir()
         write_file(folder / name, content, sync)
         others.append(name)
     modules = dict(

@@ -272,7 +272,8 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     tensors = list(job.tensors)
     metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
-    (folder / job.file).parent.mkdir(exist_ok=True)
+    if not (inner := (folder / job.file).parent).is_dir():  # a component's
+        inner.mkdir()
     if any(
         tensor in checkpoint.schemes for tensor in tensors
     ):  # readers map files: wide numbers must begin at multiples of their size

@@ -105,7 +105,7 @@ def _config(header: _Names, division: Division, alpha: float | None) -> dict[str
     """
     if alpha is None:
         raise InputError(
-            f"says nothing of the scale of its adapter: it has no {CONFIG}",
+            f"does not state the scale of its adapter: it has no {CONFIG}",
             path=header.path,
             hint="give the lora_alpha it was trained with, such as --alpha 16, "
             f"or put the {CONFIG} of the training into its folder",

@@ -55,7 +55,7 @@ class Loading:
         stacked: experts that are stored each by itself are one parameter in the model.
         fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
         taken: last names of modules that PEFT takes for experts when they are targeted, wherever they are.
-        passed: last names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
+        passed: ends of the names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
     """
 
     renamings: tuple[Renaming, ...] = ()
@@ -89,7 +89,8 @@ class Loading:
 
     def takes(self, module: str) -> bool:
         """Whether LoRA on a module with a matrix is loaded by PEFT, and does something."""
-        return module.rpartition(".")[2] not in self.passed and self.loaded(module) == module
+        passed = any(f".{module}".endswith(f".{each}") for each in self.passed)
+        return not passed and self.loaded(module) == module
 
     def converts(self, tensor: str) -> bool:
         """Whether a tensor is no parameter of the model, but a part of one, or several."""

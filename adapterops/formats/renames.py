@@ -813,11 +813,11 @@ minimax minimax_m2 mixtral
 
 PASSED = r"""
 falcon_mamba mamba
-    dt_proj
+    mixer.dt_proj
 mobilebert
-    decoder
-    dense
+    predictions.decoder
+    predictions.dense
 neomme
     unembedding_projection
 """
-"""Last names of Linear layers whose weight the model reads without calling them."""
+"""Ends of the names of Linear layers whose weight the model reads without calling them."""

@@ -55,7 +55,7 @@ def ties_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> Ties:
     """
     config = config or {}
     own = _class(config)
-    pairs = list(_pairs(config) if own else _usual(base, config))
+    pairs = list(_pairs(base, config) if own else _usual(base, config))
     missing, ends = _found(pairs, base, config)
     return Ties(missing, frozenset(ends), own is not None, own in KEPT.split())
 
@@ -147,7 +147,7 @@ def _class(config: Mapping[str, Any]) -> str | None:
     return next((key for key in keys if key in ruled(TIED)), None)
 
 
-def _pairs(config: Mapping[str, Any]) -> Iterator[_Pair]:
+def _pairs(base: Mapping[str, Spec], config: Mapping[str, Any]) -> Iterator[_Pair]:
     """What a model of a known class shares, and the models in it."""
     own = _class(config)
     shares = says_tied(config) is not False or own in KEPT.split()
@@ -156,7 +156,9 @@ def _pairs(config: Mapping[str, Any]) -> Iterator[_Pair]:
             prefix, _, field = rule.removeprefix("in ").partition(": ")
             inner = config.get(field)
             if isinstance(inner, Mapping) and says_tied(inner) is not False:
-                yield from (_Pair(prefix + end, prefix + source) for end, source in _of_type(inner.get("model_type")))
+                there = set(map(loading(config).name, base))
+                inside = [_Pair(prefix + end, prefix + source) for end, source in _of_type(inner.get("model_type"))]
+                yield from (pair for pair in inside if not there.isdisjoint(pair))
         elif shares:
             yield _pair(rule)
 

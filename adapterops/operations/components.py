@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError, OptionError
+from adapterops.errors import IncompatibleError, OptionError, count
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.naming import Names
@@ -98,14 +98,14 @@ def _only(
 ) -> str:
     """The component that has all of these modules."""
     counts = {component: len(_tensors(modules, part)) for component, part in parts.items()}
-    whole = [component for component, count in counts.items() if count == len(modules)]
+    whole = [component for component, found in counts.items() if found == len(modules)]
     if len(whole) == 1:
         return whole[0]
-    shown = ", ".join(f"{component} {count}" for component, count in counts.items())
+    shown = ", ".join(f"{component} {found}" for component, found in counts.items())
     raise IncompatibleError(
         f"names no component, and {' and '.join(whole)} have modules of these names and shapes"
         if whole
-        else f"names no component, and none has all of its {len(modules)} modules: {shown}",
+        else f"names no component, and none has all of its {count(len(modules), 'module')}: {shown}",
         path=name(adapter),
         tensor=next(iter(modules)),
         hint=f"name the one it was trained on: --component {whole[0] if whole else max(counts, key=lambda each: counts[each])}",

@@ -357,6 +357,12 @@ def columns_swapped(edits: dict[str, Edit]) -> dict[str, Edit]:
     }
 
 
+def turned_square(tensor: str, base: Any) -> bool | None:
+    """Square experts are taken for (in, out), and others for what they are."""
+    _, height, width = base[tensor].shape
+    return True if height == width else None
+
+
 def reversed_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Expert 0 as expert 2, and 2 as 0."""
 
@@ -416,7 +422,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
         item("operations.targets.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
     ),
     "experts from the last on": (experts, reversed_experts),
-    "square experts turned": (experts, put("operations.targets._square_is_transposed", lambda *_: True)),
+    "square experts turned": (experts, put("operations.targets._stored_transposed", turned_square)),
     "columns of gate for up": (turned_experts, table(columns_swapped)),
     "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
     "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),

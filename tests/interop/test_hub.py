@@ -463,7 +463,8 @@ def test_the_page_tells_the_truth(
         for line in text.splitlines()
         if line.startswith("adapterops") and "owner/" in line
     ]
-    assert {command[1] for command in commands} == {"show", "merge", "fuse", "push", "pull"}
+    asked = {command[1] for command in commands} - {"card"}  # of the two pages one has room for it
+    assert asked == {"show", "merge", "fuse", "push", "pull"}
     for command in commands:
         succeeds(capsys, *command[1:])
 

@@ -226,7 +226,9 @@ def test_what_is_for_a_single_model_names_the_components(
     pipeline: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, *options = command.split()
-    more = {"quantize": [], "extract": [str(pipeline), "--rank", "2"], "fuse": [str(toy(tmp_path / "a", 3))]}[name]
+    more = {"quantize": [], "extract": ["--base", str(pipeline), "--rank", "2"], "fuse": [str(toy(tmp_path / "a", 3))]}[
+        name
+    ]
     assert run([name, str(pipeline), *more, *options, "-o", str(tmp_path / "out")]) == 4
     assert f"name the folder of one: {pipeline / 'text_encoder'}" in capsys.readouterr().err
     with pytest.raises(UnsupportedError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion.flat import flat
@@ -155,12 +155,12 @@ def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mappin
         return
     if not isinstance(options, dict) or str(options.get("split_qkv")).lower() != "true":
         return
-    parts = {module: count for module in modules for end, count in SPLIT.items() if module.endswith(end)}
+    parts = {module: several for module in modules for end, several in SPLIT.items() if module.endswith(end)}
     if parts:
-        shown = " and ".join(f"1/{count}" for count in sorted(set(parts.values())))
+        shown = " and ".join(f"1/{several}" for several in sorted(set(parts.values())))
         warnings.warn(
             f"{file.path.name}: trained with split_qkv, whose alpha is divided by the rank of all parts: the scale that is"
-            f" stored, and that every loader takes, is {shown} of the one it was trained with ({len(parts)} modules,"
+            f" stored, and that every loader takes, is {shown} of the one it was trained with ({count(len(parts), 'module')},"
             f" such as {next(iter(parts))})",
             AdapterWarning,
             stacklevel=2,
