@@ -73,7 +73,7 @@ def divided(names: Collection[str]) -> Division:
     arrays: dict[str, str] = {}
     full: dict[str, str] = {}
     saved, adapters = set(), set()
-    ends = {role: end for kind in KINDS.values() for role, end in kind.roles.items()}
+    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
     wrapped = {name[: match.start()] for name in names for match in re.finditer(re.escape(WRAPPED) + r"(?=\.)", name)}
     for name in sorted(names):
         if updates().fullmatch(name):
