@@ -15,7 +15,8 @@ from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import Parts, full_tensors, originals, parts
+from adapterops.formats.peft.keys import Parts, full_tensors, parts
+from adapterops.formats.vocabulary import is_end
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json
@@ -82,10 +83,10 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         fields = _fields(file, config_path)
     with at(path=config_path if config_path.exists() else weights):
         config = read_config(fields) if fields is not None else AdapterConfig()
-    full = full_tensors(file, config)
+    full, repeated = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
-    raw = parts(file, {*full.values(), *originals(file)})
+    raw = parts(file, {*full.values(), *repeated})
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
@@ -94,6 +95,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
                     raise no_numbers(file.entries[name].dtype, weights, name)
         with at(path=config_path):
             _check_kinds(raw, fields)
+            _check_not_tied(raw, fields)
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
@@ -118,6 +120,19 @@ def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> 
                 path=path,
                 hint="save it again",
                 code="E-KEY",
+            )
+
+
+def _check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
+    """Where PEFT is to keep two ends tied, it has one update for both, under two names. Of full tensors the file shows
+    whether it did.
+    """
+    for module in found if fields and fields.get("ensure_weight_tying") else ():
+        if is_end(f"{module}.weight"):
+            raise UnsupportedError(
+                "ensure_weight_tying is set, and LoRA on tied weights is not handled",
+                tensor=module,
+                hint="merge it with PEFT, or train without it",
             )
 
 

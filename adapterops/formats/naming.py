@@ -33,6 +33,7 @@ from adapterops.formats.architectures import (
 from adapterops.formats.divisions import joined, whole_of
 from adapterops.formats.loading import loading
 from adapterops.formats.suffixes import Move, moved, moves, roots
+from adapterops.formats.vocabulary import is_input, is_output
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Spec
 
@@ -289,7 +290,8 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
         return
     for name, spec in tensors.items():
         last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
-        if len(spec.shape) == 2 and (last == HEAD or spec.shape[0] == config.get("vocab_size")):
+        end = last == HEAD or is_input(name) or is_output(name)
+        if len(spec.shape) == 2 and (end or spec.shape[0] == config.get("vocab_size")):
             raise UnsupportedError(
                 "is tied to other tensors of the base, and untying them would make it another model",
                 tensor=name,

@@ -12,11 +12,12 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import InputError, OptionError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.naming import untied
+from adapterops.formats.vocabulary import with_vocabulary
 from adapterops.operations.full_tensors import counterparts
-from adapterops.operations.targets import Target, Targets, resolve
+from adapterops.operations.targets import Edit, Target, Targets, resolve
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.lazy import Lazy
 
@@ -49,7 +50,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     targets = resolve(adapter, base)
-    base = _with_new(base, targets)
+    base = _with_new(base, adapter, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
     layout = {
         tensor: spec._replace(dtype=dtype) if dtype and tensor in added else spec
@@ -60,7 +61,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         edit = targets.edits.get(tensor)
         if edit is None:
             return base.edits[tensor]
-        start = _trained(base, tensor, adapter.full[edit.full]) if edit.full else base.used(edit.start)
+        start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start)
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -78,19 +79,52 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     )
 
 
-def _with_new(base: Checkpoint, targets: Targets) -> Checkpoint:
-    """The base with the tensors that it does not have yet, in its last file, and a config that says so."""
+def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoint:
+    """The base with the tensors and shapes that it does not have yet, new ones in its last file, and a config that says
+    so.
+    """
     starts = {tensor: edit.start for tensor, edit in targets.edits.items() if tensor not in base.layout}
     shards = {file: list(tensors) for file, tensors in base.shards.items()}
     for tensor in starts:
         shards[next(reversed(shards))].append(tensor)
+    layout = {**base.layout, **{tensor: base.layout[start] for tensor, start in starts.items()}}
+    for tensor, edit in targets.edits.items():
+        if edit.full:
+            layout[tensor] = layout[tensor]._replace(shape=adapter.full[edit.full].spec.shape)
+    config = untied(base.config) if base.config and targets.untied else base.config
     return replace(
         base,
-        layout={**base.layout, **{tensor: base.layout[start] for tensor, start in starts.items()}},
+        layout=layout,
         stored={**base.stored, **{tensor: base.stored[start] for tensor, start in starts.items()}},
         shards=shards,
-        config=untied(base.config) if base.config and targets.untied else base.config,
+        config=with_vocabulary(config, *targets.words) if config and targets.words else config,
     )
+
+
+def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:
+    """The rows of the full tensor of an edit, which its copies have to have, too."""
+    assert edit.full
+    trained = _trained(base, tensor, adapter.full[edit.full])
+    others = {
+        name: original(StoredTensor({"": each}, each.spec.shape))
+        for name in edit.copies
+        if (each := adapter.full[name])
+    }
+
+    def rows(begin: int, end: int) -> Block:
+        block = trained(begin, end)
+        for name, copy in others.items():
+            if (copy(begin, end).values != block.values).any():
+                raise IncompatibleError(
+                    f"differs from {edit.full}, and both are {tensor} of the base",
+                    path=adapter.full[name].file.path,
+                    tensor=name,
+                    hint="name the module that was trained in modules_to_save, or leave the other out of the adapter",
+                    code="E-NAMES",
+                )
+        return block
+
+    return rows if others else trained
 
 
 def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:

@@ -24,7 +24,7 @@ from adapterops.formats.architectures import (
     WEIGHT,
 )
 from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
-from adapterops.operations.full_tensors import replacements
+from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
 from adapterops.storage.safetensors import Spec
@@ -78,22 +78,26 @@ class Edit:
         start: the tensor of the base that it starts as: itself, or for a new output embedding the input embedding.
         full: the full tensor of the adapter that takes its place, if one does.
         targets: the updates that are added then.
+        copies: full tensors that have to be the same as `full`.
     """
 
     start: str
     full: str | None = None
     targets: tuple[Target, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Targets:
     """What an adapter does to a base: an edit for each tensor that changes or is new.
 
-    `untied`: input and output embedding are then two tensors, which config.json has to say.
+    `untied`: input and output embedding are then two tensors, which config.json has to say. `words` is the size of the
+    vocabulary before and after, where that changes.
     """
 
     edits: Mapping[str, Edit]
     untied: bool = False
+    words: tuple[int, int] | None = None
 
 
 def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
@@ -105,15 +109,42 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
-    edits = _added(modules, adapter.config.experts, Names(base.layout, base.config, modules))
     own_head = any(last(module) == HEAD for module in modules)
+    layout = {**base.layout, **(_own_head(base, modules) if own_head else {})}
     config = untied(base.config) if own_head and base.config else base.config
-    layout = {**base.layout, **{tensor: base.layout[edit.start] for tensor, edit in edits.items()}}
-    for tensor, (start, full) in replacements(adapter, layout, config).items():
-        edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full)
+    places = counterparts(adapter, layout, config)
+    replaced = replacements(adapter, layout, config)
+    words = resized(adapter, replaced, layout)
+    if words:
+        _check_in_no_scheme(base, replaced)
+    shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items() if full}
+    there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    edits = _added(modules, adapter.config.experts, Names(there, base.config, modules))
+    for tensor, (start, full) in replaced.items():
+        copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
+        edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
     new = any(tensor not in base.layout for tensor in edits)
-    ends = ties(config or {}) and any(edit.full and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
-    return Targets(edits, bool(own_head or new or ends))
+    ends = any(edit.full and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
+    parted = ties(config or {}) and ends and not one_weight(adapter, config)
+    return Targets(edits, bool(own_head or new or parted), words)
+
+
+def _own_head(base: Checkpoint, modules: Modules) -> dict[str, Spec]:
+    """The output embedding that an adapted base gets, where it has none of its own."""
+    names = Names(base.layout, base.config, modules)
+    found = [each for module in modules if last(module) == HEAD for each in names.candidates(module)]
+    return {each.tensor: base.layout[each.start] for each in found}
+
+
+def _check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:
+    """Raise UnsupportedError for codes that would have to become those of another number of rows."""
+    for tensor in replaced:
+        if tensor in base.schemes:
+            raise UnsupportedError(
+                f"is stored as {base.schemes[tensor].name}, and the adapter has a vocabulary of another size",
+                tensor=tensor,
+                hint="fuse into the 16-bit checkpoint that it was made from, or dequantize it first",
+            )
 
 
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:

@@ -5,16 +5,15 @@ Two names mean one weight where they end alike once wrappers are taken away; of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.storage.safetensors import Spec
+from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, OTHER_WORDS, Base, UnplacedError, key
+from adapterops.verification.vocabulary import one_weight, regrown, shared
 
-OUTER = {"base_model", "model", "module", "language_model", "transformer"}
-OTHER_WORDS = {"block_sparse_moe": "mlp", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
@@ -24,10 +23,6 @@ IN_TURN = {"gpt_oss"}
 """Types of models whose experts have a row of gate, then one of up."""
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
-HEAD = "lm_head"
-EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings"}
-INSIDE = {(), ("decoder",), ("text_model",)}
-"""What the input embedding of a model that generates may be in."""
 
 
 @dataclass(frozen=True)
@@ -58,89 +53,8 @@ class Wanted:
     start: str | None
     full: str | None = None
     places: list[Place] = field(default_factory=list)
-
-
-class UnplacedError(Exception):
-    """No tensor of the base is known for a name, or several are."""
-
-
-def key(name: str) -> tuple[str, ...]:
-    """What is left of a name without wrappers: those that begin with `_`, and the outer ones.
-
-    >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
-    ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
-    """
-    parts = [part for part in name.removesuffix(".weight").split(".") if not part.startswith("_")]
-    while len(parts) > 1 and parts[0] in OUTER:
-        parts = parts[1:]
-    kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
-    experts = "experts" in kept
-    return tuple(OTHER_WORDS.get(part, part) if experts or part == "block_sparse_moe" else part for part in kept)
-
-
-class Base:
-    """The tensors of a base by what their names leave."""
-
-    def __init__(self, layout: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
-        self.layout, self.config = layout, config
-        self.type = str(config.get("model_type", ""))
-        self.types = {self.type, *(str(part.get("model_type")) for part in config.values() if isinstance(part, dict))}
-        self._keys: dict[tuple[str, ...], list[str]] = {}
-        self._ends: dict[str, list[tuple[str, ...]]] = {}
-        for name in layout:
-            self._keys.setdefault(key(name), []).append(name)
-        for each in self._keys:
-            self._ends.setdefault(each[-1], []).append(each)
-
-    def find(self, name: str, shapes: tuple[tuple[int, ...], ...] = ()) -> str | None:
-        """The tensor that a name means; None where none does.
-
-        Raises:
-            UnplacedError: several do, also by their shapes.
-        """
-        for exact in (name, f"{name}.weight"):
-            if exact in self.layout:
-                return exact
-        wanted = key(name)
-        found = list(self._keys.get(wanted, ()))
-        if not found:
-            found = [
-                tensor
-                for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
-                for tensor in self._keys[there]
-            ]
-        if len(found) > 1 and shapes:
-            found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
-        if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
-            found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
-        if len(found) > 1:
-            raise UnplacedError(f"may be {' or '.join(found[:3])}")
-        return found[0] if found else None
-
-    def tied(self) -> bool:
-        """Whether input and output embedding are one tensor."""
-        stated = [
-            part["tie_word_embeddings"]
-            for part in (self.config, self.config.get("text_config"))
-            if isinstance(part, dict) and "tie_word_embeddings" in part
-        ]
-        classes = self.config.get("architectures")
-        causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
-        return any(stated) if stated else causal
-
-    def needs_head(self) -> bool:
-        """Whether nothing but the input embedding is the output embedding of this model."""
-        return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
-
-    def embedding(self, shape: tuple[int, ...]) -> str | None:
-        """The input embedding."""
-        found = [
-            name
-            for name, spec in self.layout.items()
-            if key(name)[-1] in EMBEDDINGS and spec.shape == shape and key(name)[:-1] in INSIDE
-        ]
-        return min(found, key=lambda name: len(key(name)), default=None)
+    copies: list[str] = field(default_factory=list)
+    """Full tensors that have to be the same as `full`."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
@@ -163,22 +77,40 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             continue
         for tensor, place in places:
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
+    joint = one_weight(adapter, there)
     for full, stored in adapter.full.items():
         try:
             name = there.find(full, (stored.spec.shape,))
-            name = name or (head(stored.spec.shape) if key(full) == (HEAD,) else None)
+            name = name or shared(full, there, joint)
+            if name is None and key(full) == (HEAD,):
+                name = head(stored.spec.shape)
             if name is None:
                 raise UnplacedError("is a full tensor that the base has none of")
-            found.setdefault(name, Wanted(name)).full = full
+            _place_full(full, name, found.setdefault(name, Wanted(name)))
         except UnplacedError as problem:
             lost[full] = str(problem)
-    whole = [name for name, each in found.items() if each.full and there.tied()]
-    embeddings = [name for name in whole if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
+    whole = {name: (each.start or name, each.full) for name, each in found.items() if each.full}
+    grown, left = regrown(adapter, there, whole, joint)
+    found |= {name: Wanted(name, full) for name, full in grown.items()}
+    lost |= left
+    parted = [name for name, each in found.items() if each.full and there.tied() and not joint]
+    embeddings = [name for name in parted if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
     if new and embeddings and new[0] not in found:
         found[new[0]] = Wanted(embeddings[0])
     elif embeddings and not new and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
     return found, lost
+
+
+def _place_full(full: str, name: str, each: Wanted) -> None:
+    """Of several full tensors that are one of the base, that of the most like name is taken, and the others repeat it."""
+    if each.full is None:
+        each.full = full
+    elif key(full) == key(name):
+        each.copies.append(each.full)
+        each.full = full
+    else:
+        each.copies.append(full)
 
 
 def _places(

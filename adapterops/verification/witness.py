@@ -6,7 +6,7 @@ orientation, codes, scales and sums are found here anew, so that a fault there s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,10 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.codes import JUDGES, aligned
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
-from adapterops.verification.places import Base, Place, Wanted, wanted
+from adapterops.verification.names import Base
+from adapterops.verification.places import Place, Wanted, wanted
 from adapterops.verification.rounding import Matrix, half_step
+from adapterops.verification.vocabulary import is_input, words_stated
 
 TILE = 1 << 19
 """Entries judged at a time."""
@@ -61,6 +63,9 @@ class Witness:
         if name not in self.wanted and name not in self.base.stored:
             return  # which the names have shown
         each = self.wanted.get(name, Wanted(name))
+        for copy in each.copies:
+            if each.full is None or not self.adapter.full[copy].same_bytes(self.adapter.full[each.full]):
+                yield Doubt(name, f"is {copy} and {each.full} in the adapter, which differ")
         found, start = self.model.stored[name], self._start(name, each)
         if not each.places and start.dtype == found.dtype and start.scheme == found.scheme:
             if start is not found and not start.same_bytes(found):
@@ -208,6 +213,17 @@ def witness(
     names = {*base.layout, *places}
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
     doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
+    doubts += _words(model, base, places)
     if model.config and places.keys() - base.layout.keys() and Base(model.layout, model.config).tied():
         doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
     return Witness(model, base, adapter, places, chance), doubts
+
+
+def _words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> Iterator[Doubt]:
+    """An embedding that has another number of rows than config.json says, and than the base's."""
+    for name, each in places.items():
+        if each.full is None or not is_input(name) or name not in model.layout or name not in base.layout:
+            continue
+        rows, stated = model.layout[name].shape[0], words_stated(model.config or {})
+        if rows != base.layout[name].shape[0] and model.config and stated != rows:
+            yield Doubt("config.json", f"says that the vocabulary has {stated} words, and {name} has {rows}")

@@ -27,7 +27,6 @@ REFUSED = {
     "use_qalora": "QA-LoRA stores its factors pooled",
     "alora_invocation_tokens": "aLoRA is active only after certain tokens",
     "arrow_config": "Arrow chooses an adapter per token",
-    "ensure_weight_tying": "LoRA on tied weights is not handled",
     "modules_to_tie": "LoRA on tied weights is not handled",
     "megatron_config": "Megatron layers are not handled",
 }
@@ -48,7 +47,7 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "qalora_group_size",
+    "megatron_core", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
 """Fields about training, or defaults of what is not handled."""
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.vocabulary import is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.updates.kinds import KINDS, Kind, kind_of
@@ -22,14 +22,14 @@ from adapterops.updates.kinds import KINDS, Kind, kind_of
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
-SAVED = re.compile(r"\.modules_to_save\.(?:default\.)?")
-"""What PEFT puts into the name of a tensor of a module that modules_to_save names; with PEFT's name of the adapter, or not."""
-
-ORIGINAL = ".original_module."
-"""What stands in its place for the tensor of the base."""
-
-ENDS = tuple(f"{each}.weight" for each in dict.fromkeys(name.rpartition(".")[2] for name in (HEAD, *EMBEDDINGS)))
-"""How the names of embeddings end that PEFT saves whole, unannounced (`save_embedding_layers`)."""
+SPELLINGS = [
+    re.compile(r"\.modules_to_save(?:\.default)?\."),
+    re.compile(r"\.original_module\."),
+    re.compile(r"(?:\.token_adapter)?\.base_layer\."),
+]
+"""What PEFT puts into the name of a tensor: of a module that modules_to_save names, of the one that this was before it
+was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
+"""
 
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
@@ -182,36 +182,42 @@ class Parts:
         return self.tensors["lora_B"]
 
 
-def full_tensors(file: TensorFile, config: AdapterConfig) -> dict[str, str]:
+def full_tensors(file: TensorFile, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
-    embeddings): name in the model → name in the file.
+    ends of the vocabulary, and what was trained on top of them): name in the model → name in the file; and names of the
+    file that repeat one of them, or hold what it was before.
 
-    What PEFT kept of the base with them (`.original_module`) is not among them; see `originals`.
+    PEFT loads the name that has no spelling of its own, where a file has a tensor by several.
 
     Raises:
-        InputError: two names stand for one tensor.
+        InputError: two names of one spelling stand for one tensor.
     """
     found: dict[str, str] = {}
-    for name in sorted(file.entries.keys() - originals(file)):
-        if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
-            tensor = SAVED.sub(".", unwrapped(name)).replace(".base_layer.", ".")
-            adapted = name.replace(
-                ".base_layer.weight", ".lora_A.weight"
-            )  # PEFT saves the weight of an adapted embedding, too
-            whole = ".base_layer." not in name and tensor.endswith(ENDS)
-            if config.replaces(tensor) or whole or (adapted != name and adapted in file.entries):
-                if tensor in found:
-                    raise InputError(
-                        f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
-                    )
-                found[tensor] = name
-    return found
+    names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
+    for name in sorted(names, key=lambda name: (_spelling(name), name)):
+        tensor = _plain(unwrapped(name))
+        adapted = name.replace(".base_layer.weight", ".lora_A.weight")
+        whole = is_end(tensor) or (adapted != name and adapted in file.entries)
+        if tensor in found and _spelling(name) == _spelling(found[tensor]):
+            raise InputError(
+                f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
+            )
+        if whole or config.replaces(tensor):
+            found.setdefault(tensor, name)
+    others = set(names) - set(found.values())
+    repeated = {name for name in others if _spelling(name) and _plain(unwrapped(name)) in found}
+    return dict(sorted(found.items(), key=lambda each: each[1])), repeated
 
 
-def originals(file: TensorFile) -> set[str]:
-    """The tensors that are the base's own, of modules whose trained ones are there, too."""
-    trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
-    return trained & file.entries.keys()
+def _spelling(name: str) -> int:
+    """Which of `SPELLINGS` is in a name, counted from 1."""
+    return next((place for place, spelling in enumerate(SPELLINGS, 1) if spelling.search(name)), 0)
+
+
+def _plain(name: str) -> str:
+    for spelling in SPELLINGS:
+        name = spelling.sub(".", name)
+    return name
 
 
 def parts(file: TensorFile, full: Iterable[str] = ()) -> dict[str, Parts]:

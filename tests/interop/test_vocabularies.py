@@ -1,0 +1,76 @@
+"""Vocabularies of another size than the base's: PEFT resizes the base, trains, and saves what fuse has to put in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from resized_models import MODELS, MORE, logits, make, trained
+
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+def fused(name: str, base: Path, adapter: Path, out: Path) -> torch.Tensor:
+    """The logits of what fuse makes, which verify has confirmed."""
+    assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    return logits(type(MODELS[name].model(True)).from_pretrained(out).eval())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_embeddings_that_were_resized_take_the_place_of_the_bases(name: str, tmp_path: Path) -> None:
+    base = make(name, tmp_path / "base")
+    live = trained(name, base, tmp_path / "a")
+    found = fused(name, base, tmp_path / "a", tmp_path / "out")
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config.get("text_config", config)["vocab_size"] == MORE
+    assert config["tie_word_embeddings"] == MODELS[name].tied
+
+
+@pytest.mark.parametrize("ends", [("takes",), ("gives",), ("takes", "gives")], ids="+".join)
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("llama", "gpt2", "llava"))])
+def test_trained_ends_of_a_resized_vocabulary(name: str, ends: tuple[str, ...], tmp_path: Path) -> None:
+    """PEFT has each of them under several names then, also as it was before it was trained."""
+    base = make(name, tmp_path / "base")
+    saved = [getattr(MODELS[name], end) for end in ends]
+    live = trained(name, base, tmp_path / "a", modules_to_save=saved)
+    found = fused(name, base, tmp_path / "a", tmp_path / "out")
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
+def test_ends_that_peft_keeps_tied(tmp_path: Path) -> None:
+    base = make("llama, tied", tmp_path / "base")
+    tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    live = trained("llama, tied", base, tmp_path / "a", **tied)
+    found = fused("llama, tied", base, tmp_path / "a", tmp_path / "out")
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llava", "llava, tied"])
+def test_new_rows_of_one_end_that_nobody_saved_are_missed(name: str, tmp_path: Path, capsys: Capture) -> None:
+    base = make(name, tmp_path / "base")
+    trained(name, base, tmp_path / "a", save=False, modules_to_save=["embed_tokens"])
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    shown = capsys.readouterr().err
+    assert "lm_head.weight: has 96 rows in the base and is not in the adapter, whose vocabulary has 101" in shown
+    assert "save_embedding_layers=True" in shown
+
+
+@pytest.mark.parametrize("name", ["bert, tied", "roberta, tied", "t5, tied"])
+def test_one_end_of_a_model_that_cannot_have_two(name: str, tmp_path: Path, capsys: Capture) -> None:
+    base = make(name, tmp_path / "base")
+    trained(name, base, tmp_path / "a", modules_to_save=[MODELS[name].takes])
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "is tied to other tensors of the base" in capsys.readouterr().err
+
+
+def test_unfusing_a_resized_vocabulary_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    base = make("llama", tmp_path / "base")
+    trained("llama", base, tmp_path / "a")
+    assert run(["unfuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "use the base itself" in capsys.readouterr().err
