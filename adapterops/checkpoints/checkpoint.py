@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
@@ -51,6 +52,7 @@ class Checkpoint:
         config: config.json.
         history: the inputs and operations it is made of.
         files: the folder it was opened from, whose other files go along.
+        documents: name → file that goes along, in place of one of that name in the folder.
         holding: edited tensor → about the bytes that its edit keeps in memory.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
         rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates,
@@ -67,6 +69,7 @@ class Checkpoint:
     files: ModelFiles | None = None
     holding: Mapping[str, int] = field(default_factory=dict)
     views: Mapping[str, StoredTensor] = field(default_factory=dict)
+    documents: Mapping[str, Path] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
 

@@ -186,9 +186,9 @@ def _too_little(survival: Survival) -> bool:
 def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     """Name and content of everything but the tensors and the manifest; or the file that has it."""
     others = checkpoint.files.others if checkpoint.files else ()
-    for path in others:
-        if path.name != "config.json":
-            yield path.name, path
+    for name, path in ({path.name: path for path in others} | dict(checkpoint.documents)).items():
+        if name != "config.json":
+            yield name, path
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
         original = checkpoint.files.path / "config.json" if checkpoint.files else None

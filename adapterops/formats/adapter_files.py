@@ -16,6 +16,7 @@ from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
 from adapterops.formats.peft.keys import Parts, full_tensors, parts
+from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.vocabulary import is_end
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import TensorFile, no_numbers
@@ -39,7 +40,8 @@ class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
-    one that was given, if it was needed. `further` are other files of weights in its folder, which are not read.
+    one that was given, if it was needed. `further` are other files of weights in its folder, which are not read, and
+    `tokenizer` are those of the tokenizer that it was trained with.
     """
 
     file: TensorFile
@@ -50,6 +52,7 @@ class AdapterFiles:
     full: Mapping[str, str]
     alpha: float | None = None
     further: tuple[Path, ...] = ()
+    tokenizer: tuple[Path, ...] = ()
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]
@@ -109,6 +112,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         full,
         alpha if needed else None,
         further_weights(place, weights),
+        tokenizer_files(place, weights),
     )
 
 

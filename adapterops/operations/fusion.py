@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
@@ -18,7 +19,8 @@ from adapterops.formats.naming import untied
 from adapterops.formats.vocabulary import with_vocabulary
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.targets import Edit, Target, Targets, resolve
-from adapterops.provenance.history import Step, sources
+from adapterops.operations.tokenizer import agreed_tokenizer
+from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     """W ← W + ΔW for every adapted weight; every other tensor passes through.
 
     ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that
-    the base shares with the input embedding becomes a tensor of its own, and the config says so.
+    the base shares with the input embedding becomes a tensor of its own, and the config says so. Full tensors may have
+    another vocabulary, whose size the config gets then; a tokenizer next to the adapter goes along.
 
     Args:
         dtype: of the adapted weights; by default that of W.
@@ -45,6 +48,12 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
     """
+    return _fused(base, adapter, agreed_tokenizer(adapter.history), dtype, precision)
+
+
+def _fused(
+    base: Checkpoint, adapter: Adapter, tokenizer: Mapping[str, Path], dtype: str | None, precision: str
+) -> Checkpoint:
     if dtype is not None:
         check_dtype(dtype)
     if precision not in PRECISIONS:
@@ -69,8 +78,11 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         base,
         layout=layout,
         edits=Lazy([*targets.edits, *(tensor for tensor in base.edits if tensor not in targets.edits)], rows),
+        documents={**base.documents, **tokenizer},
         history=Step(
-            "fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)
+            "fuse",
+            {"precision": precision, **({"dtype": dtype} if dtype else {})},
+            (base.history, with_tokenizer(adapter.history, tokenizer)),
         ),
         holding={
             **base.holding,
@@ -191,7 +203,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             tensor=trained[0],
             hint="use the base itself, which is what unfusing would give",
         )
-    return fuse(fused, -replace(adapter, full={}), dtype=dtype, precision=precision)
+    return _fused(fused, -replace(adapter, full={}), {}, dtype, precision)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from resized_models import MODELS, MORE, logits, make, trained
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from adapterops.cli.main import run
 
@@ -74,3 +77,25 @@ def test_unfusing_a_resized_vocabulary_is_refused(tmp_path: Path, capsys: Captur
     trained("llama", base, tmp_path / "a")
     assert run(["unfuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
     assert "use the base itself" in capsys.readouterr().err
+
+
+def tokenizer(folder: Path, *words: str) -> Path:
+    """A tokenizer that transformers saves."""
+    vocabulary = {word: place for place, word in enumerate(("a", "b", *words))}
+    found = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="a")))
+    found.save_pretrained(folder)
+    return folder
+
+
+def test_the_tokenizer_next_to_an_adapter_goes_along(tmp_path: Path) -> None:
+    base = tokenizer(make("llama", tmp_path / "base"))
+    trained("llama", base, tmp_path / "a")
+    tokenizer(tmp_path / "a", "new")
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    assert "new" in AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    manifest = json.loads((tmp_path / "out/adapterops.json").read_text())
+    assert "tokenizer.json" in manifest["outputs"]
+    assert "tokenizer.json" in manifest["inputs"][1]["files"]
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 0
+    (tmp_path / "out/tokenizer.json").write_text("{}")
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 8
