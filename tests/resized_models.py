@@ -109,7 +109,7 @@ def trained(name: str, base: Path, folder: Path, *, words: int = MORE, save: Any
             resized.resize_token_embeddings(words)
         extra = config.pop("target", [])
         targets = (
-            [*modules, *extra] if isinstance(modules, list) else "|".join([modules, *(rf".*\.{e}" for e in extra)])
+            [*modules, *extra] if isinstance(modules, list) else "|".join([modules, *(rf"(.*\.)?{e}" for e in extra)])
         )
         found = peft.get_peft_model(resized, peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, **config))
         with torch.no_grad():

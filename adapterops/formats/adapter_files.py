@@ -102,11 +102,12 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         known = _scalings(file, found, fields, alpha, config_path, found.keys() - raw.keys())
         split, of_each, experts = by_expert(found, known, raw.keys())
     paths = (weights, config_path) if config_path.exists() else (weights,)
+    embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     needed = fields is None and not any(pair.alpha for pair in found.values())
     return AdapterFiles(
         file,
         paths,
-        replace(config, experts=experts, unannounced=unannounced),
+        replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings),
         split,
         of_each,
         full,

@@ -56,14 +56,20 @@ def one_weight(adapter: Adapter, config: Config) -> bool:
         return False
     own = [full for full in adapter.full if full not in adapter.config.unannounced]
     own += [f"{module}{WEIGHT}" for module in adapter.layout]
-    return not any(is_input(tensor) or is_output(tensor) for tensor in own)
+    return not any(map(_end, own))
 
 
-def replacements(adapter: Adapter, layout: Layout, config: Config) -> dict[str, tuple[str, str | None]]:
+def replacements(
+    adapter: Adapter, layout: Layout, config: Config, stated: Config = None
+) -> dict[str, tuple[str, str | None]]:
     """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
 
     Where a base ties its embeddings and the adapter announces the input embedding alone, the output embedding is a new
-    tensor and stays what it was, without a full tensor: that is what the adapter was trained with.
+    tensor and stays what it was, without a full tensor: that is what the adapter was trained with. One that PEFT saved
+    unannounced, below an update of one end alone, is what both had been.
+
+    Args:
+        stated: the config of the base, where `config` says that an adapted output embedding is a tensor of its own.
 
     Raises:
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
@@ -77,7 +83,9 @@ def replacements(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     places = counterparts(adapter, layout, config)
     joint = one_weight(adapter, config)
     if not joint:
-        check_untied({tensor: adapter.full[full].spec for full, (tensor, _) in places.items()}, layout, config)
+        check_untied(
+            {tensor: adapter.full[full].spec for full, (tensor, _) in places.items()}, layout, stated or config
+        )
     for full in sorted(places, key=lambda each: (is_output(each), canonical(each) != canonical(places[each][0]))):
         tensor, start = places[full]
         wanted, shape = layout[start].shape if start else None, adapter.full[full].spec.shape
@@ -91,9 +99,10 @@ def replacements(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     if head and len(ends) == 1 and not rows:
         _check_announced(adapter, ends[0])
     if head and embedding in found and not joint and HEAD + WEIGHT not in map(canonical, found):
-        found[head] = embedding, None
+        trained = found[embedding][1]
+        found[head] = embedding, trained if trained in adapter.config.unannounced else None
     if rows:
-        _all_resized(rows, found, layout, joint, name(adapter))
+        _all_resized(rows, found, layout, adapter, ties((stated or config) or {}) is not False)
     return found
 
 
@@ -120,21 +129,31 @@ def resized(adapter: Adapter, found: Mapping[str, tuple[str, str | None]], layou
 
 
 def _all_resized(
-    rows: tuple[int, int], found: dict[str, tuple[str, str | None]], layout: Layout, joint: bool, path: str
+    rows: tuple[int, int],
+    found: dict[str, tuple[str, str | None]],
+    layout: Layout,
+    adapter: Adapter,
+    tied: bool,
 ) -> None:
-    """Let what is the input embedding follow it, and raise IncompatibleError for what keeps the old number of words."""
+    """Let what is tied to a resized end that was not announced follow it, and raise IncompatibleError for what keeps the
+    old number of words.
+    """
     before, after = rows
-    embedding = next((tensor for tensor, (_, full) in found.items() if full and is_input(tensor)), None)
+    unannounced = [full for _, full in found.values() if full in adapter.config.unannounced and full and _end(full)]
+    source = unannounced[0] if tied and unannounced else None
     for tensor, spec in layout.items():
         kept = tensor not in found or found[tensor][1] is None
         if kept and is_end(tensor) and before in spec.shape:
-            same = joint and embedding is not None and spec.shape == layout[embedding].shape
-            if not same:
-                raise _left(tensor, before, after, path)
-            found[tensor] = tensor, found[embedding or tensor][1]
+            if source is None or spec.shape != (before, *adapter.full[source].spec.shape[1:]):
+                raise _left(tensor, before, after, name(adapter))
+            found[tensor] = tensor, source
     for tensor, (_, full) in found.items():
         if full is None:
-            raise _left(tensor, before, after, path)
+            raise _left(tensor, before, after, name(adapter))
+
+
+def _end(tensor: str) -> bool:
+    return is_input(tensor) or is_output(tensor)
 
 
 def _left(tensor: str, before: int, after: int, path: str) -> IncompatibleError:
@@ -142,7 +161,7 @@ def _left(tensor: str, before: int, after: int, path: str) -> IncompatibleError:
         f"has {before} rows in the base and is not in the adapter, whose vocabulary has {after}: what its new rows were is not known",
         path=path,
         tensor=tensor,
-        hint="save the adapter again with save_embedding_layers=True, which saves both ends of the vocabulary",
+        hint="save the adapter again with save_embedding_layers=True, or with this module in modules_to_save",
         code="E-NAMES",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
@@ -23,7 +24,20 @@ from adapterops.formats.architectures import (
     SPLIT,
     WEIGHT,
 )
-from adapterops.formats.naming import Candidate, Names, canonical, conv1d, expert, last, may_be_conv1d, ties, untied
+from adapterops.formats.naming import (
+    Candidate,
+    Names,
+    canonical,
+    check_untied,
+    conv1d,
+    expert,
+    head_of,
+    last,
+    may_be_conv1d,
+    ties,
+    untied,
+)
+from adapterops.formats.vocabulary import is_input
 from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
@@ -113,7 +127,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     layout = {**base.layout, **(_own_head(base, modules) if own_head else {})}
     config = untied(base.config) if own_head and base.config else base.config
     places = counterparts(adapter, layout, config)
-    replaced = replacements(adapter, layout, config)
+    replaced = replacements(adapter, layout, config, base.config)
     words = resized(adapter, replaced, layout)
     if words:
         _check_in_no_scheme(base, replaced)
@@ -123,8 +137,9 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
+    edits |= _kept_head(edits, there, config)
     new = any(tensor not in base.layout for tensor in edits)
-    ends = any(edit.full and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
+    ends = any((edit.full or edit.targets) and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
     parted = ties(config or {}) and ends and not one_weight(adapter, config)
     return Targets(edits, bool(own_head or new or parted), words)
 
@@ -134,6 +149,22 @@ def _own_head(base: Checkpoint, modules: Modules) -> dict[str, Spec]:
     names = Names(base.layout, base.config, modules)
     found = [each for module in modules if last(module) == HEAD for each in names.candidates(module)]
     return {each.tensor: base.layout[each.start] for each in found}
+
+
+def _kept_head(
+    edits: Mapping[str, Edit], base: Mapping[str, Spec], config: Mapping[str, Any] | None
+) -> dict[str, Edit]:
+    """The output embedding as it was, where an update of the input embedding that it is tied to is added.
+
+    Raises:
+        UnsupportedError: the input embedding is tied to others, and it is not known to which.
+    """
+    adapted = {tensor: base[tensor] for tensor, edit in edits.items() if edit.targets and is_input(tensor)}
+    check_untied(adapted, base, config)
+    head, embedding = head_of(base, config) or (None, None)
+    if head is None or head in edits or embedding not in adapted:
+        return {}
+    return {head: Edit(embedding, edits[embedding].full)}
 
 
 def _check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:

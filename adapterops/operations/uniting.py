@@ -148,7 +148,8 @@ def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
     for parameter, count in config.experts.items():
         module, _, leaf = parameter.rpartition(".")
         experts[f"{names.get(module) or heads.get(module, module)}.{leaf}"] = count
-    return replace(config, experts=experts)
+    embeddings = frozenset(names.get(module, module) for module in config.embeddings)
+    return replace(config, experts=experts, embeddings=embeddings)
 
 
 def _head(module: str) -> str:

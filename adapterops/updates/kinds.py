@@ -37,6 +37,7 @@ class Kind:
         alpha: what that calls the numerator of the scale.
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
+        embedding: it is that of an embedding, which PEFT stores in another way than that of a Linear layer.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Kind:
     alpha: str = "lora_alpha"
     flag: str | None = None
     fields: Collection[str] = ()
+    embedding: bool = False
 
 
 KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapterops.updates")

@@ -69,6 +69,11 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
         found.setdefault(new[0], Wanted(start))
         return new[0]
 
+    _place_all_full(adapter, there, head, found, lost)
+    joint = one_weight(adapter, there)
+    shapes = {name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full}
+    grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in base.layout.items()}
+    there = Base(grown, base.config or {})
     for module, layout in adapter.layout.items():
         try:
             places = list(_places(module, layout.shape, there, adapter, head))
@@ -77,11 +82,22 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             continue
         for tensor, place in places:
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
-    joint = one_weight(adapter, there)
+    parted = [name for name, each in found.items() if (each.full or each.places) and there.tied() and not joint]
+    embeddings = [name for name in parted if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
+    if new and embeddings and new[0] not in found:
+        full = found[embeddings[0]].full
+        found[new[0]] = Wanted(embeddings[0], full if full in adapter.config.unannounced else None)
+    elif embeddings and not new and there.needs_head():
+        lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
+    return found, lost
+
+
+def _place_all_full(adapter: Adapter, base: Base, head: Any, found: dict[str, Wanted], lost: dict[str, str]) -> None:
+    """Add what full tensors take the place of, also of what follows them in the number of words."""
+    joint = one_weight(adapter, base)
     for full, stored in adapter.full.items():
         try:
-            name = there.find(full, (stored.spec.shape,))
-            name = name or shared(full, there, joint)
+            name = base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
             if name is None and key(full) == (HEAD,):
                 name = head(stored.spec.shape)
             if name is None:
@@ -90,16 +106,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
         except UnplacedError as problem:
             lost[full] = str(problem)
     whole = {name: (each.start or name, each.full) for name, each in found.items() if each.full}
-    grown, left = regrown(adapter, there, whole, joint)
+    grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
     lost |= left
-    parted = [name for name, each in found.items() if each.full and there.tied() and not joint]
-    embeddings = [name for name in parted if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
-    if new and embeddings and new[0] not in found:
-        found[new[0]] = Wanted(embeddings[0])
-    elif embeddings and not new and there.needs_head():
-        lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
-    return found, lost
 
 
 def _place_full(full: str, name: str, each: Wanted) -> None:

@@ -59,7 +59,7 @@ def shared(full: str, base: Base, joint: bool) -> str | None:
 
 
 def regrown(
-    adapter: Adapter, base: Base, fulls: Mapping[str, tuple[str, str]], joint: bool
+    adapter: Adapter, base: Base, fulls: Mapping[str, tuple[str, str]]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Where full tensors change the number of words: what else of the base is the same tensor as one of them, and what
     keeps the old number, and why that is wrong.
@@ -79,14 +79,15 @@ def regrown(
     sizes = {(before[0], after[0]) for before, after in changed.values()}
     if len(sizes) > 1:
         lost |= dict.fromkeys(changed, "has another number of words than the rest of the adapter")
-    taking = [name for name in changed if is_input(name)]
+    held = base.stated_tied() is not False
+    source = [name for name in changed if held and fulls[name][1] in adapter.config.unannounced and not is_bias(name)]
     same: dict[str, str] = {}
     for before, _ in sizes:
         for name, spec in base.layout.items():
             if name in fulls or before not in spec.shape or not (is_input(name) or is_output(name) or is_bias(name)):
                 continue
-            if joint and taking and spec.shape == base.layout[taking[0]].shape:
-                same[name] = fulls[taking[0]][1]
+            if source and spec.shape == base.layout[fulls[source[0]][0]].shape:
+                same[name] = fulls[source[0]][1]
             else:
                 lost[name] = "has the old number of words"
     return same, lost

@@ -64,6 +64,7 @@ class AdapterConfig:
         biases: whether trained biases are.
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+        embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
     """
@@ -77,6 +78,7 @@ class AdapterConfig:
     target_parameters: tuple[str, ...] | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
     unannounced: tuple[str, ...] = ()
+    embeddings: frozenset[str] = frozenset()
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -263,6 +265,7 @@ def combine(
         _union([config.target_parameters for config in configs]),
         _experts(configs, names),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
+        embeddings=frozenset().union(*(config.embeddings for config in configs)),
     )
 
 

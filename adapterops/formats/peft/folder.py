@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
 from adapterops.formats.peft.config import AdapterConfig, write_config
-from adapterops.formats.peft.keys import PREFIX, updates
+from adapterops.formats.peft.keys import PREFIX, Key, render, updates
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place
@@ -53,9 +53,9 @@ class Peft:
         layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
         dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
         tensors = {
-            key: Spec(dtypes[stack], shape)
+            key: Spec(dtypes[stack], shape[::-1] if stack in config.embeddings else shape)
             for stack in groups
-            for key, shape in zip(keys(stack, experts), shapes(stack, layouts[stack], experts), strict=True)
+            for key, shape in zip(_keys(stack, config, experts), shapes(stack, layouts[stack], experts), strict=True)
         }
         copied = {_full_name(tensor, layout): stored for tensor, stored in full.items()}
 
@@ -63,7 +63,9 @@ class Peft:
             A, B, own = together(stack, factors, experts)
             if stack in single:
                 A, B, own = *padded(A, B, rank), rank
-            return dict(zip(keys(stack, experts), (A, B), strict=True)), own
+            if stack in config.embeddings:
+                A, B = A.T, B.T
+            return dict(zip(_keys(stack, config, experts), (A, B), strict=True)), own
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             kept = replace(config, experts=experts)
@@ -73,6 +75,13 @@ class Peft:
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _keys(stack: str, config: AdapterConfig, experts: Mapping[str, int]) -> tuple[str, str]:
+    """The names of A and B; an embedding has A of the transposed weight as its B, and B as its A."""
+    if stack not in config.embeddings:
+        return keys(stack, experts)
+    return render(Key(stack, "lora_embedding_B", end="")), render(Key(stack, "lora_embedding_A", end=""))
 
 
 def _full_name(tensor: str, layout: Mapping[str, Layout]) -> str:

@@ -35,7 +35,6 @@ KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
     (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
     (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
@@ -264,6 +263,10 @@ def _parts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) 
                     hint="gather the weights before saving (ZeRO-3)",
                     code="E-SHAPE",
                 )
+        if kind.embedding and "lora_magnitude_vector" in tensors:
+            raise UnsupportedError(
+                "is DoRA on an embedding, which is not handled", hint="merge it with PEFT, or train without it"
+            )
         if left := sorted(tensors.keys() - kind.roles.keys()):
             raise InputError(
                 f"has {', '.join(left)}, which is no part of {kind.name}", hint="save the adapter again", code="E-KEY"

@@ -40,12 +40,13 @@ def test_what_is_the_same_tensor_under_another_name() -> None:
 
 
 def test_what_keeps_the_old_number_of_words() -> None:
-    there = base(EMBEDDING, "lm_head.weight", "lm_head.bias")
-    same, lost = regrown(adapter(8, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)}, False)
+    there = base(EMBEDDING, "lm_head.weight", "lm_head.bias", tie_word_embeddings=False)
+    same, lost = regrown(adapter(8, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)})
     assert (same, sorted(lost)) == ({}, ["lm_head.bias", "lm_head.weight"])
-    same, lost = regrown(adapter(8, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)}, True)
+    there = base(EMBEDDING, "lm_head.weight", "lm_head.bias", tie_word_embeddings=True)
+    same, lost = regrown(adapter(8, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)})
     assert (same, sorted(lost)) == ({"lm_head.weight": EMBEDDING}, ["lm_head.bias"])
-    assert regrown(adapter(6, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)}, True) == ({}, {})
+    assert regrown(adapter(6, EMBEDDING), there, {EMBEDDING: (EMBEDDING, EMBEDDING)}) == ({}, {})
 
 
 def test_how_many_words_a_config_says() -> None:
