@@ -11,17 +11,19 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import HEAD, WEIGHT
+from adapterops.formats.classifiers import classifier, is_head
 from adapterops.formats.naming import canonical, check_untied, head_of, namesakes, ties
 from adapterops.formats.vocabulary import BIAS, input_of, is_end, is_input, is_output
 from adapterops.storage.safetensors import Spec
 
 Layout = Mapping[str, Spec]
 Config = Mapping[str, Any] | None
+Replaced = dict[str, tuple[str | None, str | None]]
 
 
 def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, tuple[str, str | None]]:
     """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until
-    then.
+    then; None for the head of a classifier, where the base is made into one.
 
     Where the base has no output embedding of its own, that is the input embedding that it is tied to; None if there is
     none. Where both ends are one weight, an output embedding that the base lacks takes the place of the input embedding.
@@ -36,6 +38,8 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
         shape = adapter.full[full].spec.shape
         if not names and (other := _shared(full, layout, joint)):
             found[full] = other, other
+        elif not names and is_head(full) and classifier(config, adapter.config.fields):
+            found[full] = full, None
         elif not names and is_output(full):
             found[full] = (head or full, embedding) if canonical(full) == HEAD + WEIGHT else (full, None)
         elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout)):
@@ -59,9 +63,7 @@ def one_weight(adapter: Adapter, config: Config) -> bool:
     return not any(map(_end, own))
 
 
-def replacements(
-    adapter: Adapter, layout: Layout, config: Config, stated: Config = None
-) -> dict[str, tuple[str, str | None]]:
+def replacements(adapter: Adapter, layout: Layout, config: Config, stated: Config = None) -> Replaced:
     """Tensor that is replaced, or new → the one of the base that has been that until then, and the full tensor, if any.
 
     Where a base ties its embeddings and the adapter announces the input embedding alone, the output embedding is a new
@@ -79,7 +81,7 @@ def replacements(
     """
     if not adapter.full:
         return {}
-    found: dict[str, tuple[str, str | None]] = {}
+    found: Replaced = {}
     places = counterparts(adapter, layout, config)
     joint = one_weight(adapter, config)
     if not joint:
@@ -88,6 +90,9 @@ def replacements(
         )
     for full in sorted(places, key=lambda each: (is_output(each), canonical(each) != canonical(places[each][0]))):
         tensor, start = places[full]
+        if start is None and is_head(full):
+            found[tensor] = None, full
+            continue
         wanted, shape = layout[start].shape if start else None, adapter.full[full].spec.shape
         if start is None or (wanted != shape and not _grows_with(start, shape, places, adapter)):
             there = f"the embedding in its place is {list(wanted)}" if wanted else "the base has no output embedding"
@@ -106,7 +111,7 @@ def replacements(
     return found
 
 
-def resized(adapter: Adapter, found: Mapping[str, tuple[str, str | None]], layout: Layout) -> tuple[int, int] | None:
+def resized(adapter: Adapter, found: Replaced, layout: Layout) -> tuple[int, int] | None:
     """How many words the vocabulary of the base had, and has then, where full tensors change that.
 
     Raises:
@@ -115,7 +120,7 @@ def resized(adapter: Adapter, found: Mapping[str, tuple[str, str | None]], layou
     sizes = {
         tensor: (layout[start].shape[0], adapter.full[full].spec.shape[0])
         for tensor, (start, full) in found.items()
-        if full and adapter.full[full].spec.shape != layout[start].shape
+        if full and start and is_end(tensor) and adapter.full[full].spec.shape != layout[start].shape
     }
     if len(set(sizes.values())) > 1:
         shown = ", ".join(f"{tensor} {before} → {after}" for tensor, (before, after) in sizes.items())
@@ -130,7 +135,7 @@ def resized(adapter: Adapter, found: Mapping[str, tuple[str, str | None]], layou
 
 def _all_resized(
     rows: tuple[int, int],
-    found: dict[str, tuple[str, str | None]],
+    found: Replaced,
     layout: Layout,
     adapter: Adapter,
     tied: bool,
@@ -175,9 +180,11 @@ def _shared(full: str, layout: Layout, joint: bool) -> str | None:
 
 
 def _resizes(shape: tuple[int, ...], tensor: str, layout: Layout) -> bool:
-    """Whether a full tensor differs from the one of the base in the size of the vocabulary alone."""
+    """Whether a full tensor differs from the one of the base in the size of the vocabulary, or in that of the labels,
+    alone.
+    """
     before = layout[tensor].shape
-    return is_end(tensor) and len(shape) == len(before) in (1, 2) and shape[1:] == before[1:]
+    return (is_end(tensor) or is_head(tensor)) and len(shape) == len(before) in (1, 2) and shape[1:] == before[1:]
 
 
 def _grows_with(

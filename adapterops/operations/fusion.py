@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint, original
@@ -17,11 +18,13 @@ from adapterops.errors import IncompatibleError, InputError, OptionError, Unsupp
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.naming import untied
 from adapterops.formats.vocabulary import with_vocabulary
+from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.targets import Edit, Target, Targets, resolve
 from adapterops.operations.tokenizer import agreed_tokenizer
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import Spec
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
@@ -70,7 +73,7 @@ def _fused(
         edit = targets.edits.get(tensor)
         if edit is None:
             return base.edits[tensor]
-        start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start)
+        start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -95,11 +98,14 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
     """The base with the tensors and shapes that it does not have yet, new ones in its last file, and a config that says
     so.
     """
-    starts = {tensor: edit.start for tensor, edit in targets.edits.items() if tensor not in base.layout}
+    if targets.classifier:
+        base = made(base, targets.classifier)
+    starts = {tensor: edit for tensor, edit in targets.edits.items() if tensor not in base.layout}
     shards = {file: list(tensors) for file, tensors in base.shards.items()}
     for tensor in starts:
         shards[next(reversed(shards))].append(tensor)
-    layout = {**base.layout, **{tensor: base.layout[start] for tensor, start in starts.items()}}
+    new = {tensor: _start(base, adapter, edit) for tensor, edit in starts.items()}
+    layout = {**base.layout, **{tensor: spec for tensor, (spec, _) in new.items()}}
     for tensor, edit in targets.edits.items():
         if edit.full:
             layout[tensor] = layout[tensor]._replace(shape=adapter.full[edit.full].spec.shape)
@@ -107,10 +113,20 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
     return replace(
         base,
         layout=layout,
-        stored={**base.stored, **{tensor: base.stored[start] for tensor, start in starts.items()}},
+        stored={**base.stored, **{tensor: stored for tensor, (_, stored) in new.items()}},
         shards=shards,
         config=with_vocabulary(config, *targets.words) if config and targets.words else config,
     )
+
+
+def _start(base: Checkpoint, adapter: Adapter, edit: Edit) -> tuple[Spec, StoredTensor]:
+    """What a new tensor begins as: another of the base, or a full one of the adapter, in the dtype of the base."""
+    if edit.start:
+        return base.layout[edit.start], base.stored[edit.start]
+    assert edit.full
+    stored = adapter.full[edit.full]
+    like = next((spec for spec in base.layout.values() if spec.dtype in FLOATS), stored.spec)
+    return like._replace(shape=stored.spec.shape), StoredTensor({"": stored}, stored.spec.shape)
 
 
 def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:

@@ -38,6 +38,7 @@ from adapterops.formats.naming import (
     untied,
 )
 from adapterops.formats.vocabulary import is_input
+from adapterops.operations.classifiers import Classifier, classifier_of, made
 from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
@@ -89,13 +90,14 @@ class Edit:
     """What happens to one tensor.
 
     Attributes:
-        start: the tensor of the base that it starts as: itself, or for a new output embedding the input embedding.
+        start: the tensor of the base that it starts as: itself, for a new output embedding the input embedding, for the
+            head of a new classifier none.
         full: the full tensor of the adapter that takes its place, if one does.
         targets: the updates that are added then.
         copies: full tensors that have to be the same as `full`.
     """
 
-    start: str
+    start: str | None
     full: str | None = None
     targets: tuple[Target, ...] = ()
     copies: tuple[str, ...] = ()
@@ -106,12 +108,13 @@ class Targets:
     """What an adapter does to a base: an edit for each tensor that changes or is new.
 
     `untied`: input and output embedding are then two tensors, which config.json has to say. `words` is the size of the
-    vocabulary before and after, where that changes.
+    vocabulary before and after, where that changes. `classifier`: what the base becomes, if it does.
     """
 
     edits: Mapping[str, Edit]
     untied: bool = False
     words: tuple[int, int] | None = None
+    classifier: Classifier | None = None
 
 
 def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
@@ -123,6 +126,10 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
+    classifier = classifier_of(adapter, base)
+    if classifier:  # which has no output embedding, and so none that is tied
+        base = made(base, classifier)
+        base = replace(base, config=untied(base.config or {}))
     own_head = any(last(module) == HEAD for module in modules)
     layout = {**base.layout, **(_own_head(base, modules) if own_head else {})}
     config = untied(base.config) if own_head and base.config else base.config
@@ -141,7 +148,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     new = any(tensor not in base.layout for tensor in edits)
     ends = any((edit.full or edit.targets) and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
     parted = ties(config or {}) and ends and not one_weight(adapter, config)
-    return Targets(edits, bool(own_head or new or parted), words)
+    return Targets(edits, bool(own_head or new or parted) and not classifier, words, classifier)
 
 
 def _own_head(base: Checkpoint, modules: Modules) -> dict[str, Spec]:
@@ -185,7 +192,7 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
         IncompatibleError: two names stand for one weight.
     """
     edits = [edit for table in tables for edit in table.edits.values()]
-    found = {target.module: (edit.start, target) for edit in edits for target in edit.targets}
+    found = {target.module: (edit.start or target.tensor, target) for edit in edits for target in edit.targets}
     wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
         raise misfits(0, [], wrong, len(found), None)

@@ -59,7 +59,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     shapes: dict[str, tuple[int, int]] = {}
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
-            name, piece, shape = _piece(tensor, target, names, edit.start, adapter)
+            name, piece, shape = _piece(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)

@@ -12,7 +12,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, OTHER_WORDS, Base, UnplacedError, key
-from adapterops.verification.vocabulary import one_weight, regrown, shared
+from adapterops.verification.vocabulary import becomes_classifier, is_label_head, left_out, one_weight, regrown, shared
 
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
@@ -60,6 +60,9 @@ class Wanted:
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
     there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
+    if becomes_classifier(adapter, there):  # which has no output embedding
+        layout = {name: spec for name, spec in base.layout.items() if name not in left_out(there)}
+        there = Base(layout, {**there.config, "tie_word_embeddings": False})
     new = [name for name in model.layout if name not in base.layout and key(name)[-1] == HEAD]
 
     def head(shape: tuple[int, ...]) -> str:
@@ -72,11 +75,11 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     _place_all_full(adapter, there, head, found, lost)
     joint = one_weight(adapter, there)
     shapes = {name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full}
-    grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in base.layout.items()}
-    there = Base(grown, base.config or {})
-    for module, layout in adapter.layout.items():
+    grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in there.layout.items()}
+    there = Base(grown, there.config)
+    for module, own in adapter.layout.items():
         try:
-            places = list(_places(module, layout.shape, there, adapter, head))
+            places = list(_places(module, own.shape, there, adapter, head))
         except UnplacedError as problem:
             lost[module] = str(problem)
             continue
@@ -100,12 +103,15 @@ def _place_all_full(adapter: Adapter, base: Base, head: Any, found: dict[str, Wa
             name = base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
             if name is None and key(full) == (HEAD,):
                 name = head(stored.spec.shape)
+            if name is None and is_label_head(full):
+                found[full] = Wanted(None, full)
+                continue
             if name is None:
                 raise UnplacedError("is a full tensor that the base has none of")
             _place_full(full, name, found.setdefault(name, Wanted(name)))
         except UnplacedError as problem:
             lost[full] = str(problem)
-    whole = {name: (each.start or name, each.full) for name, each in found.items() if each.full}
+    whole = {name: (each.start, each.full) for name, each in found.items() if each.full and each.start}
     grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
     lost |= left

@@ -13,6 +13,32 @@ TEXT = {"text_config", "decoder", "generator", "text_encoder", "thinker_config"}
 """Where the config of a composite model has that of its language model."""
 
 
+LABEL_HEADS = {"score", "classifier", "pre_classifier"}
+NOT_OF_CLASSIFIERS = {
+    *(HEAD, "cls", "embed_out", "predictions", "lm_predictions", "generator_predictions", "generator_lm_head"),
+    *("discriminator_predictions", "vocab_transform", "vocab_layer_norm", "vocab_projector", "qa_outputs"),
+}
+"""What the tensors of other heads begin with."""
+
+
+def is_label_head(tensor: str) -> bool:
+    """Whether it belongs to the head of a classifier."""
+    return tensor.split(".")[0] in LABEL_HEADS
+
+
+def becomes_classifier(adapter: Adapter, base: Base) -> bool:
+    """Whether a base gets a head of labels that it has not, or has for others."""
+    heads = {name: stored.spec.shape for name, stored in adapter.full.items() if is_label_head(name)}
+    found = {name: base.find(name, (shape,)) for name, shape in heads.items()}
+    return any((there := found[name]) is None or base.layout[there].shape != shape for name, shape in heads.items())
+
+
+def left_out(base: Base) -> set[str]:
+    """The tensors that a base loses where it becomes a classifier."""
+    single = {"decoder.weight", "decoder.bias"}
+    return {name for name in base.layout if name.split(".")[0] in NOT_OF_CLASSIFIERS or name in single}
+
+
 def is_input(tensor: str) -> bool:
     return tensor.endswith(".weight") and key(tensor)[-1] in IN
 
@@ -58,6 +84,10 @@ def shared(full: str, base: Base, joint: bool) -> str | None:
     return twin if last == "bias" and above[-1:] == ["decoder"] and twin in base.layout else None
 
 
+def _of_words(tensor: str) -> bool:
+    return is_input(tensor) or is_output(tensor) or is_bias(tensor)
+
+
 def regrown(
     adapter: Adapter, base: Base, fulls: Mapping[str, tuple[str, str]]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -72,11 +102,9 @@ def regrown(
     lost = {
         name: f"is {list(after)} in the adapter and {list(before)} in the base"
         for name, (before, after) in changed.items()
-        if before[1:] != after[1:]
-        or len(before) != len(after)
-        or not (is_input(name) or is_output(name) or is_bias(name))
+        if before[1:] != after[1:] or len(before) != len(after) or not (_of_words(name) or is_label_head(name))
     }
-    sizes = {(before[0], after[0]) for before, after in changed.values()}
+    sizes = {(before[0], after[0]) for name, (before, after) in changed.items() if _of_words(name)}
     if len(sizes) > 1:
         lost |= dict.fromkeys(changed, "has another number of words than the rest of the adapter")
     held = base.stated_tied() is not False
@@ -84,7 +112,7 @@ def regrown(
     same: dict[str, str] = {}
     for before, _ in sizes:
         for name, spec in base.layout.items():
-            if name in fulls or before not in spec.shape or not (is_input(name) or is_output(name) or is_bias(name)):
+            if name in fulls or before not in spec.shape or not _of_words(name):
                 continue
             if source and spec.shape == base.layout[fulls[source[0]][0]].shape:
                 same[name] = fulls[source[0]][1]

@@ -22,7 +22,7 @@ from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.names import Base
 from adapterops.verification.places import Place, Wanted, wanted
 from adapterops.verification.rounding import Matrix, half_step
-from adapterops.verification.vocabulary import is_input, words_stated
+from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
 TILE = 1 << 19
 """Entries judged at a time."""
@@ -210,13 +210,29 @@ def witness(
     """
     places, lost = wanted(adapter, base, model)
     doubts = [Doubt(name, what) for name, what in lost.items()]
-    names = {*base.layout, *places}
+    names, there = {*base.layout, *places}, Base(base.layout, base.config or {})
+    classifies = becomes_classifier(adapter, there)
+    if classifies:
+        names -= left_out(there) - places.keys()
+        doubts += _labels(model, adapter)
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
     doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
     doubts += _words(model, base, places)
-    if model.config and places.keys() - base.layout.keys() and Base(model.layout, model.config).tied():
+    new = places.keys() - base.layout.keys()
+    if model.config and new and not classifies and Base(model.layout, model.config).tied():
         doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
     return Witness(model, base, adapter, places, chance), doubts
+
+
+def _labels(model: Checkpoint, adapter: Adapter) -> Iterator[Doubt]:
+    """A config that names no classifier, or not as many labels as a weight of its head has rows."""
+    stated = (model.config or {}).get("id2label")
+    heads = [each.spec.shape for name, each in adapter.full.items() if is_label_head(name) and name.endswith(".weight")]
+    if not isinstance(stated, Mapping) or all(len(stated) != shape[0] for shape in heads):
+        yield Doubt("config.json", f"does not name the labels of its head, whose weights are {heads}")
+    classes = (model.config or {}).get("architectures")
+    if not isinstance(classes, list) or not all("Classification" in str(each) for each in classes):
+        yield Doubt("config.json", f"names {classes} as its class, which is no classifier")
 
 
 def _words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> Iterator[Doubt]:
