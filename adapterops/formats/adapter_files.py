@@ -14,8 +14,8 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import by_expert, parameters
 from adapterops.formats.further import further_weights
-from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import Parts, full_tensors, parts
+from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings, token_indices
+from adapterops.formats.peft.keys import Parts, full_tensors, parts, token_rows
 from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.vocabulary import is_end
 from adapterops.storage.place import Place
@@ -89,7 +89,11 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     full, repeated = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
-    raw = parts(file, {*full.values(), *repeated})
+    rows = token_rows(file)
+    raw = parts(file, {*full.values(), *repeated, *rows.values()})
+    with at(path=config_path if config_path.exists() else weights):
+        tokens = token_indices(fields, rows)
+        _check_rows(file, rows, tokens)
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
@@ -107,10 +111,10 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     return AdapterFiles(
         file,
         paths,
-        replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings),
+        replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings, tokens=tokens),
         split,
         of_each,
-        full,
+        full | rows,
         alpha if needed else None,
         further_weights(place, weights),
         tokenizer_files(place, weights),
@@ -138,6 +142,18 @@ def _check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
                 "ensure_weight_tying is set, and LoRA on tied weights is not handled",
                 tensor=module,
                 hint="merge it with PEFT, or train without it",
+            )
+
+
+def _check_rows(file: TensorFile, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:
+    for tensor, name in names.items():
+        shape = file.entries[name].shape
+        if len(shape) != 2 or shape[0] != len(tokens[tensor]):
+            raise InputError(
+                f"has the shape {list(shape)}, and trainable_token_indices names {len(tokens[tensor])} rows",
+                tensor=name,
+                hint="give the config that was saved with the adapter",
+                code="E-SHAPE",
             )
 
 

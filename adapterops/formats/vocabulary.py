@@ -10,6 +10,9 @@ from adapterops.storage.safetensors import Spec
 
 BIAS = ".bias"
 
+TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
+"""What follows the name of an embedding of which PEFT replaces some rows: these rows, and not their change."""
+
 INPUTS = {
     *(name.rpartition(".")[2] for name in EMBEDDINGS),
     *("shared", "tok_embeddings", "embeddings"),

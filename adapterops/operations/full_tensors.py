@@ -14,6 +14,7 @@ from adapterops.formats.architectures import HEAD, WEIGHT
 from adapterops.formats.classifiers import classifier, is_head
 from adapterops.formats.naming import canonical, check_untied, head_of, namesakes, ties
 from adapterops.formats.vocabulary import BIAS, input_of, is_end, is_input, is_output
+from adapterops.operations.token_rows import apart
 from adapterops.storage.safetensors import Spec
 
 Layout = Mapping[str, Spec]
@@ -34,7 +35,8 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     head, embedding = head_of(layout, config) or (None, None)
     joint = one_weight(adapter, config)
     found: dict[str, tuple[str, str | None]] = {}
-    for full, names in namesakes(adapter.full, layout).items():
+    whole = [full for full in adapter.full if full not in adapter.config.tokens]
+    for full, names in namesakes(whole, layout).items():
         shape = adapter.full[full].spec.shape
         if not names and (other := _shared(full, layout, joint)):
             found[full] = other, other
@@ -60,7 +62,7 @@ def one_weight(adapter: Adapter, config: Config) -> bool:
         return False
     own = [full for full in adapter.full if full not in adapter.config.unannounced]
     own += [f"{module}{WEIGHT}" for module in adapter.layout]
-    return not any(map(_end, own))
+    return not any(map(_end, own)) and not apart(adapter)
 
 
 def replacements(adapter: Adapter, layout: Layout, config: Config, stated: Config = None) -> Replaced:

@@ -21,6 +21,7 @@ from adapterops.formats.vocabulary import with_vocabulary
 from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.targets import Edit, Target, Targets, resolve
+from adapterops.operations.token_rows import with_rows
 from adapterops.operations.tokenizer import agreed_tokenizer
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
@@ -74,6 +75,8 @@ def _fused(
         if edit is None:
             return base.edits[tensor]
         start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
+        if edit.rows:
+            start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -194,7 +197,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     found = counterparts(adapter, base.layout, base.config)
 
     def copied(full: str, stored: Stored) -> bool:
-        _, before = found[full]
+        _, before = found.get(full, (full, None))
         return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
 
     return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})

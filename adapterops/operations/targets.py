@@ -42,6 +42,7 @@ from adapterops.operations.classifiers import Classifier, classifier_of, made
 from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
+from adapterops.operations.token_rows import token_rows
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
 
@@ -95,12 +96,14 @@ class Edit:
         full: the full tensor of the adapter that takes its place, if one does.
         targets: the updates that are added then.
         copies: full tensors that have to be the same as `full`.
+        rows: the rows of the adapter that take the place of some of its own, before updates are added.
     """
 
     start: str | None
     full: str | None = None
     targets: tuple[Target, ...] = ()
     copies: tuple[str, ...] = ()
+    rows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,15 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
     edits |= _kept_head(edits, there, config)
+    joint = one_weight(adapter, config)
+    for tensor, (start, rows) in token_rows(adapter, there, config, joint, base.config).items():
+        edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
+        _check_in_no_scheme(base, [tensor])
     new = any(tensor not in base.layout for tensor in edits)
-    ends = any((edit.full or edit.targets) and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items())
-    parted = ties(config or {}) and ends and not one_weight(adapter, config)
+    ends = any(
+        (edit.full or edit.targets or edit.rows) and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items()
+    )
+    parted = ties(config or {}) and ends and not joint
     return Targets(edits, bool(own_head or new or parted) and not classifier, words, classifier)
 
 
@@ -175,11 +184,11 @@ def _kept_head(
 
 
 def _check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:
-    """Raise UnsupportedError for codes that would have to become those of another number of rows."""
+    """Raise UnsupportedError for codes of which rows would have to become others, or more."""
     for tensor in replaced:
         if tensor in base.schemes:
             raise UnsupportedError(
-                f"is stored as {base.schemes[tensor].name}, and the adapter has a vocabulary of another size",
+                f"is stored as {base.schemes[tensor].name}, and the adapter has other rows in its place",
                 tensor=tensor,
                 hint="fuse into the 16-bit checkpoint that it was made from, or dequantize it first",
             )

@@ -17,10 +17,13 @@ from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.spelling import difference
-from adapterops.operations.full_tensors import counterparts
+from adapterops.formats.vocabulary import TOKEN_ROWS
+from adapterops.operations.full_tensors import counterparts, one_weight
 from adapterops.operations.parts import placed, rows_of
 from adapterops.operations.targets import Target, resolve
+from adapterops.operations.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -76,15 +79,28 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
-    config = _config(adapter.config, renamed)
+    config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     return replace(
         adapter,
         updates=Lazy(layout, compute),
         layout=layout,
         config=config if same else replace(config, targets=None),
         scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
-        full=full,
+        full=full | rows,
     )
+
+
+def _with_rows(
+    config: AdapterConfig, adapter: Adapter, base: Checkpoint, names: _Names
+) -> tuple[AdapterConfig, dict[str, Stored]]:
+    """The config and the full tensors of rows that are replaced, by the names of the model."""
+    places = counterparts(adapter, base.layout, base.config)
+    shapes = {tensor: adapter.full[full].spec.shape for full, (tensor, _) in places.items()}
+    there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    found = token_rows(adapter, there, base.config, one_weight(adapter, base.config))
+    named = {names.of(tensor).removesuffix(WEIGHT) + TOKEN_ROWS: each for tensor, (_, each) in found.items()}
+    tokens = {name: adapter.config.tokens[each] for name, each in named.items()}
+    return replace(config, tokens=tokens), {name: adapter.full[each] for name, each in named.items()}
 
 
 class _Names:

@@ -12,7 +12,15 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, OTHER_WORDS, Base, UnplacedError, key
-from adapterops.verification.vocabulary import becomes_classifier, is_label_head, left_out, one_weight, regrown, shared
+from adapterops.verification.vocabulary import (
+    becomes_classifier,
+    is_label_head,
+    left_out,
+    of_rows,
+    one_weight,
+    regrown,
+    shared,
+)
 
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
@@ -55,6 +63,8 @@ class Wanted:
     places: list[Place] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
     """Full tensors that have to be the same as `full`."""
+    rows: str | None = None
+    """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
@@ -85,7 +95,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             continue
         for tensor, place in places:
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
-    parted = [name for name, each in found.items() if (each.full or each.places) and there.tied() and not joint]
+    parted = [
+        name for name, each in found.items() if (each.full or each.places or each.rows) and there.tied() and not joint
+    ]
     embeddings = [name for name in parted if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
     if new and embeddings and new[0] not in found:
         full = found[embeddings[0]].full
@@ -99,6 +111,8 @@ def _place_all_full(adapter: Adapter, base: Base, head: Any, found: dict[str, Wa
     """Add what full tensors take the place of, also of what follows them in the number of words."""
     joint = one_weight(adapter, base)
     for full, stored in adapter.full.items():
+        if full in adapter.config.tokens:
+            continue
         try:
             name = base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
             if name is None and key(full) == (HEAD,):
@@ -115,6 +129,26 @@ def _place_all_full(adapter: Adapter, base: Base, head: Any, found: dict[str, Wa
     grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
     lost |= left
+    for rows in adapter.config.tokens.keys() & adapter.full.keys():
+        try:
+            _place_rows(rows, adapter, base, joint, head, found)
+        except UnplacedError as problem:
+            lost[rows] = str(problem)
+
+
+def _place_rows(rows: str, adapter: Adapter, base: Base, joint: bool, head: Any, found: dict[str, Wanted]) -> None:
+    """Add whose rows are replaced; those of an output that is the input are that's, too."""
+    shape, tensor = adapter.full[rows].spec.shape, of_rows(rows)
+    name = base.find(tensor)
+    if name is None and key(tensor)[-1] == HEAD and not joint:
+        name = head(shape)
+    name = name or shared(tensor, base, joint)
+    if name is None:
+        raise UnplacedError("are rows of a tensor that the base has none of")
+    each = found.setdefault(name, Wanted(name))
+    if each.rows is not None and not adapter.full[each.rows].same_bytes(adapter.full[rows]):
+        raise UnplacedError(f"are other rows of {name} than {each.rows}")
+    each.rows = rows
 
 
 def _place_full(full: str, name: str, each: Wanted) -> None:

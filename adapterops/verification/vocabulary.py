@@ -68,7 +68,13 @@ def one_weight(adapter: Adapter, base: Base) -> bool:
         for name in (*said, *(f"{module}.weight" for module in adapter.layout))
         if is_input(name) or is_output(name)
     ]
-    return not ends
+    rows = {is_output(of_rows(name)): each for name, each in adapter.config.tokens.items()}
+    return not ends and (True not in rows or rows.get(False) == rows[True])
+
+
+def of_rows(name: str) -> str:
+    """The tensor that some rows of are replaced by a tensor of this name."""
+    return name.partition(".token_adapter.")[0] + ".weight"
 
 
 def shared(full: str, base: Base, joint: bool) -> str | None:

@@ -67,7 +67,7 @@ class Witness:
             if each.full is None or not self.adapter.full[copy].same_bytes(self.adapter.full[each.full]):
                 yield Doubt(name, f"is {copy} and {each.full} in the adapter, which differ")
         found, start = self.model.stored[name], self._start(name, each)
-        if not each.places and start.dtype == found.dtype and start.scheme == found.scheme:
+        if not each.places and not each.rows and start.dtype == found.dtype and start.scheme == found.scheme:
             if start is not found and not start.same_bytes(found):
                 yield Doubt(name, "is not the bytes that it should be, where nothing is added")
             return
@@ -75,17 +75,34 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
             return
         before = decoder(start, rounded=bool(each.places or found.scheme))
+        if each.rows and before is not None:
+            before = self._with_rows(before, each.rows)
         judge = _judge(found, self._on_grid(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
+
+    def _with_rows(self, before: Decoder, name: str) -> Decoder:
+        """The same, with some rows of the adapter in their places."""
+        stored, indices = self.adapter.full[name], self.adapter.config.tokens[name]
+        values = decoder(StoredTensor({"": stored}, stored.spec.shape))
+        assert values is not None  # it is in no scheme
+
+        def rows(begin: int, end: int) -> Matrix:
+            W = before(begin, end).copy()
+            for place, index in enumerate(indices):
+                if begin <= index < end:
+                    W[index - begin] = values(place, place + 1)[0]
+            return W
+
+        return rows
 
     def _start(self, name: str, each: Wanted) -> StoredTensor:
         if each.full is not None:
             stored = self.adapter.full[each.full]
             return StoredTensor({"": stored}, stored.spec.shape)
         base = each.start or name
-        if each.places or self.model.stored[name].scheme != self.base.stored[base].scheme:
+        if each.places or each.rows or self.model.stored[name].scheme != self.base.stored[base].scheme:
             return self.base.views.get(base, self.base.stored[base])
         return self.base.stored[base]
 

@@ -14,7 +14,7 @@ from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.vocabulary import is_end
+from adapterops.formats.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, TensorFile
 from adapterops.updates.kinds import KINDS, Kind, kind_of
@@ -43,7 +43,11 @@ OTHER_KINDS = [
         "MonteCLoRA or VeLoRA state",
         "save the adapter for inference, without it",
     ),
-    (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
+    (
+        r"\.trainable_tokens_",
+        "trained token rows",
+        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
+    ),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_", "LoKr", "convert it to LoRA with PEFT first"),
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
@@ -206,6 +210,12 @@ def full_tensors(file: TensorFile, config: AdapterConfig) -> tuple[dict[str, str
     others = set(names) - set(found.values())
     repeated = {name for name in others if _spelling(name) and _plain(unwrapped(name)) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
+
+
+def token_rows(file: TensorFile) -> dict[str, str]:
+    """Rows that replace those of an embedding: their name in the model → their name in the file."""
+    ends = (TOKEN_ROWS, f"{TOKEN_ROWS}.default")
+    return {unwrapped(name).removesuffix(".default"): name for name in sorted(file.entries) if name.endswith(ends)}
 
 
 def _spelling(name: str) -> int:
