@@ -279,21 +279,29 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
 
     Such a model would answer with another output embedding than the adapter was trained with.
     """
+    for name in shared_by_others(tensors, base, config):
+        raise UnsupportedError(
+            "is tied to other tensors of the base, and untying them would make it another model",
+            tensor=name,
+            hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
+        )
+
+
+def shared_by_others(
+    tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None
+) -> list[str]:
+    """The embeddings among some tensors that others of the base share, and it is not known which."""
     config = config or {}
     names = classes(config)
     generates = any(name.endswith(GENERATING) for name in names) if names else True
     stated = ties(config)
     if not generates or stated is False or (stated is None and not any(name.endswith(CAUSAL) for name in names)):
-        return
+        return []
     several = config.get("is_encoder_decoder")
     if not several and (any(canonical(name) == HEAD + WEIGHT for name in base) or head_of(base, config)):
-        return
-    for name, spec in tensors.items():
-        last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
-        end = last == HEAD or is_input(name) or is_output(name)
-        if len(spec.shape) == 2 and (end or spec.shape[0] == config.get("vocab_size")):
-            raise UnsupportedError(
-                "is tied to other tensors of the base, and untying them would make it another model",
-                tensor=name,
-                hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
-            )
+        return []
+    return [
+        name
+        for name, spec in tensors.items()
+        if len(spec.shape) == 2 and (is_input(name) or is_output(name) or spec.shape[0] == config.get("vocab_size"))
+    ]

@@ -4,13 +4,14 @@ what `extract` compares, and what that can become.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import EXPERTS, HEAD, WEIGHT
 from adapterops.formats.loading import Loading
-from adapterops.formats.naming import canonical, check_untied, head_of, namesakes
+from adapterops.formats.naming import canonical, head_of, namesakes, shared_by_others
+from adapterops.formats.vocabulary import is_end
 from adapterops.operations.weights import SINGLE
 
 SHOWN = 5
@@ -53,7 +54,7 @@ def full_tensors(
     checkpoint.
 
     PEFT replaces modules as they are: with a weight goes all else that is in its module. An embedding that is tied goes
-    under both of its names.
+    under both of its names; see `unannounced` for one that is tied to several.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -62,7 +63,6 @@ def full_tensors(
 
     Raises:
         IncompatibleError: a parameter is neither a weight nor a bias, or is no parameter of the model in memory.
-        UnsupportedError: an embedding is tied to others, and it is not known to which.
     """
     for name in changed:
         in_memory = known.name(name)
@@ -86,11 +86,22 @@ def full_tensors(
         for name in tuned.layout
         if name in chosen or not modules.isdisjoint(_above(known.name(name)))
     }
-    check_untied({name: tuned.layout[name] for name in full.values()}, tuned.layout, tuned.config)
     tied = head_of(tuned.layout, tuned.config)
     if tied and tied[1] in full.values():
         full[known.name(tied[0])] = tied[1]
     return full
+
+
+def unannounced(full: Mapping[str, str], tuned: Checkpoint) -> tuple[str, ...]:
+    """The full tensors that PEFT has to copy into what others share, and may not take for modules of their own: the ends
+    of a vocabulary, where its embedding is tied to others than the output embedding of a causal model.
+
+    Args:
+        full: as `full_tensors` returns it.
+    """
+    layout = {name: tuned.layout[source] for name, source in full.items()}
+    several = shared_by_others(layout, tuned.layout, tuned.config)
+    return tuple(sorted({*several, *filter(is_end, full)})) if several else ()
 
 
 def _above(name: str) -> Iterator[str]:

@@ -238,6 +238,9 @@ def witness(
     new = places.keys() - base.layout.keys()
     if model.config and new and not classifies and Base(model.layout, model.config).tied():
         doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
+    alone = there.tied() and there.needs_head() and not new and not classifies
+    if model.config and alone and not Base(model.layout, model.config).tied():
+        doubts.append(Doubt("config.json", "says that the embeddings are two, and there is one"))
     return Witness(model, base, adapter, places, chance), doubts
 
 

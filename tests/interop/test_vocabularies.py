@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import peft
 import pytest
 import torch
-from resized_models import MODELS, MORE, logits, make, trained
+from resized_models import MODELS, MORE, WORDS, logits, make, trained
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -17,11 +18,11 @@ from adapterops.cli.main import run
 Capture = pytest.CaptureFixture[str]
 
 
-def fused(name: str, base: Path, adapter: Path, out: Path) -> torch.Tensor:
+def fused(name: str, base: Path, adapter: Path, out: Path, words: int = MORE) -> torch.Tensor:
     """The logits of what fuse makes, which verify has confirmed."""
     assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
     assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
-    return logits(type(MODELS[name].model(True)).from_pretrained(out).eval())
+    return logits(type(MODELS[name].model(True)).from_pretrained(out).eval(), words)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -99,3 +100,29 @@ def test_the_tokenizer_next_to_an_adapter_goes_along(tmp_path: Path) -> None:
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 0
     (tmp_path / "out/tokenizer.json").write_text("{}")
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 8
+
+
+@pytest.mark.parametrize("words", [WORDS, MORE])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_change_of_embeddings_is_extracted_so_that_peft_and_fuse_take_it(
+    name: str, words: int, tmp_path: Path
+) -> None:
+    base = make(name, tmp_path / "base")
+    tuned = type(MODELS[name].model(True)).from_pretrained(base).eval()
+    if words != WORDS:
+        tuned.resize_token_embeddings(words)
+    embedding = tuned.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding.add_(0.1 * torch.randn_like(embedding))
+        for key, each in tuned.named_parameters():
+            if key.endswith(("q_proj.weight", "c_attn.weight", "query.weight", ".q.weight")):
+                each.add_(torch.randn(each.shape[0], 2) @ torch.randn(2, each.shape[1]) / 10)
+    tuned.save_pretrained(tmp_path / "tuned")
+    assert run(["extract", str(tmp_path / "tuned"), str(base), "--rank", "2", "-o", str(tmp_path / "a")]) == 0
+    found = fused(name, base, tmp_path / "a", tmp_path / "out", words)
+    torch.testing.assert_close(found, logits(tuned, words), rtol=1e-4, atol=1e-5)
+    again = type(tuned).from_pretrained(base)
+    if words != WORDS:
+        again.resize_token_embeddings(words)
+    loaded = peft.PeftModel.from_pretrained(again, tmp_path / "a").eval()
+    torch.testing.assert_close(logits(loaded, words), logits(tuned, words), rtol=1e-4, atol=1e-5)
