@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
@@ -28,17 +27,15 @@ from adapterops.formats.naming import (
     Candidate,
     Names,
     canonical,
-    check_untied,
     conv1d,
     expert,
-    head_of,
     last,
     may_be_conv1d,
     ties,
     untied,
 )
-from adapterops.formats.vocabulary import is_input
 from adapterops.operations.classifiers import Classifier, classifier_of, made
+from adapterops.operations.ends import check_in_no_scheme, kept_head, new_head
 from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.shares import Modules, Share, check_experts, shares
@@ -134,64 +131,32 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         base = made(base, classifier)
         base = replace(base, config=untied(base.config or {}))
     own_head = any(last(module) == HEAD for module in modules)
-    layout = {**base.layout, **(_own_head(base, modules) if own_head else {})}
+    layout = {**base.layout, **(new_head(base, modules) if own_head else {})}
     config = untied(base.config) if own_head and base.config else base.config
     places = counterparts(adapter, layout, config)
     replaced = replacements(adapter, layout, config, base.config)
     words = resized(adapter, replaced, layout)
     if words:
-        _check_in_no_scheme(base, replaced)
+        check_in_no_scheme(base, replaced)
     shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items() if full}
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
     edits = _added(modules, adapter.config.experts, Names(there, base.config, modules))
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
-    edits |= _kept_head(edits, there, config)
+    adapted = [tensor for tensor, edit in edits.items() if edit.targets]
+    if (kept := kept_head(adapted, there, config)) and kept[0] not in edits:
+        edits[kept[0]] = Edit(kept[1], edits[kept[1]].full)
     joint = one_weight(adapter, config)
     for tensor, (start, rows) in token_rows(adapter, there, config, joint, base.config).items():
         edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
-        _check_in_no_scheme(base, [tensor])
+        check_in_no_scheme(base, [tensor])
     new = any(tensor not in base.layout for tensor in edits)
     ends = any(
         (edit.full or edit.targets or edit.rows) and canonical(tensor) in BOTH_ENDS for tensor, edit in edits.items()
     )
     parted = ties(config or {}) and ends and not joint
     return Targets(edits, bool(own_head or new or parted) and not classifier, words, classifier)
-
-
-def _own_head(base: Checkpoint, modules: Modules) -> dict[str, Spec]:
-    """The output embedding that an adapted base gets, where it has none of its own."""
-    names = Names(base.layout, base.config, modules)
-    found = [each for module in modules if last(module) == HEAD for each in names.candidates(module)]
-    return {each.tensor: base.layout[each.start] for each in found}
-
-
-def _kept_head(
-    edits: Mapping[str, Edit], base: Mapping[str, Spec], config: Mapping[str, Any] | None
-) -> dict[str, Edit]:
-    """The output embedding as it was, where an update of the input embedding that it is tied to is added.
-
-    Raises:
-        UnsupportedError: the input embedding is tied to others, and it is not known to which.
-    """
-    adapted = {tensor: base[tensor] for tensor, edit in edits.items() if edit.targets and is_input(tensor)}
-    check_untied(adapted, base, config)
-    head, embedding = head_of(base, config) or (None, None)
-    if head is None or head in edits or embedding not in adapted:
-        return {}
-    return {head: Edit(embedding, edits[embedding].full)}
-
-
-def _check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:
-    """Raise UnsupportedError for codes of which rows would have to become others, or more."""
-    for tensor in replaced:
-        if tensor in base.schemes:
-            raise UnsupportedError(
-                f"is stored as {base.schemes[tensor].name}, and the adapter has other rows in its place",
-                tensor=tensor,
-                hint="fuse into the 16-bit checkpoint that it was made from, or dequantize it first",
-            )
 
 
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:

@@ -435,7 +435,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a head that follows its embedding": (whole, put("operations.full_tensors.head_of", lambda *_: None)),
     "a config of the old vocabulary": (resized, put("operations.fusion.with_vocabulary", lambda config, *_: config)),
     "one embedding that is said to be two": (resized, settled(untied=True)),
-    "a head that follows an adapted embedding": (embedding, put("operations.targets._kept_head", lambda *_: {})),
+    "a head that follows an adapted embedding": (embedding, put("operations.targets.kept_head", lambda *_: None)),
     "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
     "labels that the config does not tell of": (classifier, put("operations.classifiers.as_classifier", lambda config, *_: config)),

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import UnsupportedError
+from adapterops.operations.ends import check_in_no_scheme, kept_head, new_head
+from adapterops.quant.registry import make
+from adapterops.storage.safetensors import Spec
+
+EMBEDDING, TIED = "model.embed_tokens.weight", {"tie_word_embeddings": True}
+BASE = {EMBEDDING: Spec("F32", (6, 4)), "model.norm.weight": Spec("F32", (4,))}
+
+
+def test_a_head_that_is_adapted_begins_as_the_embedding() -> None:
+    base = Checkpoint(BASE, {}, {}, config=TIED)
+    assert new_head(base, {"lm_head": (6, 4), "model.layers.0.q_proj": (4, 4)}) == {"lm_head.weight": BASE[EMBEDDING]}
+
+
+def test_a_head_stays_where_its_embedding_alone_is_adapted() -> None:
+    assert kept_head([EMBEDDING], BASE, TIED) == ("lm_head.weight", EMBEDDING)
+    assert kept_head(["model.norm.weight"], BASE, TIED) is None
+    assert kept_head([EMBEDDING], BASE, {"tie_word_embeddings": False}) is None
+    shared = {"shared.weight": Spec("F32", (6, 4))}
+    with pytest.raises(UnsupportedError, match="is tied to other tensors"):
+        kept_head(shared, shared, {**TIED, "is_encoder_decoder": True})
+
+
+def test_rows_of_codes_are_not_replaced() -> None:
+    base = Checkpoint(BASE, {}, {}, {EMBEDDING: make("nf4", "F32")})
+    check_in_no_scheme(base, ["model.norm.weight"])
+    with pytest.raises(UnsupportedError, match="is stored as nf4"):
+        check_in_no_scheme(base, [EMBEDDING])
