@@ -33,18 +33,18 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
         IncompatibleError: a full tensor has no counterpart, or several, or another shape.
     """
     head, embedding = head_of(layout, config) or (None, None)
-    joint = one_weight(adapter, config)
+    joint, known = one_weight(adapter, config), classifier(config, adapter.config.fields) is not None
     found: dict[str, tuple[str, str | None]] = {}
     whole = [full for full in adapter.full if full not in adapter.config.tokens]
     for full, names in namesakes(whole, layout).items():
         shape = adapter.full[full].spec.shape
         if not names and (other := _shared(full, layout, joint)):
             found[full] = other, other
-        elif not names and is_head(full) and classifier(config, adapter.config.fields):
+        elif not names and is_head(full) and known:
             found[full] = full, None
         elif not names and is_output(full):
             found[full] = (head or full, embedding) if canonical(full) == HEAD + WEIGHT else (full, None)
-        elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout)):
+        elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout, known)):
             found[full] = names[0], names[0]
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
@@ -109,7 +109,9 @@ def replacements(adapter: Adapter, layout: Layout, config: Config, stated: Confi
         trained = found[embedding][1]
         found[head] = embedding, trained if trained in adapter.config.unannounced else None
     if rows:
-        _all_resized(rows, found, layout, adapter, ties((stated or config) or {}) is not False)
+        tied = ties((stated or config) or {})
+        alone = not any(is_output(tensor) and tensor not in found for tensor in layout)
+        _all_resized(rows, found, layout, adapter, alone if tied is None else tied)
     return found
 
 
@@ -181,12 +183,16 @@ def _shared(full: str, layout: Layout, joint: bool) -> str | None:
     return bias if bias != full + BIAS and bias in layout else None
 
 
-def _resizes(shape: tuple[int, ...], tensor: str, layout: Layout) -> bool:
-    """Whether a full tensor differs from the one of the base in the size of the vocabulary, or in that of the labels,
-    alone.
+def _resizes(shape: tuple[int, ...], tensor: str, layout: Layout, labels: bool) -> bool:
+    """Whether a full tensor differs from the one of the base in the size of the vocabulary alone, or where the `labels`
+    may be others, in their number.
     """
     before = layout[tensor].shape
-    return (is_end(tensor) or is_head(tensor)) and len(shape) == len(before) in (1, 2) and shape[1:] == before[1:]
+    return (
+        (is_end(tensor) or (labels and is_head(tensor)))
+        and len(shape) == len(before) in (1, 2)
+        and shape[1:] == before[1:]
+    )
 
 
 def _grows_with(

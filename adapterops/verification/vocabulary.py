@@ -113,7 +113,8 @@ def regrown(
     sizes = {(before[0], after[0]) for name, (before, after) in changed.items() if _of_words(name)}
     if len(sizes) > 1:
         lost |= dict.fromkeys(changed, "has another number of words than the rest of the adapter")
-    held = base.stated_tied() is not False
+    stated = base.stated_tied()
+    held = stated or (stated is None and not any(is_output(name) and name not in fulls for name in base.layout))
     source = [name for name in changed if held and fulls[name][1] in adapter.config.unannounced and not is_bias(name)]
     same: dict[str, str] = {}
     for before, _ in sizes:

@@ -100,6 +100,7 @@ def change(adapter: Path, indices: Any) -> None:
         ([3, -1], 3, "trainable_token_indices is [3, -1]"),
         ({"wte": [3, 4]}, 3, "trainable_token_indices is {'wte': [3, 4]}"),
         (None, 3, "trainable_token_indices is None"),
+        ({"embed_tokens": [3, 4], "lm_head": [5]}, 3, "trainable_token_indices names rows of lm_head"),
     ],
     ids=str,
 )
@@ -127,3 +128,11 @@ def test_rows_cannot_be_taken_away_again(tmp_path: Path, capsys: Capture) -> Non
     trained("llama", base, tmp_path / "a", words=WORDS, save=False, trainable_token_indices=[3, 95])
     assert run(["unfuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
     assert "replaced the base's" in capsys.readouterr().err
+
+
+def test_rows_that_the_file_lacks(tmp_path: Path, capsys: Capture) -> None:
+    base = make("llama", tmp_path / "base")
+    trained("llama", base, tmp_path / "a", words=WORDS, save=False)
+    change(tmp_path / "a", [3, 4])
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 3
+    assert "names rows of the input embedding, of which the tensors have nothing" in capsys.readouterr().err

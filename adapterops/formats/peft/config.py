@@ -148,10 +148,10 @@ def token_indices(fields: Any, names: Collection[str]) -> dict[str, tuple[int, .
     """Which rows the full tensors of these names are, by the config.
 
     Raises:
-        InputError: it names none, or no rows.
+        InputError: it names none, or no rows; or rows of a module that the file has not.
     """
     stated = fields.get("trainable_token_indices") if isinstance(fields, dict) else None
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name in names:
         module, rows = name.removesuffix(TOKEN_ROWS), stated
         if isinstance(stated, dict):
@@ -167,6 +167,15 @@ def token_indices(fields: Any, names: Collection[str]) -> dict[str, tuple[int, .
                 code="E-CONFIG",
             )
         found[name] = tuple(rows)
+    keys = stated.items() if isinstance(stated, dict) else [("the input embedding", stated)] if stated else []
+    for key, rows in keys:
+        there = isinstance(key, str) and any(name.removesuffix(TOKEN_ROWS).endswith(key) for name in names)
+        if not (there or (not isinstance(stated, dict) and names)) and rows not in map(list, found.values()):
+            raise InputError(
+                f"trainable_token_indices names rows of {key}, of which the tensors have nothing",
+                hint="save it again",
+                code="E-KEY",
+            )
     return found
 
 
