@@ -178,7 +178,11 @@ def _parts(
 
 def _check_held(config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
-    cannot = {**dict.fromkeys(full, "a full tensor"), **dict.fromkeys(config.experts, "a parameter of experts")}
+    cannot = {
+        **dict.fromkeys(full, "a full tensor"),
+        **dict.fromkeys(config.experts, "a parameter of experts"),
+        **dict.fromkeys(config.embeddings, "an embedding"),
+    }
     for name, what in cannot.items():
         raise UnsupportedError(
             f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base"
