@@ -220,8 +220,8 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
 
 
 def name(adapter: Adapter) -> str:
-    """How messages call an adapter: by the path it was opened from."""
+    """How messages call an adapter: by the path it was opened from, whatever was made of it alone."""
     history = adapter.history
-    while isinstance(history, Step) and history.operation == "scale":
+    while isinstance(history, Step) and len(history.inputs) == 1:
         history = history.inputs[0]
     return history.name if isinstance(history, Source) else f"({history.operation})"

@@ -77,7 +77,7 @@ def open_adapter(
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote),
+        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote, files.tokenizer),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
         files.interleaved,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
@@ -52,6 +53,7 @@ class Checkpoint:
         history: the inputs and operations it is made of.
         files: the folder it was opened from, whose other files go along.
         names: tensor → what it is called in its file, where that is another: in a pipeline without its component.
+        documents: name → file that goes along, in place of one of that name in the folder.
         holding: edited tensor → about the bytes that its edit keeps in memory.
         entire: edited tensors all rows of which are computed together.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
@@ -71,6 +73,7 @@ class Checkpoint:
     holding: Mapping[str, int] = field(default_factory=dict)
     entire: Collection[str] = ()
     views: Mapping[str, StoredTensor] = field(default_factory=dict)
+    documents: Mapping[str, Path] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
 

@@ -208,13 +208,14 @@ def _too_little(survival: Survival) -> bool:
 def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     """Name and content of everything but the tensors and the manifest; or the file that has it."""
     others = checkpoint.files.others if checkpoint.files else ()
-    config = checkpoint.files.path / "config.json" if checkpoint.files else None
-    for path in others:
-        if path != config:
-            assert checkpoint.files
-            yield path.relative_to(checkpoint.files.path).as_posix(), path
+    root = checkpoint.files.path if checkpoint.files else None
+    own = {path.relative_to(root).as_posix(): path for path in others if root}
+    for name, path in (own | dict(checkpoint.documents)).items():
+        if name != "config.json":
+            yield name, path
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
+        config = root / "config.json" if root else None
         kept = unchanged and config and config.is_file()
         yield "config.json", config if kept and config else json_text(checkpoint.config, indent=2) + b"\n"
     folders: dict[str, list[str]] = {}

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import InputError, NotFoundError, at
+from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
-from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings
-from adapterops.formats.peft.keys import full_tensors, originals
+from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings, token_indices
+from adapterops.formats.peft.keys import full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
+from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.unmerged import holds_base
+from adapterops.formats.vocabulary import is_end
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Header, TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json, similar
@@ -53,7 +55,8 @@ class AdapterFiles:
     """An adapter of which the headers and the config have been read and checked, and no tensor.
 
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
-    one that was given, if it was needed. `further` are other files of weights in its folder, which are not read.
+    one that was given, if it was needed. `further` are other files of weights in its folder, which are not read, and
+    `tokenizer` are those of the tokenizer that it was trained with.
     `interleaved` are the modules whose rows are in another order than the model's; see `Adapter`.
     """
 
@@ -65,6 +68,7 @@ class AdapterFiles:
     full: Mapping[str, str]
     alpha: float | None = None
     further: tuple[str, ...] = ()
+    tokenizer: tuple[Path, ...] = ()
     interleaved: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, module: str) -> Layout:
@@ -107,7 +111,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         )
     found = contents(file, fields, config_path, alpha)
     paths = (weights, config_path) if config_path.exists() else (weights,)
-    return AdapterFiles(file, paths, *found, further_weights(place, weights))
+    return AdapterFiles(file, paths, *found, further_weights(place, weights), tokenizer_files(place, weights))
 
 
 def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
@@ -122,10 +126,14 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     weights = file.path
     with at(path=config_path if config_path.exists() else weights):
         config = _config(fields)
-    full = full_tensors(file, config)
+    full, repeated = full_tensors(file, config)
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
-    raw = parts(file, {*full.values(), *originals(file)})
+    rows = token_rows(file)
+    raw = parts(file, {*full.values(), *repeated, *rows.values()})
+    with at(path=config_path if config_path.exists() else weights):
+        tokens = _tokens(fields, rows)
+        _check_rows(file, rows, tokens)
     with at(path=weights):
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
@@ -137,7 +145,9 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
             inside = {name.removeprefix(prefix): pair for name, pair in found.items() if name.startswith(prefix)}
             stacked = {name for name in inside if prefix + name not in raw}
             with at(path=config_path):
-                _check_kinds({name: pair for name, pair in raw.items() if name.startswith(prefix)}, own)
+                named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
+                _check_kinds(named, own)
+                _check_not_tied(named, own)
             scales = _scalings(file, inside, own, alpha, config_path, stacked)
             known |= {prefix + name: scaling for name, scaling in scales.items()}
         if without := found.keys() - known.keys():
@@ -152,8 +162,9 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
     needed = fields is None and not any(pair.alpha for pair in found.values())
-    config = replace(config, experts=experts, unannounced=unannounced)
-    return Contents(config, split, of_each, full, alpha if needed else None)
+    embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
+    config = replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings, tokens=tokens)
+    return Contents(config, split, of_each, full | rows, alpha if needed else None)
 
 
 def _by_component(fields: Any) -> dict[str, Any]:
@@ -181,6 +192,15 @@ def _config(fields: Any) -> AdapterConfig:
     return AdapterConfig(saved=saved, biases=any(config.biases for config in configs))
 
 
+def _tokens(fields: Any, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Which rows the full tensors of these names are, by the config of their component."""
+    found: dict[str, tuple[int, ...]] = {}
+    for prefix, own in _by_component(fields).items():
+        inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        found |= {prefix + name: rows for name, rows in token_indices(own, inside).items()}
+    return found | token_indices(None, [name for name in names if name not in found])
+
+
 def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
     for name in set(config.saved) - CLASSIFIERS:
         if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
@@ -189,6 +209,31 @@ def _check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> 
                 path=path,
                 hint="save it again",
                 code="E-KEY",
+            )
+
+
+def _check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
+    """Where PEFT is to keep two ends tied, it has one update for both, under two names. Of full tensors the file shows
+    whether it did.
+    """
+    for module in found if fields and fields.get("ensure_weight_tying") else ():
+        if is_end(f"{module}.weight"):
+            raise UnsupportedError(
+                "ensure_weight_tying is set, and LoRA on tied weights is not handled",
+                tensor=module,
+                hint="merge it with PEFT, or train without it",
+            )
+
+
+def _check_rows(file: Header, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:
+    for tensor, name in names.items():
+        shape = file.entries[name].shape
+        if len(shape) != 2 or shape[0] != len(tokens[tensor]):
+            raise InputError(
+                f"has the shape {list(shape)}, and trainable_token_indices names {len(tokens[tensor])} rows",
+                tensor=name,
+                hint="give the config that was saved with the adapter",
+                code="E-SHAPE",
             )
 
 

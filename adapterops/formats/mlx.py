@@ -184,6 +184,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     cannot = {
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
+        **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
     }
     for name, what in cannot.items():

@@ -17,6 +17,7 @@ from adapterops.formats.bare import inner_prefix, with_prefix
 from adapterops.formats.loading import loading, ruled
 from adapterops.formats.naming import Candidate, canonical, classes
 from adapterops.formats.tied import KEPT, TIED
+from adapterops.formats.vocabulary import is_input, is_output
 from adapterops.storage.safetensors import Spec
 
 NUMBER = "{}"
@@ -116,15 +117,21 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
 
 def check_known(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
     """Raise UnsupportedError for an embedding that others of the base share, if it is not known which."""
+    for name in of_unknown(tensors, base, config):
+        raise UnsupportedError(
+            _SHARED,
+            tensor=name,
+            hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
+        )
+
+
+def of_unknown(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> list[str]:
+    """The embeddings among some tensors that others of the base share, if it is not known which."""
     config = config or {}
     found = ties_of(base, config)
-    for name, spec in tensors.items():
-        if not found.known and _may_be_shared(name, spec, base, config, found):
-            raise UnsupportedError(
-                _SHARED,
-                tensor=name,
-                hint="train without it, or untie the base first: save it with tie_word_embeddings=False",
-            )
+    if found.known:
+        return []
+    return [name for name, spec in tensors.items() if _may_be_shared(name, spec, base, config, found)]
 
 
 def _may_be_shared(name: str, spec: Spec, base: Mapping[str, Spec], config: Mapping[str, Any], found: Ties) -> bool:
@@ -137,8 +144,8 @@ def _may_be_shared(name: str, spec: Spec, base: Mapping[str, Spec], config: Mapp
     single = not config.get("is_encoder_decoder")
     if single and (found.missing or any(canonical(name) == HEAD + WEIGHT for name in base)):
         return False
-    last = canonical(name).removesuffix(WEIGHT).rpartition(".")[2]
-    return len(spec.shape) == 2 and (last == HEAD or spec.shape[0] == config.get("vocab_size"))
+    end = is_input(name) or is_output(name)
+    return len(spec.shape) == 2 and (end or spec.shape[0] == config.get("vocab_size"))
 
 
 def _class(config: Mapping[str, Any]) -> str | None:

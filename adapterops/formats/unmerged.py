@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.peft.keys import ENDS, PREFIX, Key, parse, render, updates
+from adapterops.formats.peft.keys import PREFIX, Key, parse, plain, render, updates
 from adapterops.formats.stacks import WRAPPED
+from adapterops.formats.vocabulary import is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.updates.kinds import KINDS
 
@@ -53,13 +54,9 @@ def holds_base(names: Iterable[str]) -> bool:
     (True, False)
     """
     return any(
-        BASE.search(name) and not updates().fullmatch(name) and not name.endswith(("bias", *_saved_whole()))
+        BASE.search(name) and not updates().fullmatch(name) and not name.endswith("bias") and not is_end(plain(name))
         for name in names
     )
-
-
-def _saved_whole() -> Iterable[str]:
-    return (f"{each.removesuffix('.weight')}{mark}.weight" for each in ENDS for mark in (WRAPPED, ".original_module"))
 
 
 def divided(names: Collection[str]) -> Division:

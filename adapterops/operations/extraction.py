@@ -15,7 +15,7 @@ from adapterops.errors import AdapterWarning, IncompatibleError, InputError, Opt
 from adapterops.formats.loading import Loading, loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.pairing import SHOWN, full_tensors, pair
+from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.operations.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.provenance.history import Source, Step
@@ -145,7 +145,7 @@ def _difference_of(
     return Adapter(
         Lazy(layout, compute),
         layout,
-        _config(base, {**(base.config or {}), **(tuned.config or {})}, found),
+        _config(base, {**(base.config or {}), **(tuned.config or {})}, found, unannounced(full, tuned)),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
@@ -227,7 +227,9 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
     return full_tensors(others, adapted, tuned, loading(tuned.config))
 
 
-def _config(base: Checkpoint, config: Mapping[str, Any], found: Mapping[str, Weight]) -> AdapterConfig:
+def _config(
+    base: Checkpoint, config: Mapping[str, Any], found: Mapping[str, Weight], unannounced: tuple[str, ...]
+) -> AdapterConfig:
     causal = any(name.endswith("ForCausalLM") for name in classes(config))
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
@@ -237,4 +239,5 @@ def _config(base: Checkpoint, config: Mapping[str, Any], found: Mapping[str, Wei
         fields={"task_type": "CAUSAL_LM"} if causal else {},
         target_parameters=None,
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
+        unannounced=unannounced,
     )

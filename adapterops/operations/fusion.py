@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import InputError, OptionError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.ties import untied
+from adapterops.formats.vocabulary import with_vocabulary
+from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
 from adapterops.operations.heads import in_order
-from adapterops.operations.targets import Target, Targets, resolve
-from adapterops.provenance.history import Step, sources
+from adapterops.operations.targets import Edit, Target, Targets, resolve
+from adapterops.operations.token_rows import with_rows
+from adapterops.operations.tokenizer import agreed_tokenizer
+from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import Spec
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
@@ -34,7 +41,8 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     """W ← W + ΔW for every adapted weight; every other tensor passes through.
 
     ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that
-    the base shares with the input embedding becomes a tensor of its own, and the config says so.
+    the base shares with the input embedding becomes a tensor of its own, and the config says so. Full tensors may have
+    another vocabulary, whose size the config gets then; a tokenizer next to the adapter goes along.
 
     Args:
         dtype: of the adapted weights; by default that of W.
@@ -45,13 +53,19 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
     """
+    return _fused(base, adapter, agreed_tokenizer(adapter.history), dtype, precision)
+
+
+def _fused(
+    base: Checkpoint, adapter: Adapter, tokenizer: Mapping[str, Path], dtype: str | None, precision: str
+) -> Checkpoint:
     if dtype is not None:
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     adapter = in_order(adapter, base)
     targets = resolve(adapter, base)
-    base = _with_new(base, targets)
+    base = _with_new(base, adapter, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
     layout = {
         tensor: spec._replace(dtype=dtype) if dtype and tensor in added else spec
@@ -62,7 +76,9 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         edit = targets.edits.get(tensor)
         if edit is None:
             return base.edits[tensor]
-        start = _trained(base, tensor, adapter.full[edit.full]) if edit.full else base.used(edit.start)
+        start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
+        if edit.rows:
+            start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -70,8 +86,11 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         base,
         layout=layout,
         edits=Lazy([*targets.edits, *(tensor for tensor in base.edits if tensor not in targets.edits)], rows),
+        documents={**base.documents, **tokenizer},
         history=Step(
-            "fuse", {"precision": precision, **({"dtype": dtype} if dtype else {})}, (base.history, adapter.history)
+            "fuse",
+            {"precision": precision, **({"dtype": dtype} if dtype else {})},
+            (base.history, with_tokenizer(adapter.history, tokenizer)),
         ),
         holding={
             **base.holding,
@@ -84,19 +103,65 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     )
 
 
-def _with_new(base: Checkpoint, targets: Targets) -> Checkpoint:
-    """The base with the tensors that it does not have yet, in its last file, and a config that says so."""
-    starts = {tensor: edit.start for tensor, edit in targets.edits.items() if tensor not in base.layout}
+def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoint:
+    """The base with the tensors and shapes that it does not have yet, new ones in its last file, and a config that says
+    so.
+    """
+    if targets.classifier:
+        base = made(base, targets.classifier)
+    starts = {tensor: edit for tensor, edit in targets.edits.items() if tensor not in base.layout}
     shards = {file: list(tensors) for file, tensors in base.shards.items()}
     for tensor in starts:
         shards[next(reversed(shards))].append(tensor)
+    new = {tensor: _start(base, adapter, edit) for tensor, edit in starts.items()}
+    layout = {**base.layout, **{tensor: spec for tensor, (spec, _) in new.items()}}
+    for tensor, edit in targets.edits.items():
+        if edit.full:
+            layout[tensor] = layout[tensor]._replace(shape=adapter.full[edit.full].spec.shape)
+    config = untied(base.config) if base.config and targets.untied else base.config
     return replace(
         base,
-        layout={**base.layout, **{tensor: base.layout[start] for tensor, start in starts.items()}},
-        stored={**base.stored, **{tensor: base.stored[start] for tensor, start in starts.items()}},
+        layout=layout,
+        stored={**base.stored, **{tensor: stored for tensor, (_, stored) in new.items()}},
         shards=shards,
-        config=untied(base.config) if base.config and targets.untied else base.config,
+        config=with_vocabulary(config, *targets.words) if config and targets.words else config,
     )
+
+
+def _start(base: Checkpoint, adapter: Adapter, edit: Edit) -> tuple[Spec, StoredTensor]:
+    """What a new tensor begins as: another of the base, or a full one of the adapter, in the dtype of the base."""
+    if edit.start:
+        return base.layout[edit.start], base.stored[edit.start]
+    assert edit.full
+    stored = adapter.full[edit.full]
+    like = next((spec for spec in base.layout.values() if spec.dtype in FLOATS), stored.spec)
+    return like._replace(shape=stored.spec.shape), StoredTensor({"": stored}, stored.spec.shape)
+
+
+def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:
+    """The rows of the full tensor of an edit, which its copies have to have, too."""
+    assert edit.full
+    trained = _trained(base, tensor, adapter.full[edit.full])
+    others = {
+        name: original(StoredTensor({"": each}, each.spec.shape))
+        for name in edit.copies
+        if (each := adapter.full[name])
+    }
+
+    def rows(begin: int, end: int) -> Block:
+        block = trained(begin, end)
+        for name, copy in others.items():
+            if (copy(begin, end).values != block.values).any():
+                raise IncompatibleError(
+                    f"differs from {edit.full}, and both are {tensor} of the base",
+                    path=adapter.full[name].file.path,
+                    tensor=name,
+                    hint="name the module that was trained in modules_to_save, or leave the other out of the adapter",
+                    code="E-NAMES",
+                )
+        return block
+
+    return rows if others else trained
 
 
 def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
@@ -138,7 +203,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     found = counterparts(adapter, base.layout, base.config)
 
     def copied(full: str, stored: Stored) -> bool:
-        _, before = found[full]
+        _, before = found.get(full, (full, None))
         return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
 
     return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
@@ -168,7 +233,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             tensor=trained[0],
             hint="use the base itself, which is what unfusing would give",
         )
-    return fuse(fused, -replace(adapter, full={}), dtype=dtype, precision=precision)
+    return _fused(fused, -replace(adapter, full={}), {}, dtype, precision)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,15 @@ what `extract` compares, and what that can become.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import EXPERTS, WEIGHT
 from adapterops.formats.loading import Loading
 from adapterops.formats.naming import canonical, namesakes
-from adapterops.formats.ties import check_known, ties_of
+from adapterops.formats.ties import of_unknown, ties_of
+from adapterops.formats.vocabulary import is_end
 from adapterops.operations.weights import SINGLE, names_of
 
 SHOWN = 5
@@ -54,7 +55,7 @@ def full_tensors(
     checkpoint.
 
     PEFT replaces modules as they are: with a weight goes all else that is in its module. What is tied goes under all of
-    its names.
+    its names; see `unannounced` for what is tied to more than is known.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -63,7 +64,6 @@ def full_tensors(
 
     Raises:
         IncompatibleError: a parameter is neither a weight nor a bias, or is no parameter of the model in memory.
-        UnsupportedError: an embedding is tied to others, and it is not known to which.
     """
     for name in changed:
         in_memory = known.name(name)
@@ -82,11 +82,23 @@ def full_tensors(
             )
     memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}
     modules = {name.rpartition(".")[0] for name, source in memory.items() if source in changed} - set(adapted)
-    full = {
+    return {
         name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))
     }
-    check_known({name: tuned.layout[name] for name in full.values()}, tuned.layout, tuned.config)
-    return full
+
+
+def unannounced(full: Mapping[str, str], tuned: Checkpoint) -> tuple[str, ...]:
+    """The full tensors that PEFT has to copy into what others share, and may not take for modules of their own: the ends
+    of a vocabulary, where its embedding is tied to others and no config can say that it is not, or it is not known to which.
+
+    Args:
+        full: as `full_tensors` returns it.
+    """
+    layout = {name: tuned.layout[source] for name, source in full.items()}
+    several, ties = of_unknown(layout, tuned.layout, tuned.config), ties_of(tuned.layout, tuned.config)
+    if several or (ties.kept and not ties.ends.isdisjoint(full.values())):
+        return tuple(sorted({*several, *filter(is_end, full)}))
+    return ()
 
 
 def _above(name: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, check_linear
 from adapterops.errors import OptionError, count
+from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
@@ -78,7 +79,7 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     """
     if not patterns:
         raise OptionError("select needs at least one pattern", hint='such as select(a, "*.mlp.*")')
-    owner = {tensor: tensor.rpartition(".")[0] for tensor in adapter.full}
+    owner = {tensor: _owner(tensor) for tensor in adapter.full}
     modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
     chosen = {module for pattern in patterns for module in matching(pattern, modules)}
     layout = {module: each for module, each in adapter.layout.items() if module in chosen}
@@ -87,6 +88,10 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     )
     kept = {tensor: stored for tensor, stored in adapter.full.items() if owner[tensor] in chosen}
     return replace(selected, full=kept, config=replace(adapter.config, targets=None, target_parameters=None))
+
+
+def _owner(tensor: str) -> str:
+    return tensor.removesuffix(TOKEN_ROWS) if tensor.endswith(TOKEN_ROWS) else tensor.rpartition(".")[0]
 
 
 def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:

@@ -22,11 +22,14 @@ from adapterops.formats.architectures import (
     WEIGHT,
 )
 from adapterops.formats.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d
-from adapterops.formats.ties import check_untied, shared_modules, ties_of
-from adapterops.operations.full_tensors import replacements
+from adapterops.formats.ties import shared_modules, ties_of, untied
+from adapterops.operations.classifiers import Classifier, classifier_of, made
+from adapterops.operations.ends import check_in_no_scheme, kept_ends, new_ends
+from adapterops.operations.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.misfits import misfits
 from adapterops.operations.share import Share
 from adapterops.operations.shares import Modules, check_experts, shares
+from adapterops.operations.token_rows import token_rows
 from adapterops.storage.safetensors import Spec
 from adapterops.updates.protocol import Part
 
@@ -73,25 +76,33 @@ class Edit:
     """What happens to one tensor.
 
     Attributes:
-        start: the tensor of the base that it starts as: itself, or for a new output embedding the input embedding.
+        start: the tensor of the base that it starts as: itself, for a new output embedding the input embedding, for the
+            head of a new classifier none.
         full: the full tensor of the adapter that takes its place, if one does.
         targets: the updates that are added then.
+        copies: full tensors that have to be the same as `full`.
+        rows: the rows of the adapter that take the place of some of its own, before updates are added.
     """
 
-    start: str
+    start: str | None
     full: str | None = None
     targets: tuple[Target, ...] = ()
+    copies: tuple[str, ...] = ()
+    rows: str | None = None
 
 
 @dataclass(frozen=True)
 class Targets:
     """What an adapter does to a base: an edit for each tensor that changes or is new.
 
-    `untied`: input and output embedding are then tensors of their own, which config.json has to say.
+    `untied`: input and output embedding are then tensors of their own, which config.json has to say. `words` is the size
+    of the vocabulary before and after, where that changes. `classifier`: what the base becomes, if it does.
     """
 
     edits: Mapping[str, Edit]
     untied: bool = False
+    words: tuple[int, int] | None = None
+    classifier: Classifier | None = None
 
 
 def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
@@ -103,17 +114,35 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
-    names = Names(base.layout, base.config, modules, shared_modules(base.layout, base.config))
+    classifier = classifier_of(adapter, base)
+    if classifier:  # which has no output embedding, and so none that is tied
+        base = made(base, classifier)
+        base = replace(base, config=untied(base.config or {}))
+    layout = {**base.layout, **new_ends(base, modules)}
+    places = counterparts(adapter, layout, base.config)
+    replaced = replacements(adapter, layout, base.config)
+    words = resized(adapter, replaced, layout)
+    if words:
+        check_in_no_scheme(base, replaced)
+    shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items()}
+    there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    names = Names(there, base.config, modules, shared_modules(there, base.config))
     edits = _added(modules, adapter.config.experts, names)
-    layout = {**base.layout, **{tensor: base.layout[edit.start] for tensor, edit in edits.items()}}
-    for tensor, (start, full) in replacements(adapter, layout, base.config).items():
-        edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full)
+    for tensor, (start, full) in replaced.items():
+        copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
+        edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
+    joint = one_weight(adapter, base.layout, base.config)
+    for tensor, (start, rows) in token_rows(adapter, there, base.config, joint).items():
+        edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
+        check_in_no_scheme(base, [tensor])
+    apart = {name: there[edit.start] for name, edit in edits.items() if edit.start and (edit.targets or not joint)}
+    for end, source in kept_ends(apart, base.layout, base.config).items():
+        if end not in edits:
+            below = edits[source].full if source in edits else None
+            edits[end] = Edit(source, below if below in adapter.config.unannounced else None)
     ties = ties_of(base.layout, base.config)
-    check_untied({tensor: base.layout[edit.start] for tensor, edit in edits.items()}, base.layout, base.config)
-    new = any(tensor not in base.layout for tensor in edits)
-    if new or not edits.keys().isdisjoint(ties.missing.values()):  # then no end is another's any more
-        edits |= {end: Edit(source) for end, source in ties.missing.items() if end not in edits}
-    return Targets(edits, not ties.kept and (new or not edits.keys().isdisjoint(ties.ends)))
+    own = any(name not in base.layout or name in ties.ends for name in apart)
+    return Targets(edits, own and not ties.kept and not classifier, words, classifier)
 
 
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
@@ -123,7 +152,7 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
         IncompatibleError: two names stand for one weight.
     """
     edits = [edit for table in tables for edit in table.edits.values()]
-    found = {target.module: (edit.start, target) for edit in edits for target in edit.targets}
+    found = {target.module: (edit.start or target.tensor, target) for edit in edits for target in edit.targets}
     wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
         raise misfits(0, [], wrong, len(found), None)

@@ -17,11 +17,14 @@ from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig, covers
 from adapterops.formats.spelling import difference
-from adapterops.operations.full_tensors import counterparts
+from adapterops.formats.vocabulary import TOKEN_ROWS
+from adapterops.operations.full_tensors import counterparts, one_weight
 from adapterops.operations.heads import in_order
 from adapterops.operations.parts import placed, rows_of
 from adapterops.operations.targets import Target, resolve
+from adapterops.operations.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -62,9 +65,9 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     listed: dict[str, int] = {}  # parameters of PEFT, of which the adapter has the experts in lists
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
-            name, piece, shape = _piece(tensor, target, names, edit.start, adapter)
+            name, piece, shape = _piece(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape
-            if _list(target.source) and len(stored := base.layout[edit.start].shape) == 3:
+            if _list(target.source) and len(stored := base.layout[edit.start or tensor].shape) == 3:
                 listed[names.of(tensor)] = stored[0]
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
@@ -81,7 +84,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
-    config = _config(adapter.config, renamed)
+    config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **listed})
     named = same and not listed and all(covers(config.targets or (), module) for module in layout)
     return replace(
@@ -90,8 +93,21 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         layout=layout,
         config=config if named else replace(config, targets=None),
         scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
-        full=full,
+        full=full | rows,
     )
+
+
+def _with_rows(
+    config: AdapterConfig, adapter: Adapter, base: Checkpoint, names: _Names
+) -> tuple[AdapterConfig, dict[str, Stored]]:
+    """The config and the full tensors of rows that are replaced, by the names of the model."""
+    places = counterparts(adapter, base.layout, base.config)
+    shapes = {tensor: adapter.full[full].spec.shape for full, (tensor, _) in places.items()}
+    there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    found = token_rows(adapter, there, base.config, one_weight(adapter, base.layout, base.config))
+    named = {names.of(tensor).removesuffix(WEIGHT) + TOKEN_ROWS: each for tensor, (_, each) in found.items()}
+    tokens = {name: adapter.config.tokens[each] for name, each in named.items()}
+    return replace(config, tokens=tokens), {name: adapter.full[each] for name, each in named.items()}
 
 
 class _Names:
@@ -162,7 +178,8 @@ def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
     for parameter, count in config.experts.items():
         module, _, leaf = parameter.rpartition(".")
         experts[f"{names.get(module) or heads.get(module, module)}.{leaf}"] = count
-    return replace(config, experts=experts)
+    embeddings = frozenset(names.get(module, module) for module in config.embeddings)
+    return replace(config, experts=experts, embeddings=embeddings)
 
 
 def _head(module: str) -> str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,17 @@ from adapterops.storage.safetensors import TensorFile, changed
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it."""
+    """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it.
+
+    `tokenizer` are files next to an adapter that only a model takes along; see `with_tokenizer`.
+    """
 
     path: Path
     tensors: tuple[TensorFile, ...]
     others: tuple[Path, ...] = ()
     alpha: float | None = None
     remote: Remote | None = None
+    tokenizer: tuple[Path, ...] = ()
     _seen: dict[Path, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
     """What tells each of `others` that is here from any other file, and from itself once it was written to."""
 
@@ -155,6 +159,18 @@ def sources(node: Step | Source) -> list[Source]:
     if isinstance(node, Source):
         return [node]
     return list(dict.fromkeys(source for inner in node.inputs for source in sources(inner)))
+
+
+def with_tokenizer(node: Step | Source, names: Collection[str]) -> Step | Source:
+    """The same history, where the tokenizers' files of these names belong to the sources."""
+    if isinstance(node, Step):
+        return replace(node, inputs=tuple(with_tokenizer(inner, names) for inner in node.inputs))
+    taken = tuple(path for path in node.tokenizer if path.name in names and path not in node.others)
+    if not taken:
+        return node
+    taking = replace(node, others=(*node.others, *taken))
+    taking._seen.update(node._seen)  # as they were when the source was opened
+    return taking
 
 
 def key(node: Step | Source) -> str:

@@ -44,6 +44,7 @@ class Kind:
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
         refused: fields under which it is not handled when they are set, and why.
+        embedding: it is that of an embedding, which PEFT stores in another way than that of a Linear layer.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Kind:
     dense: bool = False
     fields: Collection[str] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    embedding: bool = False
 
 
 KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapterops.updates")

@@ -5,20 +5,26 @@ Two names mean one weight where they end alike once wrappers are taken away; of 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.storage.safetensors import Spec
-from adapterops.verification.other_names import alike, elsewhere, encoder, in_parts
+from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, LISTS, OF_EXPERTS, Base, UnplacedError, key
+from adapterops.verification.other_names import alike, elsewhere, in_parts
+from adapterops.verification.vocabulary import (
+    becomes_classifier,
+    is_bias,
+    is_label_head,
+    left_out,
+    of_rows,
+    of_words,
+    one_weight,
+    regrown,
+    shared,
+)
 
-OUTER = {"base_model", "model", "module", "language_model", "transformer"}
-OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
-OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
@@ -28,12 +34,6 @@ IN_TURN = {"gpt_oss"}
 """Types of models whose experts have a row of gate, then one of up."""
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
-LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
-"""Lists with a module for each expert → the projection."""
-HEAD = "lm_head"
-EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
-INSIDE = {(), ("decoder",), ("text_model",)}
-"""What the input embedding of a model that generates may be in."""
 
 
 @dataclass(frozen=True)
@@ -64,149 +64,35 @@ class Wanted:
     start: str | None
     full: str | None = None
     places: list[Place] = field(default_factory=list)
-
-
-class UnplacedError(Exception):
-    """No tensor of the base is known for a name, or several are."""
-
-
-def key(name: str) -> tuple[str, ...]:
-    """What is left of a name without wrappers: those that begin with `_`, and the outer ones.
-
-    >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
-    ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
-    """
-    parts = [part for part in name.removesuffix(".weight").split(".") if not part.startswith("_")]
-    while len(parts) > 1 and parts[0] in OUTER:
-        parts = parts[1:]
-    kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
-    if len(kept) > 1 and kept[-2] in LISTS and kept[-1].isdecimal():
-        kept[-2:] = kept[-1], LISTS[kept[-2]]
-    if kept[-2:] == ["router", "linear"]:
-        kept.pop()
-    words = {**OTHER_WORDS, **OF_EXPERTS} if "experts" in kept else OTHER_WORDS
-    return tuple(words.get(part, part) for part in kept)
-
-
-class Base:
-    """The tensors of a base by what their names leave."""
-
-    def __init__(self, layout: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
-        self.layout, self.config = layout, config
-        self.type = str(config.get("model_type", ""))
-        self.types = {self.type, *(str(part.get("model_type")) for part in config.values() if isinstance(part, dict))}
-        self._keys: dict[tuple[str, ...], list[str]] = {}
-        self._ends: dict[str, list[tuple[str, ...]]] = {}
-        for name in layout:
-            self._keys.setdefault(key(name), []).append(name)
-        for each in self._keys:
-            self._ends.setdefault(each[-1], []).append(each)
-
-    def find(self, name: str, shapes: tuple[tuple[int, ...], ...] = ()) -> str | None:
-        """The tensor that a name means; None where none does.
-
-        Raises:
-            UnplacedError: several do, also by their shapes.
-        """
-        for exact in (name, f"{name}.weight"):
-            if exact in self.layout:
-                return exact
-        wanted = key(name)
-        found = list(self._keys.get(wanted, ()))
-        if not found:
-            found = [
-                tensor
-                for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
-                for tensor in self._keys[there]
-            ]
-        if len(found) > 1 and shapes:
-            found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
-        if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
-            found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
-        if len(found) > 1:
-            raise UnplacedError(f"may be {' or '.join(found[:3])}")
-        return found[0] if found else None
-
-    def matrix(self, name: str) -> tuple[int, int]:
-        """A tensor as rows and columns; a kernel's rows are its outputs."""
-        shape = self.layout[name].shape
-        if len(shape) > 3:
-            return shape[0], math.prod(shape[1:])
-        return math.prod(shape[:-1]), shape[-1] if shape else 1
-
-    def ending(self, end: str, module: str) -> str | None:
-        """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in.
-
-        Dots are as underscores.
-        """
-        wanted, part = "_" + end.replace(".", "_"), encoder(module)
-        flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
-        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
-        return min(found, key=len, default=None)
-
-    def stated(self) -> bool | None:
-        """What the config says of sharing, if it says anything."""
-        stated = [
-            part["tie_word_embeddings"]
-            for part in (self.config, self.config.get("text_config"))
-            if isinstance(part, dict) and "tie_word_embeddings" in part
-        ]
-        return any(stated) if stated else None
-
-    def tied(self) -> bool:
-        """Whether input and output embedding are one tensor."""
-        classes, stated = self.config.get("architectures"), self.stated()
-        causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
-        return causal if stated is None else stated
-
-    def needs_head(self) -> bool:
-        """Whether nothing but the input embedding is the output embedding of this model."""
-        return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
-
-    def shared(self, name: str, shape: tuple[int, ...]) -> str:
-        """The tensor that a new one of the model was until now: one of its shape, with the same name in its layer, or else
-        in no layer, and an embedding before others; of several the one with the most of the beginning of its name.
-
-        Raises:
-            UnplacedError: the base shares nothing, or has no such tensor, or several.
-        """
-        same = [each for each, spec in self.layout.items() if spec.shape == shape]
-        ends = [each for each in same if _tail(key(each)) == _tail(key(name))]
-        bias = name.endswith(".bias")
-        same = [each for each in same if (bias or len(shape) > 1) and each.endswith(".bias") == bias]
-        single = [each for each in same if not any(part.isdecimal() for part in key(each))]
-        inputs = [each for each in single if key(each)[-1] in EMBEDDINGS]
-        found = next((some for some in (ends, inputs, single) if some), [])
-        ranks = {each: (-_alike(key(each), key(name)), len(key(each))) for each in found}
-        best = [each for each in found if ranks[each] == min(ranks.values())]
-        if self.stated() is False or len(best) != 1:
-            raise UnplacedError("is new in the model, and the base has nothing that it was until then")
-        return best[0]
-
-
-def _tail(name: tuple[str, ...]) -> tuple[str, ...]:
-    """From the layers on, or the last part of a name that is in none."""
-    numbers = [place for place, part in enumerate(name) if part.isdecimal()]
-    return name[max(numbers[0] - 1, 0) :] if numbers else name[-1:]
-
-
-def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many parts two names begin with in common."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    copies: list[str] = field(default_factory=list)
+    """Full tensors that have to be the same as `full`."""
+    rows: str | None = None
+    """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
     there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
     new = {key(name): name for name in model.layout if name not in base.layout}
+    if becomes_classifier(adapter, there):  # which has no output embedding
+        rest = {name: spec for name, spec in base.layout.items() if name not in left_out(there)}
+        there = Base(rest, {**there.config, "tie_word_embeddings": False})
+        new = {each: name for each, name in new.items() if not is_label_head(name)}
 
     def own(name: str) -> str | None:
         """What the model has for a name, and the base has not."""
         if (tensor := new.get(key(name))) is not None:
-            found.setdefault(tensor, Wanted(there.shared(tensor, model.layout[tensor].shape)))
+            shape = model.layout[tensor].shape
+            ends = {spec.shape for each, spec in there.layout.items() if of_words(each) and spec.shape[1:] == shape[1:]}
+            before = next(iter(ends)) if of_words(tensor) and len(ends) == 1 else shape
+            found.setdefault(tensor, Wanted(there.shared(tensor, before)))
         return tensor
 
+    _place_all_full(adapter, there, own, found, lost)
+    joint = one_weight(adapter, there)
+    shapes = {name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full}
+    grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in there.layout.items()}
+    there = Base(grown, there.config)
     for module, layout in adapter.layout.items():
         try:
             places = list(_places(module, layout.shape, there, adapter, own))
@@ -215,25 +101,78 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             continue
         for tensor, place in places:
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
-    for full, stored in adapter.full.items():
-        try:
-            name = own(full) or there.find(full, (stored.spec.shape,))
-            if name is None:
-                raise UnplacedError("is a full tensor, and the base has no such tensor")
-            found.setdefault(name, Wanted(name)).full = full
-        except UnplacedError as problem:
-            lost[full] = str(problem)
-    whole = [name for name, each in found.items() if each.full and there.tied()]
-    embeddings = [name for name in whole if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
-    if new:
-        for name in new.values():
+    parted = [
+        name for name, each in found.items() if (each.full or each.places or each.rows) and there.tied() and not joint
+    ]
+    embeddings = [name for name in parted if key(name)[-1] in EMBEDDINGS and key(name)[:-1] in INSIDE]
+    for name in new.values():
+        if name not in found:
             try:
                 own(name)
+                found[name].full = _below(found, found[name].start, adapter)
             except UnplacedError as problem:
                 lost[name] = str(problem)
-    elif embeddings and there.needs_head():
+    if not new and embeddings and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
     return found, lost
+
+
+def _below(found: dict[str, Wanted], start: str | None, adapter: Adapter) -> str | None:
+    """The full tensor that what shared a tensor has been, too, before others of it were trained."""
+    full = found[start].full if start in found else None
+    return full if full in adapter.config.unannounced else None
+
+
+def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wanted], lost: dict[str, str]) -> None:
+    """Add what full tensors take the place of, also of what follows them in the number of words."""
+    joint = one_weight(adapter, base)
+    for full, stored in adapter.full.items():
+        if full in adapter.config.tokens:
+            continue
+        try:
+            follows = of_words(full) and (joint or (is_bias(full) and full in adapter.config.unannounced))
+            name = None if follows else own(full)
+            name = name or base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
+            if name is None and is_label_head(full):
+                found[full] = Wanted(None, full)
+                continue
+            if name is None:
+                raise UnplacedError("is a full tensor, and the base has no such tensor")
+            _place_full(full, name, found.setdefault(name, Wanted(name)))
+        except UnplacedError as problem:
+            lost[full] = str(problem)
+    whole = {name: (each.start, each.full) for name, each in found.items() if each.full and each.start}
+    grown, left = regrown(adapter, base, whole)
+    found |= {name: Wanted(name, full) for name, full in grown.items()}
+    lost |= left
+    for rows in adapter.config.tokens.keys() & adapter.full.keys():
+        try:
+            _place_rows(rows, adapter, base, joint, own, found)
+        except UnplacedError as problem:
+            lost[rows] = str(problem)
+
+
+def _place_rows(rows: str, adapter: Adapter, base: Base, joint: bool, own: Any, found: dict[str, Wanted]) -> None:
+    """Add whose rows are replaced; those of an output that is the input are that's, too."""
+    tensor = of_rows(rows)
+    name = (None if joint else own(tensor)) or base.find(tensor) or shared(tensor, base, joint)
+    if name is None:
+        raise UnplacedError("are rows of a tensor that the base has none of")
+    each = found.setdefault(name, Wanted(name))
+    if each.rows is not None and not adapter.full[each.rows].same_bytes(adapter.full[rows]):
+        raise UnplacedError(f"are other rows of {name} than {each.rows}")
+    each.rows = rows
+
+
+def _place_full(full: str, name: str, each: Wanted) -> None:
+    """Of several full tensors that are one of the base, that of the most like name is taken, and the others repeat it."""
+    if each.full is None:
+        each.full = full
+    elif key(full) == key(name):
+        each.copies.append(each.full)
+        each.full = full
+    else:
+        each.copies.append(full)
 
 
 def _places(module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any) -> Iterator[tuple[str, Place]]:

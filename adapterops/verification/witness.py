@@ -6,7 +6,7 @@ orientation, codes, scales and sums are found here anew, so that a fault there s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,10 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.codes import JUDGES, aligned
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
-from adapterops.verification.places import Base, Place, Wanted, wanted
+from adapterops.verification.names import Base
+from adapterops.verification.places import Place, Wanted, wanted
 from adapterops.verification.rounding import Matrix, half_step
+from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
 TILE = 1 << 19
 """Entries judged at a time."""
@@ -61,8 +63,11 @@ class Witness:
         if name not in self.wanted and name not in self.base.stored:
             return  # which the names have shown
         each = self.wanted.get(name, Wanted(name))
+        for copy in each.copies:
+            if each.full is None or not self.adapter.full[copy].same_bytes(self.adapter.full[each.full]):
+                yield Doubt(name, f"is {copy} and {each.full} in the adapter, which differ")
         found, start = self.model.stored[name], self._start(name, each)
-        if not each.places and start.dtype == found.dtype and start.scheme == found.scheme:
+        if not each.places and not each.rows and start.dtype == found.dtype and start.scheme == found.scheme:
             if start is not found and not start.same_bytes(found):
                 yield Doubt(name, "is not the bytes that it should be, where nothing is added")
             return
@@ -70,17 +75,34 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
             return
         before = decoder(start, rounded=bool(each.places or found.scheme))
+        if each.rows and before is not None:
+            before = self._with_rows(before, each.rows)
         judge = _judge(found, self._on_grid(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
+
+    def _with_rows(self, before: Decoder, name: str) -> Decoder:
+        """The same, with some rows of the adapter in their places."""
+        stored, indices = self.adapter.full[name], self.adapter.config.tokens[name]
+        values = decoder(StoredTensor({"": stored}, stored.spec.shape))
+        assert values is not None  # it is in no scheme
+
+        def rows(begin: int, end: int) -> Matrix:
+            W = before(begin, end).copy()
+            for place, index in enumerate(indices):
+                if begin <= index < end:
+                    W[index - begin] = values(place, place + 1)[0]
+            return W
+
+        return rows
 
     def _start(self, name: str, each: Wanted) -> StoredTensor:
         if each.full is not None:
             stored = self.adapter.full[each.full]
             return StoredTensor({"": stored}, stored.spec.shape)
         base = each.start or name
-        if each.places or self.model.stored[name].scheme != self.base.stored[base].scheme:
+        if each.places or each.rows or self.model.stored[name].scheme != self.base.stored[base].scheme:
             return self.base.views.get(base, self.base.stored[base])
         return self.base.stored[base]
 
@@ -206,9 +228,39 @@ def witness(
     """
     places, lost = wanted(adapter, base, model)
     doubts = [Doubt(name, what) for name, what in lost.items()]
-    names = {*base.layout, *places}
+    names, there = {*base.layout, *places}, Base(base.layout, base.config or {})
+    classifies = becomes_classifier(adapter, there)
+    if classifies:
+        names -= left_out(there) - places.keys()
+        doubts += _labels(model, adapter)
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
     doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
-    if model.config and places.keys() - base.layout.keys() and Base(model.layout, model.config).tied():
+    doubts += _words(model, base, places)
+    new = places.keys() - base.layout.keys()
+    if model.config and new and not classifies and Base(model.layout, model.config).tied():
         doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
+    alone = there.tied() and there.needs_head() and not new and not classifies
+    if model.config and alone and not Base(model.layout, model.config).tied():
+        doubts.append(Doubt("config.json", "says that the embeddings are two, and there is one"))
     return Witness(model, base, adapter, places, chance), doubts
+
+
+def _labels(model: Checkpoint, adapter: Adapter) -> Iterator[Doubt]:
+    """A config that names no classifier, or not as many labels as a weight of its head has rows."""
+    stated = (model.config or {}).get("id2label")
+    heads = [each.spec.shape for name, each in adapter.full.items() if is_label_head(name) and name.endswith(".weight")]
+    if not isinstance(stated, Mapping) or all(len(stated) != shape[0] for shape in heads):
+        yield Doubt("config.json", f"does not name the labels of its head, whose weights are {heads}")
+    classes = (model.config or {}).get("architectures")
+    if not isinstance(classes, list) or not all("Classification" in str(each) for each in classes):
+        yield Doubt("config.json", f"names {classes} as its class, which is no classifier")
+
+
+def _words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> Iterator[Doubt]:
+    """An embedding that has another number of rows than config.json says, and than the base's."""
+    for name, each in places.items():
+        if each.full is None or not is_input(name) or name not in model.layout or name not in base.layout:
+            continue
+        rows, stated = model.layout[name].shape[0], words_stated(model.config or {})
+        if rows != base.layout[name].shape[0] and model.config and stated != rows:
+            yield Doubt("config.json", f"says that the vocabulary has {stated} words, and {name} has {rows}")

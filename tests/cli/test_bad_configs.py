@@ -141,7 +141,6 @@ NAMES = {
     "(IA)3": f"{PREFIX}{Q}.ia3_l",
     "OFT": f"{PREFIX}{Q}.oft_R",
     "an adapter that is not LoRA": f"{PREFIX}{Q}.vera_lambda_b",
-    "LoRA on an embedding": f"{PREFIX}embed.lora_embedding_A",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr of a convolution": f"{PREFIX}{Q}.lokr_t2",
     "a full tensor": f"{PREFIX}model.norm.weight",

@@ -21,16 +21,14 @@ import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
 from adapterops.formats.naming import Candidate
-from adapterops.formats.ties import Ties
 from adapterops.operations.targets import Edit, Targets
+from adapterops.operations.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 LAYER = "model.layers.0."
 WIDTH = 32
-
-NOTHING_SHARED = Ties({}, frozenset(), known=True, kept=False)
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -94,6 +92,51 @@ def whole(place: Path) -> Case:
     }
     saved = ["embed_tokens", "input_layernorm", "post_attention_layernorm"]
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more, modules_to_save=saved))
+
+
+EMBEDDING = "base_model.model.model.embed_tokens"
+
+
+def resized(place: Path) -> Case:
+    """An input embedding with more words, saved unannounced, of a model that ties both ends."""
+    more = {f"{EMBEDDING}.weight": random(9, 52, WIDTH)}
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more))
+
+
+def embedding(place: Path) -> Case:
+    """LoRA on the input embedding of a model that ties both ends."""
+    more = {f"{EMBEDDING}.lora_embedding_A": random(8, 4, 48), f"{EMBEDDING}.lora_embedding_B": random(9, WIDTH, 4)}
+    return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more))
+
+
+def rows(place: Path) -> Case:
+    """Three rows of the input embedding."""
+    more = {f"{EMBEDDING}.token_adapter.trainable_tokens_delta": random(9, 3, WIDTH)}
+    return opened(
+        folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more, trainable_token_indices=[40, 2, 9])
+    )
+
+
+def classifier(place: Path) -> Case:
+    base = {**llama(), "lm_head.weight": random(3, 48, WIDTH).bfloat16()}
+    more = {"base_model.model.score.weight": random(9, 3, WIDTH)}
+    adapter = lora(place / "a", Q, more, task_type="SEQ_CLS", modules_to_save=["classifier", "score"])
+    return opened(folder(place / "base", base, **{**LLAMA, "tie_word_embeddings": False}), adapter)
+
+
+def settled(**fields: Any) -> Plant:
+    return wrapped("adapterops.operations.fusion.resolve", lambda found, *_: replace(found, **fields))
+
+
+def head_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(found: Any, *_: Any) -> Any:
+        return found and replace(found, dropped=frozenset())
+
+    wrapped("adapterops.operations.targets.classifier_of", kept)(monkeypatch)
+
+
+def moved(before: Any, indices: tuple[int, ...], stored: Any) -> Any:
+    return with_rows(before, tuple(index + 1 for index in indices), stored)
 
 
 def gpt2(place: Path) -> Case:
@@ -408,7 +451,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "rounded by way of float16": (gpt2, cut("F16")),
     "a head from another tensor": (head, wrapped("adapterops.formats.naming.Names.candidates", started)),
     "a head that the config does not tell of": (head, put("operations.fusion.untied", lambda config: config)),
-    "a head that follows its embedding": (whole, put("operations.targets.ties_of", lambda *_: NOTHING_SHARED)),
+    "a head that follows its embedding": (whole, put("operations.targets.kept_ends", lambda *_: {})),
+    "a config of the old vocabulary": (resized, put("operations.fusion.with_vocabulary", lambda config, *_: config)),
+    "one embedding that is said to be two": (resized, settled(untied=True)),
+    "a head that follows an adapted embedding": (embedding, put("operations.targets.kept_ends", lambda *_: {})),
+    "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
+    "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
+    "labels that the config does not tell of": (classifier, put("operations.classifiers.as_classifier", lambda config, *_: config)),
+    "the head of another task": (classifier, head_kept),
     "norms in each other's place": (whole, switched(*NORMS)),
     "a full tensor left out": (
         whole,

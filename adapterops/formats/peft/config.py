@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.peft.patterns import matches
+from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
 BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
@@ -19,7 +20,6 @@ BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 REFUSED = {
     "lora_bias": "LoRA biases are not handled",
-    "trainable_token_indices": "trained token rows replace the base's and cannot be added",
     "layer_replication": "its layers are not those of the base",
     "loftq_config": "its factors belong to a quantized base",
     "kasa_config": "KaSA depends on the base weight and cannot be added",
@@ -27,7 +27,6 @@ REFUSED = {
     "use_qalora": "QA-LoRA stores its factors pooled",
     "alora_invocation_tokens": "aLoRA is active only after certain tokens",
     "arrow_config": "Arrow chooses an adapter per token",
-    "ensure_weight_tying": "LoRA on tied weights is not handled",
     "modules_to_tie": "LoRA on tied weights is not handled",
     "megatron_config": "Megatron layers are not handled",
 }
@@ -36,7 +35,7 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save",
+    "bias", "modules_to_save", "trainable_token_indices",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -48,7 +47,7 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "qalora_group_size",
+    "megatron_core", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
 """Fields about training, or defaults of what is not handled."""
 
@@ -69,6 +68,8 @@ class AdapterConfig:
         biases: whether trained biases are.
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+        tokens: rows of an embedding that are in the file as a full tensor, by its name → which rows they are.
+        embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
         format: what it is written in where nothing else is asked for.
@@ -84,6 +85,8 @@ class AdapterConfig:
     experts: Mapping[str, int] = field(default_factory=dict)
     unannounced: tuple[str, ...] = ()
     format: str = "peft"
+    embeddings: frozenset[str] = frozenset()
+    tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -146,6 +149,46 @@ def _list(what: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
         raise InputError(f"{what} is {names!r}, expected names", code="E-CONFIG")
     return tuple(names or [])
+
+
+def token_indices(fields: Any, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Which rows the full tensors of these names are, by the config.
+
+    Raises:
+        InputError: it names none, or no rows; or rows of a module that the file has not.
+    """
+    stated = fields.get("trainable_token_indices") if isinstance(fields, dict) else None
+    found: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        module, rows = name.removesuffix(TOKEN_ROWS), stated
+        if isinstance(stated, dict):
+            rows = _rows(module, stated)
+            if rows is None and is_output(f"{module}.weight"):  # which PEFT keeps tied to the input embedding
+                inputs = [name.removesuffix(TOKEN_ROWS) for name in names]
+                rows = next((_rows(each, stated) for each in inputs if is_input(f"{each}.weight")), None)
+        whole = isinstance(rows, list) and all(type(row) is int and row >= 0 for row in rows)
+        if not whole or not rows or len(set(rows)) != len(rows):
+            raise InputError(
+                f"trainable_token_indices is {stated!r}, expected the numbers of the rows that {name} has, each once",
+                hint="give the config that was saved with the adapter",
+                code="E-CONFIG",
+            )
+        found[name] = tuple(rows)
+    keys = stated.items() if isinstance(stated, dict) else [("the input embedding", stated)] if stated else []
+    for key, rows in keys:
+        there = isinstance(key, str) and any(name.removesuffix(TOKEN_ROWS).endswith(key) for name in names)
+        if not (there or (not isinstance(stated, dict) and names)) and rows not in map(list, found.values()):
+            raise InputError(
+                f"trainable_token_indices names rows of {key}, of which the tensors have nothing",
+                hint="save it again",
+                code="E-KEY",
+            )
+    return found
+
+
+def _rows(module: str, stated: Mapping[Any, Any]) -> Any:
+    """What is stated for a module, by PEFT's rule: a name, or the end of one."""
+    return next((each for key, each in stated.items() if isinstance(key, str) and module.endswith(key)), None)
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
@@ -274,6 +317,8 @@ def combine(
         _experts(configs, names),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
         format=configs[0].format,
+        embeddings=frozenset().union(*(config.embeddings for config in configs)),
+        tokens={name: rows for config in configs for name, rows in config.tokens.items()},
     )
 
 
@@ -327,7 +372,8 @@ def write_config(
     """
     r = r or max(ranks.values())
     parameters = [name for name in ranks if name in config.experts]
-    announced = [tensor for tensor in full if tensor not in config.unannounced]
+    announced = [tensor for tensor in full if tensor not in {*config.unannounced, *config.tokens}]
+    tokens = {name.removesuffix(TOKEN_ROWS): list(rows) for name, rows in config.tokens.items() if name in full}
     saved_in = {tensor.rpartition(".")[0] for tensor in announced if not tensor.endswith(".bias")}
     saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
     biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in full)
@@ -348,6 +394,7 @@ def write_config(
                 "init_lora_weights": True,
                 "bias": "all" if biases else "none",
                 **({"modules_to_save": saved} if saved else {}),
+                **({"trainable_token_indices": tokens} if tokens else {}),
                 "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
             }.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read
 from adapterops.formats.diffusion.spellings import check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
-from adapterops.formats.peft.keys import PREFIX, updates
+from adapterops.formats.peft.keys import PREFIX, Key, render, updates
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
+from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout, widest
@@ -58,11 +59,11 @@ class Peft:
         layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
         dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
         tensors = {
-            key: Spec(dtypes[stack], shape)
+            key: Spec(dtypes[stack], shape[::-1] if stack in config.embeddings else shape)
             for stack in groups
-            for key, shape in zip(keys(stack, experts), _shapes(stack, layouts[stack], experts), strict=True)
+            for key, shape in zip(_keys(stack, config, experts), _shapes(stack, layouts[stack], experts), strict=True)
         }
-        copied = {_full_name(tensor, layout): stored for tensor, stored in full.items()}
+        copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
         def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             A, B, own = together(stack, factors, experts)
@@ -70,7 +71,9 @@ class Peft:
                 A, B, own = *padded(A, B, rank), rank
             elif stack not in experts:
                 A, B = as_kernels(A, B, layouts[stack][0])
-            return dict(zip(keys(stack, experts), (A, B), strict=True)), own
+            if stack in config.embeddings:
+                A, B = A.T, B.T
+            return dict(zip(_keys(stack, config, experts), (A, B), strict=True)), own
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             kept = replace(config, experts=experts)
@@ -86,10 +89,22 @@ def _shapes(stack: str, layouts: Sequence[Layout], experts: Mapping[str, int]) -
     return shapes(stack, layouts, experts) if stack in experts else kernel_shapes(layouts[0])
 
 
-def _full_name(tensor: str, layout: Mapping[str, Layout]) -> str:
-    """PEFT's name of a full tensor: the bias of an adapted module is inside what wraps it."""
+def _keys(stack: str, config: AdapterConfig, experts: Mapping[str, int]) -> tuple[str, str]:
+    """The names of A and B; an embedding has A of the transposed weight as its B, and B as its A."""
+    if stack not in config.embeddings:
+        return keys(stack, experts)
+    return render(Key(stack, "lora_embedding_B", end="")), render(Key(stack, "lora_embedding_A", end=""))
+
+
+def _full_name(tensor: str, layout: Mapping[str, Layout], full: Collection[str]) -> str:
+    """PEFT's name of a full tensor: those of an adapted module, and what is below replaced rows, are inside what wraps
+    it.
+    """
     module, _, role = tensor.rpartition(".")
-    return f"{PREFIX}{module}.base_layer.{role}" if module in layout else PREFIX + tensor
+    inside = (
+        "token_adapter.base_layer." if f"{module}{TOKEN_ROWS}" in full else "base_layer." if module in layout else ""
+    )
+    return f"{PREFIX}{module}.{inside}{role}"
 
 
 FORMATS.add("peft", Peft())

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Header
 from adapterops.updates.kinds import KINDS
@@ -21,20 +21,19 @@ from adapterops.updates.kinds import KINDS
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
-SAVED = re.compile(r"\.modules_to_save\.(?:default\.)?")
-"""What PEFT puts into the name of a tensor of a module that modules_to_save names; with PEFT's name of the adapter, or not."""
-
-ORIGINAL = ".original_module."
-"""What stands in its place for the tensor of the base."""
-
-ENDS = tuple(f"{each}.weight" for each in dict.fromkeys(name.rpartition(".")[2] for name in (HEAD, *EMBEDDINGS)))
-"""How the names of embeddings end that PEFT saves whole, unannounced (`save_embedding_layers`)."""
+SPELLINGS = [
+    re.compile(r"\.modules_to_save(?:\.default)?\."),
+    re.compile(r"\.original_module\."),
+    re.compile(r"(?:\.token_adapter)?\.base_layer\."),
+]
+"""What PEFT puts into the name of a tensor: of a module that modules_to_save names, of the one that this was before it
+was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
+"""
 
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (r"\.lora_embedding_[AB]", "LoRA on an embedding", "only Linear layers are handled"),
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
     (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
     (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
@@ -43,7 +42,11 @@ OTHER_KINDS = [
         "MonteCLoRA or VeLoRA state",
         "save the adapter for inference, without it",
     ),
-    (r"\.trainable_tokens_", "trained token rows", "merge them into the base with PEFT"),
+    (
+        r"\.trainable_tokens_",
+        "trained token rows",
+        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
+    ),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_t", "LoKr of a convolution (Tucker)", "merge it into its base with PEFT"),
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
@@ -149,33 +152,50 @@ def render(key: Key) -> str:
     return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
 
 
-def full_tensors(file: Header, config: AdapterConfig) -> dict[str, str]:
+def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
-    embeddings): name in the model → name in the file.
+    ends of the vocabulary, and what was trained on top of them): name in the model → name in the file; and names of the
+    file that repeat one of them, or hold what it was before.
 
-    What PEFT kept of the base with them (`.original_module`) is not among them; see `originals`.
+    PEFT loads the name that has no spelling of its own, where a file has a tensor by several.
 
     Raises:
-        InputError: two names stand for one tensor.
+        InputError: two names of one spelling stand for one tensor.
     """
     found: dict[str, str] = {}
-    for name in sorted(file.entries.keys() - originals(file)):
-        if not updates().fullmatch(name) and not ALPHA.fullmatch(name):
-            tensor = SAVED.sub(".", unwrapped(name)).replace(".base_layer.", ".")
-            adapted = name.replace(
-                ".base_layer.weight", ".lora_A.weight"
-            )  # PEFT saves the weight of an adapted embedding, too
-            whole = ".base_layer." not in name and tensor.endswith(ENDS)
-            if config.replaces(tensor) or whole or (adapted != name and adapted in file.entries):
-                if tensor in found:
-                    raise InputError(
-                        f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
-                    )
-                found[tensor] = name
-    return found
+    names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
+    for name in sorted(names, key=lambda name: (_spelling(name), name)):
+        tensor = plain(unwrapped(name))
+        adapted = name.replace(".base_layer.weight", ".lora_A.weight")
+        whole = is_end(tensor) or (adapted != name and adapted in file.entries)
+        if tensor in found and _spelling(name) == _spelling(found[tensor]):
+            raise InputError(
+                f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
+            )
+        if whole or config.replaces(tensor):
+            found.setdefault(tensor, name)
+    others = set(names) - set(found.values())
+    repeated = {name for name in others if _spelling(name) and plain(unwrapped(name)) in found}
+    return dict(sorted(found.items(), key=lambda each: each[1])), repeated
 
 
-def originals(file: Header) -> set[str]:
-    """The tensors that are the base's own, of modules whose trained ones are there, too."""
-    trained = {SAVED.sub(ORIGINAL, name) for name in file.entries if SAVED.search(name)}
-    return trained & file.entries.keys()
+def token_rows(file: Header) -> dict[str, str]:
+    """Rows that replace those of an embedding: their name in the model → their name in the file."""
+    ends = (TOKEN_ROWS, f"{TOKEN_ROWS}.default")
+    return {unwrapped(name).removesuffix(".default"): name for name in sorted(file.entries) if name.endswith(ends)}
+
+
+def _spelling(name: str) -> int:
+    """Which of `SPELLINGS` is in a name, counted from 1."""
+    return next((place for place, spelling in enumerate(SPELLINGS, 1) if spelling.search(name)), 0)
+
+
+def plain(name: str) -> str:
+    """A name without what PEFT puts into it.
+
+    >>> plain("lm_head.base_layer.weight"), plain("embed_tokens.token_adapter.base_layer.weight")
+    ('lm_head.weight', 'embed_tokens.weight')
+    """
+    for spelling in SPELLINGS:
+        name = spelling.sub(".", name)
+    return name

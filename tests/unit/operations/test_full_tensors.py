@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.errors import IncompatibleError
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.full_tensors import counterparts, replacements
 from adapterops.storage.safetensors import Spec
 
@@ -40,3 +42,24 @@ def test_a_head_that_is_tied_to_nothing_known_has_no_counterpart() -> None:
 
 def test_an_adapter_without_full_tensors_replaces_nothing() -> None:
     assert replacements(adapter(), {"model.embed_tokens.weight": EMBEDDING}, {"tie_word_embeddings": True}) == {}
+
+
+def test_an_output_of_its_own_does_not_follow_where_no_config_says_that_it_is_tied() -> None:
+    base = {"model.embed_tokens.weight": EMBEDDING, "lm_head.weight": HEAD}
+    more = adapter(model__embed_tokens__weight=Spec("F32", (8, 4)))
+    more = replace(more, config=AdapterConfig(unannounced=("model.embed_tokens.weight",)))
+    with pytest.raises(IncompatibleError, match=r"lm_head.weight.*has 6 rows in the base and is not in the adapter"):
+        replacements(more, base, {})
+    embedding = "model.embed_tokens.weight"
+    assert replacements(more, base, {"tie_word_embeddings": True}) == {
+        embedding: (embedding, embedding),
+        "lm_head.weight": ("lm_head.weight", embedding),
+    }
+
+
+def test_labels_change_only_where_the_class_is_known() -> None:
+    base, more = {"score.weight": Spec("F32", (2, 4))}, adapter(score__weight=Spec("F32", (3, 4)))
+    with pytest.raises(IncompatibleError, match="is a full tensor of shape"):
+        counterparts(more, base, {"model_type": "llama"})
+    known = replace(more, config=AdapterConfig(fields={"task_type": "SEQ_CLS"}))
+    assert counterparts(known, base, {"model_type": "llama"}) == {"score.weight": ("score.weight", "score.weight")}

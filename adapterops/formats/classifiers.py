@@ -1,0 +1,129 @@
+"""Classifiers: what transformers calls the class of one, and what it consists of beyond the model that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
+TASKS = {"SEQ_CLS": SEQUENCE, "TOKEN_CLS": TOKEN}
+"""PEFT's task → how the class that it trains ends."""
+
+HEADS = {"score", "classifier", "pre_classifier"}
+"""What begins the names of a classifier's own tensors; PEFT saves the modules that end so."""
+
+OTHER_HEADS = {
+    *("lm_head", "cls", "embed_out", "predictions", "lm_predictions", "generator_predictions", "generator_lm_head"),
+    *("discriminator_predictions", "vocab_transform", "vocab_layer_norm", "vocab_projector", "qa_outputs"),
+}
+"""What begins the names of the heads of other tasks, which a classifier has not."""
+
+NEEDED = {
+    ("pooler", SEQUENCE): {
+        *("albert", "bert", "big_bird", "canine", "deberta", "deberta-v2", "ernie", "fnet", "gte", "layoutlm", "luke"),
+        *("markuplm", "megatron-bert", "mobilebert", "nomic_bert", "rembert", "roc_bert", "squeezebert", "tapas"),
+    },
+    ("pre_classifier", SEQUENCE): {"distilbert"},
+    ("dense", SEQUENCE): {"eurobert"},
+    ("head", SEQUENCE): {"modernbert", "modernbert-decoder"},
+    ("head", TOKEN): {"modernbert"},
+}
+"""A module that a class has besides the model and the classifier → the types of models of which that is true."""
+
+STEMS = """
+albert:Albert arcee:Arcee axk1:AXK1 axk2:AXK2 bert:Bert big_bird:BigBird biogpt:BioGpt bloom:Bloom
+camembert:Camembert canine:Canine cohere_compass_text:CohereCompassText convbert:ConvBert ctrl:CTRL
+data2vec-text:Data2VecText deberta:Deberta deberta-v2:DebertaV2 deepseek_v2:DeepseekV2 deepseek_v3:DeepseekV3
+diffllama:DiffLlama distilbert:DistilBert doge:Doge electra:Electra ernie:Ernie esm:Esm esmc:Esmc eurobert:EuroBert
+exaone4:Exaone4 falcon:Falcon fnet:FNet funnel:Funnel gemma:Gemma gemma2:Gemma2 gemma3:Gemma3
+gemma3_text:Gemma3Text glm:Glm glm4:Glm4 gpt-sw3:GPT2 gpt2:GPT2 gpt_bigcode:GPTBigCode gpt_neo:GPTNeo
+gpt_neox:GPTNeoX gpt_oss:GptOss gptj:GPTJ gte:Gte helium:Helium hunyuan_v1_dense:HunYuanDenseV1
+hunyuan_v1_moe:HunYuanMoEV1 ibert:IBert jamba:Jamba jetmoe:JetMoe jina_embeddings_v3:JinaEmbeddingsV3
+layoutlm:LayoutLM layoutlmv3:LayoutLMv3 lilt:Lilt llama:Llama longformer:Longformer luke:Luke markuplm:MarkupLM
+megatron-bert:MegatronBert minicpm3:MiniCPM3 minimax:MiniMax ministral:Ministral ministral3:Ministral3
+mistral:Mistral mistral4:Mistral4 mixtral:Mixtral mobilebert:MobileBert modernbert:ModernBert
+modernbert-decoder:ModernBertDecoder mpnet:MPNet mpt:Mpt mra:Mra nemotron:Nemotron nomic_bert:NomicBert
+nystromformer:Nystromformer olmo:Olmo olmo2:Olmo2 olmo3:Olmo3 openai-gpt:OpenAIGPT opt:OPT persimmon:Persimmon
+phi:Phi phi3:Phi3 phimoe:Phimoe qwen2:Qwen2 qwen2_moe:Qwen2Moe qwen3:Qwen3 qwen3_5:Qwen3_5 qwen3_5_text:Qwen3_5Text
+qwen3_moe:Qwen3Moe qwen3_next:Qwen3Next reformer:Reformer rembert:RemBert roberta:Roberta
+roberta-prelayernorm:RobertaPreLayerNorm roc_bert:RoCBert roformer:RoFormer seed_oss:SeedOss smollm3:SmolLM3
+squeezebert:SqueezeBert stablelm:StableLm starcoder2:Starcoder2 tapas:Tapas ultrabert:Ultrabert
+xlm-roberta:XLMRoberta xlm-roberta-xl:XLMRobertaXL xmod:Xmod yoso:Yoso zamba:Zamba zamba2:Zamba2
+"""
+"""The types of models that have a class for sequences, with what the names of their classes begin with."""
+
+TOKENS = """
+albert arcee axk1 axk2 bert big_bird biogpt bloom camembert canine convbert data2vec-text deberta deberta-v2
+deepseek_v3 diffllama distilbert electra ernie esm esmc eurobert exaone4 falcon fnet funnel gemma gemma2 glm glm4
+gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gte helium ibert jina_embeddings_v3 layoutlm layoutlmv3 lilt
+llama longformer luke markuplm megatron-bert minimax ministral ministral3 mistral mistral4 mixtral mobilebert
+modernbert mpnet mpt mra nemotron nomic_bert nystromformer persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_5
+qwen3_moe qwen3_next rembert roberta roberta-prelayernorm roc_bert roformer seed_oss smollm3 squeezebert stablelm
+starcoder2 ultrabert xlm-roberta xlm-roberta-xl xmod yoso
+"""
+"""Those of them that have a class for tokens, too."""
+
+
+def is_other_head(tensor: str) -> bool:
+    """Whether a tensor of a base is one of a head that a classifier has not.
+
+    >>> is_other_head("cls.predictions.bias"), is_other_head("decoder.bias"), is_other_head("decoder.layers.0.fc1.bias")
+    (True, True, False)
+    """
+    return tensor.partition(".")[0] in OTHER_HEADS or tensor in ("decoder.weight", "decoder.bias")
+
+
+def is_head(tensor: str) -> bool:
+    """
+    >>> is_head("score.weight"), is_head("classifier.out_proj.bias"), is_head("model.norm.weight")
+    (True, True, False)
+    """
+    return tensor.partition(".")[0] in HEADS
+
+
+def classifier(config: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> str | None:
+    """The class of the classifier that an adapter was trained on; None where it was on none, or on an unknown one.
+
+    Args:
+        config: of a model that is made into one.
+        fields: of the adapter's config: its task, or where it has none, the class.
+
+    >>> classifier({"model_type": "llama"}, {"task_type": "SEQ_CLS"}), classifier({"model_type": "llama"}, {})
+    ('LlamaForSequenceClassification', None)
+    """
+    model_type = str((config or {}).get("model_type"))
+    stem = dict(pair.split(":") for pair in STEMS.split()).get(model_type)
+    classes = [f"{stem}{SEQUENCE}", *([f"{stem}{TOKEN}"] if model_type in TOKENS.split() else [])] if stem else []
+    mapped, task = fields.get("auto_mapping"), fields.get("task_type")
+    stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) and not task else None
+    wanted = f"{stem}{TASKS.get(str(task))}" if task else stated
+    return next((each for each in classes if each == wanted), None)
+
+
+def missing(config: Mapping[str, Any], name: str, tensors: Collection[str]) -> str | None:
+    """A module that a class needs and that none of some tensors belongs to."""
+    model_type = str(config.get("model_type"))
+    needed = [part for (part, end), types in NEEDED.items() if model_type in types and name.endswith(end)]
+    return next((part for part in needed if not any(f".{part}." in f".{tensor}" for tensor in tensors)), None)
+
+
+def as_classifier(config: Mapping[str, Any], name: str, labels: int) -> dict[str, Any]:
+    """The config of a classifier with so many labels; their names stay where the config has as many."""
+    stated = config.get("id2label")
+    names = stated if isinstance(stated, Mapping) and len(stated) == labels else None
+    id2label = dict(names) if names else {str(label): f"LABEL_{label}" for label in range(labels)}
+    label2id = {str(word): int(number) for number, word in id2label.items()}
+    kept = {key: value for key, value in config.items() if key != "num_labels"}
+    return {**kept, "architectures": [name], "id2label": id2label, "label2id": label2id}
+
+
+def labels_of(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many labels a head tells apart: the rows of its last weight, which is the one with the shortest output.
+
+    >>> labels_of({"classifier.dense.weight": (8, 8), "classifier.out_proj.weight": (3, 8), "classifier.out_proj.bias": (3,)})
+    3
+    """
+    found = {name: shape for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 2}
+    last = [shape[0] for name, shape in found.items() if name.endswith(("score.weight", ".out_proj.weight"))]
+    last = last or [shape[0] for name, shape in found.items() if name == "classifier.weight"]
+    return last[0] if len(last) == 1 else None

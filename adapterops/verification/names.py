@@ -1,0 +1,151 @@
+"""What the names of a base mean, found anew: two names are one weight where they end alike without wrappers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+from adapterops.storage.safetensors import Spec
+from adapterops.verification.other_names import encoder
+
+OUTER = {"base_model", "model", "module", "language_model", "transformer"}
+OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
+OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
+"""Lists with a module for each expert → the projection."""
+HEAD = "lm_head"
+EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
+INSIDE = {(), ("decoder",), ("text_model",)}
+"""What the input embedding of a model that generates may be in."""
+
+
+class UnplacedError(Exception):
+    """No tensor of the base is known for a name, or several are."""
+
+
+def key(name: str) -> tuple[str, ...]:
+    """What is left of a name without wrappers: those that begin with `_`, and the outer ones.
+
+    >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
+    ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
+    """
+    parts = [part for part in name.removesuffix(".weight").split(".") if not part.startswith("_")]
+    while len(parts) > 1 and parts[0] in OUTER:
+        parts = parts[1:]
+    kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
+    if len(kept) > 1 and kept[-2] in LISTS and kept[-1].isdecimal():
+        kept[-2:] = kept[-1], LISTS[kept[-2]]
+    if kept[-2:] == ["router", "linear"]:
+        kept.pop()
+    words = {**OTHER_WORDS, **OF_EXPERTS} if "experts" in kept else OTHER_WORDS
+    return tuple(words.get(part, part) for part in kept)
+
+
+class Base:
+    """The tensors of a base by what their names leave."""
+
+    def __init__(self, layout: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
+        self.layout, self.config = layout, config
+        self.type = str(config.get("model_type", ""))
+        self.types = {self.type, *(str(part.get("model_type")) for part in config.values() if isinstance(part, dict))}
+        self._keys: dict[tuple[str, ...], list[str]] = {}
+        self._ends: dict[str, list[tuple[str, ...]]] = {}
+        for name in layout:
+            self._keys.setdefault(key(name), []).append(name)
+        for each in self._keys:
+            self._ends.setdefault(each[-1], []).append(each)
+
+    def find(self, name: str, shapes: tuple[tuple[int, ...], ...] = ()) -> str | None:
+        """The tensor that a name means; None where none does.
+
+        Raises:
+            UnplacedError: several do, also by their shapes.
+        """
+        for exact in (name, f"{name}.weight"):
+            if exact in self.layout:
+                return exact
+        wanted = key(name)
+        found = list(self._keys.get(wanted, ()))
+        if not found:
+            found = [
+                tensor
+                for there in self._ends.get(wanted[-1], ())
+                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
+                for tensor in self._keys[there]
+            ]
+        if len(found) > 1 and shapes:
+            found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
+        if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
+            found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
+        if len(found) > 1:
+            raise UnplacedError(f"may be {' or '.join(found[:3])}")
+        return found[0] if found else None
+
+    def matrix(self, name: str) -> tuple[int, int]:
+        """A tensor as rows and columns; a kernel's rows are its outputs."""
+        shape = self.layout[name].shape
+        if len(shape) > 3:
+            return shape[0], math.prod(shape[1:])
+        return math.prod(shape[:-1]), shape[-1] if shape else 1
+
+    def ending(self, end: str, module: str) -> str | None:
+        """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in.
+
+        Dots are as underscores.
+        """
+        wanted, part = "_" + end.replace(".", "_"), encoder(module)
+        flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
+        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
+        return min(found, key=len, default=None)
+
+    def stated_tied(self) -> bool | None:
+        """What the config says of sharing, if it says anything."""
+        stated = [
+            part["tie_word_embeddings"]
+            for part in (self.config, self.config.get("text_config"))
+            if isinstance(part, dict) and "tie_word_embeddings" in part
+        ]
+        return any(stated) if stated else None
+
+    def tied(self) -> bool:
+        """Whether input and output embedding are one tensor."""
+        classes, stated = self.config.get("architectures"), self.stated_tied()
+        causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
+        return causal if stated is None else stated
+
+    def needs_head(self) -> bool:
+        """Whether nothing but the input embedding is the output embedding of this model."""
+        return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
+
+    def shared(self, name: str, shape: tuple[int, ...]) -> str:
+        """The tensor that a new one of the model was until now: one of its shape, with the same name in its layer, or else
+        in no layer, and an embedding before others; of several the one with the most of the beginning of its name.
+
+        Raises:
+            UnplacedError: the base shares nothing, or has no such tensor, or several.
+        """
+        same = [each for each, spec in self.layout.items() if spec.shape == shape]
+        ends = [each for each in same if _tail(key(each)) == _tail(key(name))]
+        bias = name.endswith(".bias")
+        same = [each for each in same if (bias or len(shape) > 1) and each.endswith(".bias") == bias]
+        single = [each for each in same if not any(part.isdecimal() for part in key(each))]
+        inputs = [each for each in single if key(each)[-1] in EMBEDDINGS]
+        found = next((some for some in (ends, inputs, single) if some), [])
+        ranks = {each: (-_alike(key(each), key(name)), len(key(each))) for each in found}
+        best = [each for each in found if ranks[each] == min(ranks.values())]
+        if self.stated_tied() is False or len(best) != 1:
+            raise UnplacedError("is new in the model, and the base has nothing that it was until then")
+        return best[0]
+
+
+def _tail(name: tuple[str, ...]) -> tuple[str, ...]:
+    """From the layers on, or the last part of a name that is in none."""
+    numbers = [place for place, part in enumerate(name) if part.isdecimal()]
+    return name[max(numbers[0] - 1, 0) :] if numbers else name[-1:]
+
+
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many parts two names begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -1,0 +1,144 @@
+"""Classifiers made of the language models and encoders that they were trained from, judged by PEFT's model."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from safetensors import safe_open
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
+    DistilBertConfig,
+    GPT2Config,
+    LlamaConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
+
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+TASKS = {"SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification}
+SIZES: dict[str, Any] = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+}  # fmt: skip
+LLAMA = LlamaConfig(num_key_value_heads=2, pad_token_id=0, **SIZES)
+TIED = LlamaConfig(num_key_value_heads=2, pad_token_id=0, tie_word_embeddings=True, **SIZES)
+GPT2 = GPT2Config(vocab_size=96, n_embd=32, n_layer=1, n_head=4, n_positions=32, pad_token_id=0)
+BERT, ROBERTA = BertConfig(**SIZES), RobertaConfig(pad_token_id=1, **SIZES)
+DISTILBERT = DistilBertConfig(vocab_size=96, dim=32, hidden_dim=48, n_layers=1, n_heads=4)
+SPECIAL = dict.fromkeys(("pad_token_id", "cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id"), 0)
+MODERNBERT = ModernBertConfig(**SPECIAL, **SIZES)
+
+CASES = [
+    ("LlamaForCausalLM", LLAMA, "SEQ_CLS", "q_proj"),
+    ("LlamaForCausalLM", TIED, "SEQ_CLS", "q_proj"),
+    ("LlamaModel", LLAMA, "TOKEN_CLS", "q_proj"),
+    ("GPT2LMHeadModel", GPT2, "SEQ_CLS", "c_attn"),
+    ("GPT2Model", GPT2, "TOKEN_CLS", "c_attn"),
+    ("BertForPreTraining", BERT, "SEQ_CLS", "query"),
+    ("BertModel", BERT, "SEQ_CLS", "query"),
+    ("BertForMaskedLM", BERT, "TOKEN_CLS", "query"),
+    ("RobertaForMaskedLM", ROBERTA, "SEQ_CLS", "query"),
+    ("RobertaForMaskedLM", ROBERTA, "TOKEN_CLS", "query"),
+    ("DistilBertForMaskedLM", DISTILBERT, "SEQ_CLS", "q_lin"),
+    ("ModernBertForMaskedLM", MODERNBERT, "TOKEN_CLS", "Wqkv"),
+]
+
+
+def save(name: str, config: Any, folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = getattr(transformers, name)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
+def train(base: Path, folder: Path, task: str, target: str, labels: int = 3, stated: bool = True) -> Any:
+    """A classifier that PEFT trains from a base, its adapter saved."""
+    torch.manual_seed(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = TASKS[task].from_pretrained(base, num_labels=labels, ignore_mismatched_sizes=True)
+        said: dict[str, Any] = {"task_type": task} if stated else {"modules_to_save": ["score"]}
+        config = peft.LoraConfig(r=4, target_modules=[target], init_lora_weights=False, **said)
+        found = peft.get_peft_model(model, config)
+        with torch.no_grad():
+            for name, parameter in found.named_parameters():
+                if "modules_to_save" in name:
+                    parameter.normal_(std=0.3)
+        found.save_pretrained(folder)
+    return found.eval()
+
+
+def answers(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=torch.arange(3, 23).reshape(2, 10)).logits
+    return found
+
+
+def check(base: Path, adapter: Path, out: Path, task: str, live: Any, labels: int = 3) -> Any:
+    assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    made, told = TASKS[task].from_pretrained(out, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["mismatched_keys"]
+    assert made.config.num_labels == labels
+    torch.testing.assert_close(answers(made.eval()), answers(live), rtol=1e-5, atol=1e-5)
+    return made
+
+
+@pytest.mark.parametrize(("name", "config", "task", "target"), CASES, ids=[f"{c[0]} {c[2]}" for c in CASES])
+def test_a_model_becomes_the_classifier(name: str, config: Any, task: str, target: str, tmp_path: Path) -> None:
+    base = save(name, config, tmp_path / "base")
+    live = train(base, tmp_path / "a", task, target)
+    made = check(base, tmp_path / "a", tmp_path / "out", task, live)
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == [type(made).__name__]
+    with safe_open(tmp_path / "out/model.safetensors", "pt") as file:
+        assert not [key for key in file.keys() if key.startswith(("lm_head", "cls.", "vocab_", "decoder."))]  # noqa: SIM118
+
+
+def test_the_class_may_be_said_instead_of_the_task(tmp_path: Path) -> None:
+    base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
+    live = train(base, tmp_path / "a", "SEQ_CLS", "q_proj", stated=False)
+    check(base, tmp_path / "a", tmp_path / "out", "SEQ_CLS", live)
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+def test_a_classifier_with_other_labels(labels: int, tmp_path: Path) -> None:
+    """RoBERTa's head is a module of several layers."""
+    base = save("RobertaForSequenceClassification", ROBERTA, tmp_path / "base")
+    live = train(base, tmp_path / "a", "SEQ_CLS", "query", labels)
+    check(base, tmp_path / "a", tmp_path / "out", "SEQ_CLS", live, labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "target", "part"),
+    [("BertForMaskedLM", BERT, "query", "pooler"), ("ModernBertModel", MODERNBERT, "Wqkv", "head")],
+)
+def test_what_nobody_saved_is_missed(
+    name: str, config: Any, target: str, part: str, tmp_path: Path, capsys: Capture
+) -> None:
+    base = save(name, config, tmp_path / "base")
+    train(base, tmp_path / "a", "SEQ_CLS", target)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert f"has a module '{part}', which neither the base nor the adapter has" in capsys.readouterr().err
+
+
+def test_unfusing_a_classifier_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
+    train(base, tmp_path / "a", "SEQ_CLS", "q_proj")
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert run(["unfuse", str(tmp_path / "out"), str(tmp_path / "a"), "-o", str(tmp_path / "back")]) == 4
+    assert "score.weight: replaced the base's" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""LoRA on embeddings: PEFT's factors of words and positions, in and out, and below them what was resized."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from resized_models import MODELS, MORE, WORDS, logits, make, trained
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForSequenceClassification
+
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+CAUSAL = [name for name in MODELS if name.startswith(("llama", "gpt2", "llava"))]
+
+
+def fused(name: str, base: Path, adapter: Path, out: Path, words: int) -> torch.Tensor:
+    assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    return logits(type(MODELS[name].model(True)).from_pretrained(out).eval(), words)
+
+
+@pytest.mark.parametrize("ends", [("takes",), ("gives",), ("takes", "gives")], ids="+".join)
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_ends_of_a_model(name: str, ends: tuple[str, ...], tmp_path: Path) -> None:
+    """Where they are tied, the other one stays what it was: that is what the adapter was trained with."""
+    base = make(name, tmp_path / "base")
+    live = trained(name, base, tmp_path / "a", words=WORDS, target=[getattr(MODELS[name], end) for end in ends])
+    found = fused(name, base, tmp_path / "a", tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, logits(live, WORDS), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_ends_of_a_resized_model(name: str, tmp_path: Path) -> None:
+    base = make(name, tmp_path / "base")
+    live = trained(name, base, tmp_path / "a", target=[MODELS[name].takes, MODELS[name].gives])
+    found = fused(name, base, tmp_path / "a", tmp_path / "out", MORE)
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("end", ["takes", "gives"])
+def test_one_end_of_a_resized_model_that_ties_both(end: str, tmp_path: Path) -> None:
+    base = make("llama, tied", tmp_path / "base")
+    live = trained("llama, tied", base, tmp_path / "a", target=[getattr(MODELS["llama"], end)])
+    found = fused("llama, tied", base, tmp_path / "a", tmp_path / "out", MORE)
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
+def test_positions(tmp_path: Path) -> None:
+    base = make("gpt2, tied", tmp_path / "base")
+    live = trained("gpt2, tied", base, tmp_path / "a", words=WORDS, target=["wpe"])
+    found = fused("gpt2, tied", base, tmp_path / "a", tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, logits(live, WORDS), rtol=1e-5, atol=1e-5)
+    assert json.loads((tmp_path / "out/config.json").read_text())["tie_word_embeddings"]
+
+
+def test_all_embeddings_of_an_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    model = BertForSequenceClassification(BertConfig(vocab_size=96, intermediate_size=48, **sizes))
+    model.save_pretrained(tmp_path / "base")
+    targets = ["word_embeddings", "position_embeddings", "token_type_embeddings", "query"]
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "a")
+    assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    found = BertForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    ids = {"input_ids": torch.arange(20).reshape(2, 10)}
+    with torch.no_grad():
+        torch.testing.assert_close(found(**ids).logits, adapted.eval()(**ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def loaded(name: str, base: Path, adapter: Path) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = type(MODELS[name].model(True)).from_pretrained(base)
+        return logits(peft.PeftModel.from_pretrained(plain, adapter).eval(), WORDS)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2, tied"])
+def test_what_is_written_of_an_embedding_is_loaded_by_peft(name: str, tmp_path: Path) -> None:
+    base = make(name, tmp_path / "base")
+    for folder in "ab":
+        trained(name, base, tmp_path / folder, words=WORDS, save=False, target=[MODELS[name].takes])
+    a, b, out = (str(tmp_path / each) for each in ("a", "b", "out"))
+    assert run(["truncate", a, "--rank", "4", "-o", out]) == 0
+    torch.testing.assert_close(loaded(name, base, Path(out)), loaded(name, base, Path(a)), rtol=1e-4, atol=1e-4)
+    for based in ([], ["--base", str(base)]):
+        assert run(["merge", a, b, "-w", "0.5", "-w", "0.5", *based, "-o", out, "--force"]) == 0
+        torch.testing.assert_close(loaded(name, base, Path(out)), loaded(name, base, Path(a)), rtol=1e-4, atol=1e-4)
+        stored = load_file(Path(out) / "adapter_model.safetensors")
+        assert {key.rpartition(".")[2] for key in stored if MODELS[name].takes in key} == {
+            "lora_embedding_A",
+            "lora_embedding_B",
+        }
+    assert run(["merge", a, "--format", "mlx", "-o", str(tmp_path / "mlx")]) == 4
+
+
+def test_dora_on_an_embedding_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    base = make("llama", tmp_path / "base")
+    trained("llama", base, tmp_path / "a", words=WORDS, target=["embed_tokens"], use_dora=True)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "is DoRA on an embedding" in capsys.readouterr().err
+
+
+def test_one_update_of_two_tied_ends_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    base = make("llama, tied", tmp_path / "base")
+    both = {"target": ["embed_tokens"], "ensure_weight_tying": True}
+    trained("llama, tied", base, tmp_path / "a", words=WORDS, **both)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "LoRA on tied weights is not handled" in capsys.readouterr().err
