@@ -103,7 +103,7 @@ def with_rows(before: Rows, indices: tuple[int, ...], stored: Stored) -> Rows:
                 "has numbers that are NaN or infinite",
                 path=stored.file.path,
                 tensor=stored.name,
-                hint="the training diverged; use another checkpoint",
+                hint="use another checkpoint of the training",
                 code="E-NONFINITE",
             )
         block.values[[indices[place] - begin for place in inside]] = values

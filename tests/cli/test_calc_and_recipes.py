@@ -188,7 +188,7 @@ def test_what_is_stored(place: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (
         'ties(b, c, weights=[1.0, 1.0], scale="auto", space="delta", density=0.5, majority="total")' in stored["result"]
     )
-    assert stored["output"] == {"dtype": "BF16", "adapter": False, "rank": 6, "exact": False}
+    assert stored["output"] == {"dtype": "BF16", "adapter": False, "rank": 6, "exact": False, "normalize": False}
     manifest = json.loads(Path("out/adapterops.json").read_text())
     assert manifest["outputs"]["recipe.yaml"] == described(Path("out/recipe.yaml"))
     assert manifest["command"] == ["adapterops", "run", "recipe.yaml"]
@@ -430,6 +430,7 @@ def test_numbers_as_people_write_them(place: Path, capsys: pytest.CaptureFixture
         "adapter": False,
         "energy": 0.95,
         "exact": True,
+        "normalize": False,
     }
     done(capsys, "run", write("recipe.yaml", GOOD + "output: {path: out2, budget: 20kB}\n"))
     assert parse_yaml(Path("out2/recipe.yaml").read_bytes())[0]["output"]["budget"] == "20000B"
