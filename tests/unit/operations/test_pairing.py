@@ -7,7 +7,7 @@ import pytest
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.loading import Loading, loading
-from adapterops.operations.pairing import full_tensors, pair
+from adapterops.operations.pairing import full_tensors, pair, unannounced
 from adapterops.storage.safetensors import Spec
 
 Q, NORM, EMBEDDING = "layers.0.q_proj.weight", "norm.weight", "embed_tokens.weight"
@@ -50,6 +50,25 @@ def test_modules_become_full_tensors_with_all_that_is_in_them_unless_they_are_ad
 def test_a_tied_embedding_becomes_two() -> None:
     tuned = model(EMBEDDING, config={"tie_word_embeddings": True})
     assert full_tensors([EMBEDDING], [], tuned, Loading()) == {EMBEDDING: EMBEDDING, "lm_head.weight": EMBEDDING}
+
+
+T5 = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
+BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
+UNKNOWN = {"tie_word_embeddings": True}
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [(T5, False), (BERT, True), (UNKNOWN, True), ({**UNKNOWN, "is_encoder_decoder": True}, False)],
+    ids=["no config can untie it", "a config can", "a class that is not known", "one that ties several"],
+)
+def test_what_peft_has_to_copy_into_what_is_shared(config: dict[str, Any], told: bool) -> None:
+    name = {"t5": "shared.weight", "bert": "bert.embeddings.word_embeddings.weight"}.get(
+        config.get("model_type", ""), EMBEDDING
+    )
+    tuned = model(name, NORM, config=config)
+    full = full_tensors([name, NORM], [], tuned, loading(config))
+    assert unannounced(full, tuned) == (() if told else tuple(sorted(full.keys() - {NORM})))
 
 
 def test_a_parameter_that_is_neither_weight_nor_bias_is_refused() -> None:

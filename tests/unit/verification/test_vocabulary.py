@@ -37,6 +37,9 @@ def test_what_is_the_same_tensor_under_another_name() -> None:
     assert shared("cls.predictions.decoder.weight", there, False) is None
     assert shared("cls.predictions.decoder.bias", there, False) == "cls.predictions.bias"
     assert shared("norm.weight", there, True) is None
+    several = base("shared.weight", "encoder.norm.weight")
+    assert shared("decoder.embed_tokens.weight", several, True) == "shared.weight"
+    assert shared("decoder.embed_tokens.weight", several, False) is None
 
 
 def test_what_keeps_the_old_number_of_words() -> None:
