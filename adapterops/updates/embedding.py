@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapterops.errors import InputError
+from adapterops.errors import UnsupportedError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
 from adapterops.updates.protocol import Array
@@ -16,7 +16,9 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
     """A is (r, words) and B (width, r); the weight is (words, width)."""
     (width, words), rank, bound, kernel = measure(shapes, A, B)
     if kernel:
-        raise InputError(f"{A} has the shape {list(shapes[A])}, expected two dimensions", code="E-SHAPE")
+        raise UnsupportedError(
+            f"{A} has the shape {list(shapes[A])} of a convolution, and an embedding has none", hint="save it again"
+        )
     return Measure((words, width), rank, bound)
 
 

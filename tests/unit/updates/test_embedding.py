@@ -14,7 +14,7 @@ def test_the_weight_has_a_row_for_each_word() -> None:
     assert kind is KINDS["embedding"]
     assert kind.embedding
     a, b = random.standard_normal((3, 10)), random.standard_normal((4, 3))
-    assert kind.measure({A: a.shape, B: b.shape}) == ((10, 4), 3, 3)
+    assert kind.measure({A: a.shape, B: b.shape}) == ((10, 4), 3, 3, ())
     np.testing.assert_allclose(kind.build({A: a, B: b}, 2.0).dense(), 2 * (b @ a).T)
 
 
