@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.testing import check_update
 from adapterops.updates.kinds import KINDS, kind_of
 
 A, B = "lora_embedding_A", "lora_embedding_B"
@@ -15,7 +18,9 @@ def test_the_weight_has_a_row_for_each_word() -> None:
     assert kind.embedding
     a, b = random.standard_normal((3, 10)), random.standard_normal((4, 3))
     assert kind.measure({A: a.shape, B: b.shape}) == ((10, 4), 3, 3, ())
-    np.testing.assert_allclose(kind.build({A: a, B: b}, 2.0).dense(), 2 * (b @ a).T)
+    update: Any = kind.build({A: a, B: b}, 2.0)
+    np.testing.assert_allclose(update.dense(), 2 * (b @ a).T)
+    check_update(update)
 
 
 def test_shapes_that_do_not_fit() -> None:
