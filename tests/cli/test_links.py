@@ -17,7 +17,7 @@ ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "README.md", *sor
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapterops.hub.pushing._there", lambda target: None)
+    monkeypatch.setattr("adapterops.hub.pushing._there", lambda target, *how: None)
 
 
 def linked(folder: Path, name: str) -> None:
