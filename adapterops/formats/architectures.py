@@ -53,6 +53,9 @@ MAMBA_TYPES = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 MAMBA_KERNEL = {"out_proj", "conv1d"}
 """Modules of such models whose weights their kernels read past the module, so that PEFT refuses to adapt them."""
 
+SHARED_LAYERS = {"shared_transf", "shared_transformer"}
+"""Modules of Zamba: one layer that is used at several depths, under several names, and stored once."""
+
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of models that have an output embedding."""
 

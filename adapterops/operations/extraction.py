@@ -12,6 +12,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at, count
+from adapterops.formats.architectures import SHARED_LAYERS
 from adapterops.formats.loading import Loading, loading
 from adapterops.formats.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
@@ -120,6 +121,12 @@ def _difference_of(
     full = _rest(others, tuned, rest, found)
     known = loading(tuned.config)
     for module, weight in found.items():
+        if not SHARED_LAYERS.isdisjoint(module.split(".")):
+            raise UnsupportedError(
+                "is used at several depths, and an adapter on it would be used at one",
+                tensor=module,
+                hint="use the tuned model itself",
+            )
         check_oriented(module, weight)
         if weight.parameter:
             _check_loaded(weight.parameter, known)

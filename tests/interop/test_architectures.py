@@ -31,10 +31,12 @@ CLASSES = [
     "Qwen3VLMoeForConditionalGeneration",
     "TrOCRForCausalLM",
     "WhisperForCausalLM",
+    "ZambaForCausalLM",
 ]
 
 
 OTHERWISE = {
+    "ZambaForCausalLM": {"fuse": "refused", "extract": "refused"},  # one layer at several depths
     "NeoMMEForMaskedLM": {"embeddings": "refused", "back": "refused"},  # no Linear layer that is not tied changed
 }
 
