@@ -13,6 +13,7 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
 from adapterops.formats.model_files import holds_model, read_config, read_model
+from adapterops.formats.registry import DEFAULT, format_of
 from adapterops.formats.weight_files import INDEX, SINGLE, index_name
 from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
@@ -80,6 +81,13 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         weights = [file.path.name for file in model.shards.values()]
         names = {*weights, *([index_name(weights)] if len(weights) > 1 else [])}
     else:
+        form = format_of(Place.of(folder))
+        if form != DEFAULT:
+            raise UnsupportedError(
+                f"is an adapter in the format {form}, and only PEFT's are pushed",
+                path=folder,
+                hint=f"hf upload REPO {folder} sends the whole folder; adapterops convert {folder} --to peft makes one that is",
+            )
         found = read_files(folder)
         path = found.paths[0]
         if found.further:

@@ -87,6 +87,11 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
     found = measure(shapes)
     stated = shapes[VECTOR]
     if stated[:1] != found.shape[:1] or math.prod(stated) != found.shape[0]:
+        if stated[:1] == (1,) and len(stated) == 4:
+            raise UnsupportedError(
+                f"is DoRA of a convolution, with lengths of the shape {list(stated)}, which is not handled",
+                hint="merge it with the tool that trained it",
+            )
         if stated[:1] == (1,) and math.prod(stated[:2]) == found.shape[1]:
             raise UnsupportedError(
                 "is DoRA with a length for each input, which is not handled",

@@ -224,3 +224,47 @@ def test_a_weight_that_is_stored_transposed(tmp_path: Path, monkeypatch: pytest.
     weights[name][1, 2] += 1e-2
     save_file(weights, shard, {"format": "pt"})
     assert "c_attn" in typed("verify", "fused", code=8)
+
+
+class Convolutions(nn.Module):
+    """Two layers that PEFT adapts, and nothing that has to be loaded by transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 12, 3, padding=1)
+        self.point = nn.Conv2d(12, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.point(self.conv(x).tanh())
+        return found
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "LoHa", "LoKr", "DoRA"])
+@pytest.mark.filterwarnings("ignore")
+def test_convolutions_as_peft_merges_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    configs: dict[str, Any] = {
+        "LoRA": lambda: peft.LoraConfig(r=3, lora_alpha=5, target_modules=["conv", "point"]),
+        "DoRA": lambda: peft.LoraConfig(r=3, lora_alpha=5, target_modules=["conv", "point"], use_dora=True),
+        "LoHa": lambda: peft.LoHaConfig(r=3, alpha=5, target_modules=["conv", "point"]),
+        "LoKr": lambda: peft.LoKrConfig(r=2, alpha=5, target_modules=["conv", "point"]),
+    }
+    torch.manual_seed(0)
+    plain = Convolutions()
+    (tmp_path / "base").mkdir()
+    save_file(plain.state_dict(), tmp_path / "base/model.safetensors")
+    model = peft.get_peft_model(plain, configs[kind]())
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in ("lora_", "hada_", "lokr_")) and "magnitude" not in name:
+            nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path / "adapter")
+    if kind == "DoRA":
+        assert "DoRA of a convolution" in typed("fuse", "base", "adapter", "-o", "fused", code=4)
+        return
+    typed("fuse", "base", "adapter", "-o", "fused")
+    typed("verify", "fused")
+    wanted, found = model.merge_and_unload().state_dict(), load_file(tmp_path / "fused/model.safetensors")
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, wanted[name], atol=2e-6, rtol=1e-4)

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from corpus import config, write_adapter
+from safetensors.torch import save_file
 
 import adapterops as ao
-from adapterops.errors import AdapterWarning, InputError, NotFoundError
+from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.hub.card import MARK
 from adapterops.hub.package import CARD, Content, files, made
 from adapterops.hub.snapshot import Known, blob_hash
@@ -91,3 +93,11 @@ def test_contents_are_compared_by_the_hash_that_the_hub_has(folder: Path) -> Non
     assert isinstance(large.source, Path)
     shutil.rmtree(folder)
     assert isinstance(small.source, bytes)
+
+
+def test_an_adapter_that_is_not_in_the_format_of_peft_is_named(tmp_path: Path) -> None:
+    name = "lora_unet_blocks_0_attn_q"
+    tensors = {f"{name}.lora_down.weight": torch.ones(2, 6), f"{name}.lora_up.weight": torch.ones(5, 2)}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    with pytest.raises(UnsupportedError, match="in the format kohya, and only PEFT's are pushed"):
+        files(tmp_path)
