@@ -106,7 +106,7 @@ def _by_entries(step: Step) -> bool:
     """Whether an operation forms whole matrices."""
     if step.operation != "merge":
         return step.operation == "extract"
-    return METHODS[step.parameters["method"]].acts == "entries" and step.parameters["space"] == "delta"
+    return METHODS[step.parameters["method"]].acts != "updates" and step.parameters["space"] == "delta"
 
 
 @dataclass(frozen=True)
