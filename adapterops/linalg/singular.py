@@ -48,7 +48,7 @@ def svd(matrix: Array) -> tuple[Array, Array, Array]:
 
 
 def leading(matrix: Array, largest: float | None = None) -> Directions:
-    """The directions of a matrix that are not negligible beside `largest`, by default its own largest singular value.
+    """The directions of a matrix that are not negligible relative to `largest`, by default its own largest singular value.
 
     >>> leading(np.diag([1e-4, 4.0, 2.0])).values.tolist()
     [4.0, 2.0]

@@ -35,7 +35,7 @@ def check_method(name: str, seeds: Iterable[int] = SEEDS) -> None:
 def order_does_not_matter(method: str, seed: int) -> None:
     """f depends on the set of (adapter, weight) pairs only."""
     random = np.random.default_rng(seed)
-    weights = _accepted(method, [0.7, 1.0, -0.4])
+    weights = accepted(method, [0.7, 1.0, -0.4])
     pairs = list(zip(adapters(random, len(weights)), weights, strict=True))
     shuffled = [pairs[index] for index in random.permutation(len(pairs))]
     for space in {"delta", "core", "knots"} & set(METHODS[method].spaces):
@@ -84,7 +84,7 @@ def core_space_is_delta_space_for_what_looks_at_no_entries(method: str, seed: in
     """
     if METHODS[method].acts == "entries":
         return
-    weights = _accepted(method, [0.5, 1.0, -2.0])
+    weights = accepted(method, [0.5, 1.0, -2.0])
     pairs = list(zip(_adapters_of(seed, len(weights)), weights, strict=True))
     for space in {"core", "knots"} & set(METHODS[method].spaces):
         if "delta" in METHODS[method].spaces:
@@ -125,7 +125,7 @@ def _options(method: str, **wanted: float) -> dict[str, Any]:
     return {"scale": "sum", **{name: value for name, value in wanted.items() if name in METHODS[method].defaults}}
 
 
-def _accepted(method: str, weights: list[float]) -> list[float]:
+def accepted(method: str, weights: list[float]) -> list[float]:
     """The weights, or those of them that the method takes: some take none below 0, or two adapters."""
     positive = [abs(weight) for weight in weights]
     for each in (weights, positive):

@@ -41,8 +41,9 @@ def core_ties(
 def knots_ties(
     deltas: Entries, weights: Sequence[float], *, density: float = 0.2, majority: str = "total"
 ) -> Callable[[int], Array]:
-    """KnOTS: TIES on S V₁ᵀ, S V₂ᵀ, …, where U S [V₁ᵀ V₂ᵀ …] is the SVD of [ΔW₁ ΔW₂ …]; U of that is the result. The same
-    as `--ties --space knots`.
+    """KnOTS: TIES in the singular vectors that the updates share. The same as `--ties --space knots`.
+
+    With U S [V₁ᵀ V₂ᵀ …] the SVD of [ΔW₁ ΔW₂ …]: U · TIES(S V₁ᵀ, S V₂ᵀ, …).
 
     Differs: the SVD is that of the joint core. The paper keeps singular values above 1e-5 whatever the size of the updates;
         here what is no rounding.

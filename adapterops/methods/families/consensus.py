@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapterops.methods.tiles import Tile
     from adapterops.updates.protocol import Array
 
-STRICTNESS = Parameter("How large an entry is beside those of all others, where its adapter wants it.", low=0)
+STRICTNESS = Parameter("How large an entry is, relative to the sum of the others, where its adapter wants it.", low=0)
 AGREE = Parameter("How many adapters have to want an entry of the sum.", low=1, whole=True, neutral=1)
 
 

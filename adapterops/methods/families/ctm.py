@@ -44,11 +44,11 @@ def ctm(
     density: float = 0.2,
     majority: str = "total",
 ) -> Array:
-    """Compress-then-merge: TIES on Uᵀ ΔWᵢ V, where U and V hold as much as they can of all updates at the rank of one.
+    """Compress-then-merge: TIES in bases of low rank that hold as much as they can of all updates.
 
-    U and V are found by alternating (HOOI), from updates brought nearer to each other's norm by the factor
+    TIES acts on Uᵀ ΔWᵢ V; U and V are found by alternating (HOOI), from updates brought nearer to each other's norm by the factor
     β + (1 - β) mean ‖ΔW‖ / ‖ΔWᵢ‖. The result has that rank by construction: nothing is cut afterwards. By default it is the
-    largest of the inputs' ranks.
+    largest of the inputs' ranks. TIES keeps at least one entry: at rank 1 there is one.
 
     Cost: some tens of singular value decompositions of R x n r matrices.
     """
@@ -65,6 +65,7 @@ def ctm(
     rank = dimensions or max(int(np.linalg.matrix_rank(each)) for each, _ in updates)
     U, V = _shared(evened, min(rank, *evened[0].shape))
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
+    density = max(density, 1 / small.size) if density else 0.0
     tile = ties(small, [weight for _, weight in updates], density=density, majority=majority)
     merged = np.concatenate([tile(first) for first in range(0, small.shape[0], small.height)])
     back: Array = U @ merged @ V.T

@@ -36,8 +36,7 @@ def iso_c(matrices: Sequence[Array], weights: Sequence[float], *, flatness: floa
 def iso_cts(
     matrices: Sequence[Array], weights: Sequence[float], *, common: float = 0.8, flatness: float = 1.0
 ) -> Array:
-    """Iso-CTS: as Iso-C, with the sum's weakest directions replaced by the strongest of what each update has outside
-    the others.
+    """Iso-CTS: as Iso-C, with the weakest directions of the sum replaced by the strongest of single updates.
 
     Of r directions of the sum, s = int((1 - common) r / n) are taken from each of n updates, orthogonal on the left to
     the r - n s that are kept; all are made orthogonal to each other.

@@ -20,7 +20,7 @@ PRESENT = 1e-6
 
 @method("svc", source="2026, arXiv:2602.05536", acts="matrices", floor=FLOOR)
 def svc(matrices: Sequence[Array], weights: Sequence[float], *, floor: float = 0.1) -> Array:
-    """Singular value calibration: the weighted sum, its singular values divided by how often their direction was counted.
+    """SVC: the weighted sum, each singular value divided by how often its direction was counted.
 
     Of the sum M = U Σ Vᵀ, row r of Uᵀ M is the sum of the rows aᵢ = uᵣᵀ wᵢ ΔWᵢ. Seen from one update it is too large by
     sᵢ = ⟨uᵣᵀ M, aᵢ⟩ / ‖aᵢ‖²; σᵣ is multiplied by n / Σ max(sᵢ, floor) over the n updates with something there.
