@@ -45,8 +45,13 @@ def dense_cts(parts: list[np.ndarray], rank: int, own: int) -> np.ndarray:
         S.append(values[:own])
         V.append(right[:own])
     left, right = np.concatenate(U, axis=1), np.concatenate(V).T
-    sides = [(lambda p: p[0] @ p[2])(np.linalg.svd(side, full_matrices=False)) for side in (left, right)]
-    return np.concatenate(S).mean() * sides[0] @ sides[1].T
+    return np.concatenate(S).mean() * polar(left) @ polar(right).T
+
+
+def polar(columns: np.ndarray) -> np.ndarray:
+    """That of the directions above 0.001 of the largest."""
+    u, s, vt = np.linalg.svd(columns, full_matrices=False)
+    return u[:, s > 1e-3 * s[0]] @ vt[s > 1e-3 * s[0]]
 
 
 @pytest.mark.parametrize(("common", "own"), [(0.8, 1), (0.5, 2), (0.0, 4), (1.0, 0)])
