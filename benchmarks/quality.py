@@ -1,8 +1,8 @@
 """How right merges are, by method and scale: `quality.py [--seeds N] [SUITE...]`, minutes on two cores, no downloads.
 
-Written to benchmarks/results/quality.json, and from there to the tables of docs/merging.md: `quality.py --page` does
-that alone. Accuracies are divided by those of the single adapters, task by task. PEFT's `linear` and `ties` are PEFT's
-own `add_weighted_adapter`.
+Written to benchmarks/results/quality.json; `python docs/pages.py` makes the tables of docs/merging.md of it. Accuracies
+are divided by those of the single adapters, task by task. PEFT's `linear` and `ties` are PEFT's own
+`add_weighted_adapter`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from suites import ALPHA, RANK, Suite
 
 from adapterops import Adapter, merge
 
-HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "quality.json", HERE.parent / "docs" / "merging.md"
-BEGIN, END = "<!-- written by benchmarks/quality.py -->\n", "<!-- until here -->\n"
+RESULTS = Path(__file__).parent / "results" / "quality.json"
 SUITES: dict[str, Callable[[int], Suite]] = {
     "digits": digits,
     "digits, shared A": lambda seed: digits(seed, shared=True),
@@ -40,7 +38,6 @@ METHODS = (
 )  # fmt: skip
 GRID = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 4.5)
 """Factors that `tuned` is the best of, on validation data; the same for all."""
-SCALES = ("auto", "sum", "mean", "tuned")
 
 Deltas = Mapping[str, np.ndarray]
 
@@ -107,61 +104,25 @@ def measured(suite: Suite) -> dict[str, Any]:
             **({"auto": automatic} if automatic is not None else {}),
         }
         scores = {scale: suite.accuracy(deltas, "test") / single for scale, deltas in tried.items()}
-        result[name] = {scale: [float(each.mean()), float(each.min())] for scale, each in scores.items()} | {"at": best}
+        result[name] = {
+            scale: [round(float(each.mean()), 4), round(float(each.min()), 4)] for scale, each in scores.items()
+        } | {"at": best}
     return result
-
-
-def table(name: str, runs: list[dict[str, Any]]) -> str:
-    """Percent, mean over seeds ± its standard error."""
-
-    def shown(method: str, scale: str, which: int = 0) -> str:
-        if scale not in runs[0][method]:
-            return "-"
-        values = 100 * np.array([run[method][scale][which] for run in runs])
-        return f"{values.mean():.1f} ± {values.std(ddof=1) / len(values) ** 0.5:.1f}"
-
-    single, base = (100 * np.mean([run[key] for run in runs]) for key in ("single", "base"))
-    methods = [key for key in runs[0] if isinstance(runs[0][key], dict)]
-    rows = [
-        f"| `{method}` | " + " | ".join([*(shown(method, scale) for scale in SCALES), shown(method, "auto", 1)]) + " |"
-        for method in methods
-    ]
-    return "\n".join(
-        [
-            f"**{name}**, {len(runs)} seeds: single adapters {single:.1f} % right; the base alone has {base:.1f} % of that.",
-            "",
-            "| method | `auto` | `sum` | `mean` | tuned | worst task, `auto` |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-            "",
-        ]
-    )
-
-
-def page() -> None:
-    results = json.loads(RESULTS.read_text())
-    text = PAGE.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    tables = "".join(table(name, runs) for name, runs in results.items())
-    PAGE.write_text(before + BEGIN + "\n" + tables + END + after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], default=list(SUITES))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--page", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in [] if chosen.page else chosen.suites:
+    for name in chosen.suites:
         results[name] = []
         for seed in range(chosen.seeds):
             results[name].append(measured(SUITES[name](seed)))
             print(name, seed, file=sys.stderr, flush=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    page()
+            RESULTS.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":
