@@ -41,11 +41,12 @@ def several(seed: int, ranks: Sequence[int] = (2, 3, 1), shape: tuple[int, int] 
 
 
 def orthogonal(seed: int, ranks: Sequence[int] = (2, 3, 1), shape: tuple[int, int] = (12, 10)) -> list[LowRank]:
-    """Updates whose rows and columns have no direction in common."""
+    """Updates whose rows and columns have no direction in common, and no singular value either."""
     random, total = np.random.default_rng(seed), sum(ranks)
     U, V = (np.linalg.qr(random.standard_normal((size, total)))[0] for size in shape)
+    values = random.permutation(np.linspace(1, 2, total))
     ends = np.cumsum([0, *ranks])
-    return [LowRank(U[:, a:b] * random.uniform(1, 2, b - a), V[:, a:b].T) for a, b in pairwise(ends)]
+    return [LowRank(U[:, a:b] * values[a:b], V[:, a:b].T) for a, b in pairwise(ends)]
 
 
 @st.composite

@@ -49,7 +49,9 @@ class JointCore:
         return cls(left, right, [without_noise(check_core(Rb[:, block] @ Ra[:, block].T)) for block in blocks])
 
     def back(self, matrix: Array) -> LowRank:
-        """left @ matrix @ rightᵀ"""
+        """left @ matrix @ rightᵀ, at the rank of the narrower side: of adapters with one A that of A."""
+        if self.left.shape[1] < self.right.shape[1]:
+            return LowRank(self.left, matrix @ self.right.T)
         return LowRank(self.left @ matrix, self.right.T)
 
 

@@ -79,7 +79,9 @@ def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Bl
 
     joint = _joint(updates)
     u = svd(np.concatenate(joint.matrices, axis=1))[0]
-    aligned = [LowRank(without_noise(u.T @ matrix), joint.right.T) for matrix in joint.matrices]
+    dtype = np.result_type(np.float32, *(update.dtype for update in updates))  # of entries in any space
+    right = joint.right.T.astype(dtype)
+    aligned = [LowRank(without_noise(u.T @ matrix).astype(dtype), right) for matrix in joint.matrices]
     return [Block(aligned, weights)], lambda results: LowRank(joint.left @ u, results[0].dense())
 
 
