@@ -65,7 +65,6 @@ def test_copies_of_one_update_are_that_update(seed: int, rank: int, count: int) 
         ("ctm", {"density": 1.0}),
         ("core_ties", {"density": 1.0}),
         ("knots_ties", {"density": 1.0}),
-        ("consensus", {"scale": "mean"}),
     ):
         found = merged([one] * count, method, **options)
         expected = one.dense()
