@@ -286,15 +286,11 @@ def change(model: Any, embeddings: bool) -> None:
 
 
 def check_fuse(name: str, folder: Path) -> str:
-    import adapterops as ao
-
     cls = type(build(name))
     model = cls.from_pretrained(folder / "base").eval()
     wrapped = adapted(model)
     wrapped.save_pretrained(folder / "lora")
-    fused = ao.fuse(ao.open_checkpoint(folder / "base"), ao.open_adapter(folder / "lora"))
-    ao.save_checkpoint(fused, folder / "fused")
-    return verdict(far(cls.from_pretrained(folder / "fused").eval(), wrapped))
+    return fused(wrapped, cls, folder, "lora")
 
 
 def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
