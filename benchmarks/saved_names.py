@@ -65,7 +65,9 @@ def saved(name: str) -> tuple[str, dict[str, str], dict[str, Spec]]:
                 tensor.normal_()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        files = {each: tensor for path in Path(folder).glob("*.safetensors") for each, tensor in load_file(path).items()}
+        files = {
+            each: tensor for path in Path(folder).glob("*.safetensors") for each, tensor in load_file(path).items()
+        }
     of_content = defaultdict(list)
     for each, tensor in files.items():
         of_content[content(tensor)].append(each)
@@ -159,9 +161,13 @@ def main() -> None:
     table: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for model_type, each in pairs.items():
         found_rules = rules(each, each.keys() - lost[model_type])
-        lines = tuple(f"{'.'.join(begin)} => {'.'.join(there)}" for begin, there in sorted(found_rules.items()))
+        lines = tuple(
+            f"{'.'.join(begin)} => {'.'.join(there)}".rstrip() for begin, there in sorted(found_rules.items())
+        )
         table[lines].add(model_type)
-    what = "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
+    what = (
+        "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
+    )
     TABLE.write_text(HEAD.format(version=transformers.__version__) + block("SAVED", table, what).rstrip("\n") + "\n")
 
 

@@ -42,7 +42,7 @@ cosmos3_omni
     layers.#.self_attn.q_norm => layers.#.self_attn.norm_q
     layers.#.self_attn.q_proj => layers.#.self_attn.to_q
     layers.#.self_attn.v_proj => layers.#.self_attn.to_v
-    visual => 
+    visual =>
 deepseek_v4
     layers.#.attn_hc.base => layers.#.hc_attn_base
     layers.#.attn_hc.fn => layers.#.hc_attn_fn
@@ -220,6 +220,28 @@ inkling2_loop_text inkling2_text
     layers.#.self_attn.v_proj.linear => llm.layers.#.attn.wv_dv
     layers.#.self_attn.v_proj.sconv.conv1d => llm.layers.#.attn.v_sconv
     lm_head => llm.unembed
+inkling_mm_model
+    audio_tower.embed_audio_tokens.embed_audio_tokens => audio.encoder
+    audio_tower.norm => audio.final_norm
+    embed_tokens => llm.embed
+    embed_tokens.embed_norm => llm.embed_norm
+    layers.#.attn_sconv.conv1d => llm.layers.#.attn_sconv
+    layers.#.input_layernorm => llm.layers.#.attn_norm
+    layers.#.mlp.experts.down_proj => llm.layers.#.mlp.experts.w2_weight
+    layers.#.mlp.gate.e_score_correction_bias => llm.layers.#.mlp.gate.bias
+    layers.#.mlp.shared_experts.down_proj => llm.layers.#.mlp.shared_experts.shared_w2_weight
+    layers.#.mlp_sconv.conv1d => llm.layers.#.mlp_sconv
+    layers.#.post_attention_layernorm => llm.layers.#.mlp_norm
+    layers.#.self_attn => llm.layers.#.attn
+    layers.#.self_attn.k_proj => llm.layers.#.attn.wk_dv
+    layers.#.self_attn.k_sconv.conv1d => llm.layers.#.attn.k_sconv
+    layers.#.self_attn.o_proj => llm.layers.#.attn.wo_ud
+    layers.#.self_attn.q_proj => llm.layers.#.attn.wq_du
+    layers.#.self_attn.r_proj => llm.layers.#.attn.wr_du
+    layers.#.self_attn.v_proj => llm.layers.#.attn.wv_dv
+    layers.#.self_attn.v_sconv.conv1d => llm.layers.#.attn.v_sconv
+    lm_head => llm.unembed
+    vision_tower => visual
 jina_embeddings_v3
     roberta => roberta.encoder
     roberta.embeddings.LayerNorm => roberta.emb_ln
