@@ -211,5 +211,9 @@ def _check_announced(adapter: Adapter, places: Mapping[str, tuple[str, str | Non
 
 
 def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:
-    hint = "give the base that the adapter was trained on, with a vocabulary of that size"
+    hint = "give the base that the adapter was trained on"
+    if is_head(tensor):
+        hint = "fuse it into a checkpoint of the class that it was trained on: save the base of the training as one"
+    elif is_end(tensor):
+        hint += ", with a vocabulary of that size"
     return IncompatibleError(fact, path=path, tensor=tensor, hint=hint, code="E-NAMES")
