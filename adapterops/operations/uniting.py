@@ -174,12 +174,15 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
 def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
     """The config with the new names of parameters of experts, and of modules whose weight is taken for one."""
     heads = {_head(module): _head(name) for module, name in names.items()}
-    experts = {}
-    for parameter, count in config.experts.items():
+
+    def renamed(parameter: str) -> str:
         module, _, leaf = parameter.rpartition(".")
-        experts[f"{names.get(module) or heads.get(module, module)}.{leaf}"] = count
+        return f"{names.get(module) or heads.get(module, module)}.{leaf}"
+
+    experts = {renamed(parameter): count for parameter, count in config.experts.items()}
+    sides = frozenset(map(renamed, config.reversed))
     embeddings = frozenset(names.get(module, module) for module in config.embeddings)
-    return replace(config, experts=experts, embeddings=embeddings)
+    return replace(config, experts=experts, reversed=sides, embeddings=embeddings)
 
 
 def _head(module: str) -> str:

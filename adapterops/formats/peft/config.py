@@ -52,6 +52,9 @@ IGNORED = {
 """Fields about training, or defaults of what is not handled."""
 
 
+SIDES = 0, 19
+"""The version of PEFT since which fused experts are (out, in) for it."""
+
 SHOWN = 5
 """Names that a warning lists."""
 
@@ -75,6 +78,7 @@ class AdapterConfig:
         biases: whether trained biases are.
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+        reversed: those of `experts` that PEFT takes for (in, out), and so has factors of the transposed update for.
         tokens: rows of an embedding that are in the file as a full tensor, by its name → which rows they are.
         embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
@@ -90,6 +94,7 @@ class AdapterConfig:
     biases: bool = False
     target_parameters: Suffixes | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
+    reversed: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
@@ -150,6 +155,12 @@ def read_config(fields: Any) -> AdapterConfig:
         fields.get("bias") in BIASES,
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
+
+
+def knows_sides(fields: Any) -> bool:
+    """Whether an adapter is of a version of PEFT that takes experts for (out, in), except where their model says (in, out)."""
+    found = re.match(r"(\d+)\.(\d+)", str(fields.get("peft_version"))) if isinstance(fields, dict) else None
+    return found is not None and tuple(map(int, found.groups())) >= SIDES
 
 
 def _list(what: str, names: Any) -> tuple[str, ...]:
@@ -323,6 +334,7 @@ def combine(
         configs[0].biases,
         _suffixes([config.target_parameters for config in configs]),
         _experts(configs, names),
+        frozenset().union(*(config.reversed for config in configs)),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
@@ -417,6 +429,7 @@ def write_config(
                 **({"trainable_token_indices": tokens} if tokens else {}),
                 "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
+                **({"peft_version": ".".join(map(str, (*SIDES, 0)))} if parameters else {}),
             }.items()
         )
     )

@@ -44,13 +44,15 @@ class Peft:
     ) -> Arrangement:
         """The experts of one parameter are one group: PEFT has one rank for all.
 
-        Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
+        Parameters in `config.reversed` have factors of the transposed update. Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
         stacks what it loads.
         """
         for module in layout:
             check_dotted(module)
         groups = stacks(layout, config.experts)
         layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
+        turned = config.reversed & layouts.keys()
+        layouts |= {stack: [replace(each, shape=each.shape[::-1]) for each in layouts[stack]] for stack in turned}
         experts = {
             stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
         }
@@ -66,6 +68,8 @@ class Peft:
         copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
         def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            if stack in turned:
+                factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
             A, B, own = together(stack, factors, experts)
             if stack in single:
                 A, B, own = *padded(A, B, rank), rank
