@@ -19,6 +19,7 @@ from adapterops.formats.peft.config import (
     Scaling,
     check_alpha,
     knows_sides,
+    of_rows,
     read_config,
     scalings,
     token_indices,
@@ -131,7 +132,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     Raises:
         InputError, UnsupportedError: as `read_files` does.
     """
-    weights = file.path
+    weights, fields = file.path, of_rows(fields)
     with at(path=config_path if config_path.exists() else weights):
         config = _config(fields)
     full, repeated = full_tensors(file, config)

@@ -122,6 +122,25 @@ class Scaling:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
+def of_rows(fields: Any) -> Any:
+    """A config as that of LoRA: where rows of embeddings alone are trained, of LoRA on nothing that has them, too.
+
+    >>> of_rows({"peft_type": "TRAINABLE_TOKENS", "token_indices": [3], "target_modules": ["wte"]})["trainable_token_indices"]
+    [3]
+    """
+    if not isinstance(fields, dict) or fields.get("peft_type") != "TRAINABLE_TOKENS":
+        return fields
+    own = ("token_indices", "target_modules", "init_weights")
+    rest = {name: value for name, value in fields.items() if name not in own}
+    return {
+        **rest,
+        "peft_type": "LORA",
+        "r": 1,
+        "lora_alpha": 1,
+        "trainable_token_indices": fields.get("token_indices"),
+    }
+
+
 def read_config(fields: Any) -> AdapterConfig:
     """The config, checked field by field; the scales are read by `scalings`.
 

@@ -42,9 +42,10 @@ class Peft:
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """The experts of one parameter are one group: PEFT has one rank for all.
+        """The experts of one parameter are one group: PEFT has one rank for all. Those in `config.reversed` have factors of
+        the transposed update.
 
-        Parameters in `config.reversed` have factors of the transposed update. Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
+        Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
         stacks what it loads.
         """
         for module in layout:
