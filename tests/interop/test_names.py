@@ -223,6 +223,10 @@ def vlm() -> nn.Module:
 OLDER = {"model.language_model.": "language_model.model.", "model.vision_tower.": "vision_tower."}
 
 
+COPIES = [("truncate", "--rank", 4), ("merge",), ("convert", "--to", "peft"), ("normalize",)]
+"""Commands that write the update that they are given."""
+
+
 def older(name: str) -> str:
     for new, old in OLDER.items():
         name = name.replace(PREFIX + new, PREFIX + old)
@@ -256,6 +260,23 @@ def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: py
     done("compare", new, old, "--base", base, "--json")
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["cosine"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "targets", [r".*language_model.*\.(q_proj|v_proj)", r"(?!.*vision).*\.(q_proj|v_proj)", ["down_proj"]], ids=str
+)
+def test_what_names_modules_by_an_expression_is_loaded_by_it(targets: Any, tmp_path: Path) -> None:
+    """PEFT renames the tensors of an older file, and looks for the modules of its model by the target_modules."""
+    base = saved(vlm(), tmp_path / "base")
+    new, expected = trained(vlm(), tmp_path / "new", target_modules=targets)
+    old = renamed(new, tmp_path / "old", older)
+    for number, (command, source) in enumerate((command, each) for command in COPIES for each in (old, new)):
+        out = tmp_path / str(number)
+        done(*command, source, "-o", out)
+        close(said(with_adapter(t.LlavaForConditionalGeneration, base, out)), expected)
+    other, _ = trained(vlm(), tmp_path / "b", target_modules=["v_proj", "down_proj"])
+    done("merge", new, other, "--linear", "-w", 1, "-w", 0, "-o", tmp_path / "c")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "c")), expected)
 
 
 def test_a_tower_of_an_older_file(tmp_path: Path) -> None:

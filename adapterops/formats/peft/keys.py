@@ -98,7 +98,7 @@ def updates() -> re.Pattern[str]:
         "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
         for inside in (True, False)
     )
-    name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
+    name = r"(?:\.(?P<{}>(?!weight$)[^.]+(?:\.[^.]+)??))?"  # twice, where an adapter was wrapped in another
     return re.compile(
         rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
     )
