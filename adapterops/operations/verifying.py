@@ -125,7 +125,9 @@ def verify(
     part compared. For the files see `output_files`.
 
     What `fuse` would make shows damage, and not a fault of `fuse`. So every tensor is judged a second time, in float64,
-    by code that shares nothing with it but the readers; see `verification.witness`.
+    by code that shares nothing with it but the readers; see `verification.witness`. Of weights in 16 and 32 bits that
+    second judge finds all that is found here, where it is counted. Of codes only this one finds what is within the
+    rounding of float32, another seed and any bit of their scales; and only this one knows the dtype that was asked for.
 
     Args:
         dtype: that was asked for, of the adapted weights or of all.

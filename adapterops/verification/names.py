@@ -121,14 +121,15 @@ class Base:
         return self._saved(name) or self.find_alike(name, shapes)
 
     def _saved(self, name: str) -> str | None:
-        """The tensor that transformers saves what it has under a name as."""
+        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own."""
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
-            there = followed(pattern, saved(model_type))
-            found = self._bare.get(fitted(there, mine), []) if there != pattern else []
-            if len(found) == 1:
-                return found[0]
+            for part in range(2):
+                there = pattern[:part] + followed(pattern[part:], saved(model_type))
+                found = self._bare.get(fitted(there, mine), []) if there != pattern else []
+                if len(found) == 1:
+                    return found[0]
         return None
 
     def find_alike(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
