@@ -75,7 +75,7 @@ class AdapterFiles:
         parts = self.modules[module]
         dtype = widest([self.file.entries[name].dtype for name in parts.tensors.values()])
         kind = parts.kind
-        return Layout(parts.shape, parts.bound, dtype, kind.dense, kind.name, kind.needs_base, parts.kernel)
+        return Layout(parts.shape, parts.bound, dtype, kind.dense, kind.name, kind.reads, parts.kernel)
 
     def parameters(self, module: str) -> int:
         """Numbers that are stored for a module."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, name
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.scratch import Scratch
@@ -98,7 +98,7 @@ def _fused(
         },
         entire={
             *base.entire,
-            *(name for name, those in added.items() if any(_needs_columns(adapter, each) for each in those)),
+            *(name for name, those in added.items() if any(_reads_all(adapter, each) for each in those)),
         },
     )
 
@@ -150,12 +150,12 @@ def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:
 
     def rows(begin: int, end: int) -> Block:
         block = trained(begin, end)
-        for name, copy in others.items():
+        for each, copy in others.items():
             if (copy(begin, end).values != block.values).any():
                 raise IncompatibleError(
                     f"differs from {edit.full}, and both are {tensor} of the base",
-                    path=adapter.full[name].file.path,
-                    tensor=name,
+                    path=adapter.full[each].file.path,
+                    tensor=each,
                     hint="name the module that was trained in modules_to_save, or leave the other out of the adapter",
                     code="E-NAMES",
                 )
@@ -209,9 +209,23 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
 
 
-def _needs_columns(adapter: Adapter, target: Target) -> bool:
-    """Whether an update reads the weight, and finds an output of the layer in a column of it."""
-    return target.transposed and adapter.layout[target.source].needs_base
+def _reads_all(adapter: Adapter, target: Target) -> bool:
+    """Whether an update has to see all rows of its weight at a time.
+
+    Raises:
+        UnsupportedError: the base has them in several tensors.
+    """
+    layout = adapter.layout[target.source]
+    if layout.reads != ("rows" if target.transposed else "columns"):
+        return False
+    if target.shape != (layout.shape[::-1] if target.transposed else layout.shape):
+        raise UnsupportedError(
+            f"is {layout.kind}, which depends on all of the weight, and the base has that in several tensors",
+            path=name(adapter),
+            tensor=target.module,
+            hint="fuse it into a base that has the weight in one, as the one it was trained on",
+        )
+    return True
 
 
 def _held(adapter: Adapter, module: str) -> int:

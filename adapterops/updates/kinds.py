@@ -37,7 +37,7 @@ class Kind:
         measure: what the shapes of the arrays say, by their roles; raises ShapeError where they do not fit.
         build: the update, from the arrays by their roles, in float32 or float64, and the scale.
         untrained: the role whose array is zero before training, where there is one.
-        needs_base: the update depends on the weight.
+        reads: what an entry of the update depends on: nothing, the `rows` of the weight that it is in, its `columns`.
         peft_type: the type that PEFT's config says; None where PEFT has no such kind.
         dense: it has no factors.
         alpha: what that calls the numerator of the scale.
@@ -52,7 +52,7 @@ class Kind:
     measure: Callable[[Mapping[str, Shape]], Measure]
     build: Callable[[Mapping[str, Array], float], Update]
     untrained: str | None = None
-    needs_base: bool = False
+    reads: str = ""
     peft_type: str | None = "LORA"
     alpha: str = "lora_alpha"
     flag: str | None = None

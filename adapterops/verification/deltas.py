@@ -34,7 +34,7 @@ class Formula:
     @property
     def entire(self) -> bool:
         """Whether a row of ΔW cannot be known without the others: the length of a column is theirs."""
-        return self._transposed and hasattr(self._update, "magnitude")
+        return hasattr(self._update, "magnitude") and self._update.by_inputs != self._transposed
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
@@ -48,9 +48,7 @@ class Formula:
         if hasattr(update, "magnitude"):
             added = self._of(update.direction, own, W)
             V = W + added.values
-            lengths = np.linalg.norm(V, axis=int(not self._transposed), keepdims=True)
-            stated = update.magnitude.astype(np.float64)
-            ratio = (stated if self._transposed else stated[own, None]) / lengths
+            ratio = self._lengthened(update, own, V)
             size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
             return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
         if hasattr(update, "first"):
@@ -65,6 +63,14 @@ class Formula:
             return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
         values = self._entries(update, own, W)
         return Delta(values, 4 * UNIT * np.abs(values))
+
+    def _lengthened(self, update: Any, own: slice, V: Matrix) -> Matrix:
+        """What the entries of V are multiplied by, so that its outputs, or its inputs, have their lengths."""
+        stated, across = update.magnitude.astype(np.float64), update.by_inputs != self._transposed
+        squares = np.square(V).sum(axis=0 if across else 1)
+        lengths = np.sqrt(squares.reshape(-1, update.width).sum(axis=1))
+        ratio: Matrix = np.repeat((stated if across else stated[own]) / lengths, update.width)
+        return ratio[None, :] if across else ratio[:, None]
 
     def _kronecker(self, update: Any, own: slice, W: Matrix) -> Delta:
         """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""

@@ -11,7 +11,7 @@ import peft
 import pytest
 import torch
 from resized_models import MODELS, MORE, WORDS, logits, make, trained
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from adapterops.cli.main import run
@@ -101,11 +101,16 @@ def test_what_is_written_of_an_embedding_is_loaded_by_peft(name: str, tmp_path: 
     assert run(["merge", a, "--format", "mlx", "-o", str(tmp_path / "mlx")]) == 4
 
 
-def test_dora_on_an_embedding_is_refused(tmp_path: Path, capsys: Capture) -> None:
-    base = make("llama", tmp_path / "base")
-    trained("llama", base, tmp_path / "a", words=WORDS, target=["embed_tokens"], use_dora=True)
-    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
-    assert "is DoRA on an embedding" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["llama", "llama, tied"])
+def test_dora_on_an_embedding(name: str, tmp_path: Path) -> None:
+    base = make(name, tmp_path / "base")
+    trained(name, base, tmp_path / "a", words=WORDS, target=["embed_tokens"], use_dora=True)
+    path = tmp_path / "a/adapter_model.safetensors"
+    stored = load_file(path)
+    stored = {key: each * (1.3 if "magnitude" in key else 1) for key, each in stored.items()}
+    save_file(stored, path, {"format": "pt"})
+    found = fused(name, base, tmp_path / "a", tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, loaded(name, base, tmp_path / "a"), rtol=1e-5, atol=1e-5)
 
 
 def test_one_update_of_two_tied_ends_is_refused(tmp_path: Path, capsys: Capture) -> None:

@@ -38,11 +38,32 @@ def test_rows_are_those_of_the_update(kind: str) -> None:
     assert (found.slack < 1e-4).all()
 
 
+BY_INPUTS = Magnitude(ONE, np.abs(rng.standard_normal(5)), by_inputs=True)
+
+
 def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
     formula, whole = Formula(UPDATES["DoRA"], transposed=True), (slice(0, 5), slice(0, 6))
     assert formula.entire
     expected = UPDATES["DoRA"].T.change(whole, W.T, np.empty((5, 6)))
     assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
+
+
+def test_of_dora_with_a_length_for_each_input() -> None:
+    formula, whole = Formula(BY_INPUTS, transposed=False), (slice(0, 6), slice(0, 5))
+    assert formula.entire
+    expected = BY_INPUTS.change(whole, W, np.empty((6, 5)))
+    assert np.allclose(formula.rows(whole[0], W).values, expected, rtol=1e-12)
+    stored = Formula(BY_INPUTS, transposed=True)
+    assert not stored.entire
+    assert np.allclose(stored.rows(slice(1, 3), W.T[1:3]).values, expected.T[1:3], rtol=1e-12)
+
+
+def test_of_dora_of_a_convolution_with_a_length_for_each_input() -> None:
+    wide = LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 12)))
+    update, W = Magnitude(wide, np.ones(3), by_inputs=True, width=4), rng.standard_normal((6, 12))
+    expected = update.change((slice(0, 6), slice(0, 12)), W, np.empty((6, 12)))
+    assert np.allclose(np.linalg.norm((W + expected).reshape(6, 3, 4), axis=(0, 2)), 1)
+    assert np.allclose(Formula(update, transposed=False).rows(slice(0, 6), W).values, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA"])
