@@ -15,7 +15,7 @@ from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings, token_indices
-from adapterops.formats.peft.keys import full_tensors, token_rows
+from adapterops.formats.peft.keys import BIAS, full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
 from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.unmerged import holds_base
@@ -135,11 +135,11 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         tokens = _tokens(fields, rows)
         _check_rows(file, rows, tokens)
     with at(path=weights):
+        biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
+        _check_biases(biases, raw, file)
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
-            for name in pair.tensors.values():
-                if file.entries[name].dtype not in FLOATS:
-                    raise no_numbers(file.entries[name].dtype, weights, name)
+            _check_float(file, pair)
         known: dict[str, Scaling] = {}
         for prefix, own in _by_component(fields).items():
             inside = {name.removeprefix(prefix): pair for name, pair in found.items() if name.startswith(prefix)}
@@ -148,6 +148,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
                 _check_kinds(named, own)
                 _check_not_tied(named, own)
+                _check_lora_bias(any(name.startswith(prefix) for name in biases), own)
             scales = _scalings(file, inside, own, alpha, config_path, stacked)
             known |= {prefix + name: scaling for name, scaling in scales.items()}
         if without := found.keys() - known.keys():
@@ -158,6 +159,8 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 code="E-CONFIG",
             )
         split, of_each, experts = by_expert(found, known, raw.keys())
+        split = dict(sorted({**split, **biases}.items()))
+        of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
@@ -165,6 +168,34 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     config = replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings, tokens=tokens)
     return Contents(config, split, of_each, full | rows, alpha if needed else None)
+
+
+def _check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: Header) -> None:
+    """Each bias of LoRA must be that of a module with LoRA, as long as its output."""
+    for name, bias in biases.items():
+        module = found.get(name.removesuffix(".bias"))
+        if module is None or module.shape[0] != bias.shape[1]:
+            shown = f"LoRA of {module.shape[0]} outputs" if module else "no LoRA"
+            raise InputError(
+                f"has a bias of {bias.shape[1]} numbers, and {shown}",
+                tensor=bias.tensors[BIAS],
+                hint="save it again",
+                code="E-SHAPE",
+            )
+        _check_float(file, bias)
+
+
+def _check_lora_bias(there: bool, fields: Any) -> None:
+    """The config must know of biases of LoRA."""
+    if fields is not None and bool(fields.get("lora_bias")) != there:
+        fact = "there are biases of LoRA, and the config does not set" if there else "there are no biases, and it sets"
+        raise InputError(f"{fact} lora_bias", hint=OTHERS, code="E-CONFIG")
+
+
+def _check_float(file: Header, parts: Parts) -> None:
+    for name in parts.tensors.values():
+        if file.entries[name].dtype not in FLOATS:
+            raise no_numbers(file.entries[name].dtype, file.path, name)
 
 
 def _by_component(fields: Any) -> dict[str, Any]:

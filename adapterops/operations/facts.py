@@ -20,7 +20,7 @@ from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 
-KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference"}
+KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference", "a bias of LoRA": "biases"}
 """Kind of update → fact."""
 
 ROTATED = ("q_proj", "k_proj")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,8 @@ def _dora(kind: Kind, role: str) -> Kind:
     )
 
 
-for _kind in [kind for kind in KINDS.registered() if not kind.dense]:
-    for _role in (VECTOR, BY_INPUTS):
-        KINDS.add(f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))
+for _kind, _role in product(
+    [kind for kind in KINDS.registered() if not (kind.dense or kind.reads)], (VECTOR, BY_INPUTS)
+):
+    _plain = _role == VECTOR and _kind.roles == lowrank.LORA
+    KINDS.add("DoRA" if _plain else f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))

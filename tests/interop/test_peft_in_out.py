@@ -117,7 +117,6 @@ def test_logits_are_those_of_the_summed_weights(trained: Trained, tmp_path: Path
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "lora_bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True), "lora_bias"),
     "ia3": (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
     "vera": (lambda: peft.VeraConfig(r=2, target_modules=["q_proj"]), "VERA"),
     "lokr": (

@@ -19,7 +19,6 @@ BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
 """Values of init_lora_weights under which the factors belong to a changed base."""
 
 REFUSED = {
-    "lora_bias": "LoRA biases are not handled",
     "layer_replication": "its layers are not those of the base",
     "loftq_config": "its factors belong to a quantized base",
     "kasa_config": "KaSA depends on the base weight and cannot be added",
@@ -35,7 +34,7 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save", "trainable_token_indices",
+    "bias", "modules_to_save", "trainable_token_indices", "lora_bias",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -364,12 +363,14 @@ def write_config(
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
 
     Args:
-        ranks: by the names of modules, and of the parameters in `config.experts`.
+        ranks: by the names of modules, of the parameters in `config.experts`, and of biases of LoRA.
         full: the names of full tensors that go along.
         r: the rank of what no pattern of a module can name: experts that PEFT stacks; by default the largest.
 
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
+    lora_bias = any(name.endswith(".bias") for name in ranks)
+    ranks = {name: rank for name, rank in ranks.items() if not name.endswith(".bias")}
     r = r or max(ranks.values())
     parameters = [name for name in ranks if name in config.experts]
     announced = [tensor for tensor in full if tensor not in {*config.unannounced, *config.tokens}]
@@ -394,6 +395,7 @@ def write_config(
                 "init_lora_weights": True,
                 "bias": "all" if biases else "none",
                 **({"modules_to_save": saved} if saved else {}),
+                **({"lora_bias": True} if lora_bias else {}),
                 **({"trainable_token_indices": tokens} if tokens else {}),
                 "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),

@@ -30,13 +30,15 @@ SPELLINGS = [
 was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
 """
 
+BIAS = "lora_bias"
+"""The role of the bias of `lora_B`, which is the update of a tensor of its own."""
+
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
     (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
     (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
-    (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
     (
         r"\.lora_monteclora_sampler|\.lora_velora",
         "MonteCLoRA or VeLoRA state",
@@ -91,13 +93,11 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
     ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
-    inner, bare = (
-        "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
-        for inside in (True, False)
-    )
+    inner, bare = ("|".join(sorted(re.escape(r) for r, end in ends.items() if end == of)) for of in (".weight", ""))
     name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
     return re.compile(
-        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
+        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?"
+        rf"|lora_B{name.format('third')}(?P<bias>\.bias))"
     )
 
 
@@ -136,6 +136,8 @@ def parse(name: str) -> Key:
     module = groups["module"].removeprefix(PREFIX)
     if not module:
         raise InputError("names no module", tensor=name, code="E-KEY")
+    if groups.get("bias"):
+        return Key(module, BIAS, prefix, groups["third"], ".bias")
     if not groups.get("bare"):
         return Key(module, groups.get("inner") or "alpha", prefix, groups.get("adapter"))
     return Key(module, groups["bare"], prefix, groups["other"], groups["weight"] or "")
@@ -149,7 +151,8 @@ def render(key: Key) -> str:
     """
     if key.role == "alpha":
         return f"{key.prefix}{key.module}.alpha"
-    return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
+    role = "lora_B" if key.role == BIAS else key.role
+    return ".".join(part for part in (key.prefix + key.module, role, key.adapter) if part) + key.end
 
 
 def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
-from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.keys import BIAS, parse
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, Header
 from adapterops.updates.kinds import Kind, kind_of
@@ -76,6 +76,8 @@ def parts(file: Header, full: Iterable[str] = ()) -> dict[str, Parts]:
                 )
             roles[key.role] = name
             adapters.add(key.adapter)
+        for module in [module for module, roles in found.items() if BIAS in roles]:
+            found[f"{module}.bias"] = {BIAS: found[module].pop(BIAS)}
         if len(adapters - {None}) > 1:
             names = ", ".join(sorted(adapter for adapter in adapters if adapter))
             raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
