@@ -17,6 +17,7 @@ from adapterops.formats.further import further_weights
 from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings, token_indices
 from adapterops.formats.peft.keys import BIAS, full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
+from adapterops.formats.peft.variants import variant
 from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.unmerged import holds_base
 from adapterops.formats.vocabulary import is_end
@@ -130,7 +131,9 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
     rows = token_rows(file)
-    raw = parts(file, {*full.values(), *repeated, *rows.values()})
+    with at(path=config_path if config_path.exists() else weights):
+        of = variant(fields)
+    raw = parts(file, {*full.values(), *repeated, *rows.values()}, of)
     with at(path=config_path if config_path.exists() else weights):
         tokens = _tokens(fields, rows)
         _check_rows(file, rows, tokens)

@@ -15,7 +15,7 @@ from adapterops.formats.naming import last
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
 from adapterops.formats.ties import says_tied
-from adapterops.operations.heads import in_order
+from adapterops.operations.based import fitted
 from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
@@ -126,7 +126,7 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
     """What a base says."""
     adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
     try:
-        resolve(in_order(adapter, base), base)
+        resolve(fitted(adapter, base), base)
     except IncompatibleError as error:
         yield Fact("base", error.message)
     config = base.config or {}

@@ -20,7 +20,7 @@ from adapterops.formats.ties import untied
 from adapterops.formats.vocabulary import with_vocabulary
 from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
-from adapterops.operations.heads import in_order
+from adapterops.operations.based import fitted, on_base
 from adapterops.operations.targets import Edit, Target, Targets, resolve
 from adapterops.operations.token_rows import with_rows
 from adapterops.operations.tokenizer import agreed_tokenizer
@@ -63,7 +63,7 @@ def _fused(
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    adapter = in_order(adapter, base)
+    adapter = on_base(adapter, base)
     targets = resolve(adapter, base)
     base = _with_new(base, adapter, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
@@ -239,6 +239,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
+    adapter = fitted(adapter, fused)
     trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]
     if trained:
         raise UnsupportedError(

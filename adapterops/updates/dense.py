@@ -103,7 +103,7 @@ def _measure_bias(shapes: Mapping[str, Shape]) -> Measure:
     """Of a vector, as the matrix of one row that it is added to as."""
     if len(shapes[BIAS]) != 1:
         raise InputError(f"a bias has the shape {list(shapes[BIAS])}, expected one dimension", code="E-SHAPE")
-    return Measure((1, *shapes[BIAS]), None, 1)
+    return Measure((1, shapes[BIAS][0]), None, 1)
 
 
 KINDS.add(

@@ -74,24 +74,27 @@ class Magnitude:
 
 @dataclass(frozen=True, eq=False)
 class Transposed:
-    """DoRA of a weight that is stored as (in, out): its columns are the rows of the other, and the other way round."""
+    """An update of a weight that is stored as (in, out): its columns are rows of the other, and the other way round."""
 
-    T: Magnitude
+    T: Any
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.T.shape[::-1]
+        out, into = self.T.shape
+        return into, out
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.T.dtype
+        found: np.dtype[Any] = self.T.dtype
+        return found
 
     def lowrank(self) -> None:
         return None
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         """What must be whole is that of the weight itself, and so is the cost."""
-        return self.T.change(part[::-1], W.T, out.T).T
+        turned: Array = self.T.change(part[::-1], W.T, out.T)
+        return turned.T
 
 
 def _outputs(found: Measure, stated: Shape, kind: Kind) -> int:

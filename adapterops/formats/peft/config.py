@@ -15,14 +15,17 @@ from adapterops.formats.peft.patterns import matches
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
-BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
-"""Values of init_lora_weights under which the factors belong to a changed base."""
+BASE_CHANGING = {
+    "pissa_niter": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "corda": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "lora_ga": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "loftq": "give the base that LoftQ made, and set init_lora_weights to true in the config: it is LoRA on that one",
+}
+"""Beginnings of init_lora_weights under which the factors belong to a base that the stored one does not tell → way on."""
 
 REFUSED = {
     "layer_replication": "its layers are not those of the base",
     "loftq_config": "its factors belong to a quantized base",
-    "kasa_config": "KaSA depends on the base weight and cannot be added",
-    "use_bdlora": "BD-LoRA stores its factors packed",
     "use_qalora": "QA-LoRA stores its factors pooled",
     "alora_invocation_tokens": "aLoRA is active only after certain tokens",
     "arrow_config": "Arrow chooses an adapter per token",
@@ -34,7 +37,7 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save", "trainable_token_indices", "lora_bias",
+    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "kasa_config",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -191,11 +194,14 @@ def _rows(module: str, stated: Mapping[Any, Any]) -> Any:
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
-    if name == "init_lora_weights" and isinstance(value, str) and value.startswith(BASE_CHANGING):
-        raise UnsupportedError(
-            f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
-            hint="convert it with PEFT's path_initial_model_for_weight_conversion",
-        )
+    if name == "init_lora_weights" and isinstance(value, str):
+        for start, hint in BASE_CHANGING.items():
+            if value.startswith(start):
+                raise UnsupportedError(
+                    f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed, "
+                    "in a way that neither base nor adapter say",
+                    hint=hint,
+                )
     if name == "bias" and value not in ("none", None, False, *BIASES):
         raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
     if name in refused and value:
@@ -232,7 +238,12 @@ def scalings(
     Warns:
         AdapterWarning: a pattern matches no module, or several with different values match one.
     """
-    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == fields.get("peft_type", "LORA"))
+    stated = fields.get("peft_type", "LORA")
+    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == stated)
+    if field is None:
+        return dict.fromkeys(ranks, Scaling(1, 1))
+    if stated == "ADALORA":
+        return _of_adalora(fields, ranks)
     r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
     rslora = fields.get("use_rslora") or False
     if not isinstance(rslora, bool):
@@ -250,6 +261,27 @@ def scalings(
                 code="E-RANK",
             )
     return {module: Scaling(alphas[module], int(ranks_said[module]), rslora) for module in ranks}
+
+
+def _of_adalora(fields: Mapping[str, Any], ranks: Mapping[str, int | None]) -> dict[str, Scaling]:
+    """alpha over the rank that training began with, however much of it is left (and over 1e-5 more, as PEFT does).
+
+    Raises:
+        InputError: a mask of rank_pattern keeps another number of dimensions than the tensors have.
+    """
+    initial, alpha = _rank("init_r", fields.get("init_r")), check_alpha("lora_alpha", fields.get("lora_alpha"))
+    masks = fields.get("rank_pattern") or {}
+    for name, mask in masks.items() if isinstance(masks, dict) else ():
+        module = name.partition(".lora_E")[0]
+        kept = sum(mask) if isinstance(mask, list) and all(isinstance(each, bool) for each in mask) else None
+        if module in ranks and kept != ranks[module]:
+            raise InputError(
+                f"rank_pattern keeps {kept} of its dimensions, the tensors have {ranks[module]}",
+                tensor=module,
+                hint="the config belongs to another adapter, or was edited",
+                code="E-RANK",
+            )
+    return dict.fromkeys(ranks, Scaling(alpha * initial / (initial + 1e-5), int(initial)))
 
 
 def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, check: Any) -> dict[str, float]:

@@ -37,8 +37,6 @@ KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
-    (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
     (
         r"\.lora_monteclora_sampler|\.lora_velora",
         "MonteCLoRA or VeLoRA state",
@@ -55,7 +53,7 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
     (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
-    (r"\.ia3_|\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
+    (r"\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
     (
         rf"{KOHYA}.*\.(?:diff(?:_b)?|[wb]_norm)$",
@@ -63,7 +61,7 @@ OTHER_KINDS = [
         "merge them with the tool that trained them",
     ),
     (
-        r"\.(?:vera_|hra_|ln_tuning|randlora_|fourierft_|vblora_)",
+        r"\.(?:hra_|ln_tuning|randlora_|fourierft_|vblora_)",
         "an adapter that is not LoRA",
         "only LoRA is handled",
     ),
@@ -92,12 +90,10 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 @cache
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
-    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
-    inner, bare = ("|".join(sorted(re.escape(r) for r, end in ends.items() if end == of)) for of in (".weight", ""))
-    name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
+    roles = {role for kind in KINDS.values() if kind.peft_type for role in kind.roles} - {BIAS}
     return re.compile(
-        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?"
-        rf"|lora_B{name.format('third')}(?P<bias>\.bias))"
+        rf"(?P<module>.+)\.(?:(?P<role>{'|'.join(sorted(map(re.escape, roles)))})(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?(?P<end>\.weight)?"
+        r"|lora_B(?:\.(?P<of>(?!bias$)[^.]+))?(?P<bias>\.bias))"
     )
 
 
@@ -137,10 +133,10 @@ def parse(name: str) -> Key:
     if not module:
         raise InputError("names no module", tensor=name, code="E-KEY")
     if groups.get("bias"):
-        return Key(module, BIAS, prefix, groups["third"], ".bias")
-    if not groups.get("bare"):
-        return Key(module, groups.get("inner") or "alpha", prefix, groups.get("adapter"))
-    return Key(module, groups["bare"], prefix, groups["other"], groups["weight"] or "")
+        return Key(module, BIAS, prefix, groups["of"], ".bias")
+    if not groups.get("role"):
+        return Key(module, "alpha", prefix, end="")
+    return Key(module, groups["role"], prefix, groups["adapter"], groups["end"] or "")
 
 
 def render(key: Key) -> str:
@@ -149,8 +145,6 @@ def render(key: Key) -> str:
     >>> render(Key("layers.0.q_proj", "lora_B"))
     'base_model.model.layers.0.q_proj.lora_B.weight'
     """
-    if key.role == "alpha":
-        return f"{key.prefix}{key.module}.alpha"
     role = "lora_B" if key.role == BIAS else key.role
     return ".".join(part for part in (key.prefix + key.module, role, key.adapter) if part) + key.end
 
