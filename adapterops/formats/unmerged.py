@@ -15,7 +15,6 @@ from adapterops.formats.peft.keys import PREFIX, Key, parse, plain, render, upda
 from adapterops.formats.stacks import WRAPPED
 from adapterops.formats.vocabulary import is_end
 from adapterops.formats.wrappers import unwrapped
-from adapterops.updates.kinds import KINDS
 
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
 """What PEFT puts into the name of a trained copy: the name of the adapter."""
@@ -70,13 +69,12 @@ def divided(names: Collection[str]) -> Division:
     arrays: dict[str, str] = {}
     full: dict[str, str] = {}
     saved, adapters = set(), set()
-    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
     wrapped = {name[: match.start()] for name in names for match in re.finditer(re.escape(WRAPPED) + r"(?=\.)", name)}
     for name in sorted(names):
         if updates().fullmatch(name):
             key = parse(name)
             adapters.add(key.adapter)
-            _put(arrays, render(Key(unwrapped(key.module), key.role, end=ends[key.role])), name)
+            _put(arrays, render(Key(unwrapped(key.module), key.role, end=key.end)), name)
         elif match := TRAINED.search(name):
             adapters.add(match["adapter"])
             saved.add(unwrapped(name[: match.start()]))

@@ -18,9 +18,9 @@ from adapterops.errors import IncompatibleError, InputError, OptionError, Unsupp
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.ties import untied
 from adapterops.formats.vocabulary import with_vocabulary
+from adapterops.operations.based import fitted, on_base
 from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
-from adapterops.operations.based import fitted, on_base
 from adapterops.operations.targets import Edit, Target, Targets, resolve
 from adapterops.operations.token_rows import with_rows
 from adapterops.operations.tokenizer import agreed_tokenizer

@@ -18,8 +18,8 @@ from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig, covers
 from adapterops.formats.spelling import difference
 from adapterops.formats.vocabulary import TOKEN_ROWS
-from adapterops.operations.full_tensors import counterparts, one_weight
 from adapterops.operations.based import on_base
+from adapterops.operations.full_tensors import counterparts, one_weight
 from adapterops.operations.parts import placed, rows_of
 from adapterops.operations.targets import Target, resolve
 from adapterops.operations.token_rows import token_rows

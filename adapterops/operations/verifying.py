@@ -21,8 +21,8 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
-from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.based import on_base
+from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored

@@ -40,7 +40,15 @@ class Gain:
     def change(self, part: Part, W: Array, out: Array) -> Array:
         one = self.factors[part[int(self.by_inputs)]].astype(out.dtype) - 1
         with np.errstate(all="ignore"):  # what is not finite is found when it is stored
-            return np.multiply(W, one if self.by_inputs else one[:, None], out=out)
+            found: Array = np.multiply(W, one if self.by_inputs else one[:, None], out=out)
+            return found
+
+    def __mul__(self, factor: float) -> Gain:
+        if factor != 1:
+            raise UnsupportedError("is (IA)³, which cannot be scaled", hint="fuse it into its base by itself")
+        return self
+
+    __rmul__ = __mul__
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:

@@ -15,7 +15,8 @@ Shape = tuple[int, ...]
 
 
 class Measure(NamedTuple):
-    """Shape of the weight as a matrix (0 for what only the weight says), the rank that alpha is divided by, and an upper bound on the rank of the update.
+    """Shape of the weight as a matrix (0 for what only the weight says), the rank that alpha is divided by, and an upper
+    bound on the rank of the update.
 
     The rank is None where the shapes do not say it, and only the config does. `kernel` are the dimensions of a
     convolution's weight after the first, where the arrays show them.

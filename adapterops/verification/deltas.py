@@ -1,8 +1,8 @@
 """Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
 
 An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, an outer and an inner matrix
-LoKr's, a direction and a magnitude DoRA's, terms those of a sum. What has none of these has no formula but its own: one
-of full rank, which a method made entry by entry, and the kinds of other packages.
+LoKr's, a direction and a magnitude DoRA's, factors those of (IA)³, terms those of a sum. What has none of these has no
+formula but its own: one of full rank, which a method made entry by entry, and the kinds of other packages.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class Formula:
             ratio = self._lengthened(update, own, V)
             size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
             return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
+        if hasattr(update, "factors"):
+            across = update.by_inputs != self._transposed
+            gain = update.factors.astype(np.float64)[slice(None) if across else own]
+            values = W * ((gain[None, :] if across else gain[:, None]) - 1)
+            return Delta(values, 4 * UNIT * (np.abs(values) + np.abs(W)))
         if hasattr(update, "first"):
             one, two = self._of(update.first, own, W), self._of(update.second, own, W)
             slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack

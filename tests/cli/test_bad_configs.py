@@ -120,9 +120,11 @@ def test_patterns_that_contradict_each_other_are_a_warning(refused, tmp_path, ca
 
 
 KINDS = {
-    "IA3": ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
-    "AdaLoRA": ({"peft_type": "ADALORA"}, "peft_type is 'ADALORA'"),
-    "KaSA": ({"kasa_config": {"r": 2}}, "kasa_config is set: KaSA"),
+    "RandLoRA": ({"peft_type": "RANDLORA"}, "peft_type is 'RANDLORA', RandLoRA: it is not handled"),
+    "a prompt": ({"peft_type": "P_TUNING"}, "it changes no weight of its base"),
+    "a type from the future": ({"peft_type": "QUANTUM"}, "peft_type is 'QUANTUM': it is not handled"),
+    "aLoRA": ({"alora_invocation_tokens": [1]}, "aLoRA is active only after certain tokens"),
+    "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are not those of the base"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
     "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
 }
@@ -134,11 +136,11 @@ def test_config_of_a_kind_that_is_not_handled(refused_config, fields, phrase):
 
 
 NAMES = {
-    "AdaLoRA": f"{PREFIX}{Q}.lora_E",
-    "KaSA": f"{PREFIX}{Q}.lora_diag",
-    "(IA)3": f"{PREFIX}{Q}.ia3_l",
+    "RandLoRA": f"{PREFIX}{Q}.randlora_gamma",
+    "LILY": f"{PREFIX}{Q}.lily_A.weight",
     "OFT": f"{PREFIX}{Q}.oft_R",
-    "an adapter that is not LoRA": f"{PREFIX}{Q}.vera_lambda_b",
+    "HRA": f"{PREFIX}{Q}.hra_u",
+    "a prompt of virtual tokens": "prompt_embeddings",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr of a convolution": f"{PREFIX}{Q}.lokr_t2",
     "a full tensor": f"{PREFIX}model.norm.weight",

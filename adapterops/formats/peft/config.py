@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.peft.patterns import matches
+from adapterops.formats.peft.types import LOAD, MERGE, TYPES
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
@@ -24,15 +25,18 @@ BASE_CHANGING = {
 """Beginnings of init_lora_weights under which the factors belong to a base that the stored one does not tell → way on."""
 
 REFUSED = {
-    "layer_replication": "its layers are not those of the base",
-    "loftq_config": "its factors belong to a quantized base",
-    "use_qalora": "QA-LoRA stores its factors pooled",
-    "alora_invocation_tokens": "aLoRA is active only after certain tokens",
-    "arrow_config": "Arrow chooses an adapter per token",
-    "modules_to_tie": "LoRA on tied weights is not handled",
-    "megatron_config": "Megatron layers are not handled",
+    "layer_replication": (
+        "its layers are not those of the base",
+        "write a base that has each layer as often (mergekit's passthrough), and take the field out of the config",
+    ),
+    "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
+    "use_qalora": ("QA-LoRA stores its factors pooled by the groups of a GPTQ base", "load it with PEFT and that base"),
+    "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
+    "arrow_config": ("Arrow chooses an adapter per token", LOAD),
+    "modules_to_tie": ("LoRA on tied weights is not handled", MERGE),
+    "megatron_config": ("Megatron layers are not handled", "export it with Megatron to PEFT's format"),
 }
-"""Fields that change the meaning of the tensors when they are set, and why that is not handled."""
+"""Fields that change the meaning of the tensors when they are set, why that is not handled, and what goes on."""
 
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
@@ -124,12 +128,15 @@ def read_config(fields: Any) -> AdapterConfig:
     stated = fields.get("peft_type", "LORA")
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
-        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
+        read = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
+        known = TYPES.get(str(stated))
+        called = f", {known.name}" if known else ""
         raise UnsupportedError(
-            f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first"
+            f"peft_type is {stated!r}{called}: it is not handled here, as {read} are",
+            hint=known.hint if known else "update adapterops, or merge it into its base with the PEFT that made it",
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
-    refused = REFUSED | {field: why for kind in kinds for field, why in kind.refused.items()}
+    refused = REFUSED | {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
@@ -193,7 +200,7 @@ def _rows(module: str, stated: Mapping[Any, Any]) -> Any:
     return next((each for key, each in stated.items() if isinstance(key, str) and module.endswith(key)), None)
 
 
-def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
+def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
     if name == "init_lora_weights" and isinstance(value, str):
         for start, hint in BASE_CHANGING.items():
             if value.startswith(start):
@@ -205,7 +212,8 @@ def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
     if name == "bias" and value not in ("none", None, False, *BIASES):
         raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
     if name in refused and value:
-        raise UnsupportedError(f"{name} is set: {refused[name]}")
+        why, hint = refused[name]
+        raise UnsupportedError(f"{name} is set: {why}", hint=hint)
     if value and name not in refused and name not in DERIVED | KEPT | IGNORED:
         raise UnsupportedError(
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",

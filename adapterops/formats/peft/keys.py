@@ -13,6 +13,7 @@ from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.types import ARRAYS
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Header
@@ -60,12 +61,7 @@ OTHER_KINDS = [
         "full differences of weights",
         "merge them with the tool that trained them",
     ),
-    (
-        r"\.(?:hra_|ln_tuning|randlora_|fourierft_|vblora_)",
-        "an adapter that is not LoRA",
-        "only LoRA is handled",
-    ),
-    (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
+    *ARRAYS,
     (rf"{KOHYA}|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (
         r"\.lora_[ab]\b",
@@ -91,9 +87,10 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
     roles = {role for kind in KINDS.values() if kind.peft_type for role in kind.roles} - {BIAS}
+    role, adapter = "|".join(sorted(map(re.escape, roles))), r"(?!(?:weight|bias)$)[^.]+"
     return re.compile(
-        rf"(?P<module>.+)\.(?:(?P<role>{'|'.join(sorted(map(re.escape, roles)))})(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?(?P<end>\.weight)?"
-        r"|lora_B(?:\.(?P<of>(?!bias$)[^.]+))?(?P<bias>\.bias))"
+        rf"(?P<module>.+)\.(?:(?P<role>{role})(?:\.(?P<adapter>{adapter}))?(?P<end>\.weight)?"
+        rf"|lora_B(?:\.(?P<of>{adapter}))?(?P<bias>\.bias))"
     )
 
 

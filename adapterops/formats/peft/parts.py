@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
 from adapterops.formats.peft.keys import BIAS, parse
-from adapterops.formats.peft.variants import Variant, variant
+from adapterops.formats.peft.variants import Variant, plain
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, Header
 from adapterops.updates.kinds import KINDS, Kind, kind_of
@@ -63,7 +63,7 @@ class Parts:
         return self.tensors["lora_B"]
 
 
-def parts(file: Header, full: Iterable[str] = (), variant: Variant = variant(None)) -> dict[str, Parts]:
+def parts(file: Header, full: Iterable[str] = (), variant: Variant = plain) -> dict[str, Parts]:
     """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
     out; `variant` is that of LoRA, which the config says.
 
@@ -91,7 +91,7 @@ def parts(file: Header, full: Iterable[str] = (), variant: Variant = variant(Non
         if len(adapters - {None}) > 1:
             names = ", ".join(sorted(adapter for adapter in adapters if adapter))
             raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
-        shared = {}
+        shared: dict[str, str] = {}
         for module in [module for module, roles in found.items() if {*SHARED} >= roles.keys()]:
             shared |= found.pop(module)
         several: dict[str, Parts] = {}
@@ -107,9 +107,7 @@ def parts(file: Header, full: Iterable[str] = (), variant: Variant = variant(Non
         }
 
 
-def parts_of(
-    module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], variant: Variant = variant(None)
-) -> Parts:
+def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], variant: Variant = plain) -> Parts:
     """One module, of the names of its arrays by their roles; `alpha` is one of them, where there is such a tensor.
 
     Raises:

@@ -22,6 +22,11 @@ BLOCKS = {"target_modules_bd_a": "lora_A", "target_modules_bd_b": "lora_B"}
 """Which factor is block-diagonal in the modules that a field of use_bdlora names."""
 
 
+def plain(module: str, kind: Kind) -> Kind:
+    """None: every kind is what its arrays say."""
+    return kind
+
+
 def variant(fields: Any) -> Variant:
     """The variant of LoRA that a config sets; any other kind is what it is.
 
@@ -36,7 +41,7 @@ def variant(fields: Any) -> Variant:
             f"init_lora_weights is {fields['init_lora_weights']!r} of another variant of LoRA than the plain one",
             hint="merge it into its base with PEFT: merge_and_unload",
         )
-    sides = _sides(blocks) if blocks else {}
+    sides = _sides(blocks) if blocks else ()
 
     def of(module: str, kind: Kind) -> Kind:
         if kind is not KINDS["LoRA"]:
@@ -44,7 +49,7 @@ def variant(fields: Any) -> Variant:
         if start:
             return KINDS[start]
         last = module.rpartition(".")[2]
-        found = {role for pattern, role in sides.items() if pattern in last}
+        found = {role for pattern, role in sides if pattern in last}
         if len(found) > 1:
             raise InputError("both of its factors are block-diagonal by use_bdlora", tensor=module, code="E-CONFIG")
         return _in_blocks(kind, found.pop(), int(blocks["nblocks"])) if found else kind
@@ -52,14 +57,14 @@ def variant(fields: Any) -> Variant:
     return of
 
 
-def _sides(blocks: Any) -> dict[str, str]:
-    """Part of a module's name → the factor that is block-diagonal there."""
+def _sides(blocks: Any) -> list[tuple[str, str]]:
+    """Parts of modules' names, each with the factor that is block-diagonal there."""
     count = blocks.get("nblocks") if isinstance(blocks, dict) else None
     named = {field: blocks.get(field) or [] for field in BLOCKS} if isinstance(blocks, dict) else {}
     sound = all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in named.values())
     if type(count) is not int or count < 1 or not sound:
         raise InputError(f"use_bdlora is {blocks!r}, expected nblocks and lists of names", code="E-CONFIG")
-    return {pattern: BLOCKS[field] for field, patterns in named.items() for pattern in patterns}
+    return [(pattern, BLOCKS[field]) for field, patterns in named.items() for pattern in patterns]
 
 
 def _in_blocks(kind: Kind, role: str, count: int) -> Kind:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from adapterops.updates.dense import Dense
+from adapterops.updates.gain import Gain
 from adapterops.updates.hadamard import Hadamard
 from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
@@ -16,7 +19,7 @@ from adapterops.verification.deltas import Formula
 rng = np.random.default_rng(0)
 ONE, TWO = (LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 5)), 1.5) for _ in range(2))
 W = rng.standard_normal((6, 5))
-UPDATES = {
+UPDATES: dict[str, Any] = {
     "LoRA": ONE,
     "LoHa": Hadamard(ONE, TWO, 0.5),
     "LoKr": Kronecker(Dense(rng.standard_normal((2, 5))), LowRank(rng.standard_normal((3, 2)), TWO.A[:, :1]), 0.5),
@@ -25,6 +28,8 @@ UPDATES = {
     "a sum": Sum([ONE, Hadamard(ONE, TWO)]),
     "a sum of entries": Sum([Dense(rng.standard_normal((6, 5))) for _ in range(2)]),
     "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
+    "(IA)³": Gain(rng.standard_normal(6), False, (6, 5)),
+    "(IA)³ by inputs": Gain(rng.standard_normal(5), True, (6, 5)),
 }
 
 
@@ -66,9 +71,16 @@ def test_of_dora_of_a_convolution_with_a_length_for_each_input() -> None:
     assert np.allclose(Formula(update, transposed=False).rows(slice(0, 6), W).values, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA"])
+@pytest.mark.parametrize("kind", [name for name, update in UPDATES.items() if isinstance(update, Gain)])
+def test_of_gains_of_a_weight_that_is_stored_transposed(kind: str) -> None:
+    update = UPDATES[kind].T
+    found = Formula(UPDATES[kind], transposed=True).rows(slice(2, 5), W.T[2:5])
+    expected = update.change((slice(2, 5), slice(0, 6)), W.T[2:5], np.empty((3, 6)))
+    assert np.allclose(found.values, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA" and not name.startswith("(IA)³")])
 def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
-    assert not isinstance(update, Magnitude)
     found = Formula(update, transposed=True).rows(slice(2, 5), W.T[2:5])
     assert np.allclose(found.values, update.dense().T[2:5], rtol=1e-12)
