@@ -15,6 +15,7 @@ from adapterops.formats.peft.keys import PREFIX, Key, parse, plain, render, upda
 from adapterops.formats.stacks import WRAPPED
 from adapterops.formats.vocabulary import is_end
 from adapterops.formats.wrappers import unwrapped
+from adapterops.updates.kinds import KINDS
 
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
 """What PEFT puts into the name of a trained copy: the name of the adapter."""
@@ -74,7 +75,9 @@ def divided(names: Collection[str]) -> Division:
         if updates().fullmatch(name):
             key = parse(name)
             adapters.add(key.adapter)
-            _put(arrays, render(Key(unwrapped(key.module), key.role, end=key.end)), name)
+            ends = [kind.roles[key.role] for kind in KINDS.values() if kind.peft_type and key.role in kind.roles]
+            end = key.end if key.end in ends else ends[0]
+            _put(arrays, render(Key(unwrapped(key.module), key.role, end=end)), name)
         elif match := TRAINED.search(name):
             adapters.add(match["adapter"])
             saved.add(unwrapped(name[: match.start()]))
