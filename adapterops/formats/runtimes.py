@@ -58,7 +58,7 @@ CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o convert
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
-TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
+TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
 OWN_BASE = "give the base that the adapter was trained on"
 
 TRAINED = {"saved", "biases", "embeddings", "difference"}

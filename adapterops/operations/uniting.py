@@ -85,7 +85,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
-    config = replace(config, experts={**config.experts, **listed})
+    config = replace(config, experts={**config.experts, **listed}, model=base.config)
     named = same and not listed and all(covers(config.targets or (), module) for module in layout)
     return replace(
         adapter,

@@ -79,6 +79,7 @@ class AdapterConfig:
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
         format: what it is written in where nothing else is asked for.
+        model: config.json of the base whose names the modules have, where that was given.
     """
 
     base_model: str | None = None
@@ -93,6 +94,7 @@ class AdapterConfig:
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    model: Mapping[str, Any] | None = None
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -358,6 +360,7 @@ def combine(
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
+        model=configs[0].model,
     )
 
 
