@@ -289,7 +289,8 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
             raise IncompatibleError(
                 f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
             ) from None
-    A, B = (widened(each, dtype, Scratch()) for each in stored)
-    norm = found.norm()
-    rounding = moved(found, B, A) / norm if norm and isfinite(norm) else 0.0
+    norm, rounding = found.norm(), 0.0
+    if norm and isfinite(norm):
+        A, B = (widened(each, dtype, Scratch()) for each in stored)
+        rounding = moved(found, B, A) / norm
     return _Factors(module, stored[0], stored[1], norm, found.error, rounding)
