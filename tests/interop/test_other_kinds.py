@@ -213,3 +213,17 @@ def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.Capt
     made(tmp_path, "llama", peft.VeraConfig(r=6, target_modules=TARGETS, save_projection=False))
     assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
     assert "is VeRA, and vera_A, which all modules share, is not in the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³"])
+@pytest.mark.filterwarnings("ignore")
+def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `check` names as the way on makes an adapter that is fine."""
+    name, config = KINDS[kind]
+    made(tmp_path, name, config())
+    for runtime in ("vllm", "sglang", "llama.cpp", "ollama", "tensorrt-llm", "lorax", "diffusers", "comfyui"):
+        assert run(["check", "adapter", "--for", runtime]) == 8
+        assert kind in capsys.readouterr().out
+    if kind in BASED or kind in LINEAR:
+        assert run(["normalize", "adapter", "--base", "base", "-o", "normalized"]) == 0
+        assert run(["check", "normalized", "--for", "vllm"]) == 0

@@ -86,4 +86,4 @@ def _in_blocks(kind: Kind, role: str, count: int) -> Kind:
             whole[place * high : (place + 1) * high, place * wide : (place + 1) * wide] = block
         return kind.build({**arrays, role: whole}, scale)
 
-    return replace(kind, measure=measured, build=built)
+    return replace(kind, name="BD-LoRA", measure=measured, build=built)
