@@ -106,10 +106,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     output.print_table(header, rows)
     if verbose():
         _print_modules(found, spectra)
-    share = found.parameters / found.dense
-    output.line(
-        f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
-    )
+    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.dense else ""
+    output.line(f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters{share}")
     if found.full:
         shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")

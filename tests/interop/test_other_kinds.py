@@ -221,6 +221,8 @@ def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: p
     """What `check` names as the way on makes an adapter that is fine."""
     name, config = KINDS[kind]
     made(tmp_path, name, config())
+    assert run(["show", "adapter"]) == 0
+    assert kind in capsys.readouterr().out
     for runtime in ("vllm", "sglang", "llama.cpp", "ollama", "tensorrt-llm", "lorax", "diffusers", "comfyui"):
         assert run(["check", "adapter", "--for", runtime]) == 8
         assert kind in capsys.readouterr().out
