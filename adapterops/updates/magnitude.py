@@ -96,6 +96,11 @@ class Transposed:
         turned: Array = self.T.change(part[::-1], W.T, out.T)
         return turned.T
 
+    def __mul__(self, factor: float) -> Transposed:
+        return Transposed(factor * self.T)
+
+    __rmul__ = __mul__
+
 
 def _outputs(found: Measure, stated: Shape, kind: Kind) -> int:
     """How many lengths (out,), (out, 1, ...), or of PEFT's convolutions (1, out, 1, ...), there have to be."""

@@ -127,7 +127,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "LoKr of convolutions",
     ),
     "pissa": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa_niter_2"), "pissa"),
-    "tokens alone": (lambda: peft.TrainableTokensConfig(token_indices=[1]), "TRAINABLE_TOKENS"),
 }
 
 

@@ -34,6 +34,10 @@ was trained, and of a module that is adapted, as it was before. A name without t
 BIAS = "lora_bias"
 """The role of the bias of `lora_B`, which is the update of a tensor of its own."""
 
+
+ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter>[^.]+))?$")
+"""How rows of an embedding are called: next to LoRA, and in an adapter of nothing else."""
+
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
@@ -92,7 +96,8 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
     roles = {role for kind in KINDS.values() if kind.peft_type for role in kind.roles} - {BIAS}
-    role, adapter = "|".join(sorted(map(re.escape, roles))), r"(?!(?:weight|bias)$)[^.]+"
+    role, word = "|".join(sorted(map(re.escape, roles))), r"(?!(?:weight|bias)$)[^.]+"
+    adapter = rf"{word}(?:\.{word})??"  # twice, where an adapter was wrapped in another
     return re.compile(
         rf"(?P<module>.+)\.(?:(?P<role>{role})(?:\.(?P<adapter>{adapter}))?(?P<end>\.weight)?"
         rf"|lora_B(?:\.(?P<of>{adapter}))?(?P<bias>\.bias))"
@@ -180,8 +185,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
 
 def token_rows(file: Header) -> dict[str, str]:
     """Rows that replace those of an embedding: their name in the model → their name in the file."""
-    ends = (TOKEN_ROWS, f"{TOKEN_ROWS}.default")
-    return {unwrapped(name).removesuffix(".default"): name for name in sorted(file.entries) if name.endswith(ends)}
+    return {ROWS.sub(TOKEN_ROWS, unwrapped(name)): name for name in sorted(file.entries) if ROWS.search(name)}
 
 
 def _spelling(name: str) -> int:

@@ -47,7 +47,6 @@ TYPES = {
     "PEANUT": Type("PEANuT", "peanut_", MERGE),
     "BEFT": Type("BEFT", "beft_", MERGE),
     "SUPERTUNING": Type("SuperTuning", "supertuning_", MERGE),
-    "TRAINABLE_TOKENS": Type("trained token rows", "trainable_tokens_", MERGE),
     "SHADOW": Type("Shadow, a second network next to the base", "shadow_", LOAD),
     "POLY": Type("Poly, which chooses among several LoRAs by task", "poly_", LOAD),
     "XLORA": Type("X-LoRA, which mixes several LoRAs by token", "xlora_", LOAD),
