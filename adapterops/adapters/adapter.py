@@ -168,7 +168,9 @@ def check_needs_no_base(adapter: Adapter, what: str) -> None:
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),
                 tensor=module,
-                hint="fuse it into its base by itself",
+                hint="name that with --base"
+                if layout.reads in ("weight", "shape")
+                else "fuse it into its base by itself",
             )
 
 

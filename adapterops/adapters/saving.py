@@ -25,6 +25,7 @@ from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
 from adapterops.provenance.reader import read_manifest
+from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import Layout
@@ -187,9 +188,7 @@ def save_adapter(
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         with closing(local.run(factors, chain(*arranged.groups.values()), how=how)) as results:
-            write_safetensors(
-                folder / arranged.file, arranged.tensors, chain(found.tensors(results), copied), {"format": "pt"}
-            )
+            _write(folder / arranged.file, arranged, chain(found.tensors(results), copied))
         if not found.ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         documents = arranged.documents(found.ranks)
@@ -207,6 +206,13 @@ def save_adapter(
             open_adapter(folder)
             read_manifest(folder)
     return saved
+
+
+def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]]) -> None:
+    if arranged.fields is None:
+        write_safetensors(path, arranged.tensors, tensors, {"format": "pt"})
+    else:
+        write_gguf(path, arranged.tensors, tensors, arranged.fields)
 
 
 class _Found:
@@ -287,7 +293,8 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
             raise IncompatibleError(
                 f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
             ) from None
-    A, B = (widened(each, dtype, Scratch()) for each in stored)
-    norm = found.norm()
-    rounding = moved(found, B, A) / norm if norm and isfinite(norm) else 0.0
+    norm, rounding = found.norm(), 0.0
+    if norm and isfinite(norm):
+        A, B = (widened(each, dtype, Scratch()) for each in stored)
+        rounding = moved(found, B, A) / norm
     return _Factors(module, stored[0], stored[1], norm, found.error, rounding)

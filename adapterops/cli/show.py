@@ -109,7 +109,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     output.print_table(header, rows)
     if verbose():
         _print_modules(found, spectra)
-    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.modules else ""
+    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.dense else ""
     output.line(f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters{share}")
     if found.full:
         names = [name.replace(TOKEN_ROWS, " (rows of some tokens)") for name in found.full[:SHOWN]]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 4
+AHEAD = 3
 """Results a worker may be ahead of the one that is waited for:
 modules differ in size, and nobody should wait for the largest.
 """

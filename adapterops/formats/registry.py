@@ -38,6 +38,7 @@ class Arrangement:
         joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for
             none.
         documents: other files, by the ranks of the groups: name → JSON.
+        fields: of the header of a GGUF file; None where the tensors are stored as safetensors.
     """
 
     file: str
@@ -47,6 +48,7 @@ class Arrangement:
     full: Mapping[str, Stored]
     joined: Callable[[str, Mapping[str, Factors]], tuple[dict[str, Array], int]]
     documents: Callable[[Mapping[str, int]], Mapping[str, Any]]
+    fields: Mapping[str, str | float] | None = None
 
 
 class Format(Protocol):

@@ -33,6 +33,9 @@ FACTS = {
     "dora": "DoRA",
     "loha": "LoHa",
     "lokr": "LoKr",
+    "other": "a kind that is LoRA in another form",
+    "started": "LoRA that was trained on a changed base",
+    "gain": "(IA)³",
     "difference": "differences of whole tensors",
     "saved": "modules_to_save",
     "biases": "trained biases",
@@ -58,19 +61,21 @@ CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o convert
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
-TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
+TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
+BASED = "adapterops normalize {source} --base BASE -o normalized"
 OWN_BASE = "give the base that the adapter was trained on"
 
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
-    NORMALIZE: {"dora", *TRAINED},
-    TO_GGUF: {"dora", *TRAINED},
-    TRUNCATE: {"dora"},
-    TO_PEFT: {"dora"},
-    CUT_TO_PEFT: {"dora"},
-    TO_COMFY: {"dora", "experts", *TRAINED},
-    TO_KOHYA: {"dora", "experts", *TRAINED},
-    TO_MLX: {"dora", "experts", *TRAINED},
+    NORMALIZE: {"dora", "gain", *TRAINED},
+    BASED: {"dora", "gain", *TRAINED},
+    TO_GGUF: {"dora", "gain", *TRAINED},
+    TRUNCATE: {"dora", "gain"},
+    TO_PEFT: {"dora", "gain"},
+    CUT_TO_PEFT: {"dora", "gain"},
+    TO_COMFY: {"dora", "gain", "experts", *TRAINED},
+    TO_KOHYA: {"dora", "gain", "experts", *TRAINED},
+    TO_MLX: {"dora", "gain", "experts", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 
@@ -130,7 +135,14 @@ def fine(says: str = "right") -> Rule:
 
 FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
 NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
+STARTED = wrong("takes the factors for LoRA on the base as it is", BASED)
+OTHERS = {
+    "other": refused("reads LoRA alone", BASED),
+    "started": STARTED,
+    "gain": refused("reads LoRA alone", FUSE),
+}
 NOT_LORA = {
+    **OTHERS,
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
@@ -146,6 +158,7 @@ RUNTIMES = {
         {
             **NO_CONFIG,
             **NOT_LORA,
+            "started": refused("the newest stops; older versions take it for LoRA on the base as it is", BASED),
             "rslora": fine("alpha over the root of r (since #6909)"),
             "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
@@ -310,6 +323,7 @@ RUNTIMES = {
         },
         TO_KOHYA,
         {
+            **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
             "alpha_beside": unknown(
@@ -335,6 +349,7 @@ RUNTIMES = {
         },
         TO_KOHYA,
         {
+            **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),

@@ -51,9 +51,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all
-    zero, None where nothing was read to know it; `full` are tensors that replace the base's; `further` are other files
-    in its folder that may hold trained weights."""
+    """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
+    `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
+    base's; `further` are other files in its folder that may hold trained weights."""
 
     path: Place
     kinds: tuple[str, ...]
@@ -106,7 +106,7 @@ def inspect(
         _groups(files),
         len(layouts),
         sum(map(files.parameters, layouts)),
-        sum(layout.entries for layout in layouts.values()),
+        sum(layout.entries for layout in layouts.values()) if all(each.entries for each in layouts.values()) else 0,
         _zero(files) if here else None,
         tuple(files.full),
         files.further,

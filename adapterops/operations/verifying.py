@@ -21,8 +21,8 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
+from adapterops.operations.based import on_base
 from adapterops.operations.fusion import Addition, fuse
-from adapterops.operations.heads import in_order
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
@@ -139,7 +139,7 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
-    adapter = in_order(adapter, base)
+    adapter = on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)

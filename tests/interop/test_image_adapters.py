@@ -204,6 +204,11 @@ MODULES = {
     "LoKr of both factored": ("lokr", {"factor": 4, "decompose_both": True}, LINEAR),
     "LoKr of a convolution": ("lokr", {"factor": 4}, CONV),
     "DoRA": ("locon", {"weight_decompose": True, "wd_on_out": True}, (20, 20)),
+    "DoRA of a convolution": ("locon", {"weight_decompose": True, "wd_on_out": True}, CONV),
+    "DoRA by inputs": ("locon", {"weight_decompose": True, "wd_on_out": False}, (20, 20)),
+    "DoRA by inputs of a convolution": ("locon", {"weight_decompose": True, "wd_on_out": False}, CONV),
+    "DoRA of LoHa": ("loha", {"weight_decompose": True, "wd_on_out": True}, LINEAR),
+    "DoRA of LoKr by inputs": ("lokr", {"factor": 4, "weight_decompose": True, "wd_on_out": False}, CONV),
 }
 
 
@@ -219,9 +224,10 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
     W = layer.weight.data.clone()
     module = cls("lora_unet_blocks_0_attn_q", layer, 1.0, 2, 3.0, **options)
     for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+        if parameter is not getattr(module, "dora_scale", None):
+            torch.nn.init.normal_(parameter, std=0.3)
     if options.get("weight_decompose"):
-        module.dora_scale.data = W.norm(dim=1, keepdim=True) * 1.2
+        module.dora_scale.data = module.dora_scale.data * (1 + 0.3 * torch.rand_like(module.dora_scale.data))
     state = {
         f"lora_unet_blocks_0_attn_q.{key}": each.contiguous()
         for key, each in module.state_dict().items()

@@ -92,7 +92,6 @@ MISSING = {
     "storage/strict_yaml.py",
     "updates/kinds.py",
     "updates/layout.py",
-    "updates/magnitude.py",
     "updates/protocol.py",
     "verification/logits.py",
 }

@@ -131,7 +131,7 @@ def _weights(place: Place) -> Path | None:
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
-        module, role = parse(name, len(entries[name].shape))
+        module, role = parse(name, entries[name].shape)
         roles = found.setdefault(module, {})
         if role in roles:
             raise InputError(

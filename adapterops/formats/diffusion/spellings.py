@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
 
 ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
-VECTOR = "lora_magnitude_vector"
+VECTOR, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
+"""Lengths of the outputs, and of the inputs, of DoRA."""
 OUT = {"to_out": "to_out.0", "to_add_out": "to_add_out"}
 """Projections that diffusers has inside of a list, and names without."""
 
@@ -41,7 +43,7 @@ XLABS = re.compile(
 )
 OTHERS = re.compile(
     rf"(?P<module>.+)\.(?:(?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_\w+|alpha)"
-    rf"|(?P<vector>dora_scale|magnitude|{VECTOR})(?:\.weight)?)"
+    rf"|(?P<vector>{BY_INPUTS}|magnitude|{VECTOR})(?:\.weight)?)"
 )
 DIFFERENCES = {
     "diff": "",
@@ -79,8 +81,8 @@ class Key(NamedTuple):
     role: str
 
 
-def parse(name: str, dimensions: int = 2) -> Key:
-    """Module and role of a tensor, by its name; `dimensions` tell kinds apart that have the same names.
+def parse(name: str, shape: Sequence[int] = ()) -> Key:
+    """Module and role of a tensor, by its name; its shape tells kinds apart that have the same names.
 
     >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
     Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
@@ -94,7 +96,7 @@ def parse(name: str, dimensions: int = 2) -> Key:
         InputError: it is of none that is known.
     """
     for pattern, kind, hint in NOT_HANDLED:
-        if re.search(pattern, name) or re.search(pattern, f"{name}:{dimensions}"):
+        if re.search(pattern, name) or re.search(pattern, f"{name}:{len(shape)}"):
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if found := XLABS.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])
@@ -104,7 +106,8 @@ def parse(name: str, dimensions: int = 2) -> Key:
         projection = OUT.get(found["projection"], found["projection"])
         return Key(f"{found['above']}.{projection}", ROLE[found["half"]])
     if found := OTHERS.fullmatch(name):
-        return Key(found["module"], found["role"] or VECTOR)
+        by_inputs = found["vector"] == BY_INPUTS and len(shape) > 1 and shape[0] == 1 != math.prod(shape)
+        return Key(found["module"], found["role"] or (BY_INPUTS if by_inputs else VECTOR))
     module, _, end = name.rpartition(".")
     if module and end in DIFFERENCES:
         return Key(module + DIFFERENCES[end], "diff")

@@ -59,7 +59,7 @@ def test_module_and_role(name: str, module: str, role: str) -> None:
 )
 def test_what_is_known_and_not_handled(name: str, dimensions: int, kind: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        parse(name, dimensions)
+        parse(name, [2] * dimensions)
     assert kind in caught.value.message
     assert caught.value.tensor == name
 
