@@ -29,12 +29,11 @@ from adapterops.requests.places import anonymous
 from adapterops.requests.reading import read_request
 from adapterops.requests.running import Made, make
 from adapterops.storage import parts
-from adapterops.storage.parts import Parts
+from adapterops.storage.parts import KEPT, Parts
 from adapterops.storage.staging import publish, sync_folder, sync_folders, writing
 from adapterops.storage.strict import json_text, parse_json
 
 SCHEMA = 1
-KEPT = "finished files are kept: run the same command again to go on"
 
 
 class Engine(Protocol):
@@ -115,15 +114,10 @@ def spread(
         for job in plan.jobs
         if job.file not in kept
     ]
-    try:
-        with closing(engine(do, texts, memory=_model(made).working_memory(1), how=how)) as results:
-            for done, _ in enumerate(results, 1):
-                if how.progress:
-                    how.progress(done, len(texts))
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            error.add_note(KEPT)
-        raise
+    with place.keeping(), closing(engine(do, texts, memory=_model(made).working_memory(1), how=how)) as results:
+        for done, _ in enumerate(results, 1):
+            if how.progress:
+                how.progress(done, len(texts))
     saved = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
     assert saved
     return saved

@@ -40,8 +40,11 @@ from adapterops.storage.staging import remove_if_dead, writing
 from adapterops.storage.strict import json_text, read_all
 
 PLAN, FILES, RECORDS, WORK = "plan.json", "files", "records", "work"
+DONE = "-done"
 FREE = ("command",)
 """What parts of one plan need not agree in."""
+
+KEPT = "finished files are kept: run the same command again to go on"
 
 SHOWN = 5
 """Differences that a message shows."""
@@ -69,13 +72,26 @@ class Parts:
         return found
 
     @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Say that what is finished was kept, where something stops the block."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception) and self.entries():
+                error.add_note(KEPT)
+            raise
+
+    @contextmanager
     def working(self) -> Iterator[Work]:
         """A folder of this process to write into. What processes that died on this machine left is removed."""
         machine = f"{WORK}-{_machine()}-"
         for other in self.folder.glob(f"{machine}*"):
             remove_if_dead(other)
         folder = self.folder / f"{machine}{uuid.uuid4().hex[:12]}"
-        with writing(self.out, "finished files are kept: free some space, and run the same command again"):
+        with (
+            self.keeping(),
+            writing(self.out, "finished files are kept: free some space, and run the same command again"),
+        ):
             folder.mkdir()
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -108,8 +124,10 @@ class Parts:
             os.close(lock)
 
     def remove(self) -> None:
-        """All of it, once it is of no use."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """All of it, once it is of no use; half of it would be taken for parts that are damaged."""
+        with suppress(OSError):
+            os.rename(self.folder, self.folder.with_name(self.folder.name + DONE))
+        _clear(self.out)
 
 
 @dataclass(frozen=True)
@@ -150,7 +168,18 @@ class Work:
 def left(out: Path) -> list[Path]:
     """The folders in which parts of an output are made."""
     out = Path(os.path.realpath(out))
-    return sorted(out.parent.glob(f".{glob.escape(out.name)}.parts-*"))
+    _clear(out)
+    return sorted(path for path in _folders(out) if not path.name.endswith(DONE))
+
+
+def _clear(out: Path) -> None:
+    """Remove what is of no use any more: a process may have been killed before it could."""
+    for folder in _folders(out, DONE):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(out: Path, end: str = "") -> list[Path]:
+    return list(out.parent.glob(f".{glob.escape(out.name)}.parts-*{end}"))
 
 
 def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True) -> Parts:
@@ -197,8 +226,12 @@ def opened(out: Path, folder: Path) -> Parts:
         NotFoundError: its plan is missing.
         InputError: its plan is damaged.
     """
-    with at(path=folder / PLAN, hint=f"remove {folder}, and run the parts again"):
-        return Parts(Path(os.path.realpath(out)), folder, checked(read_all(folder / PLAN)))
+    with at(path=folder / PLAN):
+        try:
+            return Parts(Path(os.path.realpath(out)), folder, checked(read_all(folder / PLAN)))
+        except (NotFoundError, InputError) as error:
+            error.hint = f"remove {folder}, and run the parts again"
+            raise
 
 
 def _write(path: Path, data: bytes, folder: Path) -> None:
