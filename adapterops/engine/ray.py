@@ -6,13 +6,11 @@ What ends a job with an error ends the work: it would end so again. A job whose 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.local import background
 from adapterops.errors import NotFoundError, ResourceError
 
 RETRIES = 5
@@ -51,41 +49,26 @@ def run(
     """
     if not items:
         return
-    with _connected(address, how) as ray:
-        task = ray.remote(
-            num_cpus=1, memory=memory, max_retries=RETRIES, retry_exceptions=False, scheduling_strategy="SPREAD"
-        )(function)
-        waiting = [task.remote(item) for item in items]
+    with background() as pool:  # what a signal raises in this thread must not be raised within Ray
+
+        def there(call: Callable[..., Any], *arguments: Any) -> Any:
+            return pool.submit(call, *arguments).result()
+
+        ray = there(_connect, address, how)
+        waiting: list[Any] = []
         try:
+            options = {"num_cpus": 1, "memory": memory, "scheduling_strategy": "SPREAD"}
+            task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(function)
+            waiting = there(lambda: [task.remote(item) for item in items])
             while waiting:
-                done, waiting = ray.wait(waiting, timeout=PATIENCE)
-                for each in done:
-                    yield _result(ray, each)
+                done, waiting = there(_done, ray, waiting)
+                yield from done
         finally:
-            for each in waiting:
-                ray.cancel(each, force=True)
+            there(_disconnect, ray, waiting)
 
 
-def _result(ray: Any, task: Any) -> str:
-    from ray import exceptions
-
-    try:
-        result: str = ray.get(task)
-        return result
-    except exceptions.RayTaskError as error:
-        if isinstance(error.cause, Exception):
-            raise error.cause from None
-        raise
-    except exceptions.RayError as error:
-        raise ResourceError(
-            f"a worker of Ray was lost {RETRIES + 1} times: {str(error).splitlines()[0]}",
-            hint="finished files are kept: look at the memory of the machines, and run the same command again",
-        ) from error
-
-
-@contextmanager
-def _connected(address: str | None, how: Execution) -> Iterator[Any]:
-    """Ray, connected for as long as the block takes."""
+def _connect(address: str | None, how: Execution) -> Any:
+    """Ray, connected."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a command sends nothing that it was not asked to
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -95,17 +78,35 @@ def _connected(address: str | None, how: Execution) -> Iterator[Any]:
         raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
-    before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
     except ConnectionError as error:
         raise NotFoundError(
             f"there is no cluster of Ray at {address}",
             hint="start one with `ray start --head`; without --address one is started on this machine",
         ) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray has put its own in its place
+    return ray
+
+
+def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:
+    """What calls returned that are done now, and the calls that are not; after `PATIENCE` none may be."""
+    from ray import exceptions
+
+    done, waiting = ray.wait(waiting, timeout=PATIENCE)
     try:
-        yield ray
-    finally:
-        ray.shutdown()
+        return ray.get(done), waiting
+    except exceptions.RayTaskError as error:
+        if isinstance(error.cause, Exception):
+            raise error.cause from None
+        raise
+    except exceptions.RayError as error:
+        raise ResourceError(
+            f"a job was given up: {str(error).splitlines()[0]}",
+            hint="finished files are kept: look at the memory of the machines, and run the same command again",
+        ) from error
+
+
+def _disconnect(ray: Any, waiting: Sequence[Any]) -> None:
+    for each in waiting:
+        ray.cancel(each, force=True)
+    ray.shutdown()
