@@ -177,8 +177,7 @@ def finalize(
         if _published(place):
             place.remove()
             return None
-        request = read_request(place.plan["request"])
-        request = replace(request, accept_loss=request.accept_loss or accept_loss)
+        request = replace(read_request(place.plan["request"]), accept_loss=accept_loss or place.plan["accept_loss"])
         made = make(request, place.out, folder=place.out, force=force, how=how)
         plan = _plan(made, how)
         parts.begin(out, _document(made, plan, out), create=False)
@@ -241,9 +240,8 @@ def _published(place: Parts) -> bool:
 
 
 def _document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
-    """All that parts have to agree in, and the command that the manifest notes."""
-    checkpoint = _model(made)
-    request = replace(made.seen_from(out), accept_loss=False)  # that is a question for the end
+    """All that parts have to agree in; the command that the manifest notes; and what is a question for the end."""
+    checkpoint, request = _model(made), replace(made.seen_from(out), accept_loss=False)
     torch = checkpoint.needs_torch
     return {
         "schema": SCHEMA,
@@ -254,6 +252,7 @@ def _document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) ->
         "kernels": local.kernels(torch=torch),
         "shards": len(plan.jobs),
         "command": list(command),
+        "accept_loss": made.request.accept_loss,
     }
 
 

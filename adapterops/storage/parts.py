@@ -41,7 +41,7 @@ from adapterops.storage.strict import json_text, read_all
 
 PLAN, FILES, RECORDS, WORK = "plan.json", "files", "records", "work"
 DONE = "-done"
-FREE = ("command",)
+FREE = ("command", "accept_loss")
 """What parts of one plan need not agree in."""
 
 KEPT = "finished files are kept: run the same command again to go on"
