@@ -36,7 +36,7 @@ from adapterops.errors import (
     at,
 )
 from adapterops.storage.journal import checked, line
-from adapterops.storage.staging import remove_if_dead, writing
+from adapterops.storage.staging import create_locked, remove_if_dead, writing
 from adapterops.storage.strict import json_text, read_all
 
 PLAN, FILES, RECORDS, WORK = "plan.json", "files", "records", "work"
@@ -87,16 +87,10 @@ class Parts:
         machine = f"{WORK}-{_machine()}-"
         for other in self.folder.glob(f"{machine}*"):
             remove_if_dead(other)
-        folder = self.folder / f"{machine}{uuid.uuid4().hex[:12]}"
-        with (
-            self.keeping(),
-            writing(self.out, "finished files are kept: free some space, and run the same command again"),
-        ):
-            folder.mkdir()
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        hint = "finished files are kept: free some space, and run the same command again"
+        with self.keeping(), writing(self.out, hint):
+            folder, lock = create_locked(lambda: self.folder / f"{machine}{uuid.uuid4().hex[:12]}")
             try:
-                with suppress(OSError):  # a disk without locks
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 yield Work(self, folder)
             finally:
                 os.close(lock)

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -247,22 +247,41 @@ def _left_behind(out: Path) -> list[Path]:
 
 
 def _create(out: Path) -> tuple[Path, int]:
+    try:
+        return create_locked(lambda: hidden(out))
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
+        ) from error
+
+
+def create_locked(name: Callable[[], Path]) -> tuple[Path, int]:
+    """A new folder of such a name, and the lock that says that whoever made it lives."""
     while True:
-        folder = hidden(out)
+        folder = name()
         try:
             folder.mkdir()
-        except OSError as error:
-            raise ResourceError(
-                f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
-            ) from error
+        except OSError:
+            raise
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        with suppress(OSError):  # taken for stale by another run before it was locked: try another name
-            lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if folder.exists():
+        with suppress(FileNotFoundError):  # taken for dead by another process before it was locked: try another name
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            if _locked(lock) and folder.exists():
                 return folder, lock
+            os.close(lock)
+
+
+def _locked(folder: int) -> bool:
+    """Whether it is ours now; on a disk without locks it is anyway, for there nobody can take it for dead."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _remove_stale(out: Path) -> None:

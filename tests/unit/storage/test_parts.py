@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,23 @@ def test_half_of_a_removed_folder_is_not_taken_for_parts(tmp_path: Path) -> None
     parts.folder.rename(parts.folder.with_name(f"{parts.folder.name}-done"))
     assert left(tmp_path / "out") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_new_is_not_taken_for_that_of_a_process_that_died(tmp_path: Path) -> None:
+    """Each removes what dead processes left while others are about to begin."""
+    parts, failures = begin(tmp_path / "out", PLAN), []
+
+    def work(number: int) -> None:
+        for count in range(40):
+            try:
+                written(parts, f"{number}-{count}", b"1", "h")
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(parts.entries()) == 160
