@@ -217,6 +217,11 @@ def _modelling(
 ) -> Modelling:
     if part and engine:
         raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
+    if engine and device != DEVICES[0]:
+        raise OptionError(
+            f"--engine {engine} computes on processors, and --device {device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
     if address and not engine:
         raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
     most = None if max_shard_size is None else size(max_shard_size)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from adapterops.errors import OptionError, ResourceError, count
@@ -121,3 +123,10 @@ def default_workers() -> int:
     """The processors this process may use, at most 8: each worker holds one module."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)
+
+
+def open_files() -> None:
+    """Let the process open as many files as it may: a model of a thousand shards has them all open, read and written."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

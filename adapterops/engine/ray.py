@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.execution import DEFAULT, Execution, open_files
 from adapterops.engine.local import background
 from adapterops.errors import NotFoundError, ResourceError
 
@@ -58,13 +58,19 @@ def run(
         waiting: list[Any] = []
         try:
             options = {"num_cpus": 1, "memory": memory, "scheduling_strategy": "SPREAD"}
-            task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(function)
-            waiting = there(lambda: [task.remote(item) for item in items])
+            task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(_call)
+            waiting = there(lambda: [task.remote(function, item) for item in items])
             while waiting:
                 done, waiting = there(_done, ray, waiting)
                 yield from done
         finally:
             there(_disconnect, ray, waiting)
+
+
+def _call(function: Callable[[str], str], item: str) -> str:
+    """One call, in a process of Ray."""
+    open_files()
+    return function(item)
 
 
 def _connect(address: str | None, how: Execution) -> Any:

@@ -109,11 +109,8 @@ def spread(
     place = parts.begin(out, _document(made, plan, out, command))
     kept = _whole(place, noted(place.entries(), plan.jobs), how)
     request = made.seen_from(place.out).as_json()
-    texts = [
-        json_text({"request": request, "out": str(place.out), "plan": plan.hash, "file": job.file}).decode()
-        for job in plan.jobs
-        if job.file not in kept
-    ]
+    shared = {"request": request, "out": str(place.out), "plan": plan.hash, "sync": how.sync}
+    texts = [json_text({**shared, "file": job.file}).decode() for job in plan.jobs if job.file not in kept]
     with place.keeping(), closing(engine(do, texts, memory=_model(made).working_memory(1), how=how)) as results:
         for done, _ in enumerate(results, 1):
             if how.progress:
@@ -130,19 +127,22 @@ def do(text: str) -> str:
         NotFoundError: the folder of the parts is not on this machine.
         IncompatibleError: the inputs or versions on this machine are others.
     """
-    job, how = parse_json(text.encode()), Execution(workers=1)
-    made, plan, place = _joined(json_text([job["request"], job["out"]]).decode())
+    job = parse_json(text.encode())
+    made, plan, place = _joined(json_text(job["request"]).decode(), Path(job["out"]))
+    if plan.hash != job["plan"]:
+        raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
     wanted = [each for each in plan.jobs if each.file == job["file"]]
-    _write(made, plan, place, wanted, how)
+    _write(made, plan, place, wanted, Execution(workers=1, sync=job["sync"]))
     return str(job["file"])
 
 
 @lru_cache(1)
-def _joined(text: str) -> tuple[Made, Plan, Parts]:
-    """The request of jobs that follow one another, opened once. Files that changed since are noticed when read."""
-    fields, place = parse_json(text.encode())
-    out, how = Path(place), Execution(workers=1)
-    made = make(read_request(fields), out, folder=out, force=True, how=how)
+def _joined(request: str, out: Path) -> tuple[Made, Plan, Parts]:
+    """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
+    be. A file that changed since is noticed when it is read.
+    """
+    how = Execution(workers=1)
+    made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
     plan = _plan(made, how)
     return made, plan, parts.begin(out, _document(made, plan, out), create=False)
 
