@@ -80,7 +80,7 @@ def _print_part(part: Part, share: Share, as_json: bool) -> None:
     kept = f", {len(part.kept)} finished before" if part.kept else ""
     line(f"part {share} of {part.path}: wrote {count(len(part.written), 'file')}{kept}")
     if part.missing:
-        line(f"  {count(len(part.missing), 'file')} of other parts are not finished yet")
+        line(f"  not finished yet: {count(len(part.missing), 'file')} of other parts")
     else:
         line(f"  every file is there: adapterops finalize {part.path}")
 
