@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.checkpoints.finished import Shard, noted, whole
+from adapterops.checkpoints.finished import Shard, read
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
-from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
+from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
+from adapterops.engine.records import hashes, noted, whole
 from adapterops.errors import VerificationError, count
 from adapterops.formats.weight_files import index_name
 from adapterops.provenance.history import sources
@@ -28,7 +28,6 @@ from adapterops.storage.writer import read_back
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Facts
-    from adapterops.storage.safetensors import TensorFile
     from adapterops.updates.survival import Survival
 
 LEAST_GAIN = 0.9
@@ -70,11 +69,11 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     check_device(how.device)
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
-    inputs = _shared(checkpoint, shards)
+    inputs = dealt(checkpoint.history, shards, _readers(checkpoint, shards))
     schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
     return Plan(
         tuple(
-            Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}, tuple(inputs[name]))
+            Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}, inputs[name])
             for name, tensors in shards.items()
         ),
         checkpoint.working_memory(workers),
@@ -84,20 +83,13 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     )
 
 
-def _shared(checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]]) -> dict[str, list[TensorFile]]:
-    """Which input files are hashed with which shard: with the one that reads most of it; the others are dealt out."""
-    read: dict[Path, dict[str, int]] = {}
+def _readers(checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]]) -> dict[Path, dict[str, int]]:
+    """Input file → the shards that read it, with how many bytes."""
+    found: dict[Path, dict[str, int]] = {}
     for shard, tensors in shards.items():
         for tensor in tensors:
-            file = next(iter(checkpoint.stored[tensor].parts.values())).file
-            by = read.setdefault(file.path, {})
-            by[shard] = by.get(shard, 0) + checkpoint.bytes(tensor)
-    turns = cycle(shards)
-    files = {file.path: file for source in sources(checkpoint.history) for file in source.tensors}
-    found: dict[str, list[TensorFile]] = {shard: [] for shard in shards}
-    for path, file in files.items():
-        by = read.get(path, {})
-        found[max(by, key=lambda shard: by[shard]) if by else next(turns)].append(file)
+            readers = found.setdefault(next(iter(checkpoint.stored[tensor].parts.values())).file.path, {})
+            readers[shard] = readers.get(shard, 0) + checkpoint.bytes(tensor)
     return found
 
 
@@ -158,8 +150,8 @@ def write_checkpoint(
     Raises:
         As `save_checkpoint` does.
     """
-    known = noted(journal.entries(), plan.jobs)
-    done = {name: shard for name, shard in known.items() if whole(folder, name, shard, how.sync)}
+    known = noted(journal.entries(), plan.jobs, read)
+    done = {name: shard for name, shard in known.items() if whole(folder, name, shard.blake3, how.sync)}
     for path in folder.rglob("*"):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
             path.unlink()
@@ -199,11 +191,9 @@ def complete(
         write_file(folder / name, content, sync)
     outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
     kept = {**_kept(modules), **_quantized(quantized)}
-    hashes = {
-        file.path: each for job in plan.jobs for file, each in zip(job.inputs, files[job.file].inputs, strict=True)
-    }
-    read = [source.as_json(hashes) for source in inputs]
-    write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+    described_inputs = [source.as_json(hashes(plan.jobs, files)) for source in inputs]
+    torch = checkpoint.needs_torch
+    write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():
         open_checkpoint(folder)
         read_manifest(folder)

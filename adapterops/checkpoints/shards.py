@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.scratch import Scratch
@@ -19,6 +19,7 @@ from adapterops.checkpoints.finished import Shard
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
+from adapterops.engine.records import Records
 from adapterops.errors import ResourceError, at
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
@@ -36,12 +37,6 @@ Item: TypeAlias = "str | TensorFile"
 
 Found: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
 """What became of each module's update, and of the tensors that were quantized without one."""
-
-
-class Records(Protocol):
-    """Where finished files are noted, and who takes them over when they are."""
-
-    def add(self, entry: Mapping[str, Any]) -> None: ...
 
 
 def write_shards(

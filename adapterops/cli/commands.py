@@ -28,7 +28,7 @@ COMMANDS = {
     "extract": "The difference of two models, as an adapter.",
     "quantize": "A model in 4 or 8 bits.",
     "dequantize": "A quantized model in 16 or 32 bits.",
-    "finalize": "A model of its parts.",
+    "finalize": "A model or an adapter of its parts.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "pull": "An adapter or a model from the Hub.",
     "card": "The card of an adapter or a model, as push writes it.",

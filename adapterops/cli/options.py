@@ -215,18 +215,8 @@ def _modelling(
     address: str | None,
     device: str = "cpu",
 ) -> Modelling:
-    if part and engine:
-        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
-    if engine and device != DEVICES[0]:
-        raise OptionError(
-            f"--engine {engine} computes on processors, and --device {device} is asked for",
-            hint="leave one of them out; with --part each process has its own device",
-        )
-    if address and not engine:
-        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
     most = None if max_shard_size is None else size(max_shard_size)
-    spread = Spread(None if part is None else Share.read(part), engine is not None, address)
-    return Modelling(most, allow_pickle, resume, not no_sync, spread, device)
+    return Modelling(most, allow_pickle, resume, not no_sync, _spread(part, engine, address, device), device)
 
 
 allow_pickle = click.option(
@@ -241,6 +231,33 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
+_SPREADING = (
+    click.option(
+        "--part",
+        metavar="K/N",
+        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
+    ),
+    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
+    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
+)
+
+
+def _spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
+    if part and engine:
+        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
+    if engine and device != DEVICES[0]:
+        raise OptionError(
+            f"--engine {engine} computes on processors, and --device {device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
+    if address and not engine:
+        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
+    return Spread(None if part is None else Share.read(part), engine is not None, address)
+
+
+spreading = group("spread", _spread, *_SPREADING)
+"""Whether several processes make an adapter, as `spread`."""
+
 _MODELLING = (
     click.option(
         "--max-shard-size",
@@ -249,13 +266,7 @@ _MODELLING = (
     ),
     resume,
     no_sync,
-    click.option(
-        "--part",
-        metavar="K/N",
-        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
-    ),
-    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
-    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
+    *_SPREADING,
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)

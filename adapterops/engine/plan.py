@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,23 @@ def _needs(step: Step) -> Iterator[str]:
         yield DIFFERENCES
     if "budget" in step.parameters:
         yield SPECTRA
+
+
+def dealt(
+    history: Step | Source, files: Iterable[str], readers: Mapping[Path, Mapping[str, int]]
+) -> dict[str, tuple[TensorFile, ...]]:
+    """Which input files are hashed with which file that is made: with the one that reads most of it; the others in turn.
+
+    Args:
+        readers: input file → the files that read it, with how many bytes.
+    """
+    found: dict[str, list[TensorFile]] = {file: [] for file in files}
+    turns = cycle(found)
+    inputs = {file.path: file for source in sources(history) for file in source.tensors}
+    for path, file in inputs.items():
+        by = readers.get(path, {})
+        found[max(by, key=lambda name: by[name]) if by else next(turns)].append(file)
+    return {file: tuple(each) for file, each in found.items()}
 
 
 def hashed(history: Step | Source, *details: Any) -> str:

@@ -6,31 +6,28 @@ or says in what its own differs. Tensors never travel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.checkpoints.finished import Shard, noted, whole
-from adapterops.checkpoints.rounding import check_views
-from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, complete, plan_checkpoint
-from adapterops.checkpoints.shards import write_shards
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, Share
-from adapterops.engine.plan import Job, Plan, identity
-from adapterops.errors import IncompatibleError, InputError, NotFoundError, UnsupportedError, count
+from adapterops.engine.plan import Job, identity
+from adapterops.engine.records import Noted, whole
+from adapterops.errors import IncompatibleError, InputError, NotFoundError, count
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
+from adapterops.requests.divided import Divided, base_of, check_divisible, divided, with_base
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import read_request
-from adapterops.requests.running import Made, make
+from adapterops.requests.running import Made, Written, make
 from adapterops.storage import parts
 from adapterops.storage.parts import KEPT, Parts
-from adapterops.storage.staging import publish, sync_folder, sync_folders, writing
+from adapterops.storage.staging import writing
 from adapterops.storage.strict import json_text, parse_json
 
 SCHEMA = 1
@@ -58,36 +55,34 @@ class Part:
 
 
 def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT) -> Part:
-    """Make a share of the files of a model. Those that are finished already are kept, after their bytes are compared
-    with what was noted of them.
+    """Make a share of the files of a model, or of the modules of an adapter. Those that are finished already are kept,
+    after their bytes are compared with what was noted of them.
 
     Raises:
-        UnsupportedError: what is asked for is an adapter.
-        IncompatibleError: parts of another plan are being made; or as `save_checkpoint` does.
-        InputError, ResourceError: as `save_checkpoint` does.
+        UnsupportedError: every part would have to compute all.
+        IncompatibleError: parts of another plan are being made; or as saving does.
+        InputError, ResourceError: as saving does.
     """
-    plan = _plan(made, how)
-    place = parts.begin(out, _document(made, plan, out, command))
-    done = _write(made, plan, place, plan.jobs[share.number - 1 :: share.of], how)
+    work = divided(made, how)
+    place = parts.begin(out, _document(made, work, out, command))
+    done = _write(made, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     return replace(done, path=out)
 
 
-def _write(made: Made, plan: Plan, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
+def _write(made: Made, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
     """The one way in which a file of a part is made, whoever asks for it."""
-    checkpoint = _model(made)
-    how = how.within(checkpoint.working_memory)
-    kept = _whole(place, noted(place.entries(), jobs), how)
+    kept = _whole(place, work.noted(place.entries(), jobs), how)
     left = [job for job in jobs if job.file not in kept]
     if left:
-        for source in sources(checkpoint.history):
+        inputs = sources(made.result.history)
+        for source in inputs:
             source.fetch()
-        check_views(checkpoint)
-        with place.working() as work:
-            write_shards(checkpoint, left, work.folder, work, how)
-        for source in sources(checkpoint.history):
+        with place.working() as own:
+            work.write(left, own.folder, own, how)
+        for source in inputs:
             source.check_unchanged()
-    there = noted(place.entries(), plan.jobs)
-    missing = tuple(job.file for job in plan.jobs if job.file not in there)
+    there = work.noted(place.entries(), work.plan.jobs)
+    missing = tuple(job.file for job in work.plan.jobs if job.file not in there)
     return Part(place.out, tuple(job.file for job in left), tuple(kept), missing)
 
 
@@ -99,25 +94,25 @@ def spread(
     force: bool = False,
     command: Sequence[str] = (),
     how: Execution = DEFAULT,
-) -> SavedCheckpoint:
-    """Make a model by an engine, a job for each file, and finalize it. What is finished already is kept.
+) -> Written:
+    """Make an output by an engine, a job for each file, and finalize it. What is finished already is kept.
 
     Raises:
         As `write_part` and `finalize` do.
     """
-    plan = _plan(made, how)
-    place = parts.begin(out, _document(made, plan, out, command))
-    kept = _whole(place, noted(place.entries(), plan.jobs), how)
+    work = divided(made, how)
+    place = parts.begin(out, _document(made, work, out, command))
+    kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
     request = made.seen_from(place.out).as_json()
-    shared = {"request": request, "out": str(place.out), "plan": plan.hash, "sync": how.sync}
-    texts = [json_text({**shared, "file": job.file}).decode() for job in plan.jobs if job.file not in kept]
-    with place.keeping(), closing(engine(do, texts, memory=_model(made).working_memory(1), how=how)) as results:
+    shared = {"request": request, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
+    texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in kept]
+    with place.keeping(), closing(engine(do, texts, memory=work.memory, how=how)) as results:
         for done, _ in enumerate(results, 1):
             if how.progress:
                 how.progress(done, len(texts))
-    saved = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
-    assert saved
-    return saved
+    finished = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
+    assert finished
+    return finished[1]
 
 
 def do(text: str) -> str:
@@ -128,36 +123,36 @@ def do(text: str) -> str:
         IncompatibleError: the inputs or versions on this machine are others.
     """
     job = parse_json(text.encode())
-    made, plan, place = _joined(json_text(job["request"]).decode(), Path(job["out"]))
-    if plan.hash != job["plan"]:
+    made, work, place = _joined(json_text(job["request"]).decode(), Path(job["out"]))
+    if work.plan.hash != job["plan"]:
         raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
-    wanted = [each for each in plan.jobs if each.file == job["file"]]
-    _write(made, plan, place, wanted, Execution(workers=1, sync=job["sync"]))
+    wanted = [each for each in work.plan.jobs if each.file == job["file"]]
+    _write(made, work, place, wanted, Execution(workers=1, sync=job["sync"]))
     return str(job["file"])
 
 
 @lru_cache(1)
-def _joined(request: str, out: Path) -> tuple[Made, Plan, Parts]:
+def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
     be. A file that changed since is noticed when it is read.
     """
     how = Execution(workers=1)
     made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
-    plan = _plan(made, how)
-    return made, plan, parts.begin(out, _document(made, plan, out), create=False)
+    work = divided(made, how)
+    return made, work, parts.begin(out, _document(made, work, out), create=False)
 
 
 def finalize(
     out: Path, *, force: bool = False, accept_loss: bool = False, how: Execution = DEFAULT
-) -> SavedCheckpoint | None:
+) -> tuple[Made, Written] | None:
     """Make an output of its parts: every file is compared with what was noted of it, the others are written next to
-    them, and one rename is the commit. None where that was done before.
+    them, and one rename is the commit. What was made, and what was written; None where that was done before.
 
     Raises:
         NotFoundError: there are no parts, or some are missing; the message names the files.
         IncompatibleError: there are parts of two plans; or the inputs or versions are no longer those of the parts.
         InputError: a file is not what was noted.
-        OutputExistsError, ResourceError, VerificationError: as `save_checkpoint` does.
+        OutputExistsError, ResourceError, VerificationError: as saving does.
     """
     folders = parts.left(out)
     if len(folders) > 1:
@@ -174,32 +169,28 @@ def finalize(
         raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
     place = parts.opened(out, folders[0])
     with place.alone(), writing(out, KEPT):
-        if _published(place):
+        if place.committed():
             place.remove()
             return None
         request = replace(read_request(place.plan["request"]), accept_loss=accept_loss or place.plan["accept_loss"])
         made = make(request, place.out, folder=place.out, force=force, how=how)
-        plan = _plan(made, how)
-        parts.begin(out, _document(made, plan, out), create=False)
-        files = _finished(place, plan, how)
+        made = with_base(made, place.plan["base_model"])
+        work = divided(made, how)
+        parts.begin(out, _document(made, work, out), create=False)
+        _check_finished(place, work, how)
         origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
-        saved = complete(_model(made), plan, place.files, files, origin, how)
-        check_kept(saved, out, request.accept_loss)
-        if how.sync:
-            sync_folders(place.files)
-        publish(place.files, place.out, force)
-        if how.sync:
-            sync_folder(place.out.parent)
+        saved = work.publish(place, origin, force=force, accept_loss=request.accept_loss, how=how)
     place.remove()
-    return replace(saved, path=out)
+    return made, replace(saved, path=out)
 
 
-def _finished(place: Parts, plan: Plan, how: Execution) -> dict[str, Shard]:
-    """All files of the plan, whole; what else is there, of a run that was killed, is removed."""
-    there = noted(place.entries(), plan.jobs)
-    if missing := [job.file for job in plan.jobs if job.file not in there]:
+def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
+    """Raise for files of the plan that are missing, or not what was noted of them."""
+    jobs = work.plan.jobs
+    there = work.noted(place.entries(), jobs)
+    if missing := [job.file for job in jobs if job.file not in there]:
         raise NotFoundError(
-            f"{len(missing)} of {count(len(plan.jobs), 'file')} are missing: {_listed(missing)}",
+            f"{len(missing)} of {count(len(jobs), 'file')} are missing: {_listed(missing)}",
             path=place.out,
             hint="run the parts that make them, or the same command with --part 1/1, which makes all that is missing",
             code="E-PARTS",
@@ -214,59 +205,33 @@ def _finished(place: Parts, plan: Plan, how: Execution) -> dict[str, Shard]:
             code="E-PARTS",
             details={"damaged": damaged},
         )
-    for path in place.files.rglob("*"):
-        if not path.is_dir() and path.relative_to(place.files).as_posix() not in kept:
-            path.unlink()
-    return kept
 
 
-def _whole(place: Parts, there: dict[str, Shard], how: Execution) -> dict[str, Shard]:
+def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str]:
     """Those of the files that are what was noted of them."""
 
     def same(name: str) -> bool:
-        return whole(place.files, name, there[name], how.sync)
+        return whole(place.files, name, there[name].blake3, how.sync)
 
     with closing(local.run(same, list(there), how=replace(how, progress=None))) as results:
-        return {name: there[name] for name, fine in zip(there, list(results), strict=True) if fine}
+        return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 
-def _published(place: Parts) -> bool:
-    """Whether the output is there already, made of these files: a process was killed before it removed the parts."""
-    manifest = read_manifest(place.out)
-    outputs = manifest["outputs"] if manifest else {}
-    records = {record["file"]: record["blake3"] for record in place.entries()}
-    same = all(outputs.get(name, {}).get("blake3") == hash_ for name, hash_ in records.items())
-    return same and len(records) == place.plan["shards"]
-
-
-def _document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
-    """All that parts have to agree in; the command that the manifest notes; and what is a question for the end."""
-    checkpoint, request = _model(made), replace(made.seen_from(out), accept_loss=False)
-    torch = checkpoint.needs_torch
+def _document(made: Made, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
+    check_divisible(made.request)
+    request = replace(made.seen_from(out), accept_loss=False)
     return {
         "schema": SCHEMA,
-        "plan": plan.hash,
+        "plan": work.plan.hash,
         "request": request.as_json(),
-        "inputs": {str(index): identity(each) for index, each in enumerate(sources(checkpoint.history))},
-        "versions": versions(torch=torch),
-        "kernels": local.kernels(torch=torch),
-        "shards": len(plan.jobs),
+        "inputs": {str(index): identity(each) for index, each in enumerate(sources(made.result.history))},
+        "versions": versions(torch=work.torch),
+        "kernels": local.kernels(torch=work.torch),
         "command": list(command),
+        "base_model": base_of(made),
         "accept_loss": made.request.accept_loss,
     }
-
-
-def _plan(made: Made, how: Execution) -> Plan:
-    return plan_checkpoint(_model(made), how)
-
-
-def _model(made: Made) -> Checkpoint:
-    if not isinstance(made.result, Checkpoint):
-        raise UnsupportedError(
-            "an adapter is one file, and is not made in parts",
-            hint="leave --part and --engine out: --workers divides its modules among processors",
-        )
-    return made.result
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -2,9 +2,10 @@
 
     .OUT.parts-HASH/
         plan.json        what is made, of what, by which versions; HASH is that of the plan
-        files/           finished files: this folder becomes OUT
+        files/           finished files; those of a model: this folder becomes OUT
         records/         what is known of each of them, one record a file
         work-ID/         what one process is writing
+        commit           the hash of the manifest, once the output is complete
 
 A file is written in a folder of its process, and renamed when it is finished; its record comes last. So a process may be
 killed at any moment, and two may do the same work: each file is whole, and its bytes are the same.
@@ -35,13 +36,14 @@ from adapterops.errors import (
     VerificationError,
     at,
 )
+from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.journal import checked, line
-from adapterops.storage.staging import create_locked, remove_if_dead, writing
+from adapterops.storage.staging import MANIFEST, create_locked, remove_if_dead, writing
 from adapterops.storage.strict import json_text, read_all
 
-PLAN, FILES, RECORDS, WORK = "plan.json", "files", "records", "work"
+PLAN, FILES, RECORDS, WORK, COMMIT = "plan.json", "files", "records", "work", "commit"
 DONE = "-done"
-FREE = ("command", "accept_loss")
+FREE = ("command", "base_model", "accept_loss")
 """What parts of one plan need not agree in."""
 
 KEPT = "finished files are kept: run the same command again to go on"
@@ -116,6 +118,16 @@ class Parts:
             yield
         finally:
             os.close(lock)
+
+    def commit(self, folder: Path) -> None:
+        """Note that a complete folder is about to become the output."""
+        _write(self.folder / COMMIT, file_digests(folder / MANIFEST, BLAKE3)[BLAKE3].encode(), self.folder)
+
+    def committed(self) -> bool:
+        """Whether it has: a process may be killed before it removes the parts."""
+        with suppress(InputError, NotFoundError):
+            return read_all(self.folder / COMMIT).decode() == file_digests(self.out / MANIFEST, BLAKE3)[BLAKE3]
+        return False
 
     def remove(self) -> None:
         """All of it, once it is of no use; half of it would be taken for parts that are damaged."""

@@ -286,6 +286,8 @@ def test_a_run_by_one_process_leaves_the_parts_alone(place: Path, whole: dict[st
     parts(fuse, "1/1")
     assert fuse() == (0, "")
     assert tree(place / "out") == whole
+    assert fuse(command=FINALIZE)[0] == 6, "the output exists, and is not that of the parts"
+    assert fuse("--force", command=FINALIZE) == (0, "")
     finalized(place, whole, fuse)
 
 
@@ -334,3 +336,21 @@ def test_parts_in_threads_of_one_process(place: Path, whole: dict[str, str], fus
     assert {name: hash_ for name, hash_ in tree(place / "out").items() if name != "adapterops.json"} == {
         name: hash_ for name, hash_ in whole.items() if name != "adapterops.json"
     }
+
+
+def test_an_adapter_whose_parts_are_killed(place: Path, fuse: Fuse) -> None:
+    merge = ["merge", "a", "a", "--ties", "-o"]
+    assert fuse(command=[*merge, "whole"]) == (0, "")
+    for nth in range(1, 100):
+        part, finalize = (["kill", "", nth], ["kill", "", nth])
+        killed = Command([*merge, "out", "--part", "1/2"], Fault("replace", *part)).end().code
+        for share in ("1/2", "2/2"):
+            assert fuse("--part", share, command=[*merge, "out"]) == (0, "")
+        ended = Command(FINALIZE, Fault("rename" if nth % 2 else "unlink", *finalize)).end().code
+        assert fuse(command=FINALIZE) == (0, "")
+        assert tree(place / "out") == tree(place / "whole")
+        assert names(place) == {*CLEAN, "out", "whole"}
+        remove(place / "out")
+        if killed == ended == 0:
+            break
+    assert nth > 1

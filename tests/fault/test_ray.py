@@ -213,6 +213,13 @@ def test_parts_and_ray_complete_each_other(place: Path, whole: dict[str, str], o
     assert tree(place / "out") == whole
 
 
+def test_an_adapter(place: Path, fuse: Fuse, cluster: Any) -> None:
+    merge = ["merge", "a", "a", "--ties", "--rank", "3", "-o"]
+    assert fuse(command=[*merge, "whole"]) == (0, "")
+    assert fuse("--engine", "ray", "--address", cluster.address, command=[*merge, "out"]) == (0, "")
+    assert tree(place / "out") == tree(place / "whole")
+
+
 def test_options_that_do_not_go_together(place: Path, fuse: Fuse) -> None:
     assert fuse("--engine", "ray", "--part", "1/2")[0] == 2
     assert fuse("--address", "auto")[0] == 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapterops.checkpoints.finished import Shard, noted, read, whole
+from adapterops.checkpoints.finished import Shard, read
 from adapterops.engine.plan import Job
+from adapterops.engine.records import noted
 from adapterops.storage.checksums import digest
 from adapterops.storage.journal import checked, line
 from adapterops.updates.survival import Survival
@@ -27,18 +27,10 @@ def test_a_record_is_read_as_it_was_written() -> None:
 def test_a_record_that_is_none_does_not_count(field: str, value: Any) -> None:
     good = {"file": "a", **SHARD.as_json()}
     job = Job("a", {}, (None,))  # type: ignore[arg-type]  # how many there are is what counts
-    assert noted([good], [job]) == {"a": SHARD}
-    assert noted([good], [Job("b", {})]) == {}
-    assert noted([good], [Job("a", {})]) == {}, "of a plan that hashes other files"
+    assert noted([good], [job], read) == {"a": SHARD}
+    assert noted([good], [Job("b", {})], read) == {}
+    assert noted([good], [Job("a", {})], read) == {}, "of a plan that hashes other files"
     without = {name: each for name, each in good.items() if name != field}
-    assert noted([without], [job]) == {}
+    assert noted([without], [job], read) == {}
     if not (field == "blake3" or (field == "size" and isinstance(value, float))):
-        assert noted([{**good, field: value}], [job]) == {}
-
-
-def test_a_file_is_whole_or_not(tmp_path: Path) -> None:
-    assert not whole(tmp_path, "a", SHARD, sync=True)
-    (tmp_path / "a").write_bytes(b"data")
-    assert whole(tmp_path, "a", SHARD, sync=True)
-    (tmp_path / "a").write_bytes(b"Data")
-    assert not whole(tmp_path, "a", SHARD, sync=False)
+        assert noted([{**good, field: value}], [job], read) == {}

@@ -17,9 +17,7 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     fuse = ["fuse", "base", "a", "-o", "out", "--part"]
     assert run([*fuse, "1/2"]) == 0
-    assert capsys.readouterr().out == (
-        "part 1/2 of out: wrote 2 files\n  not finished yet: 2 files of other parts\n"
-    )
+    assert capsys.readouterr().out == ("part 1/2 of out: wrote 2 files\n  not finished yet: 2 files of other parts\n")
     assert run([*fuse, "1/2", "--json"]) == 0
     part = json.loads(capsys.readouterr().out)
     assert part["kind"] == "part"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from corpus import factors, tree, write_adapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_models import write_base
 
+from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.main import run
 from adapterops.engine.execution import Execution, Share
-from adapterops.errors import IncompatibleError, NotFoundError
+from adapterops.errors import NotFoundError
 from adapterops.expressions.expression import parse
 from adapterops.requests import parts
 from adapterops.requests.parts import do, finalize, spread, write_part
@@ -115,12 +117,47 @@ def test_a_loss_is_found_at_the_end_and_accepted_there(place: Path, monkeypatch:
     assert changed == {"adapterops.json"}, "which notes the command that was typed"
 
 
-def test_an_adapter_is_not_made_in_parts(
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract", "tuned", "--base", "base", "--rank", "4"],
+        ["extract", "tuned", "--base", "base", "--energy", "0.9", "--dtype", "float16"],
+        ["extract", "tuned", "--base", "base", "--rank", "3", "--exact", "--rest", "drop", "--format", "mlx"],
+        ["merge", "a", "b"],
+        ["merge", "a", "b", "--ties", "--density", "0.3", "--rank", "5"],
+        ["merge", "a", "b", "--ties", "--convention", "paper", "--dtype", "bfloat16"],
+        ["merge", "a", "b", "--dare-linear", "--density", "0.5", "--seed", "3", "--rank", "8"],
+    ],
+    ids=" ".join,
+)
+def test_an_adapter_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    assert run(["fuse", "base", "a", "b", "-o", "tuned"]) == 0
+    tensors = load_file("tuned/model-00004-of-00004.safetensors")
+    tensors["model.norm.weight"] += 1  # which goes along as it is
+    save_file(tensors, "tuned/model-00004-of-00004.safetensors", {"format": "pt"})
+    same_in_parts(monkeypatch, arguments)
+
+
+def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted of a module is noted to the last bit, and NaN is."""
+    tensors = factors(ADAPTED, out=64, into=96, seed=5)
+    tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = torch.nan
+    tensors[f"base_model.model.{ADAPTED[1]}.lora_B.weight"][:] = 0
+    write_adapter(place / "c", tensors)
+    same_in_parts(monkeypatch, ["merge", "c", "--allow-nonfinite"])
+    for name in ("out", "whole", "c"):
+        shutil.rmtree(name)
+    tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = 0
+    write_adapter(place / "c", tensors)
+    assert run(["fuse", "base", "c", "-o", "tuned"]) == 0
+    same_in_parts(monkeypatch, ["extract", "tuned", "--base", "base", "--energy", "0.5"])
+
+
+def test_what_needs_every_module_first_is_not_made_in_parts(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = Request({"a": Input("a")}, parse("a", ["a"]))
-    with pytest.raises(IncompatibleError, match="an adapter is one file"):
-        write_part(make(request, Path("out")), Path("out"), Share(1, 2))
+    assert command(monkeypatch, "merge", "a", "b", "--budget", "2k", "--part", "1/2") == 4
+    assert "every part would compute all modules" in capsys.readouterr().err
     assert not list(place.glob(".out*"))
 
 
@@ -145,8 +182,8 @@ def test_jobs_are_text(place: Path) -> None:
     assert sorted(json.loads(text)["file"] for text in texts) == sorted(
         path.name for path in Path("out").glob("*.safetensors")
     )
+    assert isinstance(saved, SavedCheckpoint)
     assert saved.tensors == 12
-    assert spread.__doc__
 
 
 def test_a_machine_without_the_disk(place: Path) -> None:
@@ -167,8 +204,7 @@ def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("a file was hashed again")
 
     monkeypatch.setattr("adapterops.storage.safetensors.SafetensorsFile.hashes", hashes)
-    saved = finalize(out)
-    assert saved
+    assert finalize(out)
     assert finalize(out) is None
 
 
