@@ -178,6 +178,8 @@ def finalize(
         work = divided(made, how)
         parts.begin(out, _document(made, work, out), create=False)
         _check_finished(place, work, how)
+        for source in sources(made.result.history):
+            source.fetch()
         origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
         saved = work.publish(place, origin, force=force, accept_loss=request.accept_loss, how=how)
     place.remove()
@@ -213,7 +215,7 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
     def same(name: str) -> bool:
         return whole(place.files, name, there[name].blake3, how.sync)
 
-    with closing(local.run(same, list(there), how=replace(how, progress=None))) as results:
+    with closing(local.run(same, list(there), how=how)) as results:
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 

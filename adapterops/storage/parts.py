@@ -62,7 +62,7 @@ class Parts:
 
     @property
     def files(self) -> Path:
-        """The finished files, where they will be in the output."""
+        """The finished files; those of a model are where they will be in the output."""
         return self.folder / FILES
 
     def entries(self) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ class Work:
     folder: Path
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """A finished file becomes one of the output's.
+        """Take over a finished file, and its record.
 
         Raises:
             VerificationError: another process made the same file, and its bytes are others.
@@ -166,6 +166,8 @@ class Work:
             os.replace(self.folder / name, files / name)
             _write(record, line(entry), self.folder)
         except FileNotFoundError:
+            if files.is_dir():
+                raise
             raise OutputExistsError(
                 "was finalized while this was running", path=self.parts.out, hint="nothing is left to do"
             ) from None
