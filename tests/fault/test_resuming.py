@@ -39,6 +39,8 @@ from interrupted import (
     the_base_s,
 )
 
+from adapterops.storage.safetensors import SafetensorsFile
+
 
 def test_killed_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
     chance, before, length = random.Random(0), tree(place), 0.0
@@ -91,6 +93,22 @@ def test_a_resumed_run_takes_over_what_is_finished(place: Path, whole: dict[str,
     assert reused(place, finished) == set(finished)
     assert tree(place / "out") == whole
     assert names(place) == {*CLEAN, "out"}
+
+
+def test_input_files_of_finished_shards_are_not_hashed_again(
+    place: Path, whole: dict[str, str], fuse: Fuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_after(2)
+    finished, hashed, real = journaled(place), set(), SafetensorsFile.hashes
+
+    def hashes(file: SafetensorsFile) -> dict[str, str]:
+        hashed.add(file.path.name)
+        return real(file)
+
+    monkeypatch.setattr(SafetensorsFile, "hashes", hashes)
+    assert fuse("--resume") == (0, "")
+    assert hashed & set(SHARDS) == set(SHARDS) - set(finished)
+    assert tree(place / "out") == whole
 
 
 def test_killed_again_and_again_each_run_goes_on_where_the_last_one_stopped(
