@@ -19,7 +19,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
-from adapterops.errors import OptionError, at
+from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
@@ -161,8 +161,7 @@ def save_adapter(
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
-    with at(path=out):
-        check_saveable(adapter, dtype)
+    check_saveable(adapter, dtype, out)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
@@ -176,10 +175,10 @@ def save_adapter(
             return complete_adapter(adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin)
 
 
-def check_saveable(adapter: Adapter, dtype: str | None) -> None:
+def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
     """Raise what `save_adapter` would of an adapter, before anything is computed."""
     if not adapter.layout:
-        raise OptionError("the adapter has no modules to save")
+        raise OptionError("the adapter has no modules to save", path=out)
     check_needs_no_base(adapter, "saved as LoRA")
     check_ordered(adapter)
     _check_dtype(dtype)

@@ -22,6 +22,7 @@ from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, hashes, noted
 from adapterops.errors import UnsupportedError
+from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.request import Output, Request
@@ -56,7 +57,7 @@ class Divided(Protocol):
         """The output, of all files, which are there."""
 
 
-def divided(made: Made, how: Execution) -> Divided:
+def divided(made: Made, out: Path, how: Execution) -> Divided:
     """How what is made is made in parts.
 
     Raises:
@@ -65,7 +66,7 @@ def divided(made: Made, how: Execution) -> Divided:
     """
     if isinstance(made.result, Checkpoint):
         return DividedModel(made.result, plan_checkpoint(made.result, how))
-    return DividedAdapter(made.result, made.request.output, how)
+    return DividedAdapter(made.result, made.request.output, out, how)
 
 
 def base_of(made: Made) -> str | None:
@@ -133,18 +134,19 @@ class DividedAdapter:
 
     adapter: Adapter
     output: Output
+    out: Path
     how: Execution
     torch: bool = False
 
     @cached_property
     def plan(self) -> Plan:
         output = self.output
-        check_saveable(self.adapter, output.dtype)
+        check_saveable(self.adapter, output.dtype, self.out)
         plan = plan_adapter(self.adapter, dtype=output.dtype, exact=output.exact, format=output.format, how=self.how)
         return replace(plan, jobs=portions(self.adapter, self._arranged))
 
     @property
-    def _arranged(self) -> Any:
+    def _arranged(self) -> Arrangement:
         return arrangement(self.adapter, self.output.dtype, self.output.format)
 
     @property

@@ -63,7 +63,7 @@ def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = 
         IncompatibleError: parts of another plan are being made; or as saving does.
         InputError, ResourceError: as saving does.
     """
-    work = divided(made, how)
+    work = divided(made, out, how)
     place = parts.begin(out, _document(made, work, out, command))
     done = _write(made, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     return replace(done, path=out)
@@ -100,7 +100,7 @@ def spread(
     Raises:
         As `write_part` and `finalize` do.
     """
-    work = divided(made, how)
+    work = divided(made, out, how)
     place = parts.begin(out, _document(made, work, out, command))
     kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
     request = made.seen_from(place.out).as_json()
@@ -138,7 +138,7 @@ def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
     """
     how = Execution(workers=1)
     made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
-    work = divided(made, how)
+    work = divided(made, out, how)
     return made, work, parts.begin(out, _document(made, work, out), create=False)
 
 
@@ -175,7 +175,7 @@ def finalize(
         request = replace(read_request(place.plan["request"]), accept_loss=accept_loss or place.plan["accept_loss"])
         made = make(request, place.out, folder=place.out, force=force, how=how)
         made = with_base(made, place.plan["base_model"])
-        work = divided(made, how)
+        work = divided(made, out, how)
         parts.begin(out, _document(made, work, out), create=False)
         _check_finished(place, work, how)
         for source in sources(made.result.history):

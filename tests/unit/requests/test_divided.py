@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_the_files_of_a_model_and_the_modules_of_an_adapter(place: Path) -> None:
-    model, adapter = (divided(asked(place, base), Execution(2)) for base in (True, False))
+    model, adapter = (divided(asked(place, base), place / "out", Execution(2)) for base in (True, False))
     assert isinstance(model, DividedModel)
     assert isinstance(adapter, DividedAdapter)
     assert (len(model.plan.jobs), len(adapter.plan.jobs)) == (4, 6)
