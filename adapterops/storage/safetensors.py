@@ -189,9 +189,11 @@ class SafetensorsFile:
 
     @property
     def origin(self) -> tuple[int, ...]:
-        """What tells this file from any other, and from itself once it was written to."""
+        """What tells whether it was written to or replaced, on any machine that shares the disk: the numbers of a device
+        and of a file are a machine's own.
+        """
         status = os.fstat(self._descriptor)
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def span(self, name: str, begin: int, count: int) -> bytearray:
         """Bytes of the file from a position on, wherever its tensors are; `name` is for messages."""
