@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import isfinite, sqrt
 from pathlib import Path
@@ -183,9 +184,9 @@ def save_adapter(
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
 
         with closing(local.run(factors, chain(*arranged.groups.values()), how=how)) as results:
-            write_safetensors(
-                folder / arranged.file, arranged.tensors, chain(found.tensors(results), copied), {"format": "pt"}
-            )
+            tensors = chain(found.tensors(results), copied)
+            made = partial(arranged.metadata, found.ranks) if arranged.metadata else {"format": "pt"}
+            write_safetensors(folder / arranged.file, arranged.tensors, tensors, made, arranged.room)
         if not found.ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         documents = arranged.documents(found.ranks)

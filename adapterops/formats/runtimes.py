@@ -306,6 +306,7 @@ RUNTIMES = {
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
             "comfy": fine("converted when it is loaded, for the models that it knows"),
+            "diffusers": fine("what it reads"),
             "peft": fine("the file of tensors alone"),
         },
         TO_KOHYA,
@@ -331,6 +332,7 @@ RUNTIMES = {
         {
             "kohya": fine("what it reads"),
             "comfy": fine("what it reads"),
+            "diffusers": fine("read for Flux, and for other models whose names of diffusers it knows"),
             "peft": fine("the file of tensors alone, if the names are those of a model of its own"),
         },
         TO_KOHYA,
