@@ -152,7 +152,7 @@ def write_safetensors(
             known = metadata(Tensors(descriptor, 8 + reserved, written))
         text = _header_text(written, known, reserved)
         if len(text) != reserved:
-            raise AssertionError(f"the header has {len(text)} bytes, and {reserved} were reserved for it")
+            raise AssertionError(f"the header takes {len(text)} B, and {reserved} B were reserved for it")
         file.seek(0)
         file.write(struct.pack("<Q", reserved) + text)
         file.flush()
