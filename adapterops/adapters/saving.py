@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
 from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.proof import Image, image, prove
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
@@ -120,6 +121,8 @@ class Saved:
     bytes: int
     energy: float
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
+    proven: float = 0.0
+    """The largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
 
     @property
     def rounding(self) -> float:
@@ -192,7 +195,9 @@ def save_adapter(
         documents = arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
-        saved = found.saved(out, (folder / arranged.file).stat().st_size)
+        with read_back():
+            again = open_adapter(folder, allow_nonfinite=True)
+        saved = found.saved(out, (folder / arranged.file).stat().st_size, prove(again, found.images))
         read = hashes.result()
         for source in inputs:
             source.check_unchanged()
@@ -201,7 +206,6 @@ def save_adapter(
         outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
         write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
         with read_back():
-            open_adapter(folder)
             read_manifest(folder)
     return saved
 
@@ -215,6 +219,7 @@ class _Found:
         self._modules: dict[str, Kept] = {}
         self._errors: dict[str, float] = {}
         self.ranks: dict[str, int] = {}
+        self.images: dict[str, Image] = {}
 
     def dtype(self, module: str) -> str:
         """What it is stored in."""
@@ -227,6 +232,8 @@ class _Found:
             self._errors[each.module] = each.error
             self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
             waiting[each.module] = each.A, each.B
+            if each.A.shape[0]:
+                self.images[each.module] = each.image
             group = self._group[each.module]
             if len(waiting) == len(self._arranged.groups[group]):
                 joined, rank = self._arranged.joined(group, waiting)
@@ -235,11 +242,11 @@ class _Found:
                     self.ranks[group] = rank
                     yield from joined.items()
 
-    def saved(self, out: Path, size: int) -> Saved:
+    def saved(self, out: Path, size: int, proven: float) -> Saved:
         norm = sum(kept.norm**2 for kept in self._modules.values()) ** 0.5
         error = sum(error**2 for error in self._errors.values()) ** 0.5
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
-        return Saved(out, self._modules, dropped, size, _energy(norm, error))
+        return Saved(out, self._modules, dropped, size, _energy(norm, error), proven)
 
 
 def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
@@ -261,7 +268,9 @@ def _energy(norm: float, error: float) -> float:
 
 
 class _Factors(NamedTuple):
-    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it."""
+    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it;
+    and by what it is known again.
+    """
 
     module: str
     A: Array
@@ -269,6 +278,7 @@ class _Factors(NamedTuple):
     norm: float
     error: float
     rounding: float
+    image: Image
 
 
 def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> _Factors:
@@ -286,5 +296,7 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
             ) from None
     A, B = (widened(each, dtype, Scratch()) for each in stored)
     norm = found.norm()
-    rounding = moved(found, B, A) / norm if norm and isfinite(norm) else 0.0
-    return _Factors(module, stored[0], stored[1], norm, found.error, rounding)
+    distance = moved(found, B, A) if norm and isfinite(norm) else 0.0
+    whole = update.lowrank() if found.error == 0 else None
+    seen = image(found if whole is None else whole, distance)
+    return _Factors(module, stored[0], stored[1], norm, found.error, distance / norm if distance else 0.0, seen)

@@ -38,6 +38,9 @@ CHANCE = 0.01
 WITH_SCALE = ("merge", "fuse", "unfuse")
 """Commands that have --scale; elsewhere the formula says it."""
 
+CONVERTING = ("convert", "normalize")
+"""Commands that promise the same update."""
+
 UNCUT = {"merge": "the uncut merge", "extract": "the difference"}
 """What an energy is a part of, by the operation; otherwise it is the adapter."""
 
@@ -82,6 +85,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
         highest = percent(saved.modules[worst].rounding)
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
+    if click.get_current_context().info_name in CONVERTING:
+        line(f"  read back and compared in float64: the same update in every module, up to {saved.proven:.1g} of it")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]

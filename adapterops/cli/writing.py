@@ -132,6 +132,7 @@ def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
             **shared,
             "energy_kept": saved.energy,
             "rounding": saved.rounding,
+            "proven": saved.proven,
             "dropped": list(saved.dropped),
             "modules": modules,
             **more,
