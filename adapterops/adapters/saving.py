@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from math import isfinite, sqrt
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
+from adapterops.adapters.copying import unchanged
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.proof import Image, image, prove
 from adapterops.arrays.dtypes import FLOATS
@@ -25,13 +27,22 @@ from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
-from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
+from adapterops.provenance.manifest import (
+    UNKNOWN,
+    Origin,
+    described,
+    write_bytes,
+    write_file,
+    write_json,
+    write_manifest,
+)
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
+    from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
 
@@ -123,6 +134,8 @@ class Saved:
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
     proven: float = 0.0
     """The largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
+    copied: bool = False
+    """Whether its files are those that it was read from, byte for byte."""
 
     @property
     def rounding(self) -> float:
@@ -147,6 +160,9 @@ def save_adapter(
 ) -> Saved:
     """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is
     complete, or absent.
+
+    An adapter to which nothing was done is copied, where its format would have the same tensors: with its scales, and
+    all that its header and config say.
 
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The
     experts of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
@@ -176,10 +192,12 @@ def save_adapter(
     for source in inputs:
         source.fetch()
     arranged = _arranged(adapter, dtype, format)
-    found = _Found(arranged)
+    found, copies = _Found(arranged), unchanged(adapter, arranged, dtype)
 
     def factors(module: str) -> _Factors:
         with at(tensor=module):
+            if copies:
+                return _as_stored(module, adapter.updates[module].lowrank())
             return _factors(module, adapter.updates[module], adapter.layout[module], found.dtype(module), exact)
 
     copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
@@ -188,22 +206,28 @@ def save_adapter(
 
         with closing(local.run(factors, chain(*arranged.groups.values()), how=how)) as results:
             tensors = chain(found.tensors(results), copied)
-            made = partial(arranged.metadata, found.ranks) if arranged.metadata else {"format": "pt"}
-            write_safetensors(folder / arranged.file, arranged.tensors, tensors, made, arranged.room)
+            if copies:
+                deque(tensors, 0)
+            else:
+                made = partial(arranged.metadata, found.ranks) if arranged.metadata else {"format": "pt"}
+                write_safetensors(folder / arranged.file, arranged.tensors, tensors, made, arranged.room)
         if not found.ranks:
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        documents = arranged.documents(found.ranks)
+        documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
+        for file, path in (copies or {}).items():
+            write_file(folder / file, path)
         with read_back():
             again = open_adapter(folder, allow_nonfinite=True)
-        saved = found.saved(out, (folder / arranged.file).stat().st_size, prove(again, found.images))
+        saved = found.saved(out, (folder / arranged.file).stat().st_size)
+        saved = replace(saved, proven=prove(again, found.images), copied=copies is not None)
         read = hashes.result()
         for source in inputs:
             source.check_unchanged()
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
-        outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
+        outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
         write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
         with read_back():
             read_manifest(folder)
@@ -242,11 +266,11 @@ class _Found:
                     self.ranks[group] = rank
                     yield from joined.items()
 
-    def saved(self, out: Path, size: int, proven: float) -> Saved:
+    def saved(self, out: Path, size: int) -> Saved:
         norm = sum(kept.norm**2 for kept in self._modules.values()) ** 0.5
         error = sum(error**2 for error in self._errors.values()) ** 0.5
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
-        return Saved(out, self._modules, dropped, size, _energy(norm, error), proven)
+        return Saved(out, self._modules, dropped, size, _energy(norm, error))
 
 
 def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
@@ -279,6 +303,11 @@ class _Factors(NamedTuple):
     error: float
     rounding: float
     image: Image
+
+
+def _as_stored(module: str, update: LowRank) -> _Factors:
+    """A module of which nothing is written anew."""
+    return _Factors(module, update.A, update.B, update.norm(), 0.0, 0.0, image(update))
 
 
 def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> _Factors:

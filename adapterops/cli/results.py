@@ -80,6 +80,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
     ranks = span(sorted({each.rank for each in kept}))
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
+    if saved.copied:
+        line("  in that format already, and nothing was to be done to it: copied byte for byte, scales and all")
     _print_energy(made, saved)
     if saved.rounding > EXACT:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
