@@ -121,8 +121,9 @@ def of_diffusers() -> dict[str, Any]:
 
 
 def with_diffusers(model: Any, adapter: Path) -> Any:
+    """A model with an adapter that is merged, found as cards say: `load_lora_weights(FOLDER, weight_name=FILE)`."""
     mixin = diffusers.loaders.FluxLoraLoaderMixin
-    state, alphas = mixin.lora_state_dict(str(adapter), return_alphas=True)[:2]
+    state, alphas = mixin.lora_state_dict(str(adapter.parent), weight_name=adapter.name, return_alphas=True)[:2]
     mixin.load_lora_into_transformer(state, alphas, model)
     model.fuse_lora()
     model.unload_lora()
