@@ -166,31 +166,55 @@ def test_diffusers_loads_what_is_written(tmp_path: Path, form: str, make: Any) -
         torch.testing.assert_close(each, before[name] + 0.5 * full[name], atol=2e-6, rtol=1e-5)
 
 
+UNET = (
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "down_blocks.1.attentions.0.proj_in",
+    "down_blocks.0.resnets.0.conv1",
+    "down_blocks.0.downsamplers.0.conv",
+    "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
+)
+
+
+def of_unet(path: Path, before: dict[str, torch.Tensor]) -> Path:
+    tensors: dict[str, Any] = {}
+    for rank, name in enumerate(UNET, 2):
+        tensors |= pair(f"lora_unet_{name.replace('.', '_')}", tuple(before[f"{name}.weight"].shape), rank, 3.0)
+    save_file(tensors, path)
+    return path
+
+
+def unet_with_diffusers(model: Any, file: Path) -> Any:
+    mixin = diffusers.loaders.StableDiffusionLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(str(file))
+    mixin.load_lora_into_unet(state, alphas, model)
+    model.fuse_lora()
+    model.unload_lora()
+    return model
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_unet_with_convolutions(tmp_path: Path) -> None:
     model = unet(tmp_path / "base")
     before = load_file(tmp_path / "base" / BASE)
-    tensors: dict[str, Any] = {}
-    for rank, name in enumerate(
-        (
-            "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
-            "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
-            "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
-            "down_blocks.1.attentions.0.proj_in",
-            "down_blocks.0.resnets.0.conv1",
-            "down_blocks.0.downsamplers.0.conv",
-            "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
-        ),
-        2,
-    ):
-        tensors |= pair(f"lora_unet_{name.replace('.', '_')}", tuple(before[f"{name}.weight"].shape), rank, 3.0)
-    save_file(tensors, tmp_path / "a.safetensors")
-    mixin = diffusers.loaders.StableDiffusionLoraLoaderMixin
-    state, alphas = mixin.lora_state_dict(str(tmp_path / "a.safetensors"))
-    mixin.load_lora_into_unet(state, alphas, model)
-    model.fuse_lora()
-    model.unload_lora()
-    agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)
+    file = of_unet(tmp_path / "a.safetensors", before)
+    agree(unet_with_diffusers(model, file), fused(tmp_path, file), before)
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_difference_of_two_unets(tmp_path: Path, form: str) -> None:
+    """Convolutions are extracted, too, and diffusers loads what is written."""
+    model = unet(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    wanted = fused(tmp_path, of_unet(tmp_path / "a.safetensors", before))
+    line = ["extract", str(tmp_path / "fused"), "--base", str(tmp_path / "base"), "--rank", "8", "--format", form]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    found = unet_with_diffusers(model, file).state_dict()
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
 LINEAR, CONV = (24, 20), (24, 12, 3, 3)

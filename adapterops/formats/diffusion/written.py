@@ -1,7 +1,7 @@
 """What modules are called in the files that are written: by kohya, by ComfyUI, and by diffusers.
 
-Names of diffusers' transformers have a prefix of their own in all three: `transformer.`, or `lora_transformer_`, which
-ComfyUI and diffusers read; `lora_unet_` and `diffusion_model.` are for names of a model's authors, and of UNets.
+Names of diffusers' models have a prefix of their own in all three: `transformer.` and `lora_transformer_`, or `unet.` and
+`lora_unet_`, which ComfyUI and diffusers read; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 
 from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 
 COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
 
-UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding)\b")
+UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
 BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 """How names of diffusers' models begin."""
 
-OF_AUTHORS = re.compile(r"(?:double_blocks|single_blocks|joint_blocks|input_blocks|output_blocks|middle_block)\.")
-"""Blocks of models that diffusers gives other names."""
+HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
+"""How the authors of the UNet call its blocks."""
 
 
 def underscored(module: str) -> str:
@@ -51,7 +52,7 @@ def dotted(module: str) -> str:
     check_dotted(module)
     if flat(module).part:
         return module
-    return f"{'transformer' if BLOCKS.match(module) else 'diffusion_model'}.{module}"
+    return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
 
 
 def in_pipeline(module: str) -> str:
@@ -79,7 +80,9 @@ BASE = "name the model in diffusers' names: --base FOLDER, such as the transform
 
 
 def _check_own(module: str, inner: str) -> None:
-    if OF_AUTHORS.match(inner):
+    wholes = {joined.whole for joined in JOINED}
+    blocks = {name for name, number in forms(flat(inner).key) if number}
+    if inner.startswith(HALVES) or not blocks.isdisjoint({*RENAMED, *wholes}):
         raise UnsupportedError(
             "is a name by the authors of the model, which diffusers' has not", tensor=module, hint=BASE
         )
