@@ -57,6 +57,7 @@ TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
+TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
 OWN_BASE = "give the base that the adapter was trained on"
@@ -70,6 +71,7 @@ STOPS = {
     CUT_TO_PEFT: {"dora"},
     TO_COMFY: {"dora", "experts", *TRAINED},
     TO_KOHYA: {"dora", "experts", *TRAINED},
+    TO_DIFFUSERS: {"dora", "experts", *TRAINED},
     TO_MLX: {"dora", "experts", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
@@ -305,7 +307,10 @@ RUNTIMES = {
         "0.42.1, run for conversions",
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
-            "comfy": fine("converted when it is loaded, for the models that it knows"),
+            "comfy": unknown(
+                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
+                TO_DIFFUSERS,
+            ),
             "diffusers": fine("what it reads"),
             "peft": fine("the file of tensors alone"),
         },

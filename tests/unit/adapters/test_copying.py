@@ -27,6 +27,8 @@ def lone(path: Path, ends: str, module: str, alpha: bool = True) -> Path:
 
 FILES = {
     "kohya": ("lora_down lora_up", "lora_unet_blocks_0_attn_q", True),
+    "kohya without alpha": ("lora_down lora_up", "lora_unet_blocks_0_attn_q", False),
+    "comfy without alpha": ("lora_A lora_B", "diffusion_model.blocks.0.attn.q", False),
     "comfy": ("lora_A lora_B", "diffusion_model.blocks.0.attn.q", True),
     "diffusers": ("lora_A lora_B", "transformer.transformer_blocks.0.attn.to_q", False),
 }
@@ -35,7 +37,7 @@ FILES = {
 @pytest.mark.parametrize("format", FILES)
 def test_a_file_in_its_own_format(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
     source = lone(tmp_path / "a.safetensors", *FILES[format])
-    assert run(["convert", str(source), "--to", format, "-o", str(tmp_path / "out")]) == 0
+    assert run(["convert", str(source), "--to", format.split()[0], "-o", str(tmp_path / "out")]) == 0
     assert "copied byte for byte" in capsys.readouterr().out
     assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() == source.read_bytes()
     (module,) = ao.open_adapter(source).layout
