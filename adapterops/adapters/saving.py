@@ -192,7 +192,7 @@ def save_adapter(
     for source in inputs:
         source.fetch()
     arranged = _arranged(adapter, dtype, format)
-    found, copies = _Found(arranged), unchanged(adapter, arranged, dtype)
+    found, copies = _Found(arranged), unchanged(adapter, arranged, format or adapter.config.format, dtype)
 
     def factors(module: str) -> _Factors:
         with at(tensor=module):

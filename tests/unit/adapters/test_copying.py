@@ -14,14 +14,18 @@ import adapterops as ao
 from adapterops.cli.main import run
 
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
-HEADER = {"ss_network_dim": "2", "sshs_model_hash": "0" * 64, "modelspec.title": "mine", "lora_alpha": "1"}
+HEADER = {"ss_network_dim": "2", "sshs_model_hash": "0" * 64, "modelspec.title": "mine"}
 
 
-def lone(path: Path, ends: str, module: str, alpha: bool = True) -> Path:
+def lone(path: Path, ends: str, module: str, alpha: bool = True, scale: bool = False) -> Path:
     torch.manual_seed(0)
     down, up = ends.split()
     tensors = {f"{module}.{down}.weight": torch.randn(2, 6), f"{module}.{up}.weight": torch.randn(5, 2)}
-    save_file(tensors | ({f"{module}.alpha": torch.tensor([1.0])} if alpha else {}), path, HEADER)
+    save_file(
+        tensors | ({f"{module}.alpha": torch.tensor([1.0])} if alpha else {}),
+        path,
+        HEADER | ({"lora_alpha": "1"} if scale else {}),
+    )
     return path
 
 
@@ -43,6 +47,12 @@ def test_a_file_in_its_own_format(tmp_path: Path, format: str, capsys: pytest.Ca
     (module,) = ao.open_adapter(source).layout
     before, after = (ao.open_adapter(each).updates[module].dense() for each in (source, tmp_path / "out"))
     np.testing.assert_array_equal(before, after)
+
+
+def test_a_scale_that_only_the_header_says_is_written_where_every_program_reads_it(tmp_path: Path) -> None:
+    source = lone(tmp_path / "a.safetensors", *FILES["comfy"][:2], alpha=False, scale=True)
+    assert run(["convert", str(source), "--to", "comfy", "-o", str(tmp_path / "out")]) == 0
+    assert float(load_file(tmp_path / "out/lora.safetensors")["diffusion_model.blocks.0.attn.q.alpha"]) == 2
 
 
 @pytest.mark.parametrize("fields", [{}, {"use_rslora": True, "lora_dropout": 0.1}, {"alpha_pattern": {"q_proj": 5}}])
