@@ -69,21 +69,21 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
     """A name in a registry; which ones there are is not asked before someone wants to know."""
 
     def __init__(self, name: str, names: Callable[[], Collection[str]]) -> None:
-        self.name, self._names = name, names
+        self.name, self.names = name, names
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        name = value.replace("-", "_")
-        if name not in self._names():
-            close = get_close_matches(name, self._names(), n=1)
+        name = value.replace("-", "_").lower()
+        if name not in self.names():
+            close = get_close_matches(name, self.names(), n=1)
             meant = f"did you mean {close[0]}? There" if close else "there"
-            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self._names())}", param, ctx)
+            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self.names())}", param, ctx)
         return name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(self._names())}]"
+        return f"[{'|'.join(self.names())}]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
 SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)

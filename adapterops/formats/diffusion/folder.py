@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ DIFFUSERS = "pytorch_lora_weights.safetensors"
 
 DIFFERENCE = "a full difference"
 
+OF_UPDATE = re.compile(
+    r"lora|hada_|lokr_|\bb?oft_|ia3_|\bon_input$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight|alpha)$"
+    r"|\.(?:[ab][12]|bm|[qp]_layer)\.weight$|\.lambda_layer$|\.bias_(?:indices|values|size)$|^bundle_emb\."
+)
+"""What names of adapters have, those that are refused by name, too, and names of models do not."""
+
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
 
@@ -67,6 +74,7 @@ class Diffusion:
         assert weights is not None
         file = place.open(weights)
         with at(path=weights):
+            _check_updates(file.entries)
             modules = _modules(file.entries)
             for parts in modules.values():
                 for name in parts.tensors.values():
@@ -157,6 +165,16 @@ def _weights(place: Place) -> Path | None:
     if any(place.has(place.path / name) for name in (CONFIG, PEFT_WEIGHTS)):
         return None
     return next((place.path / name for name in (DIFFUSERS, WRITTEN) if place.has(place.path / name)), None)
+
+
+def _check_updates(entries: Collection[str]) -> None:
+    """Raise InputError for the tensors of a model."""
+    if not any(map(OF_UPDATE.search, entries)):
+        raise InputError(
+            "is a model, where an adapter is expected",
+            hint="name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE",
+            code="E-FOLDER",
+        )
 
 
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
