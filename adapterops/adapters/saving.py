@@ -133,7 +133,7 @@ class Saved:
     energy: float
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
     proven: float = 0.0
-    """The largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
+    """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
     copied: bool = False
     """Whether its files are those that it was read from, byte for byte."""
 

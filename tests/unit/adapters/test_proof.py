@@ -10,7 +10,7 @@ import pytest
 
 import adapterops as ao
 from adapterops.adapters import saving
-from adapterops.adapters.proof import Image, image, prove
+from adapterops.adapters.proof import image, prove
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import FORMATS
 
@@ -73,7 +73,7 @@ def test_every_format_is_proven_within_the_rounding(tmp_path: Path, format: str,
 
 
 def test_nothing_is_left_of_an_output_that_is_not_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "image", lambda update, distance=0.0: Image(2 * image(update).values, 1e-9))
+    monkeypatch.setattr(saving, "image", lambda update, distance=0.0: image(2 * update, distance))
     with pytest.raises(AdapterOpsError, match="was written as another update"):
         ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
