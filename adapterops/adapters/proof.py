@@ -121,10 +121,13 @@ def _names(written: Adapter, images: Mapping[str, Image]) -> dict[str, str]:
 
 
 def _one(name: Flat, known: Mapping[Flat, str], by_key: Mapping[str, list[str]]) -> str | None:
-    """The module of a name, in its part of a pipeline; where the file says another, the only one of that name."""
+    """The module of a name, in its part of a pipeline; where the file says another, the only one of that name, or the only
+    one whose name is the end of it, without a prefix of the model.
+    """
     if name in known:
         return known[name]
-    same = by_key.get(name.key, [])
+    ends = (key for key in by_key if name.key.endswith(f"_{key}"))
+    same = by_key.get(name.key) or [module for key in ends for module in by_key[key]]
     return same[0] if len(same) == 1 else None
 
 

@@ -36,6 +36,11 @@ def test_names_may_have_underscores_for_dots_or_another_prefix() -> None:
     assert prove(ao.Adapter.of({f"diffusion_model.{module}": each for module, each in UPDATES.items()}), IMAGES) < 1e-12
 
 
+def test_a_file_may_lack_a_prefix_of_the_model() -> None:
+    images = {f"language_model.{module}": each for module, each in IMAGES.items()}
+    assert prove(ao.Adapter.of(UPDATES), images) < 1e-12
+
+
 def test_rows_in_another_order_are_the_same_rows() -> None:
     turned = ao.LowRank(UPDATES["layers.0.q_proj"].B[::-1], UPDATES["layers.0.q_proj"].A, 2.0)
     other = ao.Adapter.of({**UPDATES, "layers.0.q_proj": turned})
