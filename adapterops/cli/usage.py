@@ -37,6 +37,7 @@ MEANT = {
     "--size": ("--budget",),
     "--tau": ("--energy",),
     "--threads": ("--workers",),
+    "--to": ("--format",),
     "--trim": ("--density",),
     "-f": ("--force",),
     "-j": ("--workers",),

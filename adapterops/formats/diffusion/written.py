@@ -13,7 +13,7 @@ from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 
-COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|unet\.|text_encoder(?:_[23])?\.)")
+COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
 
 UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
@@ -50,7 +50,7 @@ def dotted(module: str) -> str:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
     """
     check_dotted(module)
-    if flat(module).part:
+    if flat(module).part or COMPONENT.match(module):
         return module
     return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from adapterops.errors import UnsupportedError
@@ -13,10 +15,14 @@ MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("named", [underscored, dotted, in_pipeline])
-def test_every_name_is_of_the_same_weight(module: str, named: object) -> None:
-    assert callable(named)
+def test_every_name_is_of_the_same_weight(module: str, named: Callable[[str], str]) -> None:
     assert flat(named(module)).meets(flat(module))
     assert named(named(module)) == named(module)
+
+
+@pytest.mark.parametrize("named", [dotted, in_pipeline])
+def test_the_second_transformer_of_a_pipeline_is_a_component(named: Callable[[str], str]) -> None:
+    assert named("transformer_2.blocks.0.attn1.to_q") == "transformer_2.blocks.0.attn1.to_q"
 
 
 @pytest.mark.parametrize(
