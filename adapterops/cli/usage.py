@@ -37,7 +37,6 @@ MEANT = {
     "--size": ("--budget",),
     "--tau": ("--energy",),
     "--threads": ("--workers",),
-    "--to": ("--format",),
     "--trim": ("--density",),
     "-f": ("--force",),
     "-j": ("--workers",),

@@ -38,7 +38,6 @@ MISTAKES = {
         3,
         "is an adapter, where a model is expected",
     ),
-    "merge kohya.safetensors --to comfy -o out": (2, "did you mean --format?"),
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
     "merge dora dora -o out": (4, "adapterops fuse BASE dora -o fused; adapterops extract fused --base BASE"),
