@@ -166,6 +166,32 @@ def test_diffusers_loads_what_is_written(tmp_path: Path, form: str, make: Any) -
         torch.testing.assert_close(each, before[name] + 0.5 * full[name], atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", ["kohya", "diffusers"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_merge_across_formats(tmp_path: Path, first: str) -> None:
+    """In the format of the first; with names of the base, which diffusers loads where they are its own."""
+    model = flux(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    save_file(kohya_flux(), tmp_path / "kohya.safetensors")
+    save_file(of_diffusers(), tmp_path / "diffusers.safetensors")
+    changes = {}
+    for name in ("kohya", "diffusers"):
+        after = fused(tmp_path, tmp_path / f"{name}.safetensors", "--force")
+        changes[name] = {tensor: each - before[tensor] for tensor, each in after.items()}
+    order = [first, *(name for name in changes if name != first)]
+    weights = [option for name in order for option in ("-w", "0.7" if name == "kohya" else "-0.3")]
+    line = ["merge", *(str(tmp_path / f"{name}.safetensors") for name in order), *weights]
+    assert run([*line, "--base", str(tmp_path / "base"), "-o", str(tmp_path / "out")]) == 0
+    found = fused(tmp_path, tmp_path / "out", "--force")
+    for name, weight in found.items():
+        wanted = before[name] + 0.7 * changes["kohya"][name] - 0.3 * changes["diffusers"][name]
+        torch.testing.assert_close(weight, wanted, atol=2e-6, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    assert file.name == ("lora.safetensors" if first == "kohya" else FILES["diffusers"])
+    if first == "diffusers":
+        agree(with_diffusers(model, file), found, before)
+
+
 UNET = (
     "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
     "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",

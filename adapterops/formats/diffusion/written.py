@@ -76,13 +76,15 @@ def in_pipeline(module: str) -> str:
     return f"{'unet' if UNET.match(inner) else 'transformer'}.{inner}"
 
 
-BASE = "name the model in diffusers' names: --base FOLDER, such as the transformer or unet of its pipeline"
+BASE = (
+    "name the model in diffusers' names, the transformer or unet of its pipeline, with --base; comfy holds these names"
+)
 
 
 def _check_own(module: str, inner: str) -> None:
     wholes = {joined.whole for joined in JOINED}
     blocks = {name for name, number in forms(flat(inner).key) if number}
-    if inner.startswith(HALVES) or not blocks.isdisjoint({*RENAMED, *wholes}):
+    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes}):
         raise UnsupportedError(
             "is a name by the authors of the model, which diffusers' has not", tensor=module, hint=BASE
         )
