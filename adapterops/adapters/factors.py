@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.proof import Image, image
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, at
 from adapterops.formats.registry import Arrangement
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Factors(NamedTuple):
-    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it."""
+    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it;
+    and by what it is known again.
+    """
 
     module: str
     A: Array
@@ -25,6 +28,19 @@ class Factors(NamedTuple):
     norm: float
     error: float
     rounding: float
+    image: Image
+
+
+def as_stored(adapter: Adapter) -> Callable[[str], Factors]:
+    """The same of modules of which nothing is written anew."""
+
+    def factors(module: str) -> Factors:
+        with at(tensor=module):
+            update = adapter.updates[module].lowrank()
+            assert update is not None
+            return Factors(module, update.A, update.B, update.norm(), 0.0, 0.0, image(update))
+
+    return factors
 
 
 def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[str], Factors]:
@@ -55,8 +71,10 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
             raise IncompatibleError(
                 f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
             ) from None
-    norm, rounding = found.norm(), 0.0
+    norm, distance = found.norm(), 0.0
     if norm and isfinite(norm):
         A, B = (widened(each, dtype, Scratch()) for each in stored)
-        rounding = moved(found, B, A) / norm
-    return Factors(module, stored[0], stored[1], norm, found.error, rounding)
+        distance = moved(found, B, A)
+    whole = update.lowrank() if found.error == 0 else None
+    seen = image(found if whole is None else whole, distance)
+    return Factors(module, stored[0], stored[1], norm, found.error, distance / norm if distance else 0.0, seen)

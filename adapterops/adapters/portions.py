@@ -11,7 +11,10 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors, factored
+from adapterops.adapters.proof import image
 from adapterops.arrays.dtypes import BITS
+from adapterops.arrays.floats import widened
+from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, dealt
@@ -20,6 +23,7 @@ from adapterops.formats.registry import Arrangement
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import SafetensorsFile, Spec
 from adapterops.storage.writer import write_safetensors
+from adapterops.updates.lowrank import LowRank
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def write_portions(
             record = {
                 "file": job.file,
                 **file_digests(folder / job.file, BLAKE3),
-                "figures": {each.module: [value.hex() for value in each[3:]] for each in found},
+                "figures": {each.module: [value.hex() for value in each[3:6]] for each in found},
                 "inputs": [file.hashes() for file in job.inputs],
             }
             records.add(record)
@@ -99,7 +103,9 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
         file = SafetensorsFile(folder / job.file)
         for module in job.tensors:
             A, B = (file.array(_name(module, role)) for role in ("A", "B"))
-            yield Factors(module, A, B, *files[job.file].figures[module])
+            dtype = file.entries[_name(module, "A")].dtype
+            wide = LowRank(widened(B, dtype, Scratch()), widened(A, dtype, Scratch()))
+            yield Factors(module, A, B, *files[job.file].figures[module], image(wide))
 
 
 def _name(module: str, role: str) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
-from adapterops.adapters.factors import Factors, factored
+from adapterops.adapters.copying import unchanged
+from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.proof import Image, prove
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -23,7 +27,15 @@ from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
-from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
+from adapterops.provenance.manifest import (
+    UNKNOWN,
+    Origin,
+    described,
+    write_bytes,
+    write_file,
+    write_json,
+    write_manifest,
+)
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.staging import check_output, staged
@@ -123,6 +135,10 @@ class Saved:
     bytes: int
     energy: float
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
+    proven: float = 0.0
+    """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
+    copied: bool = False
+    """Whether its files are those that it was read from, byte for byte."""
 
     @property
     def rounding(self) -> float:
@@ -147,6 +163,9 @@ def save_adapter(
 ) -> Saved:
     """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is
     complete, or absent.
+
+    An adapter to which nothing was done is copied, where its format would have the same tensors: with its scales, and
+    all that its header and config say.
 
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The
     experts of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
@@ -174,9 +193,15 @@ def save_adapter(
     arranged = arrangement(adapter, dtype, format)
     with local.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
-        modules = chain(*arranged.groups.values())
-        with closing(local.run(factored(adapter, arranged, exact), modules, how=how)) as results:
-            return complete_adapter(adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin)
+        modules, copies = (
+            chain(*arranged.groups.values()),
+            unchanged(adapter, arranged, format or adapter.config.format, dtype),
+        )
+        compute = as_stored(adapter) if copies else factored(adapter, arranged, exact)
+        with closing(local.run(compute, modules, how=how)) as results:
+            return complete_adapter(
+                adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin, copies=copies
+            )
 
 
 def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
@@ -199,39 +224,50 @@ def complete_adapter(
     *,
     exact: bool,
     origin: Origin,
+    copies: Mapping[str, Path] | None = None,
 ) -> Saved:
     """The files of an adapter, in a folder that will be `out` when it is complete: tensors, documents, and the manifest.
 
     Args:
         results: the modules of the arrangement's groups, in their order.
         inputs: what the manifest says of each input, asked for when all is computed.
+        copies: the file that each file of the output is a copy of, where nothing is written anew.
     """
     found = _Found(arranged)
     copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
-    _write(folder / arranged.file, arranged, tensors)
+    if copies:
+        deque(tensors, 0)
+    else:
+        _write(folder / arranged.file, arranged, tensors, found.ranks)
     if not found.ranks:
         raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-    documents = arranged.documents(found.ranks)
+    documents = {} if copies else arranged.documents(found.ranks)
     for document, fields in documents.items():
         write_json(folder / document, fields)
+    for file, path in (copies or {}).items():
+        write_file(folder / file, path)
+    with read_back():
+        again = open_adapter(folder, allow_nonfinite=True)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
+    saved = replace(saved, proven=prove(again, found.images), copied=copies is not None)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()
     for file, data in origin.files.items():
         write_bytes(folder / file, data)
-    outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
+    outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
     write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
     with read_back():
-        open_adapter(folder)
         read_manifest(folder)
     return saved
 
 
-def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]]) -> None:
+def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]], ranks: Mapping[str, int]) -> None:
+    """`ranks`: of the groups, known when their tensors are."""
     if arranged.fields is None:
-        write_safetensors(path, arranged.tensors, tensors, {"format": "pt"})
+        metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
+        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room)
     else:
         write_gguf(path, arranged.tensors, tensors, arranged.fields)
 
@@ -245,6 +281,7 @@ class _Found:
         self._modules: dict[str, Kept] = {}
         self._errors: dict[str, float] = {}
         self.ranks: dict[str, int] = {}
+        self.images: dict[str, Image] = {}
 
     def tensors(self, results: Iterable[Factors]) -> Iterator[tuple[str, Array]]:
         """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""
@@ -253,6 +290,8 @@ class _Found:
             self._errors[each.module] = each.error
             self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
             waiting[each.module] = each.A, each.B
+            if each.A.shape[0]:
+                self.images[each.module] = each.image
             group = self._group[each.module]
             if len(waiting) == len(self._arranged.groups[group]):
                 joined, rank = self._arranged.joined(group, waiting)

@@ -156,6 +156,7 @@ def as_result(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, A
             **shared,
             "energy_kept": saved.energy,
             "rounding": saved.rounding,
+            "proven": saved.proven,
             "dropped": list(saved.dropped),
             "modules": modules,
             **more,

@@ -38,7 +38,9 @@ from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-OF_MODELS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+OF_MODELS = re.compile(
+    r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
+)
 """The names of files that hold models."""
 
 CLASSIFIERS = {"classifier", "score"}
@@ -343,7 +345,7 @@ def _weights(place: Place) -> Path:
 def _further_in(place: Place) -> str:
     """Where an adapter is, of a folder that has none itself and none in its folders."""
     deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
-    return f"name one, such as {deeper.parent}" if deeper else "name a folder that PEFT saved an adapter to"
+    return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 
 
 def _fields(file: Header, config_path: Path) -> Any:

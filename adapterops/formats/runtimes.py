@@ -60,6 +60,7 @@ TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
+TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
 BASED = "adapterops normalize {source} --base BASE -o normalized"
@@ -74,6 +75,7 @@ STOPS = {
     TO_PEFT: {"dora", "gain"},
     CUT_TO_PEFT: {"dora", "gain"},
     TO_COMFY: {"dora", "gain", "experts", *TRAINED},
+    TO_DIFFUSERS: {"dora", "gain", "experts", *TRAINED},
     TO_KOHYA: {"dora", "gain", "experts", *TRAINED},
     TO_MLX: {"dora", "gain", "experts", *TRAINED},
 }
@@ -318,7 +320,11 @@ RUNTIMES = {
         "0.42.1, run for conversions",
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
-            "comfy": fine("converted when it is loaded, for the models that it knows"),
+            "comfy": unknown(
+                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
+                TO_DIFFUSERS,
+            ),
+            "diffusers": fine("what it reads"),
             "peft": fine("the file of tensors alone"),
         },
         TO_KOHYA,
@@ -345,6 +351,7 @@ RUNTIMES = {
         {
             "kohya": fine("what it reads"),
             "comfy": fine("what it reads"),
+            "diffusers": fine("read for Flux, and for other models whose names of diffusers it knows"),
             "peft": fine("the file of tensors alone, if the names are those of a model of its own"),
         },
         TO_KOHYA,

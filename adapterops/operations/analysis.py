@@ -17,7 +17,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.parts import Parts
-from adapterops.formats.registry import read_adapter
+from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.kinds import kinds
 from adapterops.storage.place import Place
 
@@ -56,6 +56,7 @@ class Inspection:
     base's; `further` are other files in its folder that may hold trained weights."""
 
     path: Place
+    format: str
     kinds: tuple[str, ...]
     base_model: str | None
     revision: str | None
@@ -99,6 +100,7 @@ def inspect(
     layouts = {module: files.layout(module) for module in files.modules}
     return Inspection(
         place,
+        format_of(place),
         tuple(sorted({parts.kind.name for parts in files.modules.values()})),
         files.config.base_model,
         files.config.revision,

@@ -54,6 +54,14 @@ def file_digests(path: Path, *algorithms: str) -> dict[str, str]:
     return {algorithm: each.hexdigest() for algorithm, each in hashed.items()}
 
 
+def region_digest(descriptor: int, begin: int, algorithm: str) -> str:
+    """The hash of what an open file has from `begin` on."""
+    hashed = new(algorithm)
+    for chunk in _read_through(descriptor, begin):
+        hashed.update(chunk)
+    return hashed.hexdigest()
+
+
 class FileHash:
     """The hash of an open file: of what others read or write of it, as long as that comes in order, and of the rest."""
 

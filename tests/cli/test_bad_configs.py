@@ -255,6 +255,18 @@ def test_whole_tensors_cannot_be_added(refused, tmp_path):
         assert torch.equal(load_file(tmp_path / "out" / "adapter_model.safetensors")[name], tensor)
 
 
+def test_whole_tensors_that_all_have_alike_are_kept(refused, tmp_path):
+    head = {f"{PREFIX}lm_head.weight": torch.ones(5, 8)}
+    a, b = (write_adapter(tmp_path / each, {**factors(), **head}, config(modules_to_save=["lm_head"])) for each in "ab")
+    assert run(["merge", str(a), str(b), "--ties", "-w", "0.7,0.3", "-o", str(tmp_path / "kept")]) == 0
+    out = tmp_path / "kept"
+    assert torch.equal(load_file(out / "adapter_model.safetensors")[f"{PREFIX}lm_head.weight"], torch.ones(5, 8))
+    assert json.loads((out / "adapter_config.json").read_text())["modules_to_save"] == ["lm_head"]
+    other = {f"{PREFIX}lm_head.weight": torch.zeros(5, 8)}
+    c = write_adapter(tmp_path / "c", {**factors(), **other}, config(modules_to_save=["lm_head"]))
+    refused(["merge", a, c], 4, "E-UNSUPPORTED", c, "those that differ cannot be added", tensor="lm_head.weight")
+
+
 def test_tensor_that_belongs_to_nothing(refused, tmp_path):
     folder = write_adapter(tmp_path / "bad", {**factors(), "step": torch.ones(1)})
     refused(

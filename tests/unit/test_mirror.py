@@ -28,7 +28,6 @@ MISSING = {
     "cli/fuse.py",
     "cli/fusing.py",
     "cli/merge.py",
-    "cli/merging.py",
     "cli/methods.py",
     "cli/pull.py",
     "cli/push.py",

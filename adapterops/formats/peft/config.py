@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
@@ -91,6 +92,7 @@ class AdapterConfig:
             them into the tensor of the model, and so into all that is tied to it.
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
+        metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
 
     base_model: str | None = None
@@ -107,6 +109,7 @@ class AdapterConfig:
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     model: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -381,10 +384,7 @@ def combine(
     """
     base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
     revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
-    first = configs[0].fields
-    fields = {
-        key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)
-    }
+    fields = _common([config.fields for config in configs])
     return AdapterConfig(
         base,
         revision,
@@ -400,7 +400,22 @@ def combine(
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
         model=configs[0].model,
+        metadata=_merged([config.metadata for config in configs], names),
     )
+
+
+def _merged(found: Sequence[Mapping[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """What all headers say, and for those that follow modelspec what the result was merged from."""
+    common, described = _common(found), any(name.startswith("modelspec.") for each in found for name in each)
+    if len(found) > 1 and described:
+        common["modelspec.merged_from"] = ", ".join(Path(name).stem for name in names)
+    return common
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say."""
+    first, *others = found
+    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
 
 
 def _union(targets: Sequence[Suffixes | str | None]) -> Suffixes | str | None:
