@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
-from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles, has_config
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import check_dotted, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import check_dotted, check_handled, is_own, is_underscored, parse
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
 from adapterops.updates.layout import Layout
@@ -54,9 +55,10 @@ class Diffusion:
         try:
             weights = _weights(place)
             names = place.open(weights).entries if weights else {}
+            own = weights is not None and is_own(names, has_config(place, weights))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
-        return is_own(names) and any(map(is_underscored, names)) == self.underscored
+        return own and any(map(is_underscored, names)) == self.underscored
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)
@@ -70,6 +72,7 @@ class Diffusion:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
+            _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format="kohya" if self.underscored else "comfy")
         return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
 
@@ -129,10 +132,12 @@ def _weights(place: Place) -> Path | None:
 
 
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
+    """The arrays of every module, by its name without what trainers put around a model."""
+    check_handled({name: len(entry.shape) for name, entry in sorted(entries.items())})
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
         module, role = parse(name, len(entries[name].shape))
-        roles = found.setdefault(module, {})
+        roles = found.setdefault(_plain(module), {})
         if role in roles:
             raise InputError(
                 f"is the same module's {role} as {roles[role]}",
@@ -141,10 +146,27 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    alone = [module for module, roles in found.items() if roles.keys() == {"alpha"}]
-    for module in alone:
-        raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
+    for module, roles in _with_alphas(found).items():
+        if roles.keys() == {"alpha"}:
+            raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
     return {module: parts_of(module, roles, entries) for module, roles in sorted(found.items())}
+
+
+def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Modules whose alpha is spelled in another way than their factors (`attention.to.q`, `attention.to_q.alpha`)."""
+    without = {flat(module): roles for module, roles in found.items() if "alpha" not in roles}
+    for module in [module for module, roles in found.items() if roles.keys() == {"alpha"} and flat(module) in without]:
+        without[flat(module)] |= found.pop(module)
+    return found
+
+
+def _plain(module: str) -> str:
+    """
+    >>> _plain("base_model.model.blocks.0.attn.wq"), _plain("unet.base_model.model.mid_block.conv")
+    ('blocks.0.attn.wq', 'unet.mid_block.conv')
+    """
+    component, _, inner = module.partition(".")
+    return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 
 
 def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mapping[str, Scaling]) -> None:
@@ -162,6 +184,18 @@ def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mappin
             f"{file.path.name}: trained with split_qkv, whose alpha is divided by the rank of all parts: the scale that is"
             f" stored, and that every loader takes, is {shown} of the one it was trained with ({count(len(parts), 'module')},"
             f" such as {next(iter(parts))})",
+            AdapterWarning,
+            stacklevel=2,
+        )
+
+
+def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: float | None) -> None:
+    """Warn where PEFT would have a config that says the scale, and nothing here does."""
+    stated = alpha is not None or any(parts.alpha for parts in modules.values()) or "alpha" in str(file.metadata)
+    if not stated and any(name.startswith("base_model.model.") for name in file.entries):
+        warnings.warn(
+            f"{file.path.name}: has PEFT's names and no config that states a scale: 1 is taken, as ComfyUI and diffusers do;"
+            f" --alpha gives another",
             AdapterWarning,
             stacklevel=2,
         )

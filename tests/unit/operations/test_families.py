@@ -62,7 +62,7 @@ def heights(joined: Joined) -> list[int]:
     return [ROWS[0] if part in joined.square else ROWS[part] for part in range(len(joined.parts))]
 
 
-@pytest.mark.parametrize(("authors", "other"), RENAMED.items())
+@pytest.mark.parametrize(("authors", "other"), RENAMED)
 @pytest.mark.parametrize("back", [False, True])
 def test_renamed(tmp_path: Path, authors: str, other: str, back: bool) -> None:
     adapter, base = (other, authors) if back else (authors, other)
