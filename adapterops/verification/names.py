@@ -72,7 +72,7 @@ class Base:
             found = [
                 tensor
                 for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
+                if there[-len(wanted) :] == wanted or (len(there) > 1 and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
         if len(found) > 1 and shapes:
@@ -97,8 +97,8 @@ class Base:
         """
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
-        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
-        return min(found, key=len, default=None)
+        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) in (part, "")]
+        return min(found, key=lambda name: (encoder(name) != part, len(name)), default=None)
 
     def stated_tied(self) -> bool | None:
         """What the config says of sharing, if it says anything."""
