@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from adapterops.storage.safetensors import Spec
-from adapterops.verification.other_names import encoder
+from adapterops.verification.other_names import encoder, may_be_in
 
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
 OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
@@ -97,7 +97,7 @@ class Base:
         """
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
-        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) in (part, "")]
+        found = [name for name, each in flat.items() if each.endswith(wanted) and may_be_in(name, part)]
         return min(found, key=lambda name: (encoder(name) != part, len(name)), default=None)
 
     def stated_tied(self) -> bool | None:

@@ -24,6 +24,9 @@ ENCODERS = {
 """What the names of a text encoder begin with, or have in them."""
 
 
+BARE = re.compile(r"(?:text_model|model|layers|encoder)\.")
+"""What the names of a text encoder begin with, in a file of its own."""
+
 T5 = re.compile(r"(?:^|[._])encoder[._]block[._]\d")
 """What is in the names of that encoder alone, whichever of a pipeline's it is."""
 
@@ -47,13 +50,19 @@ def encoder(name: str) -> str:
     return next((number for number, marks in ENCODERS.items() if any(mark in name for mark in marks)), "")
 
 
+@cache
+def may_be_in(name: str, part: str) -> bool:
+    """Whether a tensor is in a part of a pipeline, or in a text encoder by itself, whose names do not say which."""
+    return encoder(name) == part or (not encoder(name) and BARE.match(name) is not None)
+
+
 def alike(module: str, layout: Mapping[str, object]) -> list[str]:
     """The tensors that a module may be by its letters: those that share the most of them, and have the fewest others."""
     wanted, part = letters(HEADS.sub("", module)), encoder(module)
     found = []
     for name in layout:
         there = letters(name)
-        if (there.endswith(wanted) or wanted.endswith(there)) and encoder(name) in (part, ""):
+        if (there.endswith(wanted) or wanted.endswith(there)) and may_be_in(name, part):
             found.append(((min(len(there), len(wanted)), encoder(name) == part, -len(there)), name))
     most = max((size for size, _ in found), default=None)
     return [name for size, name in found if size == most]
@@ -75,6 +84,7 @@ CLIP = {"q_proj": Q, "k_proj": K, "v_proj": V}
 KREA = {"wq": Q, "wk": K, "wv": V}
 GATED = {"gate_layer": Q, "proj": V}
 FUSED = [
+    (r"token_refiner_refiner_blocks_(\d+)_attn_", PLAIN, "token_refiner.blocks.{}.attn.qkv_proj"),
     (r"single_transformer_blocks_(\d+)_(?:attn_)?", {**PLAIN, "proj_mlp": M}, "single_blocks.{}.linear1"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "double_blocks.{}.img_attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "double_blocks.{}.txt_attn.qkv"),
@@ -93,7 +103,6 @@ FUSED = [
     (r"layers_(\d+)_attn_", PLAIN, "layers.{}.attention.qkv"),
     (r"noise_refiner_(\d+)_attn_", PLAIN, "noise_refiner.{}.attention.qkv"),
     (r"context_refiner_(\d+)_attn_", PLAIN, "context_refiner.{}.attention.qkv"),
-    (r"token_refiner_refiner_blocks_(\d+)_attn_", PLAIN, "token_refiner.blocks.{}.attn.qkv_proj"),
     (
         r"context_embedder_token_refiner_refiner_blocks_(\d+)_attn_",
         PLAIN,
