@@ -84,6 +84,7 @@ transformer_blocks_N_audio_to_video_attn_{q_norm,k_norm} = transformer_blocks_N_
 transformer_blocks_N_video_to_audio_attn_{q_norm,k_norm} = transformer_blocks_N_video_to_audio_attn_{norm_q,norm_k}
 scale_shift_table_a2v_ca_{video,audio} = {video,audio}_a2v_cross_attn_scale_shift_table
 blocks_N_attn_{wq,wk,wv,wo,gate} = transformer_blocks_N_attn_{to_q,to_k,to_v,to_out_0,to_gate}
+blocks_N_attn_{wq,wk,wv,wo} = blocks_N_attn_{to_q,to_k,to_v,to_out_0}
 blocks_N_mlp_{gate,up,down} = transformer_blocks_N_ff_{gate,up,down}
 txtfusion_{layerwise,refiner}_blocks_N_attn_REST = text_fusion_{layerwise,refiner}_blocks_N_attn_REST
 txtfusion_layerwise_blocks_N_attn_{wq,wk,wv,wo,gate} = text_fusion_layerwise_blocks_N_attn_{to_q,to_k,to_v,to_out_0,to_gate}

@@ -98,6 +98,7 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "transformer_blocks.{}.attn.to_qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "transformer_blocks.{}.attn.to_added_qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.to_qkv"),
+    (r"(?<!transformer_)blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.to_qkv"),
     (r"(?<!transformer_)blocks_(\d+)_attn_", KREA, "blocks.{}.attn.to_qkv"),
     (r"(?<!transformer_)blocks_(\d+)_attn_", KREA, "transformer_blocks.{}.attn.to_qkv"),
     (r"layers_(\d+)_attn_", PLAIN, "layers.{}.attention.qkv"),

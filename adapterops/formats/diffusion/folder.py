@@ -13,7 +13,7 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles, has_config
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
-from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import check_dotted, check_handled, is_own, is_underscored, parse
 from adapterops.formats.kernels import as_kernels, kernel_shapes
@@ -82,6 +82,7 @@ class Diffusion:
         """Factors, and an alpha that is the rank, so that the scale is 1."""
         _check_held(layout, config, full)
         names = {module: self._names(module) for module in layout}
+        _check_apart(names)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {}
         for module, (down, up, alpha) in names.items():
@@ -111,7 +112,7 @@ class Diffusion:
 
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
-    lone = [module for module, each in layout.items() if each.shape[0] == 1 or each.kind == DIFFERENCE]
+    lone = [module for module, each in layout.items() if (each.dense and each.shape[0] == 1) or each.kind == DIFFERENCE]
     cannot = {
         **dict.fromkeys(lone, "a difference of a whole tensor"),
         **dict.fromkeys(full, "a full tensor"),
@@ -121,6 +122,16 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         raise UnsupportedError(
             f"is {what}, which is not written for image models", tensor=name, hint="fuse the adapter into its base"
         )
+
+
+def _check_apart(names: Mapping[str, tuple[str, str, str]]) -> None:
+    """Raise UnsupportedError where two modules would be written under one name."""
+    first: dict[str, str] = {}
+    for module, (down, _, _) in names.items():
+        if (other := first.setdefault(down, module)) != module:
+            raise UnsupportedError(
+                f"and {other} would both be {down}", tensor=module, hint="write each model of the pipeline by itself"
+            )
 
 
 def _weights(place: Place) -> Path | None:
@@ -206,10 +217,17 @@ def underscored(module: str) -> str:
 
     >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
     ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
+
+    Raises:
+        UnsupportedError: it is in another part.
     """
     if is_underscored(module):
         return module
     key, part = flat(module)
+    if part not in ("", DENOISER) and not part.isdecimal():
+        raise UnsupportedError(
+            "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
+        )
     return f"lora_{f'te{part}' if part.isdecimal() else 'unet'}_{key}"
 
 

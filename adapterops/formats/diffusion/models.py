@@ -314,6 +314,10 @@ MODELS = {
             _parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
         ],
     ),
+    "Krea 2, by LyCORIS": Model(
+        {f"blocks_#_{mine}": f"blocks_#_{its}" for mine, its in KREA_ATTENTION.items()},
+        [_parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],
+    ),
     "Qwen-Image 2.1": Model(
         {},
         [
