@@ -24,6 +24,14 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
     peer = sum(seconds[min(shape), max(shape)] for shape in shapes.values())
     raw = {"ours": alone, "whole": whole, "peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
     bench.note("truncate 64 -> 8, 224 modules: dense SVD / ours", peer / middle(alone, "inner"), "x", 2400, True, **raw)
+    kohya = [measure(sys.executable, HERE / "peers/kohya_resize.py", adapter, bench.out(), 8)]  # minutes: once
+    bench.note(
+        "truncate 64 -> 8, 224 modules: kohya's route / ours, whole process",
+        middle(kohya) / middle(whole),
+        "x",
+        ours=whole,
+        peer=kohya,
+    )
     bench.note("truncate 64 -> 8, 224 modules: whole command", middle(whole), "s", 1.7)
     bench.note("truncate 64 -> 8, 224 modules: peak memory", middle(whole, "mb"), "MB", 200)
 

@@ -13,6 +13,7 @@ MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re
 
 ROWS = {
     "linear merge, 168 modules: PEFT cat / ours, whole process": ("sum of two adapters, 168 modules", "PEFT"),
+    "truncate 64 -> 8, 224 modules: kohya's route / ours, whole process": ("rank 64 to 8, 224 modules of 8 B", "kohya"),
     "fuse into 0.5B bf16: PEFT / ours, whole process, both synced": ("an adapter into a model of 0.5 B", "PEFT"),
     "fuse A B --ties: mergekit / ours, whole process": ("TIES of two adapters into it", "mergekit"),
     "quantize a checkpoint of 1 GB: transformers / ours, whole process": ("1 GB into NF4", "transformers"),
