@@ -7,7 +7,6 @@ import pytest
 from adapterops.formats.diffusion.families import (
     JOINED,
     RENAMED,
-    Joined,
     by_authors,
     divided,
     first_rows,
@@ -16,6 +15,7 @@ from adapterops.formats.diffusion.families import (
     weight_of_first_rows,
     wholes,
 )
+from adapterops.formats.diffusion.models import Joined
 
 PARTS = Joined("whole", ("q", "k", "v", "mlp"), (1, 2), (0, 1, 2))
 
