@@ -126,6 +126,11 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     return AdapterFiles(file, paths, *found, further_weights(place, weights), tokenizer_files(place, weights))
 
 
+def has_config(place: Place, weights: Path) -> bool:
+    """Whether a file of tensors has a config of PEFT, next to it or in its header."""
+    return place.has(weights.with_name(CONFIG)) or EMBEDDED in place.open(weights).metadata
+
+
 def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
     """What tensors under PEFT's names are, by a config.
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any
 
 from adapterops.storage.safetensors import Spec
-from adapterops.verification.other_names import encoder
+from adapterops.verification.other_names import encoder, may_be_in
 from adapterops.verification.saved_names import SAVED
 
 Parts = tuple[str, ...]
@@ -140,7 +140,7 @@ class Base:
             found = [
                 tensor
                 for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
+                if there[-len(wanted) :] == wanted or (len(there) > 1 and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
         if len(found) > 1 and shapes:
@@ -165,8 +165,8 @@ class Base:
         """
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
-        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
-        return min(found, key=len, default=None)
+        found = [name for name, each in flat.items() if each.endswith(wanted) and may_be_in(name, part)]
+        return min(found, key=lambda name: (encoder(name) != part, len(name)), default=None)
 
     def stated_tied(self, name: str = "") -> bool | None:
         """What the config says of sharing, if it says anything; also that of the part of a model that a tensor is in."""

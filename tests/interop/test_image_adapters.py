@@ -250,6 +250,8 @@ MODULES = {
     "Tucker": ("locon", {"use_tucker": True}, CONV),
     "LoHa": ("loha", {}, LINEAR),
     "LoHa of a convolution": ("loha", {}, CONV),
+    "LoHa, Tucker": ("loha", {"use_tucker": True}, CONV),
+    "LoKr, Tucker": ("lokr", {"factor": 4, "use_tucker": True}, CONV),
     "LoKr": ("lokr", {"factor": 4}, LINEAR),
     "LoKr, all of both": ("lokr", {"factor": 4, "full_matrix": True}, LINEAR),
     "LoKr of both factored": ("lokr", {"factor": 4, "decompose_both": True}, LINEAR),

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
-from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles, has_config
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
+from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
 from adapterops.updates.layout import Layout
@@ -64,9 +66,10 @@ class Diffusion:
         try:
             weights = _weights(place)
             names = place.open(weights).entries if weights else {}
+            own = weights is not None and is_own(names, has_config(place, weights))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
-        own = is_own(names) or (weights is not None and weights.name == DIFFUSERS)
+        own = own or (weights is not None and weights.name == DIFFUSERS)
         return own and _spelled(names) == self.name
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
@@ -82,6 +85,7 @@ class Diffusion:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
+            _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
         return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
 
@@ -91,6 +95,7 @@ class Diffusion:
         """Factors, and an alpha that is the rank, so that the scale is 1; diffusers has none, and takes that for 1, too."""
         _check_held(layout, config, full)
         names = {module: self._names(module) for module in layout}
+        _check_apart(names)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {}
         for module, (down, up, alpha) in names.items():
@@ -147,7 +152,7 @@ def _spelled(names: Collection[str]) -> str:
 
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
-    lone = [module for module, each in layout.items() if each.shape[0] == 1 or each.kind == DIFFERENCE]
+    lone = [module for module, each in layout.items() if (each.dense and each.shape[0] == 1) or each.kind == DIFFERENCE]
     cannot = {
         **dict.fromkeys(lone, "a difference of a whole tensor"),
         **dict.fromkeys(full, "a full tensor"),
@@ -157,6 +162,16 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         raise UnsupportedError(
             f"is {what}, which is not written for image models", tensor=name, hint="fuse the adapter into its base"
         )
+
+
+def _check_apart(names: Mapping[str, tuple[str, str, str | None]]) -> None:
+    """Raise UnsupportedError where two modules would be written under one name."""
+    first: dict[str, str] = {}
+    for module, (down, _, _) in names.items():
+        if (other := first.setdefault(down, module)) != module:
+            raise UnsupportedError(
+                f"and {other} would both be {down}", tensor=module, hint="write each model of the pipeline by itself"
+            )
 
 
 def _weights(place: Place) -> Path | None:
@@ -178,10 +193,12 @@ def _check_updates(entries: Collection[str]) -> None:
 
 
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
+    """The arrays of every module, by its name without what trainers put around a model."""
+    check_handled({name: len(entry.shape) for name, entry in sorted(entries.items())})
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
         module, role = parse(name, entries[name].shape)
-        roles = found.setdefault(module, {})
+        roles = found.setdefault(_plain(module), {})
         if role in roles:
             raise InputError(
                 f"is the same module's {role} as {roles[role]}",
@@ -190,10 +207,27 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    alone = [module for module, roles in found.items() if roles.keys() == {"alpha"}]
-    for module in alone:
-        raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
+    for module, roles in _with_alphas(found).items():
+        if roles.keys() == {"alpha"}:
+            raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
     return {module: parts_of(module, roles, entries) for module, roles in sorted(found.items())}
+
+
+def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Modules whose alpha is spelled in another way than their factors (`attention.to.q`, `attention.to_q.alpha`)."""
+    without = {flat(module): roles for module, roles in found.items() if "alpha" not in roles}
+    for module in [module for module, roles in found.items() if roles.keys() == {"alpha"} and flat(module) in without]:
+        without[flat(module)] |= found.pop(module)
+    return found
+
+
+def _plain(module: str) -> str:
+    """
+    >>> _plain("base_model.model.blocks.0.attn.wq"), _plain("unet.base_model.model.mid_block.conv")
+    ('blocks.0.attn.wq', 'unet.mid_block.conv')
+    """
+    component, _, inner = module.partition(".")
+    return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 
 
 def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mapping[str, Scaling]) -> None:
@@ -211,6 +245,18 @@ def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mappin
             f"{file.path.name}: trained with split_qkv, whose alpha is divided by the rank of all parts: the scale that is"
             f" stored, and that every loader takes, is {shown} of the one it was trained with ({count(len(parts), 'module')},"
             f" such as {next(iter(parts))})",
+            AdapterWarning,
+            stacklevel=2,
+        )
+
+
+def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: float | None) -> None:
+    """Warn where PEFT would have a config that says the scale, and nothing here does."""
+    stated = alpha is not None or any(parts.alpha for parts in modules.values()) or "alpha" in str(file.metadata)
+    if not stated and any(name.startswith("base_model.model.") for name in file.entries):
+        warnings.warn(
+            f"{file.path.name}: has PEFT's names and no config that states a scale: 1 is taken, as ComfyUI and diffusers do;"
+            f" --alpha gives another",
             AdapterWarning,
             stacklevel=2,
         )

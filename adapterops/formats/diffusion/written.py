@@ -31,10 +31,17 @@ def underscored(module: str) -> str:
     ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
     >>> underscored("transformer_blocks.0.attn.to_q")
     'lora_transformer_transformer_blocks_0_attn_to_q'
+
+    Raises:
+        UnsupportedError: it is in another part.
     """
     if is_underscored(module):
         return module
     key, part = flat(module)
+    if part not in ("", DENOISER) and not part.isdecimal():
+        raise UnsupportedError(
+            "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
+        )
     if part.isdecimal():
         return f"lora_te{part}_{key}"
     return f"lora_{'transformer' if module.startswith('transformer.') or BLOCKS.match(module) else 'unet'}_{key}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_config, read_files
 from adapterops.formats.diffusion.spellings import check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
@@ -32,7 +32,7 @@ class Peft:
             return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())
         try:
             names = place.open(place.path).entries
-            return any(map(updates().fullmatch, names)) and not is_own(names)
+            return any(map(updates().fullmatch, names)) and not is_own(names, has_config(place, place.path))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
 

@@ -39,7 +39,7 @@ def test_modules_come_back_as_they_were_computed(tmp_path: Path) -> None:
         assert np.array_equal(found.A, expected.A)
         assert np.array_equal(found.B, expected.B)
         assert (found.A.dtype, found[3:6]) == (expected.A.dtype, expected[3:6])
-            assert found.image.distance(expected.image, ordered=True) <= expected.image.within
+        assert found.image.distance(expected.image, ordered=True) <= expected.image.within
 
 
 def test_figures_to_the_last_bit() -> None:
