@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import adapterops as ao
-from adapterops.adapters import saving
+from adapterops.adapters import factors
 from adapterops.adapters.proof import image, prove
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import FORMATS
@@ -78,7 +78,7 @@ def test_every_format_is_proven_within_the_rounding(tmp_path: Path, format: str,
 
 
 def test_nothing_is_left_of_an_output_that_is_not_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "image", lambda update, distance=0.0: image(2 * update, distance))
+    monkeypatch.setattr(factors, "image", lambda update, distance=0.0: image(2 * update, distance))
     with pytest.raises(AdapterOpsError, match="was written as another update"):
         ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
