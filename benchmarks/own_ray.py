@@ -22,7 +22,7 @@ how, starting = Execution(workers=2, sync=False), 0.0
 
 
 def timed(function, *arguments):  # type: ignore[no-untyped-def]
-    """Ray's start and end, which are not counted."""
+    """Ray's start, which is not counted."""
     global starting
     begin = time.perf_counter()
     result = function(*arguments)
@@ -30,7 +30,7 @@ def timed(function, *arguments):  # type: ignore[no-untyped-def]
     return result
 
 
-ray._connect, ray._disconnect = partial(timed, ray._connect), partial(timed, ray._disconnect)
+ray._connect = partial(timed, ray._connect)
 begin = time.perf_counter()
 made = make(request, out, how=how)
 if engine == "ray":

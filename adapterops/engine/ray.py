@@ -55,7 +55,6 @@ def run(
             return pool.submit(call, *arguments).result()
 
         ray = there(_connect, address, how)
-        waiting: list[Any] = []
         try:
             options = {"num_cpus": 1, "memory": memory, "scheduling_strategy": "SPREAD"}
             task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(_call)
@@ -64,7 +63,7 @@ def run(
                 done, waiting = there(_done, ray, waiting)
                 yield from done
         finally:
-            there(_disconnect, ray, waiting)
+            there(ray.shutdown)  # which ends what still runs; cancelling a task that is just done kills the driver
 
 
 def _call(function: Callable[[str], str], item: str) -> str:
@@ -110,9 +109,3 @@ def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:
             f"a job was given up: {str(error).splitlines()[0]}",
             hint="finished files are kept: look at the memory of the machines, and run the same command again",
         ) from error
-
-
-def _disconnect(ray: Any, waiting: Sequence[Any]) -> None:
-    for each in waiting:
-        ray.cancel(each, force=True)
-    ray.shutdown()

@@ -213,6 +213,27 @@ def test_parts_and_ray_complete_each_other(place: Path, whole: dict[str, str], o
     assert tree(place / "out") == whole
 
 
+def test_what_runs_when_another_job_fails_is_ended(place: Path, on_ray: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, ended = str(place / "waiting"), str(place / "ended")
+
+    def do(text: str) -> str:
+        if SHARDS[0] in text.rpartition('"file": ')[2]:
+            while not os.path.exists(waiting):
+                time.sleep(0.05)
+            raise RuntimeError("of no kind that is known")
+        open(waiting, "w").close()
+        time.sleep(20)
+        open(ended, "w").close()
+        return ""
+
+    monkeypatch.setattr(parts, "do", do)
+    begin = time.monotonic()
+    code, said = on_ray()
+    assert (code, "of no kind that is known" in said) == (1, True)
+    assert time.monotonic() - begin < 20
+    assert not os.path.exists(ended)
+
+
 def test_an_adapter(place: Path, fuse: Fuse, cluster: Any) -> None:
     merge = ["merge", "a", "a", "--ties", "--rank", "3", "-o"]
     assert fuse(command=[*merge, "whole"]) == (0, "")
