@@ -113,16 +113,21 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
         for s in sources(adapter.history)
         for file in s.tensors
     )
-    return workers * (
-        (4 * 4 * largest if any(map(_by_entries, steps(adapter.history))) else 4 * 2 * read) + AHEAD * 2 * written
-    )
+    done = list(steps(adapter.history))
+    factors = 4 * (5 if any(map(_in_core, done)) else 2) * read
+    return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * 2 * written)
 
 
 def _by_entries(step: Step) -> bool:
     """Whether an operation forms whole matrices."""
     if step.operation != "merge":
         return step.operation == "extract"
-    return METHODS[step.parameters["method"]].acts == "entries" and step.parameters["space"] == "delta"
+    return METHODS[step.parameters["method"]].acts != "updates" and step.parameters["space"] == "delta"
+
+
+def _in_core(step: Step) -> bool:
+    """Whether an operation makes a joint core: of all factors there are their canonical form, stacks and bases then."""
+    return step.operation == "merge" and step.parameters["space"] in ("core", "knots")
 
 
 @dataclass(frozen=True)
