@@ -1,0 +1,273 @@
+"""What a merged model is: one guess that most of it agrees with, and all that does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.verification.diagnosis.causes import as_if
+from adapterops.verification.diagnosis.conventions import Convention
+from adapterops.verification.diagnosis.fitting import joint
+from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
+from adapterops.verification.diagnosis.judging import LOOSE, Guess, Judged, Look, best, judge, look, looks
+from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.samples import Ground, Subject
+from adapterops.verification.diagnosis.spectrum import Spectrum, spectrum
+from adapterops.verification.diagnosis.suspects import MISSING, Finding, suspect
+from adapterops.verification.witness import witness
+
+BASE, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
+    *("base", "base-plus-adapters", "partly", "something-else"),
+    *("different", "unknown"),
+)
+HEALTHY, SICK, UNJUDGED = 0, 8, 9
+
+UNDER = {
+    "base": "the base",
+    "original": "the original",
+    "nf4": "as if the base were quantized to NF4 and back",
+}
+TRIED = 8
+"""Units that other grounds are tried on."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a model is.
+
+    Attributes:
+        verdict: in a word; `sentence` says it.
+        code: 0 where all is as it should be, 8 where not, 9 where nothing can be told.
+        weights: of each adapter, and the standard deviation of it; infinite where it cannot be told from the others.
+        roundings: the conventions that explain most of what was looked at equally well, the plainest first.
+        under: what the updates were added to: a key of `UNDER`.
+        units: that updates were looked for in; `right` of them are as the weights say, `seen` of them show it.
+        kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
+        findings: what is not as it should be.
+        spectra: of the difference, where no adapter was given.
+    """
+
+    verdict: str
+    sentence: str
+    code: int
+    weights: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    roundings: Sequence[Convention] = ()
+    under: str = "base"
+    units: int = 0
+    right: int = 0
+    seen: int = 0
+    kept: float | None = None
+    findings: Sequence[Finding] = ()
+    spectra: Sequence[Spectrum] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return self.code == HEALTHY
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "healthy": self.healthy,
+            "judged": self.code != UNJUDGED,
+            "weights": {
+                name: {"weight": weight, "error": error if np.isfinite(error) else None}
+                for name, (weight, error) in self.weights.items()
+            },
+            "roundings": [each.name for each in self.roundings],
+            "under": self.under,
+            "modules": {"compared": self.units, "right": self.right, "showing": self.seen},
+            "kept": self.kept,
+            "findings": [vars(each) for each in self.findings],
+            "spectra": {each.tensor: each.as_json() for each in self.spectra},
+        }
+
+
+def diagnose(
+    model: Checkpoint,
+    base: Checkpoint,
+    adapters: Mapping[str, Adapter] | None = None,
+    *,
+    original: Checkpoint | None = None,
+    how: Execution = DEFAULT,
+) -> Diagnosis:
+    """What `model` is: the base, the base and adapters with which weights, rounded how, and what is not so.
+
+    Rows spread over every weight that an adapter changes are compared with W + Σ w ΔW in float64, w by least squares that
+    know how coarse the stored numbers are; the weights that most modules agree with are those of the model. What is
+    exactly as some convention of rounding makes it is right; a module that none explains is looked at for what it is.
+    Tensors without updates are compared by their bytes. Without adapters the difference is measured: its rank, its size.
+
+    Args:
+        adapters: name → adapter; several may be in it with any weights, one with weight 1.
+        original: the 16-bit model that the base was quantized from: updates may have been added to that.
+
+    Cost: bytes of both checkpoints are read once, sampled rows about three times; memory for the samples of one weight in
+        each worker.
+    Shares nothing with `fuse` but what reads files.
+    """
+    model = renamed(model, base)
+    common = [name for name in model.layout if name in base.layout]
+    if not common:
+        return Diagnosis(UNKNOWN, "the model and the base have no tensor in common, by their names", UNJUDGED)
+    if not adapters:
+        return _difference(model, base, common, how)
+    pairs = [witness(model, base, adapter) for adapter in adapters.values()]
+    subject = Subject(model, [each for each, _ in pairs])
+    found = [each for each in looks(subject, how) if each]
+    names = list(name_findings(subject, [doubts for _, doubts in pairs]))
+    if not found:
+        return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
+    under, ground, found = _ground(subject, base, original, found, how)
+    return _judged(subject, list(adapters), found, under, ground, names, how)
+
+
+def _ground(
+    subject: Subject, base: Checkpoint, original: Checkpoint | None, found: list[Look], how: Execution
+) -> tuple[str, Ground | None, list[Look]]:
+    """What most of the model is explained with: the base, the original, or the base through NF4."""
+    changed = [each for each in found if not each.unchanged and not each.coded]
+    if not changed or sum(each.explained for each in changed) * 2 > len(changed):
+        return "base", None, found
+    others = {} if original is None else {"original": of_checkpoint(original)}
+    others["nf4"] = through_nf4(base, subject.below)
+    few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
+    left = sum(each.left[0] for each in few)
+    for name, ground in others.items():
+        again = [look(subject, each.unit, ground) for each in few]
+        if all(again) and sum(each.left[0] for each in again if each) < left / 10:
+            return name, ground, [each for each in looks(subject, how, ground) if each]
+    return "base", None, found
+
+
+def _judged(
+    subject: Subject,
+    names: Sequence[str],
+    found: Sequence[Look],
+    under: str,
+    ground: Ground | None,
+    findings: list[Finding],
+    how: Execution,
+) -> Diagnosis:
+    guess, loose = best(found), LOOSE if under == "nf4" else 0.0
+    judged, roundings = judge(subject, found, guess, ground, loose, how)
+    wrong = [each for each in judged if not each.right]
+    why = local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how)
+    findings = [*findings, *why]
+    findings += [
+        finding
+        for some in local.run(
+            lambda name: list(other_findings(subject, name, ground)), sorted(subject.model.layout), how=how
+        )
+        for finding in some
+    ]
+    telling = [each for each in found if not each.unchanged] or found
+    fitted = joint([each.fit for each in telling])
+    weights = guess.weights if guess.factor is None else fitted.weights
+    stated = dict(zip(names, zip(map(float, weights), map(float, fitted.errors), strict=True), strict=True))
+    dots, squares = np.sum([each.kept for each in judged if each.right] or [(0.0, 0.0)], axis=0)
+    verdict, sentence, code = _verdict(guess, found, judged, findings, under, stated)
+    return Diagnosis(
+        verdict,
+        sentence,
+        code,
+        stated,
+        roundings if verdict in (ADAPTED, PARTLY) else (),
+        under,
+        len(judged),
+        len(judged) - len(wrong),
+        sum(each.seen for each in judged),
+        float(dots / squares) if squares else None,
+        findings,
+    )
+
+
+def _verdict(
+    guess: Guess,
+    found: Sequence[Look],
+    judged: Sequence[Judged],
+    findings: Sequence[Finding],
+    under: str,
+    weights: Mapping[str, tuple[float, float]],
+) -> tuple[str, str, int]:
+    right = sum(each.right for each in judged)
+    seen = any(each.seen and each.right for each in judged)
+    kinds = Counter(each.kind for each in findings)
+    if all(each.unchanged for each in found):
+        if not any(each.seen for each in judged) and right == len(judged):
+            return UNKNOWN, "the update is smaller than a step of the weights: with it the model is the base", UNJUDGED
+        what = "and other tensors differ" if set(kinds) - {MISSING} else "the update is in none of its modules"
+        return BASE, f"this is the base: {what}", SICK
+    if not right or not seen:
+        return ELSE, "this is not the base and a weighted sum of these adapters", SICK
+    sum_ = _sum_of(guess, weights, found)
+    at = "" if under == "base" else f", on {UNDER[under]}"
+    if findings:
+        return PARTLY, f"this is {sum_}{at} in {right} of {len(judged)} modules, and not in all", SICK
+    if len(weights) == 1 and (guess.factor is not None or abs(guess.weights[0] - 1) > 1e-9):
+        return ADAPTED, f"this is {sum_}{at}, and not the base and the adapter as it was trained", SICK
+    if any(abs(weight) <= 1e-3 for weight, _ in weights.values()):
+        return ADAPTED, f"this is {sum_}{at}: an adapter is not in it", SICK
+    if under == "nf4":
+        return ADAPTED, f"this is {sum_}{at}", SICK
+    return ADAPTED, f"this is {sum_}{at}, complete", HEALTHY
+
+
+def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
+    names = list(weights)
+    if len(names) > 1:
+        parts = [f"{weight:.4g} times {name}" for name, (weight, _) in weights.items()]
+        blurred = [name for name, (_, error) in weights.items() if not np.isfinite(error)]
+        told = f"; the weights of {' and '.join(blurred)} cannot be told apart" if blurred else ""
+        return f"the base and {' and '.join(parts)}{told}"
+    facts = list(dict.fromkeys(each for look in found for each in look.scaled if each))
+    factors = sorted({float(guess.of([fact])[0]) for fact in facts}) or [float(guess.weights[0])]
+    if factors == [1.0]:
+        return f"the base and {names[0]}"
+    span = " to ".join(f"{each:.4g}" for each in dict.fromkeys((factors[0], factors[-1])))
+    looks = [set(as_if(float(guess.of([fact])[0]), [fact])) for fact in facts]
+    shared = [
+        each
+        for each in dict.fromkeys(as_if(float(guess.of(facts[:1])[0]), facts[:1]))
+        if all(each in some for some in looks)
+    ]
+    return f"the base and {span} times {names[0]}" + (f", as if {' or '.join(shared)}" if shared else "")
+
+
+def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how: Execution) -> Diagnosis:
+    """What is known without an adapter: which tensors differ, and of what rank the differences are."""
+
+    def differs(name: str) -> bool:
+        one, other = model.stored[name], base.stored[name]
+        return one.shape != other.shape or one.dtype != other.dtype or not one.same_bytes(other)
+
+    changed = [name for name, each in zip(common, local.run(differs, common, how=how), strict=True) if each]
+    same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
+    matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
+    found = [each for each in local.run(lambda name: spectrum(model, base, name), matrices, how=how) if each]
+    spectra = [each for each in found if each.square]
+    gone = [Finding("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
+    new = [Finding("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
+    shapes = [Finding("changed", name, "has another shape than in the base") for name in changed if name not in same]
+    findings = [*gone, *new, *shapes]
+    unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
+    if not spectra and not unlike and not findings:
+        return Diagnosis(BASE, "this is the base: every number is the same", SICK)
+    ranks = [each.rank(0.99) for each in spectra]
+    if not spectra:
+        sentence = f"the weights are the base's, and {len(unlike) + len(findings)} other tensors differ"
+    elif all(rank is not None for rank in ranks):
+        most = max(rank for rank in ranks if rank is not None)
+        sentence = f"this is the base and an update of rank {most} or less in {len(spectra)} weights: a LoRA holds it"
+    else:
+        low = sum(rank is not None for rank in ranks)
+        sentence = f"this is the base changed in {len(spectra)} weights, in {len(spectra) - low} of them by more than a small rank"
+    return Diagnosis(DIFFERENT, sentence, HEALTHY, findings=findings, spectra=spectra)

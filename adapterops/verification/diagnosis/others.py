@@ -1,0 +1,118 @@
+"""What no update is added to: other tensors, the rest of those that have one, full tensors, and the names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
+from adapterops.verification.diagnosis.suspects import Finding
+from adapterops.verification.names import EMBEDDINGS, HEAD, key
+from adapterops.verification.rounding import half_step
+from adapterops.verification.witness import Doubt
+
+NAME, FULL, CHANGED, TIED = "name", "full", "changed", "tied"
+
+
+def renamed(model: Checkpoint, base: Checkpoint) -> Checkpoint:
+    """A model with the names of its base, where they mean one weight each under other wrappers."""
+    lost = {(*key(name), name.endswith(".bias")): name for name in base.layout if name not in model.layout}
+    new = [name for name in model.layout if name not in base.layout]
+    ends = [(*key(name), name.endswith(".bias")) for name in new]
+    names = {name: lost[end] for name, end in zip(new, ends, strict=True) if end in lost and ends.count(end) == 1}
+    if not names:
+        return model
+
+    def again(name: str) -> str:
+        return names.get(name, name)
+
+    return replace(
+        model,
+        layout={again(name): spec for name, spec in model.layout.items()},
+        stored={again(name): stored for name, stored in model.stored.items()},
+        shards={file: [again(name) for name in tensors] for file, tensors in model.shards.items()},
+    )
+
+
+def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterator[Finding]:
+    """What the names show: of several adapters a tensor may be there for any of them."""
+    extra = [{each.place for each in some if each.what == "should not be there"} for some in doubts]
+    seen = set()
+    for doubt in (each for some in doubts for each in some):
+        several = doubt.what == "should not be there" and not all(doubt.place in places for places in extra)
+        if several or (doubt.place, doubt.what) in seen:
+            continue
+        seen.add((doubt.place, doubt.what))
+        if doubt.what == "should not be there" and _copy(subject, doubt.place):
+            continue
+        kind = TIED if doubt.place == "config.json" or key(doubt.place)[-1] in {HEAD, *EMBEDDINGS} else NAME
+        yield Finding(kind, doubt.place, doubt.what)
+
+
+def _copy(subject: Subject, name: str) -> bool:
+    """Whether an output embedding is the input embedding of the model once more, which changes nothing."""
+    model = subject.model
+    return key(name)[-1] == HEAD and any(
+        model.stored[name].same_bytes(model.stored[each]) for each in model.layout if key(each)[-1] in EMBEDDINGS
+    )
+
+
+def other_findings(subject: Subject, tensor: str, ground: Ground | None) -> Iterator[Finding]:
+    """What is wrong with a tensor where no update is added. Bytes are compared whole, other dtypes in what is looked at."""
+    found = subject.model.stored[tensor]
+    adding = [each for each in subject.witnesses if tensor in each.wanted]
+    first = adding[0] if adding else subject.witnesses[0]
+    wanted = first.wanted.get(tensor)
+    if wanted is None:
+        if tensor not in first.base.stored:
+            return  # which the names show
+        before = first.base.stored[tensor]
+        if before.shape != found.shape:
+            yield Finding(CHANGED, tensor, f"is {list(found.shape)}, and {list(before.shape)} in the base")
+        elif before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
+            yield from _compared(
+                tensor, found, decoder(before, rounded=True), [(0, subject.model.layout[tensor].matrix[0])], CHANGED
+            )
+        return
+    start = (ground or subject.below)(tensor)
+    height = subject.model.layout[tensor].matrix[0]
+    if not wanted.places:
+        yield from _compared(tensor, found, start, [(0, height)], FULL)
+        return
+    free, at = [], 0
+    for unit in sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start):
+        free.append((at, unit.rows.start))
+        at = max(at, unit.rows.stop)
+    free.append((at, height))
+    yield from _compared(tensor, found, start, [(a, b) for a, b in free if b > a], CHANGED)
+
+
+def _compared(
+    tensor: str, found: StoredTensor, before: Decoder | None, parts: Sequence[tuple[int, int]], kind: str
+) -> Iterator[Finding]:
+    """Rows that are not what they were, rounded to the dtype that they have now."""
+    after, width = decoder(found), found.shape[-1] if found.shape else 1
+    if before is None or after is None:
+        return
+    wrong = entries = 0
+    square = whole = 0.0
+    for begin, end in (each for part in parts for each in blocks(range(*part), width, ENTRIES)):
+        W, M = before(begin, end), after(begin, end)
+        if found.scheme is None:
+            wrong += int(np.count_nonzero(~(np.abs(M - W) <= half_step(M, found.dtype))))
+        square, whole = square + float(np.square(M - W).sum()), whole + float(np.square(W).sum())
+        entries += M.size
+    relative = (square / whole) ** 0.5 if whole else square**0.5
+    if found.scheme is not None:
+        if relative > 0.2:
+            yield Finding(kind, tensor, f"is {relative:.2%} from what it was, more than codes explain")
+    elif wrong:
+        what = (
+            "is not the full tensor of the adapter" if kind == FULL else "changed, and no adapter has an update there"
+        )
+        yield Finding(kind, tensor, f"{what}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm")
