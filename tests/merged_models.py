@@ -192,7 +192,7 @@ class Merge:
 
 
 LAYER = "model.layers.0."
-Q, K, V, O = (f"{LAYER}self_attn.{name}_proj" for name in "qkvo")
+Q, K, V, OUT = (f"{LAYER}self_attn.{name}_proj" for name in "qkvo")
 GATE, UP, DOWN = (f"{LAYER}mlp.{name}_proj" for name in ("gate", "up", "down"))
 Q1, UP1, DOWN1 = ("model.layers.1." + name for name in ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"))
 
@@ -298,14 +298,14 @@ FAULTS: dict[str, Fault] = {
     "divided-twice": all_by(lambda a: 1 / a.rank, "divided by r twice"),
     "0.9": all_by(lambda a: 0.9, "0.9 times"),
     **{f"missing-{module}": missing(module) for module in MODULES},
-    "missing-attention": missing(Q, K, V, O),
+    "missing-attention": missing(Q, K, V, OUT),
     "missing-mlp": missing(GATE, UP, DOWN),
-    "missing-layer": missing(Q, K, V, O, GATE, UP, DOWN),
+    "missing-layer": missing(Q, K, V, OUT, GATE, UP, DOWN),
     **{
         f"swapped-{one}-{two}": swapped(one, two)
-        for one, two in [(Q, K), (Q, V), (K, V), (Q, O), (GATE, UP), (Q, Q1), (UP, UP1), (DOWN, DOWN1), (K, O)]
+        for one, two in [(Q, K), (Q, V), (K, V), (Q, OUT), (GATE, UP), (Q, Q1), (UP, UP1), (DOWN, DOWN1), (K, OUT)]
     },
-    **{f"transposed-{module}": transposed(module) for module in (Q, K, V, O, Q1)},
+    **{f"transposed-{module}": transposed(module) for module in (Q, K, V, OUT, Q1)},
     **{f"twice-{module}": factor(2.0, module) for module in MODULES},
     "third-of-one": factor(1 / 3, Q),
     "opposite-of-one": factor(-1.0, DOWN),
@@ -315,7 +315,7 @@ FAULTS: dict[str, Fault] = {
     "one-head-base": Fault(replaced([V], _base_in_rows(slice(16, 32))), "is the base's in", (V,)),
     "noise": Fault(replaced([UP], _noise), "is", (UP,)),
     "only-noise": Fault(replaced([UP], _only_noise), "changed by something else", (UP,)),
-    "rolled": Fault(replaced([O], _rows_rolled), "changed by something else", (O,)),
+    "rolled": Fault(replaced([OUT], _rows_rolled), "changed by something else", (OUT,)),
     "norm": other("model.norm.weight", lambda each: each * 1.25, "no adapter has an update there"),
     "embedding": other("model.embed_tokens.weight", _one_entry, "no adapter has an update there"),
     "head": other("lm_head.weight", lambda each: each * 0.5, "no adapter has an update there"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
 from adapterops.verification.diagnosis.judging import LOOSE, Guess, Judged, Look, best, judge, look, looks
-from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import Spectrum, spectrum
 from adapterops.verification.diagnosis.suspects import MISSING, Finding, suspect
@@ -33,7 +32,7 @@ HEALTHY, SICK, UNJUDGED = 0, 8, 9
 UNDER = {
     "base": "the base",
     "original": "the original",
-    "nf4": "as if the base were quantized to NF4 and back",
+    "nf4": "what the base is as if quantized to NF4 and back",
 }
 TRIED = 8
 """Units that other grounds are tried on."""
@@ -72,6 +71,12 @@ class Diagnosis:
     def healthy(self) -> bool:
         return self.code == HEALTHY
 
+    @property
+    def rank(self) -> int | None:
+        """The smallest rank that holds 99 % of every weight's difference beyond rounding; None where one needs more."""
+        ranks = [each.rank(0.99) for each in self.spectra]
+        return max((rank for rank in ranks if rank), default=None) if all(ranks) else None
+
     def as_json(self) -> dict[str, Any]:
         return {
             "verdict": self.verdict,
@@ -86,6 +91,7 @@ class Diagnosis:
             "under": self.under,
             "modules": {"compared": self.units, "right": self.right, "showing": self.seen},
             "kept": self.kept,
+            "rank": self.rank,
             "findings": [vars(each) for each in self.findings],
             "spectra": {each.tensor: each.as_json() for each in self.spectra},
         }
@@ -122,7 +128,7 @@ def diagnose(
         return _difference(model, base, common, how)
     pairs = [witness(model, base, adapter) for adapter in adapters.values()]
     subject = Subject(model, [each for each, _ in pairs])
-    found = [each for each in looks(subject, how) if each]
+    found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
     if not found:
         return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
@@ -142,9 +148,10 @@ def _ground(
     few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
     left = sum(each.left[0] for each in few)
     for name, ground in others.items():
-        again = [look(subject, each.unit, ground) for each in few]
+        loose = LOOSE if name == "nf4" else 0.0
+        again = [look(subject, each.unit, ground, loose) for each in few]
         if all(again) and sum(each.left[0] for each in again if each) < left / 10:
-            return name, ground, [each for each in looks(subject, how, ground) if each]
+            return name, ground, looks(subject, how, ground, loose)
     return "base", None, found
 
 
@@ -179,13 +186,13 @@ def _judged(
         verdict,
         sentence,
         code,
-        stated,
+        stated if verdict in (ADAPTED, PARTLY) else {},
         roundings if verdict in (ADAPTED, PARTLY) else (),
         under,
         len(judged),
         len(judged) - len(wrong),
         sum(each.seen for each in judged),
-        float(dots / squares) if squares else None,
+        float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,
         findings,
     )
 
@@ -200,14 +207,17 @@ def _verdict(
 ) -> tuple[str, str, int]:
     right = sum(each.right for each in judged)
     seen = any(each.seen and each.right for each in judged)
-    kinds = Counter(each.kind for each in findings)
     if all(each.unchanged for each in found):
         if not any(each.seen for each in judged) and right == len(judged):
             return UNKNOWN, "the update is smaller than a step of the weights: with it the model is the base", UNJUDGED
-        what = "and other tensors differ" if set(kinds) - {MISSING} else "the update is in none of its modules"
-        return BASE, f"this is the base: {what}", SICK
+        more = {each.kind for each in findings} - {MISSING}
+        what = "no update is in it, and other tensors differ" if more else "no update is in it"
+        return BASE, f"this is {UNDER[under]}: {what}", SICK
     if not right or not seen:
-        return ELSE, "this is not the base and a weighted sum of these adapters", SICK
+        own = {each.unit.module for each in judged}
+        more = any(each.kind == CHANGED and each.place not in own for each in findings)
+        further = "; tensors that no adapter changes differ from the base, too" if more else ""
+        return ELSE, f"this is not the base and a weighted sum of these adapters{further}", SICK
     sum_ = _sum_of(guess, weights, found)
     at = "" if under == "base" else f", on {UNDER[under]}"
     if findings:

@@ -91,19 +91,21 @@ class Judged:
         return not self.off
 
 
-def look(subject: Subject, unit: Unit, ground: Ground | None = None) -> Look | None:
+def look(subject: Subject, unit: Unit, ground: Ground | None = None, loose: float = 0.0) -> Look | None:
     """None where the codes of a tensor have no formula here."""
     sample = subject.sample(unit, ground)
     if sample is None:
         return None
     found = fit(sample)
     left = (float(np.square(sample.M - sample.sum(found.weights)).sum()), float(np.square(sample.D).sum()))
-    explained = sample.dtype is None or not loosely(sample, found.weights).any()
+    explained = sample.dtype is None or not loosely(sample, found.weights, loose).any()
     return Look(unit, found, sample.unchanged, explained, sample.scaled, left, sample.dtype is None)
 
 
-def looks(subject: Subject, how: Execution, ground: Ground | None = None) -> list[Look | None]:
-    return list(local.run(lambda unit: look(subject, unit, ground), subject.units, how=how))
+def looks(subject: Subject, how: Execution, ground: Ground | None = None, loose: float = 0.0) -> list[Look]:
+    """A look at every unit that can be read."""
+    found = local.run(lambda unit: look(subject, unit, ground, loose), subject.units, how=how)
+    return [each for each in found if each]
 
 
 def guesses(found: Sequence[Look]) -> list[Guess]:
@@ -118,21 +120,20 @@ def guesses(found: Sequence[Look]) -> list[Guess]:
 
 
 def agrees(look: Look, guess: Guess) -> bool:
-    """Whether the weights of a unit are those of a guess, as well as they are known."""
-    expected = guess.of(look.scaled)
-    if look.coded:
-        return bool(np.all(np.abs(look.fit.weights - expected) <= SURE * look.fit.errors + CODES))
-    there = np.array([each is not None for each in look.scaled])
-    bound = SURE * look.fit.errors + CLOSE * np.abs(expected)
-    return bool(np.all(np.abs(look.fit.weights - expected)[there] <= bound[there]))
+    """Whether the weights of a unit are those of a guess, as well as they are known: what the two differ by, in standard
+    deviations of what rounding leaves, or as a part of the update.
+    """
+    expected, known = guess.of(look.scaled), look.fit.information
+    off = look.fit.weights - expected
+    part = CODES if look.coded else CLOSE
+    return bool(off @ known @ off <= len(off) * SURE**2 + part**2 * (expected @ known @ expected))
 
 
 def best(found: Sequence[Look]) -> Guess:
-    """The guess that most units agree with; the first of equals. Weights that no name is known for are those of all
+    """The guess that most units agree with that can be explained; the first of equals, and as trained without any. Weights that no name is known for are those of all
     units that agree.
     """
     able = [each for each in found if each.explained and not each.unchanged]
-    able = able or [each for each in found if not each.unchanged]
     if not able:
         return Guess(np.ones(len(found[0].fit.weights)))
     scores = [(sum(agrees(each, guess) for each in able), guess) for guess in guesses(found)]
@@ -154,7 +155,7 @@ def rounded(weight: float, error: float) -> float:
     >>> rounded(0.70002, 1e-5), rounded(0.7123, 1e-5), rounded(1 / 3, 1e-5)
     (0.7, 0.7123, 0.3333333333333333)
     """
-    for parts in (20, 100, 3):
+    for parts in (20, 100, 3) if np.isfinite(error) else ():
         typed = round(weight * parts) / parts
         if abs(typed - weight) <= 4 * error + 1e-3 * abs(weight):
             return typed
