@@ -215,13 +215,14 @@ def _verdict(
         return BASE, f"this is {UNDER[under]}: {what}", SICK
     if not right or not seen:
         own = {each.unit.module for each in judged}
-        more = any(each.kind == CHANGED and each.place not in own for each in findings)
-        further = "; tensors that no adapter changes differ from the base, too" if more else ""
+        others = any(each.kind == CHANGED and each.place not in own for each in findings)
+        further = "; tensors that no adapter changes differ from the base, too" if others else ""
         return ELSE, f"this is not the base and a weighted sum of these adapters{further}", SICK
     sum_ = _sum_of(guess, weights, found)
     at = "" if under == "base" else f", on {UNDER[under]}"
     if findings:
-        return PARTLY, f"this is {sum_}{at} in {right} of {len(judged)} modules, and not in all", SICK
+        where = f"in {right} of {len(judged)} modules" if right < len(judged) else "in all modules, and others differ"
+        return PARTLY, f"this is {sum_}{at} {where}", SICK
     if len(weights) == 1 and (guess.factor is not None or abs(guess.weights[0] - 1) > 1e-9):
         return ADAPTED, f"this is {sum_}{at}, and not the base and the adapter as it was trained", SICK
     if any(abs(weight) <= 1e-3 for weight, _ in weights.values()):

@@ -130,8 +130,8 @@ def agrees(look: Look, guess: Guess) -> bool:
 
 
 def best(found: Sequence[Look]) -> Guess:
-    """The guess that most units agree with that can be explained; the first of equals, and as trained without any. Weights that no name is known for are those of all
-    units that agree.
+    """The guess that most units agree with that can be explained, the first of equals; as trained where there are none.
+    Weights that no name is known for are those of all units that agree.
     """
     able = [each for each in found if each.explained and not each.unchanged]
     if not able:

@@ -7,16 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
 from adapterops.verification.diagnosis.suspects import Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
+from adapterops.verification.places import Wanted
 from adapterops.verification.rounding import half_step
 from adapterops.verification.witness import Doubt
 
 NAME, FULL, CHANGED, TIED = "name", "full", "changed", "tied"
+WRONG = {
+    FULL: "is not the full tensor of the adapter",
+    TIED: "is not the embedding that it was tied to",
+    CHANGED: "changed, and no adapter has an update there",
+}
 
 
 def renamed(model: Checkpoint, base: Checkpoint) -> Checkpoint:
@@ -42,13 +49,14 @@ def renamed(model: Checkpoint, base: Checkpoint) -> Checkpoint:
 def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterator[Finding]:
     """What the names show: of several adapters a tensor may be there for any of them."""
     extra = [{each.place for each in some if each.what == "should not be there"} for some in doubts]
-    seen = set()
+    seen, base = set[tuple[str, str]](), subject.witnesses[0].base
     for doubt in (each for some in doubts for each in some):
         several = doubt.what == "should not be there" and not all(doubt.place in places for places in extra)
         if several or (doubt.place, doubt.what) in seen:
             continue
         seen.add((doubt.place, doubt.what))
-        if doubt.what == "should not be there" and _copy(subject, doubt.place):
+        heads = [name for name in subject.model.layout if key(name)[-1] == HEAD and name not in base.layout]
+        if heads and doubt.place in {*heads, "config.json"} and all(_copy(subject, name) for name in heads):
             continue
         kind = TIED if doubt.place == "config.json" or key(doubt.place)[-1] in {HEAD, *EMBEDDINGS} else NAME
         yield Finding(kind, doubt.place, doubt.what)
@@ -57,32 +65,30 @@ def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterat
 def _copy(subject: Subject, name: str) -> bool:
     """Whether an output embedding is the input embedding of the model once more, which changes nothing."""
     model = subject.model
-    return key(name)[-1] == HEAD and any(
+    return any(
         model.stored[name].same_bytes(model.stored[each]) for each in model.layout if key(each)[-1] in EMBEDDINGS
     )
 
 
 def other_findings(subject: Subject, tensor: str, ground: Ground | None) -> Iterator[Finding]:
     """What is wrong with a tensor where no update is added. Bytes are compared whole, other dtypes in what is looked at."""
-    found = subject.model.stored[tensor]
-    adding = [each for each in subject.witnesses if tensor in each.wanted]
-    first = adding[0] if adding else subject.witnesses[0]
-    wanted = first.wanted.get(tensor)
-    if wanted is None:
-        if tensor not in first.base.stored:
-            return  # which the names show
-        before = first.base.stored[tensor]
-        if before.shape != found.shape:
-            yield Finding(CHANGED, tensor, f"is {list(found.shape)}, and {list(before.shape)} in the base")
-        elif before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
-            yield from _compared(
-                tensor, found, decoder(before, rounded=True), [(0, subject.model.layout[tensor].matrix[0])], CHANGED
-            )
+    found, base = subject.model.stored[tensor], subject.witnesses[0].base
+    wanted = next((each.wanted[tensor] for each in subject.witnesses if tensor in each.wanted), Wanted(tensor))
+    shape, kind = subject.shape(tensor, wanted), FULL if wanted.full or wanted.rows else CHANGED
+    if shape is None:
+        return  # which the names show
+    if shape != found.shape:
+        yield Finding(kind, tensor, f"is {list(found.shape)}, expected {list(shape)}")
+        return
+    height = subject.model.layout[tensor].matrix[0]
+    if wanted == Wanted(tensor):
+        before = base.stored[tensor]
+        if before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
+            yield from _compared(tensor, found, decoder(before, rounded=True), [(0, height)], CHANGED)
         return
     start = (ground or subject.below)(tensor)
-    height = subject.model.layout[tensor].matrix[0]
     if not wanted.places:
-        yield from _compared(tensor, found, start, [(0, height)], FULL)
+        yield from _compared(tensor, found, start, [(0, height)], FULL if kind == FULL else TIED)
         return
     free, at = [], 0
     for unit in sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start):
@@ -97,6 +103,9 @@ def _compared(
 ) -> Iterator[Finding]:
     """Rows that are not what they were, rounded to the dtype that they have now."""
     after, width = decoder(found), found.shape[-1] if found.shape else 1
+    if found.dtype not in FLOATS:
+        yield Finding(kind, tensor, WRONG[kind])
+        return
     if before is None or after is None:
         return
     wrong = entries = 0
@@ -112,7 +121,6 @@ def _compared(
         if relative > 0.2:
             yield Finding(kind, tensor, f"is {relative:.2%} from what it was, more than codes explain")
     elif wrong:
-        what = (
-            "is not the full tensor of the adapter" if kind == FULL else "changed, and no adapter has an update there"
+        yield Finding(
+            kind, tensor, f"{WRONG[kind]}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm"
         )
-        yield Finding(kind, tensor, f"{what}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm")

@@ -111,10 +111,23 @@ class Subject:
         found: dict[tuple[str, range, int, int], Unit] = {}
         for each in self.witnesses:
             for tensor, wanted in each.wanted.items():
-                for place in wanted.places if tensor in self.model.layout else ():
+                if tensor not in self.model.layout or self.shape(tensor, wanted) != self.model.layout[tensor].shape:
+                    continue
+                for place in wanted.places:
                     where = (tensor, place.rows, place.columns.start, place.columns.stop)
                     found.setdefault(where, Unit(place.source, tensor, place.rows, place.columns))
         return list(found.values())
+
+    def shape(self, tensor: str, wanted: Wanted) -> tuple[int, ...] | None:
+        """That a tensor should have: of a full tensor of an adapter, else of what it was; None where nothing says."""
+        first = self.witnesses[0]
+        full = next(
+            (each.adapter.full[wanted.full] for each in self.witnesses if wanted.full in each.adapter.full), None
+        )
+        if full is not None:
+            return full.spec.shape
+        spec = first.base.layout.get(wanted.start or tensor)
+        return None if spec is None else spec.shape
 
     @cached_property
     def entries(self) -> int:
