@@ -122,7 +122,7 @@ class Subject:
         """That a tensor should have: of a full tensor of an adapter, else of what it was; None where nothing says."""
         first = self.witnesses[0]
         full = next(
-            (each.adapter.full[wanted.full] for each in self.witnesses if wanted.full in each.adapter.full), None
+            (each.adapter.full[str(wanted.full)] for each in self.witnesses if wanted.full in each.adapter.full), None
         )
         if full is not None:
             return full.spec.shape
