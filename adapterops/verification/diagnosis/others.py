@@ -70,8 +70,10 @@ def _copy(subject: Subject, name: str) -> bool:
     )
 
 
-def other_findings(subject: Subject, tensor: str, ground: Ground | None) -> Iterator[Finding]:
-    """What is wrong with a tensor where no update is added. Bytes are compared whole, other dtypes in what is looked at."""
+def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, every: bool = False) -> Iterator[Finding]:
+    """What is wrong with a tensor where no update is added. Bytes are compared whole, other dtypes in rows spread over it,
+    or in `every` row.
+    """
     found, base = subject.model.stored[tensor], subject.witnesses[0].base
     wanted = next((each.wanted[tensor] for each in subject.witnesses if tensor in each.wanted), Wanted(tensor))
     shape, kind = subject.shape(tensor, wanted), FULL if wanted.full or wanted.rows else CHANGED
@@ -84,22 +86,22 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None) -> Iter
     if wanted == Wanted(tensor):
         before = base.stored[tensor]
         if before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
-            yield from _compared(tensor, found, decoder(before, rounded=True), [(0, height)], CHANGED)
+            yield from _compared(tensor, found, decoder(before, rounded=True), [(0, height)], CHANGED, every)
         return
     start = (ground or subject.below)(tensor)
     if not wanted.places:
-        yield from _compared(tensor, found, start, [(0, height)], FULL if kind == FULL else TIED)
+        yield from _compared(tensor, found, start, [(0, height)], FULL if kind == FULL else TIED, every)
         return
     free, at = [], 0
     for unit in sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start):
         free.append((at, unit.rows.start))
         at = max(at, unit.rows.stop)
     free.append((at, height))
-    yield from _compared(tensor, found, start, [(a, b) for a, b in free if b > a], CHANGED)
+    yield from _compared(tensor, found, start, [(a, b) for a, b in free if b > a], CHANGED, every)
 
 
 def _compared(
-    tensor: str, found: StoredTensor, before: Decoder | None, parts: Sequence[tuple[int, int]], kind: str
+    tensor: str, found: StoredTensor, before: Decoder | None, parts: Sequence[tuple[int, int]], kind: str, every: bool
 ) -> Iterator[Finding]:
     """Rows that are not what they were, rounded to the dtype that they have now."""
     after, width = decoder(found), found.shape[-1] if found.shape else 1
@@ -110,7 +112,17 @@ def _compared(
         return
     wrong = entries = 0
     square = whole = 0.0
-    for begin, end in (each for part in parts for each in blocks(range(*part), width, ENTRIES)):
+    step = max(1, ENTRIES // width)
+    runs = [
+        run
+        for begin, end in parts
+        for run in (
+            [(row, min(row + step, end)) for row in range(begin, end, step)]
+            if every
+            else blocks(range(begin, end), width, ENTRIES)
+        )
+    ]
+    for begin, end in runs:
         W, M = before(begin, end), after(begin, end)
         if found.scheme is None:
             wrong += int(np.count_nonzero(~(np.abs(M - W) <= half_step(M, found.dtype))))

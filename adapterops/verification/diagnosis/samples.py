@@ -26,6 +26,7 @@ ALL_ENTRIES = 1 << 25
 """Looked at of all weights."""
 
 FEWEST = 1 << 12
+TILE = 1 << 19
 BLOCKS = 8
 """Runs of neighbouring rows that the rows looked at are in."""
 
@@ -45,6 +46,11 @@ class Unit:
     @property
     def whole(self) -> Place:
         return Place(self.module, self.rows, self.columns)
+
+    def tiles(self) -> list[Unit]:
+        """All of it, in units of at most about `TILE` entries."""
+        step = max(1, TILE // max(1, self.columns.stop - self.columns.start))
+        return [replace(self, rows=self.rows[begin : begin + step]) for begin in range(0, len(self.rows), step)]
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and what it may be made of."""
+    """A model, and what it may be made of.
+
+    Attributes:
+        most: entries looked at of each unit; None for as many as `ALL_ENTRIES` leave to it.
+    """
 
     model: Checkpoint
     witnesses: Sequence[Witness]
+    most: int | None = None
 
     @property
     def adapters(self) -> list[Adapter]:
@@ -132,7 +143,7 @@ class Subject:
     @cached_property
     def entries(self) -> int:
         """Looked at of each unit."""
-        return min(ENTRIES, max(FEWEST, ALL_ENTRIES // max(1, len(self.units))))
+        return self.most or min(ENTRIES, max(FEWEST, ALL_ENTRIES // max(1, len(self.units))))
 
     def below(self, tensor: str) -> Decoder | None:
         """Rows of the base."""
