@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adapterops.verification.diagnosis.diagnosing import Diagnosis
 
 SHOWN = 5
+EXTRACT = ("adapterops", "extract")
 
 
 @click.command("diagnose", short_help="What a merged model is, and whether the adapter is in it.")
@@ -64,8 +65,8 @@ def command(
     as_json: bool,
 ) -> None:
     """What MODEL is, whichever program merged it: the base, the base plus adapters and with which weights, how it was
-    rounded, and which modules are not so. Exit code 0 where it is the base plus all of the adapters, 8 where not, and 9
-    where that cannot be told.
+    rounded, and which modules are not so. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
+    if the files do not show it.
 
     Rows spread over every adapted weight are compared in float64; every other tensor by its bytes. Without an adapter the
     difference of the two models is measured: its rank, and whether a LoRA would hold it.
@@ -121,7 +122,7 @@ def _problems(found: Diagnosis) -> list[Problem]:
 def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
     """The command that may come next: what makes the model anew, or takes the adapter out of it."""
     if not sources:
-        return ["adapterops", "extract", str(model), str(base), "--rank", str(found.rank)] if found.rank else None
+        return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None
     if found.healthy:
         return None
     return ["adapterops", "fuse", str(base), *map(str, sources), "-o", "fused"]

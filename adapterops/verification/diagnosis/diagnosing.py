@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.errors import count
 from adapterops.verification.diagnosis.causes import as_if
 from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.fitting import joint
@@ -19,7 +20,7 @@ from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
 from adapterops.verification.diagnosis.judging import LOOSE, Guess, Judged, Look, best, judge, look, looks
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
-from adapterops.verification.diagnosis.spectrum import Spectrum, spectrum
+from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum
 from adapterops.verification.diagnosis.suspects import MISSING, Finding, suspect
 from adapterops.verification.witness import witness
 
@@ -272,13 +273,13 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
     if not spectra and not unlike and not findings:
         return Diagnosis(BASE, "this is the base: every number is the same", SICK)
-    ranks = [each.rank(0.99) for each in spectra]
+    diagnosis = Diagnosis(DIFFERENT, "", HEALTHY, findings=findings, spectra=spectra)
+    weights, others = count(len(spectra), "weight"), count(len(unlike) + len(findings), "other tensor")
     if not spectra:
-        sentence = f"the weights are the base's, and {len(unlike) + len(findings)} other tensors differ"
-    elif all(rank is not None for rank in ranks):
-        most = max(rank for rank in ranks if rank is not None)
-        sentence = f"this is the base and an update of rank {most} or less in {len(spectra)} weights: a LoRA holds it"
+        sentence = f"the weights are the base's, and not {others}"
+    elif diagnosis.rank:
+        sentence = f"this is the base and an update of rank {diagnosis.rank} or less in {weights}: a LoRA holds it"
     else:
-        low = sum(rank is not None for rank in ranks)
-        sentence = f"this is the base changed in {len(spectra)} weights, in {len(spectra) - low} of them by more than a small rank"
-    return Diagnosis(DIFFERENT, sentence, HEALTHY, findings=findings, spectra=spectra)
+        more = count(sum(each.rank(0.99) is None for each in spectra), "weight")
+        sentence = f"this is the base changed in {weights}, and in {more} by more than a rank of {RANK}"
+    return replace(diagnosis, sentence=sentence)
