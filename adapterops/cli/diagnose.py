@@ -133,9 +133,8 @@ def _print(model: Place, found: Diagnosis) -> None:
     for name, (weight, error) in found.weights.items():
         output.line(f"  {name}: weight {weight:.4g} ± {2 * error:.1g}")
     if found.units:
-        output.line(
-            f"  {count(found.units, 'module')} compared: {found.right} as expected, {found.seen} large enough to see"
-        )
+        compared = f"{count(found.units, 'module')} compared in {output.percent(found.looked_at)} of the entries"
+        output.line(f"  {compared}: {found.right} as expected, {found.seen} large enough to see")
     if found.roundings:
         first, *others = found.roundings
         more = f"; {', '.join(each.name for each in others)} cannot be told apart from that" if others else ""

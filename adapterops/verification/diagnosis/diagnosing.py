@@ -49,7 +49,7 @@ class Diagnosis:
         weights: of each adapter, and the standard deviation of it; infinite where it cannot be told from the others.
         roundings: the conventions that explain most of what was looked at equally well, the plainest first.
         under: what the updates were added to: a key of `UNDER`.
-        units: that updates were looked for in; `right` of them are as the weights say, `seen` of them show it.
+        units: that updates were looked for in, at a part `looked_at` of their entries; `right` of them are as the weights say, `seen` of them show it.
         kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
         findings: what is not as it should be.
         spectra: of the difference, where no adapter was given.
@@ -62,6 +62,7 @@ class Diagnosis:
     roundings: Sequence[Convention] = ()
     under: str = "base"
     units: int = 0
+    looked_at: float = 0.0
     right: int = 0
     seen: int = 0
     kept: float | None = None
@@ -90,6 +91,7 @@ class Diagnosis:
             },
             "roundings": [each.name for each in self.roundings],
             "under": self.under,
+            "looked_at": self.looked_at,
             "modules": {"compared": self.units, "right": self.right, "showing": self.seen},
             "kept": self.kept,
             "rank": self.rank,
@@ -191,6 +193,7 @@ def _judged(
         roundings if verdict in (ADAPTED, PARTLY) else (),
         under,
         len(judged),
+        sum(each.entries for each in judged) / sum(each.unit.entries for each in judged),
         len(judged) - len(wrong),
         sum(each.seen for each in judged),
         float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,

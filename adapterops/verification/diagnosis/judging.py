@@ -24,6 +24,9 @@ SURE = 5.0
 CLOSE = 0.003
 """Part of a weight that it may be off by: what 16-bit arithmetic with it may do."""
 
+NEAR = 0.01
+"""The same, where no convention explains every entry."""
+
 CODES = 0.15
 """Part of an update that may be lost in codes before it counts as lost."""
 
@@ -119,13 +122,13 @@ def guesses(found: Sequence[Look]) -> list[Guess]:
     return [*ones, *([Guess(joint([each.fit for each in changed]).weights)] if count > 1 else []), *own]
 
 
-def agrees(look: Look, guess: Guess) -> bool:
+def agrees(look: Look, guess: Guess, close: float = CLOSE) -> bool:
     """Whether the weights of a unit are those of a guess, as well as they are known: what the two differ by, in standard
-    deviations of what rounding leaves, or as a part of the update.
+    deviations of what rounding leaves, or as a part of the update, `close` where it is not in codes.
     """
     expected, known = guess.of(look.scaled), look.fit.information
     off = look.fit.weights - expected
-    part = CODES if look.coded else CLOSE
+    part = CODES if look.coded else close
     return bool(off @ known @ off <= len(off) * SURE**2 + part**2 * (expected @ known @ expected))
 
 
@@ -184,6 +187,8 @@ class Judge:
         seen = bool((np.abs(step) > sample.half).any())
         convention = next((each for each in self.conventions if self.explains(each, look.unit, sample)), None)
         wrong = 0 if convention else int(np.count_nonzero(loosely(sample, weights, self.loose)))
+        if not convention and not agrees(look, self.guess, NEAR):
+            wrong = sample.M.size
         return Judged(look.unit, wrong, sample.M.size, seen, look.unchanged, convention, kept)
 
     def explains(self, convention: Convention, unit: Unit, sample: Sample) -> bool:

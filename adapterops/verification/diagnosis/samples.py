@@ -47,6 +47,10 @@ class Unit:
     def whole(self) -> Place:
         return Place(self.module, self.rows, self.columns)
 
+    @property
+    def entries(self) -> int:
+        return len(self.rows) * (self.columns.stop - self.columns.start)
+
     def tiles(self) -> list[Unit]:
         """All of it, in units of at most about `TILE` entries."""
         step = max(1, TILE // max(1, self.columns.stop - self.columns.start))
