@@ -49,7 +49,8 @@ class Diagnosis:
         weights: of each adapter, and the standard deviation of it; infinite where it cannot be told from the others.
         roundings: the conventions that explain most of what was looked at equally well, the plainest first.
         under: what the updates were added to: a key of `UNDER`.
-        units: that updates were looked for in, at a part `looked_at` of their entries; `right` of them are as the weights say, `seen` of them show it.
+        units: that updates were looked for in; `right` of them are as the weights say, `seen` of them show it.
+        looked_at: the part of their entries that was compared.
         kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
         findings: what is not as it should be.
         spectra: of the difference, where no adapter was given.

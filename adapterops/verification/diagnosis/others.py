@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
 from adapterops.verification.diagnosis.suspects import Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
@@ -19,6 +20,9 @@ from adapterops.verification.rounding import half_step
 from adapterops.verification.witness import Doubt
 
 NAME, FULL, CHANGED, TIED = "name", "full", "changed", "tied"
+SAME_CODES, OTHER_CODES = 0.02, 0.2
+"""Of the norm of a tensor: what quantizing it again in its scheme may move it by, and quantizing it to 4 bits."""
+
 WRONG = {
     FULL: "is not the full tensor of the adapter",
     TIED: "is not the embedding that it was tied to",
@@ -86,53 +90,65 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     if wanted == Wanted(tensor):
         before = base.stored[tensor]
         if before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
-            yield from _compared(tensor, found, decoder(before, rounded=True), [(0, height)], CHANGED, every)
+            codes = before.scheme.name if before.scheme else None
+            rest = Rest(tensor, found, decoder(before, rounded=True), CHANGED, every, codes)
+            yield from rest.findings([(0, height)])
         return
     start = (ground or subject.below)(tensor)
     if not wanted.places:
-        yield from _compared(tensor, found, start, [(0, height)], FULL if kind == FULL else TIED, every)
+        yield from Rest(tensor, found, start, FULL if kind == FULL else TIED, every).findings([(0, height)])
         return
     free, at = [], 0
     for unit in sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start):
         free.append((at, unit.rows.start))
         at = max(at, unit.rows.stop)
     free.append((at, height))
-    yield from _compared(tensor, found, start, [(a, b) for a, b in free if b > a], CHANGED, every)
+    yield from Rest(tensor, found, start, CHANGED, every).findings([(a, b) for a, b in free if b > a])
 
 
-def _compared(
-    tensor: str, found: StoredTensor, before: Decoder | None, parts: Sequence[tuple[int, int]], kind: str, every: bool
-) -> Iterator[Finding]:
-    """Rows that are not what they were, rounded to the dtype that they have now."""
-    after, width = decoder(found), found.shape[-1] if found.shape else 1
-    if found.dtype not in FLOATS:
-        yield Finding(kind, tensor, WRONG[kind])
-        return
-    if before is None or after is None:
-        return
-    wrong = entries = 0
-    square = whole = 0.0
-    step = max(1, ENTRIES // width)
-    runs = [
-        run
-        for begin, end in parts
-        for run in (
-            [(row, min(row + step, end)) for row in range(begin, end, step)]
-            if every
-            else blocks(range(begin, end), width, ENTRIES)
-        )
-    ]
-    for begin, end in runs:
-        W, M = before(begin, end), after(begin, end)
-        if found.scheme is None:
-            wrong += int(np.count_nonzero(~(np.abs(M - W) <= half_step(M, found.dtype))))
-        square, whole = square + float(np.square(M - W).sum()), whole + float(np.square(W).sum())
-        entries += M.size
-    relative = (square / whole) ** 0.5 if whole else square**0.5
-    if found.scheme is not None:
-        if relative > 0.2:
-            yield Finding(kind, tensor, f"is {relative:.2%} from what it was, more than codes explain")
-    elif wrong:
-        yield Finding(
-            kind, tensor, f"{WRONG[kind]}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm"
-        )
+@dataclass(frozen=True)
+class Rest:
+    """Rows of a tensor that should be what they were, in the dtype that they have now.
+
+    Attributes:
+        codes: the scheme that they were in, where they were in one.
+    """
+
+    tensor: str
+    found: StoredTensor
+    before: Decoder | None
+    kind: str
+    every: bool
+    codes: str | None = None
+
+    def findings(self, parts: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+        """What is wrong in some runs of rows."""
+        after, before, dtype = decoder(self.found), self.before, self.found.dtype
+        if dtype not in FLOATS:
+            yield Finding(self.kind, self.tensor, WRONG[self.kind])
+            return
+        if before is None or after is None:
+            return
+        wrong, entries, square, whole = 0, 0, 0.0, 0.0
+        for begin, end in self._runs(parts):
+            W, M = before(begin, end), after(begin, end)
+            slack = half_step(M, dtype)
+            if self.codes:  # which may have been rounded to the dtype that they stand in, or not, and in float32
+                slack += half_step(W, "BF16") + 2 * UNIT * np.abs(W)
+            wrong += int(np.count_nonzero(~(np.abs(M - W) <= slack)))
+            square, whole = square + float(np.square(M - W).sum()), whole + float(np.square(W).sum())
+            entries += M.size
+        relative = (square / whole) ** 0.5 if whole else square**0.5
+        if self.found.scheme is not None:
+            if relative > (SAME_CODES if self.found.scheme.name == self.codes else OTHER_CODES):
+                yield Finding(self.kind, self.tensor, f"is {relative:.2%} from what it was, more than codes explain")
+        elif wrong:
+            what = f"{WRONG[self.kind]}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm"
+            yield Finding(self.kind, self.tensor, what)
+
+    def _runs(self, parts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        width = self.found.shape[-1] if self.found.shape else 1
+        for begin, end in parts:
+            step = max(1, ENTRIES // width)
+            every = [(row, min(row + step, end)) for row in range(begin, end, step)]
+            yield from every if self.every else blocks(range(begin, end), width, ENTRIES)

@@ -49,7 +49,7 @@ class Unit:
 
     @property
     def entries(self) -> int:
-        return len(self.rows) * (self.columns.stop - self.columns.start)
+        return len(self.rows) * int(self.columns.stop - self.columns.start)
 
     def tiles(self) -> list[Unit]:
         """All of it, in units of at most about `TILE` entries."""
