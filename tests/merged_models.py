@@ -321,6 +321,6 @@ FAULTS: dict[str, Fault] = {
     "head": other("lm_head.weight", lambda each: each * 0.5, "no adapter has an update there"),
     "no-norm": other("model.norm.weight", lambda each: None, "is missing"),
     "no-head": other("lm_head.weight", lambda each: None, "is missing"),
-    "head-shape": other("lm_head.weight", lambda each: each[:-1], "in the base"),
+    "head-shape": other("lm_head.weight", lambda each: each[:-1], "expected [80, 64]"),
     "extra": Fault(_extra, "should not be there", ("model.layers.0.extra.weight",)),
 }

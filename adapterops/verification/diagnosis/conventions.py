@@ -145,7 +145,7 @@ def loosely(sample: Sample, weights: Matrix, width: float = 0.0) -> Matrix:
         for weight, delta, scaled in zip(weights, sample.deltas, sample.scaled, strict=True)
         if scaled
     )
-    dtype = "BF16" if sample.dtype == "BF16" else "F16" if sample.dtype == "F16" else "F32"
+    dtype = "F32" if sample.grid == "F64" else str(sample.grid)
     bound = 4 * np.maximum(half_step(sample.M, dtype), half_step(sample.W, dtype)) + 2.0**-7 * size
     wrong: Matrix = ~(np.abs(sample.M - sample.sum(weights)) <= bound + width * np.abs(sample.W))
     return wrong

@@ -228,5 +228,6 @@ def judge(
     telling = [each for each in found if not each.unchanged and not each.coded and agrees(each, guess)]
     scores = trying.scores(telling[:: max(1, len(telling) // FEW)][:FEW])
     order = sorted(scores, key=lambda each: -scores[each])
-    alike = [each for each in order if scores[each] == scores[order[0]] > 0]
-    return list(local.run(replace(trying, conventions=order), found, how=how)), alike
+    judged = list(local.run(replace(trying, conventions=order), found, how=how))
+    used = [each for each in order if any(one.convention == each for one in judged)]
+    return judged, [each for each in order if scores[each] == scores[order[0]] > 0] or used[:1]

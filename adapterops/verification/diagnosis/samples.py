@@ -81,10 +81,19 @@ class Sample:
         return difference
 
     @cached_property
+    def grid(self) -> str | None:
+        """The narrowest dtype that all of M are numbers of: what is stored in 32 bits may have been rounded to 16."""
+        if self.dtype in ("F32", "F64"):
+            return next(
+                (each for each in ("BF16", "F16") if np.array_equal(rounded_to(self.M, each), self.M)), self.dtype
+            )
+        return self.dtype
+
+    @cached_property
     def half(self) -> Matrix:
         """How far M may be from what it was rounded from; of codes what is left of M - W, as one number."""
-        if self.dtype is not None:
-            return half_step(self.M, self.dtype)
+        if self.grid is not None:
+            return half_step(self.M, self.grid)
         return np.full(self.M.shape, np.sqrt(3 * np.square(self.D).mean()) or 1.0)
 
     @property
