@@ -39,7 +39,9 @@ def test_a_planted_fault_is_named(name: str) -> None:
     fault = FAULTS[name]
     assert len(FAULTS) >= 60
     assert len(CONVENTIONS) >= 5
-    for index, (convention, arithmetic) in enumerate(CONVENTIONS.items()):
+    turn = list(FAULTS).index(name)
+    for index in range(turn, turn + 5):  # five of the seven, others for the next fault
+        convention, arithmetic = list(CONVENTIONS.items())[index % len(CONVENTIONS)]
         dtypes = list(DTYPES.values())
         before = base(index, torch.bfloat16 if convention in SIXTEEN else dtypes[index % 3])
         adapter = lora(index, 8, 4.0, 0.05, dtypes[(index + 1) % 3])
@@ -56,10 +58,10 @@ SOUND = [*product(DTYPES, DTYPES, CONVENTIONS)]
 SMALL = [name for name in MODULES if "layers.1" in name and ("q_proj" in name or "down" in name)]
 
 
-@pytest.mark.parametrize(("stored", "trained", "convention"), SOUND, ids="-".join)
+@pytest.mark.parametrize(("stored", "trained", "convention"), SOUND, ids=str)
 def test_no_false_alarm(stored: str, trained: str, convention: str) -> None:
-    """63 kinds of merges, each at six ranks, scales and sizes: 378."""
-    shapes = [(4, 6, 0.02), (8, 8, 0.002), (2, 1, 0.2), (4, 4, 0.0005), (1, 32, 0.05), (16, 8, 0.01)]
+    """63 kinds of merges, each at five ranks, scales and sizes: 315."""
+    shapes = [(4, 6, 0.02), (8, 8, 0.002), (2, 1, 0.2), (4, 4, 0.0005), (1, 32, 0.05)]
     for seed, (rank, alpha, size) in enumerate(shapes):
         before = base(seed, DTYPES[stored])
         adapter = lora(seed, rank, alpha, size, DTYPES[trained], SMALL, rslora=seed % 2 == 1)
