@@ -3,7 +3,8 @@
 `python benchmarks/architectures.py [NAME...]`, or `make bench-architectures`: two checks of each class, and a table in
 docs/architectures.md. Neither is judged by our own reader.
 
-fuse      an adapter that PEFT trains on every Linear layer and on fused experts, fused by us, against PEFT's own model
+fuse      an adapter that PEFT trains on every Linear layer and on fused experts, fused and verified by us, against
+          PEFT's own model
 extract   a change of every matrix, extracted by us and loaded by PEFT on the base, against the changed model
 """
 
@@ -286,15 +287,11 @@ def change(model: Any, embeddings: bool) -> None:
 
 
 def check_fuse(name: str, folder: Path) -> str:
-    import adapterops as ao
-
     cls = type(build(name))
     model = cls.from_pretrained(folder / "base").eval()
     wrapped = adapted(model)
     wrapped.save_pretrained(folder / "lora")
-    fused = ao.fuse(ao.open_checkpoint(folder / "base"), ao.open_adapter(folder / "lora"))
-    ao.save_checkpoint(fused, folder / "fused")
-    return verdict(far(cls.from_pretrained(folder / "fused").eval(), wrapped))
+    return fused(wrapped, cls, folder, "lora")
 
 
 def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
@@ -441,7 +438,8 @@ Every causal, masked, sequence-to-sequence and vision-language class of transfor
 few thousand parameters, judged by PEFT {peft} and transformers themselves. Written by `benchmarks/architectures.py`
 (`make bench-architectures`).
 
-- **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused here, against PEFT's own logits.
+- **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused and verified here, against PEFT's own
+  logits.
 - **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
 - **embeddings**: the same with every embedding and one Linear layer changed.
 - **back**: what was extracted of these, fused and verified here, against the changed model.
@@ -449,7 +447,7 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 
 *refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
 output embedding, or needs more than tokens. *unverified*: what is fused is right, and `verify`, which does not share the
-names that `fuse` knows, does not find some modules in the files and says so. *wrong* is a defect.
+names that `fuse` knows, does not say so. That and *wrong* are defects.
 
 What a model shares (output and input embedding, mostly) is in its files once. An adapter on one end makes every end a
 tensor of its own in the fused model, and config.json says so; `adapterops/formats/tied.py` has the ends of each class.

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
 
 
+FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
+
+
 @dataclass(frozen=True)
 class Kept:
     """What was saved of one module: its rank, ‖ΔW‖_F, the fraction of ‖ΔW‖_F² that was kept, and ‖ΔW - B A‖_F / ‖ΔW‖_F
@@ -162,7 +165,8 @@ def save_adapter(
     """
     out = Path(out)
     if not adapter.layout:
-        raise OptionError("the adapter has no modules to save", path=out)
+        only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
+        raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(adapter, "saved as LoRA")
     check_ordered(adapter)
     _check_dtype(dtype)

@@ -14,7 +14,7 @@ from adapterops.errors import UnsupportedError, at, count
 from adapterops.formats.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
-from adapterops.quant.registry import writable
+from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.quant.used import unrounded
 from adapterops.storage.lazy import Lazy
@@ -160,7 +160,7 @@ class Checkpoint:
         if scheme is None:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
-            return writable(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
+            return kept(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
         return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import warnings
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at, count
-from adapterops.quant.registry import is_written
+from adapterops.quant.registry import is_kept, is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
 """How far, as a fraction, what codes stand for may be from the model that was quantized:
@@ -30,6 +30,12 @@ def check_rounding(checkpoint: Checkpoint) -> None:
             hint = (
                 f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; "
                 "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
+            )
+        elif is_kept(scheme):
+            fact = f"{weights}, of which the grid is kept, and none is made"
+            hint = (
+                "--rounding stochastic rounds to it at random, so that the mean is right; or write 16 bits, with "
+                "--dtype bfloat16, or 4, with --quantize nf4"
             )
         else:
             fact = f"{weights}, which is read and not written"

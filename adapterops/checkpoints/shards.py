@@ -244,7 +244,7 @@ def _encode(
     the rows, what the codes stand for when they are used, and which codes are not the ones before.
     """
     from adapterops.arrays.floats import narrowed
-    from adapterops.quant.registry import writable
+    from adapterops.quant.registry import kept
     from adapterops.quant.scheme import torch_dtype
     from adapterops.quant.transfer import transfer
     from adapterops.quant.used import decoded_to
@@ -264,7 +264,7 @@ def _encode(
     return (
         values,
         stored.numpy(),
-        writable(scheme).changed(spec.shape, before.read, begin, pieces).numpy() if same else None,
+        kept(scheme).changed(spec.shape, before.read, begin, pieces).numpy() if same else None,
     )
 
 

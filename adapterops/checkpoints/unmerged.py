@@ -14,7 +14,7 @@ from adapterops.errors import InputError, OptionError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, contents
 from adapterops.formats.model_files import read_model
 from adapterops.formats.peft.config import AdapterConfig, check_alpha, write_config
-from adapterops.formats.peft.keys import PREFIX
+from adapterops.formats.peft.keys import PREFIX, ROWS
 from adapterops.formats.peft.parts import parts
 from adapterops.formats.unmerged import Division, divided, is_adapters
 from adapterops.provenance.history import Source, Step
@@ -110,6 +110,13 @@ def _config(header: _Names, division: Division, alpha: float | None) -> dict[str
             hint="give the lora_alpha it was trained with, such as --alpha 16, "
             f"or put the {CONFIG} of the training into its folder",
             code="E-ALPHA",
+        )
+    if rows := [name for name in division.full if ROWS.search(name)]:
+        raise UnsupportedError(
+            "has the rows of an embedding that were trained, and which ones these are is in the config alone",
+            path=header.path,
+            tensor=rows[0],
+            hint=f"put the {CONFIG} of the training into its folder",
         )
     found = parts(header, division.full)
     kinds = {each.kind.name: each.kind for each in found.values()}

@@ -14,6 +14,7 @@ from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
+from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.operations import analysis
 from adapterops.operations.models import inspect_model, stored
 from adapterops.storage.place import Place
@@ -83,7 +84,9 @@ def command(
 def _print(found: Inspection, spectra: Spectra | None) -> None:
     revision = f" at {found.revision}" if found.revision else ""
     output.line(
-        printable(f"{found.path}: {' and '.join(found.kinds)} on {found.base_model or 'an unknown base'}{revision}")
+        printable(
+            f"{found.path}: {' and '.join(found.kinds) or 'full tensors'} on {found.base_model or 'an unknown base'}{revision}"
+        )
     )
     header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
     if spectra:
@@ -106,12 +109,11 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     output.print_table(header, rows)
     if verbose():
         _print_modules(found, spectra)
-    share = found.parameters / found.dense
-    output.line(
-        f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters, {share:.2%} of what they adapt"
-    )
+    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.modules else ""
+    output.line(f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters{share}")
     if found.full:
-        shown = ", ".join(found.full[:SHOWN]) + (" ..." if len(found.full) > SHOWN else "")
+        names = [name.replace(TOKEN_ROWS, " (rows of some tokens)") for name in found.full[:SHOWN]]
+        shown = ", ".join(names) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.further:
         output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")

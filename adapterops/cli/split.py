@@ -80,8 +80,8 @@ def _print(saved: Split, as_json: bool) -> None:
     if as_json:
         print_json("split-model", {**saved.__dict__, "path": str(saved.path), "modules": dict(saved.modules)})
         return
-    ranks = span(sorted(set(saved.modules.values())))
+    ranks = f", rank {span(sorted(set(saved.modules.values())))}" if saved.modules else ""
     full = f", {count(saved.full, 'full tensor')}" if saved.full else ""
     line(f"wrote {saved.path}: {amount(saved.bytes, 'B')}")
     line(f"  {saved.path / BASE}: {count(saved.tensors, 'tensor')}")
-    line(f"  {saved.path / ADAPTER}: {count(len(saved.modules), 'module')}, rank {ranks}{full}")
+    line(f"  {saved.path / ADAPTER}: {count(len(saved.modules), 'module')}{ranks}{full}")

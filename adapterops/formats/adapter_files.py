@@ -14,7 +14,16 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
-from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha, read_config, scalings, token_indices
+from adapterops.formats.peft.config import (
+    AdapterConfig,
+    Scaling,
+    check_alpha,
+    knows_sides,
+    of_rows,
+    read_config,
+    scalings,
+    token_indices,
+)
 from adapterops.formats.peft.keys import full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
 from adapterops.formats.tokenizers import tokenizer_files
@@ -123,7 +132,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     Raises:
         InputError, UnsupportedError: as `read_files` does.
     """
-    weights = file.path
+    weights, fields = file.path, of_rows(fields)
     with at(path=config_path if config_path.exists() else weights):
         config = _config(fields)
     full, repeated = full_tensors(file, config)
@@ -158,12 +167,15 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 code="E-CONFIG",
             )
         split, of_each, experts = by_expert(found, known, raw.keys())
+        sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
     needed = fields is None and not any(pair.alpha for pair in found.values())
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
-    config = replace(config, experts=experts, unannounced=unannounced, embeddings=embeddings, tokens=tokens)
+    config = replace(
+        config, experts=experts, reversed=sides, unannounced=unannounced, embeddings=embeddings, tokens=tokens
+    )
     return Contents(config, split, of_each, full | rows, alpha if needed else None)
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
-TASKS = {"SEQ_CLS": SEQUENCE, "TOKEN_CLS": TOKEN}
+SEQUENCE, TOKEN, ANSWER = "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"
+TASKS = {"SEQ_CLS": SEQUENCE, "TOKEN_CLS": TOKEN, "QUESTION_ANS": ANSWER}
 """PEFT's task → how the class that it trains ends."""
 
-HEADS = {"score", "classifier", "pre_classifier"}
-"""What begins the names of a classifier's own tensors; PEFT saves the modules that end so."""
+GENERATES = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining")
+"""How the classes end of what a classifier is made of."""
+
+HEADS = {"score", "classifier", "pre_classifier", "classification_head", "qa_outputs"}
+"""What begins the names of a classifier's own tensors. PEFT saves a `classification_head` where modules_to_save names it, and the
+others always.
+"""
 
 OTHER_HEADS = {
     *("lm_head", "cls", "embed_out", "predictions", "lm_predictions", "generator_predictions", "generator_lm_head"),
     *("discriminator_predictions", "vocab_transform", "vocab_layer_norm", "vocab_projector", "qa_outputs"),
+    "final_logits_bias",
 }
 """What begins the names of the heads of other tasks, which a classifier has not."""
 
@@ -31,7 +37,7 @@ NEEDED = {
 """A module that a class has besides the model and the classifier → the types of models of which that is true."""
 
 STEMS = """
-albert:Albert arcee:Arcee axk1:AXK1 axk2:AXK2 bert:Bert big_bird:BigBird biogpt:BioGpt bloom:Bloom
+albert:Albert arcee:Arcee axk1:AXK1 axk2:AXK2 bart:Bart bert:Bert big_bird:BigBird biogpt:BioGpt bloom:Bloom
 camembert:Camembert canine:Canine cohere_compass_text:CohereCompassText convbert:ConvBert ctrl:CTRL
 data2vec-text:Data2VecText deberta:Deberta deberta-v2:DebertaV2 deepseek_v2:DeepseekV2 deepseek_v3:DeepseekV3
 diffllama:DiffLlama distilbert:DistilBert doge:Doge electra:Electra ernie:Ernie esm:Esm esmc:Esmc eurobert:EuroBert
@@ -40,7 +46,7 @@ gemma3_text:Gemma3Text glm:Glm glm4:Glm4 gpt-sw3:GPT2 gpt2:GPT2 gpt_bigcode:GPTB
 gpt_neox:GPTNeoX gpt_oss:GptOss gptj:GPTJ gte:Gte helium:Helium hunyuan_v1_dense:HunYuanDenseV1
 hunyuan_v1_moe:HunYuanMoEV1 ibert:IBert jamba:Jamba jetmoe:JetMoe jina_embeddings_v3:JinaEmbeddingsV3
 layoutlm:LayoutLM layoutlmv3:LayoutLMv3 lilt:Lilt llama:Llama longformer:Longformer luke:Luke markuplm:MarkupLM
-megatron-bert:MegatronBert minicpm3:MiniCPM3 minimax:MiniMax ministral:Ministral ministral3:Ministral3
+mbart:MBart megatron-bert:MegatronBert minicpm3:MiniCPM3 minimax:MiniMax ministral:Ministral ministral3:Ministral3
 mistral:Mistral mistral4:Mistral4 mixtral:Mixtral mobilebert:MobileBert modernbert:ModernBert
 modernbert-decoder:ModernBertDecoder mpnet:MPNet mpt:Mpt mra:Mra nemotron:Nemotron nomic_bert:NomicBert
 nystromformer:Nystromformer olmo:Olmo olmo2:Olmo2 olmo3:Olmo3 openai-gpt:OpenAIGPT opt:OPT persimmon:Persimmon
@@ -62,6 +68,19 @@ qwen3_moe qwen3_next rembert roberta roberta-prelayernorm roc_bert roformer seed
 starcoder2 ultrabert xlm-roberta xlm-roberta-xl xmod yoso
 """
 """Those of them that have a class for tokens, too."""
+
+ANSWERS = """
+albert:Albert bart:Bart bert:Bert bloom:Bloom camembert:Camembert convbert:ConvBert data2vec-text:Data2VecText
+deberta:Deberta deberta-v2:DebertaV2 distilbert:DistilBert electra:Electra ernie:Ernie falcon:Falcon fnet:FNet
+funnel:Funnel gpt2:GPT2 gpt_neo:GPTNeo gpt_neox:GPTNeoX gptj:GPTJ ibert:IBert led:LED longformer:Longformer luke:Luke
+mbart:MBart megatron-bert:MegatronBert mobilebert:MobileBert mpnet:MPNet mpt:Mpt mra:Mra mt5:MT5 mvp:Mvp
+nystromformer:Nystromformer opt:OPT reformer:Reformer rembert:RemBert roberta:Roberta
+roberta-prelayernorm:RobertaPreLayerNorm roc_bert:RoCBert roformer:RoFormer squeezebert:SqueezeBert t5:T5 umt5:UMT5
+xlm-roberta:XLMRoberta xlm-roberta-xl:XLMRobertaXL xmod:Xmod yoso:Yoso
+"""
+"""Those whose class for answers has the names of the language model, and two labels: not Llama's and its kin's, which
+call the model `transformer` there.
+"""
 
 
 def is_other_head(tensor: str) -> bool:
@@ -92,12 +111,22 @@ def classifier(config: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> s
     ('LlamaForSequenceClassification', None)
     """
     model_type = str((config or {}).get("model_type"))
-    stem = dict(pair.split(":") for pair in STEMS.split()).get(model_type)
-    classes = [f"{stem}{SEQUENCE}", *([f"{stem}{TOKEN}"] if model_type in TOKENS.split() else [])] if stem else []
+    stem, answers = (dict(pair.split(":") for pair in table.split()).get(model_type) for table in (STEMS, ANSWERS))
+    classes = {SEQUENCE: stem, TOKEN: stem if model_type in TOKENS.split() else None, ANSWER: answers}
     mapped, task = fields.get("auto_mapping"), fields.get("task_type")
     stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) and not task else None
-    wanted = f"{stem}{TASKS.get(str(task))}" if task else stated
-    return next((each for each in classes if each == wanted), None)
+    known = [f"{start}{end}" for end, start in classes.items() if start and (not task or TASKS.get(str(task)) == end)]
+    return next((each for each in known if task or each == stated), None)
+
+
+def generates(config: Mapping[str, Any] | None) -> bool:
+    """Whether a config names classes that make words, and no other.
+
+    >>> generates({"architectures": ["T5ForConditionalGeneration"]}), generates({"architectures": ["T5Model"]}), generates({})
+    (True, False, False)
+    """
+    classes = (config or {}).get("architectures")
+    return isinstance(classes, list) and bool(classes) and all(str(each).endswith(GENERATES) for each in classes)
 
 
 def missing(config: Mapping[str, Any], name: str, tensors: Collection[str]) -> str | None:
@@ -125,5 +154,5 @@ def labels_of(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """
     found = {name: shape for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 2}
     last = [shape[0] for name, shape in found.items() if name.endswith(("score.weight", ".out_proj.weight"))]
-    last = last or [shape[0] for name, shape in found.items() if name == "classifier.weight"]
+    last = last or [shape[0] for name, shape in found.items() if name in ("classifier.weight", "qa_outputs.weight")]
     return last[0] if len(last) == 1 else None

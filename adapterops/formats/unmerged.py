@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.peft.keys import PREFIX, Key, parse, plain, render, updates
+from adapterops.formats.peft.keys import PREFIX, ROWS, Key, parse, plain, render, updates
 from adapterops.formats.stacks import WRAPPED
 from adapterops.formats.vocabulary import is_end
 from adapterops.formats.wrappers import unwrapped
@@ -20,7 +20,7 @@ from adapterops.updates.kinds import KINDS
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
 """What PEFT puts into the name of a trained copy: the name of the adapter."""
 
-BASE = re.compile(r"\.(?:base_layer|original_module)(?=\.)")
+BASE = re.compile(r"(?:\.token_adapter)?\.(?:base_layer|original_module)(?=\.)")
 """What it puts into the name of a tensor of the base."""
 
 MARKS = re.compile(rf"{TRAINED.pattern}|{BASE.pattern}")
@@ -31,7 +31,7 @@ class Division:
     """The tensors of a model, by what they are called where they belong: → what they are called here.
 
     `base` has the names of the model without PEFT; `updates` and `full` those that PEFT saves an adapter under: the arrays of
-    its updates, and full tensors. `saved` are the modules that modules_to_save names.
+    its updates, and full tensors and rows. `saved` are the modules that modules_to_save names.
     """
 
     base: Mapping[str, str]
@@ -77,6 +77,9 @@ def divided(names: Collection[str]) -> Division:
             key = parse(name)
             adapters.add(key.adapter)
             _put(arrays, render(Key(unwrapped(key.module), key.role, end=ends[key.role])), name)
+        elif match := ROWS.search(name):
+            adapters.add(match["adapter"])
+            _put(full, PREFIX + unwrapped(name.removesuffix(f".{match['adapter']}")), name)
         elif match := TRAINED.search(name):
             adapters.add(match["adapter"])
             saved.add(unwrapped(name[: match.start()]))

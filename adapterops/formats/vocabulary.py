@@ -22,7 +22,10 @@ INPUTS = {
 OUTPUTS = (HEAD, "lm_head.decoder", "embed_out", "predictions.decoder", "generator_lm_head", "vocab_projector")
 """How the names of output embeddings end."""
 
-BIASES = (f"{HEAD}{BIAS}", f"predictions{BIAS}", f"generator_lm_head{BIAS}", "final_logits_bias")
+BUFFER = "final_logits_bias"
+"""A bias of encoder-decoders that is never trained, and belongs to no module that could be saved with an adapter."""
+
+BIASES = (f"{HEAD}{BIAS}", f"predictions{BIAS}", f"generator_lm_head{BIAS}", BUFFER)
 """How the names of biases end that are added to what an output embedding makes."""
 
 TEXT = ("thinker_config", "text_config", "text_encoder", "decoder", "generator")
@@ -55,6 +58,14 @@ def is_end(tensor: str) -> bool:
     """
     bias = tensor.endswith(BIASES) or (tensor.endswith(BIAS) and is_output(tensor.removesuffix(BIAS) + WEIGHT))
     return is_input(tensor) or is_output(tensor) or bias
+
+
+def is_buffer(tensor: str) -> bool:
+    """
+    >>> is_buffer("final_logits_bias"), is_buffer("lm_head.bias")
+    (True, False)
+    """
+    return tensor.endswith(BUFFER)
 
 
 def input_of(layout: Mapping[str, Spec]) -> str | None:

@@ -12,9 +12,9 @@ WRAPPERS = {
 }
 """Parts of a name that stand for nothing, wherever they are."""
 
-OUTER = {"module", "model"}
-"""Names under which trainers hold a whole model: DDP and DeepSpeed, Lightning. They count before PEFT's own prefix, and
-the first everywhere at the beginning.
+OUTER = {"module", "model", "pretrained_model", "policy", "actor", "actor_module", "policy_model"}
+"""Names under which trainers hold a whole model: DDP and DeepSpeed, Lightning, those of reinforcement learning. They
+count before PEFT's own prefix, and the first everywhere at the beginning.
 """
 
 PEFT = ["base_model", "model"]

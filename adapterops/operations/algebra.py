@@ -219,7 +219,7 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
     """Adapters that share no module are added, and not merged: whoever merges them probably means others."""
     known = set(adapters[0].layout)
     for adapter in adapters[1:]:
-        if not known & adapter.layout.keys():
+        if known and adapter.layout and not known & adapter.layout.keys():
             raise IncompatibleError(
                 f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
                 f"{next(iter(adapter.layout))!r} here, {next(iter(adapters[0].layout))!r} there",

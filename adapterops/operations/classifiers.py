@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.formats.classifiers import as_classifier, classifier, is_head, is_other_head, labels_of, missing
+from adapterops.formats.classifiers import (
+    TASKS,
+    as_classifier,
+    classifier,
+    generates,
+    is_head,
+    is_other_head,
+    labels_of,
+    missing,
+)
 from adapterops.formats.naming import namesakes
 
 
@@ -24,10 +33,12 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
     """What a base becomes, if an adapter has a head of a classifier that the base lacks, or has for other labels.
 
     Raises:
-        IncompatibleError: what the classifier needs is neither in the base nor in the adapter.
+        IncompatibleError: what the classifier needs, or its head, is neither in the base nor in the adapter.
         UnsupportedError: the base is quantized.
     """
     heads = {full: stored.spec.shape for full, stored in adapter.full.items() if is_head(full)}
+    if not heads:
+        _check_has_head(adapter, base)
     there = namesakes(heads, base.layout)
     same = all(len(there[full]) == 1 and base.layout[there[full][0]].shape == shape for full, shape in heads.items())
     found = None if same else classifier(base.config, adapter.config.fields)
@@ -53,6 +64,20 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
     kept = {tensor for names in there.values() for tensor in names}
     dropped = frozenset(tensor for tensor in base.layout if is_other_head(tensor) and tensor not in kept)
     return Classifier(found, labels, dropped)
+
+
+def _check_has_head(adapter: Adapter, base: Checkpoint) -> None:
+    """Raise IncompatibleError where an adapter without a head was trained for a task that a base has no head for."""
+    end = TASKS.get(str(adapter.config.fields.get("task_type")))
+    if end and generates(base.config) and not any(map(is_head, base.layout)):
+        raise IncompatibleError(
+            f"was trained on a class that ends with {end}, and has no head; the base, which is a "
+            f"{(base.config or {})['architectures'][0]}, has none either",
+            path=name(adapter),
+            hint="fuse it into a checkpoint of that class: save the base of the training as one, or name the head in "
+            "modules_to_save when you train",
+            code="E-NAMES",
+        )
 
 
 def made(base: Checkpoint, found: Classifier) -> Checkpoint:

@@ -66,7 +66,8 @@ def facts_of(
         yield Fact("experts", ", ".join(files.config.experts), tuple(files.config.experts))
     if kind == "peft" and (named := {parse(n).adapter for n in _own(files)} - {None}):
         yield Fact("adapter_name", f"lora_A.{named.pop()}.weight")
-    if dotted := [target for target in files.config.targets or () if "." in target]:
+    targets = files.config.targets or ()
+    if dotted := [target for target in targets if "." in target and not isinstance(targets, str)]:
         yield Fact("full_names", dotted[0] + (" ..." if len(dotted) > 1 else ""))
     layouts = {module: files.layout(module) for module in files.modules}
     rank = max((layout.rank for layout in layouts.values()), default=0)

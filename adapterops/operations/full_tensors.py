@@ -15,7 +15,7 @@ from adapterops.formats.classifiers import classifier, is_head
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import canonical, namesakes
 from adapterops.formats.ties import Ties, check_untied, says_tied, ties_of
-from adapterops.formats.vocabulary import BIAS, input_of, is_end, is_input, is_output
+from adapterops.formats.vocabulary import BIAS, input_of, is_buffer, is_end, is_input, is_output
 from adapterops.operations.token_rows import apart
 from adapterops.storage.safetensors import Spec
 
@@ -158,7 +158,9 @@ def _left(tensor: str, before: int, after: int, path: str) -> IncompatibleError:
         f"has {before} rows in the base and is not in the adapter, whose vocabulary has {after}: what its new rows were is not known",
         path=path,
         tensor=tensor,
-        hint="save the adapter again with save_embedding_layers=True, or with this module in modules_to_save",
+        hint=f"resize the base, save it, and fuse into that: model.resize_token_embeddings({after})"
+        if is_buffer(tensor)
+        else "save the adapter again with save_embedding_layers=True, or with this module in modules_to_save",
         code="E-NAMES",
     )
 
@@ -211,5 +213,9 @@ def _check_announced(adapter: Adapter, places: Mapping[str, tuple[str, str | Non
 
 
 def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:
-    hint = "give the base that the adapter was trained on, with a vocabulary of that size"
+    hint = "give the base that the adapter was trained on"
+    if is_head(tensor):
+        hint = "fuse it into a checkpoint of the class that it was trained on: save the base of the training as one"
+    elif is_end(tensor):
+        hint += ", with a vocabulary of that size"
     return IncompatibleError(fact, path=path, tensor=tensor, hint=hint, code="E-NAMES")

@@ -210,8 +210,9 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
 
 
 def _needs_columns(adapter: Adapter, target: Target) -> bool:
-    """Whether an update reads the weight, and finds an output of the layer in a column of it."""
-    return target.transposed and adapter.layout[target.source].needs_base
+    """Whether an update reads the weight, and finds an output of the layer in a column of it, as in that of an embedding."""
+    outputs_across = target.transposed != (target.source in adapter.config.embeddings)
+    return outputs_across and adapter.layout[target.source].needs_base
 
 
 def _held(adapter: Adapter, module: str) -> int:

@@ -42,7 +42,7 @@ def token_rows(adapter: Adapter, layout: Mapping[str, Spec], config: Config, joi
         weight = full.removesuffix(TOKEN_ROWS) + WEIGHT
         _check_alone(adapter, weight, tied)
         names = namesakes([weight], layout, loading(config).name)[weight]
-        if joint and is_output(weight) and not names:
+        if joint and not names and (is_output(weight) or _repeats(adapter, missing.get(canonical(weight)), indices)):
             continue
         end, source = (names[0], names[0]) if len(names) == 1 else missing.get(canonical(weight), (weight, None))
         start = None if len(names) > 1 else source
@@ -72,6 +72,26 @@ def apart(adapter: Adapter) -> bool:
 
 def _there(adapter: Adapter) -> dict[str, tuple[int, ...]]:
     return {full: indices for full, indices in adapter.config.tokens.items() if full in adapter.full}
+
+
+def _repeats(adapter: Adapter, tie: tuple[str, str] | None, indices: tuple[int, ...]) -> bool:
+    """Whether the rows of what is tied to another tensor are those of that one: PEFT saves them for each.
+
+    Raises:
+        UnsupportedError: the adapter has other rows of that, or none.
+    """
+    if tie is None:
+        return False
+    end, source = tie
+    rows = {canonical(full.removesuffix(TOKEN_ROWS)): each for full, each in _there(adapter).items()}
+    if rows.get(canonical(source.removesuffix(WEIGHT))) != indices:
+        raise UnsupportedError(
+            f"has rows that are replaced, and those of {source}, which the base ties it to, are not the same",
+            path=name(adapter),
+            tensor=end,
+            hint="merge it with PEFT",
+        )
+    return True
 
 
 def _check_alone(adapter: Adapter, weight: str, tied: bool) -> None:

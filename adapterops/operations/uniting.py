@@ -15,7 +15,7 @@ from adapterops.formats.architectures import EXPERT_LISTS, WEIGHT
 from adapterops.formats.bare import inner_prefix, with_prefix
 from adapterops.formats.loading import loading
 from adapterops.formats.naming import expert
-from adapterops.formats.peft.config import AdapterConfig, covers
+from adapterops.formats.peft.config import AdapterConfig, uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.operations.full_tensors import counterparts, one_weight
@@ -86,7 +86,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     }
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **listed})
-    named = same and not listed and all(covers(config.targets or (), module) for module in layout)
+    named = same and not listed and not uncovered(config.targets or (), list(layout))
     return replace(
         adapter,
         updates=Lazy(layout, compute),
@@ -174,12 +174,15 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
 def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
     """The config with the new names of parameters of experts, and of modules whose weight is taken for one."""
     heads = {_head(module): _head(name) for module, name in names.items()}
-    experts = {}
-    for parameter, count in config.experts.items():
+
+    def renamed(parameter: str) -> str:
         module, _, leaf = parameter.rpartition(".")
-        experts[f"{names.get(module) or heads.get(module, module)}.{leaf}"] = count
+        return f"{names.get(module) or heads.get(module, module)}.{leaf}"
+
+    experts = {renamed(parameter): count for parameter, count in config.experts.items()}
+    sides = frozenset(map(renamed, config.reversed))
     embeddings = frozenset(names.get(module, module) for module in config.embeddings)
-    return replace(config, experts=experts, embeddings=embeddings)
+    return replace(config, experts=experts, reversed=sides, embeddings=embeddings)
 
 
 def _head(module: str) -> str:

@@ -26,7 +26,7 @@ from adapterops.operations.heads import in_order
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
-from adapterops.quant.registry import writable
+from adapterops.quant.registry import kept
 from adapterops.quant.scheme import torch_dtype
 from adapterops.quant.used import decoded_to
 from adapterops.storage.safetensors import as_bytes
@@ -265,7 +265,7 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
         wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
         same = block.changes and scheme == before.scheme
-        changed_codes = writable(scheme).changed(before.shape, before.read, begin, pieces).numpy() if same else None
+        changed_codes = kept(scheme).changed(before.shape, before.read, begin, pieces).numpy() if same else None
         sums = survival(block, stored, "F32", quantized=True, changed_codes=changed_codes)
         for change in block.changes:
             off = int(np.count_nonzero(wrong[change.part] & ~exact[change.part]))

@@ -1,16 +1,18 @@
-"""AWQ: integers of four bits in groups, as AutoAWQ's GEMM kernel has them. Read only."""
+"""AWQ: integers of four bits in groups, as AutoAWQ's GEMM kernel has them. Its grid is kept, and none is made."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import Part, Read
-from adapterops.quant.words import WORD, group_size, unpacked, whole, words
+from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,13 +84,38 @@ class AWQ:
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Rows [begin, end), in float32."""
-        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
-        scales = tensors["scales"].float().repeat_interleave(self.group, dim=0)
-        values = _ordered(tensors["qweight"]).float()
-        values -= 8 if self.symmetric else _ordered(tensors["qzeros"]).float().repeat_interleave(self.group, dim=0)
-        return values.mul_(scales).T[begin:end].contiguous()
+        scale, zero = self.scales(shape, read, begin, end)
+        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        return torch.arange(1 << EACH, dtype=torch.float32)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        return _ordered(whole(self.parts(shape)["qweight"], read, "qweight")).T[begin:end].contiguous()
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
+        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items() if role != "qweight"}
+        scales = self._wide(tensors["scales"].float())[begin:end]
+        return scales, 8 if self.symmetric else self._wide(_ordered(tensors["qzeros"]).float())[begin:end]
+
+    def _wide(self, groups: Tensor) -> Tensor:
+        """(groups, out) → (out, in)"""
+        return groups.T.repeat_interleave(self.group, dim=1)
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        columns = codes.T.reshape(shape[1], -1, len(PLACES))
+        placed = columns[..., [PLACES.index(place) for place in range(len(PLACES))]]
+        return {"qweight": packed(placed.flatten(1), EACH)}
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (0, shape[0]), parts)
 
 
-def _ordered(packed: Tensor) -> Tensor:
+def _ordered(stored: Tensor) -> Tensor:
     """(rows, n) words → (rows, 8 n) codes, in the order of the columns."""
-    return unpacked(packed, EACH).view(len(packed), -1, len(PLACES))[..., list(PLACES)].flatten(1)
+    return unpacked(stored, EACH).view(len(stored), -1, len(PLACES))[..., list(PLACES)].flatten(1)

@@ -1,5 +1,5 @@
 """compressed-tensors' pack-quantized:
-integers of 4 or 8 bits in groups, decoded by the compressed-tensors library. Read only.
+integers of 4 or 8 bits in groups, decoded by the compressed-tensors library. Its grid is kept, and none is made.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import NotFoundError
 from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import LONG_NAMES, Part, Read
-from adapterops.quant.words import group_size, whole, words
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
+from adapterops.quant.words import group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +117,34 @@ class Compressed:
         found = PackedQuantizationCompressor.decompress(tensors, QuantizationScheme(targets=["Linear"], weights=args))
         weight: Tensor = found["weight"]
         return weight[begin:end].contiguous()
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        return torch.arange(1 << self.width, dtype=torch.float32)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        stored = whole(self.parts(shape)["weight_packed"], read, "weight_packed")
+        return unpacked(stored[begin:end], self.width)[:, : shape[1]]
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
+        parts = self.parts(shape)
+        scales = whole(parts["weight_scale"], read, "weight_scale").float()[begin:end]
+        wide = scales.repeat_interleave(self.group, dim=1)
+        if self.symmetric:
+            return wide, 1 << self.width - 1
+        stored = whole(parts["weight_zero_point"], read, "weight_zero_point")
+        zeros = unpacked(stored.T.contiguous(), self.width)[:, : shape[0]].T.float()
+        return wide, zeros[begin:end].repeat_interleave(self.group, dim=1)
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        return {"weight_packed": packed(codes, self.width)}
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (0, shape[0]), parts)
 
 
 def _arguments(section: Mapping[str, Any], tensor: str, *, ordered: bool) -> dict[str, Any]:

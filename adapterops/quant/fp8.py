@@ -1,16 +1,18 @@
-"""FP8: 8-bit floats, times a scale for a block, a row or the whole weight. Read only."""
+"""FP8: 8-bit floats, times a scale for a block, a row or the whole weight. Its grid is kept, and none is made."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError, count
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Part, Read, powers_of_two
+from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,13 +97,22 @@ class FP8:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
+        codes = self.codes(shape, read, begin, end)
+        return codes.view(getattr(torch, FLOATS[self.stored])).float().mul_(self.scales(shape, read, begin, end)[0])
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        return torch.arange(256, dtype=torch.uint8).view(getattr(torch, FLOATS[self.stored])).float()
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        width = shape[-1]
+        return read("weight", begin * width, end * width).view(end - begin, width)
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+        import torch
+
         width, (rows, columns) = shape[-1], self.block
-        values = (
-            read("weight", begin * width, end * width)
-            .view(getattr(torch, FLOATS[self.stored]))
-            .float()
-            .view(end - begin, width)
-        )
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
         size = BITS[self.scale] // 8 * across
         scales = (
@@ -111,8 +122,16 @@ class FP8:
         )
         wide = powers_of_two(scales) if scales.dtype == torch.uint8 else scales.float()
         row = torch.arange(begin, end) // rows - first
-        values.mul_(wide.repeat_interleave(columns, dim=1)[:, :width][row])
-        return values
+        return wide.repeat_interleave(columns, dim=1)[:, :width][row], 0
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        return {"weight": codes}
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
 
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:

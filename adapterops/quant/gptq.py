@@ -1,16 +1,18 @@
-"""GPTQ: integers of 2, 3, 4 or 8 bits in groups of columns, as AutoGPTQ and GPTQModel have them. Read only."""
+"""GPTQ: integers of 2, 3, 4 or 8 bits in groups of columns, as AutoGPTQ and GPTQModel have them. Its grid is kept, and none is made."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import LONG_NAMES, Part, Read
-from adapterops.quant.words import WORD, group_size, unpacked, whole, words
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
+from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,23 +107,44 @@ class GPTQ:
         Raises:
             InputError: a column is of a group that has no scale.
 
-        Memory: the stored parts, the result, and tiles in float32.
+        Memory: the stored parts, the result, and scales and zeros of every entry.
         """
+        scale, zero = self.scales(shape, read, begin, end)
+        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
+
+    def numbers(self) -> Tensor:
         import torch
 
-        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
-        groups = self._groups(tensors.get("g_idx"), shape[1])
-        zeros = unpacked(tensors["qzeros"], self.width)
-        zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
-        scales = tensors["scales"].T.float()
-        result = torch.empty(end - begin, shape[1], dtype=torch.float32)
+        return torch.arange(1 << self.width, dtype=torch.float32)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import torch
+
+        stored, result = (
+            whole(self.parts(shape)["qweight"], read, "qweight"),
+            torch.empty(end - begin, shape[1], dtype=torch.uint8),
+        )
         step = max(1, AT_ONCE // shape[1])
         for first in range(begin, end, step):
-            rows = slice(first, min(first + step, end))
-            codes = unpacked(tensors["qweight"][:, rows].T.contiguous(), self.width)
-            values = codes.float().sub_(zeros[rows][:, groups]).mul_(scales[rows][:, groups])
-            result[first - begin : rows.stop - begin] = values
+            last = min(first + step, end)
+            result[first - begin : last - begin] = unpacked(stored[:, first:last].T.contiguous(), self.width)
         return result
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items() if role != "qweight"}
+        groups = self._groups(tensors.get("g_idx"), shape[1])
+        zeros = unpacked(tensors["qzeros"], self.width)[:, : shape[0]]
+        zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
+        return tensors["scales"].T.float()[begin:end][:, groups], zeros[begin:end][:, groups]
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        return {"qweight": packed(codes, self.width).T.contiguous()}
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (0, shape[0]), parts)
 
     def _groups(self, stored: Tensor | None, into: int) -> Tensor:
         """The group of each column."""

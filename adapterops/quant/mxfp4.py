@@ -1,15 +1,16 @@
-"""MXFP4: 4-bit floats in blocks of 32, times a power of two. The layout is that of gpt-oss' experts. Read only."""
+"""MXFP4: 4-bit floats in blocks of 32, times a power of two. The layout is that of gpt-oss' experts. Its grid is kept, and none is made."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Part, Read, powers_of_two
+from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,16 +69,46 @@ class MXFP4:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
+        parts = []
+        for first, last in self._experts(shape, begin, end):  # one at a time: they are large
+            values = self.numbers()[self.codes(shape, read, first, last).int()]
+            parts.append(values.mul_(self.scales(shape, read, first, last)[0]))
+        first = begin // shape[1] * shape[1]
+        rows = torch.cat(parts) if parts else torch.empty(0, shape[2])
+        return rows[begin - first : end - first].contiguous()
+
+    def _experts(self, shape: tuple[int, ...], begin: int, end: int) -> list[tuple[int, int]]:
+        """The rows of each expert that some of [begin, end) are of."""
+        into = shape[1]
+        return [(expert * into, expert * into + into) for expert in range(begin // into, -(-end // into))]
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        return torch.tensor(NUMBERS)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        """Of whole experts."""
+        import torch
+
         _, into, out = shape
-        first, last = begin // into, -(-end // into)
-        size = math.prod((out, into // BLOCK))
-        numbers = torch.tensor(NUMBERS)
-        experts = []
-        for expert in range(first, last):  # one at a time: they are large
-            codes = read("_blocks", expert * size * BLOCK // 2, (expert + 1) * size * BLOCK // 2)
-            scales = read("_scales", expert * size, (expert + 1) * size)
-            values = numbers[torch.stack([codes & 15, codes >> 4], dim=1).view(-1).int()].view(size, BLOCK)
-            values.mul_(powers_of_two(scales).view(-1, 1))
-            experts.append(values.view(out, into).T)
-        rows = torch.cat(experts) if experts else torch.empty(0, out)
-        return rows[begin - first * into : end - first * into].contiguous()
+        bytes_ = read("_blocks", begin * out // 2, end * out // 2)
+        codes = torch.stack([bytes_ & 15, bytes_ >> 4], dim=1)
+        return codes.view(-1, out, into).transpose(1, 2).reshape(end - begin, out)
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+        _, into, out = shape
+        stored = read("_scales", begin * out // BLOCK, end * out // BLOCK)
+        wide = powers_of_two(stored).view(-1, out, into // BLOCK).repeat_interleave(BLOCK, dim=2)
+        return wide.transpose(1, 2).reshape(end - begin, out), 0
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        _, into, out = shape
+        pairs = codes.view(-1, into, out).transpose(1, 2).reshape(-1, 2)
+        return {"_blocks": pairs[:, 0] | pairs[:, 1] << 4}
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnGrid(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (begin, begin + 2 * parts["_blocks"].numel() // shape[2]), parts)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.quant.header import Claim, Header
-from adapterops.quant.scheme import Scheme, Writable
+from adapterops.quant.scheme import Kept, Scheme, Writable
 from adapterops.registry import Registry
 
 
@@ -48,7 +48,8 @@ class Registered:
         marks: roles of parts; a weight of these schemes has one of them.
         methods: what a config calls them: its `quant_method`.
         remains: parts that may be left over where a weight is incomplete.
-        make: a scheme by its name, a dtype and options; None for schemes that are only read.
+        make: a scheme by its name, a dtype and options; None where none is made anew.
+        keeps: whether the stored grid takes other numbers.
     """
 
     names: tuple[str, ...]
@@ -58,6 +59,7 @@ class Registered:
     methods: frozenset[str]
     remains: tuple[Remainder, ...]
     make: Callable[..., Writable] | None
+    keeps: bool
 
 
 SCHEMES: Registry[Registered] = Registry("scheme", "adapterops.quant", "adapterops.schemes")
@@ -74,8 +76,8 @@ def scheme(
     """
 
     def register(kind: Class) -> Class:
-        module, make = kind.detect.__module__, getattr(kind, "make", None)
-        SCHEMES.add(names, Registered(names, module, kind.detect, marks, frozenset(methods), remains, make))
+        module, make, keeps = kind.detect.__module__, getattr(kind, "make", None), hasattr(kind, "on_grid")
+        SCHEMES.add(names, Registered(names, module, kind.detect, marks, frozenset(methods), remains, make, keeps))
         return kind
 
     return register
@@ -109,21 +111,41 @@ def written() -> dict[str, Callable[..., Writable]]:
 
 
 def is_written(scheme: Scheme) -> TypeGuard[Writable]:
-    """Whether a scheme can encode."""
+    """Whether a scheme is made anew."""
     return scheme.name in written()
 
 
-def writable(scheme: Scheme) -> Writable:
-    """The scheme, which is to encode something.
+def is_kept(scheme: Scheme) -> TypeGuard[Kept]:
+    """Whether the stored grid of a scheme takes other numbers."""
+    return SCHEMES[scheme.name].keeps
+
+
+def kept(scheme: Scheme) -> Kept:
+    """The scheme, whose stored grid is to take other numbers.
 
     Raises:
         UnsupportedError: it is read only.
     """
-    if not is_written(scheme):
-        ways = " or ".join(f"--quantize {name}" for name in written())
-        hint = f"write 16 bits with --dtype bfloat16, or fewer with {ways}"
-        raise UnsupportedError(f"{scheme.name} is read, not written", hint=hint)
+    if not is_kept(scheme):
+        raise UnsupportedError(f"{scheme.name} is read, not written", hint=_ways())
     return scheme
+
+
+def writable(scheme: Scheme) -> Writable:
+    """The scheme, which is to encode something on a grid of its own.
+
+    Raises:
+        UnsupportedError: it is not made anew.
+    """
+    if not is_written(scheme):
+        stays = "--rounding stochastic keeps its grid; or " if is_kept(scheme) else ""
+        raise UnsupportedError(f"{scheme.name} is not made anew", hint=stays + _ways())
+    return scheme
+
+
+def _ways() -> str:
+    ways = " or ".join(f"--quantize {name}" for name in written())
+    return f"write 16 bits with --dtype bfloat16, or fewer with {ways}"
 
 
 def make(name: str, dtype: str = "BF16", **options: Any) -> Writable:

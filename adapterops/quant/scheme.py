@@ -73,22 +73,8 @@ class Encoder(Protocol):
         """
 
 
-class Writable(Scheme, Protocol):
-    """A scheme that is written, too.
-    Its class has a classmethod `make(name, dtype, **options)`, which the registry calls.
-    """
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """What a manifest notes of it."""
-
-    def describe(self, skip: list[str]) -> dict[str, Any]:
-        """The `quantization_config` that a model in this scheme loads with;
-        `skip` are the modules that are not quantized.
-        """
-
-    def encoder(self, shape: tuple[int, ...]) -> Encoder:
-        """Each number to the nearest on a new grid."""
+class Kept(Scheme, Protocol):
+    """A scheme whose stored grid takes other numbers: scales stay, codes are written."""
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         """Each number to one of its two neighbours on the stored grid, at random, so that the mean is right.
@@ -104,6 +90,24 @@ class Writable(Scheme, Protocol):
         """Which entries of the rows from `begin` on have another code than is stored;
         `parts` is what an encoder made of them.
         """
+
+
+class Writable(Kept, Protocol):
+    """A scheme that is made anew, too.
+    Its class has a classmethod `make(name, dtype, **options)`, which the registry calls.
+    """
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What a manifest notes of it."""
+
+    def describe(self, skip: list[str]) -> dict[str, Any]:
+        """The `quantization_config` that a model in this scheme loads with;
+        `skip` are the modules that are not quantized.
+        """
+
+    def encoder(self, shape: tuple[int, ...]) -> Encoder:
+        """Each number to the nearest on a new grid."""
 
 
 def torch_dtype(name: str) -> torch.dtype:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from adapterops.quant.scheme import Encoder, Part, Read, Scheme, Writable
+from adapterops.quant.scheme import Encoder, Kept, Part, Read, Scheme, Writable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ class Transposed(Generic[S]):
     """Wᵀ, in a scheme: what transformers makes of the Conv1D of GPT-2, whose W is (in, out). One whole weight at a
     time.
 
-    It is written if the scheme is.
+    It is written, or its grid kept, if that of the scheme is.
     """
 
     scheme: S
@@ -55,11 +55,11 @@ class Transposed(Generic[S]):
     def encoder(self: Transposed[Writable], shape: tuple[int, ...]) -> Encoder:
         return _Transposed(self.scheme.encoder(shape[::-1]))
 
-    def on_grid(self: Transposed[Writable], shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+    def on_grid(self: Transposed[Kept], shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return _Transposed(self.scheme.on_grid(shape[::-1], read, key))
 
     def changed(
-        self: Transposed[Writable], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
+        self: Transposed[Kept], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
     ) -> Tensor:
         return self.scheme.changed(shape[::-1], read, 0, parts).T
 

@@ -51,6 +51,31 @@ def unpacked(packed: Tensor, bits: int) -> Tensor:
     return codes.view(len(packed), -1)
 
 
+def packed(codes: Tensor, bits: int) -> Tensor:
+    """Rows of codes as rows of words: what `unpacked` reads. The last word is filled up with zeros.
+
+    >>> import torch
+    >>> codes = torch.arange(32, dtype=torch.uint8).view(2, 16) % 8
+    >>> torch.equal(unpacked(packed(codes, 4), 4), codes), packed(codes[:, :11], 3).shape
+    (True, torch.Size([2, 2]))
+    """
+    import torch
+
+    step = math.gcd(WORD, bits)
+    each, count = WORD // step, bits // step  # codes and words after which the pattern comes again
+    width = words(codes.shape[1], bits)
+    missing = -codes.shape[1] % each
+    wide = torch.nn.functional.pad(codes, (0, missing)).view(len(codes), -1, each).long()
+    found = torch.zeros(*wide.shape[:2], count, dtype=torch.int64)
+    for place in range(each):
+        word, shift = divmod(place * bits, WORD)
+        found[..., word] |= wide[..., place] << shift & 0xFFFFFFFF
+        if shift + bits > WORD:
+            found[..., word + 1] |= wide[..., place] >> WORD - shift
+    found = torch.where(found > 0x7FFFFFFF, found - (1 << WORD), found)
+    return found.view(len(codes), -1)[:, :width].to(torch.int32)
+
+
 def whole(part: Part, read: Read, role: str) -> Tensor:
     """All of a part, in its dtype and shape."""
     import torch

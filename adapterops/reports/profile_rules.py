@@ -37,7 +37,7 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
     for index, profile in enumerate(comparison.profiles):
         zero = [module for module, each in profile.spectra.items() if not each.norm]
         numbers = {"zero_modules": len(zero), "modules": len(profile.spectra)}
-        if len(zero) == len(profile.spectra):
+        if zero and len(zero) == len(profile.spectra):
             only = f": only its {profile.full} full tensors were" if profile.full else ", and changes nothing"
             yield Finding(
                 "never-trained",

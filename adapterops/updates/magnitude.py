@@ -82,6 +82,11 @@ class Transposed:
         """The columns must be whole ones. Cost: as for the weight itself."""
         return self.T.change(part[::-1], W.T, out.T).T
 
+    def __mul__(self, factor: float) -> Transposed:
+        return Transposed(factor * self.T)
+
+    __rmul__ = __mul__
+
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
     found = measure(shapes)

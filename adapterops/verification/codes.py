@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.decoding import NESTED, absmax4, book, codes4, floats, raw
+from adapterops.verification.decoding import GRIDS, NESTED, absmax4, book, codes4, floats, raw
 from adapterops.verification.rounding import Matrix
 
 TOLERANCE = 1e-4
@@ -16,13 +16,21 @@ TOLERANCE = 1e-4
 ROUNDED = 2.0**-8
 """How far a number of the base, in a dtype of 16 bits, may be from its place on the grid."""
 
+FLOAT32 = 2.0**-20
+"""How far, relative to itself, a sum in float32 may be from that in float64."""
+
+WHOLE = ("awq", "gptq", "compressed-tensors")
+"""Schemes whose words hold codes of several rows, or whose scales do."""
+
 MAP_GAP = 0.0075
 """Half the largest gap of the 256 numbers that nested scales are stored in."""
 
 
 def aligned(scheme: Any, shape: tuple[int, ...]) -> int:
     """Rows that are judged together: whole blocks."""
-    return int(np.lcm(scheme.block_size, shape[-1])) // shape[-1] if hasattr(scheme, "block_size") else 1
+    if hasattr(scheme, "block_size"):
+        return int(np.lcm(scheme.block_size, shape[-1])) // shape[-1]
+    return {"fp8": 1, "mxfp4": shape[-2], **dict.fromkeys(WHOLE, shape[0])}.get(scheme.name, 1)
 
 
 def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
@@ -70,4 +78,16 @@ def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool)
     return result
 
 
-JUDGES = {"nf4": four_bits, "fp4": four_bits, "int8": int8}
+def neighbours(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+    """The same for codes with a number, a zero point and a scale each, whose grid is kept."""
+    shape = stored.shape if scheme is stored.scheme else stored.shape[::-1]
+    number, down, up, scale = GRIDS[scheme.name](stored, scheme, shape)(begin, begin + len(S))
+    with np.errstate(all="ignore"):
+        s = np.where(scale == 0, number, S / scale)
+    gap = np.where(s > number, up, down)
+    room = (1 if chance else 0.5) * gap + TOLERANCE * gap + FLOAT32 * np.abs(s)
+    wrong: Matrix = (np.abs(s - number) > room) & (gap > 0)  # what is past the last number has that
+    return wrong
+
+
+JUDGES = {"nf4": four_bits, "fp4": four_bits, "int8": int8, **dict.fromkeys(GRIDS, neighbours)}

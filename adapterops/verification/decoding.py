@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,20 @@ from adapterops.verification.rounding import Matrix, rounded_to
 
 Decoder: TypeAlias = Callable[[int, int], Matrix]
 """Rows [begin, end) in float64."""
+
+
+class Entries(NamedTuple):
+    """Of some rows the number that each code stands for, how far the next lower and the next higher number are, 0 where
+    there is none, and the scale: the value is number · scale.
+    """
+
+    number: Matrix
+    down: Matrix
+    up: Matrix
+    scale: Matrix
+
+
+Grid: TypeAlias = Callable[[int, int], Entries]
 
 NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635),
@@ -142,33 +156,43 @@ def _int8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
     return rows
 
 
-def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> Entries:
+    """Codes of numbers in a table, in which some may stand for none."""
+    numbers = np.unique(table[np.isfinite(table)])
+    number = table[codes]
+    place = np.searchsorted(numbers, np.nan_to_num(number))
+    last = len(numbers) - 1
+    down, up = (np.abs(number - numbers[np.clip(place + step, 0, last)]) for step in (-1, 1))
+    return Entries(number, down, up, scale)
+
+
+def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     width, (high, wide) = shape[-1], scheme.block
     scales = floats(raw(stored, scheme.role), scheme.scale).reshape(-(-shape[0] // high), -(-width // wide))
 
-    def rows(begin: int, end: int) -> Matrix:
-        values = floats(raw(stored, "weight", begin * width, end * width), scheme.stored).reshape(-1, width)
+    def rows(begin: int, end: int) -> Entries:
+        codes = raw(stored, "weight", begin * width, end * width).reshape(-1, width)
         own: Matrix = scales[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
-        return values * own
+        return _of_table(_table(scheme.stored), codes, own)
 
     return rows
 
 
-def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     _, into, out = shape
     size = out * into // 32
 
-    def expert(number: int) -> Matrix:
+    def expert(number: int) -> tuple[Matrix, Matrix]:
         data = raw(stored, "_blocks", number * size * 16, (number + 1) * size * 16)
         scales = floats(raw(stored, "_scales", number * size, (number + 1) * size), "U8")
-        values = np.array(E2M1)[np.stack([data & 15, data >> 4], axis=1)].reshape(size, 32) * scales[:, None]
-        found: Matrix = values.reshape(out, into).T
-        return found
+        codes = np.stack([data & 15, data >> 4], axis=1).reshape(out, into).T
+        return codes, np.repeat(scales, 32).reshape(out, into).T
 
-    def rows(begin: int, end: int) -> Matrix:
+    def rows(begin: int, end: int) -> Entries:
         first, last = begin // into, -(-end // into)
-        found: Matrix = np.concatenate([expert(number) for number in range(first, last)])
-        return found[begin - first * into : end - first * into]
+        codes, scales = (np.concatenate(each) for each in zip(*map(expert, range(first, last)), strict=True))
+        own = slice(begin - first * into, end - first * into)
+        return _of_table(np.array(E2M1), codes[own], scales[own])
 
     return rows
 
@@ -180,28 +204,29 @@ def stream(data: Matrix, bits: int) -> Matrix:
     return codes
 
 
-def _integers(codes: Matrix, zeros: Matrix | int, scales: Matrix, group: Matrix) -> Decoder:
-    """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of (out, in)."""
+def _integers(codes: Matrix, width: int, zeros: Matrix | int, scales: Matrix, group: Matrix) -> Grid:
+    """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of (out, in) of so many bits."""
 
-    def rows(begin: int, end: int) -> Matrix:
+    def rows(begin: int, end: int) -> Entries:
         own = slice(begin, end)
         zero = zeros if isinstance(zeros, int) else zeros[own][:, group].astype(np.float64)
-        found: Matrix = (codes[own].astype(np.float64) - zero) * scales[own][:, group]
-        return found
+        code = codes[own].astype(np.float64)
+        down, up = (code > 0).astype(np.float64), (code < (1 << width) - 1).astype(np.float64)
+        return Entries(code - zero, down, up, scales[own][:, group])
 
     return rows
 
 
-def _awq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+def _awq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     out, into = shape
     order = np.array([8 * word + place for word in range(out // 8) for place in AWQ_PLACES])
     codes = stream(raw(stored, "qweight").reshape(into, -1), 4)[:, order].T
     scales = floats(raw(stored, "scales"), scheme.scale).reshape(-1, out).T
     zeros = 8 if scheme.symmetric else stream(raw(stored, "qzeros").reshape(len(scales.T), -1), 4)[:, order].T
-    return _integers(codes, zeros, scales, np.arange(into) // scheme.group)
+    return _integers(codes, 4, zeros, scales, np.arange(into) // scheme.group)
 
 
-def _gptq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+def _gptq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     out, into = shape
     words = raw(stored, "qweight").view("<u4").reshape(-1, out).T
     codes = stream(np.ascontiguousarray(words).view(np.uint8).reshape(out, -1), scheme.width)
@@ -209,10 +234,10 @@ def _gptq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
     zeros = stream(raw(stored, "qzeros").reshape(len(scales.T), -1), scheme.width).T.astype(np.int64)
     zeros = (zeros + scheme.offset) % (1 << scheme.width)
     group = raw(stored, "g_idx").view("<i4") if scheme.ordered else np.arange(into) // scheme.group
-    return _integers(codes, zeros, scales, group)
+    return _integers(codes, scheme.width, zeros, scales, group)
 
 
-def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     out, into = shape
     half = 1 << (scheme.width - 1)
     codes = stream(raw(stored, "weight_packed").reshape(out, -1), scheme.width)[:, :into]
@@ -221,16 +246,35 @@ def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> De
     if not scheme.symmetric:
         words = raw(stored, "weight_zero_point").view("<u4").reshape(-1, scales.shape[1]).T
         zeros = stream(np.ascontiguousarray(words).view(np.uint8).reshape(scales.shape[1], -1), scheme.width)[:, :out].T
-    return _integers(codes, zeros, scales, np.arange(into) // scheme.group)
+    return _integers(codes, scheme.width, zeros, scales, np.arange(into) // scheme.group)
 
 
 Formula: TypeAlias = Callable[[StoredTensor, Any, tuple[int, ...]], Decoder]
-FORMULAS: Mapping[str, Formula] = {
-    **dict.fromkeys(("nf4", "fp4"), _four_bits),
-    "int8": _int8,
+GRIDS: Mapping[str, Callable[[StoredTensor, Any, tuple[int, ...]], Grid]] = {
     "fp8": _fp8,
     "mxfp4": _mxfp4,
     "awq": _awq,
     "gptq": _gptq,
     "compressed-tensors": _compressed,
+}
+
+
+def _product(grid: Callable[[StoredTensor, Any, tuple[int, ...]], Grid]) -> Formula:
+    def formula(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+        entries = grid(stored, scheme, shape)
+
+        def rows(begin: int, end: int) -> Matrix:
+            found = entries(begin, end)
+            result: Matrix = found.number * found.scale
+            return result
+
+        return rows
+
+    return formula
+
+
+FORMULAS: Mapping[str, Formula] = {
+    **dict.fromkeys(("nf4", "fp4"), _four_bits),
+    "int8": _int8,
+    **{name: _product(grid) for name, grid in GRIDS.items()},
 }

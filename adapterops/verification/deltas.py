@@ -28,6 +28,8 @@ class Formula:
     """The rows of an update of one weight, or of its transpose."""
 
     def __init__(self, update: Any, transposed: bool) -> None:
+        if hasattr(inner := update.T, "magnitude"):  # it has its lengths along the columns
+            update, transposed = inner, not transposed
         self._update, self._transposed = update, transposed
         self._turned: dict[int, Matrix] = {}
 

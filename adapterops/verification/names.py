@@ -1,15 +1,20 @@
-"""What the names of a base mean, found anew: two names are one weight where they end alike without wrappers."""
+"""What the names of a base mean, found anew: by what transformers was seen to write, and where that says nothing, two names
+are one weight where they end alike without wrappers.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
 from adapterops.storage.safetensors import Spec
 from adapterops.verification.other_names import encoder
+from adapterops.verification.saved_names import SAVED
 
+Parts = tuple[str, ...]
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
 OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
@@ -25,15 +30,25 @@ class UnplacedError(Exception):
     """No tensor of the base is known for a name, or several are."""
 
 
-def key(name: str) -> tuple[str, ...]:
-    """What is left of a name without wrappers: those that begin with `_`, and the outer ones.
+def bare(name: str) -> Parts:
+    """A name without wrappers: those that begin with `_`, and the outer ones.
 
-    >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
-    ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
+    >>> bare("base_model.model.model.layers.0._fsdp_wrapped_module.norm.weight")
+    ('layers', '0', 'norm')
     """
     parts = [part for part in name.removesuffix(".weight").split(".") if not part.startswith("_")]
     while len(parts) > 1 and parts[0] in OUTER:
         parts = parts[1:]
+    return tuple(parts)
+
+
+def key(name: str) -> Parts:
+    """What is left of a name without wrappers, in the words that most models have.
+
+    >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
+    ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
+    """
+    parts = bare(name)
     kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
     if len(kept) > 1 and kept[-2] in LISTS and kept[-1].isdecimal():
         kept[-2:] = kept[-1], LISTS[kept[-2]]
@@ -43,6 +58,41 @@ def key(name: str) -> tuple[str, ...]:
     return tuple(words.get(part, part) for part in kept)
 
 
+@cache
+def saved(model_type: str) -> dict[Parts, Parts]:
+    """What names of a model begin with → what those in its files do; `#` is a number of the former."""
+    rules: dict[Parts, Parts] = {}
+    types: list[str] = []
+    before = ""
+    for line in SAVED.splitlines():
+        types = [*(() if "=>" in before and "=>" not in line else types), *(() if "=>" in line else line.split())]
+        if "=>" in line and model_type in types:
+            model, file = (tuple(filter(None, each.strip().split("."))) for each in line.split("=>"))
+            rules[model] = file
+        before = line
+    return rules
+
+
+def followed(name: Parts, rules: Mapping[Parts, Parts]) -> Parts:
+    """A name, with `#` for its numbers, by the rule for the longest beginning of it.
+
+    >>> followed(("a", "#", "b"), {("a",): ("c",), ("a", "#"): ("d", "#")})
+    ('d', '#', 'b')
+    """
+    begin = next((size for size in range(len(name), -1, -1) if name[:size] in rules), None)
+    return name if begin is None else rules[name[:begin]] + name[begin:]
+
+
+def fitted(pattern: Parts, name: Parts) -> Parts:
+    """A pattern with the numbers of a name for its `#`.
+
+    >>> fitted(("d", "#", "b"), ("a", "7", "b"))
+    ('d', '7', 'b')
+    """
+    numbers = (part for part in name if part.isdecimal())
+    return tuple(next(numbers, "") if part == "#" else part for part in pattern)
+
+
 class Base:
     """The tensors of a base by what their names leave."""
 
@@ -50,9 +100,11 @@ class Base:
         self.layout, self.config = layout, config
         self.type = str(config.get("model_type", ""))
         self.types = {self.type, *(str(part.get("model_type")) for part in config.values() if isinstance(part, dict))}
-        self._keys: dict[tuple[str, ...], list[str]] = {}
-        self._ends: dict[str, list[tuple[str, ...]]] = {}
+        self._keys: dict[Parts, list[str]] = {}
+        self._ends: dict[str, list[Parts]] = {}
+        self._bare: dict[Parts, list[str]] = {}
         for name in layout:
+            self._bare.setdefault(bare(name), []).append(name)
             self._keys.setdefault(key(name), []).append(name)
         for each in self._keys:
             self._ends.setdefault(each[-1], []).append(each)
@@ -66,6 +118,21 @@ class Base:
         for exact in (name, f"{name}.weight"):
             if exact in self.layout:
                 return exact
+        return self._saved(name) or self.find_alike(name, shapes)
+
+    def _saved(self, name: str) -> str | None:
+        """The tensor that transformers saves what it has under a name as."""
+        mine = bare(name)
+        pattern = tuple("#" if part.isdecimal() else part for part in mine)
+        for model_type in (self.type, *sorted(self.types - {self.type})):
+            there = followed(pattern, saved(model_type))
+            found = self._bare.get(fitted(there, mine), []) if there != pattern else []
+            if len(found) == 1:
+                return found[0]
+        return None
+
+    def find_alike(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
+        """The tensor whose name ends like one."""
         wanted = key(name)
         found = list(self._keys.get(wanted, ()))
         if not found:
@@ -100,11 +167,11 @@ class Base:
         found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
         return min(found, key=len, default=None)
 
-    def stated_tied(self) -> bool | None:
-        """What the config says of sharing, if it says anything."""
+    def stated_tied(self, name: str = "") -> bool | None:
+        """What the config says of sharing, if it says anything; also that of the part of a model that a tensor is in."""
         stated = [
             part["tie_word_embeddings"]
-            for part in (self.config, self.config.get("text_config"))
+            for part in (self.config, self.config.get("text_config"), self.config.get(name.split(".")[0]))
             if isinstance(part, dict) and "tie_word_embeddings" in part
         ]
         return any(stated) if stated else None
@@ -135,7 +202,8 @@ class Base:
         found = next((some for some in (ends, inputs, single) if some), [])
         ranks = {each: (-_alike(key(each), key(name)), len(key(each))) for each in found}
         best = [each for each in found if ranks[each] == min(ranks.values())]
-        if self.stated_tied() is False or len(best) != 1:
+        best = [each for each in best if "decoder" in key(each)] or best  # which is what an output embedding is of
+        if self.stated_tied(name) is False or len(best) != 1:
             raise UnplacedError("is new in the model, and the base has nothing that it was until then")
         return best[0]
 

@@ -95,7 +95,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     there = Base(grown, there.config)
     for module, layout in adapter.layout.items():
         try:
-            places = list(_places(module, layout.shape, there, adapter, own))
+            places = list(_places(module, layout.shape, there, adapter, own, found))
         except UnplacedError as problem:
             lost[module] = str(problem)
             continue
@@ -175,7 +175,9 @@ def _place_full(full: str, name: str, each: Wanted) -> None:
         each.copies.append(full)
 
 
-def _places(module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any) -> Iterator[tuple[str, Place]]:
+def _places(
+    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
+) -> Iterator[tuple[str, Place]]:
     """The tensors that an update goes into, and where.
 
     Raises:
@@ -189,7 +191,7 @@ def _places(module: str, shape: tuple[int, int], base: Base, adapter: Adapter, o
         yield name, _whole(module, shape, name, base)
     elif (split := _split(module, shape, base)) is not None:
         yield from split
-    elif (inside := _inside(module, shape, base, adapter)) is not None:
+    elif (inside := _inside(module, shape, base, adapter, own, found)) is not None:
         yield inside
     elif (other := _elsewhere(module, shape, base)) is not None:
         yield from other
@@ -253,7 +255,9 @@ def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, P
     return result if first == shape[1 if transposed else 0] else None
 
 
-def _inside(module: str, shape: tuple[int, int], base: Base, adapter: Adapter) -> tuple[str, Place] | None:
+def _inside(
+    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
+) -> tuple[str, Place] | None:
     """An update of a part of a joined projection, or of one expert among all."""
     above, _, last = module.rpartition(".")
     path, _, number = above.rpartition(".")
@@ -281,10 +285,11 @@ def _inside(module: str, shape: tuple[int, int], base: Base, adapter: Adapter) -
     joined, turn = (
         ("gate_up_proj", ("gate_proj", "up_proj").index(last)) if last in JOINED["gate_up_proj"] else (last, -1)
     )
-    tensor = base.find(f"{path}.{joined}")
+    end = own(f"{path}.{joined}")
+    tensor = base.find(f"{path}.{joined}") if end is None else found[end].start
     if tensor is None or len(base.layout[tensor].shape) != 3:
         return None
-    return tensor, _expert(module, shape, tensor, int(number), turn, base)
+    return end or tensor, _expert(module, shape, tensor, int(number), turn, base)
 
 
 def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Place:

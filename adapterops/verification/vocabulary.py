@@ -13,10 +13,11 @@ TEXT = {"text_config", "decoder", "generator", "text_encoder", "thinker_config"}
 """Where the config of a composite model has that of its language model."""
 
 
-LABEL_HEADS = {"score", "classifier", "pre_classifier"}
+LABEL_HEADS = {"score", "classifier", "pre_classifier", "classification_head", "qa_outputs"}
 NOT_OF_CLASSIFIERS = {
     *(HEAD, "cls", "embed_out", "predictions", "lm_predictions", "generator_predictions", "generator_lm_head"),
     *("discriminator_predictions", "vocab_transform", "vocab_layer_norm", "vocab_projector", "qa_outputs"),
+    "final_logits_bias",
 }
 """What the tensors of other heads begin with."""
 

@@ -255,7 +255,9 @@ def _labels(model: Checkpoint, adapter: Adapter) -> Iterator[Doubt]:
     if not isinstance(stated, Mapping) or all(len(stated) != shape[0] for shape in heads):
         yield Doubt("config.json", f"does not name the labels of its head, whose weights are {heads}")
     classes = (model.config or {}).get("architectures")
-    if not isinstance(classes, list) or not all("Classification" in str(each) for each in classes):
+    if not isinstance(classes, list) or not all(
+        str(each).endswith(("Classification", "Answering")) for each in classes
+    ):
         yield Doubt("config.json", f"names {classes} as its class, which is no classifier")
 
 

@@ -1,4 +1,4 @@
-"""Schemes from the command line: GPTQ, which is read only, and one of another package, which nothing here knows of."""
+"""Schemes from the command line: GPTQ, whose grid is kept, and one of another package, which nothing here knows of."""
 
 from __future__ import annotations
 
@@ -68,15 +68,28 @@ def test_an_adapter_is_fused_into_16_bits_of_it(base: Path, adapter: Path, tmp_p
     assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--dtype", "bfloat16"]) == 0
 
 
-def test_an_adapter_is_not_fused_into_the_codes(
-    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_adapter_is_fused_into_the_codes_where_that_is_asked_for(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]
+    fields = {**config(2), "lora_alpha": 0.002}  # small, as trained ones are
+    adapter = write_adapter(tmp_path / "small", fields=fields, modules=[MODULE], rank=2, out=OUT, into=INTO)
+    out = tmp_path / "out"
+    command = ["fuse", str(base), str(adapter), "-o", str(out)]
     assert run(command) == 2
-    assert "1 adapted weight of the base stored in gptq, which is read and not written" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "1 adapted weight of the base stored in gptq, of which the grid is kept, and none is made" in error
+    assert "--rounding stochastic" in error
     assert run([*command, "--rounding", "nearest"]) == 4
-    assert "gptq is read, not written" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert "gptq is not made anew" in capsys.readouterr().err
+    assert not out.exists()
+    assert run([*command, "--rounding", "stochastic"]) == 0
+    before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {f"{MODULE}.qweight"}
+    assert (out / "config.json").read_bytes() == (base / "config.json").read_bytes()
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--rounding", "stochastic"]) == 0
+    after[f"{MODULE}.qweight"][0, 0] += 5
+    save_file(after, out / "model.safetensors", metadata={"format": "pt"})
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--rounding", "stochastic"]) == 8
 
 
 def test_variants_of_gptq_are_refused(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,6 +226,81 @@ def packed(kind: str) -> Callable[[Path], Case]:
     return make
 
 
+def files(model_type: str, modules: dict[str, str], full: dict[str, str] | None = None) -> Callable[[Path], Case]:
+    """Square weights under the names that transformers saves a model of this type with, and an adapter with the model's.
+
+    Args:
+        modules: module in the model → in the file.
+        full: tensors that are trained whole, the same way.
+    """
+
+    def make(place: Path) -> Case:
+        named = {**{f"{file}.weight": WIDTH for file in modules.values()}, **dict.fromkeys((full or {}).values(), 1)}
+        base = {
+            name: random(seed, *(WIDTH, width)[: 1 + (width > 1)]) / 8
+            for seed, (name, width) in enumerate(named.items())
+        }
+        more = {f"base_model.model.{name}": random(seed, WIDTH) for seed, name in enumerate(full or {}, 90)}
+        saved = {"modules_to_save": [name.split(".")[-2] for name in full]} if full else {}
+        adapter = lora(place / "a", dict.fromkeys(modules, (WIDTH, WIDTH)), more, **saved)
+        return opened(folder(place / "base", base, model_type=model_type), adapter)
+
+    make.__name__ = model_type
+    return make
+
+
+hunyuan = files(
+    "hunyuan_vl",
+    {
+        f"model.vision_tower.layers.{layer}.mlp.{one}": f"vit.layers.{layer}.mlp.{other}"
+        for layer in (0, 1)
+        for one, other in (("fc1", "dense_h_to_4h"), ("fc2", "dense_4h_to_h"))
+    },
+    {
+        f"model.vision_tower.layers.0.{one}.weight": f"vit.layers.0.{other}.weight"
+        for one, other in (("layer_norm1", "input_layernorm"), ("layer_norm2", "post_attention_layernorm"))
+    },
+)
+deepseek = files(
+    "deepseek_v4",
+    {
+        f"model.layers.0.{one}": f"layers.0.{other}"
+        for one, other in (
+            ("self_attn.q_a_proj", "attn.wq_a"),
+            ("self_attn.q_b_proj", "attn.wq_b"),
+            ("self_attn.kv_proj", "attn.wkv"),
+            ("mlp.shared_experts.gate_proj", "ffn.shared_experts.w1"),
+            ("mlp.shared_experts.down_proj", "ffn.shared_experts.w2"),
+            ("mlp.shared_experts.up_proj", "ffn.shared_experts.w3"),
+        )
+    },
+)
+PI0 = "paligemma_with_expert."
+pi0 = files(
+    "pi0",
+    {
+        "model.dit.layers.0.self_attn.q_proj": f"{PI0}gemma_expert.model.layers.0.self_attn.q_proj",
+        "model.vlm.language_model.layers.0.self_attn.q_proj": f"{PI0}paligemma.model.language_model.model.layers.0.self_attn.q_proj",
+    },
+)
+nomic = files(
+    "nomic_bert",
+    {
+        f"nomic_bert.layers.0.mlp.{one}": f"nomic_bert.encoder.layers.0.mlp.{other}"
+        for one, other in (("gate_proj", "fc12"), ("up_proj", "fc11"), ("down_proj", "fc2"))
+    },
+)
+
+
+def misnamed(one: str, other: str) -> Plant:
+    """Two parts of the names that tensors of files have in the model, in each other's place."""
+
+    def change(name: str, *_: Any) -> str:
+        return other.join(part.replace(other, one) for part in name.split(one))
+
+    return wrapped("adapterops.formats.loading.Loading.name", change)
+
+
 def check(case: Case, out: Path) -> ao.Verification:
     """What `verify` says of what `fuse` makes."""
     base, adapter, options = case
@@ -459,6 +534,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
     "labels that the config does not tell of": (classifier, put("operations.classifiers.as_classifier", lambda config, *_: config)),
     "the head of another task": (classifier, head_kept),
+    "two weights of a renamed layer in each other's place": (hunyuan, misnamed("fc1", "fc2")),
+    "two layers of a renamed tower in each other's place": (hunyuan, misnamed("layers.0.mlp", "layers.1.mlp")),
+    "two norms of a renamed layer in each other's place": (hunyuan, misnamed("layer_norm1", "layer_norm2")),
+    "one half of a low-rank query for the other": (deepseek, misnamed("q_a_proj", "q_b_proj")),
+    "keys and values for the query": (deepseek, misnamed("kv_proj", "q_b_proj")),
+    "gate for up where files number them": (deepseek, misnamed("gate_proj", "up_proj")),
+    "down for up where files number them": (deepseek, misnamed("down_proj", "up_proj")),
+    "one of two language models for the other": (pi0, misnamed("dit", "vlm.language_model")),
+    "gate for up where files count from above": (nomic, misnamed("gate_proj", "up_proj")),
     "norms in each other's place": (whole, switched(*NORMS)),
     "a full tensor left out": (
         whole,

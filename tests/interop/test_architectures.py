@@ -9,6 +9,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
+import saved_names
+
+from adapterops.verification.names import Base
 
 CLASSES = [
     "BartForConditionalGeneration",
@@ -47,3 +50,23 @@ def test_models_and_adapters_agree_with_peft(name: str) -> None:
     assert "built" not in row
     found = {what: row[what].partition(":")[0] for what in architectures.WHAT if row[what] not in ("yes", "none")}
     assert found == OTHERWISE.get(name, {})
+
+
+RENAMED = [
+    "BailingHybridForCausalLM",
+    "DeepseekV4ForCausalLM",
+    "GraniteMoeForCausalLM",
+    "GteForMaskedLM",
+    "HunYuanVLForConditionalGeneration",
+    "NomicBertForMaskedLM",
+    "PI0ForConditionalGeneration",
+    "Qwen2_5_VLForConditionalGeneration",
+]
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) -> None:
+    model_type, pairs, layout = saved_names.saved(name)
+    base = Base(layout, {"model_type": model_type})
+    assert len(pairs) > 10
+    assert {mine: base.find(mine, (layout[file].shape,)) for mine, file in pairs.items()} == pairs

@@ -13,20 +13,27 @@ import torch
 import transformers
 from safetensors import safe_open
 from transformers import (
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    BartConfig,
     BertConfig,
     DistilBertConfig,
     GPT2Config,
     LlamaConfig,
     ModernBertConfig,
     RobertaConfig,
+    T5Config,
 )
 
 from adapterops.cli.main import run
 
 Capture = pytest.CaptureFixture[str]
-TASKS = {"SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification}
+TASKS = {
+    "SEQ_CLS": AutoModelForSequenceClassification,
+    "TOKEN_CLS": AutoModelForTokenClassification,
+    "QUESTION_ANS": AutoModelForQuestionAnswering,
+}
 SIZES: dict[str, Any] = {
     "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
 }  # fmt: skip
@@ -37,6 +44,13 @@ BERT, ROBERTA = BertConfig(**SIZES), RobertaConfig(pad_token_id=1, **SIZES)
 DISTILBERT = DistilBertConfig(vocab_size=96, dim=32, hidden_dim=48, n_layers=1, n_heads=4)
 SPECIAL = dict.fromkeys(("pad_token_id", "cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id"), 0)
 MODERNBERT = ModernBertConfig(**SPECIAL, **SIZES)
+
+BART = BartConfig(
+    vocab_size=96, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4,
+    encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=32,
+)  # fmt: skip
+T5 = T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, decoder_start_token_id=0)
+UNSAVED = "has no head; the base, which is a"
 
 CASES = [
     ("LlamaForCausalLM", LLAMA, "SEQ_CLS", "q_proj"),
@@ -51,6 +65,14 @@ CASES = [
     ("RobertaForMaskedLM", ROBERTA, "TOKEN_CLS", "query"),
     ("DistilBertForMaskedLM", DISTILBERT, "SEQ_CLS", "q_lin"),
     ("ModernBertForMaskedLM", MODERNBERT, "TOKEN_CLS", "Wqkv"),
+]
+ANSWERING = [
+    ("BertForPreTraining", BERT, "query"),
+    ("RobertaForMaskedLM", ROBERTA, "query"),
+    ("DistilBertModel", DISTILBERT, "q_lin"),
+    ("GPT2LMHeadModel", GPT2, "c_attn"),
+    ("BartForConditionalGeneration", BART, "q_proj"),
+    ("T5ForConditionalGeneration", T5, "q"),
 ]
 
 
@@ -83,8 +105,10 @@ def train(base: Path, folder: Path, task: str, target: str, labels: int = 3, sta
 
 def answers(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        found: torch.Tensor = model(input_ids=torch.arange(3, 23).reshape(2, 10)).logits
-    return found
+        # a sequence ends with the token 2, which the head of an encoder and decoder looks for
+        found = model(input_ids=torch.cat([torch.arange(3, 21).reshape(2, 9), torch.full((2, 1), 2)], 1))
+    parts: list[torch.Tensor] = [found.start_logits, found.end_logits] if "start_logits" in found else [found.logits]
+    return torch.cat(parts)
 
 
 def check(base: Path, adapter: Path, out: Path, task: str, live: Any, labels: int = 3) -> Any:
@@ -133,6 +157,31 @@ def test_what_nobody_saved_is_missed(
     train(base, tmp_path / "a", "SEQ_CLS", target)
     assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
     assert f"has a module '{part}', which neither the base nor the adapter has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "config", "target"), ANSWERING, ids=[case[0] for case in ANSWERING])
+def test_a_model_that_answers_questions(name: str, config: Any, target: str, tmp_path: Path) -> None:
+    base = save(name, config, tmp_path / "base")
+    live = train(base, tmp_path / "a", "QUESTION_ANS", target, labels=2)
+    check(base, tmp_path / "a", tmp_path / "out", "QUESTION_ANS", live, labels=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "task", "target", "told"),
+    [
+        ("BartForConditionalGeneration", BART, "SEQ_CLS", "q_proj", UNSAVED),
+        ("T5ForConditionalGeneration", T5, "SEQ_CLS", "q", UNSAVED),
+        ("T5ForConditionalGeneration", T5, "TOKEN_CLS", "q", "fuse it into a checkpoint of the class"),
+        ("LlamaForCausalLM", LLAMA, "QUESTION_ANS", "q_proj", "fuse it into a checkpoint of the class"),
+    ],
+)
+def test_a_class_that_cannot_be_made(
+    name: str, config: Any, task: str, target: str, told: str, tmp_path: Path, capsys: Capture
+) -> None:
+    base = save(name, config, tmp_path / "base")
+    train(base, tmp_path / "a", task, target)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert told in capsys.readouterr().err
 
 
 def test_unfusing_a_classifier_is_refused(tmp_path: Path, capsys: Capture) -> None:

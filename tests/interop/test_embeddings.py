@@ -101,11 +101,15 @@ def test_what_is_written_of_an_embedding_is_loaded_by_peft(name: str, tmp_path: 
     assert run(["merge", a, "--format", "mlx", "-o", str(tmp_path / "mlx")]) == 4
 
 
-def test_dora_on_an_embedding_is_refused(tmp_path: Path, capsys: Capture) -> None:
-    base = make("llama", tmp_path / "base")
-    trained("llama", base, tmp_path / "a", words=WORDS, target=["embed_tokens"], use_dora=True)
-    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
-    assert "is DoRA on an embedding" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["llama", "llama, tied"])
+def test_dora_on_an_embedding(name: str, tmp_path: Path, capsys: Capture) -> None:
+    """A length for each dimension, over all words."""
+    base = make(name, tmp_path / "base")
+    live = trained(name, base, tmp_path / "a", words=WORDS, target=["embed_tokens", "q_proj"], use_dora=True)
+    found = fused(name, base, tmp_path / "a", tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, logits(live, WORDS), rtol=1e-5, atol=1e-5)
+    assert run(["truncate", str(tmp_path / "a"), "--rank", "1", "-o", str(tmp_path / "cut")]) == 4
+    assert "DoRA" in capsys.readouterr().err
 
 
 def test_one_update_of_two_tied_ends_is_refused(tmp_path: Path, capsys: Capture) -> None:

@@ -21,6 +21,8 @@ from transformers import (
     AutoModelForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     MixtralConfig,
     MixtralForCausalLM,
     Qwen3MoeConfig,
@@ -60,6 +62,12 @@ def gpt_oss(intermediate: int = 32) -> nn.Module:
     """Its down_proj is square, as in the released models; its experts are stored as (in, out), gate and up in turn."""
     sizes = {"intermediate_size": intermediate, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
     return GptOssForCausalLM(GptOssConfig(**SIZES, **sizes, max_position_embeddings=64, rope_scaling=None))
+
+
+def llama4(intermediate: int = 20) -> nn.Module:
+    """Its experts are stored as (in, out), which PEFT does not know."""
+    sizes = {"num_local_experts": 4, "interleave_moe_layer_step": 1, "intermediate_size_mlp": 24}
+    return Llama4ForCausalLM(Llama4TextConfig(**SIZES, **sizes, intermediate_size=intermediate))
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -277,6 +285,31 @@ def test_what_is_cut_is_what_peft_loads(made: Make, tmp_path: Path, cut: dict[st
         torch.testing.assert_close(delta, update.float(), atol=1e-5, rtol=1e-4)
     ao.save_checkpoint(ao.fuse(ao.open_checkpoint(base), again), tmp_path / "out")
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, tmp_path / "small"), base)
+
+
+@pytest.mark.parametrize("intermediate", [20, 32])
+@pytest.mark.parametrize("targets", [BOTH, BOTH[:1]], ids=["both", "gate_up_proj"])
+def test_experts_that_peft_takes_for_out_in(tmp_path: Path, targets: list[str], intermediate: int) -> None:
+    """Llama 4 stores (in, out) and does not say so: PEFT's factors are those of the transposed update, and stay so."""
+    torch.manual_seed(0)
+    base, targets = tmp_path / "base", [each.replace("mlp", "feed_forward") for each in targets]
+    llama4(intermediate).save_pretrained(base)
+    adapter = trained(base, tmp_path / "a", r=2, lora_alpha=6, target_modules=["q_proj"], target_parameters=targets)
+    expected = unmerged(base, adapter)
+    commands = {
+        "cut": ["truncate", str(adapter), "--rank", "2"],
+        "again": ["truncate", str(tmp_path / "cut"), "--rank", "2"],
+        "mean": ["merge", str(adapter), str(tmp_path / "again"), "--linear", "-w", "0.5", "-w", "0.5"],
+        "named": ["merge", str(adapter), "--base", str(base)],
+        "fused": ["fuse", str(base), str(tmp_path / "mean")],
+        "extracted": ["extract", str(tmp_path / "fused"), "--base", str(base), "--rank", "8"],
+        "last": ["truncate", str(tmp_path / "extracted"), "--rank", "8"],
+    }
+    for name, command in commands.items():
+        assert run([*command, "-o", str(tmp_path / name)]) == 0
+        found = load(tmp_path / name) if name == "fused" else unmerged(base, tmp_path / name)
+        bound = {"rtol": 1e-4, "atol": 1e-4}
+        torch.testing.assert_close(logits(found), logits(expected), **bound)
 
 
 @pytest.mark.parametrize("stored", HOW_STORED)

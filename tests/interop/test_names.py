@@ -114,6 +114,20 @@ def test_wrappers_are_no_part_of_a_name(wrapper: Callable[[str], str], tmp_path:
     close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "mean")), expected)
 
 
+@pytest.mark.parametrize("task", [{"task_type": "CAUSAL_LM"}, {}])
+def test_names_of_a_bare_model_are_not_written_of_one_with_a_head(
+    task: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PEFT would load nothing of them, and only warn."""
+    base = saved(llama(), tmp_path / "base")
+    adapter, expected = trained(llama(), tmp_path / "a", target_modules=["q_proj"], **task)
+    bare = renamed(adapter, tmp_path / "bare", lambda name: name.replace("model.model.layers", "model.layers"))
+    assert run(["truncate", str(bare), "--rank", "4", "-o", str(tmp_path / "no")]) == 4
+    assert "PEFT would load nothing of it" in capsys.readouterr().err
+    done("truncate", bare, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "cut")), expected)
+
+
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"])
     tensors = load_file(plain / WEIGHTS)
@@ -223,6 +237,10 @@ def vlm() -> nn.Module:
 OLDER = {"model.language_model.": "language_model.model.", "model.vision_tower.": "vision_tower."}
 
 
+COPIES = [("truncate", "--rank", 4), ("merge",), ("convert", "--to", "peft"), ("normalize",)]
+"""Commands that write the update that they are given."""
+
+
 def older(name: str) -> str:
     for new, old in OLDER.items():
         name = name.replace(PREFIX + new, PREFIX + old)
@@ -256,6 +274,23 @@ def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: py
     done("compare", new, old, "--base", base, "--json")
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["cosine"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "targets", [r".*language_model.*\.(q_proj|v_proj)", r"(?!.*vision).*\.(q_proj|v_proj)", ["down_proj"]], ids=str
+)
+def test_what_names_modules_by_an_expression_is_loaded_by_it(targets: Any, tmp_path: Path) -> None:
+    """PEFT renames the tensors of an older file, and looks for the modules of its model by the target_modules."""
+    base = saved(vlm(), tmp_path / "base")
+    new, expected = trained(vlm(), tmp_path / "new", target_modules=targets)
+    old = renamed(new, tmp_path / "old", older)
+    for number, (command, source) in enumerate((command, each) for command in COPIES for each in (old, new)):
+        out = tmp_path / str(number)
+        done(*command, source, "-o", out)
+        close(said(with_adapter(t.LlavaForConditionalGeneration, base, out)), expected)
+    other, _ = trained(vlm(), tmp_path / "b", target_modules=["v_proj", "down_proj"])
+    done("merge", new, other, "--linear", "-w", 1, "-w", 0, "-o", tmp_path / "c")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "c")), expected)
 
 
 def test_a_tower_of_an_older_file(tmp_path: Path) -> None:

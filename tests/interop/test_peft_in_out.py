@@ -118,7 +118,6 @@ def test_logits_are_those_of_the_summed_weights(trained: Trained, tmp_path: Path
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "lora_bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True), "lora_bias"),
-    "DoRA on embeddings": (lambda: peft.LoraConfig(r=2, target_modules=["embed_tokens"], use_dora=True), "DoRA"),
     "ia3": (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
     "vera": (lambda: peft.VeraConfig(r=2, target_modules=["q_proj"]), "VERA"),
     "lokr": (
@@ -127,7 +126,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "adalora": (lambda: peft.AdaLoraConfig(target_modules=["q_proj"], total_step=10), "ADALORA"),
     "pissa": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa"), "pissa"),
-    "tokens alone": (lambda: peft.TrainableTokensConfig(token_indices=[1]), "TRAINABLE_TOKENS"),
 }
 
 

@@ -445,7 +445,7 @@ def test_a_tied_head_of_a_quantized_model(made: Made, tmp_path: Path) -> None:
         load(tmp_path / out)
 
 
-# What is read and not written
+# What is kept, and not made anew
 
 
 def write_as(folder: Path, base: Path, tensors: dict[str, Tensor], section: dict[str, Any]) -> Path:
@@ -528,6 +528,23 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
         assert_alike(one, {name: each.to(one[name].dtype) for name, each in two.items()})
         load(tmp_path / ("one" + way[1]))
         verified(tmp_path / ("one" + way[1]), "--base", base, "--adapter", adapter)
+    if kind == "fp8":
+        typed("fuse", base, adapter, "--rounding", "stochastic", "--accept-loss", "-o", tmp_path / "codes")
+        verified(tmp_path / "codes", "--base", base, "--adapter", adapter)
+        before, after = files_of(base), files_of(tmp_path / "codes")
+        assert {
+            key for key in before if not torch.equal(before[key].view(torch.uint8), after[key].view(torch.uint8))
+        } == {f"{module}.weight" for module in deltas(adapter)}
+        theirs = FineGrainedFP8Config(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            tmp_path / "codes", quantization_config=theirs, dtype=torch.float32
+        )
+        stands = {name: tensor for name, tensor in model.state_dict().items() if "_proj" in name}
+        typed("dequantize", tmp_path / "codes", "--dtype", "float32", "-o", tmp_path / "own")
+        own = load(
+            tmp_path / "own",
+        ).state_dict()
+        assert all(torch.equal(own[name].to(tensor.dtype), tensor) for name, tensor in stands.items())
     if kind == "mxfp4":  # whose attention is in 16 bits: the experts stay as they are
         typed("fuse", base, adapter, "-o", tmp_path / "kept")
         before, after = files_of(base), files_of(tmp_path / "kept")

@@ -35,6 +35,7 @@ MODELS: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "plain": (small_models.qwen, {"target_modules": [Q, V], "lora_alpha": 6}),
     "ranks": (small_models.qwen, {"target_modules": [Q, V, "down_proj"], "rank_pattern": {V: 2}}),
     "DoRA": (small_models.qwen, {"target_modules": [Q], "use_dora": True}),
+    "DoRA of words": (small_models.qwen, {"target_modules": [Q, "embed_tokens"], "use_dora": True}),
     "full": (small_models.qwen, {"target_modules": [Q], "modules_to_save": ["lm_head", "embed_tokens"]}),
     "norms and biases": (small_models.qwen, {"target_modules": [Q], "modules_to_save": ["norm"], "bias": "all"}),
     "tied": (lambda folder: small_models.qwen(folder, tied=True), {"target_modules": "all-linear"}),

@@ -61,6 +61,61 @@ def test_rows_of_an_embedding_that_several_share(name: str, words: int, tmp_path
     torch.testing.assert_close(found, logits(live.merge_and_unload().eval(), words), rtol=1e-5, atol=1e-5)
 
 
+def only_rows(name: str, base: Path, folder: Path) -> Any:
+    """PEFT's adapter of nothing but rows, saved; and the model."""
+    torch.manual_seed(2)
+    live = peft.get_peft_model(
+        type(MODELS[name].model(True)).from_pretrained(base),
+        peft.TrainableTokensConfig(token_indices=[70, 95, 3], target_modules=[MODELS[name].takes]),
+    )
+    with torch.no_grad():
+        for parameter in live.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    live.save_pretrained(folder)
+    return live.eval()
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2, tied", "bert, tied", "t5, tied"])
+def test_an_adapter_of_rows_alone(name: str, tmp_path: Path, capsys: Capture) -> None:
+    base, adapter = make(name, tmp_path / "base"), tmp_path / "a"
+    live = only_rows(name, base, adapter)
+    found = fused(name, base, adapter, tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, logits(live.merge_and_unload().eval(), WORDS), rtol=1e-5, atol=1e-5)
+    capsys.readouterr()
+    assert run(["show", str(adapter)]) == 0
+    assert "(rows of some tokens)" in capsys.readouterr().out
+    for command in (["truncate", str(adapter), "--rank", "1"], ["merge", str(adapter), str(adapter)]):
+        assert run([*command, "-o", str(tmp_path / "no")]) in (2, 4)
+        assert "fuse it into its base by itself" in capsys.readouterr().err
+    assert run(["compare", str(adapter), str(adapter)]) == 0
+    assert "never trained" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("name", ["llama", "llama, tied"])
+def test_rows_in_a_model_that_was_saved_unmerged(name: str, alone: bool, tmp_path: Path, capsys: Capture) -> None:
+    base, whole, parts = make(name, tmp_path / "base"), tmp_path / "whole", tmp_path / "parts"
+    live = (
+        only_rows(name, base, whole)
+        if alone
+        else trained(name, base, whole, words=WORDS, trainable_token_indices=[3, 70])
+    )
+    (whole / "adapter_model.safetensors").unlink()
+    stored = {key: tensor.clone() for key, tensor in live.state_dict().items()}
+    save_file(stored, whole / "model.safetensors", {"format": "pt"})
+    (whole / "config.json").write_text((base / "config.json").read_text())
+    assert run(["split", str(whole), "-o", str(parts)]) == 0
+    again = peft.PeftModel.from_pretrained(
+        type(MODELS[name].model(True)).from_pretrained(parts / "base"), parts / "adapter"
+    )
+    torch.testing.assert_close(logits(again.eval(), WORDS), logits(live, WORDS))
+    (whole / "adapter_config.json").unlink()
+    capsys.readouterr()
+    assert run(["split", str(whole), "--alpha", "8", "-o", str(tmp_path / "no")]) == 4
+    assert "which ones these are is in the config alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["llama", "llama, tied"])
 def test_rows_are_kept_in_what_is_made_of_the_adapter(name: str, tmp_path: Path) -> None:
     base = make(name, tmp_path / "base")

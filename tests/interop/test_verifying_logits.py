@@ -14,14 +14,24 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    CLIPConfig,
+    CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedModel,
+    SiglipConfig,
+    SiglipModel,
     T5Config,
     T5ForConditionalGeneration,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 
 from adapterops.cli.main import run
@@ -51,13 +61,54 @@ def clip() -> PreTrainedModel:
     return CLIPVisionModel(CLIPVisionConfig(**SIZES, image_size=16, patch_size=8))
 
 
+def both() -> PreTrainedModel:
+    """CLIP: tokens and an image. Its neighbour SigLIP reads the weight of one layer without calling it."""
+    text, vision = {**SIZES, "vocab_size": 64, "eos_token_id": 2}, {**SIZES, "image_size": 16, "patch_size": 8}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision))
+
+
+def siglip() -> PreTrainedModel:
+    text, vision = {**SIZES, "vocab_size": 64}, {**SIZES, "image_size": 16, "patch_size": 8}
+    return SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+
+
+def captions() -> PreTrainedModel:
+    vision, text = (
+        ViTConfig(**SIZES, image_size=16, patch_size=8),
+        BertConfig(**SIZES, vocab_size=64, is_decoder=True, add_cross_attention=True),
+    )
+    return VisionEncoderDecoderModel(VisionEncoderDecoderConfig(encoder=vision.to_dict(), decoder=text.to_dict()))
+
+
+def whisper() -> PreTrainedModel:
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "num_mel_bins": 8, "max_source_positions": 10}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
+    words = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    return WhisperForConditionalGeneration(WhisperConfig(**sizes, **heads, **words, max_target_positions=64))
+
+
 MODELS: dict[str, tuple[Callable[[], PreTrainedModel], list[str]]] = {
     "encoder": (bert, ["query", "value"]),
     "classifier": (classifier, ["query", "value"]),
     "encoder-decoder": (t5, ["q", "v"]),
     "vision and language": (llava, ["q_proj", "v_proj"]),
     "vision": (clip, ["q_proj", "v_proj"]),
+    "vision and language, each by itself": (both, ["q_proj", "v_proj"]),
+    "a weight that is read": (siglip, ["q_proj", "out_proj"]),
+    "image to text": (captions, ["query", "value"]),
+    "speech": (whisper, ["q_proj", "v_proj"]),
 }
+
+
+def adapter(model: PreTrainedModel, modules: list[str], place: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=modules))
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        adapted.save_pretrained(place)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -66,14 +117,7 @@ def test_logits_of(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     torch.manual_seed(0)
     model = make().to(torch.bfloat16)
     model.save_pretrained(tmp_path / "base")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=modules))
-        with torch.no_grad():
-            for parameter in adapted.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
-        adapted.save_pretrained(tmp_path / "a")
+    adapter(model, modules, tmp_path / "a")
     out = str(tmp_path / "out")
     assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", out]) == 0
     capsys.readouterr()
@@ -83,3 +127,25 @@ def test_logits_of(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert code == 0, shown + said
     found = json.loads(shown)["logits"]
     assert 0 < found["relative"] < found["bound"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("nf4", 64), ("fp4", 64), ("int8", 64), ("nf4", 48)])
+def test_logits_of_a_base_in_codes(scheme: str, width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Decoded by bitsandbytes, and refused where that would decode to other numbers."""
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 64}
+    model = LlamaForCausalLM(LlamaConfig(**sizes, hidden_size=width, intermediate_size=128)).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "plain")
+    adapter(model, ["q_proj", "v_proj"], tmp_path / "a")
+    base, out = str(tmp_path / "base"), str(tmp_path / "out")
+    assert run(["quantize", str(tmp_path / "plain"), "--to", scheme, "-o", base]) == 0
+    assert run(["fuse", base, str(tmp_path / "a"), "--dtype", "bfloat16", "-o", out]) == 0
+    capsys.readouterr()
+    code = run(["verify", out, "--base", base, "--adapter", str(tmp_path / "a"), "--logits", "--json"])
+    shown, said = capsys.readouterr()
+    if width % 64:
+        assert code == 2
+        assert "bitsandbytes decodes 4-bit rows of 48 wrongly on a CPU" in shown + said
+        return
+    assert code == 0, shown + said
+    assert 0 < json.loads(shown)["logits"]["relative"] < 0.01

@@ -8,10 +8,10 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
-from adapterops.formats.peft.patterns import matches
+from adapterops.formats.peft.patterns import WHOLE, matches
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
@@ -52,8 +52,17 @@ IGNORED = {
 """Fields about training, or defaults of what is not handled."""
 
 
+SIDES = 0, 19
+"""The version of PEFT since which fused experts are (out, in) for it."""
+
 SHOWN = 5
 """Names that a warning lists."""
+
+ALL_LINEAR = "all-linear"
+"""What may stand for the names of all Linear layers."""
+
+Suffixes: TypeAlias = tuple[str, ...]
+"""Ends of the names of modules, or of parameters."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,14 @@ class AdapterConfig:
 
     Attributes:
         base_model, revision: what it was trained on, where that is known.
-        targets: suffixes that name exactly the adapted modules of the base, where such are known.
+        targets: suffixes that name exactly the adapted modules of the base, or an expression that does, where such
+            are known.
         fields: other fields of the config, verbatim: task_type, lora_dropout, ...
         saved: names, or ends of names, of modules that are in the file as full tensors.
         biases: whether trained biases are.
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
+        reversed: those of `experts` that PEFT takes for (in, out), and so has factors of the transposed update for.
         tokens: rows of an embedding that are in the file as a full tensor, by its name → which rows they are.
         embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
@@ -77,12 +88,13 @@ class AdapterConfig:
 
     base_model: str | None = None
     revision: str | None = None
-    targets: tuple[str, ...] | None = None
+    targets: Suffixes | str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     saved: tuple[str, ...] = ()
     biases: bool = False
-    target_parameters: tuple[str, ...] | None = ()
+    target_parameters: Suffixes | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
+    reversed: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
@@ -108,6 +120,25 @@ class Scaling:
     @property
     def scale(self) -> float:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+def of_rows(fields: Any) -> Any:
+    """A config as that of LoRA: where rows of embeddings alone are trained, of LoRA on nothing that has them, too.
+
+    >>> of_rows({"peft_type": "TRAINABLE_TOKENS", "token_indices": [3], "target_modules": ["wte"]})["trainable_token_indices"]
+    [3]
+    """
+    if not isinstance(fields, dict) or fields.get("peft_type") != "TRAINABLE_TOKENS":
+        return fields
+    own = ("token_indices", "target_modules", "init_weights")
+    rest = {name: value for name, value in fields.items() if name not in own}
+    return {
+        **rest,
+        "peft_type": "LORA",
+        "r": 1,
+        "lora_alpha": 1,
+        "trainable_token_indices": fields.get("token_indices"),
+    }
 
 
 def read_config(fields: Any) -> AdapterConfig:
@@ -137,12 +168,18 @@ def read_config(fields: Any) -> AdapterConfig:
     return AdapterConfig(
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,
-        _suffixes(fields),
+        _stated_targets(fields),
         {name: fields[name] for name in sorted(KEPT & fields.keys())},
         _list("modules_to_save", fields.get("modules_to_save")),
         fields.get("bias") in BIASES,
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
+
+
+def knows_sides(fields: Any) -> bool:
+    """Whether an adapter is of a version of PEFT that takes experts for (out, in), except where their model says (in, out)."""
+    found = re.match(r"(\d+)\.(\d+)", str(fields.get("peft_version"))) if isinstance(fields, dict) else None
+    return found is not None and tuple(map(int, found.groups())) >= SIDES
 
 
 def _list(what: str, names: Any) -> tuple[str, ...]:
@@ -208,13 +245,14 @@ def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
         )
 
 
-def _suffixes(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _stated_targets(fields: Mapping[str, Any]) -> Suffixes | str | None:
     targets = fields.get("target_modules")
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-        return None
     if fields.get("layers_to_transform") is not None or fields.get("layers_pattern") or fields.get("exclude_modules"):
         return None
-    return tuple(sorted(targets))
+    if isinstance(targets, str):
+        return None if targets == ALL_LINEAR else targets or None
+    named = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
+    return tuple(sorted(targets)) if named and targets else None
 
 
 def scalings(
@@ -313,8 +351,9 @@ def combine(
         fields,
         configs[0].saved,
         configs[0].biases,
-        _union([config.target_parameters for config in configs]),
+        _suffixes([config.target_parameters for config in configs]),
         _experts(configs, names),
+        frozenset().union(*(config.reversed for config in configs)),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
@@ -322,7 +361,19 @@ def combine(
     )
 
 
-def _union(targets: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+def _union(targets: Sequence[Suffixes | str | None]) -> Suffixes | str | None:
+    """What names the modules of all; one expression where any has one."""
+    found: set[str] = set()
+    for each in targets:
+        if each is None:
+            return None
+        found.add(each if isinstance(each, str) else rf"(?:.*\.)?(?:{'|'.join(map(re.escape, each))})")
+    if not any(isinstance(each, str) for each in targets):
+        return _suffixes([each for each in targets if not isinstance(each, str)])
+    return found.pop() if len(found) == 1 else "|".join(f"(?:{each})" for each in sorted(found))
+
+
+def _suffixes(targets: Iterable[Suffixes | None]) -> Suffixes | None:
     found: set[str] = set()
     for each in targets:
         if each is None:
@@ -397,23 +448,34 @@ def write_config(
                 **({"trainable_token_indices": tokens} if tokens else {}),
                 "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
+                **({"peft_version": ".".join(map(str, (*SIDES, 0)))} if parameters else {}),
             }.items()
         )
     )
 
 
-def _targets(suffixes: tuple[str, ...] | None, modules: Sequence[str]) -> list[str]:
-    left = sorted(module for module in modules if suffixes and not covers(suffixes, module))
-    if suffixes and left:
+def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str] | str:
+    left = sorted(uncovered(targets, modules)) if targets else []
+    if left:
         warnings.warn(
             f"the adapter's target_modules do not name {', '.join(left[:SHOWN])}: where the model has another name for it, PEFT "
             "leaves it out; name the model with --base, whose names are taken then",
             AdapterWarning,
             stacklevel=4,
         )
-    return list(suffixes) if suffixes and not left else sorted(modules)
+    if not targets or left:
+        return sorted(modules)
+    return targets if isinstance(targets, str) else list(targets)
 
 
-def covers(suffixes: Sequence[str], module: str) -> bool:
-    """Whether a module is named by some target_modules, by PEFT's rule: the end of its name, after a dot or whole."""
-    return any(module == suffix or module.endswith(f".{suffix}") for suffix in suffixes)
+def uncovered(targets: Suffixes | str, modules: Sequence[str]) -> list[str]:
+    """The modules that some target_modules do not name, by PEFT's rule: the end of a name, after a dot or whole; or an
+    expression for all of it. One that cannot be used names none.
+    """
+    if not isinstance(targets, str):
+        return [each for each in modules if not any(f".{each}".endswith(f".{suffix}") for suffix in targets)]
+    try:
+        found = matches([targets], modules, WHOLE)
+    except InputError:
+        return list(modules)
+    return [module for module, named in zip(modules, found, strict=True) if not named]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import AdapterOpsError
+from adapterops.errors import AdapterOpsError, IncompatibleError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
 from adapterops.formats.diffusion.spellings import check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
@@ -42,15 +42,19 @@ class Peft:
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """The experts of one parameter are one group: PEFT has one rank for all.
+        """The experts of one parameter are one group: PEFT has one rank for all. Those in `config.reversed` have factors of
+        the transposed update.
 
         Experts that are modules of their own all get one rank, too: transformers 5 has them in one parameter, and PEFT
         stacks what it loads.
         """
         for module in layout:
             check_dotted(module)
+        _check_inside(layout, config)
         groups = stacks(layout, config.experts)
         layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
+        turned = config.reversed & layouts.keys()
+        layouts |= {stack: [replace(each, shape=each.shape[::-1]) for each in layouts[stack]] for stack in turned}
         experts = {
             stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
         }
@@ -66,6 +70,8 @@ class Peft:
         copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
         def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            if stack in turned:
+                factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
             A, B, own = together(stack, factors, experts)
             if stack in single:
                 A, B, own = *padded(A, B, rank), rank
@@ -83,6 +89,24 @@ class Peft:
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
+    """Raise IncompatibleError for names of a bare model where the config tells of one that makes words, around it.
+
+    PEFT loads none of them then, and only warns.
+    """
+    mapped = config.fields.get("auto_mapping")
+    stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) else None
+    causal = config.fields.get("task_type") == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
+    if causal and layout and all(module.startswith("layers.") for module in layout):
+        raise IncompatibleError(
+            f"begins with 'layers', and the adapter is of {stated or 'a model for CAUSAL_LM'}, which has its layers inside "
+            "another module: PEFT would load nothing of it",
+            tensor=next(iter(layout)),
+            hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",
+            code="E-SPELLING",
+        )
 
 
 def _shapes(stack: str, layouts: Sequence[Layout], experts: Mapping[str, int]) -> tuple[Shape, Shape]:

@@ -30,6 +30,9 @@ SPELLINGS = [
 was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
 """
 
+ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter>[^.]+))?$")
+"""How rows of an embedding are called: next to LoRA, and in an adapter of nothing else."""
+
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
@@ -95,7 +98,7 @@ def updates() -> re.Pattern[str]:
         "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
         for inside in (True, False)
     )
-    name = r"(?:\.(?P<{}>(?!weight$)[^.]+))?"
+    name = r"(?:\.(?P<{}>(?!weight$)[^.]+(?:\.[^.]+)??))?"  # twice, where an adapter was wrapped in another
     return re.compile(
         rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
     )
@@ -181,8 +184,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
 
 def token_rows(file: Header) -> dict[str, str]:
     """Rows that replace those of an embedding: their name in the model → their name in the file."""
-    ends = (TOKEN_ROWS, f"{TOKEN_ROWS}.default")
-    return {unwrapped(name).removesuffix(".default"): name for name in sorted(file.entries) if name.endswith(ends)}
+    return {ROWS.sub(TOKEN_ROWS, unwrapped(name)): name for name in sorted(file.entries) if ROWS.search(name)}
 
 
 def _spelling(name: str) -> int:

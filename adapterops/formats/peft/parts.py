@@ -109,10 +109,6 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
                     hint="gather the weights before saving (ZeRO-3)",
                     code="E-SHAPE",
                 )
-        if kind.embedding and "lora_magnitude_vector" in tensors:
-            raise UnsupportedError(
-                "is DoRA on an embedding, which is not handled", hint="merge it with PEFT, or train without it"
-            )
         if left := sorted(tensors.keys() - kind.roles.keys()):
             raise InputError(
                 f"has {', '.join(left)}, which is no part of {kind.name} ({', '.join(kind.roles)})",

@@ -1,4 +1,4 @@
-"""`rank_pattern` and `alpha_pattern`: regular expressions from strangers.
+"""`rank_pattern`, `alpha_pattern` and `target_modules`: regular expressions from strangers.
 
 A pattern of plain characters is matched here. Any other could take for ever, and Python's engine cannot be interrupted,
 so it is matched in a process of its own, under a limit of processor time.
@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from adapterops.errors import InputError
 
 PLAIN = re.compile(r"\^?(?:[\w.-]|\\\.)*\$?", re.ASCII)
+END, WHOLE = r"(.*\.)?({})$", r"(?:{})\Z"
+"""Where a pattern has to match: the end of a name, after a dot, or the whole of it."""
+
 MOST = 20_000
 CPU_SECONDS = 0.5
 WALL_SECONDS = 10.0
@@ -23,18 +26,18 @@ _CHILD = f"""
 import json, re, signal, sys
 if hasattr(signal, "setitimer"):
     signal.setitimer(signal.ITIMER_PROF, {CPU_SECONDS})
-patterns, names = json.load(sys.stdin)
+patterns, names, rule = json.load(sys.stdin)
 try:
-    compiled = [re.compile(rf"(.*\\.)?({{pattern}})$") for pattern in patterns]
+    compiled = [re.compile(rule.replace("{{}}", pattern)) for pattern in patterns]
 except (re.error, RecursionError, OverflowError) as error:
     sys.exit(f"not a regular expression: {{error}}")
 json.dump([[i for i, pattern in enumerate(compiled) if pattern.match(name)] for name in names], sys.stdout)
 """
 
 
-def matches(patterns: Sequence[str], names: Sequence[str]) -> list[list[int]]:
-    """For each name the indices of the patterns that match it, by PEFT's rule: the end of the name, after a dot or
-    whole.
+def matches(patterns: Sequence[str], names: Sequence[str], rule: str = END) -> list[list[int]]:
+    """For each name the indices of the patterns that match it, by PEFT's rule: for ranks and alphas `END`, for
+    `target_modules` `WHOLE`.
 
     >>> matches(["q_proj", "layers.0.v_proj"], ["model.layers.0.q_proj", "model.layers.10.v_proj", "xq_proj"])
     [[0], [], []]
@@ -47,13 +50,13 @@ def matches(patterns: Sequence[str], names: Sequence[str]) -> list[list[int]]:
             f"{len(patterns)} patterns are more than any model has modules; at most {MOST} are read", code="E-PATTERN"
         )
     if all(PLAIN.fullmatch(pattern) for pattern in patterns):
-        compiled = [re.compile(rf"(.*\.)?({pattern})$") for pattern in patterns]
+        compiled = [re.compile(rule.replace("{}", pattern)) for pattern in patterns]
         return [[index for index, pattern in enumerate(compiled) if pattern.match(name)] for name in names]
     shown = ", ".join(patterns)[:80]
     try:
         child = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _CHILD],
-            input=json.dumps([patterns, names]),
+            input=json.dumps([patterns, names, rule]),
             capture_output=True,
             text=True,
             timeout=WALL_SECONDS,

@@ -20,6 +20,9 @@ CLASS = "LlamaForSequenceClassification"
         ("gpt-sw3", {"task_type": "SEQ_CLS"}, "GPT2ForSequenceClassification"),
         ("opt", {"task_type": "TOKEN_CLS"}, None),
         ("t5", {"task_type": "SEQ_CLS"}, None),
+        ("t5", {"task_type": "QUESTION_ANS"}, "T5ForQuestionAnswering"),
+        ("bert", {"auto_mapping": {"base_model_class": "BertForQuestionAnswering"}}, "BertForQuestionAnswering"),
+        ("llama", {"task_type": "QUESTION_ANS"}, None),
         ("remote", {"task_type": "SEQ_CLS"}, None),
     ],
 )

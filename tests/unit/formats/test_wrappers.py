@@ -16,7 +16,9 @@ def test_a_wrapper_is_taken_out_wherever_it_is(wrapper: str) -> None:
     assert unwrapped(f"{PEFT}model.layers.0.{wrapper}.mlp.{wrapper}.up_proj") == NAME
 
 
-@pytest.mark.parametrize("before", ["module.", "model.", "module._orig_mod.", "model.module.", PEFT, "module." + PEFT])
+@pytest.mark.parametrize(
+    "before", ["module.", "model.", "module._orig_mod.", "model.module.", PEFT, "module." + PEFT, "actor.module."]
+)
 def test_what_holds_the_model_that_peft_wrapped(before: str) -> None:
     assert unwrapped(before + PEFT + NAME) == NAME
 

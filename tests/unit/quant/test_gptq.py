@@ -95,9 +95,9 @@ def test_one_group_for_all_columns() -> None:
     assert scheme.group == INTO
 
 
-def test_it_is_read_only() -> None:
+def test_it_is_not_made_anew() -> None:
     assert not is_written(GPTQ(4, 128))
-    with pytest.raises(UnsupportedError, match="gptq is read, not written"):
+    with pytest.raises(UnsupportedError, match="gptq is not made anew"):
         writable(GPTQ(4, 128))
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from adapterops.quant.int8 import Int8
 from adapterops.quant.transposed import Transposed
 
 FOLDER = Path(adapterops.quant.__file__).parent
-READ_ONLY = FP8((1, 8), "weight_scale", "F8_E4M3", "F32", (4,))
+KEPT = FP8((1, 8), "weight_scale", "F8_E4M3", "F32", (4,))
 
 
 class Toy:
@@ -90,17 +92,28 @@ def test_wrong_names_and_options(name: str, options: dict[str, object], words: s
         registry.make(name, **options)
 
 
+WAYS = "write 16 bits with --dtype bfloat16, or fewer with --quantize nf4 or --quantize fp4 or --quantize int8"
+
+
 def test_what_is_written() -> None:
     assert registry.is_written(FourBit("fp4"))
     assert registry.is_written(Transposed(Int8()))
-    for scheme in (READ_ONLY, Transposed(READ_ONLY)):
+    for scheme in (KEPT, Transposed(KEPT)):
         assert not registry.is_written(scheme)
-        with pytest.raises(UnsupportedError, match="fp8 is read, not written") as caught:
+        assert registry.kept(scheme) is scheme
+        with pytest.raises(UnsupportedError, match="fp8 is not made anew") as caught:
             registry.writable(scheme)
-        assert (
-            caught.value.hint
-            == "write 16 bits with --dtype bfloat16, or fewer with --quantize nf4 or --quantize fp4 or --quantize int8"
-        )
+        assert caught.value.hint == f"--rounding stochastic keeps its grid; or {WAYS}"
+
+
+def test_what_is_only_read(other_packages: pytest.MonkeyPatch) -> None:
+    point = metadata.EntryPoint("toy", "toy_package", "adapterops.schemes")
+    other_packages.setattr(metadata, "entry_points", lambda group: [point] if group == "adapterops.schemes" else [])
+    other_packages.setattr(metadata.EntryPoint, "load", lambda self: registry.scheme("fp8x", marks=("toy",))(Toy))
+    toy: Any = SimpleNamespace(name="fp8x")
+    with pytest.raises(UnsupportedError, match="fp8x is read, not written") as caught:
+        registry.kept(toy)
+    assert caught.value.hint == WAYS
 
 
 def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.storage.safetensors import Spec
-from adapterops.verification.names import Base, UnplacedError, key
+from adapterops.verification.names import Base, UnplacedError, key, saved
 
 
 def base(*names: str, **config: object) -> Base:
@@ -30,3 +30,34 @@ def test_what_says_that_the_ends_are_one() -> None:
     assert base().stated_tied() is None
     assert not base(architectures=["LlamaForCausalLM"], tie_word_embeddings=False).tied()
     assert base(text_config={"tie_word_embeddings": True}).stated_tied() is True
+
+
+def test_a_name_is_found_by_what_transformers_writes() -> None:
+    there = base("vit.layers.3.mlp.dense_4h_to_h.weight", "layers.3.mlp.fc2.weight", model_type="hunyuan_vl")
+    assert there.find("model.vision_tower.layers.3.mlp.fc2") == "vit.layers.3.mlp.dense_4h_to_h.weight"
+    assert there.find("layers.3.mlp.fc2") == "layers.3.mlp.fc2.weight"
+
+
+def test_the_longest_beginning_counts() -> None:
+    there = base("layers.0.attention.dense.weight", "layers.0.attention.q.weight", model_type="bailing_hybrid")
+    assert there.find("model.layers.0.self_attn.o_proj") == "layers.0.attention.dense.weight"
+    assert there.find("model.layers.0.self_attn.q") == "layers.0.attention.q.weight"
+
+
+def test_a_part_is_known_by_its_own_type() -> None:
+    there = base("language_model.layers.0.attention.wo.weight", text_config={"model_type": "mistral_large4"})
+    assert there.find("model.language_model.layers.0.self_attn.o_proj") == "language_model.layers.0.attention.wo.weight"
+    assert saved("nomic_bert").keys().isdisjoint(saved("hunyuan_vl"))
+    assert saved("llama") == {}
+
+
+def test_an_output_embedding_is_the_decoders() -> None:
+    there = base("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    assert there.shared("lm_head.out_proj.weight", (6, 4)) == "decoder.embed_tokens.weight"
+
+
+def test_what_a_part_of_a_model_shares_its_own_config_says() -> None:
+    there = base("decoder.shared.weight", tie_word_embeddings=False, decoder={"tie_word_embeddings": True})
+    assert there.shared("decoder.cls.decoder.weight", (6, 4)) == "decoder.shared.weight"
+    with pytest.raises(UnplacedError):
+        there.shared("lm_head.weight", (6, 4))

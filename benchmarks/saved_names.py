@@ -1,0 +1,175 @@
+"""Writes adapterops/verification/saved_names.py: what transformers calls the tensors of a model in its files.
+
+`python benchmarks/saved_names.py`: each class of the sweep is built tiny from random numbers and saved, and a tensor of
+the file is the one of the model that holds the same numbers. So the names are measured, and not those of
+benchmarks/renames.py, which reads the rules that transformers applies.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import architectures
+from renames import block
+
+from adapterops.storage.safetensors import Spec
+from adapterops.verification.names import Base, Parts, UnplacedError, bare, fitted, followed
+
+TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "saved_names.py"
+HEAD = '''"""What transformers {version} calls the tensors of a model in its files, by model type: a table, and nothing else.
+
+Written by benchmarks/saved_names.py. Lines of types, each followed by what holds for these, indented.
+"""
+
+from __future__ import annotations
+
+'''
+
+
+def numbers(model: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors of a model under all their names, and single experts of those that are fused, by halves, too."""
+    for name, tensor in model.state_dict().items():
+        yield name, tensor
+        above, _, last = name.rpartition(".")
+        if tensor.ndim != 3 or not above.endswith("experts"):
+            continue
+        for number, expert in enumerate(tensor):
+            for each in (expert, expert.T):
+                yield f"{above}.{number}.{last}", each
+                if last == "gate_up_proj":
+                    gate, up = each.chunk(2)
+                    yield f"{above}.{number}.gate_proj", gate
+                    yield f"{above}.{number}.up_proj", up
+
+
+def content(tensor: Any) -> tuple[tuple[int, ...], bytes]:
+    return tuple(tensor.shape), tensor.detach().contiguous().float().numpy().tobytes()
+
+
+def saved(name: str) -> tuple[str, dict[str, str], dict[str, Spec]]:
+    """Type, name in the model → name in the file, and what is in the file; of tied ones, one name."""
+    import torch
+    from safetensors.torch import load_file
+
+    model = architectures.build(name)
+    with torch.no_grad():
+        for tensor in model.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                tensor.normal_()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        files = {
+            each: tensor for path in Path(folder).glob("*.safetensors") for each, tensor in load_file(path).items()
+        }
+    of_content = defaultdict(list)
+    for each, tensor in files.items():
+        of_content[content(tensor)].append(each)
+    found: dict[str, str] = {}
+    for each, tensor in numbers(model):
+        there = of_content.get(content(tensor), []) if tensor.is_floating_point() else []
+        if len(there) == 1 and (there[0] not in found.values() or each == there[0]):
+            found = {mine: file for mine, file in found.items() if file != there[0]} | {each: there[0]}
+    return model.config.model_type, found, {each: Spec("F32", tuple(tensor.shape)) for each, tensor in files.items()}
+
+
+def rules(pairs: Mapping[Parts, Parts], found: set[Parts]) -> dict[Parts, Parts]:
+    """The fewest beginnings of names that say all of `pairs`, where `found` need none.
+
+    Args:
+        pairs: a name in the model → the name in the file, with `#` for a number that both have.
+    """
+    result: dict[Parts, Parts] = {}
+    files = set(pairs.values())
+
+    def holds(each: Parts, rules: dict[Parts, Parts]) -> bool:
+        there = followed(each, rules)
+        return there == pairs[each] or (there not in files and each in found)
+
+    for each in sorted(pairs, key=lambda each: (len(each), each)):
+        if holds(each, result):
+            continue
+        right = [other for other in pairs if holds(other, result)]
+        for begin, other in reversed(list(beginnings(each, pairs[each]))):
+            tried = {**result, begin: other}
+            if all(holds(one, tried) for one in right):
+                result = tried
+                break
+    return result
+
+
+def beginnings(model: Parts, file: Parts) -> Iterator[tuple[Parts, Parts]]:
+    """Both names, without more and more of the end that they share."""
+    yield model, file
+    while model and file and model[-1] == file[-1]:
+        model, file = model[:-1], file[:-1]
+        yield model, file
+
+
+def pattern(model: Parts, file: Parts) -> tuple[Parts, Parts]:
+    """Both names with `#` for each number of the model, and for those of the file that are these, one after the other."""
+    left = [part for part in model if part.isdecimal()]
+    after = []
+    for part in file:
+        own = part.isdecimal() and bool(left) and part == left[0]
+        after.append("#" if own else part)
+        left = left[1:] if own else left
+    return tuple("#" if part.isdecimal() else part for part in model), tuple(after)
+
+
+def alike(base: Base, mine: str, file: str) -> bool:
+    """Whether a name is found by how it ends."""
+    try:
+        return base.find_alike(mine, (base.layout[file].shape,)) == file
+    except UnplacedError:
+        return False
+
+
+def main() -> None:
+    import transformers
+
+    warnings.simplefilter("ignore")
+    logging.disable()
+    transformers.utils.logging.disable_progress_bar()
+    pairs: dict[str, dict[Parts, Parts]] = defaultdict(dict)
+    lost: dict[str, set[Parts]] = defaultdict(set)
+    for _, _, name in architectures.classes():
+        try:
+            model_type, found, files = saved(name)
+        except Exception as error:  # of a class that cannot be built; it is named
+            print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
+            continue
+        base = Base(files, {})
+        every = {bare(mine): bare(file) for mine, file in found.items()}
+        for mine, file in found.items():
+            names, there = pattern(bare(mine), bare(file))
+            if there.count("#") != names.count("#"):  # another numbering, which one file does not show
+                continue
+            known = pairs[model_type].get(names)
+            if known is None or not all(
+                fitted(known, one) == other for one, other in every.items() if pattern(one, other)[0] == names
+            ):
+                pairs[model_type][names] = there
+            if not alike(base, mine, file):
+                lost[model_type].add(names)
+    table: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for model_type, each in pairs.items():
+        found_rules = rules(each, each.keys() - lost[model_type])
+        lines = tuple(
+            f"{'.'.join(begin)} => {'.'.join(there)}".rstrip() for begin, there in sorted(found_rules.items())
+        )
+        table[lines].add(model_type)
+    what = (
+        "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
+    )
+    TABLE.write_text(HEAD.format(version=transformers.__version__) + block("SAVED", table, what).rstrip("\n") + "\n")
+
+
+if __name__ == "__main__":
+    main()

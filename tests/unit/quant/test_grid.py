@@ -1,0 +1,99 @@
+"""Schemes whose grid is kept: no-op, neighbours and mean, for codes that an independent formula decodes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codes import reader
+from torch import Tensor
+
+from adapterops.quant.awq import AWQ
+from adapterops.quant.compressed import Compressed
+from adapterops.quant.fp8 import FP8
+from adapterops.quant.gptq import GPTQ
+from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.registry import is_kept, kept, writable
+from adapterops.testing import check_grid
+
+OUT, INTO = 64, 96
+KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "fp8 in blocks": (FP8((48, 32), "weight_scale_inv", "F8_E4M3", "F32", (2, 3)), (OUT, INTO)),
+    "fp8 by row": (FP8((1, INTO), "weight_scale", "F8_E4M3", "BF16", (OUT, 1)), (OUT, INTO)),
+    "fp8 with one scale": (FP8((OUT, INTO), "weight_scale", "F8_E5M2", "F32", (1,)), (OUT, INTO)),
+    "fp8 with powers of two": (FP8((32, 32), "weight_scale_inv", "F8_E4M3", "U8", (2, 3)), (OUT, INTO)),
+    "mxfp4": (MXFP4(), (2, OUT, 32)),
+    "gptq of 4 bits": (GPTQ(4, 32), (OUT, INTO)),
+    "gptq of 3 bits": (GPTQ(3, 32, ordered=False, offset=0), (OUT, INTO)),
+    "awq": (AWQ(32, symmetric=False), (OUT, INTO)),
+    "awq without zeros": (AWQ(32, symmetric=True), (OUT, INTO)),
+    "packed in 4 bits": (Compressed(4, 32, symmetric=True), (OUT, INTO)),
+    "packed in 8 bits with zeros": (Compressed(8, 32, symmetric=False), (OUT, INTO)),
+}
+
+
+def stored(scheme: Any, shape: tuple[int, ...], seed: int = 0) -> dict[str, Tensor]:
+    """Codes at random, but no extreme ones of floats, with scales near one and zeros in the middle."""
+    random = np.random.default_rng(seed)
+    numbers = scheme.numbers()
+    usable = [code for code, number in enumerate(numbers.tolist()) if math.isfinite(number) and abs(number) <= 256]
+    height = math.prod(shape[:-1])
+    codes = torch.from_numpy(random.choice(np.array(usable, np.uint8), (height, shape[-1])))
+    found: dict[str, Tensor] = dict(scheme.coded(shape, codes))
+    for role, part in scheme.parts(shape).items():
+        if role in found:
+            continue
+        if role == "g_idx":
+            found[role] = torch.from_numpy(random.permutation(INTO) // scheme.group).int()
+        elif part.dtype == "I32":
+            found[role] = torch.full(part.shape, 0x77777777, dtype=torch.int32)
+        elif part.dtype == "I64":
+            found[role] = torch.tensor(shape)
+        elif part.dtype == "U8":
+            found[role] = torch.from_numpy(random.integers(120, 125, part.shape, dtype=np.uint8))
+        else:
+            numbers_ = torch.from_numpy(random.random(part.shape).astype(np.float32)) + 0.5
+            found[role] = numbers_.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[part.dtype])
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_laws_of_a_grid_that_is_kept(kind: str) -> None:
+    scheme, shape = KINDS[kind]
+    check_grid(scheme, shape, reader(stored(scheme, shape)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_number_goes_to_one_of_its_two_neighbours(kind: str) -> None:
+    """By what all codes stand for with the scale of the entry: nothing is between the number and the code's."""
+    scheme, shape = KINDS[kind]
+    parts = stored(scheme, shape)
+    read, height = reader(parts), math.prod(shape[:-1])
+    before = scheme.decode(shape, read, 0, height).clone()
+    scale, zero = scheme.scales(shape, read, 0, height)
+    W = before + 0.3 * scale * torch.randn(before.shape, generator=torch.Generator().manual_seed(1))
+    made, decoded = scheme.on_grid(shape, read, "key").rows(W, 0)
+    found = scheme.decode(shape, reader({**parts, **made}), 0, height)
+    assert torch.equal(found, decoded())
+    numbers = scheme.numbers()
+    grid = torch.unique(numbers[torch.isfinite(numbers)])
+    wide, shift = torch.broadcast_tensors(scale, torch.as_tensor(zero).float(), before)[:2]
+    for row in range(0, height, 7):
+        own = (grid[None, :] - shift[row, :, None]) * wide[row, :, None]
+        low, high = torch.minimum(W[row], found[row]), torch.maximum(W[row], found[row])
+        slack = 1e-5 * own.abs().amax(dim=1)
+        between = (own > (low + slack)[:, None]) & (own < (high - slack)[:, None])
+        assert not bool(between.any())
+    assert bool(scheme.changed(shape, read, 0, made).any())
+    assert float((scheme.changed(shape, read, 0, made) == (found != before)).float().mean()) == 1
+
+
+def test_what_is_kept_is_not_made_anew() -> None:
+    for kind, (scheme, _) in KINDS.items():
+        assert is_kept(scheme), kind
+        assert kept(scheme) is scheme
+        with pytest.raises(Exception, match="is not made anew"):
+            writable(scheme)
