@@ -10,12 +10,12 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import output
 from adapterops.cli.values import verified
 from adapterops.engine.execution import Execution
-from adapterops.errors import VerificationError, count
+from adapterops.errors import UnjudgedError, VerificationError, count
 from adapterops.operations.heads import in_order
 from adapterops.operations.output_files import Problem
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
-from adapterops.verification.diagnosis.tools import TOOLS, recognised
+from adapterops.verification.diagnosis.tools import CODES, TOOLS, recognised
 
 
 def recognise(
@@ -36,6 +36,7 @@ def recognise(
 
     Raises:
         VerificationError: it is not.
+        UnjudgedError: it is in codes, which the program rounds to in a way that is not known here.
     """
     pickle, alpha = reading
     if sarif:
@@ -53,7 +54,8 @@ def recognise(
         write_sarif(sarif, model.local(), problems)
     document = {"path": str(model), **result.as_json()}
     if problems:
-        raise VerificationError(
+        unknown = all(each.kind == CODES for each in result.findings)
+        raise (UnjudgedError if unknown else VerificationError)(
             f"{problems[0].what} ({count(len(problems), 'problem')})",
             path=model,
             tensor=problems[0].place,

@@ -20,6 +20,7 @@ from adapterops.verification.diagnosis.samples import TILE, Subject, Unit
 from adapterops.verification.diagnosis.suspects import Finding, suspect
 from adapterops.verification.witness import witness
 
+CODES = "codes"
 PEFT = ("once", "update-in-adapter-dtype", "all-in-base-dtype", "products-in-base-dtype")
 SAFE = ("update-in-base-dtype", "update-in-both-dtypes")
 
@@ -133,7 +134,7 @@ def _follows(judge: Judge, convention: Convention, tile: Unit) -> bool:
 def _why(judge: Judge, unit: Unit) -> Finding:
     sample = judge.subject.sample(unit)
     if sample is None or sample.dtype is None:
-        return Finding("codes", unit.module, "is in codes: how the program rounds to them is not known here")
+        return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
     if not loosely(sample, judge.guess.weights).any():
         return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
     return suspect(judge.subject, Judged(unit, 1, 1, True, sample.unchanged, None), judge.guess, None, 0.0)
