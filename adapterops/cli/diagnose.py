@@ -121,11 +121,14 @@ def _problems(found: Diagnosis) -> list[Problem]:
 
 def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
     """The command that may come next: what makes the model anew, or takes the adapter out of it."""
+    from adapterops.verification.diagnosis.diagnosing import LOST
+
     if not sources:
         return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None
     if found.healthy:
         return None
-    return ["adapterops", "fuse", str(base), *map(str, sources), "-o", "fused"]
+    rounding = ["--rounding", "stochastic"] if found.verdict == LOST else []
+    return ["adapterops", "fuse", str(base), *map(str, sources), *rounding, "-o", "fused"]
 
 
 def _print(model: Place, found: Diagnosis) -> None:
@@ -139,7 +142,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         first, *others = found.roundings
         more = f"; {', '.join(each.name for each in others)} cannot be told apart from that" if others else ""
         output.line(f"  rounded {first.says}{more}")
-    elif found.kept is not None:
+    elif found.kept is not None and not found.coded:
         output.line("  rounded as no convention that is known here")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")

@@ -24,8 +24,8 @@ from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum
 from adapterops.verification.diagnosis.suspects import MISSING, Finding, suspect
 from adapterops.verification.witness import witness
 
-BASE, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
-    *("base", "base-plus-adapters", "partly", "something-else"),
+BASE, LOST, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
+    *("base", "lost-in-codes", "base-plus-adapters", "partly", "something-else"),
     *("different", "unknown"),
 )
 HEALTHY, SICK, UNJUDGED = 0, 8, 9
@@ -35,6 +35,9 @@ UNDER = {
     "original": "the original",
     "nf4": "what the base is as if quantized to NF4 and back",
 }
+HALF = 0.5
+"""Of an update that codes have to hold, or it counts as lost."""
+
 TRIED = 8
 """Units that other grounds are tried on."""
 
@@ -52,6 +55,7 @@ class Diagnosis:
         units: that updates were looked for in; `right` of them are as the weights say, `seen` of them show it.
         looked_at: the part of their entries that was compared.
         kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
+        coded: the weights are in codes, whose rounding is judged by what is left of the update alone.
         findings: what is not as it should be.
         spectra: of the difference, where no adapter was given.
     """
@@ -67,6 +71,7 @@ class Diagnosis:
     right: int = 0
     seen: int = 0
     kept: float | None = None
+    coded: bool = False
     findings: Sequence[Finding] = ()
     spectra: Sequence[Spectrum] = ()
 
@@ -95,6 +100,7 @@ class Diagnosis:
             "looked_at": self.looked_at,
             "modules": {"compared": self.units, "right": self.right, "showing": self.seen},
             "kept": self.kept,
+            "coded": self.coded,
             "rank": self.rank,
             "findings": [vars(each) for each in self.findings],
             "spectra": {each.tensor: each.as_json() for each in self.spectra},
@@ -195,9 +201,10 @@ def _judged(
         under,
         len(judged),
         sum(each.entries for each in judged) / sum(each.unit.entries for each in judged),
-        len(judged) - len(wrong),
+        len(judged) - len(wrong) if verdict in (ADAPTED, PARTLY) else 0,
         sum(each.seen for each in judged),
         float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,
+        all(each.coded for each in found),
         findings,
     )
 
@@ -223,6 +230,9 @@ def _verdict(
         others = any(each.kind == CHANGED and each.place not in own for each in findings)
         further = "; tensors that no adapter changes differ from the base, too" if others else ""
         return ELSE, f"this is not the base and a weighted sum of these adapters{further}", SICK
+    if _lost(found, weights):
+        ((name, (weight, _)),) = weights.items()
+        return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
     sum_ = _sum_of(guess, weights, found)
     at = "" if under == "base" else f", on {UNDER[under]}"
     if findings:
@@ -235,6 +245,11 @@ def _verdict(
     if under == "nf4":
         return ADAPTED, f"this is {sum_}{at}", SICK
     return ADAPTED, f"this is {sum_}{at}, complete", HEALTHY
+
+
+def _lost(found: Sequence[Look], weights: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether rounding to codes left less than half of the one update."""
+    return all(each.coded for each in found) and len(weights) == 1 and next(iter(weights.values()))[0] < HALF
 
 
 def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:

@@ -42,3 +42,16 @@ def test_an_original_underneath(tmp_path: Path) -> None:
     adapterops.save_checkpoint(adapterops.fuse(adapterops.dequantize(opened), mine["mine"]), tmp_path / "d")
     found = adapterops.diagnose(open_checkpoint(tmp_path / "d"), opened, mine, original=original)
     assert (found.code, found.under) == (0, "base"), found.sentence
+
+
+def test_an_update_that_is_lost_in_codes(tmp_path: Path) -> None:
+    """To nearest on the grid of the base a small update is gone, and stochastic rounding keeps it."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "b")
+    opened = open_checkpoint(tmp_path / "b")
+    mine = {"mine": open_adapter(lora(1, size=0.02).save(tmp_path / "a"))}
+    for how, code, verdict in (("nearest", 8, "lost-in-codes"), ("stochastic", 0, "base-plus-adapters")):
+        fused = adapterops.rounding(adapterops.fuse(opened, mine["mine"]), how, 0)
+        adapterops.save_checkpoint(fused, tmp_path / how, accept_loss=True)
+        found = adapterops.diagnose(open_checkpoint(tmp_path / how), opened, mine)
+        assert (found.code, found.verdict) == (code, verdict), found.sentence
