@@ -86,7 +86,8 @@ def command(
     adapters = {
         str(each): in_order(open_adapter(each, alpha=alpha, allow_pickle=allow_pickle), before) for each in sources
     }
-    from adapterops.verification.diagnosis.diagnosing import UNJUDGED, diagnose
+    from adapterops.verification.diagnosis.diagnosing import diagnose
+    from adapterops.verification.diagnosis.verdicts import UNJUDGED
 
     with output.progress("comparing") as report:
         found = diagnose(
@@ -121,7 +122,7 @@ def _problems(found: Diagnosis) -> list[Problem]:
 
 def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
     """The command that may come next: what makes the model anew, or takes the adapter out of it."""
-    from adapterops.verification.diagnosis.diagnosing import LOST
+    from adapterops.verification.diagnosis.verdicts import LOST
 
     if not sources:
         return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None

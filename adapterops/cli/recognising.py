@@ -15,7 +15,8 @@ from adapterops.operations.heads import in_order
 from adapterops.operations.output_files import Problem
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
-from adapterops.verification.diagnosis.tools import CODES, TOOLS, recognised
+from adapterops.verification.diagnosis.suspects import CODES
+from adapterops.verification.diagnosis.tools import TOOLS, recognised
 
 
 def recognise(

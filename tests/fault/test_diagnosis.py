@@ -15,8 +15,9 @@ from torch import Tensor
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import Execution
-from adapterops.verification.diagnosis.diagnosing import ADAPTED, HEALTHY, SICK, UNJUDGED, Diagnosis, diagnose
+from adapterops.verification.diagnosis.diagnosing import Diagnosis, diagnose
 from adapterops.verification.diagnosis.grounds import nf4
+from adapterops.verification.diagnosis.verdicts import ADAPTED, HEALTHY, SICK, UNJUDGED
 
 SIXTEEN = {"cast", "scaled-after", "through-float16"}
 """Which are something else only on 16-bit weights."""

@@ -13,7 +13,7 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
-from adapterops.verification.diagnosis.suspects import Finding
+from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
 from adapterops.verification.places import Wanted
 from adapterops.verification.rounding import half_step
@@ -128,6 +128,7 @@ class Rest:
             yield Finding(self.kind, self.tensor, WRONG[self.kind])
             return
         if before is None or after is None:
+            yield Finding(CODES, self.tensor, UNREADABLE)
             return
         wrong, entries, square, whole = 0, 0, 0.0, 0.0
         for begin, end in self._runs(parts):

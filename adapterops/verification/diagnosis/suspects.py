@@ -22,6 +22,8 @@ MISSING, SCALED, SWAPPED, TRANSPOSED, PARTLY, OTHER = (
     "changed",
 )
 
+CODES, UNREADABLE = "codes", "is in codes that have no formula here"
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -17,10 +17,9 @@ from adapterops.verification.diagnosis.conventions import CONVENTIONS, Conventio
 from adapterops.verification.diagnosis.judging import Guess, Judge, Judged
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import TILE, Subject, Unit
-from adapterops.verification.diagnosis.suspects import Finding, suspect
+from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
 from adapterops.verification.witness import witness
 
-CODES = "codes"
 PEFT = ("once", "update-in-adapter-dtype", "all-in-base-dtype", "products-in-base-dtype")
 SAFE = ("update-in-base-dtype", "update-in-both-dtypes")
 
