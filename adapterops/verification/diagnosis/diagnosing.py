@@ -136,8 +136,10 @@ def diagnose(
     subject = Subject(model, [each for each, _ in pairs])
     found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
-    read = {each.unit for each in found}
-    names += [Finding(CODES, each.module, UNREADABLE) for each in subject.units if each not in read]
+    read = {(each.unit.tensor, each.unit.module) for each in found}
+    names += [
+        Finding(CODES, each.module, UNREADABLE) for each in subject.units if (each.tensor, each.module) not in read
+    ]
     if not found:
         return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
     under, ground, found = _ground(subject, base, original, found, how)
