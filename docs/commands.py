@@ -29,6 +29,7 @@ EXAMPLES = {
     "quantize": "quantize base --to nf4 -o base-nf4",
     "dequantize": "dequantize base-nf4 -o base-16",
     "verify": "verify model",
+    "diagnose": "diagnose model --base base --adapter style",
     "methods": "methods",
 }
 NOT_RUN = {
