@@ -26,7 +26,8 @@ SPARE = 1 << 26
 """Bytes that a download leaves free on the disk."""
 
 
-TAKEN = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py", "")
+TENSORS = ".safetensors"
+TAKEN = (TENSORS, ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py", "")
 """Ends of the names of files that belong to an adapter or a model."""
 
 
@@ -57,12 +58,15 @@ class Snapshot:
         """A file's name in the repository."""
         return path.relative_to(self._root).as_posix()
 
+    def comes(self, path: Path) -> bool:
+        return not (self._streamed and path.suffix == TENSORS)
+
     def open(self, path: Path) -> SafetensorsFile:
         known = self._files[self.name(path)]
         origin = (int(known.sha256 or known.blob or "0", 16), known.size)
         algorithms = (BLAKE3, SHA256) if known.sha256 else (BLAKE3,)
         part = partial(self.read, path)
-        if self._streamed and not path.exists():
+        if not (self.comes(path) or path.exists()):
             content: Content = Streamed(
                 path, self._what(path), known.size, origin, part, partial(self._pieces, path), algorithms
             )
