@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.finished import Shard, noted, whole
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
@@ -26,6 +28,7 @@ from adapterops.storage.writer import read_back
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Facts
+    from adapterops.storage.safetensors import TensorFile
     from adapterops.updates.survival import Survival
 
 LEAST_GAIN = 0.9
@@ -67,14 +70,35 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     check_device(how.device)
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
+    inputs = _shared(checkpoint, shards)
     schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
     return Plan(
-        tuple(Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}) for name, tensors in shards.items()),
+        tuple(
+            Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}, tuple(inputs[name]))
+            for name, tensors in shards.items()
+        ),
         checkpoint.working_memory(workers),
         missing(checkpoint.history),
         statistics(checkpoint.history),
         hashed(checkpoint.history, [checkpoint.layout, shards, checkpoint.rounding, checkpoint.seed], schemes),
     )
+
+
+def _shared(checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]]) -> dict[str, list[TensorFile]]:
+    """Which input files are hashed with which shard: with the one that reads most of it; the others are dealt out."""
+    read: dict[Path, dict[str, int]] = {}
+    for shard, tensors in shards.items():
+        for tensor in tensors:
+            file = next(iter(checkpoint.stored[tensor].parts.values())).file
+            by = read.setdefault(file.path, {})
+            by[shard] = by.get(shard, 0) + checkpoint.bytes(tensor)
+    turns = cycle(shards)
+    files = {file.path: file for source in sources(checkpoint.history) for file in source.tensors}
+    found: dict[str, list[TensorFile]] = {shard: [] for shard in shards}
+    for path, file in files.items():
+        by = read.get(path, {})
+        found[max(by, key=lambda shard: by[shard]) if by else next(turns)].append(file)
+    return found
 
 
 def save_checkpoint(
@@ -114,10 +138,9 @@ def save_checkpoint(
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
-        saved = write_checkpoint(checkpoint, plan, folder, Journal(folder, plan.hash, sync), origin=origin, how=how)
-        _check_changed(saved.modules, out)
-        if not accept_loss:
-            _check_survival(saved.modules, out)
+        journal = Journal(folder, plan.hash, sync)
+        saved = write_checkpoint(checkpoint, plan, folder, journal, origin=origin, how=how)
+        check_kept(saved, out, accept_loss)
     return replace(saved, path=out)
 
 
@@ -135,8 +158,28 @@ def write_checkpoint(
     Raises:
         As `save_checkpoint` does.
     """
+    known = noted(journal.entries(), plan.jobs)
+    done = {name: shard for name, shard in known.items() if whole(folder, name, shard, how.sync)}
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
+            path.unlink()
+    left = [job for job in plan.jobs if job.file not in done]
+    return complete(checkpoint, plan, folder, done | write_shards(checkpoint, left, folder, journal, how), origin, how)
+
+
+def complete(
+    checkpoint: Checkpoint, plan: Plan, folder: Path, files: Mapping[str, Shard], origin: Origin, how: Execution
+) -> SavedCheckpoint:
+    """What is next to the tensors: all other files, and the manifest of everything. The whole is opened once.
+
+    Args:
+        folder: has the finished `files` of the plan, and nothing else.
+
+    Raises:
+        InputError: an input changed.
+    """
     inputs, sync = sources(checkpoint.history), how.sync
-    files = write_shards(checkpoint, plan.jobs, inputs, folder, journal, how)
+    files = {job.file: files[job.file] for job in plan.jobs}
     for source in inputs:
         source.check_unchanged()
     others = []
@@ -156,13 +199,25 @@ def write_checkpoint(
         write_file(folder / name, content, sync)
     outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
     kept = {**_kept(modules), **_quantized(quantized)}
-    read = [source.as_json() for source in inputs]
+    hashes = {
+        file.path: each for job in plan.jobs for file, each in zip(job.inputs, files[job.file].inputs, strict=True)
+    }
+    read = [source.as_json(hashes) for source in inputs]
     write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
     with read_back():
         open_checkpoint(folder)
         read_manifest(folder)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)
+
+
+def check_kept(saved: SavedCheckpoint, out: Path, accept_loss: bool) -> None:
+    """Raise VerificationError where an update was to be applied, and no entry of any tensor changed; or, unless that is
+    accepted, where too little of it survived in codes.
+    """
+    _check_changed(saved.modules, out)
+    if not accept_loss:
+        _check_survival(saved.modules, out)
 
 
 def _check_changed(modules: Facts, out: Path) -> None:

@@ -17,7 +17,7 @@ from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
-from adapterops.engine.execution import DEVICES, Execution
+from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.errors import OptionError, count
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
@@ -136,6 +136,15 @@ def reading(command: Command) -> Command:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What a process makes of an output that several make, and which engine has them do it."""
+
+    part: Share | None = None
+    ray: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True)
 class Running:
     """How a command that writes something goes about it."""
 
@@ -144,6 +153,7 @@ class Running:
     as_json: bool
     how: Execution
     resume: bool = False
+    spread: Spread = Spread()
 
 
 def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
@@ -183,21 +193,35 @@ class Modelling:
     allow_pickle: bool
     resume: bool
     sync: bool
+    spread: Spread
     device: str = "cpu"
 
     def run(self, running: Running) -> Running:
         """The way to work, with what is chosen for models only."""
-        return replace(running, resume=self.resume, how=replace(running.how, device=self.device, sync=self.sync))
+        how = replace(running.how, device=self.device, sync=self.sync)
+        return replace(running, resume=self.resume, how=how, spread=self.spread)
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
 
 
 def _modelling(
-    max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu"
+    max_shard_size: str | None,
+    resume: bool,
+    no_sync: bool,
+    allow_pickle: bool,
+    part: str | None,
+    engine: str | None,
+    address: str | None,
+    device: str = "cpu",
 ) -> Modelling:
+    if part and engine:
+        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
+    if address and not engine:
+        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, device)
+    spread = Spread(None if part is None else Share.read(part), engine is not None, address)
+    return Modelling(most, allow_pickle, resume, not no_sync, spread, device)
 
 
 allow_pickle = click.option(
@@ -220,6 +244,13 @@ _MODELLING = (
     ),
     resume,
     no_sync,
+    click.option(
+        "--part",
+        metavar="K/N",
+        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
+    ),
+    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
+    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)
@@ -322,6 +353,9 @@ HIDDEN = {
     "--output": 1,
     "--workers": 1,
     "--memory": 1,
+    "--part": 1,
+    "--engine": 1,
+    "--address": 1,
     "--force": 0,
     "--json": 0,
     "--dry-run": 0,

@@ -56,6 +56,13 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
+def print_saved(saved: SavedCheckpoint) -> None:
+    """The same of a model whose parts others were asked for."""
+    if not quiet():
+        _print_model(saved)
+    _warn(saved)
+
+
 def print_scales(made: Made, *, planned: bool) -> None:
     """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
     for step in merges(made):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +16,12 @@ from adapterops.cli.output import amount, line, print_json, print_table, progres
 from adapterops.cli.results import print_result, print_scales
 from adapterops.cli.terminal import verbose
 from adapterops.cli.values import verified
+from adapterops.engine import ray
+from adapterops.engine.execution import Share
 from adapterops.engine.plan import Plan
 from adapterops.errors import count
 from adapterops.provenance.history import sources
+from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
 from adapterops.requests.running import Made, Written, make, plan, save
@@ -52,13 +56,33 @@ def write(
             _print_plan(made, plan(made, how), out, running.as_json)
             return
         files, noted = stored(made, out) if stored else {}, command_line() if command is None else command
-        saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
+        if running.spread.part:
+            part = write_part(made, out, running.spread.part, command=noted, how=how)
+            _print_part(part, running.spread.part, running.as_json)
+            return
+        if running.spread.ray:
+            engine = partial(ray.run, address=running.spread.address)
+            saved: Written = spread(made, out, engine, force=running.force, command=noted, how=how)
+        else:
+            saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
     with written(out):
         more = then()
         if running.as_json:
-            print_json(*_json(saved, more))
+            print_json(*as_result(saved, more))
         else:
             print_result(made, saved, more)
+
+
+def _print_part(part: Part, share: Share, as_json: bool) -> None:
+    if as_json:
+        print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
+        return
+    kept = f", {len(part.kept)} finished before" if part.kept else ""
+    line(f"part {share} of {part.path}: wrote {count(len(part.written), 'file')}{kept}")
+    if part.missing:
+        line(f"  {count(len(part.missing), 'file')} of other parts not finished yet")
+    else:
+        line(f"  every file is there: adapterops finalize {part.path}")
 
 
 def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
@@ -123,7 +147,7 @@ def _details(made: Made) -> dict[str, Any]:
     }
 
 
-def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def as_result(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind of a result, and the result."""
     shared = {"path": str(saved.path), "bytes": saved.bytes}
     if isinstance(saved, Saved):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from adapterops.errors import OptionError, ResourceError
+from adapterops.errors import OptionError, ResourceError, count
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each item."""
@@ -62,6 +62,32 @@ class Execution:
 
 
 DEFAULT = Execution()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The files that one of `of` processes makes: the one of that number, and every `of`-th after it."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise OptionError(f"part {self.number}/{self.of} is not one of {count(self.of, 'part')}")
+
+    @classmethod
+    def read(cls, text: str) -> Share:
+        """
+        >>> Share.read("3/8")
+        Share(number=3, of=8)
+        """
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal()):
+            raise OptionError(f"--part is {text!r}, expected K/N, such as 3/8")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
 
 def _kB(size: int) -> str:

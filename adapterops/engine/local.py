@@ -203,6 +203,16 @@ def _numpy() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def kernels(*, torch: bool) -> list[str]:
+    """For which processors the kernels are that numpy and torch choose on this machine: others may round otherwise."""
+    found = {str(library["architecture"]) for library in _numpy().info() if library.get("architecture")}
+    if torch:
+        from torch.backends import cpu
+
+        found.add(cpu.get_cpu_capability())
+    return sorted(found)
+
+
 @contextmanager
 def _one_thread_in_torch(needed: bool) -> Iterator[None]:
     """One thread in torch's kernels, which have a setting of their own; it is imported if it is needed."""

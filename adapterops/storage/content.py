@@ -27,7 +27,9 @@ class Content(Protocol):
 
     @property
     def origin(self) -> tuple[int, ...]:
-        """What tells the file from any other, and from itself once it was written to."""
+        """What tells whether it was written to or replaced, on any machine that shares the disk: the numbers of a device
+        and of a file are a machine's own.
+        """
 
     def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
         """Read bytes from a position on, at most as many as there is room for: how many, and 0 at the end of the file.
@@ -65,7 +67,7 @@ class OnDisk:
     @property
     def origin(self) -> tuple[int, ...]:
         status = os.fstat(self._descriptor)
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
         part = view[: 1 << 30]

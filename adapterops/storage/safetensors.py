@@ -184,7 +184,7 @@ class SafetensorsFile:
 
     @property
     def origin(self) -> tuple[int, ...]:
-        """What tells this file from any other, and from itself once it was written to."""
+        """What tells whether it was written to or replaced; see `Content`."""
         return self._content.origin
 
     def span(self, name: str, begin: int, count: int) -> bytearray:
