@@ -43,10 +43,17 @@ ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Content:
-    """A file that is to go: a path, or bytes."""
+class Waiting:
+    """A file that the repository has, on a branch."""
 
-    source: Path | bytes
+    branch: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file that is to go: a path, or bytes, or what is there and waits."""
+
+    source: Path | bytes | Waiting
     size: int
     sha256: str
     blake3: str
@@ -110,6 +117,12 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
+
+
+def small_files(folder: Path) -> dict[str, Content]:
+    """What goes along with the weights of a folder, by its name there."""
+    there = sorted(path for path in folder.iterdir() if path.name in SMALL or path.suffixes[-2:] == [".index", ".json"])
+    return {path.name: Content.of(path) for path in there}
 
 
 def _ours(card: Path) -> bool:

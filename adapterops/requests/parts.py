@@ -68,14 +68,14 @@ def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = 
         InputError, ResourceError: as `save_checkpoint` does.
     """
     plan = _plan(made, how)
-    place = parts.begin(out, _document(made, plan, out, command))
+    place = parts.begin(out, document(made, plan, out, command))
     done = _write(made, plan, place, plan.jobs[share.number - 1 :: share.of], how)
     return replace(done, path=out)
 
 
 def _write(made: Made, plan: Plan, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
     """The one way in which a file of a part is made, whoever asks for it."""
-    checkpoint = _model(made)
+    checkpoint = model_of(made)
     how = how.within(checkpoint.working_memory)
     kept = _whole(place, noted(place.entries(), jobs), how)
     left = [job for job in jobs if job.file not in kept]
@@ -107,7 +107,7 @@ def spread(
         As `write_part` and `finalize` do.
     """
     plan = _plan(made, how)
-    place = parts.begin(out, _document(made, plan, out, command))
+    place = parts.begin(out, document(made, plan, out, command))
     kept = _whole(place, noted(place.entries(), plan.jobs), how)
     request = made.seen_from(place.out).as_json()
     texts = [
@@ -116,7 +116,7 @@ def spread(
         if job.file not in kept
     ]
     try:
-        with closing(engine(do, texts, memory=_model(made).working_memory(1), how=how)) as results:
+        with closing(engine(do, texts, memory=model_of(made).working_memory(1), how=how)) as results:
             for done, _ in enumerate(results, 1):
                 if how.progress:
                     how.progress(done, len(texts))
@@ -150,7 +150,7 @@ def _joined(text: str) -> tuple[Made, Plan, Parts]:
     out, how = Path(place), Execution(workers=1)
     made = make(read_request(fields), out, folder=out, force=True, how=how)
     plan = _plan(made, how)
-    return made, plan, parts.begin(out, _document(made, plan, out), create=False)
+    return made, plan, parts.begin(out, document(made, plan, out), create=False)
 
 
 def finalize(
@@ -187,10 +187,10 @@ def finalize(
         request = replace(request, accept_loss=request.accept_loss or accept_loss)
         made = make(request, place.out, folder=place.out, force=force, how=how)
         plan = _plan(made, how)
-        parts.begin(out, _document(made, plan, out), create=False)
+        parts.begin(out, document(made, plan, out), create=False)
         files = _finished(place, plan, how)
         origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
-        saved = complete(_model(made), plan, place.files, files, origin, how)
+        saved = complete(model_of(made), plan, place.files, files, origin, how)
         check_kept(saved, out, request.accept_loss)
         if how.sync:
             sync_folders(place.files)
@@ -246,9 +246,9 @@ def _published(place: Parts) -> bool:
     return same and len(records) == place.plan["shards"]
 
 
-def _document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+def document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
     """All that parts have to agree in, and the command that the manifest notes."""
-    checkpoint = _model(made)
+    checkpoint = model_of(made)
     request = replace(made.seen_from(out), accept_loss=False)  # that is a question for the end
     torch = checkpoint.needs_torch
     return {
@@ -264,10 +264,10 @@ def _document(made: Made, plan: Plan, out: Path, command: Sequence[str] = ()) ->
 
 
 def _plan(made: Made, how: Execution) -> Plan:
-    return plan_checkpoint(_model(made), how)
+    return plan_checkpoint(model_of(made), how)
 
 
-def _model(made: Made) -> Checkpoint:
+def model_of(made: Made) -> Checkpoint:
     if not isinstance(made.result, Checkpoint):
         raise UnsupportedError(
             "an adapter is one file, and is not made in parts",

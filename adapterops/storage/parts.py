@@ -127,7 +127,26 @@ class Work:
             OutputExistsError: the output was finalized meanwhile.
         """
         name, files = entry["file"], self.parts.files
-        record = self.parts.folder / RECORDS / f"{quote(name, safe='')}.json"
+        self._check_same(entry)
+        try:
+            if "/" in name:  # a component's
+                (files / name).parent.mkdir(exist_ok=True)
+            os.replace(self.folder / name, files / name)
+            self.note(entry)
+        except FileNotFoundError:
+            raise OutputExistsError(
+                "was finalized while this was running", path=self.parts.out, hint="nothing is left to do"
+            ) from None
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Write the record of a finished file, wherever that is."""
+        _write(self._record(entry), line(entry), self.folder)
+
+    def _record(self, entry: Mapping[str, Any]) -> Path:
+        return self.parts.folder / RECORDS / f"{quote(entry['file'], safe='')}.json"
+
+    def _check_same(self, entry: Mapping[str, Any]) -> None:
+        record, name = self._record(entry), entry["file"]
         with suppress(InputError, NotFoundError):
             if checked(read_all(record))["blake3"] != entry["blake3"]:
                 raise VerificationError(
@@ -136,15 +155,6 @@ class Work:
                     hint=f"the machines compute differently: remove {self.parts.folder}, and use machines of one kind",
                     code="E-PARTS",
                 )
-        try:
-            if "/" in name:  # a component's
-                (files / name).parent.mkdir(exist_ok=True)
-            os.replace(self.folder / name, files / name)
-            _write(record, line(entry), self.folder)
-        except FileNotFoundError:
-            raise OutputExistsError(
-                "was finalized while this was running", path=self.parts.out, hint="nothing is left to do"
-            ) from None
 
 
 def left(out: Path) -> list[Path]:
