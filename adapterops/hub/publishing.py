@@ -92,5 +92,5 @@ class Publication:
         try:
             ask(self.target.repo, lambda: api().delete_branch(self.target.repo, branch=self.branch))
         except NotFoundError as error:
-            if error.code != "E-HUB-MISSING":
+            if error.code != "E-HUB-REVISION":
                 raise
