@@ -162,10 +162,20 @@ def write_checkpoint(
 def complete(
     checkpoint: Checkpoint, plan: Plan, folder: Path, files: Mapping[str, Shard], origin: Origin, how: Execution
 ) -> SavedCheckpoint:
-    """What is next to the tensors: all other files, and the manifest of everything. The whole is opened once.
+    """What `describe` writes, next to the finished `files` of the plan. The whole is opened once."""
+    saved = describe(checkpoint, plan, folder, files, origin, how)
+    with read_back():
+        open_checkpoint(folder)
+    return saved
+
+
+def describe(
+    checkpoint: Checkpoint, plan: Plan, folder: Path, files: Mapping[str, Shard], origin: Origin, how: Execution
+) -> SavedCheckpoint:
+    """Write what is next to the tensors: all other files, and the manifest of everything, in a folder without them.
 
     Args:
-        folder: has the finished `files` of the plan, and nothing else.
+        files: what is known of the finished files of the plan, wherever these are.
 
     Raises:
         InputError: an input changed.
@@ -195,7 +205,6 @@ def complete(
     torch = checkpoint.needs_torch
     write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():
-        open_checkpoint(folder)
         read_manifest(folder)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)

@@ -16,9 +16,10 @@ import click
 from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
-from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
+from adapterops.cli.values import FORMAT, REPO, SCHEME, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.errors import OptionError, count
+from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
@@ -137,11 +138,13 @@ def reading(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Spread:
-    """What a process makes of an output that several make, and which engine has them do it."""
+    """Where a model is made: a share of it here, all of it by an engine, or on the way to a repository."""
 
     part: Share | None = None
     ray: bool = False
     address: str | None = None
+    push: Reference | None = None
+    private: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,19 @@ def _modelling(
     part: str | None,
     engine: str | None,
     address: str | None,
+    push: Reference | None,
+    private: bool | None,
     device: str = "cpu",
 ) -> Modelling:
+    spread = _spread(part, engine, address, device)
+    if push and (spread.part or spread.ray):
+        raise OptionError(
+            "--push makes the model here, file by file", hint="leave --part and --engine out, or push later"
+        )
+    if private is not None and not push:
+        raise OptionError("--private and --public go with --push")
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, _spread(part, engine, address, device), device)
+    return Modelling(most, allow_pickle, resume, not no_sync, replace(spread, push=push, private=private), device)
 
 
 allow_pickle = click.option(
@@ -267,6 +279,13 @@ _MODELLING = (
     resume,
     no_sync,
     *_SPREADING,
+    click.option(
+        "--push",
+        metavar="REPO",
+        type=REPO,
+        help="Send every file to this repository once it is finished, and keep none: one commit at the end.",
+    ),
+    click.option("--private/--public", default=None, help="With --push: visibility that the repository must have."),
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import click
+from click.core import ParameterSource
+
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -19,10 +22,11 @@ from adapterops.cli.values import verified
 from adapterops.engine import ray
 from adapterops.engine.execution import Share
 from adapterops.engine.plan import Plan
-from adapterops.errors import count
+from adapterops.errors import OptionError, count
 from adapterops.provenance.history import sources
 from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
+from adapterops.requests.publishing import publish
 from adapterops.requests.request import Request
 from adapterops.requests.running import Made, Written, make, plan, save
 
@@ -49,11 +53,23 @@ def write(
         command: the command line that the manifest notes; by default the one that was typed.
         stored: other files to write.
     """
+    push = running.spread.push
+    if push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
     with progress("working") as report:
         how, dry = replace(running.how, progress=report), running.dry_run
-        made = make(request, out, folder=folder, force=running.force, verify=verified(), planning=dry, how=how)
+        made = make(
+            request,
+            None if push else out,
+            folder=folder,
+            force=running.force,
+            verify=verified(),
+            planning=dry,
+            streamed=push is not None,
+            how=how,
+        )
         if dry:
-            _print_plan(made, plan(made, how), out, running.as_json)
+            _print_plan(made, plan(made, how), Path(push.repo) if push else out, running.as_json)
             return
         files, noted = stored(made, out) if stored else {}, command_line() if command is None else command
         if running.spread.part:
@@ -63,6 +79,9 @@ def write(
         if running.spread.ray:
             engine = partial(ray.run, address=running.spread.address)
             saved: Written = spread(made, out, engine, force=running.force, command=noted, how=how)
+        elif push:
+            saved, commit = publish(made, push, private=running.spread.private, command=noted, how=how)
+            out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
         else:
             saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
     with written(out):

@@ -43,10 +43,17 @@ ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Content:
-    """A file that is to go: a path, or bytes."""
+class Waiting:
+    """A file that the repository has, on a branch."""
 
-    source: Path | bytes
+    branch: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file that is to go: a path, or bytes, or what is there and waits."""
+
+    source: Path | bytes | Waiting
     size: int
     sha256: str
     blake3: str
@@ -128,6 +135,12 @@ def _adapter(source: Path) -> AdapterFiles:
             hint=f"hf upload REPO {source} sends it as it is; adapterops convert {source} --to peft makes one that is",
         )
     return read_adapter(Place.of(source))
+
+
+def small_files(folder: Path) -> dict[str, Content]:
+    """What goes along with the weights of a folder, by its name there."""
+    there = sorted(path for path in folder.iterdir() if path.name in SMALL or path.suffixes[-2:] == [".index", ".json"])
+    return {path.name: Content.of(path) for path in there}
 
 
 def _ours(card: Path) -> bool:

@@ -64,7 +64,7 @@ def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = 
         InputError, ResourceError: as saving does.
     """
     work = divided(made, out, how)
-    place = parts.begin(out, _document(made, work, out, command))
+    place = parts.begin(out, document(made, work, out, command))
     done = _write(made, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     return replace(done, path=out)
 
@@ -101,7 +101,7 @@ def spread(
         As `write_part` and `finalize` do.
     """
     work = divided(made, out, how)
-    place = parts.begin(out, _document(made, work, out, command))
+    place = parts.begin(out, document(made, work, out, command))
     kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
     request = made.seen_from(place.out).as_json()
     shared = {"request": request, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
@@ -139,7 +139,7 @@ def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
     how = Execution(workers=1)
     made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
     work = divided(made, out, how)
-    return made, work, parts.begin(out, _document(made, work, out), create=False)
+    return made, work, parts.begin(out, document(made, work, out), create=False)
 
 
 def finalize(
@@ -176,7 +176,7 @@ def finalize(
         made = make(request, place.out, folder=place.out, force=force, how=how)
         made = with_base(made, place.plan["base_model"])
         work = divided(made, out, how)
-        parts.begin(out, _document(made, work, out), create=False)
+        parts.begin(out, document(made, work, out), create=False)
         _check_finished(place, work, how)
         for source in sources(made.result.history):
             source.fetch()
@@ -219,7 +219,7 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 
-def _document(made: Made, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+def document(made: Made, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
     """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
     check_divisible(made.request)
     request = replace(made.seen_from(out), accept_loss=False)

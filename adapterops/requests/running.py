@@ -52,31 +52,34 @@ class Made:
 
 def make(
     request: Request,
-    out: Path,
+    out: Path | None,
     *,
     folder: Path = HERE,
     force: bool = False,
     verify: bool = False,
     planning: bool = False,
+    streamed: bool = False,
     how: Execution = DEFAULT,
 ) -> Made:
     """What a request makes. Nothing is computed yet, unless there is a budget, or a difference to look for.
 
     Args:
-        out: the folder that it is to be written to.
+        out: the folder that it is to be written to; None where nothing is to stay here.
         folder: what the paths in the request are relative to.
         force: an output of adapterops that is there may be replaced.
         verify: compare all inputs that come from the Hub with its hashes first.
         planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it
             can have.
+        streamed: tensors of models on the Hub are read as they pass, and not kept.
 
     Raises:
         OptionError, IncompatibleError: the request does not fit its inputs.
         OutputExistsError, NotFoundError, InputError: as `check_output` and `open_inputs` do.
     """
     check_device(how.device)
-    opened = open_inputs(request, folder, verify=verify)
-    check_output(out, opened.paths, force)
+    opened = open_inputs(request, folder, verify=verify, streamed=streamed)
+    if out is not None:
+        check_output(out, opened.paths, force)
     return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
 
 

@@ -151,9 +151,8 @@ class Work:
             OutputExistsError: the output was finalized meanwhile.
         """
         name, files = entry["file"], self.parts.files
-        record = self.parts.folder / RECORDS / f"{quote(name, safe='')}.json"
         with suppress(InputError, NotFoundError):
-            if checked(read_all(record))["blake3"] != entry["blake3"]:
+            if checked(read_all(self._record(name)))["blake3"] != entry["blake3"]:
                 raise VerificationError(
                     f"{name} has other bytes than when another process made it",
                     path=self.parts.out,
@@ -164,13 +163,20 @@ class Work:
             if "/" in name:  # a component's
                 (files / name).parent.mkdir(exist_ok=True)
             os.replace(self.folder / name, files / name)
-            _write(record, line(entry), self.folder)
+            self.note(entry)
         except FileNotFoundError:
             if files.is_dir():
                 raise
             raise OutputExistsError(
                 "was finalized while this was running", path=self.parts.out, hint="nothing is left to do"
             ) from None
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Write the record of a finished file, wherever that is."""
+        _write(self._record(entry["file"]), line(entry), self.folder)
+
+    def _record(self, name: str) -> Path:
+        return self.parts.folder / RECORDS / f"{quote(name, safe='')}.json"
 
 
 def left(out: Path) -> list[Path]:

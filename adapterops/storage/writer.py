@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.errors import AdapterOpsError, ResourceError, at
-from adapterops.storage.checksums import SHA256, FileHash, region_digest
+from adapterops.storage.checksums import SHA256, FileHash, of, region_digest
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 from adapterops.storage.strict import json_text
@@ -39,7 +39,7 @@ class SafetensorsWriter:
             position += spec.bytes
         self.size = position
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._hash = FileHash(self._descriptor)
+        self._hash = FileHash(of(self._descriptor))
         try:
             _preallocate(self._descriptor, self.size, path)
             self._put(struct.pack("<Q", len(text)) + text, 0)
