@@ -14,10 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from adapterops.checkpoints.checkpoint import ROUNDINGS
+from adapterops.cli.spreading import ALONE, SPREADING, Spread, spread
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
-from adapterops.engine.execution import DEVICES, Execution, Share
+from adapterops.engine.execution import DEVICES, Execution
 from adapterops.errors import OptionError, count
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
@@ -136,15 +137,6 @@ def reading(command: Command) -> Command:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What a process makes of an output that several make, and which engine has them do it."""
-
-    part: Share | None = None
-    ray: bool = False
-    address: str | None = None
-
-
-@dataclass(frozen=True)
 class Running:
     """How a command that writes something goes about it."""
 
@@ -153,7 +145,7 @@ class Running:
     as_json: bool
     how: Execution
     resume: bool = False
-    spread: Spread = Spread()
+    spread: Spread = ALONE
 
 
 def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
@@ -216,7 +208,7 @@ def _modelling(
     device: str = "cpu",
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, _spread(part, engine, address, device), device)
+    return Modelling(most, allow_pickle, resume, not no_sync, spread(part, engine, address, device), device)
 
 
 allow_pickle = click.option(
@@ -231,31 +223,7 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
-_SPREADING = (
-    click.option(
-        "--part",
-        metavar="K/N",
-        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
-    ),
-    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
-    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
-)
-
-
-def _spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
-    if part and engine:
-        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
-    if engine and device != DEVICES[0]:
-        raise OptionError(
-            f"--engine {engine} computes on processors, and --device {device} is asked for",
-            hint="leave one of them out; with --part each process has its own device",
-        )
-    if address and not engine:
-        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
-    return Spread(None if part is None else Share.read(part), engine is not None, address)
-
-
-spreading = group("spread", _spread, *_SPREADING)
+spreading = group("spread", spread, *SPREADING)
 """Whether several processes make an adapter, as `spread`."""
 
 _MODELLING = (
@@ -266,7 +234,7 @@ _MODELLING = (
     ),
     resume,
     no_sync,
-    *_SPREADING,
+    *SPREADING,
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)
