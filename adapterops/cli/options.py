@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from adapterops.checkpoints.checkpoint import ROUNDINGS
-from adapterops.cli.spreading import ALONE, SPREADING, Spread, spread
+from adapterops.cli.spreading import ONE_PROCESS, SPREADING, Spread, spread
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
@@ -145,7 +145,7 @@ class Running:
     as_json: bool
     how: Execution
     resume: bool = False
-    spread: Spread = ALONE
+    spread: Spread = ONE_PROCESS
 
 
 def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:

@@ -19,7 +19,7 @@ class Spread:
     address: str | None = None
 
 
-ALONE = Spread()
+ONE_PROCESS = Spread()
 """One process makes it."""
 
 SPREADING = (

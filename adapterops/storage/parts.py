@@ -97,7 +97,7 @@ class Parts:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Nobody else finalizes meanwhile.
 
         Raises:
