@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.order import base_of
@@ -40,7 +41,7 @@ def command(
     allow_pickle: bool,
     out: Path,
     dtype: str | None,
-    spread: options.Spread,
+    spread: Spread,
     running: options.Running,
 ) -> None:
     """TUNED - BASE as a LoRA adapter, and how much of the difference it holds. The base needs no --base where the

@@ -9,6 +9,7 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
@@ -30,7 +31,7 @@ def command(
     out: Path,
     base: str | None,
     dtype: str | None,
-    spread: options.Spread,
+    spread: Spread,
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,

@@ -168,7 +168,7 @@ def finalize(
         hint = "adapterops fuse ... --part 1/8 makes the first of eight"
         raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
     place = parts.opened(out, folders[0])
-    with place.alone(), writing(out, KEPT):
+    with place.exclusive(), writing(out, KEPT):
         if place.committed():
             place.remove()
             return None

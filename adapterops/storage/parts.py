@@ -20,7 +20,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,10 @@ from adapterops.errors import (
     at,
 )
 from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.differences import differences, shown
 from adapterops.storage.journal import checked, line
 from adapterops.storage.staging import MANIFEST, create_locked, remove_if_dead, writing
-from adapterops.storage.strict import json_text, read_all
+from adapterops.storage.strict import read_all
 
 PLAN, FILES, RECORDS, WORK, COMMIT = "plan.json", "files", "records", "work", "commit"
 DONE = "-done"
@@ -47,9 +48,6 @@ FREE = ("command", "base_model", "accept_loss")
 """What parts of one plan need not agree in."""
 
 KEPT = "finished files are kept: run the same command again to go on"
-
-SHOWN = 5
-"""Differences that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Parts:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Nobody else finalizes meanwhile.
 
         Raises:
@@ -211,13 +209,13 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True) -> Parts:
     folder = out.with_name(f".{out.name}.parts-{plan['plan'][:16]}")
     for other in left(out):
         with suppress(NotFoundError):  # begun this moment, or finalized
-            if differences := _differences(plan, opened(out, other).plan):
+            if found := differences(plan, opened(out, other).plan, FREE):
                 raise IncompatibleError(
-                    f"is being made by parts of another plan: {_shown(differences)}",
+                    f"is being made by parts of another plan: {shown(found)}",
                     path=out,
                     hint=f"give all parts the same command, inputs and versions; or remove {other}, and begin anew",
                     code="E-PARTS",
-                    details={"differences": differences},
+                    details={"differences": found},
                 )
     if not create and not folder.is_dir():
         raise NotFoundError(
@@ -256,36 +254,6 @@ def _write(path: Path, data: bytes, folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
-
-
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The fields in which two plans differ: what they are here, and there."""
-    here, there = (
-        {name: value for name, value in _flat(plan).items() if name.partition(".")[0] not in FREE}
-        for plan in (ours, theirs)
-    )
-    differ = [name for name in here | there if here.get(name) != there.get(name)]
-    return {name: [here.get(name), there.get(name)] for name in differ}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {
-        name: leaf
-        for key, inner in value.items()
-        for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else key).items()
-    }
-
-
-def _shown(differences: Mapping[str, Sequence[Any]]) -> str:
-    """The differences but that of the hash, which follows from the others."""
-    names = [name for name in differences if name != "plan"] or list(differences)
-    shown = [
-        f"{name} is {json_text(here).decode()[:60]} here, {json_text(there).decode()[:60]} there"
-        for name, (here, there) in ((name, differences[name]) for name in names[:SHOWN])
-    ]
-    return "; ".join(shown) + (f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _machine() -> str:
