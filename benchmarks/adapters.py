@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
     bench.note("TIES to rank 16: peak memory", middle(ours, "mb"), "MB", 200)
 
 
+CORE = ("tsv", "iso-c", "iso-cts", "ctm", "svc", "pico", "core-ties", "knots-ties")
+
+
+def core(bench: Bench) -> None:
+    """Methods in the joint core, which none of the peers has: eight adapters of rank 16 of an 8B model into one."""
+    several = [bench.folder / f"of-eight-{seed}" for seed in range(8)]
+    for seed, adapter in enumerate(several):
+        measure(sys.executable, HERE / "shapes.py", adapter, "llama", 16, "bfloat16", seed)
+    runs = bench.runs(*([*OURS, "merge", *several, f"--{name}", "--rank", "16", "-o", "OUT"] for name in CORE))
+    for name, ours in zip(CORE, runs, strict=True):
+        bench.note(f"{name} of eight adapters r 16, 8B: whole command", middle(ours), "s", 30, ours=ours)
+        bench.note(f"{name} of eight adapters r 16, 8B: peak memory", middle(ours, "mb"), "MB", 600)
+    for adapter in several:
+        shutil.rmtree(adapter)
+
+
 def start(bench: Bench, adapter: Path) -> None:
     for arguments, target in ((["--help"], 0.2), (["show", adapter], 0.4)):
         measure(sys.executable, "-c", CHECK_TORCH, *arguments)
@@ -89,3 +106,4 @@ def adapters(bench: Bench) -> None:
     start(bench, large)
     merging(bench, a, b)
     truncation(bench, large, modules(**LLAMA))
+    core(bench)

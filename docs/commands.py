@@ -33,6 +33,7 @@ EXAMPLES = {
     "methods": "methods",
 }
 NOT_RUN = {
+    "finalize": "finalize model",
     "card": "card merged -o merged/README.md",
     "split": "split unmerged-model --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",

@@ -1,15 +1,19 @@
-"""The tables of README and comparison.md, from the last run of the benchmarks: `python docs/pages.py` puts them there."""
+"""The tables of README, comparison.md and merging.md, from the last run of the benchmarks: `python docs/pages.py` puts them
+there.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "benchmarks/results/cpu.json"
+STORED = Path(__file__).parents[1] / "benchmarks/results"
+RESULTS = STORED / "cpu.json"
 MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
+QUALITY = re.compile(r"(?<=<!-- quality -->\n).*?(?=<!-- end of quality -->)", re.DOTALL)
 
 ROWS = {
     "linear merge, 168 modules: PEFT cat / ours, whole process": ("sum of two adapters, 168 modules", "PEFT"),
@@ -39,7 +43,69 @@ def figures() -> str:
 
 def with_figures(page: str) -> str:
     """A page with the tables of now between its marks."""
-    return MARKED.sub(lambda _: figures(), page)
+    return QUALITY.sub(lambda _: quality(), MARKED.sub(lambda _: figures(), page))
+
+
+def quality() -> str:
+    """How right merges are: of each suite a table, and comparisons by seed."""
+    results = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))
+    return "".join(f"{_table(name, runs)}\n{_comparisons(runs)}\n\n" for name, runs in results.items())
+
+
+def _table(suite: str, runs: list[dict[str, Any]]) -> str:
+    def shown(method: str, scale: str, which: int = 0) -> str:
+        return _mean([run[method][scale][which] for run in runs]) if scale in runs[0][method] else "-"
+
+    single, base = (100 * fmean(run[key] for run in runs) for key in ("single", "base"))
+    rows = [
+        f"| `{method}` | {' | '.join(shown(method, scale) for scale in SCALES)} | {shown(method, 'auto', 1)} |"
+        for method, each in runs[0].items()
+        if isinstance(each, dict)
+    ]
+    head = f"**{suite}**, {len(runs)} seeds. Single adapters are {single:.1f} % right; the base alone has {base:.1f} % of that."
+    columns = "| method | `auto` | `sum` | `mean` | tuned | worst task, `auto` |\n|---|---|---|---|---|---|"
+    return "\n".join([head, "", columns, *rows, ""])
+
+
+SCALES = ("auto", "sum", "mean", "tuned")
+
+
+def _comparisons(runs: list[dict[str, Any]]) -> str:
+    """By seed, in points."""
+
+    def best(run: dict[str, Any], *methods: str) -> float:
+        return max(run[method][scale][0] for method in methods for scale in ("sum", "mean"))
+
+    default = [run["linear"]["auto"][0] for run in runs]
+    pairs = {
+        "the default (`linear`, `auto`) less the better of sum and mean": (
+            default,
+            [best(run, "linear") for run in runs],
+        ),
+        "the default less the better of PEFT's at either scale": (
+            default,
+            [best(run, "PEFT linear", "PEFT ties") for run in runs],
+        ),
+        "`tsv` less the default, both `auto`": ([run["tsv"]["auto"][0] for run in runs], default),
+        "`tsv`, `auto`, less the better of sum and mean of `linear`": (
+            [run["tsv"]["auto"][0] for run in runs],
+            [best(run, "linear") for run in runs],
+        ),
+    }
+    lines = []
+    for what, (ours, theirs) in pairs.items():
+        less = [a - b for a, b in zip(ours, theirs, strict=True)]
+        lines.append(f"- {what}: {_mean(less)}, above 0 in {sum(each > 0 for each in less)} of {len(less)}")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    """In percent, with its standard error.
+
+    >>> _mean([0.7, 0.72])
+    '71.0 ± 1.0'
+    """
+    return f"{100 * fmean(values):.1f} ± {100 * stdev(values) / len(values) ** 0.5:.1f}"
 
 
 def _cost(runs: list[dict[str, Any]]) -> str:

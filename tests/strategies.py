@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from adapterops import Adapter, LowRank
-from adapterops.updates.protocol import Linear
+from adapterops import Adapter, LowRank, merge
+from adapterops.updates.protocol import Array, Linear
 
 SCALARS = st.sampled_from([-2.0, -0.5, 0.0, 0.3, 1.0, 3.0])
 
@@ -23,6 +28,25 @@ def low_rank(
     B = torch.randn(out, rank, generator=generator, dtype=torch.float64)
     A = torch.randn(rank, into, generator=generator, dtype=torch.float64)
     return LowRank(B.to(dtype), A.to(dtype), scale)
+
+
+def merged(updates: list[LowRank], method: str, **options: Any) -> Array:
+    """The entries of what a method makes of one module, its own size kept."""
+    adapters = [Adapter.of({"m": update}) for update in updates]
+    return merge(adapters, method, **{"scale": "sum", **options}).updates["m"].dense()
+
+
+def several(seed: int, ranks: Sequence[int] = (2, 3, 1), shape: tuple[int, int] = (12, 10)) -> list[LowRank]:
+    return [low_rank(1000 * seed + index, *shape, rank) for index, rank in enumerate(ranks)]
+
+
+def orthogonal(seed: int, ranks: Sequence[int] = (2, 3, 1), shape: tuple[int, int] = (12, 10)) -> list[LowRank]:
+    """Updates whose rows and columns have no direction in common, and no singular value either."""
+    random, total = np.random.default_rng(seed), sum(ranks)
+    U, V = (np.linalg.qr(random.standard_normal((size, total)))[0] for size in shape)
+    values = random.permutation(np.linspace(1, 2, total))
+    ends = np.cumsum([0, *ranks])
+    return [LowRank(U[:, a:b] * values[a:b], V[:, a:b].T) for a, b in pairwise(ends)]
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from adapterops.requests.request import Output, Request
 @options.output("merged")
 @options.naming
 @options.dtype
+@options.spreading
 @options.running
 @options.reading
 def command(
@@ -28,6 +30,7 @@ def command(
     out: Path,
     base: str | None,
     dtype: str | None,
+    spread: options.Spread,
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
@@ -51,4 +54,4 @@ def command(
         allow_pickle=allow_pickle,
         **options.based(cut, base, dtype),
     )
-    write(request, out, running)
+    write(request, out, replace(running, spread=spread))

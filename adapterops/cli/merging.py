@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,17 +11,17 @@ import click
 
 from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli.options import group
-from adapterops.cli.values import Numbers, Registered
+from adapterops.cli.values import Registered, Weight, Weights
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
-from adapterops.expressions.formula import Call, Input
+from adapterops.expressions.formula import Call, Input, Node
 from adapterops.methods import METHODS
-from adapterops.methods.registry import Parameter, parameters
+from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
 
-DEFAULT, DELTA = "linear", "delta"
+DEFAULT = "linear"
 METHOD = Registered("method", lambda: METHODS)
 
 
@@ -30,7 +30,7 @@ class Merge:
     """A method and its parameters, as far as they are given."""
 
     method: str | None
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     scale: str | None
     space: str | None
     allow_base_mismatch: bool
@@ -60,15 +60,20 @@ class Merge:
         name = self.method or DEFAULT
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
         given = {each: value for each, value in self.parameters.items() if each not in idle}
-        weights, space = self.weights or None, self.space or DELTA
-        method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=space, **given)
-        tree = Call(method.name, tuple(Input(each) for each in names), complete)
+        weights = [1.0 if isinstance(each, dict) else each for each in self.weights] or None
+        method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=self.space, **given)
+        tree = Call(method.name, tuple(map(_weighted, names, self.weights or [1.0] * len(names))), complete)
         return Expression(tree, str(tree))
+
+
+def _weighted(name: str, weight: Weight) -> Node:
+    """An adapter, and what its blocks are multiplied by; a number is a parameter of the method."""
+    return Call("scale", (Input(name),), {"by": weight}) if isinstance(weight, dict) else Input(name)
 
 
 def _merge(
     method: str | None,
-    weights: tuple[tuple[float, ...], ...],
+    weights: tuple[tuple[Weight, ...], ...],
     scale: str | None,
     space: str | None,
     allow_base_mismatch: bool,
@@ -96,6 +101,17 @@ def _parameter(name: str, parameter: Parameter) -> Any:
     return click.option(f"--{name}", type=kind, help=parameter.help + shown)
 
 
+def _defaults(value: Callable[[Method], str]) -> str:
+    """What most methods have, and the others."""
+    values = {name: value(method) for name, method in METHODS.items()}
+    most = values[DEFAULT]
+    others: dict[str, list[str]] = {}
+    for name, each in values.items():
+        if each != most:
+            others.setdefault(each, []).append(name)
+    return "; ".join([most, *(f"{each} for {', '.join(names)}" for each, names in others.items())])
+
+
 merging = group(
     "merge",
     _merge,
@@ -110,21 +126,24 @@ merging = group(
         "--weight",
         "weights",
         multiple=True,
-        type=Numbers(),
-        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3.  [default: 1]",
+        type=Weights(),
+        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3; or for blocks of one, where all others "
+        "keep 1: -w double_blocks.0-9=0.3,single_blocks.0-37=0.5.  [default: 1]",
     ),
     click.option(
         "--scale",
         metavar=f"[{AUTO}|{SUM}|{MEAN}|NUMBER]",
         help="What the result is multiplied by: 1 (sum), 1 / number of adapters (mean), a number, or what makes each module as "
-        "large as its inputs (auto).  [default: auto; sum with -w]",
+        "large as its inputs (auto).  [default: "
+        + _defaults(lambda method: SUM if method.sized else AUTO)
+        + "; sum with -w]",
     ),
     click.option(
         "--space",
         type=click.Choice(list(SPACES)),
         help="Where the method acts: on "
         + "; ".join(f"{space.help} ({space.name})" for space in SPACES.values())
-        + f".  [default: {DELTA}]",
+        + f".  [default: {_defaults(lambda method: method.spaces[0])}]",
     ),
     click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models."),
 )

@@ -16,9 +16,10 @@ import click
 from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
-from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
-from adapterops.engine.execution import DEVICES, Execution
+from adapterops.cli.values import FORMAT, REPO, SCHEME, TEXT, DType, verify_inputs
+from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.errors import OptionError, count
+from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
@@ -136,6 +137,17 @@ def reading(command: Command) -> Command:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Where a model is made: a share of it here, all of it by an engine, or on the way to a repository."""
+
+    part: Share | None = None
+    ray: bool = False
+    address: str | None = None
+    push: Reference | None = None
+    private: bool | None = None
+
+
+@dataclass(frozen=True)
 class Running:
     """How a command that writes something goes about it."""
 
@@ -144,6 +156,7 @@ class Running:
     as_json: bool
     how: Execution
     resume: bool = False
+    spread: Spread = Spread()
 
 
 def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
@@ -183,21 +196,39 @@ class Modelling:
     allow_pickle: bool
     resume: bool
     sync: bool
+    spread: Spread
     device: str = "cpu"
 
     def run(self, running: Running) -> Running:
         """The way to work, with what is chosen for models only."""
-        return replace(running, resume=self.resume, how=replace(running.how, device=self.device, sync=self.sync))
+        how = replace(running.how, device=self.device, sync=self.sync)
+        return replace(running, resume=self.resume, how=how, spread=self.spread)
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
 
 
 def _modelling(
-    max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu"
+    max_shard_size: str | None,
+    resume: bool,
+    no_sync: bool,
+    allow_pickle: bool,
+    part: str | None,
+    engine: str | None,
+    address: str | None,
+    push: Reference | None,
+    private: bool | None,
+    device: str = "cpu",
 ) -> Modelling:
+    spread = _spread(part, engine, address, device)
+    if push and (spread.part or spread.ray):
+        raise OptionError(
+            "--push makes the model here, file by file", hint="leave --part and --engine out, or push later"
+        )
+    if private is not None and not push:
+        raise OptionError("--private and --public go with --push")
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, device)
+    return Modelling(most, allow_pickle, resume, not no_sync, replace(spread, push=push, private=private), device)
 
 
 allow_pickle = click.option(
@@ -212,6 +243,33 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
+_SPREADING = (
+    click.option(
+        "--part",
+        metavar="K/N",
+        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
+    ),
+    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
+    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
+)
+
+
+def _spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
+    if part and engine:
+        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
+    if engine and device != DEVICES[0]:
+        raise OptionError(
+            f"--engine {engine} computes on processors, and --device {device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
+    if address and not engine:
+        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
+    return Spread(None if part is None else Share.read(part), engine is not None, address)
+
+
+spreading = group("spread", _spread, *_SPREADING)
+"""Whether several processes make an adapter, as `spread`."""
+
 _MODELLING = (
     click.option(
         "--max-shard-size",
@@ -220,6 +278,14 @@ _MODELLING = (
     ),
     resume,
     no_sync,
+    *_SPREADING,
+    click.option(
+        "--push",
+        metavar="REPO",
+        type=REPO,
+        help="Send every file to this repository once it is finished, and keep none: one commit at the end.",
+    ),
+    click.option("--private/--public", default=None, help="With --push: visibility that the repository must have."),
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)
@@ -322,6 +388,9 @@ HIDDEN = {
     "--output": 1,
     "--workers": 1,
     "--memory": 1,
+    "--part": 1,
+    "--engine": 1,
+    "--address": 1,
     "--force": 0,
     "--json": 0,
     "--dry-run": 0,

@@ -10,6 +10,7 @@ import numpy as np
 
 from adapterops.linalg.factor import balanced
 from adapterops.linalg.qr import check_core, orthonormal
+from adapterops.linalg.singular import svd
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
@@ -19,8 +20,12 @@ NOISE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class JointCore:
-    """ΔWᵢ = left @ matrices[i] @ rightᵀ, exactly; left (out, R) and right (in, R) have orthonormal columns, R = Σ rᵢ or
-    less.
+    """ΔWᵢ = left @ matrices[i] @ rightᵀ, exactly; left (out, R) and right (in, R') have orthonormal columns, R and R'
+    at most Σ rᵢ.
+
+    left are the left singular vectors of [B₁ …], right the right ones of [A₁; …], of the updates in canonical form: the
+    core of factors (BG, G⁻¹A) is that of (B, A), and that of a permuted list the same matrices, permuted, up to the
+    signs of rows and columns, and where singular values are equal.
 
     Inner products, norms and singular values of the ΔWᵢ are those of the matrices, and so is every function f with
     f(P X Qᵀ) = P f(X) Qᵀ for orthonormal P and Q.
@@ -32,25 +37,32 @@ class JointCore:
 
     @classmethod
     def of(cls, updates: Sequence[LowRank]) -> JointCore:
-        """The core of updates in canonical form: each is balanced first, so that factors (BG, G⁻¹A) have the core of
-        (B, A).
+        """The core of updates of one shape.
 
         Cost: O((out + in) R² + R³) time, O((out + in) R) memory, in float64.
         """
         canonical = [balanced(update) for update in updates]
-        left, Rb = orthonormal(np.concatenate([update.B for update in canonical], axis=1))
-        right, Ra = orthonormal(np.concatenate([update.A for update in canonical]).T)
+        left, Rb = _principal(np.concatenate([update.B for update in canonical], axis=1))
+        right, Ra = _principal(np.concatenate([update.A for update in canonical]).T)
         ends = np.cumsum([0, *(update.rank for update in canonical)])
         blocks = [slice(begin, end) for begin, end in pairwise(ends)]
-        return cls(left, right, [_cleaned(check_core(Rb[:, block] @ Ra[:, block].T)) for block in blocks])
+        return cls(left, right, [without_noise(check_core(Rb[:, block] @ Ra[:, block].T)) for block in blocks])
 
     def back(self, matrix: Array) -> LowRank:
-        """left @ matrix @ rightᵀ"""
+        """left @ matrix @ rightᵀ, at the rank of the narrower side: of adapters with one A that of A."""
+        if self.left.shape[1] < self.right.shape[1]:
+            return LowRank(self.left, matrix @ self.right.T)
         return LowRank(self.left @ matrix, self.right.T)
 
 
-def _cleaned(matrix: Array) -> Array:
-    """The matrix, with zeros for entries that are nothing but rounding:
-    methods that count votes must not count those.
-    """
+def _principal(matrix: Array) -> tuple[Array, Array]:
+    """The left singular vectors of a matrix that are no rounding, and the matrix in them."""
+    Q, R = orthonormal(matrix)
+    u, s, vt = svd(check_core(R))
+    kept = int(np.count_nonzero(s > s[:1].sum() * max(matrix.shape) * np.finfo(np.float64).eps))
+    return Q @ u[:, :kept], s[:kept, None] * vt[:kept]
+
+
+def without_noise(matrix: Array) -> Array:
+    """The matrix, with zeros for entries that are nothing but rounding: methods that count votes must not count those."""
     return np.where(np.abs(matrix) > NOISE * np.linalg.norm(matrix), matrix, 0.0)

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
+from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import LowRank, zero
+from adapterops.updates.lowrank import LowRank, gram, zero
 from adapterops.updates.protocol import Array, Linear, norm
 
 OVERSAMPLING = 2
@@ -53,11 +53,18 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]), np.array([[2.0]]))
     1.0
     """
-    B0, A0 = update.folded(np.float64), update.A.astype(np.float64)
-    B, A = B.astype(np.float64), A.astype(np.float64)
+    B0, A0 = update.B, update.A
+
+    def left(rows: slice) -> Array:
+        stored = B[rows].astype(np.float64)
+        return np.concatenate([np.multiply(B0[rows], update.scale, dtype=np.float64) - stored, stored], axis=1)
+
+    def right(columns: slice) -> Array:
+        exact = A0.T[columns].astype(np.float64)
+        return np.concatenate([exact, exact - A.T[columns]], axis=1)
+
     with np.errstate(all="ignore"):
-        left, right = np.concatenate([B0 - B, B], axis=1), np.concatenate([A0, A0 - A])
-        squares = float(((left.T @ left) * (right @ right.T)).sum())
+        squares = float((gram(len(B), left) * gram(A.shape[1], right)).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
 
 
@@ -96,7 +103,7 @@ def balanced(update: LowRank, rank: int | None = None) -> LowRank:
     """
     rank = update.rank if rank is None else rank
     Rb, Ra, core, B, A = _core(update)
-    u, s, vt = _svd(core)
+    u, s, vt = svd(core)
     kept = min(rank, len(s))
     inverse_root = np.zeros(rank)
     real = s[:kept] > _null(s, update.shape)
@@ -130,7 +137,7 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
         return LowRank(*_empty(W), error=update.norm())
     block = rank + OVERSAMPLING
     if exact or 3 * block >= min(W.shape):
-        u, s, vt = _svd(W.astype(np.float64, copy=False))
+        u, s, vt = svd(W.astype(np.float64, copy=False))
         root = np.sqrt(s[:rank])
         return LowRank(u[:, :rank] * root, root[:, None] * vt[:rank], error=math.sqrt(float(np.square(s[rank:]).sum())))
     total = norm(W) ** 2
@@ -138,7 +145,7 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
         raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
     left, projected = _krylov(W, _start(W, update.near, block), rank, total)
     right, R = orthonormal(projected.T.astype(np.float64))  # ΔW ≈ leftᵀ Rᵀ rightᵀ
-    u, s, vt = _svd(R.T)
+    u, s, vt = svd(R.T)
     root = np.sqrt(s[:rank])
     result = LowRank(
         left.T @ (u[:, :rank] * root).astype(W.dtype), ((root[:, None] * vt[:rank]) @ right.T).astype(W.dtype)
@@ -210,20 +217,6 @@ def _core(update: LowRank) -> tuple[Array, Array, Array, Array, Array]:
     with np.errstate(all="ignore"):
         core = check_core(update.scale * (Rb @ Ra.T))
     return Rb, Ra, core, B, A
-
-
-def _svd(matrix: Array) -> tuple[Array, Array, Array]:
-    try:
-        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-    except np.linalg.LinAlgError:
-        if not all_finite(matrix):
-            raise InputError(
-                "has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE"
-            ) from None
-        # the divide-and-conquer driver gave up; on the transpose it takes another path
-        v, s, ut = np.linalg.svd(matrix.T, full_matrices=False)
-        u, vt = ut.T, v.T
-    return u, s, vt
 
 
 def _null(s: Array, shape: tuple[int, int]) -> float:

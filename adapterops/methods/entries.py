@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
@@ -74,14 +75,22 @@ class Entries:
 
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
-        return [self._cut(index, count) for index in range(len(self))]
+        return [
+            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]
+            for index in range(len(self))
+        ]
 
-    def _cut(self, index: int, keep: int) -> Cut:
-        value, equal = threshold(lambda: self.magnitudes(index), self.sample(index), self.size, keep)
+    def cut(self, score: Callable[[Sequence[Array]], Array], count: int) -> Cut:
+        """The cut that keeps the `count` entries of the largest score, computed from those of all updates: none negative."""
+        sample = score([self._grid(update, self._step()) for update in self._updates]).reshape(-1)
+        return self._cut(lambda: (score(tile.values).reshape(-1) for tile in self.tiles()), sample, count)
+
+    def _cut(self, scores: Callable[[], Iterator[Numbers]], sample: Numbers, keep: int) -> Cut:
+        value, equal = threshold(scores, sample, self.size, keep)
         if equal is None:
             return Cut(value)
         start = 0
-        for tile in self.magnitudes(index):
+        for tile in scores():
             places = np.flatnonzero(tile == value)
             if len(places) >= equal:
                 return Cut(value, start + int(places[equal - 1]))
@@ -95,12 +104,16 @@ class Entries:
 
     def sample(self, index: int, fraction: float | None = None) -> Numbers:
         """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""
-        step = max(1, round((1 / fraction if fraction else self.size / SAMPLE) ** 0.5))
+        return np.abs(self._grid(self._updates[index], self._step(fraction))).reshape(-1)
+
+    def _step(self, fraction: float | None = None) -> int:
+        return max(1, round(math.sqrt(1 / fraction if fraction else self.size / SAMPLE)))
+
+    def _grid(self, update: Linear, step: int) -> Array:
+        """Every step-th row and column of an update."""
         shape = [len(range(0, length, step)) for length in self.shape]
-        grid = self._updates[index].rows(
-            (slice(0, self.shape[0], step), slice(0, self.shape[1], step)), np.empty(shape, self.dtype)
-        )
-        return np.abs(grid).reshape(-1)
+        part = slice(0, self.shape[0], step), slice(0, self.shape[1], step)
+        return update.rows(part, np.empty(shape, self.dtype))
 
 
 def tile_height(shape: tuple[int, int]) -> int:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from adapterops.errors import OptionError
 from adapterops.registry import Registry
@@ -67,10 +67,13 @@ def _shown(value: float) -> str:
 
 
 Kernel: TypeAlias = Callable[..., Any]
+K = TypeVar("K", bound=Callable[..., Any])
 """`kernel(inputs, weights, **parameters)`, its own parameters keyword-only, with defaults.
 
 What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on
-entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile to its result.
+matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
+ones. What acts on entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile
+to its result.
 """
 
 
@@ -79,10 +82,12 @@ class Method:
     """A named way to combine updates.
 
     Attributes:
-        acts: on `updates` or on `entries`.
-        spaces: where it may act: see `spaces`.
+        acts: on `updates`, on `matrices` or on `entries`.
+        spaces: where it may act: see `spaces`. The first is its own, where no other is asked for.
         parameters: its own, by name.
         capped: whether a rank above that of the matrix is compressed away.
+        rank: of its results, by its parameters and the ranks of the inputs; None: their sum.
+        sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
@@ -94,6 +99,8 @@ class Method:
     spaces: tuple[str, ...]
     parameters: Mapping[str, Parameter]
     capped: bool = True
+    rank: Callable[[Mapping[str, Any], Sequence[int]], int] | None = None
+    sized: bool = False
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
 
@@ -129,6 +136,10 @@ class Method:
 RESERVED = {"method", "weights", "scale", "space"}
 """What `merge` takes for every method."""
 
+ANYWHERE = ("delta", "core", "knots", "factors")
+MATRICES = ("core", "delta")
+"""A method on matrices has one answer in both, where f(P X Qᵀ) = P f(X) Qᵀ: fast in the core, slow in all entries."""
+
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
@@ -137,12 +148,14 @@ def method(
     *,
     source: str,
     acts: str = "entries",
-    spaces: tuple[str, ...] = ("delta", "core", "factors"),
+    spaces: tuple[str, ...] | None = None,
     capped: bool = True,
+    rank: Callable[[Mapping[str, Any], Sequence[int]], int] | None = None,
+    sized: bool = False,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
     **parameters: Parameter,
-) -> Callable[[Kernel], Kernel]:
+) -> Callable[[K], K]:
     """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
 
     >>> from functools import reduce
@@ -161,8 +174,9 @@ def method(
             method.
     """
 
-    def register(kernel: Kernel) -> Kernel:
-        entry = Method(name, kernel, source, acts, spaces, parameters, capped, check, whole_model)
+    def register(kernel: K) -> K:
+        where = spaces or (MATRICES if acts == "matrices" else ANYWHERE)
+        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
         if taken := RESERVED & parameters.keys():

@@ -9,12 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.methods.registry import Method
 from adapterops.updates.layout import Layout
 from adapterops.updates.protocol import Linear
+
+if TYPE_CHECKING:
+    from adapterops.linalg.core import JointCore
 
 Back = Callable[[Sequence[Linear]], Linear]
 
@@ -58,18 +63,38 @@ def _delta_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> L
 
 
 def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
-    from adapterops.linalg.core import JointCore
     from adapterops.updates.dense import Dense
+
+    joint = _joint(updates)
+    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(
+        results[0].dense()
+    )
+
+
+def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+    """With U S [V₁ …]ᵀ the SVD of [ΔW₁ …]: S Vᵢᵀ = Uᵀ ΔWᵢ for each update, and U back."""
+    from adapterops.linalg.core import without_noise
+    from adapterops.linalg.singular import svd
+    from adapterops.updates.lowrank import LowRank
+
+    joint = _joint(updates)
+    u = svd(np.concatenate(joint.matrices, axis=1))[0]
+    dtype = np.result_type(np.float32, *(update.dtype for update in updates))  # of entries in any space
+    right = joint.right.T.astype(dtype)
+    aligned = [LowRank(without_noise(u.T @ matrix).astype(dtype), right) for matrix in joint.matrices]
+    return [Block(aligned, weights)], lambda results: LowRank(joint.left @ u, results[0].dense())
+
+
+def _joint(updates: Sequence[Linear]) -> JointCore:
+    from adapterops.linalg.core import JointCore
 
     factors = [factors for update in updates if (factors := update.lowrank()) is not None]
     if len(factors) < len(updates):
         raise UnsupportedError(
-            "has no factors of low rank, and the joint core is made of these", hint="use --space delta"
+            "has no factors of low rank, and the joint core is made of these",
+            hint="use --space delta, or a method that acts there",
         )
-    joint = JointCore.of(factors)
-    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(
-        results[0].dense()
-    )
+    return JointCore.of(factors)
 
 
 def _core_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
@@ -107,6 +132,7 @@ SPACES = {
     for space in (
         Space("delta", "the entries of ΔW = BA", _delta, _delta_layout),
         Space("core", "the joint core of the updates, which no choice of their factors changes", _core, _core_layout),
+        Space("knots", "the singular vectors that the updates share, KnOTS' alignment", _knots, _core_layout),
         Space("factors", "A's and B's separately, as PEFT does", _factors, _factors_layout, {"convention": "peft"}),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import isfinite
@@ -13,7 +13,7 @@ from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
-from adapterops.methods.spaces import SPACES, Block, Space
+from adapterops.methods.spaces import SPACES, Block
 from adapterops.provenance.history import Step, key
 from adapterops.updates.layout import Layout
 
@@ -28,7 +28,7 @@ def merge(
     *,
     weights: Sequence[float] | None = None,
     scale: Scale | None = None,
-    space: str = "delta",
+    space: str | None = None,
     allow_base_mismatch: bool = False,
     **parameters: Any,
 ) -> Adapter:
@@ -40,14 +40,16 @@ def merge(
         weights: one for each adapter, by default 1.
         scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: what
             makes the norm of each module the root mean square of those of its inputs. By default `auto`; 1 where
-            weights are given, for one adapter, and where another tool's answer is reproduced.
+            weights are given, for one adapter, where another tool's answer is reproduced, and for methods whose answer
+            has a size of its own.
         space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does
-            not depend on how they are factored; or `factors`, the A's and B's separately, which reproduces PEFT: ranks
-            must be equal, and the result has cross terms.
+            not depend on how they are factored; `knots`, the singular vectors that they share; or `factors`, the A's
+            and B's separately, which reproduces PEFT: ranks must be equal, and the result has cross terms. By default
+            the first of the method's.
         parameters: those of the method; see `adapterops methods`.
 
     Returns:
-        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core space an update of that rank, too;
+        For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core and knots space an update of that rank, too;
         for methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving
         approximates with rank Σ rᵢ.
 
@@ -56,13 +58,13 @@ def merge(
         IncompatibleError: the adapters share no module, or differ in base or shapes.
     """
     chosen, options = settings(method, len(adapters), weights=weights, scale=scale, space=space, **parameters)
-    weights = options["weights"]
+    weights, space = options["weights"], options["space"]
     check_named(adapters)
     _check_overlap(adapters)
     for adapter, weight in zip(adapters, weights, strict=True):
-        if weight != 1:
+        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
-        if chosen.acts == "entries" or space != "delta":
+        if chosen.acts != "updates" or space != "delta":
             check_needs_no_base(adapter, "merged by its entries or factors")
     step = Step(
         "merge",
@@ -70,7 +72,7 @@ def merge(
         tuple(a.history for a in adapters),
     )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
-    layout = {module: _layout(adapters, module, chosen, SPACES[space], total.layout[module]) for module in total.layout}
+    layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     merging = _Merging(adapters, chosen, **options)
 
     def compute(module: str) -> Linear:
@@ -82,9 +84,15 @@ def merge(
     return replace(total, updates=Lazy(layout, compute), layout=layout)
 
 
-def _layout(adapters: Sequence[Adapter], module: str, method: Method, space: Space, total: Layout) -> Layout:
+def _layout(
+    adapters: Sequence[Adapter], module: str, method: Method, options: Mapping[str, Any], total: Layout
+) -> Layout:
+    inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     with at(tensor=module):
-        return space.layout(method, [adapter.layout[module] for adapter in adapters if module in adapter.layout], total)
+        layout = SPACES[options["space"]].layout(method, inputs, total)
+    if method.rank is None:
+        return layout
+    return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
 
 
 class _Merging:
@@ -122,35 +130,39 @@ class _Merging:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
     def _block(self, module: str, present: Sequence[int], block: Block) -> Linear:
+        import numpy as np
+
         from adapterops.methods.entries import near, tile_height
+        from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
         method = self._method
         if method.acts == "updates":
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
-        entries = self._entries(module, present, block)
-        tiling = Tiling(
-            tile_height(entries.shape), lambda: method.kernel(entries, self._all(block, present), **self._parameters)
-        )
+        whole = self._completed(present, block)
+        if method.acts == "matrices":
+            matrices = [each.dense().astype(np.float64, copy=False) for each in whole.updates]
+            return Dense(method.kernel(matrices, whole.weights, **self._parameters))
+        entries = self._entries(module, whole)
+        tiling = Tiling(tile_height(entries.shape), lambda: method.kernel(entries, whole.weights, **self._parameters))
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
 
-    def _all(self, block: Block, present: Sequence[int]) -> Sequence[float]:
-        """The weights of a block; of all adapters, where absent ones are zeros."""
-        return self._weights if self._model else block.weights
-
-    def _entries(self, module: str, present: Sequence[int], block: Block) -> Entries:
-        from adapterops.methods.entries import Entries
+    def _completed(self, present: Sequence[int], block: Block) -> Block:
+        """A block with zeros for the adapters that lack the module."""
         from adapterops.updates.lowrank import zero
 
-        updates, indices = list(block.updates), list(present)
-        if self._model:
-            indices = list(range(len(self._adapters)))
-            updates = [
-                block.updates[present.index(i)] if i in present else zero(block.updates[0].shape) for i in indices
-            ]
-        names = [f"{self._names()[i]}{module}{block.role}" for i in indices] if self._masked else ()
-        return Entries(updates, names, self._model)
+        updates: list[Linear] = [zero(block.updates[0].shape)] * len(self._adapters)
+        weights = list(self._weights)
+        for place, update, weight in zip(present, block.updates, block.weights, strict=True):
+            updates[place], weights[place] = update, weight
+        return Block(updates, weights, block.role)
+
+    def _entries(self, module: str, block: Block) -> Entries:
+        from adapterops.methods.entries import Entries
+
+        names = [f"{each}{module}{block.role}" for each in self._names()] if self._masked else ()
+        return Entries(block.updates, names, self._model)
 
     def _whole(self) -> Model:
         """The entries of all modules, for thresholds over the whole model."""
@@ -163,7 +175,7 @@ class _Merging:
             blocks, _ = self._space.open(
                 [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
             )
-            return self._entries(module, present, blocks[0])
+            return self._entries(module, self._completed(present, blocks[0]))
 
         return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
 
@@ -174,7 +186,7 @@ def settings(
     *,
     weights: Sequence[float] | None = None,
     scale: Scale | None = None,
-    space: str = "delta",
+    space: str | None = None,
     **parameters: Any,
 ) -> tuple[Method, dict[str, Any]]:
     """The method, and all that `merge` takes besides adapters, checked as far as that needs none of the `count` adapters.
@@ -184,11 +196,12 @@ def settings(
     """
     chosen = find(method)
     numbers = _weights(count, weights)
+    space = space or chosen.spaces[0]
     if space not in chosen.spaces:
         raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
     given = {name: value for name, value in parameters.items() if value is not None}
     if scale is None:  # PEFT and mergekit multiply by nothing
-        as_it_is = weights is not None or count == 1 or SPACES[space].fixed or "convention" in given
+        as_it_is = weights is not None or count == 1 or chosen.sized or SPACES[space].fixed or "convention" in given
         scale = SUM if as_it_is else AUTO
     for parameter, value in SPACES[space].fixed.items():
         if parameter in chosen.parameters:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.errors import OptionError
 from adapterops.methods import METHODS
-from adapterops.operations.algebra import merge
+from adapterops.operations.algebra import merge, settings
 from adapterops.testing.examples import SEEDS, SHAPES, adapters, low_rank, named, other_factors
 
 TOLERANCE = 1e-9
@@ -34,10 +35,12 @@ def check_method(name: str, seeds: Iterable[int] = SEEDS) -> None:
 def order_does_not_matter(method: str, seed: int) -> None:
     """f depends on the set of (adapter, weight) pairs only."""
     random = np.random.default_rng(seed)
-    pairs = list(zip(adapters(random, 3), (0.7, 1.0, -0.4), strict=True))
-    shuffled = [pairs[index] for index in random.permutation(3)]
-    found, expected = (_merge(method, each, density=0.5, seed=3) for each in (shuffled, pairs))
-    _same(found, expected)
+    weights = accepted(method, [0.7, 1.0, -0.4])
+    pairs = list(zip(adapters(random, len(weights)), weights, strict=True))
+    shuffled = [pairs[index] for index in random.permutation(len(pairs))]
+    for space in {"delta", "core", "knots"} & set(METHODS[method].spaces):
+        found, expected = (_merge(method, each, space, density=0.5, seed=3) for each in (shuffled, pairs))
+        _same(found, expected)
 
 
 def one_is_itself(method: str, seed: int) -> None:
@@ -56,11 +59,11 @@ def scaling_commutes(method: str, seed: int) -> None:
 
 
 def gauge(method: str, seed: int) -> None:
-    """(B, A) → (B G, G⁻¹ A) is the same update and changes no result, in delta and in core space."""
+    """(B, A) → (B G, G⁻¹ A) is the same update and changes no result, in any space but that of factors."""
     random = np.random.default_rng(seed)
     first = [{name: low_rank(random, shape, 3) for name, shape in SHAPES.items()} for _ in range(2)]
     second = [{name: other_factors(random, update) for name, update in updates.items()} for updates in first]
-    for space in {"delta", "core"} & set(METHODS[method].spaces):
+    for space in {"delta", "core", "knots"} & set(METHODS[method].spaces):
         sides = [[named(Adapter.of(each), index) for index, each in enumerate(side)] for side in (first, second)]
         options = _options(method, density=0.6)
         expected, found = (merge(side, method, weights=[1.0, 0.5], space=space, **options) for side in sides)
@@ -75,13 +78,17 @@ def same_inputs_give_the_same_result(method: str, seed: int) -> None:
         assert np.array_equal(results[0].updates[name].dense(), results[1].updates[name].dense()), name
 
 
-def core_space_is_delta_space_for_what_acts_on_updates(method: str, seed: int) -> None:
-    """The joint core is a pair of orthonormal bases, so that sums of cores are sums of updates."""
-    if METHODS[method].acts != "updates" or "core" not in METHODS[method].spaces:
+def core_space_is_delta_space_for_what_looks_at_no_entries(method: str, seed: int) -> None:
+    """The joint core is a pair of orthonormal bases, so that sums of cores are sums of updates, and f(P X Qᵀ) = P f(X) Qᵀ
+    for what acts on matrices; KnOTS' is another pair.
+    """
+    if METHODS[method].acts == "entries":
         return
-    three = _adapters_of(seed, 3)
-    found, expected = (merge(three, method, weights=[0.5, 1.0, -2.0], space=space) for space in ("core", "delta"))
-    _same(found, expected)
+    weights = accepted(method, [0.5, 1.0, -2.0])
+    pairs = list(zip(_adapters_of(seed, len(weights)), weights, strict=True))
+    for space in {"core", "knots"} & set(METHODS[method].spaces):
+        if "delta" in METHODS[method].spaces:
+            _same(_merge(method, pairs, space), _merge(method, pairs, "delta"))
 
 
 METHOD_LAWS: tuple[Law, ...] = (
@@ -90,7 +97,7 @@ METHOD_LAWS: tuple[Law, ...] = (
     scaling_commutes,
     gauge,
     same_inputs_give_the_same_result,
-    core_space_is_delta_space_for_what_acts_on_updates,
+    core_space_is_delta_space_for_what_looks_at_no_entries,
 )
 
 
@@ -118,9 +125,21 @@ def _options(method: str, **wanted: float) -> dict[str, Any]:
     return {"scale": "sum", **{name: value for name, value in wanted.items() if name in METHODS[method].defaults}}
 
 
-def _merge(method: str, pairs: Sequence[tuple[Adapter, float]], **wanted: float) -> Adapter:
+def accepted(method: str, weights: list[float]) -> list[float]:
+    """The weights, or those of them that the method takes: some take none below 0, or two adapters."""
+    positive = [abs(weight) for weight in weights]
+    for each in (weights, positive):
+        try:
+            settings(method, len(each), weights=each)
+        except OptionError:
+            continue
+        return each
+    return positive[:2]
+
+
+def _merge(method: str, pairs: Sequence[tuple[Adapter, float]], space: str, **wanted: float) -> Adapter:
     adapters, weights = zip(*pairs, strict=True)
-    return merge(list(adapters), method, weights=list(weights), **_options(method, **wanted))
+    return merge(list(adapters), method, weights=list(weights), space=space, **_options(method, **wanted))
 
 
 def _same(found: Adapter, expected: Adapter, factor: float = 1.0) -> None:

@@ -148,3 +148,17 @@ def test_bf16_and_whole_weights(tmp_path: Path) -> None:
         ao.truncate(ao.merge([ao.open_adapter(path) for path in paths], weights=[1, 2]), 2), tmp_path / "out"
     )
     assert {layout.dtype for layout in ao.open_adapter(tmp_path / "out").layout.values()} == {"BF16"}
+
+
+@pytest.mark.parametrize("method", ["tsv", "iso_cts", "ctm", "knots_ties", "karcher"])
+def test_peft_applies_what_methods_in_the_core_make(pair: tuple[Path, Path], tmp_path: Path, method: str) -> None:
+    """From the files, saved, loaded and applied by PEFT, as on whole matrices from PEFT's own deltas."""
+    merged = ao.merge([ao.open_adapter(path) for path in pair], method)
+    ao.save_adapter(merged, tmp_path / "merged")
+    whole = [
+        ao.Adapter.of({name: ao.Dense(delta.double()) for name, delta in deltas(load(path), "default").items()})
+        for path in pair
+    ]
+    if "delta" in ao.METHODS[method].spaces:
+        merged = ao.merge(whole, method, space="delta")
+    assert_equal(merged, deltas(load(tmp_path / "merged"), "default"), 1e-5)

@@ -20,6 +20,7 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import DEPTH, LENGTH, parse
 from adapterops.methods.registry import method
 from adapterops.operations.selection import matching
+from adapterops.testing.methods import accepted
 
 NAMES = ("a", "b")
 PATTERNS = ["*", "*.q", "layers.0", "layers.0-1", "layers.0.q"]
@@ -139,7 +140,7 @@ def test_rendering_means_the_same(text: str) -> None:
 FULL = [
     'select(a, "*.q", "layers.1") + b',
     "truncate(a + b, energy=0.9, exact=true) - truncate(b, budget=300, unit='bytes')",
-    *(f"{name}(a, b, weights=[1, -2/3])" for name in ao.METHODS),
+    *(f"{name}(a, b, weights=[1, {accepted(name, [1, -2 / 3])[1]}])" for name in ao.METHODS),
     "dare_ties(a, b, density=0.5, seed=7, majority='frequency')",
     "ties(a, b, space='factors')",
     "ties(a, b, convention='mergekit', density=0)",
@@ -292,9 +293,10 @@ def test_long_and_deep_expressions_are_computed() -> None:
 @given(pair=adapters())
 def test_methods_are_those_of_merge(name: str, pair: list[ao.Adapter]) -> None:
     seed = {"seed": 3} if "seed" in ao.METHODS[name].defaults else {}
-    text = f"{name}(a, b, weights=[0.5, -2]{', seed=3' if seed else ''})"
+    weights = accepted(name, [0.5, -2])
+    text = f"{name}(a, b, weights={weights}{', seed=3' if seed else ''})"
     found = ao.evaluate(text, a=pair[0], b=pair[1])
-    expected = ao.merge(pair, name, weights=[0.5, -2], **seed)
+    expected = ao.merge(pair, name, weights=weights, **seed)
     assert found.layout == expected.layout
     for module in found.layout:
         assert torch.equal(entries(found.updates[module]), entries(expected.updates[module]))

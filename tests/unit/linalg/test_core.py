@@ -31,3 +31,20 @@ def test_another_factorization_has_the_same_core(seed: int, rank: int) -> None:
     again = LowRank(one.B @ G, np.linalg.solve(G, one.A), one.scale)
     for mine, theirs in zip(JointCore.of([one, other]).matrices, JointCore.of([again, other]).matrices, strict=True):
         assert np.allclose(np.abs(mine), np.abs(theirs), atol=1e-8 * (1 + one.norm() + other.norm()))
+
+
+def test_updates_with_one_A_or_one_B_have_a_core_of_its_rank() -> None:
+    one, other = low_rank(0, 12, 10, 3), low_rank(1, 12, 10, 3)
+    for updates in ([one, LowRank(other.B, one.A)], [one, LowRank(one.B, other.A)]):
+        joint = JointCore.of(updates)
+        for update, matrix in zip(updates, joint.matrices, strict=True):
+            back = joint.back(matrix)
+            assert back.rank == 3
+            np.testing.assert_allclose(back.dense(), update.dense(), atol=1e-12)
+
+
+def test_the_order_of_updates_changes_signs_at_most() -> None:
+    updates = [low_rank(seed, 12, 10, rank) for seed, rank in ((0, 3), (1, 2), (2, 4))]
+    found = JointCore.of(updates[::-1]).matrices[::-1]
+    for mine, theirs in zip(JointCore.of(updates).matrices, found, strict=True):
+        np.testing.assert_allclose(np.abs(mine), np.abs(theirs), atol=1e-10)

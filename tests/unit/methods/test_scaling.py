@@ -25,10 +25,12 @@ def entries(adapter: Adapter, module: str = "q") -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_norm_of_its_inputs(method: str) -> None:
-    merged = merge([A, B, C], method)
-    norms = [np.linalg.norm(entries(each)) for each in (A, B, C)]
+    inputs = [A, B] if method == "slerp" else [A, B, C]
+    merged = merge(inputs, method, scale="auto")
+    norms = [np.linalg.norm(entries(each)) for each in inputs]
     assert np.linalg.norm(entries(merged)) == pytest.approx(np.sqrt(np.mean(np.square(norms))))
-    as_it_is = merge([A, B, C], method, scale="sum")
+    as_it_is = merge(inputs, method, scale="sum")
+    assert settings(method, len(inputs))[1]["scale"] == ("sum" if METHODS[method].sized else "auto")
     ratio = entries(merged) / np.where(entries(as_it_is) == 0, 1, entries(as_it_is))
     assert np.ptp(ratio[ratio != 0]) < 1e-9
 

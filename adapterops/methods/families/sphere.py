@@ -1,0 +1,112 @@
+"""Means on the sphere: of directions, and of norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapterops.errors import IncompatibleError, OptionError
+from adapterops.methods.registry import method
+from adapterops.methods.vocabulary import weighted_sum
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array
+
+PARALLEL = 1e-6
+"""Sine of an angle up to which two directions are one, or opposite."""
+CONVERGED = 1e-13
+TURNS = 200
+
+
+def _shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    if min(weights) < 0 or not sum(weights):
+        raise OptionError(
+            f"the weights are shares of a mean, and must be at least 0, not all of them 0; got {list(weights)}",
+            hint="--linear takes negative ones",
+        )
+
+
+def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    if len(weights) > 2:
+        raise OptionError(
+            f"slerp is between two adapters, and there are {len(weights)}", hint="--karcher is its mean of any number"
+        )
+    _shares(weights, given)
+
+
+@method("slerp", source="Shoemake 1985", acts="matrices", sized=True, check=_two)
+def slerp(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
+    """Between two updates, along the arc instead of the chord.
+
+    sin((1 - t) Ω) / sin Ω · ΔW₁ + sin(t Ω) / sin Ω · ΔW₂, with Ω their angle and t = w₂ / (w₁ + w₂). Along the chord where
+    they are parallel or opposite, or one of them is zero.
+
+    Cost: an inner product.
+    Differs: mergekit's slerp is between two models, whose difference is a small part of them; this one is between updates.
+    """
+    if len(matrices) == 1:
+        return matrices[0]
+    norms, t = [float(np.linalg.norm(each)) for each in matrices], weights[1] / sum(weights)
+    product = float((matrices[0] * matrices[1]).sum())
+    cosine = min(1.0, max(-1.0, product / (norms[0] * norms[1]))) if all(norms) else 1.0
+    angle, sine = np.arccos(cosine), (1 - cosine**2) ** 0.5
+    if sine < PARALLEL:
+        return weighted_sum(matrices, [1 - t, t])
+    return weighted_sum(matrices, [float(np.sin((1 - t) * angle) / sine), float(np.sin(t * angle) / sine)])
+
+
+@method("karcher", source="Karcher 1977", acts="matrices", sized=True, check=_shares)
+def karcher(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
+    """The mean direction on the sphere, times the mean norm. For two updates of one norm that is slerp.
+
+    The mean direction is where the sum of wᵢ d², d the angle to ΔWᵢ, is least; an update that is zero has none, and its norm
+    counts. It is a linear combination of the updates, found from their inner products.
+
+    Cost: n² / 2 inner products.
+    Differs: mergekit's karcher takes the mean of models.
+
+    Raises:
+        IncompatibleError: the updates cancel, and have no mean direction.
+    """
+    norms = np.array([np.linalg.norm(each) for each in matrices])
+    shares = np.array(weights) / sum(weights)
+    size, there = float(shares @ norms), (norms > 0) & (shares > 0)
+    if not there.any():
+        return 0.0 * matrices[0]
+    units = [each / norm for each, norm in zip(matrices, norms, strict=True) if norm > 0]
+    share = shares[norms > 0] / shares[norms > 0].sum()
+    cosines = np.array([[(one * other).sum() for other in units] for one in units])
+    return weighted_sum(units, list(size * _mean_direction(cosines, share)))
+
+
+def _mean_direction(cosines: Array, share: Array) -> Array:
+    """The coefficients of the mean of unit vectors with these inner products, by Karcher's iteration."""
+    mean = share / _length(share, cosines)
+    for _ in range(TURNS):
+        cosine = np.clip(cosines @ mean, -1, 1)
+        angle = np.arccos(cosine)
+        pull = share * np.divide(angle, np.sin(angle), out=np.ones_like(angle), where=np.sin(angle) > PARALLEL)
+        tangent = pull - (pull @ cosine) * mean
+        step = _norm(tangent, cosines)
+        if step < CONVERGED:
+            break
+        mean = np.cos(step) * mean + np.sin(step) / step * tangent
+        mean = mean / _length(mean, cosines)
+    return mean
+
+
+def _length(coefficients: Array, cosines: Array) -> float:
+    length = _norm(coefficients, cosines)
+    if length < PARALLEL:
+        raise IncompatibleError(
+            "the updates cancel, and have no mean direction", hint="leave one out, or use --linear", code="E-CANCELLED"
+        )
+    return length
+
+
+def _norm(coefficients: Array, cosines: Array) -> float:
+    """That of a combination of unit vectors."""
+    return math.sqrt(max(0.0, float(coefficients @ cosines @ coefficients)))

@@ -1,0 +1,18 @@
+"""Consensus against its formula in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strategies import merged, several
+
+
+@pytest.mark.parametrize(("strictness", "agree"), [(0.4, 2), (0.2, 3), (0.6, 1), (0.0, 3), (1.0, 4)])
+def test_it_is_the_formula(strictness: float, agree: int) -> None:
+    updates, weights = several(1), [0.7, -1.0, 2.0]
+    parts = np.array([weight * each.dense() for each, weight in zip(updates, weights, strict=True)])
+    total = parts.sum(axis=0)
+    wanted = (np.abs(parts) > strictness * np.abs(total - parts)).sum(axis=0)
+    found = merged(updates, "consensus", weights=weights, strictness=strictness, agree=agree)
+    np.testing.assert_allclose(found, np.where(wanted >= agree, total, 0), atol=1e-12)
+    assert bool(found.any()) == (agree < 4)
