@@ -142,7 +142,8 @@ def _print(model: Place, found: Diagnosis) -> None:
     if found.roundings:
         first, *others = found.roundings
         more = f"; {', '.join(each.name for each in others)} cannot be told apart from that" if others else ""
-        output.line(f"  rounded {first.says}{more}")
+        exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
+        output.line(f"  rounded {first.says}{exact}{more}")
     elif found.kept is not None and not found.coded:
         output.line("  rounded as no convention that is known here")
     if found.kept is not None:

@@ -48,7 +48,8 @@ class Diagnosis:
         weights: of each adapter, and the standard deviation of it; infinite where it cannot be told from the others.
         roundings: the conventions that explain most of what was looked at equally well, the plainest first.
         under: what the updates were added to: a key of `UNDER`.
-        units: that updates were looked for in; `right` of them are as the weights say, `seen` of them show it.
+        units: that updates were looked for in; `right` of them are as the weights say, `exact` of those in every
+            entry as a convention rounds, `seen` of them large enough to show it.
         looked_at: the part of their entries that was compared.
         kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
         coded: the weights are in codes, whose rounding is judged by what is left of the update alone.
@@ -65,6 +66,7 @@ class Diagnosis:
     units: int = 0
     looked_at: float = 0.0
     right: int = 0
+    exact: int = 0
     seen: int = 0
     kept: float | None = None
     coded: bool = False
@@ -94,7 +96,7 @@ class Diagnosis:
             "roundings": [each.name for each in self.roundings],
             "under": self.under,
             "looked_at": self.looked_at,
-            "modules": {"compared": self.units, "right": self.right, "showing": self.seen},
+            "modules": {"compared": self.units, "right": self.right, "exact": self.exact, "showing": self.seen},
             "kept": self.kept,
             "coded": self.coded,
             "rank": self.rank,
@@ -202,6 +204,7 @@ def _judged(
         len(judged),
         sum(each.entries for each in judged) / sum(each.unit.entries for each in judged),
         len(judged) - len(wrong) if verdict in (ADAPTED, PARTLY) else 0,
+        sum(each.convention is not None for each in judged if each.right),
         sum(each.seen for each in judged),
         float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,
         all(each.coded for each in found),

@@ -19,9 +19,19 @@ def test_its_numbers(tmp_path: Path) -> None:
     found = adapterops.diagnose(model, opened, {"mine": open_adapter(adapter.save(tmp_path / "a"))}).as_json()
     assert found["sentence"] == "this is the base and mine, complete"
     assert found["weights"]["mine"]["weight"] == 1
-    assert found["modules"] == {"compared": 14, "right": 14, "showing": 14}
+    assert found["modules"] == {"compared": 14, "right": 14, "exact": 14, "showing": 14}
     assert found["roundings"][0] == "once"
     assert 0.9 < found["kept"] < 1.1
+
+
+def test_one_bit_of_one_module(tmp_path: Path) -> None:
+    """Within what 16-bit arithmetic may do, and still not as the rest is rounded."""
+    before, adapter = base(1, torch.bfloat16), lora(1)
+    made = Merge(before, [adapter], CONVENTIONS["once"]).made()
+    made["model.layers.0.mlp.up_proj.weight"].view(torch.int16)[3, 4] ^= 1
+    models = [open_checkpoint(write(tmp_path / name, tensors)) for name, tensors in (("m", made), ("b", before))]
+    found = adapterops.diagnose(*models, {"mine": open_adapter(adapter.save(tmp_path / "a"))})
+    assert (found.code, found.right, found.exact) == (0, 14, 13)
 
 
 def test_nothing_in_common(tmp_path: Path) -> None:
