@@ -20,6 +20,7 @@ _HOMES = {
     "AdapterWarning": "errors",
     "Checkpoint": "checkpoints.checkpoint",
     "Dense": "updates.dense",
+    "Diagnosis": "verification.diagnosis.diagnosing",
     "Execution": "engine.execution",
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
@@ -33,6 +34,7 @@ _HOMES = {
     "check": "operations.serving",
     "compare": "operations.comparison",
     "dequantize": "operations.quantization",
+    "diagnose": "verification.diagnosis.diagnosing",
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
@@ -120,6 +122,8 @@ if TYPE_CHECKING:
     from adapterops.updates.dense import Dense as Dense
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
+    from adapterops.verification.diagnosis.diagnosing import Diagnosis as Diagnosis
+    from adapterops.verification.diagnosis.diagnosing import diagnose as diagnose
     from adapterops.version import __version__ as __version__
 
 

@@ -9,7 +9,8 @@
     ├── NotFoundError                     5
     ├── OutputExistsError                 6
     ├── ResourceError                     7   disk or memory
-    └── VerificationError                 8
+    ├── VerificationError                 8
+    └── UnjudgedError                     9   what was asked cannot be told from these files
 
 Inner functions raise the fact; whoever knows the file or the tensor adds it with `at`.
 """
@@ -108,6 +109,11 @@ class ResourceError(AdapterOpsError):
 class VerificationError(AdapterOpsError):
     exit_code = 8
     default_code = "E-VERIFY"
+
+
+class UnjudgedError(AdapterOpsError):
+    exit_code = 9
+    default_code = "E-UNJUDGED"
 
 
 class AdapterWarning(UserWarning):

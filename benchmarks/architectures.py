@@ -76,6 +76,17 @@ def classes() -> list[tuple[str, str, str]]:
     return list(found.values())
 
 
+def seeing_and_hearing() -> list[tuple[str, str, str]]:
+    """The same of encoders for images and sound, without a head: types that the sweep has no class of."""
+    from transformers.models.auto import modeling_auto
+
+    known = {model_type for _, model_type, _ in classes()}
+    tasks = ("IMAGE_CLASSIFICATION", "ZERO_SHOT_IMAGE_CLASSIFICATION", "SEMANTIC_SEGMENTATION", "AUDIO_CLASSIFICATION")
+    types = {each for task in tasks for each in getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES")} - known
+    every = modeling_auto.MODEL_MAPPING_NAMES
+    return [("encoder", each, every[each]) for each in sorted(types) if isinstance(every.get(each), str)]
+
+
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     """The fields of a config of this class with the sizes above, in the configs of its parts, too."""
     fields = {name: value for name, value in SIZES.items() if hasattr(config_class, name)}

@@ -164,6 +164,9 @@ def verifying(bench: Bench, base: Path, a: Path) -> None:
         ours=ours,
         peer=peer,
     )
+    (ours,) = bench.runs([*OURS, "diagnose", fused, "--base", base, "--adapter", a])
+    bench.note("diagnose a merge of 0.5B bf16: whole command", middle(ours), "s", 5, ours=ours)
+    bench.note("diagnose a merge of 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 300)
 
 
 def models(bench: Bench) -> None:

@@ -83,7 +83,7 @@ def main() -> None:
     others: dict[tuple[str, ...], set[str]] = defaultdict(set)
     passed: dict[tuple[str, ...], set[str]] = defaultdict(set)
     stacked, transposed, turned = set(), set(), set()
-    for _, _, name in architectures.classes():
+    for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing()):
         try:
             found = conversions(name)
         except Exception as error:  # of a class that cannot be built; it is named

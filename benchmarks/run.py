@@ -17,13 +17,14 @@ from pathlib import Path
 from adapters import adapters
 from bench import HERE, MASK, Bench, gpu_name, machine
 from gpu import gpu
+from large import large
 from models import models
 from quantized import quantized
 from seeing import seeing
 
 import adapterops
 
-PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing, "gpu": gpu}
+PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing, "large": large, "gpu": gpu}
 
 
 def main() -> None:

@@ -29,9 +29,11 @@ EXAMPLES = {
     "quantize": "quantize base --to nf4 -o base-nf4",
     "dequantize": "dequantize base-nf4 -o base-16",
     "verify": "verify model",
+    "diagnose": "diagnose model --base base --adapter style",
     "methods": "methods",
 }
 NOT_RUN = {
+    "finalize": "finalize model",
     "card": "card merged -o merged/README.md",
     "split": "split unmerged-model --alpha 16 -o parts",
     "pull": "pull owner/adapter -o my-adapter",

@@ -93,6 +93,7 @@ def plain(lines: Sequence[str]) -> list[str]:
 
 def main() -> None:
     from commands import commands
+    from conversions import with_conversions
     from example_folder import make
     from figures import with_figures
 
@@ -104,7 +105,7 @@ def main() -> None:
             print(page.name, file=sys.stderr)
             shutil.copytree(models, Path(name) / page.stem)
             os.chdir(Path(name) / page.stem)
-            text = with_figures(page.read_text(encoding="utf-8"))
+            text = with_conversions(with_figures(page.read_text(encoding="utf-8")))
             page.write_text(run_page(text, renewed), encoding="utf-8")
 
 

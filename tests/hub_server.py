@@ -395,7 +395,8 @@ class Handler(BaseHTTPRequestHandler):
             elif change["key"] == "lfsFile":
                 if self.hub.xet is None and value["oid"] not in self.hub.objects:
                     raise Answer(400, None, f"the object {value['oid']} was not uploaded")
-                files[value["path"]] = Stored(value["size"], value["oid"])
+                size = value["size"] if "size" in value else len(self.hub.objects[value["oid"]])  # none of a copy
+                files[value["path"]] = Stored(size, value["oid"])
             elif change["key"] == "deletedFile":
                 del files[value["path"]]
         ref, told = revision, {}
@@ -408,6 +409,17 @@ class Handler(BaseHTTPRequestHandler):
         return _json(
             {"success": True, "commitOid": made.sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{made.sha}", **told}
         )
+
+    def branch(self, request: Request, repo: str, revision: str) -> Any:
+        there = self._repo(repo)
+        if request.method == "DELETE":
+            if there.refs.pop(revision, None) is None:
+                raise Answer(404, "RevisionNotFound", "Revision not found")
+            return _json({})
+        if revision in there.refs:
+            raise Answer(409, None, "the branch is there")
+        there.refs[revision] = there.at(json.loads(request.body).get("startingPoint", "main")).sha
+        return _json({}, 201)
 
     def discussions(self, request: Request, repo: str) -> Any:
         there = self._repo(repo)
@@ -484,6 +496,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", f"/api/models/{ID}/preupload/{REVISION}", Handler.preupload),
     ("GET", f"/api/models/{ID}/xet-(?:read|write)-token/{REVISION}", Handler.xet_token),
     ("POST", f"/api/models/{ID}/commit/{REVISION}", Handler.commit),
+    ("POST DELETE", f"/api/models/{ID}/branch/{REVISION}", Handler.branch),
     ("GET", f"/api/models/{ID}/discussions", Handler.discussions),
     ("POST", f"/{ID}.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.upload),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands import Command, Fault
+from tiny_models import write_base, write_tuned
 
 COMMAND = ["fuse", "base", "a", "-o", "out"]
 CLEAN = {"base", "a"}
@@ -96,3 +97,32 @@ def removed(path: Path) -> None:
 
 def the_base_s(path: Path) -> None:
     shutil.copy(path.parents[1] / "base" / path.name, path)
+
+
+def other_adapter(place: Path) -> None:
+    remove(place / "a")
+    write_tuned(place / "a", seed=1)
+
+
+def other_adapter_of_the_same_age(place: Path) -> None:
+    """Archives and stores give all files one time."""
+    status = (place / "a/adapter_model.safetensors").stat()
+    other_adapter(place)
+    os.utime(place / "a/adapter_model.safetensors", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def other_alpha(place: Path) -> None:
+    path = place / "a/adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 16}))
+
+
+def other_base(place: Path) -> None:
+    remove(place / "base")
+    write_base(place / "base", seed=1)
+
+
+def other_shard_of_the_same_age(place: Path) -> None:
+    path = place / "base" / SHARDS[0]
+    status = path.stat()
+    rewritten(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -105,7 +105,7 @@ def combined(
     """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
     if len(adapters) > 1:
         for adapter in adapters:
-            check_linear(adapter, "added")
+            check_needs_no_base(adapter, "added")
     check_named(adapters)
     configs = [adapter.config for adapter in adapters]
     if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
@@ -154,7 +154,7 @@ def check_linear(adapter: Adapter, what: str) -> None:
             f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
             path=name(adapter),
             tensor=trained[0],
-            hint="fuse it into its base by itself, or train without them",
+            hint=f"fuse it into its base by itself: adapterops fuse BASE {name(adapter)} -o fused",
         )
 
 
@@ -168,7 +168,10 @@ def check_needs_no_base(adapter: Adapter, what: str) -> None:
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),
                 tensor=module,
-                hint="fuse it into its base by itself",
+                hint="name that with --base"
+                if layout.reads in ("weight", "shape")
+                else f"fuse it, and take out what it has become: adapterops fuse BASE {name(adapter)} -o fused; "
+                "adapterops extract fused --base BASE --rank 32 -o lora",
             )
 
 
@@ -180,17 +183,35 @@ def _under_updates(adapter: Adapter) -> set[str]:
 
 
 def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
-    """The full tensors of all adapters, which have to be the same ones."""
-    found = dict(adapters[0].full)
-    for adapter in adapters[1:]:
+    """The full tensors of a result: those that all adapters have, and have alike, and weights under updates.
+
+    Each takes the place of the base's, and so does the one that they share, whatever the weights.
+
+    Raises:
+        UnsupportedError: one is in some adapters alone, or differs.
+    """
+    found: dict[str, tuple[Adapter, Stored]] = {}
+    for adapter in adapters:
         for tensor, stored in adapter.full.items():
-            if not found.setdefault(tensor, stored).same_bytes(stored):
-                raise UnsupportedError(
-                    f"is a full tensor in several adapters, and not the same in {name(adapter)}: only its update could be added",
-                    tensor=tensor,
-                    hint="give adapters that were trained on one base, without new tokens",
-                )
-    return found
+            first, other = found.setdefault(tensor, (adapter, stored))
+            rows = {each.config.tokens.get(tensor) for each in (first, adapter)}
+            if len(rows) > 1 or not other.same_bytes(stored):
+                raise _unlike(f"and not the same in {name(first)}", tensor, adapter)
+    trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}
+    for adapter in adapters:
+        for tensor in sorted(trained - adapter.full.keys()):
+            raise _unlike(f"and {name(adapter)} has the base's", tensor, found[tensor][0])
+    return {tensor: stored for tensor, (_, stored) in found.items()}
+
+
+def _unlike(fact: str, tensor: str, adapter: Adapter) -> UnsupportedError:
+    return UnsupportedError(
+        f"is a full tensor (of modules_to_save, or a bias), {fact}: those that differ cannot be added",
+        path=name(adapter),
+        tensor=tensor,
+        hint=f"its update can be: adapterops fuse BASE {name(adapter)} -o fused; "
+        "adapterops extract fused --base BASE --rank 32 -o lora",
+    )
 
 
 def joint(adapters: Sequence[Adapter], module: str) -> Layout:

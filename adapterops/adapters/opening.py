@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.doubled import without_doubles
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
 from adapterops.formats.further import check_none_left_out
@@ -19,6 +20,9 @@ from adapterops.storage.safetensors import Stored, matrix
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
+
+OF_IMAGES = {"kohya", "comfy"}
+"""Formats of image and video models."""
 
 HELD = 8
 """How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
@@ -73,7 +77,7 @@ def open_adapter(
             arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
         return parts.kind.build(arrays, files.scalings[module].scale)
 
-    return Adapter(
+    adapter = Adapter(
         Lazy(layout, compute),
         layout,
         files.config,
@@ -82,6 +86,7 @@ def open_adapter(
         {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
         files.interleaved,
     )
+    return without_doubles(adapter) if files.config.format in OF_IMAGES else adapter
 
 
 def _matrix(array: Array) -> Array:

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
+from adapterops.adapters.copying import unchanged
+from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.proof import Image, prove
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
-from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
-from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_bytes, write_json, write_manifest
+from adapterops.provenance.manifest import (
+    UNKNOWN,
+    Origin,
+    described,
+    write_bytes,
+    write_file,
+    write_json,
+    write_manifest,
+)
 from adapterops.provenance.reader import read_manifest
+from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.staging import check_output, staged
 from adapterops.storage.writer import read_back, write_safetensors
-from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Array, Linear
+    from adapterops.updates.protocol import Array
 
 
 FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
@@ -48,7 +60,8 @@ class Kept:
     rounding: float = 0.0
 
 
-def _arranged(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
+def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
+    """How an adapter is written; see `save_adapter`."""
     format = format or adapter.config.format
     if format not in FORMATS:
         raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")
@@ -71,7 +84,7 @@ def plan_adapter(
     """
     _check_dtype(dtype)
     workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format)).threads
-    arranged = _arranged(adapter, dtype, format)
+    arranged = arrangement(adapter, dtype, format)
     return Plan(
         (Job(arranged.file, {name: spec.bytes for name, spec in arranged.tensors.items()}),),
         working_memory(adapter, dtype, workers, format),
@@ -94,7 +107,7 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
         from.
     """
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
-    written = max((spec.bytes for spec in _arranged(adapter, dtype, format).tensors.values()), default=0)
+    written = max((spec.bytes for spec in arrangement(adapter, dtype, format).tensors.values()), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0)
         for s in sources(adapter.history)
@@ -127,6 +140,10 @@ class Saved:
     bytes: int
     energy: float
     """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
+    proven: float = 0.0
+    """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
+    copied: bool = False
+    """Whether its files are those that it was read from, byte for byte."""
 
     @property
     def rounding(self) -> float:
@@ -152,6 +169,9 @@ def save_adapter(
     """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is
     complete, or absent.
 
+    An adapter to which nothing was done is copied, where its format would have the same tensors: with its scales, and
+    all that its header and config say.
+
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The
     experts of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
 
@@ -169,49 +189,92 @@ def save_adapter(
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
+    check_saveable(adapter, dtype, out)
+    inputs = sources(adapter.history)
+    check_output(out, [path for source in inputs for path in source.paths], force)
+    how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
+    for source in inputs:
+        source.fetch()
+    arranged = arrangement(adapter, dtype, format)
+    with local.background() as background, staged(out, force=force) as folder:
+        hashes = background.submit(lambda: [source.as_json() for source in inputs])
+        modules, copies = (
+            chain(*arranged.groups.values()),
+            unchanged(adapter, arranged, format or adapter.config.format, dtype),
+        )
+        compute = as_stored(adapter) if copies else factored(adapter, arranged, exact)
+        with closing(local.run(compute, modules, how=how)) as results:
+            return complete_adapter(
+                adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin, copies=copies
+            )
+
+
+def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
+    """Raise what `save_adapter` would of an adapter, before anything is computed."""
     if not adapter.layout:
         only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(adapter, "saved as LoRA")
     check_ordered(adapter)
     _check_dtype(dtype)
-    inputs = sources(adapter.history)
-    check_output(out, [path for source in inputs for path in source.paths], force)
-    how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
-    for source in inputs:
-        source.fetch()
-    arranged = _arranged(adapter, dtype, format)
+
+
+def complete_adapter(
+    adapter: Adapter,
+    arranged: Arrangement,
+    results: Iterable[Factors],
+    inputs: Callable[[], Sequence[Mapping[str, Any]]],
+    folder: Path,
+    out: Path,
+    *,
+    exact: bool,
+    origin: Origin,
+    copies: Mapping[str, Path] | None = None,
+) -> Saved:
+    """The files of an adapter, in a folder that will be `out` when it is complete: tensors, documents, and the manifest.
+
+    Args:
+        results: the modules of the arrangement's groups, in their order.
+        inputs: what the manifest says of each input, asked for when all is computed.
+        copies: the file that each file of the output is a copy of, where nothing is written anew.
+    """
     found = _Found(arranged)
-
-    def factors(module: str) -> _Factors:
-        with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], found.dtype(module), exact)
-
     copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
-    with local.background() as background, staged(out, force=force) as folder:
-        hashes = background.submit(lambda: [source.as_json() for source in inputs])
-
-        with closing(local.run(factors, chain(*arranged.groups.values()), how=how)) as results:
-            write_safetensors(
-                folder / arranged.file, arranged.tensors, chain(found.tensors(results), copied), {"format": "pt"}
-            )
-        if not found.ranks:
-            raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-        documents = arranged.documents(found.ranks)
-        for document, fields in documents.items():
-            write_json(folder / document, fields)
-        saved = found.saved(out, (folder / arranged.file).stat().st_size)
-        read = hashes.result()
-        for source in inputs:
-            source.check_unchanged()
-        for file, data in origin.files.items():
-            write_bytes(folder / file, data)
-        outputs = {file: described(folder / file) for file in (arranged.file, *documents, *origin.files)}
-        write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
-        with read_back():
-            open_adapter(folder)
-            read_manifest(folder)
+    tensors = chain(found.tensors(results), copied)
+    if copies:
+        deque(tensors, 0)
+    else:
+        _write(folder / arranged.file, arranged, tensors, found.ranks)
+    if not found.ranks:
+        raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
+    documents = {} if copies else arranged.documents(found.ranks)
+    for document, fields in documents.items():
+        write_json(folder / document, fields)
+    for file, path in (copies or {}).items():
+        write_file(folder / file, path)
+    with read_back():
+        again = open_adapter(folder, allow_nonfinite=True)
+    saved = found.saved(out, (folder / arranged.file).stat().st_size)
+    saved = replace(saved, proven=prove(again, found.images), copied=copies is not None)
+    read = inputs()
+    for source in sources(adapter.history):
+        source.check_unchanged()
+    for file, data in origin.files.items():
+        write_bytes(folder / file, data)
+    outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
+    write_manifest(folder, adapter.history, read, origin, _kept(adapter, saved, exact), outputs, torch=False)
+    with read_back():
+        read_manifest(folder)
     return saved
+
+
+def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]], ranks: Mapping[str, int]) -> None:
+    """`ranks`: of the groups, known when their tensors are."""
+    if arranged.fields is None:
+        metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
+        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room)
+    else:
+        write_gguf(path, arranged.tensors, tensors, arranged.fields)
 
 
 class _Found:
@@ -223,18 +286,17 @@ class _Found:
         self._modules: dict[str, Kept] = {}
         self._errors: dict[str, float] = {}
         self.ranks: dict[str, int] = {}
+        self.images: dict[str, Image] = {}
 
-    def dtype(self, module: str) -> str:
-        """What it is stored in."""
-        return self._arranged.dtypes[self._group[module]]
-
-    def tensors(self, results: Iterable[_Factors]) -> Iterator[tuple[str, Array]]:
+    def tensors(self, results: Iterable[Factors]) -> Iterator[tuple[str, Array]]:
         """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""
         waiting: dict[str, tuple[Array, Array]] = {}
         for each in results:
             self._errors[each.module] = each.error
             self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
             waiting[each.module] = each.A, each.B
+            if each.A.shape[0]:
+                self.images[each.module] = each.image
             group = self._group[each.module]
             if len(waiting) == len(self._arranged.groups[group]):
                 joined, rank = self._arranged.joined(group, waiting)
@@ -266,33 +328,3 @@ def _kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
 
 def _energy(norm: float, error: float) -> float:
     return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
-
-
-class _Factors(NamedTuple):
-    """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it."""
-
-    module: str
-    A: Array
-    B: Array
-    norm: float
-    error: float
-    rounding: float
-
-
-def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> _Factors:
-    from adapterops.arrays.floats import checked, widened
-    from adapterops.linalg.factor import moved, reduced
-
-    found = reduced(update, layout.rank, exact)
-    stored = []
-    for role, factor in (("A", found.A), ("B", found.folded())):
-        try:
-            stored.append(checked(factor, dtype, Scratch()))
-        except IncompatibleError as error:
-            raise IncompatibleError(
-                f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
-            ) from None
-    A, B = (widened(each, dtype, Scratch()) for each in stored)
-    norm = found.norm()
-    rounding = moved(found, B, A) / norm if norm and isfinite(norm) else 0.0
-    return _Factors(module, stored[0], stored[1], norm, found.error, rounding)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.finished import Shard, read
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
-from adapterops.engine.plan import Job, Plan, hashed, missing, statistics
+from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
+from adapterops.engine.records import hashes, noted, whole
 from adapterops.errors import VerificationError, count
 from adapterops.formats.weight_files import index_name
 from adapterops.provenance.history import sources
@@ -67,14 +69,28 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     check_device(how.device)
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
+    inputs = dealt(checkpoint.history, shards, _readers(checkpoint, shards))
     schemes = {name: repr(scheme) for name, scheme in checkpoint.schemes.items()}
     return Plan(
-        tuple(Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}) for name, tensors in shards.items()),
+        tuple(
+            Job(name, {tensor: checkpoint.bytes(tensor) for tensor in tensors}, inputs[name])
+            for name, tensors in shards.items()
+        ),
         checkpoint.working_memory(workers),
         missing(checkpoint.history),
         statistics(checkpoint.history),
         hashed(checkpoint.history, [checkpoint.layout, shards, checkpoint.rounding, checkpoint.seed], schemes),
     )
+
+
+def _readers(checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]]) -> dict[Path, dict[str, int]]:
+    """Input file → the shards that read it, with how many bytes."""
+    found: dict[Path, dict[str, int]] = {}
+    for shard, tensors in shards.items():
+        for tensor in tensors:
+            readers = found.setdefault(next(iter(checkpoint.stored[tensor].parts.values())).file.path, {})
+            readers[shard] = readers.get(shard, 0) + checkpoint.bytes(tensor)
+    return found
 
 
 def save_checkpoint(
@@ -114,10 +130,9 @@ def save_checkpoint(
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
     with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
-        saved = write_checkpoint(checkpoint, plan, folder, Journal(folder, plan.hash, sync), origin=origin, how=how)
-        _check_changed(saved.modules, out)
-        if not accept_loss:
-            _check_survival(saved.modules, out)
+        journal = Journal(folder, plan.hash, sync)
+        saved = write_checkpoint(checkpoint, plan, folder, journal, origin=origin, how=how)
+        check_kept(saved, out, accept_loss)
     return replace(saved, path=out)
 
 
@@ -135,8 +150,38 @@ def write_checkpoint(
     Raises:
         As `save_checkpoint` does.
     """
+    known = noted(journal.entries(), plan.jobs, read)
+    done = {name: shard for name, shard in known.items() if whole(folder, name, shard.blake3, how.sync)}
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
+            path.unlink()
+    left = [job for job in plan.jobs if job.file not in done]
+    return complete(checkpoint, plan, folder, done | write_shards(checkpoint, left, folder, journal, how), origin, how)
+
+
+def complete(
+    checkpoint: Checkpoint, plan: Plan, folder: Path, files: Mapping[str, Shard], origin: Origin, how: Execution
+) -> SavedCheckpoint:
+    """What `describe` writes, next to the finished `files` of the plan. The whole is opened once."""
+    saved = describe(checkpoint, plan, folder, files, origin, how)
+    with read_back():
+        open_checkpoint(folder)
+    return saved
+
+
+def describe(
+    checkpoint: Checkpoint, plan: Plan, folder: Path, files: Mapping[str, Shard], origin: Origin, how: Execution
+) -> SavedCheckpoint:
+    """Write what is next to the tensors: all other files, and the manifest of everything, in a folder without them.
+
+    Args:
+        files: what is known of the finished files of the plan, wherever these are.
+
+    Raises:
+        InputError: an input changed.
+    """
     inputs, sync = sources(checkpoint.history), how.sync
-    files = write_shards(checkpoint, plan.jobs, inputs, folder, journal, how)
+    files = {job.file: files[job.file] for job in plan.jobs}
     for source in inputs:
         source.check_unchanged()
     others = []
@@ -156,13 +201,22 @@ def write_checkpoint(
         write_file(folder / name, content, sync)
     outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
     kept = {**_kept(modules), **_quantized(quantized)}
-    read = [source.as_json() for source in inputs]
-    write_manifest(folder, checkpoint.history, read, origin, kept, outputs, torch=checkpoint.needs_torch, sync=sync)
+    described_inputs = [source.as_json(hashes(plan.jobs, files)) for source in inputs]
+    torch = checkpoint.needs_torch
+    write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():
-        open_checkpoint(folder)
         read_manifest(folder)
     size = sum(file.size for file in files.values())
     return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)
+
+
+def check_kept(saved: SavedCheckpoint, out: Path, accept_loss: bool) -> None:
+    """Raise VerificationError where an update was to be applied, and no entry of any tensor changed; or, unless that is
+    accepted, where too little of it survived in codes.
+    """
+    _check_changed(saved.modules, out)
+    if not accept_loss:
+        _check_survival(saved.modules, out)
 
 
 def _check_changed(modules: Facts, out: Path) -> None:

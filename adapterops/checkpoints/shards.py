@@ -4,26 +4,23 @@ read, computed and written by all workers, tensor by tensor, in memory for a few
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.finished import Shard
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
-from adapterops.errors import AdapterOpsError, ResourceError, at
-from adapterops.provenance.history import Source
-from adapterops.storage.checksums import BLAKE3, file_digests
-from adapterops.storage.journal import Journal
+from adapterops.engine.records import Records
+from adapterops.errors import ResourceError, at
 from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
@@ -42,47 +39,29 @@ Found: TypeAlias = "tuple[dict[str, Survival], dict[str, Survival]]"
 """What became of each module's update, and of the tensors that were quantized without one."""
 
 
-@dataclass
-class Shard:
-    """A finished file, and the `Found` of its tensors."""
-
-    size: int
-    blake3: str
-    modules: dict[str, Survival]
-    quantized: dict[str, Survival]
-
-
 def write_shards(
-    checkpoint: Checkpoint,
-    jobs: Sequence[Job],
-    inputs: Sequence[Source],
-    folder: Path,
-    journal: Journal,
-    how: Execution,
+    checkpoint: Checkpoint, jobs: Sequence[Job], folder: Path, records: Records, how: Execution
 ) -> dict[str, Shard]:
-    """The file of each job; those that an earlier run finished are kept. The inputs are hashed, most of them as they
-    are read.
+    """The file of each job, and the hashes of its input files, most of which are taken as they are read.
 
     Raises:
         ResourceError: there is no room for them.
     """
     sync = how.sync
-    done = _finished(folder, journal, {job.file for job in jobs}, sync)
-    left = [job for job in jobs if job.file not in done]
-    _check_space(folder, sum(job.bytes for job in left))
-    work, finished = _Files(checkpoint, left, how.device), dict[str, Future[Shard]]()
+    _check_space(folder, sum(job.bytes for job in jobs))
+    work, finished = _Files(checkpoint, jobs, how.device), dict[str, Future[Shard]]()
     with local.background() as background:  # where the disk is waited for
         try:
             work.open(folder)
             pending: deque[Future[Any]] = deque()
             unsynced = 0
-            items = work.items(inputs)
+            items = work.items()
             with closing(local.run(work.do, items, needs_torch=work.needs_torch, lane=work.lane, how=how)) as results:
-                for tensor, facts in filter(None, results):
-                    name = work.owner[tensor]
-                    unsynced += checkpoint.bytes(tensor)
-                    if work.completes(tensor, facts):
-                        finished[name] = background.submit(work.finish, name, journal, sync)
+                for item, found in results:
+                    name = work.owner(item)
+                    unsynced += checkpoint.bytes(item) if isinstance(item, str) else 0
+                    if work.completes(item, found):
+                        finished[name] = background.submit(work.finish, name, records, sync)
                         pending.append(finished[name])
                     elif sync and unsynced > SYNC_BYTES:
                         pending.append(background.submit(work.writers[name].sync))
@@ -95,45 +74,50 @@ def write_shards(
             if not local.STOPPING.is_set():
                 background.shutdown(wait=True, cancel_futures=True)  # nothing may write to what is closed now
                 work.close()
-    done |= {name: future.result() for name, future in finished.items()}
-    return {job.file: done[job.file] for job in jobs}
+    return {name: future.result() for name, future in finished.items()}
 
 
 class _Files:
     """Files on their way: what each waits for, and what is known of the tensors that are there.
 
     Attributes:
-        owner: tensor → the file it is written to.
         source: tensor → the file that holds it, or its first part.
     """
 
     def __init__(self, checkpoint: Checkpoint, jobs: Sequence[Job], device: str) -> None:
         self.checkpoint, self.jobs, self.device = checkpoint, jobs, device
-        self.owner = {tensor: job.file for job in jobs for tensor in job.tensors}
-        self.source = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in self.owner}
         self.writers: dict[str, SafetensorsWriter] = {}
-        self._computed = {tensor for tensor in self.owner if checkpoint.computed(tensor)}
+        self._tensors = {tensor: job.file for job in jobs for tensor in job.tensors}
+        self._inputs = {file.path: job.file for job in jobs for file in job.inputs}
+        self.source = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in self._tensors}
+        self._computed = {tensor for tensor in self._tensors if checkpoint.computed(tensor)}
         self._torch = checkpoint.needs_torch
-        self._waiting = {job.file: len(job.tensors) for job in jobs}
+        self._waiting = {job.file: len(job.tensors) + len(job.inputs) for job in jobs}
         self._facts: dict[str, Found] = {job.file: ({}, {}) for job in jobs}
+        self._hashes: dict[Path, Mapping[str, str]] = {}
 
     def open(self, folder: Path) -> None:
-        """Create them; what is read from now on is hashed."""
+        """Create them; what is read from now on of their input files is hashed."""
         for file in self.source.values():
-            file.hash_as_read()
+            if file.path in self._inputs:
+                file.hash_as_read()
         self.writers |= ((job.file, _writer(self.checkpoint, folder, job)) for job in self.jobs)
 
     def close(self) -> None:
         for writer in self.writers.values():
             writer.close()
 
-    def items(self, inputs: Sequence[Source]) -> list[Item]:
-        """The tensors in the order of their files, and the files that hold them,
-        to be hashed as they are read; first all other files.
+    def items(self) -> list[Item]:
+        """The tensors in the order of their files, and the files that hold them, to be hashed as they are read; first
+        all other files.
         """
-        along = {file.path: file for file in self.source.values()}
-        others = [file for source in inputs for file in source.tensors if file.path not in along]
-        return [*others, *self.owner, *along.values()]
+        along = {file.path: file for file in self.source.values() if file.path in self._inputs}
+        others = [file for job in self.jobs for file in job.inputs if file.path not in along]
+        return [*others, *self._tensors, *along.values()]
+
+    def owner(self, item: Item) -> str:
+        """The file that waits for it."""
+        return self._tensors[item] if isinstance(item, str) else self._inputs[item.path]
 
     def needs_torch(self, item: Item) -> bool:
         """Whether computing it does."""
@@ -143,11 +127,10 @@ class _Files:
         """The file that it reads."""
         return (self.source[item] if isinstance(item, str) else item).path
 
-    def do(self, item: Item) -> tuple[str, Found] | None:
+    def do(self, item: Item) -> tuple[Item, Found | Mapping[str, str]]:
         if not isinstance(item, str):
-            item.hashes()
-            return None
-        writer = self.writers[self.owner[item]]
+            return item, item.hashes()
+        writer = self.writers[self._tensors[item]]
         if item in self._computed:
             with at(path=self.source[item].path, tensor=item):
                 return item, _compute(self.checkpoint, item, writer, self.device)
@@ -156,27 +139,25 @@ class _Files:
             put.copy(role, part)
         return item, ({}, {})
 
-    def completes(self, tensor: str, facts: Found) -> bool:
-        """Note that a tensor is written; whether its file is, now."""
-        name = self.owner[tensor]
-        for known, new in zip(self._facts[name], facts, strict=True):
-            known |= new
+    def completes(self, item: Item, found: Found | Mapping[str, str]) -> bool:
+        """Note that a tensor is written, or a file hashed; whether that was the last thing that its file waited for."""
+        name = self.owner(item)
+        if isinstance(found, tuple):
+            for known, new in zip(self._facts[name], found, strict=True):
+                known |= new
+        elif not isinstance(item, str):
+            self._hashes[item.path] = found
         self._waiting[name] -= 1
         return self._waiting[name] == 0
 
-    def finish(self, name: str, journal: Journal, sync: bool) -> Shard:
-        writer = self.writers[name]
+    def finish(self, name: str, records: Records, sync: bool) -> Shard:
+        writer, (job,) = self.writers[name], [job for job in self.jobs if job.file == name]
         if sync:
             writer.sync()
         writer.check()
-        shard = Shard(writer.size, writer.blake3(), *self._facts[name])
-        modules, quantized = (
-            {name: list(vars(each).values()) for name, each in found.items()}
-            for found in (shard.modules, shard.quantized)
-        )
-        journal.add(
-            {"file": name, "size": shard.size, "blake3": shard.blake3, "modules": modules, "quantized": quantized}
-        )
+        inputs = [self._hashes[file.path] for file in job.inputs]
+        shard = Shard(writer.size, writer.blake3(), *self._facts[name], inputs)
+        records.add({"file": name, **shard.as_json()})
         return shard
 
 
@@ -279,36 +260,6 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     ):  # readers map files: wide numbers must begin at multiples of their size
         parts.sort(key=lambda part: -BITS[part[1].dtype])
     return SafetensorsWriter(folder / job.file, dict(parts), metadata)
-
-
-def _finished(folder: Path, journal: Journal, names: set[str], sync: bool) -> dict[str, Shard]:
-    """The files that an earlier run finished and that are still what they were; anything else is removed."""
-    done: dict[str, Shard] = {}
-    for entry in journal.entries():
-        with suppress(
-            KeyError, TypeError, AttributeError, OSError, AdapterOpsError
-        ):  # an entry that was damaged is none
-            name, hash_, modules, quantized = (
-                entry["file"],
-                entry["blake3"],
-                _survivals(entry["modules"]),
-                _survivals(entry["quantized"]),
-            )
-            if name in names and file_digests(folder / name, BLAKE3)[BLAKE3] == hash_:
-                with open(folder / name, "rb") as file:
-                    done[name] = Shard(os.fstat(file.fileno()).st_size, hash_, modules, quantized)
-                    if sync:  # the run that wrote it may not have waited for the disk
-                        os.fsync(file.fileno())
-    for path in folder.rglob("*"):
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
-            path.unlink()
-    return done
-
-
-def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
-    from adapterops.updates.survival import Survival
-
-    return {module: Survival(*each) for module, each in values.items()}
 
 
 def _check_space(folder: Path, needed: int) -> None:

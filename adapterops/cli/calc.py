@@ -38,12 +38,12 @@ def command(
     allow_pickle: bool,
 ) -> None:
     """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
-    truncate, select by pattern, and scale with a factor for each pattern.
+    truncate, select by pattern, and scale with a factor for each pattern; what none matches stays as it is.
 
     \b
     adapterops calc "0.7*a - 0.3*b" a=runs/a b=runs/b -o out
     adapterops calc "ties(a, b, density=0.2, weights=[0.7, 0.3])" a=runs/a b=runs/b
-    adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3, "*": 1.0})' a=runs/a b=runs/b
+    adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3})' a=runs/a b=runs/b
     adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=owner/b@v2 --dry-run
 
     One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.order import base_of
@@ -29,6 +30,7 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @options.allow_pickle
 @options.output("extracted")
 @options.dtype
+@options.spreading
 @options.running
 def command(
     tuned: str,
@@ -39,6 +41,7 @@ def command(
     allow_pickle: bool,
     out: Path,
     dtype: str | None,
+    spread: Spread,
     running: options.Running,
 ) -> None:
     """TUNED - BASE as a LoRA adapter, and how much of the difference it holds. The base needs no --base where the
@@ -51,4 +54,4 @@ def command(
     before = base_of(tuned, other, base)
     change = Extract(Model(tuned), rest)
     request = Request(base=Model(before), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
-    write(request, out, running)
+    write(request, out, replace(running, spread=spread))

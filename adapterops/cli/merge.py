@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from adapterops.cli import options, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
@@ -19,6 +21,7 @@ from adapterops.requests.request import Output, Request
 @options.output("merged")
 @options.naming
 @options.dtype
+@options.spreading
 @options.running
 @options.reading
 def command(
@@ -28,6 +31,7 @@ def command(
     out: Path,
     base: str | None,
     dtype: str | None,
+    spread: Spread,
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
@@ -51,4 +55,4 @@ def command(
         allow_pickle=allow_pickle,
         **options.based(cut, base, dtype),
     )
-    write(request, out, running)
+    write(request, out, replace(running, spread=spread))

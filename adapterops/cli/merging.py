@@ -11,10 +11,10 @@ import click
 
 from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli.options import group
-from adapterops.cli.values import Numbers, Registered
+from adapterops.cli.values import Registered, Weight, Weights
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
-from adapterops.expressions.formula import Call, Input
+from adapterops.expressions.formula import Call, Input, Node
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
@@ -30,7 +30,7 @@ class Merge:
     """A method and its parameters, as far as they are given."""
 
     method: str | None
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     scale: str | None
     space: str | None
     allow_base_mismatch: bool
@@ -60,15 +60,20 @@ class Merge:
         name = self.method or DEFAULT
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
         given = {each: value for each, value in self.parameters.items() if each not in idle}
-        weights = self.weights or None
+        weights = [1.0 if isinstance(each, dict) else each for each in self.weights] or None
         method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=self.space, **given)
-        tree = Call(method.name, tuple(Input(each) for each in names), complete)
+        tree = Call(method.name, tuple(map(_weighted, names, self.weights or [1.0] * len(names))), complete)
         return Expression(tree, str(tree))
+
+
+def _weighted(name: str, weight: Weight) -> Node:
+    """An adapter, and what its blocks are multiplied by; a number is a parameter of the method."""
+    return Call("scale", (Input(name),), {"by": weight}) if isinstance(weight, dict) else Input(name)
 
 
 def _merge(
     method: str | None,
-    weights: tuple[tuple[float, ...], ...],
+    weights: tuple[tuple[Weight, ...], ...],
     scale: str | None,
     space: str | None,
     allow_base_mismatch: bool,
@@ -121,8 +126,9 @@ merging = group(
         "--weight",
         "weights",
         multiple=True,
-        type=Numbers(),
-        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3.  [default: 1]",
+        type=Weights(),
+        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3; or for blocks of one, where all others "
+        "keep 1: -w double_blocks.0-9=0.3,single_blocks.0-37=0.5.  [default: 1]",
     ),
     click.option(
         "--scale",

@@ -14,11 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from adapterops.checkpoints.checkpoint import ROUNDINGS
+from adapterops.cli.spreading import ONE_PROCESS, SENDING, SPREADING, Spread, sent, spread
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import FORMAT, SCHEME, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES, Execution
 from adapterops.errors import OptionError, count
+from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Input, Model, Output, Quantize, spelled
@@ -144,6 +146,7 @@ class Running:
     as_json: bool
     how: Execution
     resume: bool = False
+    spread: Spread = ONE_PROCESS
 
 
 def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
@@ -183,21 +186,34 @@ class Modelling:
     allow_pickle: bool
     resume: bool
     sync: bool
+    spread: Spread
     device: str = "cpu"
 
     def run(self, running: Running) -> Running:
         """The way to work, with what is chosen for models only."""
-        return replace(running, resume=self.resume, how=replace(running.how, device=self.device, sync=self.sync))
+        how = replace(running.how, device=self.device, sync=self.sync)
+        return replace(running, resume=self.resume, how=how, spread=self.spread)
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
 
 
 def _modelling(
-    max_shard_size: str | None, resume: bool, no_sync: bool, allow_pickle: bool, device: str = "cpu"
+    max_shard_size: str | None,
+    resume: bool,
+    no_sync: bool,
+    allow_pickle: bool,
+    part: str | None,
+    engine: str | None,
+    address: str | None,
+    push: Reference | None,
+    private: bool | None,
+    device: str = "cpu",
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, device)
+    return Modelling(
+        most, allow_pickle, resume, not no_sync, sent(spread(part, engine, address, device), push, private), device
+    )
 
 
 allow_pickle = click.option(
@@ -212,6 +228,9 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
+spreading = group("spread", spread, *SPREADING)
+"""Whether several processes make an adapter, as `spread`."""
+
 _MODELLING = (
     click.option(
         "--max-shard-size",
@@ -220,6 +239,8 @@ _MODELLING = (
     ),
     resume,
     no_sync,
+    *SPREADING,
+    *SENDING,
     allow_pickle,
 )
 modelling = group("modelling", _modelling, *_MODELLING)
@@ -322,6 +343,9 @@ HIDDEN = {
     "--output": 1,
     "--workers": 1,
     "--memory": 1,
+    "--part": 1,
+    "--engine": 1,
+    "--address": 1,
     "--force": 0,
     "--json": 0,
     "--dry-run": 0,

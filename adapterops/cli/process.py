@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import resource
 import sys
 from contextlib import suppress
+
+from adapterops.engine.execution import open_files
 
 
 def tune() -> None:
@@ -22,14 +23,7 @@ def tune() -> None:
         0.0005
     )  # what is hashed and copied meanwhile waits for the interpreter often, and needs it for little
     _keep_memory()
-    _open_files()
-
-
-def _open_files() -> None:
-    """Let the process open as many files as it may: a model of a thousand shards has them all open, read and written."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    open_files()
 
 
 def _keep_memory() -> None:

@@ -38,6 +38,9 @@ CHANCE = 0.01
 WITH_SCALE = ("merge", "fuse", "unfuse")
 """Commands that have --scale; elsewhere the formula says it."""
 
+CONVERTING = ("convert", "normalize")
+"""Commands that promise the same update."""
+
 UNCUT = {"merge": "the uncut merge", "extract": "the difference"}
 """What an energy is a part of, by the operation; otherwise it is the adapter."""
 
@@ -77,11 +80,15 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
     ranks = span(sorted({each.rank for each in kept}))
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
+    if saved.copied:
+        line("  in that format already, and nothing was to be done to it: copied byte for byte, scales and all")
     _print_energy(made, saved)
     if saved.rounding > EXACT:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
         highest = percent(saved.modules[worst].rounding)
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
+    if click.get_current_context().info_name in CONVERTING:
+        line(f"  read back and compared in float64: the same update in every module, up to {saved.proven:.1g} of it")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]

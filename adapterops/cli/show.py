@@ -14,6 +14,7 @@ from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.model_files import holds_model
+from adapterops.formats.registry import DEFAULT
 from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.operations import analysis
 from adapterops.operations.models import inspect_model, stored
@@ -83,11 +84,9 @@ def command(
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
     revision = f" at {found.revision}" if found.revision else ""
-    output.line(
-        printable(
-            f"{found.path}: {' and '.join(found.kinds) or 'full tensors'} on {found.base_model or 'an unknown base'}{revision}"
-        )
-    )
+    kinds = " and ".join(found.kinds) or "full tensors"
+    kinds += f" in the format {found.format}" if found.format != DEFAULT else ""
+    output.line(printable(f"{found.path}: {kinds} on {found.base_model or 'an unknown base'}{revision}"))
     header = ["modules", "count", "shape", "rank", "alpha", "scale", "dtype", "parameters"]
     if spectra:
         header += ["norm", "effective rank", "spectrum"]
@@ -109,7 +108,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     output.print_table(header, rows)
     if verbose():
         _print_modules(found, spectra)
-    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.modules else ""
+    share = f", {found.parameters / found.dense:.2%} of what they adapt" if found.dense else ""
     output.line(f"{count(found.modules, 'module')}, {output.amount(found.parameters)} parameters{share}")
     if found.full:
         names = [name.replace(TOKEN_ROWS, " (rows of some tokens)") for name in found.full[:SHOWN]]

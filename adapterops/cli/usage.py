@@ -81,11 +81,11 @@ def explained(error: click.UsageError, command: str) -> OptionError:
         )
     if isinstance(error, click.MissingParameter) and error.ctx and error.param:
         name = error.param.make_metavar(error.ctx) if error.param.param_type_name == "argument" else error.param.opts[0]
-        return OptionError(f"{name.strip('[].')} is missing", hint=f"{_usage(error.ctx)}; {page}")
+        return OptionError(f"{name.strip('[].')} is missing", hint=f"{_one_of(error.param)}{_usage(error.ctx)}; {page}")
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         opts = error.param.opts
         name = " / ".join(opts) if error.param.param_type_name == "option" else error.param.make_metavar(error.ctx)
-        return OptionError(f"{name}: {_plain(error.message)}", hint=page)
+        return OptionError(f"{name}: {_plain(error.message)}", hint=f"{_chosen(error)}{page}")
     return OptionError(_plain(error.format_message()), hint=page)
 
 
@@ -94,6 +94,20 @@ def _plain(message: str) -> str:
     for odd, plain in PLAINLY.items():
         message = re.sub(odd, plain, message)
     return message
+
+
+def _one_of(parameter: click.Parameter) -> str:
+    """What may be given, where there is a list of it."""
+    names = getattr(parameter.type, "names", None)
+    return f"one of {', '.join(names())}; " if names else ""
+
+
+def _chosen(error: click.BadParameter) -> str:
+    """What was probably meant of several that may be chosen."""
+    choices = getattr(error.param.type, "choices", ()) if error.param else ()
+    given = re.match(r"'(.*?)'", error.message)
+    close = get_close_matches(given[1].lower(), map(str, choices), n=1) if given else []
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def _usage(context: click.Context) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
@@ -33,41 +33,57 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(FLOATS.values())}]"
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A number, or several with commas or spaces between them."""
+Weight: TypeAlias = float | dict[str, float]
+"""One number for an adapter, or one for each pattern of modules."""
+
+
+class Weights(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A number, or several with commas or spaces between them; or what blocks of one adapter get."""
 
     name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Weight, ...]:
         """
-        >>> Numbers().convert("0.5", None, None), Numbers().convert("0.7,-0.2", None, None)
+        >>> Weights().convert("0.5", None, None), Weights().convert("0.7,-0.2", None, None)
         ((0.5,), (0.7, -0.2))
+        >>> Weights().convert("double_blocks.0-9=0.3,*=1", None, None)
+        ({'double_blocks.0-9': 0.3, '*': 1.0},)
         """
+        if isinstance(value, tuple):
+            return value
+        parts = value.replace(",", " ").split()
         try:
-            return value if isinstance(value, tuple) else tuple(map(float, value.replace(",", " ").split()))
+            if "=" not in value:
+                return tuple(map(float, parts))
+            found = {pattern: float(number) for pattern, _, number in (part.rpartition("=") for part in parts)}
         except ValueError:
-            self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3", param, ctx)
+            self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3 or layers.0-11=0.3,*=1", param, ctx)
+        if len(found) < len(parts) or "" in found:
+            self.fail(
+                f"{value!r} is not one number for each of several patterns, such as layers.0-11=0.3,*=1", param, ctx
+            )
+        return (found,)
 
 
 class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A name in a registry; which ones there are is not asked before someone wants to know."""
 
     def __init__(self, name: str, names: Callable[[], Collection[str]]) -> None:
-        self.name, self._names = name, names
+        self.name, self.names = name, names
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        name = value.replace("-", "_")
-        if name not in self._names():
-            close = get_close_matches(name, self._names(), n=1)
+        name = value.replace("-", "_").lower()
+        if name not in self.names():
+            close = get_close_matches(name, self.names(), n=1)
             meant = f"did you mean {close[0]}? There" if close else "there"
-            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self._names())}", param, ctx)
+            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self.names())}", param, ctx)
         return name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(self._names())}]"
+        return f"[{'|'.join(self.names())}]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
 SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)

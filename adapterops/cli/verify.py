@@ -14,6 +14,7 @@ from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.recognising import recognise
 from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count, printable
@@ -22,6 +23,7 @@ from adapterops.requests.places import HERE, found, open_inputs
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
 from adapterops.storage.place import Place
+from adapterops.verification.diagnosis.tools import TOOLS
 
 if TYPE_CHECKING:
     from adapterops.operations.verifying import Verification
@@ -45,6 +47,11 @@ SHOWN = 5
 @click.option("--logits", is_flag=True, help="Also compare the logits of the whole model, with transformers and PEFT.")
 @click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
 @click.option(
+    "--made-by",
+    type=click.Choice(TOOLS),
+    help="The program that merged it, whose rounding is accepted; then no manifest is read.",
+)
+@click.option(
     "--sarif",
     type=click.Path(path_type=Path, readable=False),
     help="File to write what was found to as SARIF 2.1.0, for code scanning.",
@@ -66,6 +73,7 @@ def command(
     view: options.View,
     logits: bool,
     dtype: str | None,
+    made_by: str | None,
     sarif: Path | None,
     allow_pickle: bool,
     alpha: float | None,
@@ -85,7 +93,16 @@ def command(
     adapterops verify fused --base base --adapter my-adapter
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     adapterops verify fused --sarif verify.sarif
+    adapterops verify merged --base base --adapter my-adapter --made-by peft
     """
+    if made_by:
+        if base is None or not sources or merge.given or logits or dtype:
+            raise OptionError(
+                "--made-by is for a model of --base and every --adapter at weight 1, and needs no more",
+                hint="name both, and leave the other options out; adapterops diagnose finds weights",
+            )
+        recognise(model, base, sources, made_by, sarif, as_json, reading=(allow_pickle, alpha), workers=workers)
+        return
     folder = model.local()
     checkpoint = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
     record = recorded(folder)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import click
+from click.core import ParameterSource
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import Saved
@@ -15,10 +19,14 @@ from adapterops.cli.output import amount, line, print_json, print_table, progres
 from adapterops.cli.results import print_result, print_scales
 from adapterops.cli.terminal import verbose
 from adapterops.cli.values import verified
+from adapterops.engine import ray
+from adapterops.engine.execution import Share
 from adapterops.engine.plan import Plan
-from adapterops.errors import count
+from adapterops.errors import OptionError, count
 from adapterops.provenance.history import sources
+from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
+from adapterops.requests.publishing import publish
 from adapterops.requests.request import Request
 from adapterops.requests.running import Made, Written, make, plan, save
 
@@ -45,20 +53,55 @@ def write(
         command: the command line that the manifest notes; by default the one that was typed.
         stored: other files to write.
     """
+    push = running.spread.push
+    if push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
     with progress("working") as report:
         how, dry = replace(running.how, progress=report), running.dry_run
-        made = make(request, out, folder=folder, force=running.force, verify=verified(), planning=dry, how=how)
+        made = make(
+            request,
+            None if push else out,
+            folder=folder,
+            force=running.force,
+            verify=verified(),
+            planning=dry,
+            streamed=push is not None,
+            how=how,
+        )
         if dry:
-            _print_plan(made, plan(made, how), out, running.as_json)
+            _print_plan(made, plan(made, how), Path(push.repo) if push else out, running.as_json)
             return
         files, noted = stored(made, out) if stored else {}, command_line() if command is None else command
-        saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
+        if running.spread.part:
+            part = write_part(made, out, running.spread.part, command=noted, how=how)
+            _print_part(part, running.spread.part, running.as_json)
+            return
+        if running.spread.ray:
+            engine = partial(ray.run, address=running.spread.address)
+            saved: Written = spread(made, out, engine, force=running.force, command=noted, how=how)
+        elif push:
+            saved, commit = publish(made, push, private=running.spread.private, command=noted, how=how)
+            out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
+        else:
+            saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
     with written(out):
         more = then()
         if running.as_json:
-            print_json(*_json(saved, more))
+            print_json(*as_result(saved, more))
         else:
             print_result(made, saved, more)
+
+
+def _print_part(part: Part, share: Share, as_json: bool) -> None:
+    if as_json:
+        print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
+        return
+    kept = f", {len(part.kept)} finished before" if part.kept else ""
+    line(f"part {share} of {part.path}: wrote {count(len(part.written), 'file')}{kept}")
+    if part.missing:
+        line(f"  not finished yet: {count(len(part.missing), 'file')} of other parts")
+    else:
+        line(f"  every file is there: adapterops finalize {part.path}")
 
 
 def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
@@ -123,7 +166,7 @@ def _details(made: Made) -> dict[str, Any]:
     }
 
 
-def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def as_result(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind of a result, and the result."""
     shared = {"path": str(saved.path), "bytes": saved.bytes}
     if isinstance(saved, Saved):
@@ -132,6 +175,7 @@ def _json(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
             **shared,
             "energy_kept": saved.energy,
             "rounding": saved.rounding,
+            "proven": saved.proven,
             "dropped": list(saved.dropped),
             "modules": modules,
             **more,

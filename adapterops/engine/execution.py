@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from adapterops.errors import OptionError, ResourceError
+from adapterops.errors import OptionError, ResourceError, count
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each item."""
@@ -64,6 +66,32 @@ class Execution:
 DEFAULT = Execution()
 
 
+@dataclass(frozen=True)
+class Share:
+    """The files that one of `of` processes makes: the one of that number, and every `of`-th after it."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise OptionError(f"part {self.number}/{self.of} is not one of {count(self.of, 'part')}")
+
+    @classmethod
+    def read(cls, text: str) -> Share:
+        """
+        >>> Share.read("3/8")
+        Share(number=3, of=8)
+        """
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal()):
+            raise OptionError(f"--part is {text!r}, expected K/N, such as 3/8")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
 def _kB(size: int) -> str:
     """
     >>> _kB(1234567)
@@ -95,3 +123,10 @@ def default_workers() -> int:
     """The processors this process may use, at most 8: each worker holds one module."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)
+
+
+def open_files() -> None:
+    """Let the process open as many files as it may: a model of a thousand shards has them all open, read and written."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 4
+AHEAD = 3
 """Results a worker may be ahead of the one that is waited for:
 modules differ in size, and nobody should wait for the largest.
 """
@@ -201,6 +201,16 @@ def _numpy() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def kernels(*, torch: bool) -> list[str]:
+    """For which processors the kernels are that numpy and torch choose on this machine: others may round otherwise."""
+    found = {str(library["architecture"]) for library in _numpy().info() if library.get("architecture")}
+    if torch:
+        from torch.backends import cpu
+
+        found.add(cpu.get_cpu_capability())
+    return sorted(found)
 
 
 @contextmanager

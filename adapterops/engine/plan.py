@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import ResourceError
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
+
+if TYPE_CHECKING:
+    from adapterops.storage.safetensors import TensorFile
 
 THRESHOLDS = "thresholds over the whole model"
 """TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""
@@ -25,10 +29,13 @@ SPECTRA = "spectra of every module"
 
 @dataclass(frozen=True)
 class Job:
-    """One file to write: its tensors in their order, with the bytes of each."""
+    """One file to write: its tensors in their order, with the bytes of each; and which input files are hashed by the way,
+    so that all of them are once, whoever does which jobs.
+    """
 
     file: str
     tensors: Mapping[str, int]
+    inputs: tuple[TensorFile, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -109,17 +116,37 @@ def _needs(step: Step) -> Iterator[str]:
         yield SPECTRA
 
 
+def dealt(
+    history: Step | Source, files: Iterable[str], readers: Mapping[Path, Mapping[str, int]]
+) -> dict[str, tuple[TensorFile, ...]]:
+    """Which input files are hashed with which file that is made: with the one that reads most of it; the others in turn.
+
+    Args:
+        readers: input file → the files that read it, with how many bytes.
+    """
+    found: dict[str, list[TensorFile]] = {file: [] for file in files}
+    turns = cycle(found)
+    inputs = {file.path: file for source in sources(history) for file in source.tensors}
+    for path, file in inputs.items():
+        by = readers.get(path, {})
+        found[max(by, key=lambda name: by[name]) if by else next(turns)].append(file)
+    return {file: tuple(each) for file, each in found.items()}
+
+
 def hashed(history: Step | Source, *details: Any) -> str:
     """A hash of the inputs, the operations on them, and whatever else the bytes of the output depend on."""
     inputs = sources(history)
     operation = history.as_json(inputs) if isinstance(history, Step) else {}
-    text = json.dumps([list(map(_identity, inputs)), operation, *details])
+    text = json.dumps([list(map(identity, inputs)), operation, *details])
     return digest(text.encode())
 
 
-def _identity(source: Source) -> Sequence[Any]:
-    """What tells an input from any other: its commit on the Hub, or its files here, the small ones by their content."""
+def identity(source: Source) -> dict[str, Any]:
+    """What tells an input from any other: its commit on the Hub, or its files here, the small ones by their content.
+    It is the same on all machines that share the disk.
+    """
+    alpha = {} if source.alpha is None else {"alpha": source.alpha}
     if source.remote is not None:
-        return [source.alpha, source.remote.reference, source.remote.revision]
-    files = [[file.path.name, *file.origin] for file in source.tensors]
-    return [source.alpha, files, [file_digests(path, BLAKE3) for path in source.others]]
+        return {**alpha, "reference": source.remote.reference, "revision": source.remote.revision}
+    files = {source.named(file.path): list(file.origin) for file in source.tensors}
+    return {**alpha, **files, **{source.named(path): file_digests(path, BLAKE3)[BLAKE3] for path in source.others}}

@@ -16,7 +16,7 @@ from adapterops.operations.truncation import check_cut
 EXAMPLES = {
     "truncate": "truncate(a, rank=8)",
     "select": 'select(a, "*.mlp.*")',
-    "scale": 'scale(a, {"layers.0-11": 0.3, "*": 1.0})',
+    "scale": 'scale(a, {"layers.0-11": 0.3})',
 }
 
 

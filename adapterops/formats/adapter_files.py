@@ -24,8 +24,9 @@ from adapterops.formats.peft.config import (
     scalings,
     token_indices,
 )
-from adapterops.formats.peft.keys import full_tensors, token_rows
+from adapterops.formats.peft.keys import BIAS, full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
+from adapterops.formats.peft.variants import variant
 from adapterops.formats.tokenizers import tokenizer_files
 from adapterops.formats.unmerged import holds_base
 from adapterops.formats.vocabulary import is_end
@@ -37,7 +38,9 @@ from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-OF_MODELS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+OF_MODELS = re.compile(
+    r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
+)
 """The names of files that hold models."""
 
 CLASSIFIERS = {"classifier", "score"}
@@ -84,7 +87,7 @@ class AdapterFiles:
         parts = self.modules[module]
         dtype = widest([self.file.entries[name].dtype for name in parts.tensors.values()])
         kind = parts.kind
-        return Layout(parts.shape, parts.bound, dtype, kind.dense, kind.name, kind.needs_base, parts.kernel)
+        return Layout(parts.shape, parts.bound, dtype, kind.dense, kind.name, kind.reads, parts.kernel)
 
     def parameters(self, module: str) -> int:
         """Numbers that are stored for a module."""
@@ -123,6 +126,11 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     return AdapterFiles(file, paths, *found, further_weights(place, weights), tokenizer_files(place, weights))
 
 
+def has_config(place: Place, weights: Path) -> bool:
+    """Whether a file of tensors has a config of PEFT, next to it or in its header."""
+    return place.has(weights.with_name(CONFIG)) or EMBEDDED in place.open(weights).metadata
+
+
 def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
     """What tensors under PEFT's names are, by a config.
 
@@ -139,16 +147,18 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     _check_saved(config, full, config_path if config_path.exists() else weights)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
     rows = token_rows(file)
-    raw = parts(file, {*full.values(), *repeated, *rows.values()})
+    with at(path=config_path if config_path.exists() else weights):
+        of = variant(fields)
+    raw = parts(file, {*full.values(), *repeated, *rows.values()}, of)
     with at(path=config_path if config_path.exists() else weights):
         tokens = _tokens(fields, rows)
         _check_rows(file, rows, tokens)
     with at(path=weights):
+        biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
+        _check_biases(biases, raw, file)
         found = parameters(raw, config.target_parameters or ())
         for pair in found.values():
-            for name in pair.tensors.values():
-                if file.entries[name].dtype not in FLOATS:
-                    raise no_numbers(file.entries[name].dtype, weights, name)
+            _check_float(file, pair)
         known: dict[str, Scaling] = {}
         for prefix, own in _by_component(fields).items():
             inside = {name.removeprefix(prefix): pair for name, pair in found.items() if name.startswith(prefix)}
@@ -157,6 +167,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
                 _check_kinds(named, own)
                 _check_not_tied(named, own)
+                _check_lora_bias(any(name.startswith(prefix) for name in biases), own)
             scales = _scalings(file, inside, own, alpha, config_path, stacked)
             known |= {prefix + name: scaling for name, scaling in scales.items()}
         if without := found.keys() - known.keys():
@@ -167,6 +178,8 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
                 code="E-CONFIG",
             )
         split, of_each, experts = by_expert(found, known, raw.keys())
+        split = dict(sorted({**split, **biases}.items()))
+        of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))
         if along := along_experts(raw):
             experts |= along
@@ -177,6 +190,34 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         config, experts=experts, reversed=sides, unannounced=unannounced, embeddings=embeddings, tokens=tokens
     )
     return Contents(config, split, of_each, full | rows, alpha if needed else None)
+
+
+def _check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: Header) -> None:
+    """Each bias of LoRA must be that of a module with LoRA, as long as its output."""
+    for name, bias in biases.items():
+        module = found.get(name.removesuffix(".bias"))
+        if module is None or module.shape[0] != bias.shape[1]:
+            shown = f"LoRA of {module.shape[0]} outputs" if module else "no LoRA"
+            raise InputError(
+                f"has a bias of {bias.shape[1]} numbers, and {shown}",
+                tensor=bias.tensors[BIAS],
+                hint="save it again",
+                code="E-SHAPE",
+            )
+        _check_float(file, bias)
+
+
+def _check_lora_bias(there: bool, fields: Any) -> None:
+    """The config must know of biases of LoRA."""
+    if fields is not None and bool(fields.get("lora_bias")) != there:
+        fact = "there are biases of LoRA, and the config does not set" if there else "there are no biases, and it sets"
+        raise InputError(f"{fact} lora_bias", hint=OTHERS, code="E-CONFIG")
+
+
+def _check_float(file: Header, parts: Parts) -> None:
+    for name in parts.tensors.values():
+        if file.entries[name].dtype not in FLOATS:
+            raise no_numbers(file.entries[name].dtype, file.path, name)
 
 
 def _by_component(fields: Any) -> dict[str, Any]:
@@ -309,7 +350,7 @@ def _weights(place: Place) -> Path:
 def _further_in(place: Place) -> str:
     """Where an adapter is, of a folder that has none itself and none in its folders."""
     deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
-    return f"name one, such as {deeper.parent}" if deeper else "name a folder that PEFT saved an adapter to"
+    return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 
 
 def _fields(file: Header, config_path: Path) -> Any:

@@ -11,17 +11,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.stacks import padded
+from adapterops.formats.ties import says_tied
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.safetensors import Spec, Stored
 from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.formats.registry import Factors
+    from adapterops.updates.protocol import Array
 
 NAME = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<tensor>[a-z0-9_]+)\.weight\.(?P<role>lora_[ab])")
 ROLES = {"lora_a": "lora_A", "lora_b": "lora_B"}
@@ -54,6 +60,17 @@ ARCHITECTURES = {
 HEADS = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
 """The modules whose rows are in another order → the field of config.json that says how many heads they are of."""
 
+QUERY = "num_attention_heads"
+MODEL_TYPES = {"mistral": "llama", "gemma3_text": "gemma3"}
+"""Types of models that llama.cpp calls otherwise."""
+
+LAYER = re.compile(r"(?:(?:model|language_model)\.)*layers\.(?P<layer>\d+)\.(?P<inner>.+)")
+WRITTEN = "adapter.gguf"
+"""What is written."""
+
+WITH_CONVERTER = (
+    "write PEFT's format with adapterops normalize, and convert that with llama.cpp's convert_lora_to_gguf.py"
+)
 TRAINED = "ask for the adapter in PEFT's format, which it was converted from"
 
 
@@ -61,12 +78,13 @@ class Gguf:
     """What convert_lora_to_gguf.py of llama.cpp writes, and llama-server --lora loads."""
 
     def claims(self, place: Place) -> bool:
-        return place.path.suffix == SUFFIX and not place.folder
+        return place.has(place.path / WRITTEN) if place.folder else place.path.suffix == SUFFIX
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
-        file = place.open(place.path)
+        path = place.path / WRITTEN if place.folder else place.path
+        file = place.open(path)
         assert isinstance(file, GgufFile)
-        with at(path=place.path):
+        with at(path=path):
             architecture = _architecture(file.fields)
             found, interleaved = _modules(file, architecture)
             modules = {module: parts_of(module, roles, file.entries) for module, roles in sorted(found.items())}
@@ -75,14 +93,100 @@ class Gguf:
             stated = _alpha(file.fields)
         ranks = {module: parts.rank or parts.bound for module, parts in modules.items()}
         scalings = {module: Scaling(stated or rank, rank) for module, rank in ranks.items()}
-        return AdapterFiles(file, (place.path,), AdapterConfig(), modules, scalings, {}, interleaved=interleaved)
+        return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {}, interleaved=interleaved)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
+        """One rank for all modules, which is alpha: factors of fewer dimensions are filled up with zeros. The scale is 1."""
+        model = config.model
+        if model is None:
+            raise UnsupportedError(
+                "a GGUF file depends on the model: on its names, and on how many attention heads it has",
+                hint="name the model with --base",
+            )
+        architecture = _written(model)
+        _check_held(layout, config, full)
+        names = {module: _tensor(module, architecture, model) for module in layout}
+        heads = {
+            module: heads_of(module, each.shape[0], HEADS[names[module][1]], model)
+            for module, each in layout.items()
+            if architecture in INTERLEAVED and names[module][1] in HEADS
+        }
+        rank = max(each.rank for each in layout.values())
+        dtypes = {module: dtype or each.dtype for module, each in layout.items()}
+        dtypes = {module: "F32" if each == "F64" and not dtype else each for module, each in dtypes.items()}
+        if dtype == "F64":
+            raise UnsupportedError("GGUF has no adapters in float64", hint="leave --dtype out, or take F32")
+        tensors = {
+            f"{names[module][0]}.weight.{role}": Spec(dtypes[module], shape)
+            for module, each in layout.items()
+            for role, shape in (("lora_a", (rank, each.shape[1])), ("lora_b", (each.shape[0], rank)))
+        }
+
+        def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            A, B = padded(*factors[module], rank)
+            B = interleaved(B, heads[module]) if module in heads else B
+            return {f"{names[module][0]}.weight.lora_a": A, f"{names[module][0]}.weight.lora_b": B}, rank
+
+        fields: dict[str, str | float] = {
+            "general.architecture": architecture,
+            "general.type": "adapter",
+            "adapter.type": "lora",
+            "adapter.lora.alpha": float(rank),
+        }
+        groups = {module: [module] for module in layout}
+        return Arrangement(WRITTEN, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields)
+
+
+def interleaved(B: Array, heads: int) -> Array:
+    """Rows (head, half, row of a half) as rows (head, row of a half, half).
+
+    >>> import numpy as np
+    >>> interleaved(np.arange(8.0)[:, None], 2).ravel().tolist()
+    [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+    """
+    rows, rank = B.shape
+    return B.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
+
+
+def _written(model: Mapping[str, Any]) -> str:
+    """The architecture that llama.cpp has a model as."""
+    stated = str(model.get("model_type"))
+    found = MODEL_TYPES.get(stated, stated)
+    if found not in ARCHITECTURES:
+        known = ", ".join(sorted({*ARCHITECTURES, *MODEL_TYPES}))
         raise UnsupportedError(
-            "GGUF is read, and not written here",
-            hint="write PEFT's format with adapterops normalize, and convert that with llama.cpp's convert_lora_to_gguf.py",
+            f"the model_type of the base is {stated!r}, and the names of {known} are known", hint=WITH_CONVERTER
+        )
+    return found
+
+
+def _tensor(module: str, architecture: str, model: Mapping[str, Any]) -> tuple[str, str]:
+    """llama.cpp's name of a module, and the last part of that."""
+    if module == "lm_head" and not says_tied(model):
+        return "output", "output"
+    inner = {name: tensor for tensor, name in ARCHITECTURES[architecture].items()}
+    match = LAYER.fullmatch(module)
+    if match is None or match["inner"] not in inner:
+        raise UnsupportedError(
+            f"is no linear layer of {architecture} that llama.cpp adds LoRA to by a name that is known here",
+            tensor=module,
+            hint="fuse the adapter into its base, and convert that",
+        )
+    return f"blk.{int(match['layer'])}.{inner[match['inner']]}", inner[match["inner"]]
+
+
+def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
+    """Raise UnsupportedError for what such files cannot hold."""
+    cannot = {
+        **dict.fromkeys(full, "a full tensor"),
+        **dict.fromkeys(config.experts, "a parameter of experts"),
+        **dict.fromkeys(config.embeddings, "an embedding"),
+    }
+    for name, what in cannot.items():
+        raise UnsupportedError(
+            f"is {what}, which is not written to GGUF", tensor=name, hint="fuse the adapter into its base"
         )
 
 
@@ -136,6 +240,28 @@ def _alpha(fields: Mapping[str, Any]) -> float | None:
     if not isinstance(value, float) or not math.isfinite(value):
         raise InputError(f"adapter.lora.alpha is {value!r}, expected a number in float32", code="E-ALPHA")
     return value or None
+
+
+def heads_of(module: str, rows: int, field: str, config: Mapping[str, Any]) -> int:
+    """How many attention heads the rows of a module are of, by config.json of the base.
+
+    Raises:
+        IncompatibleError: it does not say it, or the rows are not as many as these have.
+    """
+    inner: Mapping[str, Any] = next(
+        (config[each] for each in ("text_config", "llm_config") if isinstance(config.get(each), Mapping)), {}
+    )
+    fields = (field, QUERY)  # without key-value heads of their own, there are as many as of queries
+    found = next((each[one] for one in fields for each in (config, inner) if each.get(one) is not None), None)
+    if type(found) is not int or found < 1 or rows % (2 * found):
+        fact = f"says {found!r}" if found is not None else "does not say it"
+        raise IncompatibleError(
+            f"has {rows} rows in llama.cpp's order, which depends on {field}, and config.json of the base {fact}",
+            tensor=module,
+            hint="give the base that the adapter was trained on, with its config.json",
+            code="E-HEADS",
+        )
+    return found
 
 
 FORMATS.add("gguf", Gguf())

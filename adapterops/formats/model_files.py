@@ -75,7 +75,7 @@ def holds_model(source: Path | Place) -> bool:
     if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
     names = place.open(path).entries
-    return holds_base(names) or not any("lora_" in name or name.endswith(".alpha") for name in names)
+    return holds_base(names) or not any("lora_" in name or OF_ADAPTERS.search(name) for name in names)
 
 
 def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
@@ -103,7 +103,10 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
                 hint=f"name the folder: {source.parent}",
                 code="E-FOLDER",
             )
-        return ModelFiles(source, {SINGLE: place.open(source)}, read_config(place, source.parent), ())
+        file = place.open(source)
+        if file.entries and all(map(OF_ADAPTERS.search, file.entries)):
+            raise _adapter(place)
+        return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
     shards = _shards(place, allow_pickle)
@@ -172,15 +175,19 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     return tuple(found)
 
 
+OF_ADAPTERS = re.compile(r"\.(?:lora(?:_\w+)?|hada_\w+|lokr_\w+|alpha|dora_scale|diff(?:_b)?)(?:\.|$)")
+"""What the names of adapters have after a module."""
+
+
+def _adapter(place: Place) -> InputError:
+    hint = "name the folder of the model; fuse has it before the adapters, or as --base"
+    return InputError("is an adapter, where a model is expected", path=place, hint=hint, code="E-FOLDER")
+
+
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
     if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
-        raise InputError(
-            "is an adapter, where a model is expected",
-            path=place,
-            hint="name the folder of the model; fuse has it before the adapters, or as --base",
-            code="E-FOLDER",
-        )
+        raise _adapter(place)
     if found := weight_files(place):
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):

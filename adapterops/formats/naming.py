@@ -34,6 +34,8 @@ from adapterops.formats.suffixes import Move, moved, moves, roots
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Spec
 
+BIAS = ".bias"
+
 
 def canonical(name: str) -> str:
     """What two names of one weight have in common.
@@ -148,7 +150,7 @@ class Names:
         self._single: dict[str, set[int]] = {}
         known = loading(config)
         for tensor, spec in base.items():
-            if tensor.endswith(WEIGHT) or len(spec.shape) == 3:
+            if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
                 name = canonical(known.name(tensor).removesuffix(WEIGHT))
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):

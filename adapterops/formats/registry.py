@@ -12,6 +12,7 @@ from adapterops.errors import InputError
 from adapterops.registry import Registry
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.writer import Tensors
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Arrangement:
         joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for
             none.
         documents: other files, by the ranks of the groups: name → JSON.
+        fields: of the header of a GGUF file; None where the tensors are stored as safetensors.
+        metadata: entries of the header, by the ranks of the groups and the tensors that were written.
+        room: how many bytes these take at most, as JSON.
     """
 
     file: str
@@ -47,6 +51,9 @@ class Arrangement:
     full: Mapping[str, Stored]
     joined: Callable[[str, Mapping[str, Factors]], tuple[dict[str, Array], int]]
     documents: Callable[[Mapping[str, int]], Mapping[str, Any]]
+    fields: Mapping[str, str | float] | None = None
+    metadata: Callable[[Mapping[str, int], Tensors], Mapping[str, str]] | None = None
+    room: int = 0
 
 
 class Format(Protocol):

@@ -6,6 +6,9 @@ Written by benchmarks/renames.py. Lines of types, each followed by what holds fo
 from __future__ import annotations
 
 RENAMES = r"""
+altclip
+    layer\. => layers.
+    in vision_model.: ^vision_model\.(.+) => \1
 apertus1p5_text gemma3n_text qwen3_5_moe_text qwen3_5_text qwen4_exp_text
     ^model\.language_model\.(.+) => model.\1
 aria
@@ -19,6 +22,14 @@ aria
 aria_text
     mlp\.experts\.fc1\.weight(?!\w) => mlp.experts.gate_up_proj
     mlp\.experts\.fc2\.weight(?!\w) => mlp.experts.down_proj
+audio-spectrogram-transformer deit ijepa vit vit_msn
+    encoder\.layer\. => layers.
+    attention.query(?!\w) => q_proj
+    attention.key(?!\w) => k_proj
+    attention.value(?!\w) => v_proj
+    attention.output.dense(?!\w) => attention.o_proj
+    intermediate.dense(?!\w) => mlp.fc1
+    output.dense(?!\w) => mlp.fc2
 audioflamingo3 glmasr musicflamingo qwen2_audio voxtral voxtral_realtime
     ^language_model.lm_head(?!\w) => lm_head
     ^language_model(?!\w) => model.language_model
@@ -46,6 +57,21 @@ bailing_hybrid
     self_attn\.A_log(?!\w) => self_attn.forget_gate.A_log
     \.self_attn\.dense\. => .self_attn.o_proj.
     \.mlp\.gate\.expert_bias(?!\w) => .mlp.gate.e_score_correction_bias
+beit
+    encoder\.layer\. => layers.
+    attention.query(?!\w) => q_proj
+    attention.key(?!\w) => k_proj
+    attention.value(?!\w) => v_proj
+    attention.output.dense(?!\w) => attention.o_proj
+    intermediate.dense(?!\w) => mlp.fc1
+    output.dense(?!\w) => mlp.fc2
+    encoder.relative_position_bias(?!\w) => shared_position_bias
+    attention.attention.relative_position_bias.relative_position_bias_table(?!\w) => relative_position_bias.relative_position_bias_table
+chinese_clip
+    in vision_model.: ^vision_model\.(.+) => \1
+clip clipseg metaclip_2 siglip siglip2
+    in text_model.: ^text_model\.(.+) => \1
+    in vision_model.: ^vision_model\.(.+) => \1
 cohere2_vision lfm2_vl
     in model.vision_tower.: ^vision_model\.(.+) => \1
 cosmos3_edge
@@ -102,6 +128,12 @@ deepseek_v4
     \.shared_experts\.w3\. => .shared_experts.up_proj.
 deepseek_vl deepseek_vl_hybrid modernvbert
     in model.vision_model.: ^vision_model\.(.+) => \1
+dinov2 dinov2_with_registers
+    attention.attention.query(?!\w) => attention.q_proj
+    attention.attention.key(?!\w) => attention.k_proj
+    attention.attention.value(?!\w) => attention.v_proj
+    attention.output.dense(?!\w) => attention.o_proj
+    mlp.weights_out(?!\w) => mlp.down_proj
 dory
     \.self_attn\.g_proj\. => .self_attn.gate_proj.
     ^backbone\. => model.
@@ -400,6 +432,36 @@ inkling2_text
     (q|k|v)_input_norm(?!\w) => \1_input_layernorm
     attn_res\.mlp_queries\.(\d+) => layers.\1.mlp_input.query
     attn_res\.output_query(?!\w) => final_input.query
+inkling_mm_model
+    model\.llm\.layers(?!\w) => model.language_model.layers
+    model\.llm\.embed_norm\.weight(?!\w) => model.language_model.embed_tokens.embed_norm.weight
+    model\.llm\.embed\.weight(?!\w) => model.language_model.embed_tokens.weight
+    model\.llm\.norm\.weight(?!\w) => model.language_model.norm.weight
+    model\.llm\.unembed\.weight(?!\w) => lm_head.weight
+    model\.audio\. => model.audio_tower.
+    model\.visual(?!\w) => model.vision_tower
+    vision_tower.layers.linear_(\d+) => vision_tower.encoder_layers.\1.projection
+    vision_tower.layers.norm_(\d+) => vision_tower.encoder_layers.\1.layer_norm
+    audio_tower.encoder.weight(?!\w) => audio_tower.embed_audio_tokens.embed_audio_tokens.weight
+    audio_tower.final_norm.weight(?!\w) => audio_tower.norm.weight
+    shared_w2_weight(?!\w) => down_proj
+    mlp.experts.w2_weight(?!\w) => mlp.experts.down_proj
+    mlp.w2_md.weight(?!\w) => mlp.down_proj.weight
+    mlp.gate.bias(?!\w) => mlp.gate.e_score_correction_bias
+    attn\.wq_du(?!\w) => self_attn.q_proj
+    attn\.wk_dv(?!\w) => self_attn.k_proj
+    attn\.wv_dv(?!\w) => self_attn.v_proj
+    attn\.wr_du(?!\w) => self_attn.r_proj
+    attn\.wo_ud(?!\w) => self_attn.o_proj
+    \.attn\.q_norm(?!\w) => .self_attn.q_norm
+    \.attn\.k_norm(?!\w) => .self_attn.k_norm
+    \.attn\.k_sconv(?!\w) => .self_attn.k_sconv.conv1d
+    \.attn\.v_sconv(?!\w) => .self_attn.v_sconv.conv1d
+    \.attn\.rel_logits_proj(?!\w) => .self_attn.rel_logits_proj
+    attn_sconv\.weight(?!\w) => attn_sconv.conv1d.weight
+    mlp_sconv\.weight(?!\w) => mlp_sconv.conv1d.weight
+    mlp_norm(?!\w) => post_attention_layernorm
+    attn_norm(?!\w) => input_layernorm
 jina_embeddings_v3
     emb_ln(?!\w) => embeddings.LayerNorm
     encoder.layers(?!\w) => layers
@@ -610,6 +672,36 @@ qwen2_5_vl qwen2_vl
     ^visual(?!\w) => model.visual
     ^model(?!\.(language_model|visual)) => model.language_model
     in model.: ^model\.(?:(?!language_model\.))(.+) => model.language_model.\1
+sapiens2
+    ^cls_token(?!\w) => embeddings.cls_token
+    ^storage_tokens(?!\w) => embeddings.register_tokens
+    ^patch_embed\.projection\. => embeddings.patch_embeddings.
+    blocks\.(\d+)\. => model.layer.\1.
+    attn\.proj\. => attention.o_proj.
+    attn\.wq\. => attention.q_proj.
+    attn\.wk\. => attention.k_proj.
+    attn\.wv\. => attention.v_proj.
+    attn\.q_norm\. => attention.q_norm.
+    attn\.k_norm\. => attention.k_norm.
+    attn\.gamma\.weight(?!\w) => layer_scale1.lambda1
+    ffn\.w3\. => mlp.down_proj.
+    \.ln1\. => .norm1.
+    \.ln2\. => .norm2.
+    ^ln1\. => norm.
+segformer
+    encoder.patch_embeddings.(\d+). => stages.\1.patch_embeddings.
+    encoder.block.(\d+). => stages.\1.blocks.
+    encoder.layer_norm.(\d+) => stages.\1.layer_norm
+    attention.self.query(?!\w) => attention.q_proj
+    attention.self.key(?!\w) => attention.k_proj
+    attention.self.value(?!\w) => attention.v_proj
+    attention.self.sr(?!\w) => attention.sequence_reduction.sequence_reduction
+    attention.self.layer_norm(?!\w) => attention.sequence_reduction.layer_norm
+    attention.output.dense(?!\w) => attention.o_proj
+    mlp.dense1(?!\w) => mlp.fc1
+    mlp.dense2(?!\w) => mlp.fc2
+    layer_norm_1(?!\w) => layernorm_before
+    layer_norm_2(?!\w) => layernorm_after
 step3p7
     ^vision_model\. => model.vision_model.
     ^vit_large_projector\. => model.multi_modal_projector.
@@ -634,11 +726,45 @@ step3p7
     in model.vision_model.: \.attn\. => .self_attn.
     in model.vision_model.: \.ln_1\. => .layernorm_before.
     in model.vision_model.: \.ln_2\. => .layernorm_after.
+swin
+    attention.self.query(?!\w) => attention.q_proj
+    attention.self.key(?!\w) => attention.k_proj
+    attention.self.value(?!\w) => attention.v_proj
+    attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
+    attention.output.dense(?!\w) => attention.o_proj
+    intermediate.dense(?!\w) => mlp.fc1
+    output.dense(?!\w) => mlp.fc2
 t5gemma2
     in model.encoder.: (?<!decoder\.)(?<!text_model\.)embed_tokens\. => text_model.embed_tokens.
     in model.encoder.: (?<!decoder\.)(?<!text_model\.)(?<!layer)(?<!_)norm\. => text_model.norm.
     in model.encoder.: (?<!vision_model.encoder\.)(?<!vision_tower.encoder\.)(?<!decoder\.)(?<!text_model\.)layers. => text_model.layers.
     in model.encoder.vision_tower.: ^vision_model\.(.+) => \1
+tipsv2
+    text_encoder(?!\w) => text_model
+    vision_encoder(?!\w) => vision_model
+    in model.text_model.: ^text_encoder\.(.+) => \1
+    in model.text_model.: ln_final\. => final_layer_norm.
+    in model.text_model.: token_embedding\. => embeddings.token_embedding.
+    in model.text_model.: transformer\.resblocks\. => encoder.layers.
+    in model.text_model.: \.ln_1\. => .layer_norm1.
+    in model.text_model.: \.ln_2\. => .layer_norm2.
+    in model.text_model.: \.attn\. => .self_attn.
+    in model.text_model.: \.mlp\.c_fc\. => .mlp.fc1.
+    in model.text_model.: \.mlp\.c_proj\. => .mlp.fc2.
+    in model.vision_model.: ^vision_encoder\.(.+) => \1
+    in model.vision_model.: patch_embed\.proj\. => embeddings.patch_embeddings.projection.
+    in model.vision_model.: cls_token(?!\w) => embeddings.cls_token
+    in model.vision_model.: mask_token(?!\w) => embeddings.mask_token
+    in model.vision_model.: register_tokens(?!\w) => embeddings.register_tokens
+    in model.vision_model.: pos_embed(?!\w) => embeddings.position_embeddings
+    in model.vision_model.: norm\. => layernorm.
+    in model.vision_model.: blocks\. => encoder.layer.
+    in model.vision_model.: \.attn\.proj\. => .attention.o_proj.
+    in model.vision_model.: \.ls1\.gamma(?!\w) => .layer_scale1.lambda1
+    in model.vision_model.: \.ls2\.gamma(?!\w) => .layer_scale2.lambda1
+    in model.vision_model.: \.mlp\.c_fc\. => .mlp.fc1.
+    in model.vision_model.: \.mlp\.c_proj\. => .mlp.fc2.
+    in model.vision_model.: \.mlp\.w3\. => .mlp.down_proj.
 ultrabert
     ^ultrabert\. => model.
     ^cls\. => head.decoder.
@@ -694,6 +820,9 @@ bailing_hybrid
     q_conv1d.weight
     k_conv1d.weight
     v_conv1d.weight
+dinov2 dinov2_with_registers
+    mlp.weights_in.weight
+    mlp.weights_in.bias
 dory
     layers\.(\d+)
 glm5_next kimi_linear
@@ -737,6 +866,10 @@ inkling2_loop_text
     mlp\.experts\.w2_weight_outer_scale_denominator
     lm_head\.weight
     attn_res\.attn_queries\.(\d+)
+inkling_mm_model
+    shared_w13_weight
+    mlp.experts.w13_weight
+    mlp.w13_dn.weight
 jina_embeddings_v3
     mixer.Wqkv
 kimi_k25
@@ -771,11 +904,21 @@ qianfan_ocr
     attn.qkv.bias
 qwen4_exp qwen4_exp_text
     ngram_embedding.shard_.*\.weight
+sapiens2
+    ffn\.w12\.weight
+    ffn\.w12\.bias
 step3p7
     moe.gate_proj.weight
     moe.up_proj.weight
     attn\.in_proj_weight
     attn\.in_proj_bias
+tipsv2
+    \.in_proj_weight
+    \.in_proj_bias
+    \.mlp\.w12\.weight
+    \.mlp\.w12\.bias
+    \.attn\.qkv\.weight
+    \.attn\.qkv\.bias
 unlimited_ocr
     qkv_proj.weight
     qkv_proj.bias
@@ -819,5 +962,10 @@ mobilebert
     predictions.dense
 neomme
     unembedding_projection
+zamba2
+    0.0
+    0.1
+    1.0
+    1.1
 """
 """Ends of the names of Linear layers whose weight the model reads without calling them."""

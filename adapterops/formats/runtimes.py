@@ -33,6 +33,9 @@ FACTS = {
     "dora": "DoRA",
     "loha": "LoHa",
     "lokr": "LoKr",
+    "other": "a kind that is LoRA in another form",
+    "started": "LoRA that was trained on a changed base",
+    "gain": "(IA)³",
     "difference": "differences of whole tensors",
     "saved": "modules_to_save",
     "biases": "trained biases",
@@ -57,20 +60,24 @@ TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
+TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
-TO_GGUF = "adapterops normalize {source}{names} -o normalized, then convert_lora_to_gguf.py of llama.cpp"
+TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
+BASED = "adapterops normalize {source} --base BASE -o normalized"
 OWN_BASE = "give the base that the adapter was trained on"
 
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
-    NORMALIZE: {"dora", *TRAINED},
-    TO_GGUF: {"dora", *TRAINED},
-    TRUNCATE: {"dora"},
-    TO_PEFT: {"dora"},
-    CUT_TO_PEFT: {"dora"},
-    TO_COMFY: {"dora", "experts", *TRAINED},
-    TO_KOHYA: {"dora", "experts", *TRAINED},
-    TO_MLX: {"dora", "experts", *TRAINED},
+    NORMALIZE: {"dora", "gain", *TRAINED},
+    BASED: {"dora", "gain", *TRAINED},
+    TO_GGUF: {"dora", "gain", *TRAINED},
+    TRUNCATE: {"dora", "gain"},
+    TO_PEFT: {"dora", "gain"},
+    CUT_TO_PEFT: {"dora", "gain"},
+    TO_COMFY: {"dora", "gain", "experts", *TRAINED},
+    TO_DIFFUSERS: {"dora", "gain", "experts", *TRAINED},
+    TO_KOHYA: {"dora", "gain", "experts", *TRAINED},
+    TO_MLX: {"dora", "gain", "experts", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 
@@ -130,7 +137,14 @@ def fine(says: str = "right") -> Rule:
 
 FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
 NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
+STARTED = wrong("takes the factors for LoRA on the base as it is", BASED)
+OTHERS = {
+    "other": refused("reads LoRA alone", BASED),
+    "started": STARTED,
+    "gain": refused("reads LoRA alone", FUSE),
+}
 NOT_LORA = {
+    **OTHERS,
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
@@ -146,6 +160,7 @@ RUNTIMES = {
         {
             **NO_CONFIG,
             **NOT_LORA,
+            "started": refused("the newest stops; older versions take it for LoRA on the base as it is", BASED),
             "rslora": fine("alpha over the root of r (since #6909)"),
             "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
@@ -305,11 +320,16 @@ RUNTIMES = {
         "0.42.1, run for conversions",
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
-            "comfy": fine("converted when it is loaded, for the models that it knows"),
+            "comfy": unknown(
+                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
+                TO_DIFFUSERS,
+            ),
+            "diffusers": fine("what it reads"),
             "peft": fine("the file of tensors alone"),
         },
         TO_KOHYA,
         {
+            **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
             "alpha_beside": unknown(
@@ -331,10 +351,12 @@ RUNTIMES = {
         {
             "kohya": fine("what it reads"),
             "comfy": fine("what it reads"),
+            "diffusers": fine("read for Flux, and for other models whose names of diffusers it knows"),
             "peft": fine("the file of tensors alone, if the names are those of a model of its own"),
         },
         TO_KOHYA,
         {
+            **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),

@@ -110,4 +110,6 @@ def padded(A: Array, B: Array, rank: int) -> tuple[Array, Array]:
     import numpy as np
 
     more = rank - A.shape[0]
+    if not more:
+        return A, B
     return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, more)))

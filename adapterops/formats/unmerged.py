@@ -70,13 +70,14 @@ def divided(names: Collection[str]) -> Division:
     arrays: dict[str, str] = {}
     full: dict[str, str] = {}
     saved, adapters = set(), set()
-    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
     wrapped = {name[: match.start()] for name in names for match in re.finditer(re.escape(WRAPPED) + r"(?=\.)", name)}
     for name in sorted(names):
         if updates().fullmatch(name):
             key = parse(name)
             adapters.add(key.adapter)
-            _put(arrays, render(Key(unwrapped(key.module), key.role, end=ends[key.role])), name)
+            ends = [kind.roles[key.role] for kind in KINDS.values() if kind.peft_type and key.role in kind.roles]
+            end = key.end if key.end in ends else ends[0]
+            _put(arrays, render(Key(unwrapped(key.module), key.role, end=end)), name)
         elif match := ROWS.search(name):
             adapters.add(match["adapter"])
             _put(full, PREFIX + unwrapped(name.removesuffix(f".{match['adapter']}")), name)

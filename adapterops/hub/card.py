@@ -38,6 +38,7 @@ class Made:
         licenses: of each input, as its card says; None where that is not known.
         config: config.json of the model, or of an adapter's base where that is here; None where that is not known.
         labels: of a classifier that was trained with an adapter; 0 for none.
+        file: of an adapter of an image or video model, the file that diffusers loads into a pipeline.
     """
 
     repo: str
@@ -46,10 +47,13 @@ class Made:
     licenses: Sequence[str | None] = ()
     config: Mapping[str, Any] | None = None
     labels: int = 0
+    file: str = ""
 
     @property
     def loading(self) -> Loading | None:
         """What it is loaded with: of an adapter, its base."""
+        if self.file:
+            return Loading("diffusers", "DiffusionPipeline")
         if self.adapter is None:
             return loading_model(self.config)
         return loading_base(self.adapter, self.config, self.labels)
@@ -103,7 +107,7 @@ def render(made: Made) -> str:
         made=made,
         metadata=_metadata(made),
         mark=MARK,
-        title=made.repo.rpartition("/")[2],
+        title=made.repo.rpartition("/")[2].strip(".") or Path(made.file).stem,
         what="A LoRA adapter"
         if made.adapter is not None
         else "A quantized model"
@@ -128,16 +132,23 @@ def _metadata(made: Made) -> str:
     tags = [
         "adapterops",
         *(["lora"] if made.adapter is not None else []),
+        *(["diffusers"] if made.file else []),
         *(["merge"] if made.named("merge") or made.named("fuse") else []),
     ]
     data = ModelCardData(
         base_model=(made.bases[0] if len(made.bases) == 1 else made.bases) or None,
         license=made.license,
-        library_name="peft" if made.adapter is not None else made.loading.library if made.loading else "transformers",
+        library_name=_library(made),
         tags=[*tags, *(method for method in methods if len(_adapters(made)) > 1)],
         **({"base_model_relation": made.relation} if made.bases and made.relation else {}),
     )
     return str(data.to_yaml()).strip()
+
+
+def _library(made: Made) -> str:
+    if made.adapter is not None and not made.file:
+        return "peft"
+    return made.loading.library if made.loading else "transformers"
 
 
 def _adapters(made: Made) -> list[int]:

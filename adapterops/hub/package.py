@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS, read_files
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles, read_files
 from adapterops.formats.model_files import holds_model, read_config, read_model
-from adapterops.formats.registry import DEFAULT, format_of
+from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.formats.weight_files import INDEX, SINGLE, index_name
 from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
@@ -43,10 +43,17 @@ ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Content:
-    """A file that is to go: a path, or bytes."""
+class Waiting:
+    """A file that the repository has, on a branch."""
 
-    source: Path | bytes
+    branch: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file that is to go: a path, or bytes, or what is there and waits."""
+
+    source: Path | bytes | Waiting
     size: int
     sha256: str
     blake3: str
@@ -66,8 +73,21 @@ class Content:
         return known.blob == (self.blob or blob_hash(read_all(Path(str(self.source)))))
 
 
+PUSHED = ("peft", "kohya", "comfy", "diffusers")
+"""The formats of adapters that a card tells how to load."""
+
+
 def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """What is to go from a folder, by its name there, and the names of what stays."""
+    """What is to go from a folder, by its name there, and the names of what stays; or one file, an adapter by itself."""
+    if folder.is_file() and not holds_model(folder):
+        if format_of(Place.of(folder)) == DEFAULT:
+            raise UnsupportedError(
+                "is a file by itself, and PEFT loads folders",
+                path=folder,
+                hint=f"name its folder, or make one: adapterops convert {folder} --to {DEFAULT}",
+            )
+        _adapter(folder)
+        return {folder.name: folder}, ()
     if not folder.is_dir():
         raise NotFoundError("is not a folder", path=folder, hint="name the folder that holds the adapter or the model")
     if holds_model(folder):
@@ -81,14 +101,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         weights = [file.path.name for file in model.shards.values()]
         names = {*weights, *([index_name(weights)] if len(weights) > 1 else [])}
     else:
-        form = format_of(Place.of(folder))
-        if form != DEFAULT:
-            raise UnsupportedError(
-                f"is an adapter in the format {form}, and only PEFT's are pushed",
-                path=folder,
-                hint=f"hf upload REPO {folder} sends the whole folder; adapterops convert {folder} --to peft makes one that is",
-            )
-        found = read_files(folder)
+        found = _adapter(folder)
         path = found.paths[0]
         if found.further:
             raise InputError(
@@ -101,7 +114,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             raise InputError(
                 "has the adapter in a folder of its own", path=folder, hint=f"name {path.parent}", code="E-FOLDER"
             )
-        names = {WEIGHTS, CONFIG}
+        names = {each.name for each in found.paths}
     there = sorted(path.name for path in folder.iterdir() if path.name != CARD or not _ours(path))
     taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
     for name in taken:
@@ -110,6 +123,24 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)
     return {name: folder / name for name in taken}, tuple(name for name in there if name not in taken)
+
+
+def _adapter(source: Path) -> AdapterFiles:
+    """The adapter in a folder or a file, of a format that a card tells how to load."""
+    form = format_of(Place.of(source))
+    if form not in PUSHED:
+        raise UnsupportedError(
+            f"is an adapter in the format {form}, and only {', '.join(PUSHED)} are pushed",
+            path=source,
+            hint=f"hf upload REPO {source} sends it as it is; adapterops convert {source} --to peft makes one that is",
+        )
+    return read_adapter(Place.of(source))
+
+
+def small_files(folder: Path) -> dict[str, Content]:
+    """What goes along with the weights of a folder, by its name there."""
+    there = sorted(path for path in folder.iterdir() if path.name in SMALL or path.suffixes[-2:] == [".index", ".json"])
+    return {path.name: Content.of(path) for path in there}
 
 
 def _ours(card: Path) -> bool:
@@ -125,11 +156,12 @@ def card(
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
 ) -> str:
-    """The card of a folder of adapterops or PEFT, as `push` would write it; nothing is sent.
+    """The card of a folder of adapterops, PEFT or diffusers, or of a file of an image adapter, as `push` would write it;
+    nothing is sent.
 
     Args:
         repo: the repository that it is for; left out, the card loads from the folder.
-        base: the model of an adapter, whose config.json says what it is loaded with.
+        base: the model of an adapter, whose config.json says what it is loaded with; of an image adapter the pipeline.
         out: a file to write it into, too.
         force: replace a card that adapterops wrote.
 
@@ -148,7 +180,8 @@ def card(
         text = f"{folder / CARD} was not written by adapterops: push sends it as it is, and not this one"
         warnings.warn(text, AdapterWarning, stacklevel=2)
     contents = {name: Content.of(path) for name, path in found.items()}
-    text = render(made(folder, repo or str(folder), contents, None if base is None else Place.of(base)))
+    place = str(folder if folder.is_dir() else folder.parent)
+    text = render(made(folder, repo or place, contents, None if base is None else Place.of(base)))
     if out is not None:
         write_documents({Path(out): text.encode()}, force)
     return text
@@ -163,7 +196,7 @@ def made(
         base: the model of an adapter, whose config says what it is loaded with.
         licensed: ask the Hub for the licenses of the inputs.
     """
-    manifest = read_manifest(folder) or {}
+    manifest = (read_manifest(folder) if folder.is_dir() else None) or {}
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
@@ -173,19 +206,32 @@ def made(
                 hint="make the output again",
                 code="E-HASH",
             )
-    adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
+    if weights := _lone(contents, folder):
+        reference = str(base.remote.reference) if base and base.remote else ""
+        found = Made(repo, manifest, {"base_model_name_or_path": reference}, licenses, file=weights)
+        if not found.bases:
+            warnings.warn(f"{weights} names no base: {SAY}", AdapterWarning, stacklevel=3)
+        return found
+    adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     model = (base or _named(adapter)) if adapter is not None else Place(folder)
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
     found = Made(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
         named = adapter.get("base_model_name_or_path")
-        if named:
-            text = f"the base in {CONFIG}, {named!r}, is not a Hub repository: say in README.md which model this is for"
-        else:
-            text = f"{CONFIG} names no base: say in README.md which model this is for"
-        warnings.warn(text, AdapterWarning, stacklevel=3)
+        fact = f"the base in {CONFIG}, {named!r}, is not a Hub repository" if named else f"{CONFIG} names no base"
+        warnings.warn(f"{fact}: {SAY}", AdapterWarning, stacklevel=3)
     return found
+
+
+SAY = "say in README.md which model this is for"
+
+
+def _lone(contents: Mapping[str, Content], folder: Path) -> str:
+    """The file of an adapter of an image or video model, which has no config; "" for anything else."""
+    if holds_model(folder) or format_of(Place.of(folder)) == DEFAULT:
+        return ""
+    return next(name for name in contents if name.endswith(".safetensors"))
 
 
 def _named(adapter: Mapping[str, Any]) -> Place | None:

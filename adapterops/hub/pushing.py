@@ -6,16 +6,20 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapterops import __version__
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, printable
 from adapterops.hub import client
 from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import STALE, Content, files, made
+from adapterops.hub.package import STALE, Content, Waiting, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
 from adapterops.storage.staging import CARD, MARK
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy
 
 
 @dataclass(frozen=True)
@@ -84,26 +88,12 @@ def push(
     found, left_out = files(folder)
     contents = {name: Content.of(path) for name, path in found.items()}
     about = made(folder, target.repo, contents, licensed=not dry_run)
-    there, compared = _planned(target) if dry_run else (_there(target), True)
-    if there is None and not dry_run:
-        ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
-        there = _there(target)
-        if there is None:
-            raise NotFoundError(
-                "cannot be seen by this account",
-                path=target.repo,
-                hint="use a token that may read it",
-                code="E-HUB-MISSING",
-            )
-    if there is not None and private is not None and there.private != private:
-        wanted, is_ = ("private", "public") if private else ("public", "private")
-        hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
-        raise OutputExistsError(
-            f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY"
-        )
-    if CARD not in contents and _may_write_card(target, there):
+    there, compared = _planned(target) if dry_run else (ready(target, private), True)
+    if there is not None:
+        _check_visibility(target, there, private)
+    if CARD not in contents and may_write_card(target, there):
         contents[CARD] = Content.of(render(about).encode())
-    return _Push(
+    return Push(
         target,
         contents,
         there,
@@ -114,8 +104,41 @@ def push(
     ).run(dry_run)
 
 
+def ready(target: Reference, private: bool | None) -> There:
+    """What a repository holds that is there now; it is made if it was not.
+
+    Raises:
+        NotFoundError, OutputExistsError: as `push` does.
+    """
+    _check_token(target)
+    there = there_now(target)
+    if there is None:
+        ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
+        there = there_now(target)
+        if there is None:
+            raise NotFoundError(
+                "cannot be seen by this account",
+                path=target.repo,
+                hint="use a token that may read it",
+                code="E-HUB-MISSING",
+            )
+    _check_visibility(target, there, private)
+    return there
+
+
+def _check_visibility(target: Reference, there: There, private: bool | None) -> None:
+    if private is not None and there.private != private:
+        wanted, is_ = ("private", "public") if private else ("public", "private")
+        hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
+        raise OutputExistsError(
+            f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY"
+        )
+
+
 @dataclass(frozen=True)
-class _Push:
+class Push:
+    """What makes a repository have `contents`, in one commit. `before`: what it held when this began."""
+
     target: Reference
     contents: Mapping[str, Content]
     before: There | None
@@ -156,10 +179,12 @@ class _Push:
         """The commit, which is there once, whatever is lost on the way:
         before another try, the Hub is asked for the last one.
         """
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationDelete
 
-        adding = [CommitOperationAdd(name, _given(self.contents[name].source)) for name in new]
-        operations = [*adding, *(CommitOperationDelete(name) for name in stale)]
+        operations = [
+            *(_operation(name, self.contents[name].source) for name in new),
+            *(CommitOperationDelete(name) for name in stale),
+        ]
         for wait in (*client.WAITS, None):
             try:
                 made = api().create_commit(
@@ -186,7 +211,7 @@ class _Push:
         """The commit that an earlier try made after all."""
         if self.create_pr:
             return self._proposed()
-        now = _there(self.target)
+        now = there_now(self.target)
         if now is None or now.head == before.head:
             return None
         if self.new(now) or self.stale(now):
@@ -207,7 +232,7 @@ class _Push:
         )
         for each in found:
             if each.title == self.message:
-                proposed = _there(Reference(repo, f"refs/pr/{each.num}"))
+                proposed = there_now(Reference(repo, f"refs/pr/{each.num}"))
                 if proposed and not self.new(proposed) and not self.stale(proposed):
                     return proposed.head, f"{api().endpoint}/{repo}/discussions/{each.num}"
         return None
@@ -230,8 +255,13 @@ class _Push:
         )
 
 
-def _given(source: Path | bytes) -> str | bytes:
-    return str(source) if isinstance(source, Path) else source
+def _operation(name: str, source: Path | bytes | Waiting) -> CommitOperationAdd | CommitOperationCopy:
+    """How a file gets into a commit."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy
+
+    if isinstance(source, Waiting):
+        return CommitOperationCopy(name, name, src_revision=source.branch)
+    return CommitOperationAdd(name, str(source) if isinstance(source, Path) else source)
 
 
 def _check_token(target: Reference) -> None:
@@ -250,14 +280,14 @@ def _check_token(target: Reference) -> None:
 def _planned(target: Reference) -> tuple[There | None, bool]:
     """What a repository holds, and whether the Hub said so; it is asked once, and nobody waits for it."""
     try:
-        return _there(target, (), client.PLANNING_TIMEOUT), True
+        return there_now(target, (), client.PLANNING_TIMEOUT), True
     except NotFoundError as error:
         if error.code not in client.UNANSWERED:
             raise
         return None, False
 
 
-def _there(target: Reference, waits: Sequence[float] | None = None, patience: float | None = None) -> There | None:
+def there_now(target: Reference, waits: Sequence[float] | None = None, patience: float | None = None) -> There | None:
     """What a repository holds now; None if it does not exist, or not for this account."""
     try:
         revision, seconds = target.revision or "main", timeout() if patience is None else patience
@@ -277,7 +307,7 @@ def _there(target: Reference, waits: Sequence[float] | None = None, patience: fl
     return There(str(info.sha), bool(info.private), files)
 
 
-def _may_write_card(target: Reference, there: There | None) -> bool:
+def may_write_card(target: Reference, there: There | None) -> bool:
     """Whether the card in the repository is one of ours, or none."""
     if there is None or CARD not in there.files:
         return True

@@ -6,23 +6,28 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.hub.client import UNANSWERED, api, ask, explained, offline, say, timeout
-from adapterops.hub.ranges import HubFile
+from adapterops.hub.ranges import Fetched, Streamed
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
+from adapterops.storage.content import Content
 from adapterops.storage.place import PICKLES, Place
+from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import read_all
 
 SPARE = 1 << 26
 """Bytes that a download leaves free on the disk."""
 
 
-TAKEN = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py", "")
+TENSORS = ".safetensors"
+TAKEN = (TENSORS, ".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml", ".md", ".py", "")
 """Ends of the names of files that belong to an adapter or a model."""
 
 
@@ -38,8 +43,11 @@ class Known:
 class Snapshot:
     """The files of one commit, or of one folder of it, by where they are in the Hub's cache, or will be."""
 
-    def __init__(self, reference: Reference, revision: str, root: Path, files: Mapping[str, Known]) -> None:
-        self.reference, self.revision = reference.place, revision
+    def __init__(
+        self, reference: Reference, revision: str, root: Path, files: Mapping[str, Known], *, streamed: bool = False
+    ) -> None:
+        """`streamed`: files of tensors that are not here are read as they come, and not kept."""
+        self.reference, self.revision, self._streamed = reference.place, revision, streamed
         self._repo, self._root, self._files = reference.repo, root, files
         known = (name for name in files if name == reference.inner or PurePosixPath(name).suffix in (*TAKEN, *PICKLES))
         inside = (name for name in known if f"{name}/".startswith(f"{reference.inner}/" if reference.inner else ""))
@@ -50,23 +58,35 @@ class Snapshot:
         """A file's name in the repository."""
         return path.relative_to(self._root).as_posix()
 
-    def open(self, path: Path) -> HubFile:
+    def comes(self, path: Path) -> bool:
+        return not (self._streamed and path.suffix == TENSORS)
+
+    def open(self, path: Path) -> SafetensorsFile:
         known = self._files[self.name(path)]
-        identity = int(known.sha256 or known.blob or "0", 16)
-        return HubFile(
-            path,
-            known.size,
-            (identity, known.size),
-            lambda begin, count: self.read(path, begin, count),
-            lambda: self.fetch(path),
-            (BLAKE3, SHA256) if known.sha256 else (BLAKE3,),
+        origin = (int(known.sha256 or known.blob or "0", 16), known.size)
+        algorithms = (BLAKE3, SHA256) if known.sha256 else (BLAKE3,)
+        part = partial(self.read, path)
+        if not (self.comes(path) or path.exists()):
+            content: Content = Streamed(
+                path, self._what(path), known.size, origin, part, partial(self._pieces, path), algorithms
+            )
+        else:
+            content = Fetched(path, known.size, origin, part, partial(self.fetch, path), algorithms)
+        return SafetensorsFile(path, content=content)
+
+    def _what(self, path: Path) -> str:
+        return f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
+
+    def _pieces(self, path: Path, begin: int) -> AbstractContextManager[Iterator[bytes]]:
+        return _answer(
+            self._repo, self.name(path), self.revision, (begin, self._files[self.name(path)].size), self._what(path)
         )
 
     def fetch(self, path: Path) -> None:
         with self._locks[path]:
             if path.exists():
                 return
-            known, what = self._files[self.name(path)], f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
+            known, what = self._files[self.name(path)], self._what(path)
             self.check_room(known.size)
             from huggingface_hub import hf_hub_download
 
@@ -86,8 +106,18 @@ class Snapshot:
 
     def read(self, path: Path, begin: int, count: int) -> bytes:
         """Some bytes of a file that is not here."""
-        what = f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
-        return ask(what, lambda: _range(self._repo, self.name(path), self.revision, begin, count, what))
+        what, name = self._what(path), self.name(path)
+
+        def asked() -> bytes:
+            data = bytearray()
+            with _answer(self._repo, name, self.revision, (begin, begin + count), what) as pieces:
+                for piece in pieces:  # never more than asked for, whatever the answer
+                    data += piece
+                    if len(data) >= count:
+                        break
+            return bytes(data[:count])
+
+        return ask(what, asked)
 
     def check_room(self, size: int) -> None:
         there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
@@ -134,11 +164,12 @@ def blob_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def locate(source: Reference | str, *, verify: bool = False) -> Place:
+def locate(source: Reference | str, *, verify: bool = False, streamed: bool = False) -> Place:
     """What a reference stands for, pinned to the commit that its revision is now. Nothing but the listing is read.
 
     Args:
         verify: bring everything here and compare it with the hashes that the Hub states.
+        streamed: read files of tensors as they come, and keep none of them.
 
     Raises:
         NotFoundError: it is not there, or the Hub does not say, and the cache does not know.
@@ -160,7 +191,7 @@ def locate(source: Reference | str, *, verify: bool = False) -> Place:
             raise
         revision, files = found
         say(f"{reference} is commit {revision[:12]}, as the cache has it; {'offline' if offline() else error.message}")
-    snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files)
+    snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files, streamed=streamed)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})
         raise NotFoundError(
@@ -243,16 +274,18 @@ def _kept(path: Path) -> Known:
     return Known(size, blob=name) if re.fullmatch(r"[0-9a-f]{40}", name) else Known(size)
 
 
-def _range(repo: str, name: str, revision: str, begin: int, count: int, what: str) -> bytes:
-    """Bytes of a file, in one request: never more of them than asked for, whatever the answer."""
+@contextmanager
+def _answer(repo: str, name: str, revision: str, span: tuple[int, int], what: str) -> Iterator[Iterator[bytes]]:
+    """Bytes [begin, end) of a file, in one request, as they come."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+    begin, end = span
     headers = build_hf_headers(library_name="adapterops") | {
-        "Range": f"bytes={begin}-{begin + count - 1}",
+        "Range": f"bytes={begin}-{end - 1}",
         "Accept-Encoding": "identity",
     }
-    url, data = hf_hub_url(repo, name, revision=revision, endpoint=api().endpoint), bytearray()
+    url = hf_hub_url(repo, name, revision=revision, endpoint=api().endpoint)
     with get_session().stream("GET", url, headers=headers, timeout=timeout()) as answer:
         if answer.status_code >= 400:
             answer.read()
@@ -268,11 +301,7 @@ def _range(repo: str, name: str, revision: str, begin: int, count: int, what: st
             raise NotFoundError(
                 "the Hub sends another part than was asked for", path=what, hint="run it again", code="E-HUB-RANGE"
             )
-        for chunk in answer.iter_raw():
-            data += chunk
-            if len(data) >= count:
-                break
-    return bytes(data[:count])
+        yield answer.iter_raw()
 
 
 def wanted(place: Place) -> list[Path]:

@@ -10,7 +10,7 @@ from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import LowRank, zero
+from adapterops.updates.lowrank import LowRank, gram, zero
 from adapterops.updates.protocol import Array, Linear, norm
 
 OVERSAMPLING = 2
@@ -53,11 +53,18 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]), np.array([[2.0]]))
     1.0
     """
-    B0, A0 = update.folded(np.float64), update.A.astype(np.float64)
-    B, A = B.astype(np.float64), A.astype(np.float64)
+    B0, A0 = update.B, update.A
+
+    def left(rows: slice) -> Array:
+        stored = B[rows].astype(np.float64)
+        return np.concatenate([np.multiply(B0[rows], update.scale, dtype=np.float64) - stored, stored], axis=1)
+
+    def right(columns: slice) -> Array:
+        exact = A0.T[columns].astype(np.float64)
+        return np.concatenate([exact, exact - A.T[columns]], axis=1)
+
     with np.errstate(all="ignore"):
-        left, right = np.concatenate([B0 - B, B], axis=1), np.concatenate([A0, A0 - A])
-        squares = float(((left.T @ left) * (right @ right.T)).sum())
+        squares = float((gram(len(B), left) * gram(A.shape[1], right)).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
 
 

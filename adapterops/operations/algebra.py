@@ -62,7 +62,7 @@ def merge(
     check_named(adapters)
     _check_overlap(adapters)
     for adapter, weight in zip(adapters, weights, strict=True):
-        if weight != 1:
+        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
         if chosen.acts != "updates" or space != "delta":
             check_needs_no_base(adapter, "merged by its entries or factors")

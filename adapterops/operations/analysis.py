@@ -17,7 +17,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.parts import Parts
-from adapterops.formats.registry import read_adapter
+from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.kinds import kinds
 from adapterops.storage.place import Place
 
@@ -51,11 +51,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `dense` is the number of entries of the adapted weights; `zero` are modules whose B is all
-    zero, None where nothing was read to know it; `full` are tensors that replace the base's; `further` are other files
-    in its folder that may hold trained weights."""
+    """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
+    `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
+    base's; `further` are other files in its folder that may hold trained weights."""
 
     path: Place
+    format: str
     kinds: tuple[str, ...]
     base_model: str | None
     revision: str | None
@@ -99,6 +100,7 @@ def inspect(
     layouts = {module: files.layout(module) for module in files.modules}
     return Inspection(
         place,
+        format_of(place),
         tuple(sorted({parts.kind.name for parts in files.modules.values()})),
         files.config.base_model,
         files.config.revision,
@@ -106,7 +108,7 @@ def inspect(
         _groups(files),
         len(layouts),
         sum(map(files.parameters, layouts)),
-        sum(layout.entries for layout in layouts.values()),
+        sum(layout.entries for layout in layouts.values()) if all(each.entries for each in layouts.values()) else 0,
         _zero(files) if here else None,
         tuple(files.full),
         files.further,

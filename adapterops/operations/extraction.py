@@ -43,7 +43,8 @@ def extract(
     exact: bool = False,
     how: Execution = DEFAULT,
 ) -> Adapter:
-    """tuned - base as an adapter: for every Linear weight that changed, its best approximation of low rank.
+    """tuned - base as an adapter: for every Linear weight that changed, and of an image model every convolution, its best
+    approximation of low rank.
 
     By randomized SVD with its error measured, or a full one with `exact`.
 
@@ -211,7 +212,7 @@ def _plain(checkpoint: Checkpoint, name: str) -> Stored:
 def _layout(tuned: Checkpoint, weight: Weight) -> Layout:
     out, into = reversed(weight.shape) if weight.transposed else weight.shape
     wide = any(tuned.layout[piece.tensor].dtype == "F64" for piece in weight.pieces)
-    return Layout((out, into), min(out, into), "F64" if wide else "F32", dense=True)
+    return Layout((out, into), min(out, into), "F64" if wide else "F32", dense=True, kernel=weight.kernel)
 
 
 def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[str]) -> dict[str, str]:

@@ -15,13 +15,18 @@ from adapterops.formats.naming import last
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
 from adapterops.formats.ties import says_tied
-from adapterops.operations.heads import in_order
+from adapterops.operations.based import fitted
 from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 
-KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference"}
+KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference", "a bias of LoRA": "biases"}
+KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain"}
+KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""
+
+UNSCALED = ("AdaLoRA", "VeRA", "(IA)³")
+"""Kinds whose scale is not the alpha of their config."""
 
 ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
@@ -72,7 +77,7 @@ def facts_of(
     layouts = {module: files.layout(module) for module in files.modules}
     rank = max((layout.rank for layout in layouts.values()), default=0)
     yield Fact("rank", str(rank))
-    if wide := tuple(module for module, layout in layouts.items() if rank > 0 and layout.rank > min(layout.shape)):
+    if wide := tuple(module for module, layout in layouts.items() if layout.rank > min(layout.shape) > 0):
         yield Fact("wide", f"rank {layouts[wide[0]].rank} of {list(layouts[wide[0]].shape)}", wide)
     if base is not None:
         yield from _on(place, kind, base, alpha)
@@ -98,7 +103,8 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     if experts := tuple(m for m in rooted if is_single_expert(m) or files.modules[m].experts > 1):
         yield Fact("rslora_experts", "true", experts)
     alpha, r = config.get("lora_alpha", config.get("alpha")), config.get("r")
-    if config and (others := tuple(m for m, each in files.scalings.items() if each.alpha != alpha)):
+    stated = {m: each for m, each in files.scalings.items() if files.modules[m].kind.name not in UNSCALED}
+    if config and (others := tuple(m for m, each in stated.items() if each.alpha != alpha)):
         yield Fact("alpha_pattern", f"{files.scalings[others[0]].alpha:g} for {others[0]}", others)
     ranks = sorted({each.rank for each in files.scalings.values()})
     if len(ranks) > 1:
@@ -127,7 +133,7 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
     """What a base says."""
     adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
     try:
-        resolve(in_order(adapter, base), base)
+        resolve(fitted(adapter, base), base)
     except IncompatibleError as error:
         yield Fact("base", error.message)
     config = base.config or {}

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from adapterops.errors import IncompatibleError
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.diffusion.families import (
-    Joined,
     by_authors,
     divided,
     first_rows,
@@ -16,6 +15,7 @@ from adapterops.formats.diffusion.families import (
     wholes,
 )
 from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.diffusion.models import Joined
 from adapterops.formats.naming import Names
 from adapterops.operations.share import Share
 

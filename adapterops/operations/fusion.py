@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, name
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.scratch import Scratch
@@ -18,9 +18,9 @@ from adapterops.errors import IncompatibleError, InputError, OptionError, Unsupp
 from adapterops.formats.architectures import WEIGHT
 from adapterops.formats.ties import untied
 from adapterops.formats.vocabulary import with_vocabulary
+from adapterops.operations.based import fitted, on_base
 from adapterops.operations.classifiers import made
 from adapterops.operations.full_tensors import counterparts
-from adapterops.operations.heads import in_order
 from adapterops.operations.targets import Edit, Target, Targets, resolve
 from adapterops.operations.token_rows import with_rows
 from adapterops.operations.tokenizer import agreed_tokenizer
@@ -63,7 +63,7 @@ def _fused(
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    adapter = in_order(adapter, base)
+    adapter = on_base(adapter, base)
     targets = resolve(adapter, base)
     base = _with_new(base, adapter, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
@@ -98,7 +98,7 @@ def _fused(
         },
         entire={
             *base.entire,
-            *(name for name, those in added.items() if any(_needs_columns(adapter, each) for each in those)),
+            *(name for name, those in added.items() if any(_reads_all(adapter, each) for each in those)),
         },
     )
 
@@ -150,12 +150,12 @@ def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:
 
     def rows(begin: int, end: int) -> Block:
         block = trained(begin, end)
-        for name, copy in others.items():
+        for each, copy in others.items():
             if (copy(begin, end).values != block.values).any():
                 raise IncompatibleError(
                     f"differs from {edit.full}, and both are {tensor} of the base",
-                    path=adapter.full[name].file.path,
-                    tensor=name,
+                    path=adapter.full[each].file.path,
+                    tensor=each,
                     hint="name the module that was trained in modules_to_save, or leave the other out of the adapter",
                     code="E-NAMES",
                 )
@@ -209,10 +209,23 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
 
 
-def _needs_columns(adapter: Adapter, target: Target) -> bool:
-    """Whether an update reads the weight, and finds an output of the layer in a column of it, as in that of an embedding."""
-    outputs_across = target.transposed != (target.source in adapter.config.embeddings)
-    return outputs_across and adapter.layout[target.source].needs_base
+def _reads_all(adapter: Adapter, target: Target) -> bool:
+    """Whether an update has to see all rows of its weight at a time.
+
+    Raises:
+        UnsupportedError: the base has them in several tensors.
+    """
+    layout = adapter.layout[target.source]
+    if layout.reads != ("rows" if target.transposed else "columns"):
+        return False
+    if target.shape != (layout.shape[::-1] if target.transposed else layout.shape):
+        raise UnsupportedError(
+            f"is {layout.kind}, which depends on all of the weight, and the base has that in several tensors",
+            path=name(adapter),
+            tensor=target.module,
+            hint="fuse it into a base that has the weight in one, as the one it was trained on",
+        )
+    return True
 
 
 def _held(adapter: Adapter, module: str) -> int:
@@ -226,6 +239,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
+    adapter = fitted(adapter, fused)
     trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]
     if trained:
         raise UnsupportedError(

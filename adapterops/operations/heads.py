@@ -6,19 +6,17 @@ of each head take turns in its files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError, at
+from adapterops.errors import at
+from adapterops.formats.gguf import heads_of
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
-
-QUERY, KEY = "num_attention_heads", "num_key_value_heads"
 
 
 def in_order(adapter: Adapter, base: Checkpoint) -> Adapter:
@@ -34,7 +32,7 @@ def in_order(adapter: Adapter, base: Checkpoint) -> Adapter:
         return adapter
     with at(path=name(adapter)):
         heads = {
-            module: _heads(module, adapter.layout[module].shape[0], field, base.config or {})
+            module: heads_of(module, adapter.layout[module].shape[0], field, base.config or {})
             for module, field in adapter.interleaved.items()
         }
 
@@ -58,20 +56,3 @@ def halved(B: Array, heads: int) -> Array:
     """
     rows, rank = B.shape
     return B.reshape(heads, rows // heads // 2, 2, rank).swapaxes(1, 2).reshape(rows, rank)
-
-
-def _heads(module: str, rows: int, field: str, config: Mapping[str, Any]) -> int:
-    inner: Mapping[str, Any] = next(
-        (config[each] for each in ("text_config", "llm_config") if isinstance(config.get(each), Mapping)), {}
-    )
-    fields = (field, QUERY)  # without key-value heads of their own, there are as many as of queries
-    found = next((each[one] for one in fields for each in (config, inner) if each.get(one) is not None), None)
-    if type(found) is not int or found < 1 or rows % (2 * found):
-        fact = f"says {found!r}" if found is not None else "does not say it"
-        raise IncompatibleError(
-            f"has {rows} rows in llama.cpp's order, which depends on {field}, and config.json of the base {fact}",
-            tensor=module,
-            hint="give the base that the adapter was trained on, with its config.json",
-            code="E-HEADS",
-        )
-    return found

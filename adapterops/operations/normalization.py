@@ -38,6 +38,14 @@ def normalize(adapter: Adapter) -> Adapter:
             tensor=next(iter(adapter.full)),
             hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
         )
+    for module in adapter.layout:
+        if module.endswith(".bias"):
+            raise UnsupportedError(
+                "is a bias (lora_bias), which programs that serve adapters do not take",
+                path=name(adapter),
+                tensor=module,
+                hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+            )
     if not adapter.layout:
         raise OptionError("the adapter has no modules to normalize", path=name(adapter))
     rank = max(each.rank for each in adapter.layout.values())

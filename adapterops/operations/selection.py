@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, check_linear
 from adapterops.errors import OptionError, count
+from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
 from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
 
@@ -23,7 +24,7 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
     """The modules that a pattern matches, in their order.
 
     A shell pattern matches the full name, dots included. `layers.0-11`, any word and one number or two, matches what
-    has such a number after that word anywhere in its name.
+    has such a number after that word anywhere in its name, also with an underscore for the dot, as kohya's have.
 
     >>> modules = ["layers.0.mlp.up", "layers.1.mlp.up", "layers.10.attn.q"]
     >>> matching("*.mlp.*", modules), matching("layers.1-10", modules)
@@ -47,11 +48,20 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
 
 
 def _numbers(word: str, module: str) -> list[int]:
-    """
+    """The numbers after a word in the name of a module; in one with underscores for dots, a word that is no end of a
+    longer one.
+
     >>> _numbers("layers", "model.layers.3.experts.7.up"), _numbers("experts", "model.layers.3.experts.7.up"), _numbers("ayers", "layers.3")
     ([3], [7], [])
+    >>> flat = "lora_unet_double_blocks_3_img_attn_qkv"
+    >>> _numbers("double_blocks", flat), _numbers("blocks", flat)
+    ([3], [])
     """
-    return [int(number) for number in re.findall(rf"(?<![^.]){re.escape(word)}\.(\d{{1,9}})(?![^.])", module)]
+    if not is_underscored(module):
+        return [int(number) for number in re.findall(rf"(?<![^.]){re.escape(word)}\.(\d{{1,9}})(?![^.])", module)]
+    found = re.finditer(rf"(?<![^_]){re.escape(word)}_(\d{{1,9}})(?![^_])", module)
+    longer = [root for root in ROOTS.split("|") if root.endswith(f"_{word}")]
+    return [int(each[1]) for each in found if not module[: each.start() + len(word)].endswith(tuple(longer) or ("\0",))]
 
 
 def _near(pattern: str, modules: list[str]) -> str | None:
@@ -61,6 +71,7 @@ def _near(pattern: str, modules: list[str]) -> str | None:
     if layers and numbers:
         return f"there are {layers[1]}.{numbers[0]}-{numbers[-1]}"
     words = {word: None for module in modules for word in module.split(".") if not word.isdigit()}
+    words |= {root: None for root in ROOTS.split("|") if any(_numbers(root, module) for module in modules)}
     unknown = [word for word in re.findall(r"[^\W\d]\w*", pattern) if word not in words]
     close = {word: None for each in unknown for word in get_close_matches(each, words, n=SHOWN)}
     if close:
@@ -95,17 +106,19 @@ def _owner(tensor: str) -> str:
 
 
 def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
-    """c · ΔW, with one factor for all modules, or one for each by the first pattern that matches its name.
+    """c · ΔW, with one factor for all modules, or one for each by the first pattern that matches its name: block weights.
 
     Args:
-        by: a number, or pattern → number, such as {"layers.0-11": 0.3, "*": 1.0}; every module has to be matched.
+        by: a number, or pattern → number, such as {"layers.0-11": 0.3}; what no pattern matches stays as it is.
 
     Raises:
-        OptionError: a pattern matches nothing, or nothing that earlier ones leave, except for a last `*`; a module is
-            not matched; a factor is not finite.
+        OptionError: there is no pattern; one matches nothing, or nothing that earlier ones leave, except for a last `*`;
+            a factor is not finite.
     """
     if not isinstance(by, Mapping):
         return by * adapter
+    if not by:
+        raise OptionError("scale needs at least one pattern", hint='such as scale(a, {"layers.0-11": 0.3})')
     for pattern, factor in by.items():
         if not math.isfinite(factor):
             raise OptionError(f"the factor of {pattern!r} must be finite, got {factor!r}")
@@ -118,17 +131,11 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
                 hint="the first that matches wins: put the special ones first",
             )
         factors |= dict.fromkeys(left, float(factor))
-    missing = [module for module in adapter.layout if module not in factors]
-    if missing:
-        raise OptionError(
-            f"no pattern matches {missing[0]}" + (f" and {len(missing) - 1} other modules" if len(missing) > 1 else ""),
-            hint='say what becomes of the rest: "*": 1.0 leaves it as it is',
-        )
     if any(factor != 1 for factor in factors.values()):
         check_linear(adapter, "scaled")
 
     def scaled(module: str, update: Any) -> Any:
-        return factors[module] * update
+        return factors[module] * update if module in factors else update
 
     step = Step("scale_modules", {"by": {pattern: float(factor) for pattern, factor in by.items()}}, (adapter.history,))
     return adapter.map(step, adapter.layout, scaled)

@@ -18,8 +18,8 @@ from adapterops.formats.naming import expert
 from adapterops.formats.peft.config import AdapterConfig, uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.vocabulary import TOKEN_ROWS
+from adapterops.operations.based import on_base
 from adapterops.operations.full_tensors import counterparts, one_weight
-from adapterops.operations.heads import in_order
 from adapterops.operations.parts import placed, rows_of
 from adapterops.operations.targets import Target, resolve
 from adapterops.operations.token_rows import token_rows
@@ -45,7 +45,7 @@ class Piece:
 
 def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
-    adapters = [in_order(each, base) for each in adapters]
+    adapters = [on_base(each, base) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     return list(adapters) if difference(shapes) is None else [named_as(each, base) for each in adapters]
 
@@ -59,7 +59,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
-    adapter, names = in_order(adapter, base), _Names(base)
+    adapter, names = on_base(adapter, base), _Names(base)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     listed: dict[str, int] = {}  # parameters of PEFT, of which the adapter has the experts in lists
@@ -85,7 +85,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
-    config = replace(config, experts={**config.experts, **listed})
+    config = replace(config, experts={**config.experts, **listed}, model=base.config)
     named = same and not listed and not uncovered(config.targets or (), list(layout))
     return replace(
         adapter,

@@ -21,8 +21,8 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
+from adapterops.operations.based import on_base
 from adapterops.operations.fusion import Addition, fuse
-from adapterops.operations.heads import in_order
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
@@ -125,7 +125,9 @@ def verify(
     part compared. For the files see `output_files`.
 
     What `fuse` would make shows damage, and not a fault of `fuse`. So every tensor is judged a second time, in float64,
-    by code that shares nothing with it but the readers; see `verification.witness`.
+    by code that shares nothing with it but the readers; see `verification.witness`. Of weights in 16 and 32 bits that
+    second judge finds all that is found here, where it is counted. Of codes only this one finds what is within the
+    rounding of float32, another seed and any bit of their scales; and only this one knows the dtype that was asked for.
 
     Args:
         dtype: that was asked for, of the adapted weights or of all.
@@ -137,7 +139,7 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
-    adapter = in_order(adapter, base)
+    adapter = on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)

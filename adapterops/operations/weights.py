@@ -29,6 +29,9 @@ from adapterops.formats.stacks import DOWN, GATE_UP
 from adapterops.formats.ties import ties_of
 from adapterops.storage.safetensors import Spec
 
+DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.")
+"""The field of diffusers' configs, and how names of image models begin elsewhere: their convolutions have no groups."""
+
 SINGLE = re.compile(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>\w+)")
 
 
@@ -51,6 +54,7 @@ class Weight:
         transposed: the update that an adapter has is that of the transposed matrix; None where the files do not show it.
         parameter: what PEFT adapts where that is no module: one for all experts of a layer, or the weight of a module.
         experts: of the parameter.
+        kernel: (in, height, width) of a convolution.
     """
 
     shape: tuple[int, int]
@@ -58,6 +62,7 @@ class Weight:
     transposed: bool | None = False
     parameter: str | None = None
     experts: int = 1
+    kernel: tuple[int, ...] = ()
 
 
 @dataclass
@@ -94,6 +99,9 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
         elif len(spec.shape) == 2 and all(is_linear(each, config) and known.takes(each) for each in modules):
             for each in modules:
                 found |= _linear(tensor, each, spec, known, config)
+        elif len(spec.shape) == 4 and (DIFFUSERS in (config or {}) or tensor.startswith(AUTHORS)):
+            piece = Piece(tensor, 0, spec.shape[0])
+            found |= {each: Weight(spec.matrix, (piece,), kernel=spec.shape[1:]) for each in modules}
     for parameter, stack in stacks.items():
         found |= _stacked(parameter, stack, layout)
     return found

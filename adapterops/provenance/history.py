@@ -13,8 +13,9 @@ from typing import Any
 
 from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
+from adapterops.storage.content import changed
 from adapterops.storage.place import Place, Remote
-from adapterops.storage.safetensors import TensorFile, changed
+from adapterops.storage.safetensors import TensorFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,10 @@ class Source:
 
     def digests(self, algorithm: str) -> dict[str, str]:
         """The hash of every file, by its name."""
-        hashes = {self._name(file.path): file.digest(algorithm) for file in self.tensors}
-        return hashes | {self._name(path): self._described(path, algorithm)[algorithm] for path in self.others}
+        hashes = {self.named(file.path): file.digest(algorithm) for file in self.tensors}
+        return hashes | {self.named(path): self._described(path, algorithm)[algorithm] for path in self.others}
 
-    def _name(self, path: Path) -> str:
+    def named(self, path: Path) -> str:
         """What a file is called: by its path from the folder that all of them are in."""
         folders = {str(each.parent) for each in (*(file.path for file in self.tensors), *self.others)}
         return path.relative_to(os.path.commonpath(folders)).as_posix()
@@ -104,8 +105,11 @@ class Source:
         """Where it is, and all its files."""
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, known: Mapping[Path, Mapping[str, str]] | None = None) -> dict[str, Any]:
         """What the manifest says of it; of its path only the name, so that no machine is told of.
+
+        Args:
+            known: the hashes of files of tensors that were taken while they were read.
 
         Raises:
             InputError: a file changed since it was opened, or has not the content that is known where it came from.
@@ -115,7 +119,10 @@ class Source:
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
-        files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
+        known = known or {}
+        files: dict[Path, dict[str, Any]] = {
+            file.path: {"size": file.size, **(known.get(file.path) or file.hashes())} for file in self.tensors
+        }
         for path in self.others:
             algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
             files[path] = self._described(path, *algorithms)
@@ -123,7 +130,7 @@ class Source:
             for path, file in files.items():
                 if SHA256 in file:
                     self.remote.check(path, file[SHA256])
-        described["files"] = {self._name(path): file for path, file in files.items()}
+        described["files"] = {self.named(path): file for path, file in files.items()}
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described

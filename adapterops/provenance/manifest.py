@@ -61,13 +61,10 @@ def write_manifest(
         outputs: for each file its size and BLAKE3.
         torch: whether it was computed by torch, too, and not by numpy alone.
     """
-    from adapterops import __version__
-
-    libraries = ("numpy", "torch") if torch else ("numpy",)
     operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
     content = {
         "schema": SCHEMA,
-        "versions": {"adapterops": __version__, **{name: import_module(name).__version__ for name in libraries}},
+        "versions": versions(torch=torch),
         "command": list(origin.command),
         **({} if origin.request is None else {"request": origin.request}),
         "inputs": list(inputs),
@@ -77,6 +74,14 @@ def write_manifest(
     }
     stored = parse_json(json_text(plain(content)))  # as it will be read
     write_json(folder / MANIFEST, {**stored, "seal": seal(stored)}, sync)
+
+
+def versions(*, torch: bool) -> dict[str, str]:
+    """What numbers depend on."""
+    from adapterops import __version__
+
+    libraries = ("numpy", "torch") if torch else ("numpy",)
+    return {"adapterops": __version__, **{name: import_module(name).__version__ for name in libraries}}
 
 
 def seal(content: Mapping[str, Any]) -> str:

@@ -49,12 +49,13 @@ class Opened:
         return list(map(_source, opened))
 
 
-def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) -> Opened:
+def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, streamed: bool = False) -> Opened:
     """The adapters and models of a request, whose paths are relative to `folder`. What has a hash is read whole and
     compared.
 
     Args:
         verify: compare all inputs that come from the Hub with its hashes first.
+        streamed: tensors of models on the Hub are read as they pass, and not kept.
 
     Raises:
         NotFoundError: an input is not there, or has to come from the Hub and cannot.
@@ -75,9 +76,8 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) 
         )
 
     def model(stated: Model) -> Checkpoint:
-        return _checked(
-            open_checkpoint(found(folder, stated.path, verify=verify), allow_pickle=request.allow_pickle), stated
-        )
+        place = found(folder, stated.path, verify=verify, streamed=streamed)
+        return _checked(open_checkpoint(place, allow_pickle=request.allow_pickle), stated)
 
     used = {
         name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED
@@ -92,10 +92,10 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False) 
     return Opened(adapters, models)
 
 
-def found(folder: Path, path: str, *, verify: bool = False) -> Place:
+def found(folder: Path, path: str, *, verify: bool = False, streamed: bool = False) -> Place:
     """The place that a path stands for: in `folder`, or on the Hub."""
     if path.startswith(SCHEME):
-        return locate(path, verify=verify)
+        return locate(path, verify=verify, streamed=streamed)
     return Place(Path(path) if folder == HERE else located(folder, path))
 
 

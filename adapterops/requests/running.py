@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from adapterops.adapters.adapter import Adapter, check_named
+from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base
 from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
@@ -19,10 +19,10 @@ from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
+from adapterops.operations.based import fitted, on_base
 from adapterops.operations.components import in_components
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
-from adapterops.operations.heads import in_order
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.uniting import named_as, united
@@ -52,31 +52,34 @@ class Made:
 
 def make(
     request: Request,
-    out: Path,
+    out: Path | None,
     *,
     folder: Path = HERE,
     force: bool = False,
     verify: bool = False,
     planning: bool = False,
+    streamed: bool = False,
     how: Execution = DEFAULT,
 ) -> Made:
     """What a request makes. Nothing is computed yet, unless there is a budget, or a difference to look for.
 
     Args:
-        out: the folder that it is to be written to.
+        out: the folder that it is to be written to; None where nothing is to stay here.
         folder: what the paths in the request are relative to.
         force: an output of adapterops that is there may be replaced.
         verify: compare all inputs that come from the Hub with its hashes first.
         planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it
             can have.
+        streamed: tensors of models on the Hub are read as they pass, and not kept.
 
     Raises:
         OptionError, IncompatibleError: the request does not fit its inputs.
         OutputExistsError, NotFoundError, InputError: as `check_output` and `open_inputs` do.
     """
     check_device(how.device)
-    opened = open_inputs(request, folder, verify=verify)
-    check_output(out, opened.paths, force)
+    opened = open_inputs(request, folder, verify=verify, streamed=streamed)
+    if out is not None:
+        check_output(out, opened.paths, force)
     return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
 
 
@@ -172,8 +175,13 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     adapters = {name: in_components(each, base, request.inputs[name].component) for name, each in adapters.items()}
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}
+    settle = on_base if request.kind == FUSE else fitted
+    adapters = {name: settle(each, base) for name, each in adapters.items()}
+    if request.kind == UNFUSE:
+        for each in adapters.values():
+            check_needs_no_base(each, "taken out of a model again")
     if len(adapters) == 1:
-        return {name: in_order(each, base) for name, each in adapters.items()}
+        return adapters
     return dict(zip(adapters, united(list(adapters.values()), base), strict=True))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from blake3 import blake3
 
@@ -44,21 +44,38 @@ def digest(data: bytes, algorithm: str = BLAKE3) -> str:
     return hashed.hexdigest()
 
 
+ReadInto: TypeAlias = Callable[[memoryview, int], int]
+"""Reads bytes of a file from a position on: how many, 0 at its end."""
+
+
+def of(descriptor: int) -> ReadInto:
+    """Those of an open file."""
+    return lambda view, position: os.preadv(descriptor, [view], position)
+
+
 def file_digests(path: Path, *algorithms: str) -> dict[str, str]:
     """The hashes of a file by their names. It is read once."""
     hashed = {algorithm: new(algorithm) for algorithm in algorithms}
     with os.fdopen(open_regular(path), "rb") as file, reading(path):
-        for chunk in _read_through(file.fileno()):
+        for chunk in _read_through(of(file.fileno())):
             for each in hashed.values():
                 each.update(chunk)
     return {algorithm: each.hexdigest() for algorithm, each in hashed.items()}
 
 
-class FileHash:
-    """The hash of an open file: of what others read or write of it, as long as that comes in order, and of the rest."""
+def region_digest(descriptor: int, begin: int, algorithm: str) -> str:
+    """The hash of what an open file has from `begin` on."""
+    hashed = new(algorithm)
+    for chunk in _read_through(of(descriptor), begin):
+        hashed.update(chunk)
+    return hashed.hexdigest()
 
-    def __init__(self, descriptor: int, algorithm: str = BLAKE3) -> None:
-        self._descriptor, self._digest, self._position = descriptor, new(algorithm), 0
+
+class FileHash:
+    """The hash of a file that is read or written: of what others do of that, as long as it comes in order, and of the rest."""
+
+    def __init__(self, read: ReadInto, algorithm: str = BLAKE3) -> None:
+        self._read, self._digest, self._position = read, new(algorithm), 0
         self._lock = threading.Lock()
 
     def saw(self, begin: int, data: memoryview) -> None:
@@ -74,15 +91,15 @@ class FileHash:
     def hexdigest(self) -> str:
         """Of the whole file; what is missing is read."""
         with self._lock:
-            for chunk in _read_through(self._descriptor, self._position):
+            for chunk in _read_through(self._read, self._position):
                 self._digest.update(chunk)
                 self._position += len(chunk)
             return self._digest.hexdigest()
 
 
-def _read_through(descriptor: int, position: int = 0) -> Iterator[memoryview]:
+def _read_through(read: ReadInto, position: int = 0) -> Iterator[memoryview]:
     """The bytes of a file from a position on, in pieces that are good until the next one."""
-    buffer = bytearray(max(1, min(READ_AT_ONCE, os.fstat(descriptor).st_size - position + 1)))
-    while count := os.preadv(descriptor, [buffer], position):
-        yield memoryview(buffer)[:count]
+    buffer = memoryview(bytearray(READ_AT_ONCE))
+    while count := read(buffer, position):
+        yield buffer[:count]
         position += count

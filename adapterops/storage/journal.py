@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from adapterops.errors import AdapterOpsError
+from adapterops.errors import AdapterOpsError, InputError
 from adapterops.storage.checksums import digest
 from adapterops.storage.strict import json_text, parse_json, read_all
 
@@ -26,12 +26,9 @@ class Journal:
             self.add({"plan": plan})
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        text = json_text(entry)
-        line = json_text({"blake3": digest(text), "entry": entry}) + b"\n"
         with open(self.path, "ab+") as file:
-            if file.tell() and _last(file) != b"\n":
-                line = b"\n" + line  # after a line that a crash cut off
-            file.write(line)
+            cut_off = file.tell() and _last(file) != b"\n"  # by a crash
+            file.write(b"\n" + line(entry) if cut_off else line(entry))
             file.flush()
             if self._sync:
                 os.fsync(file.fileno())
@@ -41,6 +38,27 @@ class Journal:
         return entries(self.path)[1:]
 
 
+def line(entry: Mapping[str, Any]) -> bytes:
+    """An entry as it is stored: with its checksum."""
+    return json_text({"blake3": digest(json_text(entry)), "entry": entry}) + b"\n"
+
+
+def checked(text: bytes) -> dict[str, Any]:
+    """The entry of a line.
+
+    Raises:
+        InputError: it was cut off, or damaged.
+    """
+    stated = parse_json(text)
+    try:
+        entry = stated["entry"]
+        if isinstance(entry, dict) and digest(json_text(entry)) == stated["blake3"]:
+            return entry
+    except (KeyError, TypeError):
+        pass
+    raise InputError("is damaged: its checksum does not fit its content", code="E-JOURNAL")
+
+
 def _last(file: BinaryIO) -> bytes:
     file.seek(-1, os.SEEK_END)
     return file.read(1)
@@ -48,11 +66,9 @@ def _last(file: BinaryIO) -> bytes:
 
 def entries(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal that are whole."""
-    lines = []
+    found = []
     with suppress(OSError, AdapterOpsError):
-        for line in read_all(path).splitlines():
-            with suppress(AdapterOpsError, KeyError, TypeError):
-                stated = parse_json(line)
-                if digest(json_text(stated["entry"])) == stated["blake3"] and isinstance(stated["entry"], dict):
-                    lines.append(stated["entry"])
-    return lines
+        for each in read_all(path).splitlines():
+            with suppress(AdapterOpsError):
+                found.append(checked(each))
+    return found

@@ -33,6 +33,9 @@ class Remote(Protocol):
     def open(self, path: Path) -> TensorFile:
         """A file of tensors. Its header is read, and the rest when asked for."""
 
+    def comes(self, path: Path) -> bool:
+        """Whether a file is brought here when it is read, and not read as it passes."""
+
     def fetch(self, path: Path) -> None:
         """Bring a file here."""
 
@@ -138,9 +141,9 @@ class Place:
         }
 
     def check_room(self, paths: Iterable[Path]) -> None:
-        """Raise ResourceError if there is no room for what is not here yet of these files."""
+        """Raise ResourceError if there is no room for what is to come here of these files."""
         if self.remote is not None:
-            self.remote.check_room(sum(self.missing(paths).values()))
+            self.remote.check_room(sum(size for path, size in self.missing(paths).items() if self.remote.comes(path)))
 
     def local(self) -> Path:
         """The path, once all files are here that another program would load."""

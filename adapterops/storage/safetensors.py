@@ -7,9 +7,7 @@ without holes. What this reader accepts is a subset of what the safetensors libr
 from __future__ import annotations
 
 import math
-import os
 import struct
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,7 +18,8 @@ from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, UnsupportedError, at, count
 from adapterops.storage.checksums import BLAKE3, FileHash
-from adapterops.storage.strict import open_regular, parse_json, reading
+from adapterops.storage.content import Content, OnDisk
+from adapterops.storage.strict import parse_json, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +32,9 @@ RANK_LIMIT = 8
 NAME_LIMIT = 512
 CHUNK = 1 << 20
 """Bytes that are copied at once."""
+
+SMALL = 1 << 16
+"""Up to this many bytes of a tensor are read without the rest of a file that is elsewhere."""
 
 FOREIGN = [
     (
@@ -159,39 +161,31 @@ class Stored:
 
 
 class SafetensorsFile:
-    """One open file: a validated header, and tensors read into memory of our own when asked for.
+    """One open file: a validated header, and tensors read into memory of our own when asked for."""
 
-    Never memory-mapped: a file that shrinks while it is read is an error here, and kills the process there.
-    """
-
-    def __init__(self, path: Path, header_limit: int = HEADER_LIMIT, header: ReadHeader | None = None) -> None:
-        """`header`: reads that of another format, whose tensors are stored in the same way."""
-        self.path = path
-        self._descriptor = open_regular(path)
-        weakref.finalize(self, os.close, self._descriptor)
-        self._identity = self._stat()
-        self.size = self._identity[0]
+    def __init__(
+        self,
+        path: Path,
+        header_limit: int = HEADER_LIMIT,
+        header: ReadHeader | None = None,
+        content: Content | None = None,
+    ) -> None:
+        """
+        Args:
+            header: reads that of another format, whose tensors are stored in the same way.
+            content: the bytes, where they are not on the disk under `path`.
+        """
+        self.path, self._content = path, OnDisk(path) if content is None else content
+        self.size = self._content.size
         self._hashing: dict[str, FileHash] = {}
         self._digests: dict[str, str] = {}
-        with at(path=path, hint="download or save it again"):
+        with at(path=path, hint=self._content.remedy):
             self.metadata, self.entries, self._start = (header or read_header)(self._bytes, self.size, header_limit)
-
-    def _stat(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
-
-    def _in_place(self) -> bool:
-        """Whether the path still leads to the file that is open, and not to another that took its place."""
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
-        except OSError:
-            return False
 
     @property
     def origin(self) -> tuple[int, ...]:
-        """What tells this file from any other, and from itself once it was written to."""
-        status = os.fstat(self._descriptor)
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        """What tells whether it was written to or replaced; see `Content`."""
+        return self._content.origin
 
     def span(self, name: str, begin: int, count: int) -> bytearray:
         """Bytes of the file from a position on, wherever its tensors are; `name` is for messages."""
@@ -200,8 +194,9 @@ class SafetensorsFile:
         return buffer
 
     def _bytes(self, begin: int, count: int) -> bytes:
+        buffer = bytearray(max(0, min(count, self.size - begin)))
         with reading():
-            return os.pread(self._descriptor, count, begin)
+            return bytes(buffer[: self._content.read_into(memoryview(buffer), begin, alone=True)]) if buffer else b""
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         """The bytes of one tensor, or those of it in [begin, end), as stored.
@@ -211,34 +206,32 @@ class SafetensorsFile:
         """
         entry = self.entries[name]
         buffer = bytearray((entry.spec.bytes if end is None else end) - begin)
-        self._read_into(buffer, name, begin)
+        self._read_into(buffer, name, begin, alone=len(buffer) <= SMALL)
         return buffer
 
-    def _read_into(self, buffer: bytearray, name: str, begin: int) -> None:
-        self._fill(memoryview(buffer), name, begin)
+    def _read_into(self, buffer: bytearray, name: str, begin: int, alone: bool = False) -> None:
+        self._fill(memoryview(buffer), name, begin, alone)
         if self.entries[name].dtype == "BOOL" and buffer.strip(b"\x00\x01"):
             raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
 
-    def _fill(self, view: memoryview, name: str, begin: int) -> None:
+    def _fill(self, view: memoryview, name: str, begin: int, alone: bool = False) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         if begin < 0 or begin + len(view) > self.entries[name].spec.bytes:
             raise AssertionError(
                 f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}"
             )
-        self._fill_from(view, name, self._start + self.entries[name].begin + begin)
+        self._fill_from(view, name, self._start + self.entries[name].begin + begin, alone)
 
-    def _fill_from(self, view: memoryview, name: str, position: int) -> None:
+    def _fill_from(self, view: memoryview, name: str, position: int, alone: bool = False) -> None:
         whole, first = view, position
         while view:
             with at(path=self.path, tensor=name), reading():
-                count = os.preadv(self._descriptor, [view[: 1 << 30]], position)
+                count = self._content.read_into(view, position, alone)
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count
         for hashed in self._hashing.values():
             hashed.saw(first, whole)
-        if self._stat() != self._identity:
-            self.check_unchanged()
 
     def chunks(self, name: str) -> Iterator[bytearray]:
         """The bytes of one tensor, in pieces of at most `CHUNK` bytes,
@@ -270,16 +263,16 @@ class SafetensorsFile:
 
     def check_unchanged(self) -> None:
         """Raise InputError if the file is no longer the one that was opened."""
-        if self._stat() != self._identity or not self._in_place():
-            raise changed(self.path)
+        self._content.check_unchanged()
 
-    def hash_as_read(self, algorithm: str = BLAKE3) -> None:
-        """From now on, take in what is read of the file: its hash will be asked for."""
-        if algorithm not in self._hashing:
-            hashed = FileHash(self._descriptor, algorithm)
-            with at(path=self.path):
-                hashed.saw(0, memoryview(self._bytes(0, self._start)))
-            self._hashing = {**self._hashing, algorithm: hashed}  # a new one: other threads may go through the old one
+    def hash_as_read(self, *algorithms: str) -> None:
+        """From now on, take in what is read of the file: these hashes, or those that identify it, will be asked for."""
+        for algorithm in algorithms or self._content.algorithms:
+            if algorithm not in self._hashing:
+                hashed = FileHash(self._content.read_into, algorithm)
+                with at(path=self.path):
+                    hashed.saw(0, memoryview(self._bytes(0, self._start)))
+                self._hashing = {**self._hashing, algorithm: hashed}  # anew: other threads may go through the old one
 
     def digest(self, algorithm: str = BLAKE3) -> str:
         """The hash of the whole file, every byte of which is read once: with its tensors, or now.
@@ -297,13 +290,7 @@ class SafetensorsFile:
 
     def hashes(self) -> dict[str, str]:
         """What identifies the file, by algorithm."""
-        return {BLAKE3: self.digest()}
-
-
-def changed(path: Path) -> InputError:
-    return InputError(
-        "changed while it was read", path=path, hint="run again when nothing writes to it", code="E-CHANGED"
-    )
+        return {algorithm: self.digest(algorithm) for algorithm in self._content.algorithms}
 
 
 def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:

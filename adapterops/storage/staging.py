@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,7 +34,7 @@ MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the 
 MANIFEST_LIMIT = 1 << 26
 ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
+DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
 
 
 def check_output(out: Path, inputs: list[Path], force: bool) -> None:
@@ -172,14 +172,13 @@ def staged(
             journal = (folder / JOURNAL).read_bytes()
             (folder / JOURNAL).unlink()
         if sync:
-            for each in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
-                _sync(each)
-        _publish(folder, out, force)
+            sync_folders(folder)
+        publish(folder, out, force)
         published = True
         if sync:
-            _sync(out.parent)
+            sync_folder(out.parent)
     except OSError as error:
-        if error.errno in _DISK:
+        if error.errno in DISK:
             left = (
                 "the output is whole, but may not survive a power failure" if published else "nothing was left behind"
             )
@@ -202,6 +201,21 @@ def staged(
         if not keep:
             _remove(folder)
         os.close(lock)
+
+
+@contextmanager
+def writing(out: Path, hint: str) -> Iterator[None]:
+    """Turn a failure of the disk into what it is: one of the output.
+
+    Args:
+        hint: what was left, and how to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise ResourceError(f"writing failed: {error.strerror}", path=out, hint=hint) from error
 
 
 def _remove(folder: Path) -> None:
@@ -233,22 +247,41 @@ def _left_behind(out: Path) -> list[Path]:
 
 
 def _create(out: Path) -> tuple[Path, int]:
+    try:
+        return create_locked(lambda: hidden(out))
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
+        ) from error
+
+
+def create_locked(name: Callable[[], Path]) -> tuple[Path, int]:
+    """A new folder of such a name, and the lock that says that whoever made it lives."""
     while True:
-        folder = hidden(out)
+        folder = name()
         try:
             folder.mkdir()
-        except OSError as error:
-            raise ResourceError(
-                f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
-            ) from error
+        except OSError:
+            raise
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        with suppress(OSError):  # taken for stale by another run before it was locked: try another name
-            lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if folder.exists():
+        with suppress(FileNotFoundError):  # taken for dead by another process before it was locked: try another name
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            if _locked(lock) and folder.exists():
                 return folder, lock
+            os.close(lock)
+
+
+def _locked(folder: int) -> bool:
+    """Whether it is ours now; on a disk without locks it is anyway, for there nobody can take it for dead."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _remove_stale(out: Path) -> None:
@@ -260,16 +293,26 @@ def _remove_stale(out: Path) -> None:
         if folder.name.endswith(ASIDE) and not os.path.lexists(out):
             os.rename(folder, out)
             continue
-        with suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+        remove_if_dead(folder)
 
 
-def _publish(folder: Path, out: Path, force: bool) -> None:
+def remove_if_dead(folder: Path) -> None:
+    """Remove a folder that nobody holds a lock on: whoever made it was killed."""
+    with suppress(OSError):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def publish(folder: Path, out: Path, force: bool) -> None:
+    """Rename a complete folder to `out`; with `force`, an output that is there is exchanged for it.
+
+    Raises:
+        OutputExistsError: something else is there.
+    """
     if force and out.is_dir() and not _empty(out):
         check_replaceable(out)  # somebody may have added something meanwhile
         _exchange(folder, out)
@@ -299,7 +342,14 @@ def _exchange(new: Path, old: Path) -> None:
     os.rename(aside, new)
 
 
-def _sync(folder: Path) -> None:
+def sync_folders(folder: Path) -> None:
+    """Wait until the disk has the names of all files in a folder, and in folders in it."""
+    for each in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+        sync_folder(each)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names of the files in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.errors import AdapterOpsError, ResourceError, at
-from adapterops.storage.checksums import FileHash
+from adapterops.storage.checksums import SHA256, FileHash, of, region_digest
 from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 from adapterops.storage.strict import json_text
@@ -38,7 +39,7 @@ class SafetensorsWriter:
             position += spec.bytes
         self.size = position
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._hash = FileHash(self._descriptor)
+        self._hash = FileHash(of(self._descriptor))
         try:
             _preallocate(self._descriptor, self.size, path)
             self._put(struct.pack("<Q", len(text)) + text, 0)
@@ -80,25 +81,61 @@ class SafetensorsWriter:
         os.close(self._descriptor)
 
 
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of a new file that has no header yet.
+
+    Attributes:
+        begin: where the first one begins in the file.
+        layout: name → dtype and shape, in the order in which they are stored.
+    """
+
+    descriptor: int
+    begin: int
+    layout: Mapping[str, Spec]
+
+    def sha256(self) -> str:
+        """The hash of all that comes after the header."""
+        return region_digest(self.descriptor, self.begin, SHA256)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one."""
+        position = self.begin
+        for each, spec in self.layout.items():
+            if each == name:
+                return os.pread(self.descriptor, spec.bytes, position)
+            position += spec.bytes
+        raise KeyError(name)
+
+
+Metadata: TypeAlias = Mapping[str, str] | Callable[[Tensors], Mapping[str, str]]
+"""The entries of a header, or what makes them of the tensors that were written."""
+
+
 def write_safetensors(
     path: Path,
     layout: Mapping[str, Spec],
     tensors: Iterable[tuple[str, Array]],
-    metadata: Mapping[str, str],
+    metadata: Metadata,
+    room: int = 0,
 ) -> None:
     """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
     `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
     all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
 
+    Args:
+        room: bytes that are reserved for entries of the header which are made of the tensors.
+
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
     """
-    reserved = len(_header_text(layout, metadata, 0))
+    known = {} if callable(metadata) else metadata
+    reserved = len(_header_text(layout, known, 0)) + -(-room // 8) * 8
     needed = 8 + reserved + sum(spec.bytes for spec in layout.values())
     written: dict[str, Spec] = {}
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "wb") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "r+b") as file:
         _preallocate(descriptor, needed, path)
         file.seek(8 + reserved)
         for name, tensor in tensors:
@@ -110,12 +147,17 @@ def write_safetensors(
             file.write(tensor.tobytes())
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
-        text = _header_text(written, metadata, reserved)
+        if callable(metadata):
+            file.flush()
+            known = metadata(Tensors(descriptor, 8 + reserved, written))
+        text = _header_text(written, known, reserved)
+        if len(text) != reserved:
+            raise AssertionError(f"the header takes {len(text)} B, and {reserved} B were reserved for it")
         file.seek(0)
         file.write(struct.pack("<Q", reserved) + text)
         file.flush()
         os.fsync(descriptor)
-    check_written(path, written, metadata)
+    check_written(path, written, known)
 
 
 def check_written(path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.arrays.floats import numbers
+from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear, Part, norm
@@ -90,6 +91,29 @@ KINDS.add(
         _measure,
         lambda arrays, scale: Dense(np.atleast_2d(arrays["diff"])) * scale,
         peft_type=None,
+        dense=True,
+    ),
+)
+
+BIAS = "lora_bias"
+"""What is added to the bias of a layer, times the scale of its LoRA (`lora_bias` of PEFT)."""
+
+
+def _measure_bias(shapes: Mapping[str, Shape]) -> Measure:
+    """Of a vector, as the matrix of one row that it is added to as."""
+    if len(shapes[BIAS]) != 1:
+        raise InputError(f"a bias has the shape {list(shapes[BIAS])}, expected one dimension", code="E-SHAPE")
+    return Measure((1, shapes[BIAS][0]), None, 1)
+
+
+KINDS.add(
+    "bias",
+    Kind(
+        "a bias of LoRA",
+        {BIAS: ".bias"},
+        _measure_bias,
+        lambda arrays, scale: Dense(np.atleast_2d(arrays[BIAS])) * scale,
+        untrained=BIAS,
         dense=True,
     ),
 )

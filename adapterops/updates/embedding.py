@@ -1,13 +1,12 @@
-"""LoRA and DoRA on an embedding, whose weight has a row for each word."""
+"""LoRA on an embedding, whose weight has a row for each word."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import UnsupportedError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
-from adapterops.updates.magnitude import VECTOR, Magnitude, Transposed
 from adapterops.updates.protocol import Array
 
 A, B = "lora_embedding_A", "lora_embedding_B"
@@ -28,24 +27,4 @@ def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
     return LowRank(arrays[A].T, arrays[B].T, scale)
 
 
-def _measure_dora(shapes: Mapping[str, Shape]) -> Measure:
-    """A length for each column."""
-    found = _measure(shapes)
-    if shapes[VECTOR] != found.shape[1:]:
-        raise InputError(
-            f"{VECTOR} has the shape {list(shapes[VECTOR])}, expected {list(found.shape[1:])}", code="E-SHAPE"
-        )
-    return found
-
-
-def _build_dora(arrays: Mapping[str, Array], scale: float) -> Transposed:
-    """DoRA of the transposed weight: one length for each dimension, over all words."""
-    return Transposed(Magnitude(LowRank(arrays[B], arrays[A], scale), arrays[VECTOR]))
-
-
-ROLES = {A: "", B: "", VECTOR: ""}
 KINDS.add("embedding", Kind("LoRA", {A: "", B: ""}, _measure, _build, untrained=A, embedding=True))
-KINDS.add(
-    "DoRA of an embedding",
-    Kind("DoRA", ROLES, _measure_dora, _build_dora, needs_base=True, flag="use_dora", embedding=True),
-)

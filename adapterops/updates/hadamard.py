@@ -13,6 +13,10 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
 from adapterops.updates.protocol import Array, Linear, Part, whole
 from adapterops.updates.sums import added
+from adapterops.updates.tucker import measure_turned, product
+
+KERNELS = ("hada_t1", "hada_t2")
+"""Of a convolution in Tucker's form, where each product is Σ_mn B[i, m] t[m, n, k, l] A[n, j], and B is stored transposed."""
 
 ROLES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
@@ -85,28 +89,39 @@ class Hadamard:
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    first, second = (measure(shapes, f"hada_w{n}_b", f"hada_w{n}_a") for n in (1, 2))
+    first, second = (
+        measure_turned(shapes, f"hada_w{n}_a", f"hada_t{n}", f"hada_w{n}_b")
+        if KERNELS[0] in shapes
+        else measure(shapes, f"hada_w{n}_b", f"hada_w{n}_a")
+        for n in (1, 2)
+    )
     if first.shape != second.shape:
         raise InputError(
             f"its two products have the shapes {list(first.shape)} and {list(second.shape)}", code="E-SHAPE"
         )
-    return Measure(first.shape, first.rank, min(first.bound * second.bound, *first.shape))
+    return Measure(first.shape, first.rank, min(first.bound * second.bound, *first.shape), first.kernel)
 
 
 def _build(arrays: Mapping[str, Array], scale: float) -> Hadamard:
-    first, second = (LowRank(arrays[f"hada_w{n}_a"], arrays[f"hada_w{n}_b"]) for n in (1, 2))
+    first, second = (
+        product(arrays[f"hada_w{n}_a"].T, arrays[f"hada_t{n}"], arrays[f"hada_w{n}_b"])
+        if KERNELS[0] in arrays
+        else LowRank(arrays[f"hada_w{n}_a"], arrays[f"hada_w{n}_b"])
+        for n in (1, 2)
+    )
     return Hadamard(first, second, scale)
 
 
-KINDS.add(
-    "LoHa",
-    Kind(
-        "LoHa",
-        dict.fromkeys(ROLES, ""),
-        _measure,
-        _build,
-        peft_type="LOHA",
-        alpha="alpha",
-        fields=("rank_dropout", "module_dropout", "use_effective_conv2d", "init_weights"),
-    ),
-)
+for _name, _roles in (("LoHa", ROLES), ("LoHa with kernels", (*ROLES, *KERNELS))):
+    KINDS.add(
+        _name,
+        Kind(
+            "LoHa",
+            dict.fromkeys(_roles, ""),
+            _measure,
+            _build,
+            peft_type="LOHA",
+            alpha="alpha",
+            fields=("rank_dropout", "module_dropout", "use_effective_conv2d", "init_weights"),
+        ),
+    )

@@ -15,7 +15,8 @@ Shape = tuple[int, ...]
 
 
 class Measure(NamedTuple):
-    """Shape of the weight as a matrix, the rank that alpha is divided by, and an upper bound on the rank of the update.
+    """Shape of the weight as a matrix (0 for what only the weight says), the rank that alpha is divided by, and an upper
+    bound on the rank of the update.
 
     The rank is None where the shapes do not say it, and only the config does. `kernel` are the dimensions of a
     convolution's weight after the first, where the arrays show them.
@@ -37,10 +38,12 @@ class Kind:
         measure: what the shapes of the arrays say, by their roles; raises ShapeError where they do not fit.
         build: the update, from the arrays by their roles, in float32 or float64, and the scale.
         untrained: the role whose array is zero before training, where there is one.
-        needs_base: the update depends on the weight.
+        reads: what of the weight the update depends on. Nothing; the `entries` that it changes, the `rows` that these
+            are in, or their `columns`. All of the `weight`: given that, it is LoRA. Its `shape`, which the arrays do not
+            say: given that, it is LoRA.
         peft_type: the type that PEFT's config says; None where PEFT has no such kind.
         dense: it has no factors.
-        alpha: what that calls the numerator of the scale.
+        alpha: what that calls the numerator of the scale; None where there is no scale.
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
         refused: fields under which it is not handled when they are set, and why.
@@ -52,9 +55,9 @@ class Kind:
     measure: Callable[[Mapping[str, Shape]], Measure]
     build: Callable[[Mapping[str, Array], float], Update]
     untrained: str | None = None
-    needs_base: bool = False
+    reads: str = ""
     peft_type: str | None = "LORA"
-    alpha: str = "lora_alpha"
+    alpha: str | None = "lora_alpha"
     flag: str | None = None
     dense: bool = False
     fields: Collection[str] = ()
@@ -66,5 +69,5 @@ KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapte
 
 
 def kind_of(roles: Collection[str]) -> Kind:
-    """The kind that has these roles, or the one that is nearest to having them."""
-    return min(KINDS.values(), key=lambda kind: len(set(roles) ^ kind.roles.keys()))
+    """The kind that has these roles, or the one that is nearest to having them; of two that have, the linear one."""
+    return min(KINDS.values(), key=lambda kind: (len(set(roles) ^ kind.roles.keys()), bool(kind.reads)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import product as pairs
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, matrix, measure
 from adapterops.updates.protocol import Array, Linear, Part, whole
 from adapterops.updates.sums import added
+from adapterops.updates.tucker import measure_turned, product
+
+KERNEL = "lokr_t2"
+"""Of a convolution in Tucker's form: W₂ is Σ_mn B[i, m] t[m, n, k, l] A[n, j] then, and B is stored transposed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +116,8 @@ def _thin(side: LowRank | Dense) -> LowRank:
 def _side(number: int, shapes: Mapping[str, Shape]) -> Measure:
     """That of W₁ or W₂; without a rank where it is stored whole."""
     role = f"lokr_w{number}"
+    if KERNEL in shapes and number == 2:
+        return measure_turned(shapes, f"{role}_a", KERNEL, f"{role}_b")
     if role not in shapes:
         return measure(shapes, f"{role}_b", f"{role}_a")
     shape = matrix(shapes, role)
@@ -128,15 +134,20 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
         )
     shape = one.shape[0] * two.shape[0], one.shape[1] * two.shape[1]
     bound = min(one.bound, *one.shape) * min(two.bound, *two.shape)
-    return Measure(shape, one.rank or two.rank, bound)
+    kernel = (one.shape[1] * two.kernel[0], *two.kernel[1:]) if two.kernel else ()
+    return Measure(shape, one.rank or two.rank, bound, kernel)
 
 
 def _build(arrays: Mapping[str, Array], scale: float) -> Kronecker:
     outer, inner = (
-        Dense(arrays[role]) if role in arrays else LowRank(arrays[f"{role}_a"], arrays[f"{role}_b"])
-        for role in ("lokr_w1", "lokr_w2")
+        Dense(arrays[role]) if role in arrays else _product(role, arrays) for role in ("lokr_w1", "lokr_w2")
     )
     return Kronecker(outer, inner, scale)
+
+
+def _product(role: str, arrays: Mapping[str, Array]) -> LowRank:
+    B, A = arrays[f"{role}_a"], arrays[f"{role}_b"]
+    return product(B.T, arrays[KERNEL], A) if role == "lokr_w2" and KERNEL in arrays else LowRank(B, A)
 
 
 FIELDS = (
@@ -156,7 +167,8 @@ def _forms(role: str) -> Sequence[tuple[str, ...]]:
     return (role,), (f"{role}_a", f"{role}_b")
 
 
-for _one, _two in product(_forms("lokr_w1"), _forms("lokr_w2")):
+TUCKER = ("lokr_w2_a", "lokr_w2_b", KERNEL)
+for _one, _two in pairs(_forms("lokr_w1"), (*_forms("lokr_w2"), TUCKER)):
     KINDS.add(
         f"LoKr of {', '.join((*_one, *_two))}",
         Kind(

@@ -20,7 +20,7 @@ class Layout:
         dense: every entry is its own, and there are no factors.
         kind: what the update is called: LoRA, LoHa, DoRA.
         kernel: of a convolution the dimensions of its weight after the first, where they are known; `shape` has them as one.
-        needs_base: the update depends on the weight that it is applied to, so that it can neither be scaled nor added.
+        reads: what it has to see of the weight at a time, as `Kind` has it.
     """
 
     shape: tuple[int, int]
@@ -28,8 +28,13 @@ class Layout:
     dtype: str
     dense: bool = False
     kind: str = "LoRA"
-    needs_base: bool = False
+    reads: str = ""
     kernel: tuple[int, ...] = ()
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the update depends on the weight that it is applied to, so that it can neither be scaled nor added."""
+        return bool(self.reads)
 
     @property
     def parameters(self) -> int:

@@ -26,6 +26,8 @@ small enough for that, and no power of two, in which rows fall on the same lines
 """
 
 LEAST_ROWS = 16
+TALL = 1024
+"""Rows of a factor that are in float64 at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +170,20 @@ class LowRank:
 
     def norm(self) -> float:
         """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
-        B, A = self.B.astype(np.float64, copy=False), self.A.astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
-            square = float(((B.T @ B) * (A @ A.T)).sum())
+            square = float(
+                (gram(len(self.B), lambda tile: self.B[tile]) * gram(self.shape[1], lambda tile: self.A.T[tile])).sum()
+            )
         return abs(self.scale) * math.sqrt(max(square, 0.0))
+
+
+def gram(height: int, rows: Callable[[slice], Array]) -> Array:
+    """XᵀX in float64, of a matrix X of which `rows` has some at a time: no more than a tile of it is in float64."""
+    tiles = (
+        rows(slice(begin, begin + TALL)).astype(np.float64, copy=False) for begin in range(0, max(height, 1), TALL)
+    )
+    found: Array = sum(tile.T @ tile for tile in tiles)  # type: ignore[assignment]  # there is one at least
+    return found
 
 
 def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:

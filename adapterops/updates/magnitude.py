@@ -1,33 +1,40 @@
-"""DoRA: the sum of weight and update, with rows of a length of their own."""
+"""DoRA: the sum of weight and update, with rows or columns of a length of their own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.updates import embedding, hadamard, kronecker, lowrank, tucker  # noqa: F401  whose kinds it is of
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.lowrank import LORA, LowRank, measure
-from adapterops.updates.protocol import Array, Part
+from adapterops.updates.protocol import Array, Linear, Part
 
 VECTOR = "lora_magnitude_vector"
+BY_INPUTS = "dora_scale"
+"""What files call the lengths; the second those of inputs, where a shape tells them from those of outputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Magnitude:
-    """W' = diag(m / ‖V‖) V with V = W + ΔW and one norm for each row, an output of the layer.
+    """W' = V with lengths of its own, V = W + ΔW: those of its rows, the outputs of the layer, or of its columns.
 
-    It depends on W: it can neither be scaled nor added, and what it was applied to cannot be found from what it made.
+    W'[i, j] = m[i] V[i, j] / ‖V[i, :]‖, or m[j] V[i, j] / ‖V[:, j]‖, where the columns of one input of a convolution,
+    `width` of them, have one length together. It depends on W: it can neither be scaled nor added, and what it was
+    applied to cannot be found from what it made.
 
-    Source: Liu et al. 2024, arXiv:2402.09353.
+    Source: Liu et al. 2024, arXiv:2402.09353; by inputs: LyCORIS (wd_on_output=False), OneTrainer, embeddings of PEFT.
     """
 
-    direction: LowRank
+    direction: Linear
     magnitude: Array
+    by_inputs: bool = False
+    width: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,12 +52,16 @@ class Magnitude:
         return None
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
-        """The rows must be whole ones. Cost: that of ΔW, and three passes over the entries."""
+        """The rows must be whole ones, or the columns. Cost: that of ΔW, and three passes over the entries."""
         self.direction.rows(part, out)
         with np.errstate(all="ignore"):  # what is not finite is found when it is stored
             np.add(out, W, out=out)
-            length = np.linalg.norm(out, axis=1)
-            np.multiply(out, (self.magnitude[part[0]].astype(out.dtype) / length)[:, None], out=out)
+            stated = self.magnitude.astype(out.dtype)
+            if self.by_inputs:
+                lengths = np.linalg.norm(out.reshape(len(out), -1, self.width), axis=(0, 2))
+                np.multiply(out, np.repeat(stated / lengths, self.width), out=out)
+            else:
+                np.multiply(out, (stated[part[0]] / np.linalg.norm(out, axis=1))[:, None], out=out)
             return np.subtract(out, W, out=out)
 
     def __mul__(self, factor: float) -> Magnitude:
@@ -63,24 +74,27 @@ class Magnitude:
 
 @dataclass(frozen=True, eq=False)
 class Transposed:
-    """DoRA of a weight that is stored as (in, out): a column is an output of the layer, and all of it has to be there."""
+    """An update of a weight that is stored as (in, out): its columns are rows of the other, and the other way round."""
 
-    T: Magnitude
+    T: Any
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.T.shape[::-1]
+        out, into = self.T.shape
+        return into, out
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.T.dtype
+        found: np.dtype[Any] = self.T.dtype
+        return found
 
     def lowrank(self) -> None:
         return None
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
-        """The columns must be whole ones. Cost: as for the weight itself."""
-        return self.T.change(part[::-1], W.T, out.T).T
+        """What must be whole is that of the weight itself, and so is the cost."""
+        turned: Array = self.T.change(part[::-1], W.T, out.T)
+        return turned.T
 
     def __mul__(self, factor: float) -> Transposed:
         return Transposed(factor * self.T)
@@ -88,26 +102,50 @@ class Transposed:
     __rmul__ = __mul__
 
 
-def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    found = measure(shapes)
-    stated = shapes[VECTOR]
-    if stated[:1] != found.shape[:1] or math.prod(stated) != found.shape[0]:
-        if stated[:1] == (1,) and len(stated) == 4:
-            raise UnsupportedError(
-                f"is DoRA of a convolution, with lengths of the shape {list(stated)}, which is not handled",
-                hint="merge it with the tool that trained it",
-            )
-        if stated[:1] == (1,) and math.prod(stated[:2]) == found.shape[1]:
-            raise UnsupportedError(
-                "is DoRA with a length for each input, which is not handled",
-                hint="merge it with the tool that trained it",
-            )
-        raise InputError(f"{VECTOR} has the shape {list(stated)}, expected {[found.shape[0]]}", code="E-SHAPE")
-    return found
+def _outputs(found: Measure, stated: Shape, kind: Kind) -> int:
+    """How many lengths (out,), (out, 1, ...), or of PEFT's convolutions (1, out, 1, ...), there have to be."""
+    count = found.shape[int(kind.embedding)]
+    return count if stated[:1] == (count,) or (len(stated) > 2 and stated[1] == count) else 0
 
 
-def _build(arrays: Mapping[str, Array], scale: float) -> Magnitude:
-    return Magnitude(LowRank(arrays["lora_B"], arrays["lora_A"], scale), arrays[VECTOR].reshape(-1))
+def _inputs(found: Measure, stated: Shape, kind: Kind) -> int:
+    """How many lengths (1, in), of a convolution (1, in, 1, ...), there have to be."""
+    count, columns = stated[1], found.shape[1]
+    inputs = found.kernel[0] if found.kernel else count if len(stated) > 2 and columns % count == 0 else columns
+    return count if count == inputs else 0
 
 
-KINDS.add("DoRA", Kind("DoRA", {**LORA, VECTOR: ""}, _measure, _build, needs_base=True, flag="use_dora"))
+def _dora(kind: Kind, role: str) -> Kind:
+    """The kind whose updates are V - W, with V the sum of the weight and an update of `kind`. PEFT has it of LoRA."""
+    of, by_inputs = (_inputs if role == BY_INPUTS else _outputs), role == BY_INPUTS or kind.embedding
+    known = kind.peft_type == "LORA" and role == VECTOR
+
+    def measured(shapes: Mapping[str, Shape]) -> Measure:
+        found, stated = kind.measure(shapes), shapes[role]
+        if not stated or math.prod(stated) != of(found, stated, kind):
+            expected = found.shape[int(by_inputs)]
+            raise InputError(f"{role} has the shape {list(stated)}, expected {[expected]}", code="E-SHAPE")
+        return found
+
+    def built(arrays: Mapping[str, Array], scale: float) -> Magnitude:
+        direction: Any = kind.build({name: array for name, array in arrays.items() if name != role}, scale)
+        lengths = arrays[role].reshape(-1)
+        return Magnitude(direction, lengths, by_inputs, direction.shape[1] // len(lengths) if by_inputs else 1)
+
+    return Kind(
+        "DoRA",
+        {**kind.roles, role: ""},
+        measured,
+        built,
+        reads="columns" if by_inputs else "rows",
+        peft_type="LORA" if known else None,
+        flag="use_dora" if known else None,
+        embedding=kind.embedding,
+    )
+
+
+for _kind, _role in product(
+    [kind for kind in KINDS.registered() if not (kind.dense or kind.reads)], (VECTOR, BY_INPUTS)
+):
+    _plain = _role == VECTOR and _kind.roles == lowrank.LORA
+    KINDS.add("DoRA" if _plain else f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))

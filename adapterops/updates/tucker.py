@@ -26,12 +26,31 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
 
 
 def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
-    """ΔW[i, j, k, l] = scale · Σ_mn B[i, m] mid[m, n, k, l] A[n, j], which is B times a matrix of r rows."""
     A, mid, B = (arrays[role] for role in ROLES)
+    return product(B, mid, A, scale)
+
+
+def product(B: Array, mid: Array, A: Array, scale: float = 1.0) -> LowRank:
+    """ΔW[i, j, k, l] = scale · Σ_mn B[i, m] mid[m, n, k, l] A[n, j], which is B times a matrix of r rows.
+
+    Args:
+        B, mid, A: (out, r), (r, r k l) and (r, in).
+    """
     rank, into = A.shape
     kernels = mid.reshape(rank, rank, -1)  # m, n, kl
     down = (A.T @ kernels).reshape(rank, into * kernels.shape[2])  # m: (in, n) @ (n, kl)
     return LowRank(B, down, scale)
+
+
+def measure_turned(shapes: Mapping[str, Shape], up: str, mid: str, down: str) -> Measure:
+    """That of LyCORIS' two other kinds, which store B transposed: (r, out), (r, r, height, width) and (r, in)."""
+    B, kernels, A = (shapes[role] for role in (up, mid, down))
+    rank = A[0]
+    if any(len(each) != 2 for each in (A, B)) or len(kernels) != 4 or (B[0], *kernels[:2]) != (rank,) * 3:
+        shown = ", ".join(f"{role} {list(shapes[role])}" for role in (up, mid, down))
+        raise InputError(f"its shapes do not fit: {shown}", hint="all must come from one training", code="E-SHAPE")
+    kernel = A[1:] + kernels[2:]
+    return Measure((B[1], math.prod(kernel)), rank, rank, kernel)
 
 
 KINDS.add("Tucker", Kind("LoRA with a kernel (Tucker)", dict.fromkeys(ROLES, ""), _measure, _build, peft_type=None))

@@ -1,8 +1,8 @@
 """Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
 
 An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, an outer and an inner matrix
-LoKr's, a direction and a magnitude DoRA's, terms those of a sum. What has none of these has no formula but its own: one
-of full rank, which a method made entry by entry, and the kinds of other packages.
+LoKr's, a direction and a magnitude DoRA's, factors those of (IA)³, terms those of a sum. What has none of these has no
+formula but its own: one of full rank, which a method made entry by entry, and the kinds of other packages.
 """
 
 from __future__ import annotations
@@ -28,15 +28,13 @@ class Formula:
     """The rows of an update of one weight, or of its transpose."""
 
     def __init__(self, update: Any, transposed: bool) -> None:
-        if hasattr(inner := update.T, "magnitude"):  # it has its lengths along the columns
-            update, transposed = inner, not transposed
         self._update, self._transposed = update, transposed
         self._turned: dict[int, Matrix] = {}
 
     @property
     def entire(self) -> bool:
         """Whether a row of ΔW cannot be known without the others: the length of a column is theirs."""
-        return self._transposed and hasattr(self._update, "magnitude")
+        return hasattr(self._update, "magnitude") and self._update.by_inputs != self._transposed
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
@@ -50,11 +48,14 @@ class Formula:
         if hasattr(update, "magnitude"):
             added = self._of(update.direction, own, W)
             V = W + added.values
-            lengths = np.linalg.norm(V, axis=int(not self._transposed), keepdims=True)
-            stated = update.magnitude.astype(np.float64)
-            ratio = (stated if self._transposed else stated[own, None]) / lengths
+            ratio = self._lengthened(update, own, V)
             size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
             return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
+        if hasattr(update, "factors"):
+            across = update.by_inputs != self._transposed
+            gain = update.factors.astype(np.float64)[slice(None) if across else own]
+            values = W * ((gain[None, :] if across else gain[:, None]) - 1)
+            return Delta(values, 4 * UNIT * (np.abs(values) + np.abs(W)))
         if hasattr(update, "first"):
             one, two = self._of(update.first, own, W), self._of(update.second, own, W)
             slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack
@@ -67,6 +68,14 @@ class Formula:
             return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
         values = self._entries(update, own, W)
         return Delta(values, 4 * UNIT * np.abs(values))
+
+    def _lengthened(self, update: Any, own: slice, V: Matrix) -> Matrix:
+        """What the entries of V are multiplied by, so that its outputs, or its inputs, have their lengths."""
+        stated, across = update.magnitude.astype(np.float64), update.by_inputs != self._transposed
+        squares = np.square(V).sum(axis=0 if across else 1)
+        lengths = np.sqrt(squares.reshape(-1, update.width).sum(axis=1))
+        ratio: Matrix = np.repeat((stated if across else stated[own]) / lengths, update.width)
+        return ratio[None, :] if across else ratio[:, None]
 
     def _kronecker(self, update: Any, own: slice, W: Matrix) -> Delta:
         """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""

@@ -164,7 +164,8 @@ def _inputs(network: Any) -> Iterator[dict[str, Any]]:
         return
     given = {main: makers[main](network.config)}
     yield {**given, **({"decoder_input_ids": _tokens(network.config)} if network.config.is_encoder_decoder else {})}
-    yield {"input_ids": _tokens(network.config), "pixel_values": _image(network.config), **given}
+    if hasattr(network.config.get_text_config(), "vocab_size"):
+        yield {"input_ids": _tokens(network.config), "pixel_values": _image(network.config), **given}
 
 
 def _tokens(config: Any) -> Any:

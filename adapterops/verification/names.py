@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any
 
 from adapterops.storage.safetensors import Spec
-from adapterops.verification.other_names import encoder
+from adapterops.verification.other_names import encoder, may_be_in
 from adapterops.verification.saved_names import SAVED
 
 Parts = tuple[str, ...]
@@ -121,14 +121,15 @@ class Base:
         return self._saved(name) or self.find_alike(name, shapes)
 
     def _saved(self, name: str) -> str | None:
-        """The tensor that transformers saves what it has under a name as."""
+        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own."""
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
-            there = followed(pattern, saved(model_type))
-            found = self._bare.get(fitted(there, mine), []) if there != pattern else []
-            if len(found) == 1:
-                return found[0]
+            for part in range(2):
+                there = pattern[:part] + followed(pattern[part:], saved(model_type))
+                found = self._bare.get(fitted(there, mine), []) if there != pattern else []
+                if len(found) == 1:
+                    return found[0]
         return None
 
     def find_alike(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
@@ -139,7 +140,7 @@ class Base:
             found = [
                 tensor
                 for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or wanted[-len(there) :] == there
+                if there[-len(wanted) :] == wanted or (len(there) > 1 and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
         if len(found) > 1 and shapes:
@@ -164,8 +165,8 @@ class Base:
         """
         wanted, part = "_" + end.replace(".", "_"), encoder(module)
         flat = {name: "_" + name.removesuffix(".weight").replace(".", "_") for name in self.layout}
-        found = [name for name, each in flat.items() if each.endswith(wanted) and encoder(name) == part]
-        return min(found, key=len, default=None)
+        found = [name for name, each in flat.items() if each.endswith(wanted) and may_be_in(name, part)]
+        return min(found, key=lambda name: (encoder(name) != part, len(name)), default=None)
 
     def stated_tied(self, name: str = "") -> bool | None:
         """What the config says of sharing, if it says anything; also that of the part of a model that a tensor is in."""

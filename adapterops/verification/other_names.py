@@ -10,13 +10,25 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
-HEADS = re.compile(r"^(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet)?_")
+from adapterops.verification.model_names import pairs
+
+HEADS = re.compile(
+    r"^(?:(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet|prior_te)?_|Hunyuan_video_I2V_lora_|diffusion_model_)"
+    r"|^(?:diffusion_model\.)?s(?=former_blocks\.)|^(?:conditional_)?transformer(?:_2)?\.|^text_encoders\.\w+\.transformer\."
+)
 ENCODERS = {
     "1": ("text_encoder.", "cond_stage_model.", "embedders.0.", "clip_l."),
     "2": ("text_encoder_2.", "embedders.1.", "clip_g."),
     "3": ("text_encoder_3.", "t5xxl."),
 }
 """What the names of a text encoder begin with, or have in them."""
+
+
+BARE = re.compile(r"(?:text_model|model|layers|encoder)\.")
+"""What the names of a text encoder begin with, in a file of its own."""
+
+T5 = re.compile(r"(?:^|[._])encoder[._]block[._]\d")
+"""What is in the names of that encoder alone, whichever of a pipeline's it is."""
 
 
 @cache
@@ -31,9 +43,17 @@ def letters(name: str) -> str:
 @cache
 def encoder(name: str) -> str:
     """The number of the text encoder that a name is in; empty for none."""
+    if T5.search(name):
+        return "3"
     if found := re.match(r"(?:lora_)?te(\d?)[._]", name):
         return found[1] or "1"
     return next((number for number, marks in ENCODERS.items() if any(mark in name for mark in marks)), "")
+
+
+@cache
+def may_be_in(name: str, part: str) -> bool:
+    """Whether a tensor is in a part of a pipeline, or in a text encoder by itself, whose names do not say which."""
+    return encoder(name) == part or (not encoder(name) and BARE.match(name) is not None)
 
 
 def alike(module: str, layout: Mapping[str, object]) -> list[str]:
@@ -42,8 +62,8 @@ def alike(module: str, layout: Mapping[str, object]) -> list[str]:
     found = []
     for name in layout:
         there = letters(name)
-        if (there.endswith(wanted) or wanted.endswith(there)) and encoder(name) == part:
-            found.append(((min(len(there), len(wanted)), -len(there)), name))
+        if (there.endswith(wanted) or wanted.endswith(there)) and may_be_in(name, part):
+            found.append(((min(len(there), len(wanted)), encoder(name) == part, -len(there)), name))
     most = max((size for size, _ in found), default=None)
     return [name for size, name in found if size == most]
 
@@ -61,7 +81,10 @@ Q, K, V, M = "qkvm"
 ADDED = {"add_q_proj": Q, "add_k_proj": K, "add_v_proj": V}
 PLAIN = {"to_q": Q, "to_k": K, "to_v": V}
 CLIP = {"q_proj": Q, "k_proj": K, "v_proj": V}
+KREA = {"wq": Q, "wk": K, "wv": V}
+GATED = {"gate_layer": Q, "proj": V}
 FUSED = [
+    (r"token_refiner_refiner_blocks_(\d+)_attn_", PLAIN, "token_refiner.blocks.{}.attn.qkv_proj"),
     (r"single_transformer_blocks_(\d+)_(?:attn_)?", {**PLAIN, "proj_mlp": M}, "single_blocks.{}.linear1"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "double_blocks.{}.img_attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "double_blocks.{}.txt_attn.qkv"),
@@ -72,6 +95,22 @@ FUSED = [
     (r"layers_(\d+)_attention_", PLAIN, "layers.{}.attention.qkv"),
     (r"noise_refiner_(\d+)_attention_", PLAIN, "noise_refiner.{}.attention.qkv"),
     (r"context_refiner_(\d+)_attention_", PLAIN, "context_refiner.{}.attention.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "transformer_blocks.{}.attn.to_qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "transformer_blocks.{}.attn.to_added_qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.to_qkv"),
+    (r"(?<!transformer_)blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.to_qkv"),
+    (r"(?<!transformer_)blocks_(\d+)_attn_", KREA, "blocks.{}.attn.to_qkv"),
+    (r"(?<!transformer_)blocks_(\d+)_attn_", KREA, "transformer_blocks.{}.attn.to_qkv"),
+    (r"layers_(\d+)_attn_", PLAIN, "layers.{}.attention.qkv"),
+    (r"noise_refiner_(\d+)_attn_", PLAIN, "noise_refiner.{}.attention.qkv"),
+    (r"context_refiner_(\d+)_attn_", PLAIN, "context_refiner.{}.attention.qkv"),
+    (
+        r"context_embedder_token_refiner_refiner_blocks_(\d+)_attn_",
+        PLAIN,
+        "txt_in.individual_token_refiner.blocks.{}.self_attn.qkv",
+    ),
+    (r"transformer_blocks_(\d+)_img_mlp_", GATED, "transformer_blocks.{}.img_mlp.gate_up"),
+    (r"transformer_blocks_(\d+)_txt_mlp_", GATED, "transformer_blocks.{}.txt_mlp.gate_up"),
     (r"encoder_layers_(\d+)_self_attn_", CLIP, "resblocks.{}.attn.in_proj_weight"),
 ]
 """What the parts of a joined weight begin with, how they end, and what that is called."""
@@ -82,44 +121,11 @@ ONE = [
     (r"single_blocks_(\d+)_processor_proj_lora", "single_blocks.{}.linear2"),
     (r"single_blocks_(\d+)_processor_qkv_lora", "single_blocks.{}.linear1"),
 ]
-PAIRS = [
-    (r"double_blocks_(\d+)_img_attn_proj", r"transformer_blocks_(\d+)_attn_to_out_0"),
-    (r"double_blocks_(\d+)_txt_attn_proj", r"transformer_blocks_(\d+)_attn_to_add_out"),
-    (r"double_blocks_(\d+)_img_mlp_0", r"transformer_blocks_(\d+)_ff_net_0_proj"),
-    (r"double_blocks_(\d+)_img_mlp_2", r"transformer_blocks_(\d+)_ff_net_2"),
-    (r"double_blocks_(\d+)_txt_mlp_0", r"transformer_blocks_(\d+)_ff_context_net_0_proj"),
-    (r"double_blocks_(\d+)_txt_mlp_2", r"transformer_blocks_(\d+)_ff_context_net_2"),
-    (r"double_blocks_(\d+)_img_mod_lin", r"transformer_blocks_(\d+)_norm1_linear"),
-    (r"double_blocks_(\d+)_txt_mod_lin", r"transformer_blocks_(\d+)_norm1_context_linear"),
-    (r"single_blocks_(\d+)_linear2", r"single_transformer_blocks_(\d+)_proj_out"),
-    (r"single_blocks_(\d+)_modulation_lin", r"single_transformer_blocks_(\d+)_norm_linear"),
-    (r"img_in()", r"x_embedder()"),
-    (r"txt_in()", r"context_embedder()"),
-    (r"time_in_in_layer()", r"timestep_embedder_linear_1()"),
-    (r"time_in_out_layer()", r"timestep_embedder_linear_2()"),
-    (r"vector_in_in_layer()", r"text_embedder_linear_1()"),
-    (r"vector_in_out_layer()", r"text_embedder_linear_2()"),
-    (r"guidance_in_in_layer()", r"guidance_embedder_linear_1()"),
-    (r"guidance_in_out_layer()", r"guidance_embedder_linear_2()"),
-    (r"final_layer_linear()", r"proj_out()"),
-    (r"joint_blocks_(\d+)_x_block_attn_proj", r"transformer_blocks_(\d+)_attn_to_out_0"),
-    (r"joint_blocks_(\d+)_context_block_attn_proj", r"transformer_blocks_(\d+)_attn_to_add_out"),
-    (r"joint_blocks_(\d+)_x_block_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj"),
-    (r"joint_blocks_(\d+)_x_block_mlp_fc2", r"transformer_blocks_(\d+)_ff_net_2"),
-    (r"joint_blocks_(\d+)_context_block_mlp_fc1", r"transformer_blocks_(\d+)_ff_context_net_0_proj"),
-    (r"joint_blocks_(\d+)_context_block_mlp_fc2", r"transformer_blocks_(\d+)_ff_context_net_2"),
-    (r"joint_blocks_(\d+)_x_block_attn2_proj", r"transformer_blocks_(\d+)_attn2_to_out_0"),
-    (r"layers_(\d+)_attention_out", r"layers_(\d+)_attention_to_out_0"),
-    (r"noise_refiner_(\d+)_attention_out", r"noise_refiner_(\d+)_attention_to_out_0"),
-    (r"context_refiner_(\d+)_attention_out", r"context_refiner_(\d+)_attention_to_out_0"),
-    (r"blocks_(\d+)_mlp_fc2", r"transformer_blocks_(\d+)_ff_net_2"),
-    (r"resblocks_(\d+)_attn_out_proj", r"encoder_layers_(\d+)_self_attn_out_proj"),
-    (r"resblocks_(\d+)_mlp_c_fc", r"encoder_layers_(\d+)_mlp_fc1"),
-    (r"resblocks_(\d+)_mlp_c_proj", r"encoder_layers_(\d+)_mlp_fc2"),
-]
+PAIRS = list(pairs())
 TURNED = [
     (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()"),
     (r"blocks_(\d+)_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj"),
+    (r"token_refiner_blocks_(\d+)_mlp_fc1", r"token_refiner_refiner_blocks_(\d+)_ff_net_0_proj"),
 ]
 """Pairs of which one has the second half of the other first."""
 
@@ -180,25 +186,30 @@ def in_unet(flat: str) -> Iterator[str]:
 def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
     """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end."""
     flat, (out, into) = module.replace(".", "_").strip("_"), shape
+    end = "_bias" if flat.endswith("_bias") else ""
     yield from ([Rows(name, 0, out, 0)] for name in in_unet(flat))
     for pattern, name in ONE:
-        if found := re.search(pattern + "$", flat):
-            authors = name.format(*found.groups())
+        if match := re.search(pattern + "$", flat):
+            authors = name.format(*match.groups())
             yield [Rows(authors, 0, out, 0)]
             yield from elsewhere(authors, shape)
-    for turned, pairs in ((False, PAIRS), (True, TURNED)):
-        for one, other in (each for pair in pairs for each in (pair, pair[::-1])):
-            if found := re.search(rf"(?:^|_){one}$", flat):
-                name = re.sub(r"\(.*?\)", found[1], other)
-                half = out // 2
-                yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
+    found = [
+        (match.start(), re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, turned)
+        for turned, both in ((False, PAIRS), (True, TURNED))
+        for pair in both
+        for one, other in (pair, pair[::-1])
+        if (match := re.search(rf"(?:^|_){one}{end}$", flat))
+    ]
+    for _, name, turned in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
+        half = out // 2
+        yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
     for begin, ends, name in FUSED:
-        if found := re.search(f"(?:^|_){begin}(.+)$", flat):
-            part = ends.get(found[2])
+        if match := re.search(f"(?:^|_){begin}(.+)$", flat):
+            part = ends.get(match[2])
             is_mlp = M in ends.values()
             row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
             if part:
-                yield [Rows(name.format(found[1]), 0, out, row[part])]
+                yield [Rows(name.format(match[1]), 0, out, row[part])]
 
 
 def in_parts(module: str) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, LISTS, OF_EXPERTS, Base, UnplacedError, key
-from adapterops.verification.other_names import alike, elsewhere, in_parts
+from adapterops.verification.other_names import HEADS, alike, elsewhere, in_parts, letters
 from adapterops.verification.vocabulary import (
     becomes_classifier,
     is_bias,
@@ -211,7 +211,8 @@ def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
     every = slice(0, shape[1])
-    if len(same := [name for name in alike(module, base.layout) if base.matrix(name) == shape]) == 1:
+    same = [name for name in alike(module, base.layout) if base.matrix(name) == shape]
+    if len(same) == 1 and letters(same[0]).endswith(letters(HEADS.sub("", module))):
         return [(same[0], Place(module, range(shape[0]), every))]
     for rows in elsewhere(module, shape):
         found = base.ending(rows[0].name, module)
@@ -231,7 +232,7 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
                 for name, height, first in zip(tensors, heights, firsts, strict=True)
                 if name
             ]
-    return None
+    return [(same[0], Place(module, range(shape[0]), every))] if len(same) == 1 else None
 
 
 def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:

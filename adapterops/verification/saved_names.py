@@ -6,9 +6,20 @@ Written by benchmarks/saved_names.py. Lines of types, each followed by what hold
 from __future__ import annotations
 
 SAVED = r"""
+altclip
+    text_model.roberta.encoder.layers => text_model.roberta.encoder.layer
+    vision_model.encoder.layers => vision_model.encoder.layer
 aria aria_text
     layers.#.mlp.experts.down_proj => layers.#.mlp.experts.fc2
     layers.#.mlp.experts.gate_up_proj => layers.#.mlp.experts.fc1
+audio-spectrogram-transformer beit deit ijepa vit vit_msn
+    layers => encoder.layer
+    layers.#.attention.k_proj => encoder.layer.#.attention.attention.key
+    layers.#.attention.o_proj => encoder.layer.#.attention.output.dense
+    layers.#.attention.q_proj => encoder.layer.#.attention.attention.query
+    layers.#.attention.v_proj => encoder.layer.#.attention.attention.value
+    layers.#.mlp.fc1 => encoder.layer.#.intermediate.dense
+    layers.#.mlp.fc2 => encoder.layer.#.output.dense
 axk1
     layers.#.mlp => layers.#
 axk2
@@ -72,6 +83,11 @@ deepseek_v4
     layers.#.self_attn.q_b_proj => layers.#.attn.wq_b
     layers.#.self_attn.sinks => layers.#.attn.attn_sink
     lm_head => head
+dinov2 dinov2_with_registers
+    encoder.layer.#.attention.k_proj => encoder.layer.#.attention.attention.key
+    encoder.layer.#.attention.o_proj => encoder.layer.#.attention.output.dense
+    encoder.layer.#.attention.q_proj => encoder.layer.#.attention.attention.query
+    encoder.layer.#.attention.v_proj => encoder.layer.#.attention.attention.value
 dory
     embed_tokens => backbone.embeddings
     layers.#.self_attn.gate_proj => backbone.layers.#.self_attn.g_proj
@@ -381,6 +397,33 @@ qianfan_ocr
     vision_tower.layers.#.lambda_2 => vision_model.encoder.layers.#.ls2
     vision_tower.layers.#.layernorm_after => vision_model.encoder.layers.#.norm2
     vision_tower.layers.#.layernorm_before => vision_model.encoder.layers.#.norm1
+sapiens2
+    embeddings.patch_embeddings => patch_embed.projection
+    embeddings.register_tokens => storage_tokens
+    layer.#.attention => blocks.#.attn
+    layer.#.attention.k_proj => blocks.#.attn.wk
+    layer.#.attention.o_proj => blocks.#.attn.proj
+    layer.#.attention.q_proj => blocks.#.attn.wq
+    layer.#.attention.v_proj => blocks.#.attn.wv
+    layer.#.layer_scale1.lambda1 => blocks.#.attn.gamma
+    layer.#.mlp.down_proj => blocks.#.ffn.w3
+    layer.#.norm1 => blocks.#.ln1
+    layer.#.norm2 => blocks.#.ln2
+    norm => ln1
+segformer
+    stages.#.blocks => encoder.block.#
+    stages.#.blocks.#.attention.k_proj => encoder.block.#.#.attention.self.key
+    stages.#.blocks.#.attention.o_proj => encoder.block.#.#.attention.output.dense
+    stages.#.blocks.#.attention.q_proj => encoder.block.#.#.attention.self.query
+    stages.#.blocks.#.attention.sequence_reduction => encoder.block.#.#.attention.self
+    stages.#.blocks.#.attention.sequence_reduction.sequence_reduction => encoder.block.#.#.attention.self.sr
+    stages.#.blocks.#.attention.v_proj => encoder.block.#.#.attention.self.value
+    stages.#.blocks.#.layernorm_after => encoder.block.#.#.layer_norm_2
+    stages.#.blocks.#.layernorm_before => encoder.block.#.#.layer_norm_1
+    stages.#.blocks.#.mlp.fc1 => encoder.block.#.#.mlp.dense1
+    stages.#.blocks.#.mlp.fc2 => encoder.block.#.#.mlp.dense2
+    stages.#.layer_norm => encoder.layer_norm.#
+    stages.#.patch_embeddings => encoder.patch_embeddings.#
 step3p7
     multi_modal_projector => vit_large_projector
     vision_model.downsampler1 => vision_model.vit_downsampler1
@@ -395,6 +438,14 @@ step3p7
     vision_model.layers.#.mlp.fc2 => vision_model.transformer.resblocks.#.mlp.c_proj
     vision_model.layers.#.self_attn => vision_model.transformer.resblocks.#.attn
     vision_model.pre_layernorm => vision_model.ln_pre
+swin
+    encoder.layers.#.blocks.#.attention.k_proj => encoder.layers.#.blocks.#.attention.self.key
+    encoder.layers.#.blocks.#.attention.o_proj => encoder.layers.#.blocks.#.attention.output.dense
+    encoder.layers.#.blocks.#.attention.q_proj => encoder.layers.#.blocks.#.attention.self.query
+    encoder.layers.#.blocks.#.attention.relative_position_bias => encoder.layers.#.blocks.#.attention.self
+    encoder.layers.#.blocks.#.attention.v_proj => encoder.layers.#.blocks.#.attention.self.value
+    encoder.layers.#.blocks.#.mlp.fc1 => encoder.layers.#.blocks.#.intermediate.dense
+    encoder.layers.#.blocks.#.mlp.fc2 => encoder.layers.#.blocks.#.output.dense
 t5gemma2
     encoder.text_model => encoder
 ultrabert

@@ -74,13 +74,16 @@ class Witness:
         if start.shape != found.shape:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
             return
-        before = decoder(start, rounded=bool(each.places or found.scheme))
-        if each.rows and before is not None:
-            before = self._with_rows(before, each.rows)
+        before = self.before(name, each)
         judge = _judge(found, self._on_grid(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
+
+    def before(self, name: str, each: Wanted) -> Decoder | None:
+        """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""
+        found = decoder(self._start(name, each), rounded=bool(each.places or self.model.stored[name].scheme))
+        return self._with_rows(found, each.rows) if each.rows and found is not None else found
 
     def _with_rows(self, before: Decoder, name: str) -> Decoder:
         """The same, with some rows of the adapter in their places."""

@@ -120,10 +120,11 @@ def test_patterns_that_contradict_each_other_are_a_warning(refused, tmp_path, ca
 
 
 KINDS = {
-    "IA3": ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
-    "AdaLoRA": ({"peft_type": "ADALORA"}, "peft_type is 'ADALORA'"),
-    "bias in LoRA": ({"lora_bias": True}, "lora_bias is set"),
-    "KaSA": ({"kasa_config": {"r": 2}}, "kasa_config is set: KaSA"),
+    "RandLoRA": ({"peft_type": "RANDLORA"}, "peft_type is 'RANDLORA', RandLoRA: it is not handled"),
+    "a prompt": ({"peft_type": "P_TUNING"}, "it changes no weight of its base"),
+    "a type from the future": ({"peft_type": "QUANTUM"}, "peft_type is 'QUANTUM': it is not handled"),
+    "aLoRA": ({"alora_invocation_tokens": [1]}, "aLoRA is active only after certain tokens"),
+    "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are not those of the base"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
     "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
 }
@@ -135,12 +136,12 @@ def test_config_of_a_kind_that_is_not_handled(refused_config, fields, phrase):
 
 
 NAMES = {
-    "a LoRA bias": f"{PREFIX}{Q}.lora_B.bias",
-    "AdaLoRA": f"{PREFIX}{Q}.lora_E",
-    "KaSA": f"{PREFIX}{Q}.lora_diag",
-    "(IA)3": f"{PREFIX}{Q}.ia3_l",
+    "RandLoRA": f"{PREFIX}{Q}.randlora_gamma",
+    "LILY": f"{PREFIX}{Q}.lily_A.weight",
+    "a MultiheadAttention of torch": f"{PREFIX}attn.base_layer.out_proj.lora_A.weight",
     "OFT": f"{PREFIX}{Q}.oft_R",
-    "an adapter that is not LoRA": f"{PREFIX}{Q}.vera_lambda_b",
+    "HRA": f"{PREFIX}{Q}.hra_u",
+    "a prompt of virtual tokens": "prompt_embeddings",
     "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
     "LoKr of a convolution": f"{PREFIX}{Q}.lokr_t2",
     "a full tensor": f"{PREFIX}model.norm.weight",
@@ -164,6 +165,15 @@ def test_dora_without_its_config_and_the_other_way_round(refused, refused_config
     refused_config({"use_dora": True}, 3, "E-CONFIG", "is LoRA, and the config sets use_dora")
     folder = write_adapter(tmp_path / "dora", {**factors(), f"{PREFIX}{Q}.lora_magnitude_vector": torch.ones(12)})
     refused(["truncate", folder, "--rank", "1"], 3, "E-CONFIG", "is DoRA, and the config does not set use_dora")
+
+
+def test_biases_of_lora_without_their_config_and_the_other_way_round(refused, refused_config, tmp_path):
+    refused_config({"lora_bias": True}, 3, "E-CONFIG", "there are no biases, and it sets lora_bias")
+    tensors = {**factors(), f"{PREFIX}{Q}.lora_B.bias": torch.ones(12)}
+    folder = write_adapter(tmp_path / "without", tensors)
+    refused(["show", folder], 3, "E-CONFIG", "there are biases of LoRA, and the config does not set lora_bias")
+    folder = write_adapter(tmp_path / "short", {**factors(), f"{PREFIX}{Q}.lora_B.bias": torch.ones(7)})
+    refused(["show", folder], 3, "E-SHAPE", "has a bias of 7 numbers, and LoRA of 12 outputs")
 
 
 def test_magnitudes_of_another_shape(refused, tmp_path):
@@ -243,6 +253,18 @@ def test_whole_tensors_cannot_be_added(refused, tmp_path):
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["modules_to_save"] == ["lm_head"]
     for name, tensor in head.items():
         assert torch.equal(load_file(tmp_path / "out" / "adapter_model.safetensors")[name], tensor)
+
+
+def test_whole_tensors_that_all_have_alike_are_kept(refused, tmp_path):
+    head = {f"{PREFIX}lm_head.weight": torch.ones(5, 8)}
+    a, b = (write_adapter(tmp_path / each, {**factors(), **head}, config(modules_to_save=["lm_head"])) for each in "ab")
+    assert run(["merge", str(a), str(b), "--ties", "-w", "0.7,0.3", "-o", str(tmp_path / "kept")]) == 0
+    out = tmp_path / "kept"
+    assert torch.equal(load_file(out / "adapter_model.safetensors")[f"{PREFIX}lm_head.weight"], torch.ones(5, 8))
+    assert json.loads((out / "adapter_config.json").read_text())["modules_to_save"] == ["lm_head"]
+    other = {f"{PREFIX}lm_head.weight": torch.zeros(5, 8)}
+    c = write_adapter(tmp_path / "c", {**factors(), **other}, config(modules_to_save=["lm_head"]))
+    refused(["merge", a, c], 4, "E-UNSUPPORTED", c, "those that differ cannot be added", tensor="lm_head.weight")
 
 
 def test_tensor_that_belongs_to_nothing(refused, tmp_path):

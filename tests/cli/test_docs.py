@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conversions
 import pytest
+from conversions import with_conversions
 from example_folder import make
 from figures import MARKED, with_figures
 from pages import DOCS, PAGES, compared, renewed, run_page
@@ -54,6 +56,13 @@ def test_figures_are_those_of_the_last_run(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert with_figures(text) == text, "python docs/pages.py"
     assert bool(MARKED.search(text)) == (page.name in ("README.md", "comparison.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_conversions_are_those_that_are_tested(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert with_conversions(text) == text, "python docs/pages.py"
+    assert bool(conversions.MARKED.search(text)) == (page.name in ("README.md", "formats.md"))
 
 
 def test_what_is_left_out_stays_left_out() -> None:

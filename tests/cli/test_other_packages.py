@@ -163,7 +163,7 @@ def test_a_method(tmp_path: Path) -> None:
 def test_a_format(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     python = Python(tmp_path, "adapterops.formats", FORMAT)
-    assert "[kohya|comfy|gguf|mlx|peft|toy]" in python.adapterops("merge", "--help")
+    assert "[kohya|comfy|diffusers|gguf|mlx|peft|toy]" in python.adapterops("merge", "--help")
     python.adapterops("merge", "a", "-w", "0.5", "--format", "toy", "-o", "half")
     stored = load_file(tmp_path / "half/toy.safetensors")
     for module, update in products(tmp_path / "a").items():

@@ -22,7 +22,7 @@ COMMAND = ["truncate", "a", "--rank", "1", "-o", "out"]
 CLEAN = {"a"}
 SLOW = """
 import sys, time
-import adapterops.adapters.saving as module
+import adapterops.adapters.factors as module
 real = module._factors
 def slow(*arguments):
     print("working", file=sys.stderr, flush=True)

@@ -583,8 +583,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "case", sorted({case for case, _ in FAULTS.values()}, key=repr), ids=lambda case: case.__name__
 )
 def test_without_a_fault_it_is_verified(case: Callable[[Path], Case], tmp_path: Path) -> None:
-    found = check(case(tmp_path), tmp_path / "out")
+    made = case(tmp_path)
+    found = check(made, tmp_path / "out")
     assert found.ok, found.problems
+    diagnosis = ao.diagnose(ao.open_checkpoint(tmp_path / "out"), made[0], {"a": made[1]})
+    assert diagnosis.healthy, diagnosis
 
 
 @pytest.mark.parametrize("name", FAULTS)

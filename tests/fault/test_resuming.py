@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import time
@@ -26,6 +25,11 @@ from interrupted import (
     longer,
     made,
     names,
+    other_adapter,
+    other_adapter_of_the_same_age,
+    other_alpha,
+    other_base,
+    other_shard_of_the_same_age,
     remove,
     removed,
     reused,
@@ -34,7 +38,8 @@ from interrupted import (
     staging,
     the_base_s,
 )
-from tiny_models import write_base, write_tuned
+
+from adapterops.storage.safetensors import SafetensorsFile
 
 
 def test_killed_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
@@ -88,6 +93,22 @@ def test_a_resumed_run_takes_over_what_is_finished(place: Path, whole: dict[str,
     assert reused(place, finished) == set(finished)
     assert tree(place / "out") == whole
     assert names(place) == {*CLEAN, "out"}
+
+
+def test_input_files_of_finished_shards_are_not_hashed_again(
+    place: Path, whole: dict[str, str], fuse: Fuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_after(2)
+    finished, hashed, real = journaled(place), set(), SafetensorsFile.hashes
+
+    def hashes(file: SafetensorsFile) -> dict[str, str]:
+        hashed.add(file.path.name)
+        return real(file)
+
+    monkeypatch.setattr(SafetensorsFile, "hashes", hashes)
+    assert fuse("--resume") == (0, "")
+    assert hashed & set(SHARDS) == set(SHARDS) - set(finished)
+    assert tree(place / "out") == whole
 
 
 def test_killed_again_and_again_each_run_goes_on_where_the_last_one_stopped(
@@ -206,35 +227,6 @@ def test_a_journal_that_is_of_no_use(
     assert tree(place / "out") == whole
     assert tree(place / "base") == before
     assert names(place) == {*CLEAN, "out"}
-
-
-def other_adapter(place: Path) -> None:
-    remove(place / "a")
-    write_tuned(place / "a", seed=1)
-
-
-def other_adapter_of_the_same_age(place: Path) -> None:
-    """Archives and stores give all files one time."""
-    status = (place / "a/adapter_model.safetensors").stat()
-    other_adapter(place)
-    os.utime(place / "a/adapter_model.safetensors", ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def other_alpha(place: Path) -> None:
-    path = place / "a/adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 16}))
-
-
-def other_base(place: Path) -> None:
-    remove(place / "base")
-    write_base(place / "base", seed=1)
-
-
-def other_shard_of_the_same_age(place: Path) -> None:
-    path = place / "base" / SHARDS[0]
-    status = path.stat()
-    rewritten(path)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def nothing(place: Path) -> None:

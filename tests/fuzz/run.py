@@ -328,16 +328,16 @@ def stopped() -> None:
     from adapterops.cli.main import Terminated
     from adapterops.storage import staging
 
-    real = staging._publish
+    real = staging.publish
 
     def stop(*arguments: Any) -> None:
         raise Terminated(signal.SIGINT)
 
-    staging._publish = stop
+    staging.publish = stop
     try:
         assert run(["fuse", "base", "a", "-o", "out"]) == 128 + signal.SIGINT
     finally:
-        staging._publish = real
+        staging.publish = real
     (left,) = Path().glob(".out.adapterops-*")
     left.rename("stopped")
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,35 @@ def test_a_base_is_fetched_as_it_is_consumed(
     fields = json.loads((place / "extracted/adapter_config.json").read_text())
     assert (fields["base_model_name_or_path"], fields["revision"]) == ("me/base", commit)
     assert tuned_model in json.dumps(manifest("extracted"))
+
+
+def test_parts_fetch_what_they_need_and_are_of_one_commit(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned = write_base(tmp_path / "base"), write_tuned(tmp_path / "tuned")
+    hub.put("me/base", base)
+    hub.put("me/tuned", tuned)
+    fuse = ["fuse", "hf://me/base", "hf://me/tuned", "-o"]
+    for number in (1, 2):
+        monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "out", "--part", f"{number}/2"])
+        succeeds(capsys, *fuse, "out", "--part", f"{number}/2")
+        there = {path.name for path in Path(hub.cache).rglob("model-*.safetensors")}
+        assert len(there) == 2 * number
+    shutil.rmtree(hub.cache)  # another machine finalizes
+    hub.log.clear()
+    succeeds(capsys, "finalize", "out")
+    asked = hub.asked("GET .*resolve.*safetensors$")
+    assert asked
+    assert all(each.range for each in asked), "headers are enough"
+    monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "whole"])
+    succeeds(capsys, *fuse, "whole")
+    assert tree(Path("out")) == tree(Path("whole"))
+    monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "again"])
+    succeeds(capsys, *fuse, "again", "--part", "1/2")
+    (base / "config.json").write_text((base / "config.json").read_text() + " ")
+    hub.put("me/base", base)
+    assert run([*fuse, "again", "--part", "2/2"]) == 4
+    assert "revision" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said_before_anything_is_downloaded(

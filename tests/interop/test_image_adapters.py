@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,9 @@ def of_diffusers() -> dict[str, Any]:
 
 
 def with_diffusers(model: Any, adapter: Path) -> Any:
+    """A model with an adapter that is merged, found as cards say: `load_lora_weights(FOLDER, weight_name=FILE)`."""
     mixin = diffusers.loaders.FluxLoraLoaderMixin
-    state, alphas = mixin.lora_state_dict(str(adapter), return_alphas=True)[:2]
+    state, alphas = mixin.lora_state_dict(str(adapter.parent), weight_name=adapter.name, return_alphas=True)[:2]
     mixin.load_lora_into_transformer(state, alphas, model)
     model.fuse_lora()
     model.unload_lora()
@@ -137,59 +139,108 @@ def test_flux_as_diffusers_loads_it(tmp_path: Path, make: Any) -> None:
     agree(with_diffusers(model, tmp_path / "a.safetensors"), fused(tmp_path, tmp_path / "a.safetensors"), before)
 
 
-@pytest.mark.parametrize("form", ["kohya", "comfy", "peft"])
+FILES = {"diffusers": "pytorch_lora_weights.safetensors", "peft": "adapter_model.safetensors"}
+
+
+@pytest.mark.parametrize("make", [kohya_flux, of_diffusers])
+@pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers", "peft"])
 @pytest.mark.filterwarnings("ignore")
-def test_diffusers_loads_what_is_written(tmp_path: Path, form: str) -> None:
+def test_diffusers_loads_what_is_written(tmp_path: Path, form: str, make: Any) -> None:
+    """In the names of a model of diffusers, but for kohya's; ranks differ from module to module."""
     model = flux(tmp_path / "base")
-    save_file(of_diffusers(), tmp_path / "a.safetensors")
-    out = tmp_path / "out"
-    assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--format", form, "-o", str(out)]) == 0
+    save_file(make(), tmp_path / "a.safetensors")
+    out, line = tmp_path / "out", ["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--format", form]
+    assert run([*line, *([] if form == "kohya" else ["--base", str(tmp_path / "base")]), "-o", str(out)]) == 0
     before = load_file(tmp_path / "base" / BASE)
     found = fused(tmp_path, out)
-    file = out / ("adapter_model.safetensors" if form == "peft" else "lora.safetensors")
-    if form == "kohya":  # diffusers' converter of kohya's names knows the authors' alone
-        full = {
-            name: 0.5 * (each - before[name])
-            for name, each in with_diffusers(model, tmp_path / "a.safetensors").state_dict().items()
-        }
-        for name, weight in found.items():
-            torch.testing.assert_close(weight, before[name] + full[name], atol=2e-6, rtol=1e-5)
-        return
-    state = load_file(file)
-    prefix = "base_model.model.transformer." if form == "peft" else "transformer."
-    assert {key.partition("transformer.")[0] + "transformer." for key in state} == {prefix}
-    save_file(
-        {key.replace("base_model.model.", ""): each for key, each in state.items() if "alpha" not in key},
-        tmp_path / "b.safetensors",
-    )
-    agree(with_diffusers(model, tmp_path / "b.safetensors"), found, before)
+    file = out / FILES.get(form, "lora.safetensors")
+    if form == "peft":  # whose prefix diffusers does not know
+        state = {key.replace("base_model.model.", "transformer."): each for key, each in load_file(file).items()}
+        scaled = json.loads((out / "adapter_config.json").read_text())
+        fields = {f"transformer.{key}": scaled[key] for key in ("r", "lora_alpha", "rank_pattern", "alpha_pattern")}
+        save_file(state, file, {"lora_adapter_metadata": json.dumps(fields)})
+    if (form, make) != ("kohya", of_diffusers):  # of `lora_transformer_` diffusers knows attention alone
+        agree(with_diffusers(model, file), found, before)
+    full = {name: each - before[name] for name, each in fused(tmp_path, tmp_path / "a.safetensors", "--force").items()}
+    for name, each in found.items():
+        torch.testing.assert_close(each, before[name] + 0.5 * full[name], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", ["kohya", "diffusers"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_merge_across_formats(tmp_path: Path, first: str) -> None:
+    """In the format of the first; with names of the base, which diffusers loads where they are its own."""
+    model = flux(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    save_file(kohya_flux(), tmp_path / "kohya.safetensors")
+    save_file(of_diffusers(), tmp_path / "diffusers.safetensors")
+    changes = {}
+    for name in ("kohya", "diffusers"):
+        after = fused(tmp_path, tmp_path / f"{name}.safetensors", "--force")
+        changes[name] = {tensor: each - before[tensor] for tensor, each in after.items()}
+    order = [first, *(name for name in changes if name != first)]
+    weights = [option for name in order for option in ("-w", "0.7" if name == "kohya" else "-0.3")]
+    line = ["merge", *(str(tmp_path / f"{name}.safetensors") for name in order), *weights]
+    assert run([*line, "--base", str(tmp_path / "base"), "-o", str(tmp_path / "out")]) == 0
+    found = fused(tmp_path, tmp_path / "out", "--force")
+    for name, weight in found.items():
+        wanted = before[name] + 0.7 * changes["kohya"][name] - 0.3 * changes["diffusers"][name]
+        torch.testing.assert_close(weight, wanted, atol=2e-6, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    assert file.name == ("lora.safetensors" if first == "kohya" else FILES["diffusers"])
+    if first == "diffusers":
+        agree(with_diffusers(model, file), found, before)
+
+
+UNET = (
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "down_blocks.1.attentions.0.proj_in",
+    "down_blocks.0.resnets.0.conv1",
+    "down_blocks.0.downsamplers.0.conv",
+    "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
+)
+
+
+def of_unet(path: Path, before: dict[str, torch.Tensor]) -> Path:
+    tensors: dict[str, Any] = {}
+    for rank, name in enumerate(UNET, 2):
+        tensors |= pair(f"lora_unet_{name.replace('.', '_')}", tuple(before[f"{name}.weight"].shape), rank, 3.0)
+    save_file(tensors, path)
+    return path
+
+
+def unet_with_diffusers(model: Any, file: Path) -> Any:
+    mixin = diffusers.loaders.StableDiffusionLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(str(file))
+    mixin.load_lora_into_unet(state, alphas, model)
+    model.fuse_lora()
+    model.unload_lora()
+    return model
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_unet_with_convolutions(tmp_path: Path) -> None:
     model = unet(tmp_path / "base")
     before = load_file(tmp_path / "base" / BASE)
-    tensors: dict[str, Any] = {}
-    for rank, name in enumerate(
-        (
-            "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
-            "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
-            "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
-            "down_blocks.1.attentions.0.proj_in",
-            "down_blocks.0.resnets.0.conv1",
-            "down_blocks.0.downsamplers.0.conv",
-            "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
-        ),
-        2,
-    ):
-        tensors |= pair(f"lora_unet_{name.replace('.', '_')}", tuple(before[f"{name}.weight"].shape), rank, 3.0)
-    save_file(tensors, tmp_path / "a.safetensors")
-    mixin = diffusers.loaders.StableDiffusionLoraLoaderMixin
-    state, alphas = mixin.lora_state_dict(str(tmp_path / "a.safetensors"))
-    mixin.load_lora_into_unet(state, alphas, model)
-    model.fuse_lora()
-    model.unload_lora()
-    agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)
+    file = of_unet(tmp_path / "a.safetensors", before)
+    agree(unet_with_diffusers(model, file), fused(tmp_path, file), before)
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_difference_of_two_unets(tmp_path: Path, form: str) -> None:
+    """Convolutions are extracted, too, and diffusers loads what is written."""
+    model = unet(tmp_path / "base")
+    before = load_file(tmp_path / "base" / BASE)
+    wanted = fused(tmp_path, of_unet(tmp_path / "a.safetensors", before))
+    line = ["extract", str(tmp_path / "fused"), "--base", str(tmp_path / "base"), "--rank", "8", "--format", form]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    found = unet_with_diffusers(model, file).state_dict()
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
 LINEAR, CONV = (24, 20), (24, 12, 3, 3)
@@ -199,11 +250,18 @@ MODULES = {
     "Tucker": ("locon", {"use_tucker": True}, CONV),
     "LoHa": ("loha", {}, LINEAR),
     "LoHa of a convolution": ("loha", {}, CONV),
+    "LoHa, Tucker": ("loha", {"use_tucker": True}, CONV),
+    "LoKr, Tucker": ("lokr", {"factor": 4, "use_tucker": True}, CONV),
     "LoKr": ("lokr", {"factor": 4}, LINEAR),
     "LoKr, all of both": ("lokr", {"factor": 4, "full_matrix": True}, LINEAR),
     "LoKr of both factored": ("lokr", {"factor": 4, "decompose_both": True}, LINEAR),
     "LoKr of a convolution": ("lokr", {"factor": 4}, CONV),
     "DoRA": ("locon", {"weight_decompose": True, "wd_on_out": True}, (20, 20)),
+    "DoRA of a convolution": ("locon", {"weight_decompose": True, "wd_on_out": True}, CONV),
+    "DoRA by inputs": ("locon", {"weight_decompose": True, "wd_on_out": False}, (20, 20)),
+    "DoRA by inputs of a convolution": ("locon", {"weight_decompose": True, "wd_on_out": False}, CONV),
+    "DoRA of LoHa": ("loha", {"weight_decompose": True, "wd_on_out": True}, LINEAR),
+    "DoRA of LoKr by inputs": ("lokr", {"factor": 4, "weight_decompose": True, "wd_on_out": False}, CONV),
 }
 
 
@@ -219,9 +277,10 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
     W = layer.weight.data.clone()
     module = cls("lora_unet_blocks_0_attn_q", layer, 1.0, 2, 3.0, **options)
     for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+        if parameter is not getattr(module, "dora_scale", None):
+            torch.nn.init.normal_(parameter, std=0.3)
     if options.get("weight_decompose"):
-        module.dora_scale.data = W.norm(dim=1, keepdim=True) * 1.2
+        module.dora_scale.data = module.dora_scale.data * (1 + 0.3 * torch.rand_like(module.dora_scale.data))
     state = {
         f"lora_unet_blocks_0_attn_q.{key}": each.contiguous()
         for key, each in module.state_dict().items()

@@ -259,10 +259,9 @@ def test_convolutions_as_peft_merges_them(
     for name, parameter in model.named_parameters():
         if any(part in name for part in ("lora_", "hada_", "lokr_")) and "magnitude" not in name:
             nn.init.normal_(parameter, std=0.3)
+        elif "magnitude" in name:
+            parameter.data *= 1 + 0.2 * torch.rand(parameter.shape)
     model.save_pretrained(tmp_path / "adapter")
-    if kind == "DoRA":
-        assert "DoRA of a convolution" in typed("fuse", "base", "adapter", "-o", "fused", code=4)
-        return
     typed("fuse", "base", "adapter", "-o", "fused")
     typed("verify", "fused")
     wanted, found = model.merge_and_unload().state_dict(), load_file(tmp_path / "fused/model.safetensors")

@@ -117,15 +117,16 @@ def test_logits_are_those_of_the_summed_weights(trained: Trained, tmp_path: Path
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "lora_bias": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True), "lora_bias"),
-    "ia3": (lambda: peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]), "IA3"),
-    "vera": (lambda: peft.VeraConfig(r=2, target_modules=["q_proj"]), "VERA"),
+    "oft": (lambda: peft.OFTConfig(oft_block_size=8, target_modules=["q_proj"]), "OFT"),
+    "hira": (lambda: peft.HiraConfig(r=2, target_modules=["q_proj"]), "HiRA"),
+    "randlora": (lambda: peft.RandLoraConfig(r=2, target_modules=["q_proj"]), "convert_to_lora"),
+    "vb-lora": (lambda: peft.VBLoRAConfig(r=2, num_vectors=4, vector_length=8, target_modules=["q_proj"]), "VB-LoRA"),
+    "prompts": (lambda: peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"), "changes no weight"),
     "lokr": (
         lambda: peft.LoKrConfig(r=2, target_modules=["q_proj"], use_effective_conv2d=True),
         "LoKr of convolutions",
     ),
-    "adalora": (lambda: peft.AdaLoraConfig(target_modules=["q_proj"], total_step=10), "ADALORA"),
-    "pissa": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa"), "pissa"),
+    "pissa": (lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa_niter_2"), "pissa"),
 }
 
 

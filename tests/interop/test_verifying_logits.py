@@ -30,6 +30,7 @@ from transformers import (
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
     ViTConfig,
+    ViTForImageClassification,
     WhisperConfig,
     WhisperForConditionalGeneration,
 )
@@ -72,6 +73,11 @@ def siglip() -> PreTrainedModel:
     return SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
 
 
+def photographs() -> PreTrainedModel:
+    """Its files have other names than the model."""
+    return ViTForImageClassification(ViTConfig(**SIZES, image_size=16, patch_size=8, num_labels=3))
+
+
 def captions() -> PreTrainedModel:
     vision, text = (
         ViTConfig(**SIZES, image_size=16, patch_size=8),
@@ -95,6 +101,7 @@ MODELS: dict[str, tuple[Callable[[], PreTrainedModel], list[str]]] = {
     "vision": (clip, ["q_proj", "v_proj"]),
     "vision and language, each by itself": (both, ["q_proj", "v_proj"]),
     "a weight that is read": (siglip, ["q_proj", "out_proj"]),
+    "image classifier": (photographs, ["q_proj", "v_proj"]),
     "image to text": (captions, ["query", "value"]),
     "speech": (whisper, ["q_proj", "v_proj"]),
 }

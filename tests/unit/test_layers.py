@@ -99,7 +99,7 @@ FORBIDDEN = {"operations", "updates", "linalg", "methods", "quant", "expressions
 """What a witness of `fuse` may not take its formulas, its names and its codes from."""
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("verification/*.py")), ids=lambda path: str(path.name))
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("verification/**/*.py")), ids=lambda path: str(path.name))
 def test_the_witness_shares_only_readers(path: Path) -> None:
     named = {name for name in imports(path) if name.startswith("adapterops.")}
     assert not {name for name in named if name.split(".")[1] in FORBIDDEN}
@@ -132,7 +132,9 @@ sys.exit(code)
         ["fuse", "base", "a", "-o", "out"],
         ["fuse", "base", "a", "a", "--ties", "-o", "out"],
         ["fuse", "half", "a", "-o", "out"],
+        ["fuse", "half", "a", "-o", "out", "--part", "1/1"],
         ["merge", "a", "a", "-o", "out"],
+        ["merge", "a", "a", "--ties", "-o", "out", "--part", "1/1"],
         ["convert", "a", "--to", "mlx", "-o", "out"],
         ["convert", "a.gguf", "--to", "peft", "--base", "llama", "-o", "out"],
         ["normalize", "a", "-o", "out"],
@@ -148,6 +150,10 @@ sys.exit(code)
         ["report", "a", "a", "--base", "base", "-o", "out.html"],
         ["extract", "tuned", "--base", "base", "--rank", "2", "-o", "out"],
         ["verify", "made", "--base", "base", "--adapter", "a"],
+        ["verify", "made", "--base", "base", "--adapter", "a", "--made-by", "peft"],
+        ["diagnose", "made", "--base", "base", "--adapter", "a"],
+        ["diagnose", "tuned", "--base", "base"],
+        ["diagnose", "--help"],
         ["fuse", "base", "a", "a", "-w", "0.7", "-w", "-0.2", "--dtype", "bfloat16", "-o", "out"],
         ["unfuse", "base", "a", "--dtype", "float64", "--json", "-o", "out"],
         ["merge", "a", "a", "--budget", "200", "--memory", "1GB", "--dry-run"],

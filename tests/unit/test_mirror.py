@@ -28,7 +28,6 @@ MISSING = {
     "cli/fuse.py",
     "cli/fusing.py",
     "cli/merge.py",
-    "cli/merging.py",
     "cli/methods.py",
     "cli/pull.py",
     "cli/push.py",
@@ -92,7 +91,6 @@ MISSING = {
     "storage/strict_yaml.py",
     "updates/kinds.py",
     "updates/layout.py",
-    "updates/magnitude.py",
     "updates/protocol.py",
     "verification/logits.py",
 }

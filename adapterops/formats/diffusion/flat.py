@@ -6,6 +6,7 @@ what was an underscore. So names are compared flat, and what two weights of a ba
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from adapterops.formats.wrappers import unwrapped
@@ -19,29 +20,46 @@ PREFIXES = {
     "model.diffusion_model.": DENOISER,
     "diffusion_model.": DENOISER,
     "transformer.text_model.": "",  # of CLIP: no prefix of a denoiser
+    "diffusion_model_": DENOISER,
     "unet.": DENOISER,
     "transformer.": DENOISER,
+    "transformer_2.": "denoiser of the last steps",
+    "conditional_transformer.": DENOISER,
+    "text_conditioner.": DENOISER,
+    "sformer_blocks.": DENOISER,
     "lora_unet_": DENOISER,
     "lora_transformer_": DENOISER,
-    "lora_te1_": "1",
-    "lora_te2_": "2",
-    "lora_te3_": "3",
+    "lora_prior_unet_": DENOISER,
+    "Hunyuan_video_I2V_lora_": DENOISER,
+    **{f"lora_te{number}_": number for number in "1234"},
     "lora_te_": "1",
+    "lora_prior_te_": "1",
     "lycoris_": "",
-    "text_encoder_2.": "2",
-    "text_encoder_3.": "3",
+    **{f"text_encoder_{number}.": number for number in "234"},
     "text_encoder.": "1",
+    "connectors.": "connectors",
+    "text_embedding_projection.": "connectors",
     "cond_stage_model.transformer.": "1",
     "conditioner.embedders.0.transformer.": "1",
     "conditioner.embedders.1.model.": "2",
-    "text_encoders.clip_l.transformer.": "1",
+    "text_encoders.clip_g.transformer.": "2",
     "net.": DENOISER,
     "model.": "",
 }
 """What a name may begin with → the part of a pipeline that it is in; empty where it says nothing."""
 
-KEPT = {"transformer.text_model.": "text_model."}
+KEPT = {
+    "transformer.text_model.": "text_model.",
+    "text_conditioner.": "llm_adapter.",
+    "sformer_blocks.": "transformer_blocks.",
+}
 """What is left of a prefix."""
+
+ENCODER = re.compile(r"text_encoders\.\w+\.transformer\.")
+"""How ComfyUI begins the names of any other text encoder."""
+
+T5 = re.compile(r"encoder[._]block[._]\d")
+"""What only T5 has, which is the second encoder of some pipelines and the third of others."""
 
 
 class Flat(NamedTuple):
@@ -64,8 +82,12 @@ def flat(name: str) -> Flat:
     """
     name, part = unwrapped(name.removesuffix(WEIGHT)), ""
     while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
-        name = KEPT.get(found, "") + name.removeprefix(found)
+        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
         part = part or PREFIXES[found]
         if found in KEPT:
             break
+    if encoder := ENCODER.match(name):
+        name, part = name[encoder.end() :], "1"
+    if T5.match(name) and part != DENOISER:
+        part = "3"
     return Flat(name.replace(".", "_").strip("_"), part)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
-from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles, has_config
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
+from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import check_dotted, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
+    from adapterops.storage.writer import Tensors
     from adapterops.updates.protocol import Array
 
 WRITTEN = "lora.safetensors"
@@ -36,6 +41,12 @@ DIFFUSERS = "pytorch_lora_weights.safetensors"
 
 DIFFERENCE = "a full difference"
 
+OF_UPDATE = re.compile(
+    r"lora|hada_|lokr_|\bb?oft_|ia3_|\bon_input$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight|alpha)$"
+    r"|\.(?:[ab][12]|bm|[qp]_layer)\.weight$|\.lambda_layer$|\.bias_(?:indices|values|size)$|^bundle_emb\."
+)
+"""What names of adapters have, those that are refused by name, too, and names of models do not."""
+
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
 
@@ -45,24 +56,28 @@ class Diffusion:
     """What kohya, LyCORIS, diffusers, ai-toolkit, musubi, SimpleTuner and others save for image and video models.
 
     Attributes:
-        underscored: whether its names have underscores for dots, as kohya's.
+        name: `kohya` has underscores for dots; `diffusers` the component of a pipeline first, and no alpha, in the
+            factors that it calls `lora_A` and `lora_B`; all else is `comfy`.
     """
 
-    underscored: bool
+    name: str
 
     def claims(self, place: Place) -> bool:
         try:
             weights = _weights(place)
             names = place.open(weights).entries if weights else {}
+            own = weights is not None and is_own(names, has_config(place, weights))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
-        return is_own(names) and any(map(is_underscored, names)) == self.underscored
+        own = own or (weights is not None and weights.name == DIFFUSERS)
+        return own and _spelled(names) == self.name
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)
         assert weights is not None
         file = place.open(weights)
         with at(path=weights):
+            _check_updates(file.entries)
             modules = _modules(file.entries)
             for parts in modules.values():
                 for name in parts.tensors.values():
@@ -70,45 +85,74 @@ class Diffusion:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
-        config = AdapterConfig(format="kohya" if self.underscored else "comfy")
+            _warn_of_no_scale(file, modules, alpha)
+        config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
         return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """Factors, and an alpha that is the rank, so that the scale is 1."""
+        """Factors, and an alpha that is the rank, so that the scale is 1; diffusers has none, and takes that for 1, too."""
         _check_held(layout, config, full)
         names = {module: self._names(module) for module in layout}
+        _check_apart(names)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {}
         for module, (down, up, alpha) in names.items():
             for name, shape in zip((down, up), kernel_shapes(layout[module]), strict=True):
                 tensors[name] = Spec(dtypes[module], shape)
-            tensors[alpha] = Spec("F32", (1,))
+            if alpha:
+                tensors[alpha] = Spec("F32", (1,))
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             import numpy as np
 
             A, B = factors[module]
             rank = len(A)
-            alpha = np.full(1, rank, "float32")
-            return dict(zip(names[module], (*as_kernels(A, B, layout[module]), alpha), strict=True)), rank
+            down, up, alpha = names[module]
+            found = dict(zip((down, up), as_kernels(A, B, layout[module]), strict=True))
+            return found | ({alpha: np.full(1, rank, "float32")} if alpha else {}), rank
 
-        groups = {module: [module] for module in layout}
-        return Arrangement(WRITTEN, groups, dtypes, tensors, {}, joined, lambda ranks: {})
+        called = {module: NAMED[self.name](module) for module in layout}
 
-    def _names(self, module: str) -> tuple[str, str, str]:
+        def metadata(ranks: Mapping[str, int], stored: Tensors) -> dict[str, str]:
+            own = {called[module]: rank for module, rank in ranks.items()}
+            return headers.WRITTEN[self.name](config.metadata, own, stored)
+
+        return Arrangement(
+            DIFFUSERS if self.name == "diffusers" else WRITTEN,
+            {module: [module] for module in layout},
+            dtypes,
+            tensors,
+            {},
+            joined,
+            lambda ranks: {},
+            metadata=metadata,
+            room=headers.room(config.metadata, {called[module]: each.rank for module, each in layout.items()}),
+        )
+
+    def _names(self, module: str) -> tuple[str, str, str | None]:
         """What A, B and alpha of a module are called."""
-        if self.underscored:
-            start, down, up = underscored(module), "lora_down", "lora_up"
-        else:
-            start, down, up = dotted(module), "lora_A", "lora_B"
-        return f"{start}.{down}.weight", f"{start}.{up}.weight", f"{start}.alpha"
+        start = NAMED[self.name](module)
+        down, up = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
+        return f"{start}.{down}.weight", f"{start}.{up}.weight", None if self.name == "diffusers" else f"{start}.alpha"
+
+
+NAMED = {"kohya": underscored, "comfy": dotted, "diffusers": in_pipeline}
+"""What a module is called in a format."""
+
+
+def _spelled(names: Collection[str]) -> str:
+    """The format that has such names."""
+    if any(map(is_underscored, names)):
+        return "kohya"
+    own = all(COMPONENT.match(name) and not name.endswith(".alpha") for name in names)
+    return "diffusers" if own else "comfy"
 
 
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
-    lone = [module for module, each in layout.items() if each.shape[0] == 1 or each.kind == DIFFERENCE]
+    lone = [module for module, each in layout.items() if (each.dense and each.shape[0] == 1) or each.kind == DIFFERENCE]
     cannot = {
         **dict.fromkeys(lone, "a difference of a whole tensor"),
         **dict.fromkeys(full, "a full tensor"),
@@ -120,6 +164,16 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         )
 
 
+def _check_apart(names: Mapping[str, tuple[str, str, str | None]]) -> None:
+    """Raise UnsupportedError where two modules would be written under one name."""
+    first: dict[str, str] = {}
+    for module, (down, _, _) in names.items():
+        if (other := first.setdefault(down, module)) != module:
+            raise UnsupportedError(
+                f"and {other} would both be {down}", tensor=module, hint="write each model of the pipeline by itself"
+            )
+
+
 def _weights(place: Place) -> Path | None:
     if not place.folder:
         return place.path
@@ -128,11 +182,23 @@ def _weights(place: Place) -> Path | None:
     return next((place.path / name for name in (DIFFUSERS, WRITTEN) if place.has(place.path / name)), None)
 
 
+def _check_updates(entries: Collection[str]) -> None:
+    """Raise InputError for the tensors of a model."""
+    if not any(map(OF_UPDATE.search, entries)):
+        raise InputError(
+            "is a model, where an adapter is expected",
+            hint="name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE",
+            code="E-FOLDER",
+        )
+
+
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
+    """The arrays of every module, by its name without what trainers put around a model."""
+    check_handled({name: len(entry.shape) for name, entry in sorted(entries.items())})
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
-        module, role = parse(name, len(entries[name].shape))
-        roles = found.setdefault(module, {})
+        module, role = parse(name, entries[name].shape)
+        roles = found.setdefault(_plain(module), {})
         if role in roles:
             raise InputError(
                 f"is the same module's {role} as {roles[role]}",
@@ -141,10 +207,27 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    alone = [module for module, roles in found.items() if roles.keys() == {"alpha"}]
-    for module in alone:
-        raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
+    for module, roles in _with_alphas(found).items():
+        if roles.keys() == {"alpha"}:
+            raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
     return {module: parts_of(module, roles, entries) for module, roles in sorted(found.items())}
+
+
+def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Modules whose alpha is spelled in another way than their factors (`attention.to.q`, `attention.to_q.alpha`)."""
+    without = {flat(module): roles for module, roles in found.items() if "alpha" not in roles}
+    for module in [module for module, roles in found.items() if roles.keys() == {"alpha"} and flat(module) in without]:
+        without[flat(module)] |= found.pop(module)
+    return found
+
+
+def _plain(module: str) -> str:
+    """
+    >>> _plain("base_model.model.blocks.0.attn.wq"), _plain("unet.base_model.model.mid_block.conv")
+    ('blocks.0.attn.wq', 'unet.mid_block.conv')
+    """
+    component, _, inner = module.partition(".")
+    return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 
 
 def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mapping[str, Scaling]) -> None:
@@ -167,30 +250,17 @@ def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mappin
         )
 
 
-def underscored(module: str) -> str:
-    """kohya's name of a module; one that does not say where it is is one of the denoiser.
-
-    >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
-    ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
-    """
-    if is_underscored(module):
-        return module
-    key, part = flat(module)
-    return f"lora_{f'te{part}' if part.isdecimal() else 'unet'}_{key}"
-
-
-def dotted(module: str) -> str:
-    """ComfyUI's name of a module, which diffusers reads, too.
-
-    >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv")
-    ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv')
-
-    Raises:
-        UnsupportedError: it has underscores for dots, and which were dots is not known.
-    """
-    check_dotted(module)
-    return module if flat(module).part else f"diffusion_model.{module}"
+def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: float | None) -> None:
+    """Warn where PEFT would have a config that says the scale, and nothing here does."""
+    stated = alpha is not None or any(parts.alpha for parts in modules.values()) or "alpha" in str(file.metadata)
+    if not stated and any(name.startswith("base_model.model.") for name in file.entries):
+        warnings.warn(
+            f"{file.path.name}: has PEFT's names and no config that states a scale: 1 is taken, as ComfyUI and diffusers do;"
+            f" --alpha gives another",
+            AdapterWarning,
+            stacklevel=2,
+        )
 
 
-FORMATS.add("kohya", Diffusion(underscored=True))
-FORMATS.add("comfy", Diffusion(underscored=False))
+for name in ("kohya", "comfy", "diffusers"):
+    FORMATS.add(name, Diffusion(name))

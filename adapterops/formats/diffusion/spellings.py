@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
 
 ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
-VECTOR = "lora_magnitude_vector"
+VECTOR, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
+"""Lengths of the outputs, and of the inputs, of DoRA."""
 OUT = {"to_out": "to_out.0", "to_add_out": "to_add_out"}
 """Projections that diffusers has inside of a list, and names without."""
 
-UNDERSCORED = r"lora_(?:unet|transformer|te\d?|prior_unet|prior_te)_|lycoris_"
+ENCODERS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+"""What diffusers once called the projections of a text encoder."""
+
+UNDERSCORED = r"(?:lora_(?:unet|transformer|te\d?|prior_unet|prior_te)|lycoris|Hunyuan_video_I2V_lora|diffusion_model)_"
 """How names begin that have underscores for dots."""
 
 ROOTS = (
-    "blocks|double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|joint_blocks|joint_transformer_blocks"
-    "|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner|context_refiner|img_in|txt_in"
-    "|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder|time_text_embed|patch_embedding|text_embedding"
-    "|time_embedding|time_projection|txtfusion|caption_projection|adaln_single|text_fusion"
+    "double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|sformer_blocks|joint_blocks"
+    "|joint_transformer_blocks|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner"
+    "|context_refiner|token_refiner|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder"
+    "|time_text_embed|patch_embedding|text_embedding|time_embedding|time_projection|txtfusion|caption_projection"
+    "|adaln_single|text_fusion|mode_blocks|content_mode_blocks"
 )
-"""What models of images and videos consist of."""
+"""What models of images and videos consist of, and models of language do not."""
+
+PROJECTIONS = r"\.(?:to_[qkv]|to_out|add_[qkv]_proj|attn\.w[qkvo])\."
+COMPONENTS = (
+    r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
+    r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"
+    r"|cond_stage_model|net\.(?:blocks|llm_adapter)"
+)
+"""Parts of a pipeline, as programs put them before names."""
 
 OWN = re.compile(
-    rf"^(?:{UNDERSCORED})|^(?:diffusion_model|model\.diffusion_model|unet|text_encoder(?:_2)?)\."
-    rf"|^(?:transformer\.)?(?:{ROOTS})\.|\.(?:to_[qkv]|to_out|add_[qkv]_proj)\.|_lora\d?\.(?:down|up)\.weight$"
+    rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
+    r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
 )
 """What only names of such adapters have."""
+
+IN_PEFT = re.compile(rf"^base_model\.model\.(?:{ROOTS})\.|{PROJECTIONS}")
+"""What only those have that begin as PEFT's."""
 
 LORA = re.compile(
     r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$).+?))?(?:\.weight)?"
@@ -40,8 +57,8 @@ XLABS = re.compile(
     r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight"
 )
 OTHERS = re.compile(
-    rf"(?P<module>.+)\.(?:(?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_\w+|alpha)"
-    rf"|(?P<vector>dora_scale|magnitude|{VECTOR})(?:\.weight)?)"
+    rf"(?P<module>.+?)(?:[._](?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_(?:w[12](?:_[ab])?|t2))|\.(?P<alpha>alpha)"
+    rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{VECTOR})(?:\.weight)?)"
 )
 DIFFERENCES = {
     "diff": "",
@@ -52,22 +69,29 @@ DIFFERENCES = {
 }
 """Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
 
+MERGE = "merge it with the tool that trained it"
 NOT_HANDLED = [
+    (r"_norm\.scale$", "a control LoRA, which sets norms of its base", MERGE),
+    (r"\.reshape_weight$", "a control LoRA that widens its base", MERGE),
+    (r"^lora_controlnet$", "a control LoRA, which is a model next to its base", MERGE),
+    (
+        r"^blocks\.\d+\.attn\.qkv_proj\.lora_[AB]\.default\.",
+        "a MiniMax-H3 adapter of DiffSynth, whose rows of q, k and v are interleaved head by head, in an order that only its base has",
+        "train it with a program that has q, k and v one after the other",
+    ),
     (
         r"\.boft_|\.oft_blocks:4$",
         "BOFT, which rotates the weights of the base",
-        "merge it with the tool that trained it",
+        MERGE,
     ),
-    (r"\.oft_|^oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
-    (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
-    (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", "merge it with the tool that trained it"),
-    (r"\.(?:q_layer|p_layer)\.weight$|\.lambda_layer$", "T-LoRA", "merge it with the tool that trained it"),
-    (r"\.set_weight$", "tensors that replace the base's", "merge it with the tool that trained it"),
-    (r"\.reshape_weight$", "a control LoRA that widens its base", "merge it with the tool that trained it"),
-    (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", "merge it with the tool that trained it"),
+    (r"\.oft_|^oft_", "OFT, which rotates the weights of the base", MERGE),
+    (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", MERGE),
+    (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", MERGE),
+    (r"\.(?:q_layer|p_layer)\.weight$|\.lambda_layer(?:\.weight)?$", "T-LoRA", MERGE),
+    (r"\.set_weight$", "tensors that replace the base's", MERGE),
+    (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", MERGE),
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
-    (r"\.lora_B\.bias$|\.lora_up\.bias$", "a LoRA bias", "merge it with the tool that trained it"),
-    (r"_norm\.scale$", "a control LoRA, which sets norms of its base", "merge it with the tool that trained it"),
+    (r"\.lora_B\.bias$|\.lora_up\.bias$|\.lora_down\.bias$|\.lora_A\.bias$", "a LoRA bias", MERGE),
 ]
 """Pattern, kind and way out of what is known by name."""
 
@@ -79,8 +103,8 @@ class Key(NamedTuple):
     role: str
 
 
-def parse(name: str, dimensions: int = 2) -> Key:
-    """Module and role of a tensor, by its name; `dimensions` tell kinds apart that have the same names.
+def parse(name: str, shape: Sequence[int] = ()) -> Key:
+    """Module and role of a tensor, by its name; its shape tells kinds apart that have the same names.
 
     >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
     Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
@@ -93,18 +117,18 @@ def parse(name: str, dimensions: int = 2) -> Key:
         UnsupportedError: it is of a kind that is known and not handled.
         InputError: it is of none that is known.
     """
-    for pattern, kind, hint in NOT_HANDLED:
-        if re.search(pattern, name) or re.search(pattern, f"{name}:{dimensions}"):
-            raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+    check_handled({name: len(shape)})
     if found := XLABS.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])
     if found := LORA.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]] or ROLE[found["ab"]] or ROLE[found["old"]])
     if found := PROCESSOR.fullmatch(name):
-        projection = OUT.get(found["projection"], found["projection"])
+        encoder = found["above"].endswith("self_attn")
+        projection = (ENCODERS if encoder else OUT).get(found["projection"], found["projection"])
         return Key(f"{found['above']}.{projection}", ROLE[found["half"]])
     if found := OTHERS.fullmatch(name):
-        return Key(found["module"], found["role"] or VECTOR)
+        by_inputs = found["vector"] == BY_INPUTS and len(shape) > 1 and shape[0] == 1 != math.prod(shape)
+        return Key(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else VECTOR))
     module, _, end = name.rpartition(".")
     if module and end in DIFFERENCES:
         return Key(module + DIFFERENCES[end], "diff")
@@ -116,6 +140,14 @@ def parse(name: str, dimensions: int = 2) -> Key:
         hint="convert the file with the tool that trained it",
         code="E-KEY",
     )
+
+
+def check_handled(dimensions: Mapping[str, int]) -> None:
+    """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
+    for pattern, kind, hint in NOT_HANDLED:
+        for name, count in dimensions.items():
+            if re.search(pattern, name) or re.search(pattern, f"{name}:{count}"):
+                raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
 
 
 def is_underscored(name: str) -> bool:
@@ -133,6 +165,12 @@ def check_dotted(module: str) -> None:
         )
 
 
-def is_own(names: Collection[str]) -> bool:
-    """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own."""
-    return any(map(OWN.search, names)) and not any(name.startswith("base_model.model.") for name in names)
+def is_own(names: Collection[str], configured: bool) -> bool:
+    """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own.
+
+    Args:
+        configured: whether a config of PEFT is stored with them. Trainers of such models write PEFT's names without one.
+    """
+    if any(name.startswith("base_model.model.") for name in names):
+        return not configured and any(map(IN_PEFT.search, names))
+    return any(map(OWN.search, names))

@@ -8,34 +8,41 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.peft.patterns import WHOLE, matches
+from adapterops.formats.peft.types import LOAD, MERGE, TYPES
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
-BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
-"""Values of init_lora_weights under which the factors belong to a changed base."""
+BASE_CHANGING = {
+    "pissa_niter": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "corda": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "lora_ga": "convert it with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=INITIAL)",
+    "loftq": "give the base that LoftQ made, and set init_lora_weights to true in the config: it is LoRA on that one",
+}
+"""Beginnings of init_lora_weights under which the factors belong to a base that the stored one does not tell → way on."""
 
 REFUSED = {
-    "lora_bias": "LoRA biases are not handled",
-    "layer_replication": "its layers are not those of the base",
-    "loftq_config": "its factors belong to a quantized base",
-    "kasa_config": "KaSA depends on the base weight and cannot be added",
-    "use_bdlora": "BD-LoRA stores its factors packed",
-    "use_qalora": "QA-LoRA stores its factors pooled",
-    "alora_invocation_tokens": "aLoRA is active only after certain tokens",
-    "arrow_config": "Arrow chooses an adapter per token",
-    "modules_to_tie": "LoRA on tied weights is not handled",
-    "megatron_config": "Megatron layers are not handled",
+    "layer_replication": (
+        "its layers are not those of the base",
+        "write a base that has each layer as often (mergekit's passthrough), and take the field out of the config",
+    ),
+    "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
+    "use_qalora": ("QA-LoRA stores its factors pooled by the groups of a GPTQ base", "load it with PEFT and that base"),
+    "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
+    "arrow_config": ("Arrow chooses an adapter per token", LOAD),
+    "modules_to_tie": ("LoRA on tied weights is not handled", MERGE),
+    "megatron_config": ("Megatron layers are not handled", "export it with Megatron to PEFT's format"),
 }
-"""Fields that change the meaning of the tensors when they are set, and why that is not handled."""
+"""Fields that change the meaning of the tensors when they are set, why that is not handled, and what goes on."""
 
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save", "trainable_token_indices",
+    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "kasa_config",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -84,6 +91,8 @@ class AdapterConfig:
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
         format: what it is written in where nothing else is asked for.
+        model: config.json of the base whose names the modules have, where that was given.
+        metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
 
     base_model: str | None = None
@@ -99,6 +108,8 @@ class AdapterConfig:
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    model: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
@@ -153,12 +164,15 @@ def read_config(fields: Any) -> AdapterConfig:
     stated = fields.get("peft_type", "LORA")
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
-        types = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
+        read = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
+        known = TYPES.get(str(stated))
+        called = f", {known.name}" if known else ""
         raise UnsupportedError(
-            f"peft_type is {stated!r}, and only {types} are handled", hint="convert it to LoRA with PEFT first"
+            f"peft_type is {stated!r}{called}: it is not handled here, as {read} are",
+            hint=known.hint if known else "update adapterops, or merge it into its base with the PEFT that made it",
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
-    refused = REFUSED | {field: why for kind in kinds for field, why in kind.refused.items()}
+    refused = REFUSED | {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
@@ -228,16 +242,20 @@ def _rows(module: str, stated: Mapping[Any, Any]) -> Any:
     return next((each for key, each in stated.items() if isinstance(key, str) and module.endswith(key)), None)
 
 
-def _check_field(name: str, value: Any, refused: Mapping[str, str]) -> None:
-    if name == "init_lora_weights" and isinstance(value, str) and value.startswith(BASE_CHANGING):
-        raise UnsupportedError(
-            f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed",
-            hint="convert it with PEFT's path_initial_model_for_weight_conversion",
-        )
+def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
+    if name == "init_lora_weights" and isinstance(value, str):
+        for start, hint in BASE_CHANGING.items():
+            if value.startswith(start):
+                raise UnsupportedError(
+                    f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed, "
+                    "in a way that neither base nor adapter say",
+                    hint=hint,
+                )
     if name == "bias" and value not in ("none", None, False, *BIASES):
         raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
     if name in refused and value:
-        raise UnsupportedError(f"{name} is set: {refused[name]}")
+        why, hint = refused[name]
+        raise UnsupportedError(f"{name} is set: {why}", hint=hint)
     if value and name not in refused and name not in DERIVED | KEPT | IGNORED:
         raise UnsupportedError(
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
@@ -271,7 +289,12 @@ def scalings(
     Warns:
         AdapterWarning: a pattern matches no module, or several with different values match one.
     """
-    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == fields.get("peft_type", "LORA"))
+    stated = fields.get("peft_type", "LORA")
+    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == stated)
+    if field is None:
+        return dict.fromkeys(ranks, Scaling(1, 1))
+    if stated == "ADALORA":
+        return _of_adalora(fields, ranks)
     r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
     rslora = fields.get("use_rslora") or False
     if not isinstance(rslora, bool):
@@ -289,6 +312,27 @@ def scalings(
                 code="E-RANK",
             )
     return {module: Scaling(alphas[module], int(ranks_said[module]), rslora) for module in ranks}
+
+
+def _of_adalora(fields: Mapping[str, Any], ranks: Mapping[str, int | None]) -> dict[str, Scaling]:
+    """alpha over the rank that training began with, however much of it is left (and over 1e-5 more, as PEFT does).
+
+    Raises:
+        InputError: a mask of rank_pattern keeps another number of dimensions than the tensors have.
+    """
+    initial, alpha = _rank("init_r", fields.get("init_r")), check_alpha("lora_alpha", fields.get("lora_alpha"))
+    masks = fields.get("rank_pattern") or {}
+    for name, mask in masks.items() if isinstance(masks, dict) else ():
+        module = name.partition(".lora_E")[0]
+        kept = sum(mask) if isinstance(mask, list) and all(isinstance(each, bool) for each in mask) else None
+        if module in ranks and kept != ranks[module]:
+            raise InputError(
+                f"rank_pattern keeps {kept} of its dimensions, the tensors have {ranks[module]}",
+                tensor=module,
+                hint="the config belongs to another adapter, or was edited",
+                code="E-RANK",
+            )
+    return dict.fromkeys(ranks, Scaling(alpha * initial / (initial + 1e-5), int(initial)))
 
 
 def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, check: Any) -> dict[str, float]:
@@ -340,10 +384,7 @@ def combine(
     """
     base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
     revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
-    first = configs[0].fields
-    fields = {
-        key: value for key, value in first.items() if all(key in c.fields and c.fields[key] == value for c in configs)
-    }
+    fields = _common([config.fields for config in configs])
     return AdapterConfig(
         base,
         revision,
@@ -358,7 +399,23 @@ def combine(
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
+        model=configs[0].model,
+        metadata=_merged([config.metadata for config in configs], names),
     )
+
+
+def _merged(found: Sequence[Mapping[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """What all headers say, and for those that follow modelspec what the result was merged from."""
+    common, described = _common(found), any(name.startswith("modelspec.") for each in found for name in each)
+    if len(found) > 1 and described:
+        common["modelspec.merged_from"] = ", ".join(Path(name).stem for name in names)
+    return common
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say."""
+    first, *others = found
+    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
 
 
 def _union(targets: Sequence[Suffixes | str | None]) -> Suffixes | str | None:
@@ -415,12 +472,14 @@ def write_config(
     """The fields of a config under which PEFT loads factors of these ranks with a scale of 1, whatever its version.
 
     Args:
-        ranks: by the names of modules, and of the parameters in `config.experts`.
+        ranks: by the names of modules, of the parameters in `config.experts`, and of biases of LoRA.
         full: the names of full tensors that go along.
         r: the rank of what no pattern of a module can name: experts that PEFT stacks; by default the largest.
 
     Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
     """
+    lora_bias = any(name.endswith(".bias") for name in ranks)
+    ranks = {name: rank for name, rank in ranks.items() if not name.endswith(".bias")}
     r = r or max(ranks.values())
     parameters = [name for name in ranks if name in config.experts]
     announced = [tensor for tensor in full if tensor not in {*config.unannounced, *config.tokens}]
@@ -445,6 +504,7 @@ def write_config(
                 "init_lora_weights": True,
                 "bias": "all" if biases else "none",
                 **({"modules_to_save": saved} if saved else {}),
+                **({"lora_bias": True} if lora_bias else {}),
                 **({"trainable_token_indices": tokens} if tokens else {}),
                 "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),

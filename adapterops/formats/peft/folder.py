@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import AdapterOpsError, IncompatibleError
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, read_files
+from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_config, read_files
 from adapterops.formats.diffusion.spellings import check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
-from adapterops.formats.peft.keys import PREFIX, Key, render, updates
+from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.formats.vocabulary import TOKEN_ROWS
@@ -32,7 +32,7 @@ class Peft:
             return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())
         try:
             names = place.open(place.path).entries
-            return any(map(updates().fullmatch, names)) and not is_own(names)
+            return any(map(updates().fullmatch, names)) and not is_own(names, has_config(place, place.path))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
 
@@ -51,6 +51,7 @@ class Peft:
         for module in layout:
             check_dotted(module)
         _check_inside(layout, config)
+        biases = _biases(layout)
         groups = stacks(layout, config.experts)
         layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
         turned = config.reversed & layouts.keys()
@@ -65,21 +66,29 @@ class Peft:
         tensors = {
             key: Spec(dtypes[stack], shape[::-1] if stack in config.embeddings else shape)
             for stack in groups
+            if stack not in biases
             for key, shape in zip(_keys(stack, config, experts), _shapes(stack, layouts[stack], experts), strict=True)
         }
+        heights = {stack: layouts[stack][0].shape[0] for stack in groups if biases and stack not in biases}
+        tensors |= {_bias(stack): Spec(dtypes[stack], (height,)) for stack, height in heights.items()}
         copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
         def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             if stack in turned:
                 factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
             A, B, own = together(stack, factors, experts)
+            if stack in biases:
+                return {_bias(stack.removesuffix(".bias")): (B @ A)[0]}, 1
+            if biases and not own:
+                A, B, own = *padded(A, B, 1), 1  # what its bias belongs to
             if stack in single:
                 A, B, own = *padded(A, B, rank), rank
             elif stack not in experts:
                 A, B = as_kernels(A, B, layouts[stack][0])
             if stack in config.embeddings:
                 A, B = A.T, B.T
-            return dict(zip(_keys(stack, config, experts), (A, B), strict=True)), own
+            zeros = {_bias(stack): B[:, :0].sum(axis=1)} if biases and f"{stack}.bias" not in layout else {}
+            return {**dict(zip(_keys(stack, config, experts), (A, B), strict=True)), **zeros}, own
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             kept = replace(config, experts=experts)
@@ -89,6 +98,27 @@ class Peft:
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _biases(layout: Mapping[str, Layout]) -> set[str]:
+    """The modules that are biases of LoRA: PEFT has one for each module, or none at all.
+
+    Raises:
+        UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold.
+    """
+    found = {module for module, each in layout.items() if module.endswith(".bias") and each.shape[0] == 1}
+    for module in found:
+        if module.removesuffix(".bias") not in layout:
+            raise UnsupportedError(
+                "is a difference of a bias without LoRA on its layer, which PEFT cannot hold",
+                tensor=module,
+                hint="fuse the adapter into its base",
+            )
+    return found
+
+
+def _bias(stack: str) -> str:
+    return render(Key(stack, BIAS, end=".bias"))
 
 
 def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.types import ARRAYS
 from adapterops.formats.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Header
@@ -30,6 +31,10 @@ SPELLINGS = [
 was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
 """
 
+BIAS = "lora_bias"
+"""The role of the bias of `lora_B`, which is the update of a tensor of its own."""
+
+
 ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter>[^.]+))?$")
 """How rows of an embedding are called: next to LoRA, and in an adapter of nothing else."""
 
@@ -37,9 +42,6 @@ KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (r"\.lora_diag", "KaSA", "KaSA depends on the base weight and cannot be added"),
-    (r"\.lora_E\b", "AdaLoRA", "convert it to LoRA with PEFT first"),
-    (r"\.lora_B\.(?:[^.]+\.)?bias$", "a LoRA bias (lora_bias=true)", "train without lora_bias"),
     (
         r"\.lora_monteclora_sampler|\.lora_velora",
         "MonteCLoRA or VeLoRA state",
@@ -56,24 +58,24 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
     (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
-    (r"\.ia3_|\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
+    (r"\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
     (
         rf"{KOHYA}.*\.(?:diff(?:_b)?|[wb]_norm)$",
         "full differences of weights",
         "merge them with the tool that trained them",
     ),
-    (
-        r"\.(?:vera_|hra_|ln_tuning|randlora_|fourierft_|vblora_)",
-        "an adapter that is not LoRA",
-        "only LoRA is handled",
-    ),
-    (r"prompt_embeddings|prompt_encoder", "a prompt adapter", "prompts change no weight and cannot be merged"),
+    *ARRAYS,
     (rf"{KOHYA}|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (
         r"\.lora_[ab]\b",
         "lower-case LoRA names, as MLX writes them",
         "keep it in a folder of its own, with its adapter_config.json",
+    ),
+    (
+        r"\.base_layer\.out_proj\.lora_[AB]\b",
+        "LoRA on a MultiheadAttention of torch, whose out_proj PEFT 0.21 and before adds twice (#3774)",
+        "merge it into its base with the PEFT that it was trained with: merge_and_unload adds it as often as training did",
     ),
     (
         r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
@@ -93,14 +95,12 @@ STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
 @cache
 def updates() -> re.Pattern[str]:
     """The names of the arrays of every kind of update."""
-    ends = {role: end for kind in KINDS.values() if kind.peft_type for role, end in kind.roles.items()}
-    inner, bare = (
-        "|".join(sorted(map(re.escape, (r for r, end in ends.items() if bool(end) == inside))))
-        for inside in (True, False)
-    )
-    name = r"(?:\.(?P<{}>(?!weight$)[^.]+(?:\.[^.]+)??))?"  # twice, where an adapter was wrapped in another
+    roles = {role for kind in KINDS.values() if kind.peft_type for role in kind.roles} - {BIAS}
+    role, word = "|".join(sorted(map(re.escape, roles))), r"(?!(?:weight|bias)$)[^.]+"
+    adapter = rf"{word}(?:\.{word})??"  # twice, where an adapter was wrapped in another
     return re.compile(
-        rf"(?P<module>.+)\.(?:(?P<inner>{inner}){name.format('adapter')}\.weight|(?P<bare>{bare}){name.format('other')}(?P<weight>\.weight)?)"
+        rf"(?P<module>.+)\.(?:(?P<role>{role})(?:\.(?P<adapter>{adapter}))?(?P<end>\.weight)?"
+        rf"|lora_B(?:\.(?P<of>{adapter}))?(?P<bias>\.bias))"
     )
 
 
@@ -139,9 +139,11 @@ def parse(name: str) -> Key:
     module = groups["module"].removeprefix(PREFIX)
     if not module:
         raise InputError("names no module", tensor=name, code="E-KEY")
-    if not groups.get("bare"):
-        return Key(module, groups.get("inner") or "alpha", prefix, groups.get("adapter"))
-    return Key(module, groups["bare"], prefix, groups["other"], groups["weight"] or "")
+    if groups.get("bias"):
+        return Key(module, BIAS, prefix, groups["of"], ".bias")
+    if not groups.get("role"):
+        return Key(module, "alpha", prefix, end="")
+    return Key(module, groups["role"], prefix, groups["adapter"], groups["end"] or "")
 
 
 def render(key: Key) -> str:
@@ -150,9 +152,8 @@ def render(key: Key) -> str:
     >>> render(Key("layers.0.q_proj", "lora_B"))
     'base_model.model.layers.0.q_proj.lora_B.weight'
     """
-    if key.role == "alpha":
-        return f"{key.prefix}{key.module}.alpha"
-    return ".".join(part for part in (key.prefix + key.module, key.role, key.adapter) if part) + key.end
+    role = "lora_B" if key.role == BIAS else key.role
+    return ".".join(part for part in (key.prefix + key.module, role, key.adapter) if part) + key.end
 
 
 def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
-from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.keys import BIAS, parse
+from adapterops.formats.peft.variants import Variant, plain
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.safetensors import Entry, Header
-from adapterops.updates.kinds import Kind, kind_of
+from adapterops.updates.kinds import KINDS, Kind, kind_of
+
+SHARED = ("vera_A", "vera_B")
+"""The arrays of VeRA that belong to no single module."""
+
+GAIN, OF_BIAS = "(IA)³", "(IA)³ of a bias"
+"""The kind that multiplies outputs, and what it does to a bias."""
+
+PRUNED = "AdaLoRA"
+"""The kind whose training may leave nothing of a module."""
 
 FACTORS = {"lora_A", "lora_B"}
 """The arrays of LoRA."""
@@ -53,9 +63,9 @@ class Parts:
         return self.tensors["lora_B"]
 
 
-def parts(file: Header, full: Iterable[str] = ()) -> dict[str, Parts]:
+def parts(file: Header, full: Iterable[str] = (), variant: Variant = plain) -> dict[str, Parts]:
     """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
-    out.
+    out; `variant` is that of LoRA, which the config says.
 
     Raises:
         UnsupportedError: the file has a kind of update that is not handled.
@@ -76,19 +86,28 @@ def parts(file: Header, full: Iterable[str] = ()) -> dict[str, Parts]:
                 )
             roles[key.role] = name
             adapters.add(key.adapter)
+        for module in [module for module, roles in found.items() if BIAS in roles]:
+            found[f"{module}.bias"] = {BIAS: found[module].pop(BIAS)}
         if len(adapters - {None}) > 1:
             names = ", ".join(sorted(adapter for adapter in adapters if adapter))
             raise InputError(f"holds several adapters: {names}", hint="save each in a file of its own", code="E-KEY")
-        return {
-            name: each
-            for module, roles in sorted(found.items())
-            for name, each in (
-                _along_experts(module, roles, file.entries) or {module: parts_of(module, roles, file.entries)}
-            ).items()
+        shared: dict[str, str] = {}
+        for module in [module for module, roles in found.items() if {*SHARED} >= roles.keys()]:
+            shared |= found.pop(module)
+        several: dict[str, Parts] = {}
+        for module, roles in sorted(found.items()):
+            roles |= shared if "vera_lambda_b" in roles else {}
+            several |= _along_experts(module, roles, file.entries) or {
+                module: parts_of(module, roles, file.entries, variant)
+            }
+        return several | {
+            f"{module}.bias": replace(each, kind=KINDS[OF_BIAS], shape=(1, each.shape[0]))
+            for module, each in several.items()
+            if each.kind is KINDS[GAIN] and each.shape[0]
         }
 
 
-def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> Parts:
+def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry], variant: Variant = plain) -> Parts:
     """One module, of the names of its arrays by their roles; `alpha` is one of them, where there is such a tensor.
 
     Raises:
@@ -96,14 +115,19 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
         InputError: an array is missing, empty, or does not fit the others.
     """
     tensors = {role: name for role, name in roles.items() if role != "alpha"}
-    kind = kind_of(tensors)
+    kind = variant(module, kind_of(tensors))
     with at(tensor=module):
         for role in kind.roles:
+            if role not in roles and role in SHARED:
+                raise UnsupportedError(
+                    f"is VeRA, and {role}, which all modules share, is not in the file (save_projection=False)",
+                    hint="load it with PEFT and its base, and save it with save_projection=True",
+                )
             if role not in roles:
                 raise InputError(
                     f"has {', '.join(sorted(roles))} but no {role}", hint="save the adapter again", code="E-KEY"
                 )
-            if 0 in entries[roles[role]].shape:
+            if 0 in entries[roles[role]].shape and kind.name != PRUNED:
                 raise InputError(
                     f"{role} has the empty shape {list(entries[roles[role]].shape)}",
                     hint="gather the weights before saving (ZeRO-3)",

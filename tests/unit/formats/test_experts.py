@@ -123,7 +123,7 @@ def test_targets_without_a_dot_are_no_parameters_of_other_modules(tmp_path: Path
         f"{MLP}.experts.gate_up_proj": E,
         f"{MLP}.experts.down_proj": E,
     }
-    save_adapter(adapter, tmp_path / "out")
+    save_adapter(2 * adapter, tmp_path / "out")
     fields = json.loads((tmp_path / "out/adapter_config.json").read_text())
     assert fields["target_modules"] == ["q_proj"]
     assert fields["target_parameters"] == ["down_proj", "gate.weight", "gate_up_proj"]

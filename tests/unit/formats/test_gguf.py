@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
-from gguf_files import LLAMA, factors, write, write_base
+from gguf_files import LLAMA, factors, permuted, write, write_base
 from safetensors.numpy import load_file
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.updates.lowrank import LowRank
 
 
 @pytest.mark.parametrize(("alpha", "scale"), [(8.0, 2.0), (0.0, 1.0), (None, 1.0), (-2.0, -0.5)])
@@ -102,11 +105,76 @@ def test_an_alpha_that_is_no_number_is_refused(tmp_path: Path) -> None:
             ao.open_adapter(write(tmp_path / "a.gguf", None, alter=alter))
 
 
-def test_it_is_not_written(tmp_path: Path) -> None:
-    adapter = ao.open_adapter(write(tmp_path / "a.gguf", architecture="qwen2"))
-    with pytest.raises(UnsupportedError, match="not written") as raised:
+def test_it_is_written_as_the_converter_of_llama_cpp_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by the library that owns the format: names, fields, the order of q and k, and every type of number."""
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.gguf"), alpha=8.0)
+    write_base(Path("base"))
+    assert run(["convert", "a.gguf", "--to", "peft", "--base", "base", "-o", "peft"]) == 0
+    for dtype, tolerance in ((None, 0.0), ("F16", 1e-3), ("BF16", 1e-2)):
+        line = ["convert", "peft", "--to", "gguf", "--base", "base", *(["--dtype", dtype] if dtype else [])]
+        assert run([*line, "-o", "out", "--force"]) == 0
+        found = gguf.GGUFReader("out/adapter.gguf")
+        fields = {name: field.contents() for name, field in found.fields.items() if not name.startswith("GGUF.")}
+        assert fields == {
+            "general.architecture": "llama",
+            "general.type": "adapter",
+            "adapter.type": "lora",
+            "adapter.lora.alpha": 4.0,
+        }
+        tensors = {each.name: each for each in found.tensors}
+        for name, (module, _, heads) in LLAMA.items():
+            A, B = factors()[module]
+            for role, wanted in (("lora_a", A), ("lora_b", permuted(2 * B, heads))):
+                stored = tensors[f"{name}.weight.{role}"]
+                assert stored.tensor_type.name == (dtype or "F32")
+                values = gguf.dequantize(stored.data, stored.tensor_type).reshape(wanted.shape)
+                np.testing.assert_allclose(values, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
+        assert run(["fuse", "base", "out", "-o", "fused", "--force"]) == 0
+    assert run(["verify", "fused"]) == 0
+
+
+def test_ranks_that_differ_are_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alpha is divided by the rank of each tensor."""
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.gguf"))
+    base = ao.open_checkpoint(write_base(Path("base")))
+    whole = ao.named_as(ao.open_adapter("a.gguf"), base)
+    ao.save_adapter(ao.truncate(whole, budget=1200), "out", format="gguf")
+    again = ao.named_as(ao.open_adapter("out"), base)
+    assert {each.scale for each in again.scalings.values()} == {1.0}
+    expected = ao.truncate(whole, budget=1200)
+    assert len({each.rank for each in expected.layout.values()}) == 1 or again.layout.keys() == expected.layout.keys()
+    for module in expected.layout:
+        np.testing.assert_allclose(
+            again.updates[module].dense(), expected.updates[module].dense(), atol=1e-4, err_msg=module
+        )
+
+
+NOT_WRITTEN = {
+    "no base": ({}, None, "--base"),
+    "another architecture": ({}, {"model_type": "falcon"}, "'falcon'"),
+    "a module without a name": ({"model.layers.0.mlp.router": (4, 8)}, {"model_type": "qwen2"}, "router"),
+    "a head that is tied": ({"lm_head": (4, 8)}, {"model_type": "qwen2", "tie_word_embeddings": True}, "lm_head"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_WRITTEN)
+def test_what_is_not_written(case: str, tmp_path: Path) -> None:
+    modules, model, said = NOT_WRITTEN[case]
+    shapes = modules or {"model.layers.0.mlp.up_proj": (4, 8)}
+    updates = {module: LowRank(np.ones((out, 1)), np.ones((1, into))) for module, (out, into) in shapes.items()}
+    adapter = ao.Adapter.of(updates, AdapterConfig(model=model))
+    with pytest.raises(UnsupportedError) as raised:
         ao.save_adapter(adapter, tmp_path / "out", format="gguf")
-    assert "convert_lora_to_gguf" in str(raised.value)
+    assert said in str(raised.value)
+
+
+def test_heads_that_are_not_known(tmp_path: Path) -> None:
+    update = {"model.layers.0.self_attn.q_proj": LowRank(np.ones((64, 1)), np.ones((1, 8)))}
+    adapter = ao.Adapter.of(update, AdapterConfig(model={"model_type": "mistral"}))
+    with pytest.raises(IncompatibleError, match="num_attention_heads"):
+        ao.save_adapter(adapter, tmp_path / "out", format="gguf")
 
 
 def test_commands_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def test_every_tensor_gets_the_name_that_it_has_where_it_belongs() -> None:
         (["q.base_layer.weight", "q.lora_A.a.weight", "q.lora_A.b.weight"], InputError, "several adapters: a, b"),
         (["q.base_layer.weight", "q.lora_A.a.weight", "module.q.lora_A.a.weight"], InputError, "the same tensor as"),
         (["q.lora_A.weight", "q.lora_B.weight"], InputError, "it is an adapter"),
-        (["q.base_layer.weight", "q.vera_lambda_d.default"], UnsupportedError, "not LoRA"),
+        (["q.base_layer.weight", "q.hra_u.default"], UnsupportedError, "belongs to HRA"),
         (["q.base_layer.weight", "q.of_the_future.default"], UnsupportedError, "q.of_the_future.default"),
     ],
 )

@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
-from adapterops.hub.card import MARK
-from adapterops.hub.package import CARD, Content, files, made
+from adapterops.hub.card import MARK, render
+from adapterops.hub.package import CARD, Content, card, files, made
 from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.storage.place import Place
 
 
 @pytest.fixture
@@ -95,9 +96,43 @@ def test_contents_are_compared_by_the_hash_that_the_hub_has(folder: Path) -> Non
     assert isinstance(small.source, bytes)
 
 
-def test_an_adapter_that_is_not_in_the_format_of_peft_is_named(tmp_path: Path) -> None:
-    name = "lora_unet_blocks_0_attn_q"
-    tensors = {f"{name}.lora_down.weight": torch.ones(2, 6), f"{name}.lora_up.weight": torch.ones(5, 2)}
-    save_file(tensors, tmp_path / "lora.safetensors")
-    with pytest.raises(UnsupportedError, match="in the format kohya, and only PEFT's are pushed"):
-        files(tmp_path)
+def lone(path: Path, name: str = "lora_unet_blocks_0_attn_q") -> Path:
+    save_file({f"{name}.lora_down.weight": torch.ones(2, 6), f"{name}.lora_up.weight": torch.ones(5, 2)}, path)
+    return path
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers"])
+def test_adapters_of_image_models_are_what_diffusers_loads(tmp_path: Path, form: str, alone: bool) -> None:
+    source = lone(tmp_path / "a.safetensors")
+    save_file({"blocks.0.attn.q.weight": torch.ones(5, 6)}, tmp_path / "base.safetensors")
+    base = ao.open_checkpoint(tmp_path / "base.safetensors")
+    ao.save_adapter(2 * ao.named_as(ao.open_adapter(source), base), tmp_path / "out", format=form)
+    (weights,) = (tmp_path / "out").glob("*.safetensors")
+    what = weights if alone else tmp_path / "out"
+    assert set(files(what)[0]) == ({weights.name} if alone else {weights.name, "adapterops.json"})
+    with pytest.warns(AdapterWarning, match=f"{weights.name} names no base"):
+        text = card(what, repo="me/style")
+    assert "library_name: diffusers" in text
+    assert f'pipeline.load_lora_weights("me/style", weight_name="{weights.name}")' in text
+    assert "peft" not in text.lower()
+
+
+def test_the_base_of_an_image_adapter_is_named_in_its_card(tmp_path: Path) -> None:
+    base = Place(tmp_path / "base", remote=FakeRemote())  # type: ignore[arg-type]  # what it is asked for
+    contents = {"a.safetensors": Content.of(lone(tmp_path / "a.safetensors"))}
+    text = render(made(tmp_path / "a.safetensors", "me/style", contents, base))
+    assert "base_model: owner/flux" in text
+    assert 'DiffusionPipeline.from_pretrained("owner/flux")' in text
+
+
+class FakeRemote:
+    reference = "owner/flux"
+
+
+def test_what_no_card_tells_how_to_load_is_named(tmp_path: Path) -> None:
+    ao.save_adapter(2 * ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "out", format="mlx")
+    with pytest.raises(UnsupportedError, match="in the format mlx, and only peft, kohya, comfy, diffusers are pushed"):
+        files(tmp_path / "out")
+    with pytest.raises(UnsupportedError, match="a file by itself, and PEFT loads folders"):
+        files(tmp_path / "a/adapter_model.safetensors")

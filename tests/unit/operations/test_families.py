@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 import adapterops as ao
 from adapterops.errors import IncompatibleError
 from adapterops.formats.diffusion import unet
-from adapterops.formats.diffusion.families import JOINED, RENAMED, Joined
+from adapterops.formats.diffusion.families import JOINED
+from adapterops.formats.diffusion.models import MODELS, Joined
 from adapterops.operations.verifying import verify
 
 WIDTH = 8
@@ -59,15 +60,19 @@ def delta(seed: int, rows: int) -> torch.Tensor:
 def heights(joined: Joined) -> list[int]:
     if joined.swapped:
         return [12]
-    return [ROWS[0] if part in joined.square else ROWS[part] for part in range(len(joined.parts))]
+    rows = [ROWS[0] if part in joined.square else ROWS[part] for part in range(len(joined.parts))]
+    one, other = joined.equal
+    return [rows[other] if part == one else each for part, each in enumerate(rows)]
 
 
-@pytest.mark.parametrize(("authors", "other"), RENAMED.items())
+@pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.renamed])
 @pytest.mark.parametrize("back", [False, True])
-def test_renamed(tmp_path: Path, authors: str, other: str, back: bool) -> None:
-    adapter, base = (other, authors) if back else (authors, other)
-    found = changed(tmp_path, {named(base): 12}, {named(adapter): 12}, "diffusion_model.")
-    torch.testing.assert_close(found[weight(named(base))], delta(0, 12))
+def test_renamed(tmp_path: Path, model: str, back: bool) -> None:
+    pairs = [pair[::-1] if back else pair for pair in MODELS[model].renamed.items()]
+    names = {named(adapter): named(base) for adapter, base in pairs}
+    found = changed(tmp_path, dict.fromkeys(names.values(), 12), dict.fromkeys(names, 12), "diffusion_model.")
+    for seed, base in enumerate(names.values()):
+        torch.testing.assert_close(found[weight(base)], delta(seed, 12))
 
 
 @pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")

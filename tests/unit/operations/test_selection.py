@@ -81,17 +81,54 @@ def test_the_first_pattern_wins() -> None:
 @pytest.mark.parametrize(
     ("by", "said"),
     [
-        ({"layers.0-5": 2}, "no pattern matches model.layers.10.mlp.up_proj and 11 other"),
         ({"*": 1, "layers.0": 2}, "earlier patterns match all"),
         ({"layers.0-11": 1, "layers.20": 2, "*": 1}, "matches none"),
         ({"*": float("nan")}, "finite"),
-        ({}, "no pattern matches"),
+        ({}, "at least one pattern"),
     ],
     ids=str,
 )
 def test_factors_that_leave_something_open(by: dict[str, float], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         ao.scale(adapter(), by)
+
+
+def test_what_no_pattern_matches_stays_as_it_is() -> None:
+    scaled = ao.scale(adapter(), {"layers.0-5": 0.5})
+    assert {float(entries(update)[0, 0]) for name, update in scaled.updates.items() if int(name.split(".")[2]) > 5} == {
+        1
+    }
+    assert {
+        float(entries(update)[0, 0]) for name, update in scaled.updates.items() if int(name.split(".")[2]) <= 5
+    } == {0.5}
+
+
+KOHYA = [
+    "lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_double_blocks_12_txt_mlp_0", "lora_unet_single_blocks_3_linear1",
+    "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", "lora_te1_text_model_encoder_layers_7_mlp_fc1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("double_blocks.0-9", KOHYA[:1]),
+        ("double_blocks.0-18", KOHYA[:2]),
+        ("single_blocks.3", KOHYA[2:3]),
+        ("down_blocks.1", KOHYA[3:4]),
+        ("attentions.0", KOHYA[3:4]),
+        ("transformer_blocks.0", KOHYA[3:4]),
+        ("layers.0-11", KOHYA[4:]),
+    ],
+)
+def test_blocks_of_names_with_underscores_for_dots(pattern: str, found: list[str]) -> None:
+    assert matching(pattern, KOHYA) == found
+
+
+def test_a_block_that_is_no_word_of_such_a_name() -> None:
+    with pytest.raises(OptionError) as caught:
+        matching("blocks.0", KOHYA)
+    assert "double_blocks" in str(caught.value.hint)
 
 
 def test_all_layers_may_be_named_before_the_rest() -> None:

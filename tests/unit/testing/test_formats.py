@@ -7,10 +7,11 @@ import pytest
 from adapterops.formats.registry import FORMATS
 from adapterops.testing import check_format
 
-READ_ONLY = {"gguf"}
+OF_A_MODEL = {"gguf"}
+"""Formats that are written for a model; see tests/unit/formats/test_gguf.py."""
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in READ_ONLY])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in OF_A_MODEL])
 def test_every_format_keeps_its_laws(name: str) -> None:
     check_format(name)
 

@@ -26,7 +26,7 @@ def test_updates_keep_their_laws(dtype: Any) -> None:
         check_update(update)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.needs_base])
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.reads])
 def test_every_kind_that_needs_no_base_is_held_to_the_laws_where_it_is_tested(name: str) -> None:
     module = KINDS[name].build.__module__.rpartition(".")[2]
     assert "    check_update(" in (UNIT / f"updates/test_{module}.py").read_text(encoding="utf-8")

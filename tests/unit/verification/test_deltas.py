@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from adapterops.updates.dense import Dense
+from adapterops.updates.gain import Gain
 from adapterops.updates.hadamard import Hadamard
 from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
@@ -16,7 +19,7 @@ from adapterops.verification.deltas import Formula
 rng = np.random.default_rng(0)
 ONE, TWO = (LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 5)), 1.5) for _ in range(2))
 W = rng.standard_normal((6, 5))
-UPDATES = {
+UPDATES: dict[str, Any] = {
     "LoRA": ONE,
     "LoHa": Hadamard(ONE, TWO, 0.5),
     "LoKr": Kronecker(Dense(rng.standard_normal((2, 5))), LowRank(rng.standard_normal((3, 2)), TWO.A[:, :1]), 0.5),
@@ -25,6 +28,8 @@ UPDATES = {
     "a sum": Sum([ONE, Hadamard(ONE, TWO)]),
     "a sum of entries": Sum([Dense(rng.standard_normal((6, 5))) for _ in range(2)]),
     "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
+    "(IA)³": Gain(rng.standard_normal(6), False, (6, 5)),
+    "(IA)³ by inputs": Gain(rng.standard_normal(5), True, (6, 5)),
 }
 
 
@@ -38,6 +43,9 @@ def test_rows_are_those_of_the_update(kind: str) -> None:
     assert (found.slack < 1e-4).all()
 
 
+BY_INPUTS = Magnitude(ONE, np.abs(rng.standard_normal(5)), by_inputs=True)
+
+
 def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
     formula, whole = Formula(UPDATES["DoRA"], transposed=True), (slice(0, 5), slice(0, 6))
     assert formula.entire
@@ -45,9 +53,34 @@ def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
     assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA"])
+def test_of_dora_with_a_length_for_each_input() -> None:
+    formula, whole = Formula(BY_INPUTS, transposed=False), (slice(0, 6), slice(0, 5))
+    assert formula.entire
+    expected = BY_INPUTS.change(whole, W, np.empty((6, 5)))
+    assert np.allclose(formula.rows(whole[0], W).values, expected, rtol=1e-12)
+    stored = Formula(BY_INPUTS, transposed=True)
+    assert not stored.entire
+    assert np.allclose(stored.rows(slice(1, 3), W.T[1:3]).values, expected.T[1:3], rtol=1e-12)
+
+
+def test_of_dora_of_a_convolution_with_a_length_for_each_input() -> None:
+    wide = LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 12)))
+    update, W = Magnitude(wide, np.ones(3), by_inputs=True, width=4), rng.standard_normal((6, 12))
+    expected = update.change((slice(0, 6), slice(0, 12)), W, np.empty((6, 12)))
+    assert np.allclose(np.linalg.norm((W + expected).reshape(6, 3, 4), axis=(0, 2)), 1)
+    assert np.allclose(Formula(update, transposed=False).rows(slice(0, 6), W).values, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [name for name, update in UPDATES.items() if isinstance(update, Gain)])
+def test_of_gains_of_a_weight_that_is_stored_transposed(kind: str) -> None:
+    update = UPDATES[kind].T
+    found = Formula(UPDATES[kind], transposed=True).rows(slice(2, 5), W.T[2:5])
+    expected = update.change((slice(2, 5), slice(0, 6)), W.T[2:5], np.empty((3, 6)))
+    assert np.allclose(found.values, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA" and not name.startswith("(IA)³")])
 def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
-    assert not isinstance(update, Magnitude)
     found = Formula(update, transposed=True).rows(slice(2, 5), W.T[2:5])
     assert np.allclose(found.values, update.dense().T[2:5], rtol=1e-12)

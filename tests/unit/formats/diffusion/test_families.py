@@ -7,7 +7,6 @@ import pytest
 from adapterops.formats.diffusion.families import (
     JOINED,
     RENAMED,
-    Joined,
     by_authors,
     divided,
     first_rows,
@@ -16,17 +15,19 @@ from adapterops.formats.diffusion.families import (
     weight_of_first_rows,
     wholes,
 )
+from adapterops.formats.diffusion.models import Joined
 
 PARTS = Joined("whole", ("q", "k", "v", "mlp"), (1, 2), (0, 1, 2))
 
 
 def test_no_name_is_whole_and_renamed() -> None:
-    assert not {each.whole for each in JOINED} & RENAMED.keys()
+    assert not {(each.whole, *each.parts[1:]) for each in JOINED if len(each.parts) == 1} & set(RENAMED)
     assert len({(each.whole, each.parts) for each in JOINED}) == len(JOINED)
+    assert all(one != other for one, other in RENAMED)
 
 
 def test_there_and_back() -> None:
-    for authors, other in RENAMED.items():
+    for authors, other in RENAMED:
         one, two = authors.replace("#", "7"), other.replace("#", "7")
         assert two in renamed(one)
         assert one in renamed(two)

@@ -63,7 +63,7 @@ def test_written_in_the_names_it_came_with(
     [
         ({f"{KOHYA}.alpha": torch.ones(1), **factors("lora_unet_x")}, "has an alpha and no factors"),
         ({**factors(KOHYA), f"{KOHYA}.lora_A.weight": torch.ones(2, 6)}, "is the same module's lora_A"),
-        ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(1, 6)}, "a length for each input"),
+        ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(1, 5)}, "expected [6]"),
         ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(4, 1)}, "expected [5]"),
         (
             {

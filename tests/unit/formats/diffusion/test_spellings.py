@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.diffusion.spellings import Key, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import Key, check_handled, is_own, is_underscored, parse
 
 VECTOR = "lora_magnitude_vector"
 
@@ -59,7 +59,7 @@ def test_module_and_role(name: str, module: str, role: str) -> None:
 )
 def test_what_is_known_and_not_handled(name: str, dimensions: int, kind: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        parse(name, dimensions)
+        parse(name, [2] * dimensions)
     assert kind in caught.value.message
     assert caught.value.tensor == name
 
@@ -77,14 +77,44 @@ def test_what_is_not_known(name: str) -> None:
         (["diffusion_model.layers.0.q.lora_A.weight"], True),
         (["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"], True),
         (["blocks.0.self_attn.q.lora_A.default.weight"], True),
-        (["base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight"], False),
+        (["base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight"], True),
+        (["base_model.model.blocks.0.attn.wq.lora_A.weight"], True),
+        (["base_model.model.transformer.blocks.0.attn.Wqkv.lora_A.weight"], False),
+        (["base_model.model.transformer.h.0.attn.c_attn.lora_A.weight"], False),
+        (["text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"], True),
+        (["conditional_transformer.layers.0.attention.o.lora_A.weight"], True),
+        (["transformer_2.blocks.0.attn1.to_q.lora_A.weight"], True),
         (["model.layers.0.self_attn.q_proj.lora_A.weight"], False),
         (["layers.0.self_attn.q_proj.lora_A.weight"], False),
         (["transformer.h.0.attn.c_attn.lora_A.weight"], False),
     ],
 )
 def test_whose_names_they_are(names: list[str], own: bool) -> None:
-    assert is_own(names) == own
+    assert is_own(names, configured=False) == own
+
+
+def test_a_config_says_that_they_are_of_peft() -> None:
+    assert not is_own(["base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight"], configured=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "role"),
+    [
+        ("lora_unet_x_hada_w1_a", "lora_unet_x", "hada_w1_a"),
+        ("lora_unet_x_lokr_w2_b", "lora_unet_x", "lokr_w2_b"),
+        ("lora_unet_x.lokr_t2", "lora_unet_x", "lokr_t2"),
+        ("text_encoder.a.self_attn.to_out_lora.up.weight", "text_encoder.a.self_attn.out_proj", "lora_B"),
+        ("unet.a.attn1.processor.to_out_lora.up.weight", "unet.a.attn1.to_out.0", "lora_B"),
+    ],
+)
+def test_older_spellings(name: str, module: str, role: str) -> None:
+    assert parse(name) == (module, role)
+
+
+def test_what_tells_most_is_said_of_a_file() -> None:
+    with pytest.raises(UnsupportedError, match="control LoRA") as caught:
+        check_handled({"a.lora_B.bias": 1, "b.norm.key_norm.scale": 1})
+    assert caught.value.tensor == "b.norm.key_norm.scale"
 
 
 def test_underscores() -> None:

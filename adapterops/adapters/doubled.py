@@ -1,0 +1,76 @@
+"""Updates that a file has twice: of a joined weight, and once more of its parts. Each counts once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.formats.diffusion.families import divided
+from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.storage.lazy import Lazy
+from adapterops.updates.lowrank import LowRank
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Linear
+
+CLOSE = 1e-3
+"""How far two updates may be apart, relative to their norm, and be one that was rounded in two ways."""
+
+
+def without_doubles(adapter: Adapter) -> Adapter:
+    """The adapter without the parts of joined modules that add nothing, or what the joined one adds already.
+
+    Parts that add something else stay, and are refused where the adapter is used. Cost: no tensor is read unless a module
+    is there whole and in parts.
+
+    Source: SimpleTuner's files of attention that was joined in training have parts that are zero; Z-Image files of some
+    trainers hold each update in both ways.
+    """
+    doubled = {
+        part
+        for whole, parts in _groups(adapter)
+        if _nothing(adapter, parts) or _same(adapter.updates[whole], [adapter.updates[part] for part in parts])
+        for part in parts
+    }
+    if not doubled:
+        return adapter
+    layout = {module: each for module, each in adapter.layout.items() if module not in doubled}
+    return replace(
+        adapter,
+        updates=Lazy(layout, lambda module: adapter.updates[module]),
+        layout=layout,
+        scalings={module: each for module, each in adapter.scalings.items() if module in layout},
+    )
+
+
+def _groups(adapter: Adapter) -> Iterator[tuple[str, list[str]]]:
+    """Modules that are there whole, and the parts of each that are there, too, all of them."""
+    there: dict[Flat, str] = {flat(module): module for module in adapter.layout}
+    for name, module in there.items():
+        for joined, number in divided(name.key):
+            parts = [there.get(Flat(part.replace("#", number), name.part)) for part in joined.parts]
+            if len(parts) > 1 and all(parts):
+                yield module, [part for part in parts if part]
+
+
+def _nothing(adapter: Adapter, parts: Sequence[str]) -> bool:
+    return all(not adapter.layout[part].needs_base and adapter.updates[part].norm() == 0 for part in parts)
+
+
+def _same(whole: Any, parts: Sequence[Any]) -> bool:
+    """Whether the rows of a joined update are those of its parts, one after the other."""
+    updates: list[Linear | None] = [getattr(each, "lowrank", lambda: None)() for each in (whole, *parts)]
+    factors = [each for each in updates if isinstance(each, LowRank)]
+    if len(factors) != len(updates) or sum(each.shape[0] for each in factors[1:]) != factors[0].shape[0]:
+        return False
+    first, apart = 0, 0.0
+    for part in factors[1:]:
+        rows = slice(first, first + part.shape[0])
+        B = np.concatenate([factors[0].folded()[rows], -part.folded()], axis=1)
+        apart += LowRank(B, np.concatenate([factors[0].A, part.A])).norm() ** 2
+        first = rows.stop
+    return bool(apart**0.5 <= CLOSE * factors[0].norm())

@@ -1,0 +1,112 @@
+"""An adapter made in portions: a file for each group of modules, whose factors are what is expensive; and the adapter of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.factors import Factors, factored
+from adapterops.adapters.proof import image
+from adapterops.arrays.dtypes import BITS
+from adapterops.arrays.floats import widened
+from adapterops.arrays.scratch import Scratch
+from adapterops.engine import local
+from adapterops.engine.execution import Execution
+from adapterops.engine.plan import Job, dealt
+from adapterops.engine.records import Records
+from adapterops.formats.registry import Arrangement
+from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.safetensors import SafetensorsFile, Spec
+from adapterops.storage.writer import write_safetensors
+from adapterops.updates.lowrank import LowRank
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A finished file; see `Noted`. `figures`: of each module the norm, the error, and what rounding moved."""
+
+    blake3: str
+    figures: Mapping[str, tuple[float, float, float]]
+    inputs: Sequence[Mapping[str, str]]
+
+
+def read(record: Mapping[str, Any]) -> Portion:
+    """The portion of a record.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it is not one that `write_portions` wrote.
+    """
+    figures = {}
+    for module, numbers in record["figures"].items():
+        norm, error, rounding = map(float.fromhex, numbers)
+        figures[module] = norm, error, rounding
+    inputs = [{str(name): str(value) for name, value in hashes.items()} for hashes in record["inputs"]]
+    return Portion(str(record["blake3"]), figures, inputs)
+
+
+def portions(adapter: Adapter, arranged: Arrangement) -> tuple[Job, ...]:
+    """The jobs, one for each group of modules that are stored in one."""
+    files = {f"modules-{number:05}.safetensors": group for number, group in enumerate(arranged.groups, 1)}
+    inputs = dealt(adapter.history, files, {})
+
+    def size(module: str, dtype: str) -> int:
+        layout = adapter.layout[module]
+        return layout.rank * sum(layout.shape) * BITS[dtype] // 8
+
+    return tuple(
+        Job(file, {module: size(module, arranged.dtypes[group]) for module in arranged.groups[group]}, inputs[file])
+        for file, group in files.items()
+    )
+
+
+def write_portions(
+    adapter: Adapter,
+    arranged: Arrangement,
+    jobs: Sequence[Job],
+    folder: Path,
+    records: Records,
+    *,
+    exact: bool,
+    how: Execution,
+) -> None:
+    """The file of each job, and the hashes of its input files.
+
+    Raises:
+        IncompatibleError: a number does not fit the dtype of the output.
+    """
+    dtypes = {module: arranged.dtypes[name] for name, group in arranged.groups.items() for module in group}
+    modules = chain(*(job.tensors for job in jobs))
+    with closing(local.run(factored(adapter, arranged, exact), modules, how=how)) as results:
+        for job in jobs:
+            found = list(islice(results, len(job.tensors)))
+            arrays = {(each.module, role): array for each in found for role, array in (("A", each.A), ("B", each.B))}
+            layout = {_name(*key): Spec(dtypes[key[0]], array.shape) for key, array in arrays.items()}
+            named = ((_name(*key), array) for key, array in arrays.items())
+            write_safetensors(folder / job.file, layout, named, {"format": "pt"})
+            record = {
+                "file": job.file,
+                **file_digests(folder / job.file, BLAKE3),
+                "figures": {each.module: [value.hex() for value in each[3:6]] for each in found},
+                "inputs": [file.hashes() for file in job.inputs],
+            }
+            records.add(record)
+
+
+def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> Iterator[Factors]:
+    """The modules of finished files, in the order of the jobs, as `factored` computed them."""
+    for job in jobs:
+        file = SafetensorsFile(folder / job.file)
+        for module in job.tensors:
+            A, B = (file.array(_name(module, role)) for role in ("A", "B"))
+            dtype = file.entries[_name(module, "A")].dtype
+            wide = LowRank(widened(B, dtype, Scratch()), widened(A, dtype, Scratch()))
+            yield Factors(module, A, B, *files[job.file].figures[module], image(wide))
+
+
+def _name(module: str, role: str) -> str:
+    return f"{module}.{role}"

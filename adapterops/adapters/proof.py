@@ -1,0 +1,136 @@
+"""Whether a file that was written holds the updates that it was written from: before it gets its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adapterops.errors import AdapterOpsError
+from adapterops.formats.diffusion.flat import Flat, flat
+
+if TYPE_CHECKING:
+    from adapterops.adapters.adapter import Adapter
+    from adapterops.updates.lowrank import LowRank
+    from adapterops.updates.protocol import Array
+
+SLACK = 1e-12
+"""What two products in float64 may differ by, of the size of their factors: wrong names and scales are far above it."""
+
+
+ENTRIES = 1 << 16
+"""How many numbers of a factor are in float64 at a time."""
+
+
+PROJECTIONS, FAR = 4, 16.0
+"""Numbers that are kept of ΔW x, and how many times its expected length D x may be long: never met by chance."""
+
+
+class Image(NamedTuple):
+    """What an update is known by: random projections of v = ΔW x for a random x.
+
+    Attributes:
+        values: Y v / √k for a random Y of k rows, whose expected length is ‖v‖.
+        size, total: ‖v‖ and Σ v / √out, which do not depend on the order of the rows.
+        within: how far from these a file may be, by what rounding moved.
+    """
+
+    values: Array
+    size: float
+    total: float
+    within: float
+
+    def distance(self, other: Image, ordered: bool) -> float:
+        """How far another one is: about ‖v - v'‖; where rows are in different orders at least that of their lengths."""
+        import numpy as np
+
+        if ordered:
+            return float(np.linalg.norm(self.values - other.values))
+        return max(abs(self.size - other.size), abs(self.total - other.total))
+
+
+def image(update: LowRank, distance: float = 0.0) -> Image:
+    """The image of an update. x and Y are the same for all matrices of a shape; updates that differ have different
+    images, but with probability 0.
+
+    Args:
+        distance: ‖ΔW - ΔW'‖_F, by what rounding may have moved the update of the file.
+
+    Cost: O((out + in) r).
+    """
+    import numpy as np
+
+    (out, into), random = update.shape, np.random.default_rng(0)
+    x, Y = random.standard_normal(into), random.standard_normal((PROJECTIONS, out)) / np.sqrt(PROJECTIONS)
+    with np.errstate(all="ignore"):
+        factors = abs(update.scale) * float(np.linalg.norm(update.B)) * float(np.linalg.norm(update.A))
+        v = update.scale * _times(update.B, _times(update.A, x))
+        within = FAR * distance + SLACK * factors * float(np.linalg.norm(x))
+        return Image(Y @ v, float(np.linalg.norm(v)), float(v.sum() / np.sqrt(out)), within)
+
+
+def _times(matrix: Array, x: Array) -> Array:
+    """matrix · x in float64, of a few rows at a time."""
+    import numpy as np
+
+    step = max(1, ENTRIES // len(x)) if len(x) else 1
+    blocks = [matrix[row : row + step].astype(np.float64) @ x for row in range(0, len(matrix), step)]
+    return np.concatenate(blocks) if blocks else np.zeros(0)
+
+
+def prove(written: Adapter, images: Mapping[str, Image]) -> float:
+    """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ over all modules, ΔW' being what is read from the file.
+
+    Args:
+        images: those of the modules that were to be written, by their names; the file may have underscores for dots,
+            or another prefix.
+
+    Raises:
+        AdapterOpsError: a module is missing or new, or another update. That is a bug of ours.
+    """
+    names = _names(written, images)
+    worst = 0.0
+    for module, expected in images.items():
+        update: Any = written.updates[names[module]]
+        ordered = names[module] not in written.interleaved
+        moved = expected.distance(image(update.lowrank()), ordered)
+        if not isfinite(expected.within):
+            continue  # such numbers were asked for
+        if moved > expected.within:
+            raise _other(f"was written as another update: ΔW x differs by {moved:.2g} of {expected.size:.2g}", module)
+        worst = max(worst, moved / expected.size if expected.size else 0.0)
+    return worst
+
+
+def _names(written: Adapter, images: Mapping[str, Image]) -> dict[str, str]:
+    """What the file calls each module."""
+    if images.keys() == written.layout.keys():
+        return {module: module for module in images}
+    known = {flat(module): module for module in written.layout}
+    by_key: dict[str, list[str]] = {}
+    for name, module in known.items():
+        by_key.setdefault(name.key, []).append(module)
+    found = {module: _one(flat(module), known, by_key) for module in images}
+    for module, named in found.items():
+        if named is None:
+            raise _other("was to be written and is not in the file", module)
+    for module in sorted(written.layout.keys() - set(found.values())):  # experts of a parameter that the adapter lacks
+        if image(written.updates[module].lowrank()).values.any():
+            raise _other("is in the file and was not to be written", module)
+    return {module: str(name) for module, name in found.items()}
+
+
+def _one(name: Flat, known: Mapping[Flat, str], by_key: Mapping[str, list[str]]) -> str | None:
+    """The module of a name, in its part of a pipeline; where the file says another, the only one of that name, or the only
+    one whose name is the end of it, without a prefix of the model.
+    """
+    if name in known:
+        return known[name]
+    ends = (key for key in by_key if name.key.endswith(f"_{key}"))
+    same = by_key.get(name.key) or [module for key in ends for module in by_key[key]]
+    return same[0] if len(same) == 1 else None
+
+
+def _other(fact: str, module: str) -> AdapterOpsError:
+    hint = "this is a bug in adapterops: nothing was written, and another run would fail in the same way"
+    return AdapterOpsError(fact, tensor=module, hint=hint, code="E-WRITTEN")

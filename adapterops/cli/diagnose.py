@@ -1,0 +1,175 @@
+"""`adapterops diagnose`"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.cli import options, output, values
+from adapterops.cli.terminal import verbose
+from adapterops.engine.execution import Execution
+from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
+from adapterops.operations.heads import in_order
+from adapterops.operations.output_files import Problem
+from adapterops.storage.place import Place
+
+if TYPE_CHECKING:
+    from adapterops.verification.diagnosis.diagnosing import Diagnosis
+
+SHOWN = 5
+EXTRACT = ("adapterops", "extract")
+
+
+@click.command("diagnose", short_help="What a merged model is, and whether the adapter is in it.")
+@click.argument("model", type=values.SOURCE)
+@click.option("--base", type=values.SOURCE, required=True, help="The model that it was made from.")
+@click.option(
+    "--adapter",
+    "sources",
+    multiple=True,
+    type=values.SOURCE,
+    metavar="SOURCE",
+    help="An adapter that it should hold, once for each.  [default: none, and the difference is measured]",
+)
+@click.option(
+    "--original", type=values.SOURCE, help="The 16-bit model that a quantized base was made from, if there is one."
+)
+@click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, readable=False),
+    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
+)
+@options.allow_pickle
+@options.alpha
+@options.workers
+@options.verifying
+@options.quieted
+@options.detailed
+@options.as_json
+@options.strict
+def command(
+    model: Place,
+    base: Place,
+    sources: tuple[Place, ...],
+    original: Place | None,
+    sarif: Path | None,
+    allow_pickle: bool,
+    alpha: float | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """What MODEL is, whichever program merged it: the base, the base plus adapters and with which weights, how it was
+    rounded, and which modules are not so. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
+    if the files do not show it.
+
+    Rows spread over every adapted weight are compared in float64; every other tensor by its bytes. Without an adapter the
+    difference of the two models is measured: its rank, and whether a LoRA would hold it.
+
+    \b
+    adapterops diagnose merged --base base --adapter my-adapter
+    adapterops diagnose merged --base base --adapter a --adapter b --json
+    adapterops diagnose tuned --base base
+    """
+    if len(set(map(str, sources))) < len(sources):
+        raise OptionError("an adapter is given twice", hint="give each once: its weight is found")
+    if sarif:
+        from adapterops.reports.sarif import check_sarif, write_sarif
+
+        check_sarif(sarif)
+    merged, before = (open_checkpoint(each, allow_pickle=allow_pickle) for each in (model, base))
+    adapters = {
+        str(each): in_order(open_adapter(each, alpha=alpha, allow_pickle=allow_pickle), before) for each in sources
+    }
+    from adapterops.verification.diagnosis.diagnosing import diagnose
+    from adapterops.verification.diagnosis.verdicts import UNJUDGED
+
+    with output.progress("comparing") as report:
+        found = diagnose(
+            merged,
+            before,
+            adapters,
+            original=None if original is None else open_checkpoint(original, allow_pickle=allow_pickle),
+            how=Execution(workers=workers, progress=report),
+        )
+    if sarif:
+        write_sarif(sarif, model.local(), _problems(found))
+    follows = _follows(found, model, base, sources)
+    result = {"path": str(model), **found.as_json(), "command": follows}
+    if not as_json:
+        _print(model, found)
+    if found.healthy and as_json:
+        output.print_json("diagnosis", result)
+    elif found.healthy and follows:
+        output.line(f"next: {shlex.join(follows)}")
+    elif not found.healthy:
+        error = UnjudgedError if found.code == UNJUDGED else VerificationError
+        hint = f"next: {shlex.join(follows)}" if follows else None
+        raise error(found.sentence, path=model, hint=hint, details=result)
+
+
+def _problems(found: Diagnosis) -> list[Problem]:
+    """What code scanning shows: every finding, or the verdict where there is none."""
+    if found.healthy:
+        return []
+    return [Problem(each.place, each.what) for each in found.findings] or [Problem("weights", found.sentence)]
+
+
+def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
+    """The command that may come next: what makes the model anew, or takes the adapter out of it."""
+    from adapterops.verification.diagnosis.verdicts import LOST
+
+    if not sources:
+        return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None
+    if found.healthy:
+        return None
+    rounding = ["--rounding", "stochastic"] if found.verdict == LOST else []
+    return ["adapterops", "fuse", str(base), *map(str, sources), *rounding, "-o", "fused"]
+
+
+def _print(model: Place, found: Diagnosis) -> None:
+    output.line(f"{model}: {found.sentence}")
+    for name, (weight, error) in found.weights.items():
+        output.line(f"  {name}: weight {weight:.4g} ± {2 * error:.1g}")
+    if found.units:
+        compared = f"{count(found.units, 'module')} compared in {output.percent(found.looked_at)} of the entries"
+        output.line(f"  {compared}: {found.right} as expected, {found.seen} large enough to see")
+    if found.roundings:
+        first, *others = found.roundings
+        more = f"; {', '.join(each.name for each in others)} cannot be told apart from that" if others else ""
+        exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
+        output.line(f"  rounded {first.says}{exact}{more}")
+    elif found.kept is not None and not found.coded:
+        output.line("  rounded as no convention that is known here")
+    if found.kept is not None:
+        output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
+    if found.spectra:
+        _print_spectra(found)
+    shown = list(found.findings) if verbose() else list(found.findings[:SHOWN])
+    for each in shown:
+        output.line(f"  {each.kind}  {each.place}: {each.what}")
+    if len(found.findings) > len(shown):
+        kinds = Counter(each.kind for each in found.findings)
+        output.line(f"  all in all {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; -v lists them")
+
+
+def _print_spectra(found: Diagnosis) -> None:
+    def rank(value: int | None) -> str:
+        return "more" if value is None else str(value)
+
+    rows = [
+        [
+            each.tensor,
+            output.percent(each.relative),
+            rank(each.rank(0.9)),
+            rank(each.rank(0.99)),
+            output.percent(each.noise),
+        ]
+        for each in sorted(found.spectra, key=lambda each: -each.relative)
+    ]
+    output.print_table(["weight", "change", "rank for 90%", "for 99%", "rounding"], rows if verbose() else rows[:SHOWN])

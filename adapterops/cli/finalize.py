@@ -1,0 +1,48 @@
+"""`adapterops finalize`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterops.cli import options
+from adapterops.cli.output import line, print_json, progress, written
+from adapterops.cli.results import print_result
+from adapterops.cli.writing import as_result
+from adapterops.engine.execution import Execution
+from adapterops.requests.parts import finalize
+
+
+@click.command("finalize", short_help="A model or an adapter of its parts.")
+@click.argument("out", type=click.Path(path_type=Path, readable=False))
+@click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
+@click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update.")
+@options.workers
+@options.no_sync
+@options.quieted
+@options.detailed
+@options.as_json
+def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_sync: bool, as_json: bool) -> None:
+    """A model or an adapter of the parts that commands made with --part. Every file is compared with what was noted of it;
+    index, config and manifest are written; one rename is the commit.
+
+    The bytes are those that one process writes. Done a second time it changes nothing.
+
+    \b
+    adapterops fuse base my-adapter -o fused --part 1/2
+    adapterops fuse base my-adapter -o fused --part 2/2
+    adapterops finalize fused
+    """
+    with progress("checking") as report:
+        how = Execution(workers, sync=not no_sync, progress=report)
+        done = finalize(out, force=force, accept_loss=accept_loss, how=how)
+    with written(out):
+        if done is None and as_json:
+            print_json("finalized", {"path": str(out)})
+        elif done is None:
+            line(f"{out} was finalized before")
+        elif as_json:
+            print_json(*as_result(done[1], {}))
+        else:
+            print_result(*done, {})

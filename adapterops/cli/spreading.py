@@ -1,0 +1,81 @@
+"""Options of commands that say where the output is made: in parts, by an engine, or on its way to the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import click
+
+from adapterops.cli.values import REPO
+from adapterops.engine.execution import DEVICES, Share
+from adapterops.errors import OptionError
+from adapterops.hub.references import Reference
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What a process makes of an output that several make; which engine has them do it; which repository it goes to."""
+
+    part: Share | None = None
+    ray: bool = False
+    address: str | None = None
+    push: Reference | None = None
+    private: bool | None = None
+
+
+ONE_PROCESS = Spread()
+"""One process makes it."""
+
+SPREADING = (
+    click.option(
+        "--part",
+        metavar="K/N",
+        help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
+    ),
+    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
+    click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
+)
+
+SENDING = (
+    click.option(
+        "--push",
+        metavar="REPO",
+        type=REPO,
+        help="Send every file to this repository once it is finished, and keep none: one commit at the end.",
+    ),
+    click.option("--private/--public", default=None, help="With --push: visibility that the repository must have."),
+)
+"""For models, which have several files."""
+
+
+def spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
+    """What the options say.
+
+    Raises:
+        OptionError: they do not go together.
+    """
+    if part and engine:
+        raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
+    if engine and device != DEVICES[0]:
+        raise OptionError(
+            f"--engine {engine} computes on processors, and --device {device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
+    if address and not engine:
+        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
+    return Spread(None if part is None else Share.read(part), engine is not None, address)
+
+
+def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread:
+    """The same, on its way to a repository.
+
+    Raises:
+        OptionError: the options do not go together.
+    """
+    if push and (spread.part or spread.ray):
+        raise OptionError(
+            "--push makes the model here, file by file", hint="leave --part and --engine out, or push later"
+        )
+    if private is not None and not push:
+        raise OptionError("--private and --public go with --push")
+    return replace(spread, push=push, private=private)

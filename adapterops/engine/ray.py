@@ -1,0 +1,111 @@
+"""Jobs as tasks of Ray, on the machines of a cluster or on this one. Texts travel, tensors do not.
+
+What ends a job with an error ends the work: it would end so again. A job whose worker or machine was lost is done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from adapterops.engine.execution import DEFAULT, Execution, open_files
+from adapterops.engine.local import background
+from adapterops.errors import NotFoundError, ResourceError
+
+RETRIES = 5
+"""How often a job is done again whose worker or machine was lost; what kills a worker each time is not tried for ever."""
+
+LOCAL = "local"
+STORE = 100 << 20
+"""Bytes for objects on this machine; no tensor is one."""
+
+PATIENCE = 1.0
+"""Seconds between two looks at whether somebody wants to stop."""
+
+
+def run(
+    function: Callable[[str], str],
+    items: Sequence[str],
+    *,
+    memory: int,
+    address: str | None = None,
+    how: Execution = DEFAULT,
+) -> Generator[str, None, None]:
+    """`function(item)` for each item, each in a process with one processor, as they are done.
+
+    Args:
+        function: one that other processes can import.
+        memory: bytes that one call takes.
+        address: of the cluster, or `auto`; None is what `RAY_ADDRESS` says, or a new one on this machine, with
+            `how.workers` processors.
+
+    Raises:
+        NotFoundError: Ray is not installed, or there is no cluster at that address.
+        ResourceError: workers were lost again and again.
+        Exception: the first that a call raised; what is not begun by then is not done.
+
+    Cost: starting Ray, some seconds; and of each worker, its imports.
+    """
+    if not items:
+        return
+    with background() as pool:  # what a signal raises in this thread must not be raised within Ray
+
+        def there(call: Callable[..., Any], *arguments: Any) -> Any:
+            return pool.submit(call, *arguments).result()
+
+        ray = there(_connect, address, how)
+        try:
+            options = {"num_cpus": 1, "memory": memory, "scheduling_strategy": "SPREAD"}
+            task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(_call)
+            waiting = there(lambda: [task.remote(function, item) for item in items])
+            while waiting:
+                done, waiting = there(_done, ray, waiting)
+                yield from done
+        finally:
+            there(ray.shutdown)  # which ends what still runs; cancelling a task that is just done kills the driver
+
+
+def _call(function: Callable[[str], str], item: str) -> str:
+    """One call, in a process of Ray."""
+    open_files()
+    return function(item)
+
+
+def _connect(address: str | None, how: Execution) -> Any:
+    """Ray, connected."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a command sends nothing that it was not asked to
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        hint = "pip install 'adapterops[ray]'"
+        raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
+    except ConnectionError as error:
+        raise NotFoundError(
+            f"there is no cluster of Ray at {address}",
+            hint="start one with `ray start --head`; without --address one is started on this machine",
+        ) from error
+    return ray
+
+
+def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:
+    """What calls returned that are done now, and the calls that are not; after `PATIENCE` none may be."""
+    from ray import exceptions
+
+    done, waiting = ray.wait(waiting, timeout=PATIENCE)
+    try:
+        return ray.get(done), waiting
+    except exceptions.RayTaskError as error:
+        if isinstance(error.cause, Exception):
+            raise error.cause from None
+        raise
+    except exceptions.RayError as error:
+        raise ResourceError(
+            f"a job was given up: {str(error).splitlines()[0]}",
+            hint="finished files are kept: look at the memory of the machines, and run the same command again",
+        ) from error

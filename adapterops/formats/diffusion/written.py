@@ -1,0 +1,97 @@
+"""What modules are called in the files that are written: by kohya, by ComfyUI, and by diffusers.
+
+Names of diffusers' models have a prefix of their own in all three: `transformer.` and `lora_transformer_`, or `unet.` and
+`lora_unet_`, which ComfyUI and diffusers read; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
+from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
+
+COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
+"""The component of a pipeline that a name of diffusers begins with."""
+
+UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
+BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
+"""How names of diffusers' models begin."""
+
+HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
+"""How the authors of the UNet call its blocks."""
+
+
+def underscored(module: str) -> str:
+    """kohya's name of a module; one that does not say where it is is one of the denoiser.
+
+    >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
+    ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
+    >>> underscored("transformer_blocks.0.attn.to_q")
+    'lora_transformer_transformer_blocks_0_attn_to_q'
+
+    Raises:
+        UnsupportedError: it is in another part.
+    """
+    if is_underscored(module):
+        return module
+    key, part = flat(module)
+    if part not in ("", DENOISER) and not part.isdecimal():
+        raise UnsupportedError(
+            "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
+        )
+    if part.isdecimal():
+        return f"lora_te{part}_{key}"
+    return f"lora_{'transformer' if module.startswith('transformer.') or BLOCKS.match(module) else 'unet'}_{key}"
+
+
+def dotted(module: str) -> str:
+    """ComfyUI's name of a module, which diffusers reads, too.
+
+    >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv"), dotted("transformer_blocks.0.attn.to_q")
+    ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.transformer_blocks.0.attn.to_q')
+
+    Raises:
+        UnsupportedError: it has underscores for dots, and which were dots is not known.
+    """
+    check_dotted(module)
+    if flat(module).part or COMPONENT.match(module):
+        return module
+    return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
+
+
+def in_pipeline(module: str) -> str:
+    """diffusers' name of a module: after the component of a pipeline that it is in.
+
+    >>> in_pipeline("transformer_blocks.0.attn.to_q"), in_pipeline("down_blocks.0.resnets.0.conv1")
+    ('transformer.transformer_blocks.0.attn.to_q', 'unet.down_blocks.0.resnets.0.conv1')
+
+    Raises:
+        UnsupportedError: it has underscores for dots, or a name that the model has elsewhere alone.
+    """
+    check_dotted(module)
+    if COMPONENT.match(module):
+        inner = COMPONENT.sub("", module, count=1)
+        _check_own(module, inner)
+        return module
+    inner = re.sub(r"^(?:model\.)?diffusion_model\.", "", module)
+    _check_own(module, inner)
+    if inner == module and flat(module).part not in ("", DENOISER):
+        raise UnsupportedError("says its part as diffusers does not", tensor=module, hint=BASE)
+    return f"{'unet' if UNET.match(inner) else 'transformer'}.{inner}"
+
+
+BASE = (
+    "name the model in diffusers' names, the transformer or unet of its pipeline, with --base; comfy holds these names"
+)
+
+
+def _check_own(module: str, inner: str) -> None:
+    wholes = {joined.whole for joined in JOINED}
+    blocks = {name for name, number in forms(flat(inner).key) if number}
+    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes}):
+        raise UnsupportedError(
+            "is a name by the authors of the model, which diffusers' has not", tensor=module, hint=BASE
+        )

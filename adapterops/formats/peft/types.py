@@ -1,0 +1,64 @@
+"""Kinds of adapter that PEFT has and that are not read here: what they are called, and what goes on."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+CONVERT = "convert it to LoRA with PEFT: peft.convert_to_lora"
+MERGE = "merge it into its base with PEFT (merge_and_unload); adapterops extract MERGED BASE makes LoRA of that"
+LOAD = "it changes no weight of its base: load it with PEFT, next to that"
+
+
+class Type(NamedTuple):
+    """A type of PEFT: its name, how the names of its own arrays begin, and the way on."""
+
+    name: str
+    begins: str
+    hint: str
+
+
+TYPES = {
+    "RANDLORA": Type("RandLoRA", "randlora_", CONVERT),
+    "VBLORA": Type("VB-LoRA", "vblora_", CONVERT),
+    "C3A": Type("C3A", "c3a_", CONVERT),
+    "DELORA": Type("DeLoRA", "delora_", CONVERT),
+    "GRALORA": Type("GraLoRA", "gralora_", CONVERT),
+    "MISS": Type("MiSS", "miss_", CONVERT),
+    "PSOFT": Type("PSOFT", "psoft_", CONVERT),
+    "TINYLORA": Type("TinyLoRA", "tinylora_", CONVERT),
+    "UNILORA": Type("UniLoRA", "unilora_", CONVERT),
+    "FOURIERFT": Type("FourierFT", "fourierft_", CONVERT),
+    "SHIRA": Type("SHiRA", "shira_", MERGE),
+    "WAVEFT": Type("WaveFT", "waveft_", CONVERT),
+    "HIRA": Type("HiRA", "hira_", MERGE),
+    "OFT": Type("OFT", "oft_", MERGE),
+    "BOFT": Type("BOFT", "boft_", MERGE),
+    "HRA": Type("HRA", "hra_", MERGE),
+    "ROAD": Type("RoAd", "road_", MERGE),
+    "OSF": Type("OSF", "osf_", MERGE),
+    "LN_TUNING": Type("LayerNorm tuning", "ln_tuning_", MERGE),
+    "FROD": Type("FRoD", "frod_", MERGE),
+    "PVERA": Type("PVeRA", "pvera_", MERGE),
+    "LILY": Type("LILY, which routes between several factors", "lily_", LOAD),
+    "DEFT": Type("DEFT", "deft_", MERGE),
+    "GLORA": Type("GLoRA", "glora_", MERGE),
+    "ADAMSS": Type("AdaMSS", "adamss_", MERGE),
+    "PEANUT": Type("PEANuT", "peanut_", MERGE),
+    "BEFT": Type("BEFT", "beft_", MERGE),
+    "SUPERTUNING": Type("SuperTuning", "supertuning_", MERGE),
+    "SHADOW": Type("Shadow, a second network next to the base", "shadow_", LOAD),
+    "POLY": Type("Poly, which chooses among several LoRAs by task", "poly_", LOAD),
+    "XLORA": Type("X-LoRA, which mixes several LoRAs by token", "xlora_", LOAD),
+    "ADAPTION_PROMPT": Type("an adaption prompt", "adaption_", LOAD),
+    **{
+        each: Type("a prompt of virtual tokens", "prompt_", LOAD)
+        for each in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE")
+    },
+}
+
+ARRAYS = [
+    (rf"(?:^|\.){re.escape(each.begins)}[^.]*(?:\.[^.]+)?$", each.name, each.hint)
+    for each in {each.begins: each for each in TYPES.values()}.values()
+]
+"""Pattern of the names of arrays, kind, way on."""

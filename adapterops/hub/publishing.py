@@ -1,0 +1,96 @@
+"""To the Hub while it is made: finished files wait on a branch, of which one commit takes them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterops.errors import NotFoundError, OptionError
+from adapterops.hub.card import render
+from adapterops.hub.client import api, ask
+from adapterops.hub.package import Content, Waiting, made, small_files
+from adapterops.hub.pushing import Push, Pushed, There, may_write_card, ready, there_now
+from adapterops.hub.references import Reference, referred
+from adapterops.hub.snapshot import Known
+from adapterops.storage.checksums import SHA256, file_digests
+from adapterops.storage.staging import CARD
+
+BRANCH = "adapterops-"
+"""How the branch is called on which files wait, before the hash of their plan."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A model on its way to a repository. `before`: what that held when this began."""
+
+    target: Reference
+    branch: str
+    before: There
+
+    @classmethod
+    def begin(cls, repo: Reference | str, plan: str, private: bool | None = None) -> Publication:
+        """
+        Args:
+            plan: the hash of what is made: another run of it finds what is there.
+            private: whether the repository has to be private; None: as it is, or as the Hub makes new ones.
+
+        Raises:
+            OptionError: it is no repository, or a folder inside of one.
+            NotFoundError, OutputExistsError: as `push` does.
+        """
+        target = referred(repo)
+        if target.inner:
+            raise OptionError("names a folder inside", path=target, hint="name the repository: owner/name")
+        before, branch = ready(target, private), f"{BRANCH}{plan[:12]}"
+        ask(target.repo, lambda: api().create_branch(target.repo, branch=branch, revision=before.head, exist_ok=True))
+        return cls(target, branch, before)
+
+    def waiting(self) -> Mapping[str, Known]:
+        """The files that were sent, and what else the branch has."""
+        there = there_now(Reference(self.target.repo, self.branch))
+        return there.files if there else {}
+
+    def send(self, name: str, path: Path) -> str:
+        """Send a finished file, which needs not stay here: its sha256."""
+        from huggingface_hub import CommitOperationAdd
+
+        sha256 = file_digests(path, SHA256)[SHA256]
+        ask(
+            self.target.repo,
+            lambda: api().create_commit(
+                self.target.repo, [CommitOperationAdd(name, str(path))], commit_message=name, revision=self.branch
+            ),
+        )
+        return sha256
+
+    def finish(self, folder: Path, sent: Mapping[str, Mapping[str, str | int]]) -> Pushed:
+        """One commit of what was sent and of the small files of a folder, with a card; then the branch goes.
+
+        Args:
+            sent: size, sha256 and BLAKE3 of each file that waits.
+
+        Raises:
+            NotFoundError: the Hub refuses, or somebody changed the repository meanwhile.
+        """
+        weights = {
+            name: Content(Waiting(self.branch), int(each["size"]), str(each["sha256"]), str(each["blake3"]))
+            for name, each in sent.items()
+        }
+        contents = weights | small_files(folder)
+        about = made(folder, self.target.repo, contents)
+        if may_write_card(self.target, self.before):
+            contents[CARD] = Content.of(render(about).encode())
+        left_out = tuple(sorted(path.name for path in folder.iterdir() if path.name not in contents))
+        message = f"Upload {self.target.repo.partition('/')[2]} with adapterops"
+        pushed = Push(self.target, contents, self.before, left_out, False, message, True).run(dry_run=False)
+        self.end()
+        return pushed
+
+    def end(self) -> None:
+        """Remove the branch: nothing waits there any more."""
+        try:
+            ask(self.target.repo, lambda: api().delete_branch(self.target.repo, branch=self.branch))
+        except NotFoundError as error:
+            if error.code != "E-HUB-REVISION":
+                raise

@@ -1,0 +1,180 @@
+"""What is made in parts, a model or an adapter: its files, how some of them are made, and the output that is made of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.portions import portions, stored, write_portions
+from adapterops.adapters.portions import read as read_portion
+from adapterops.adapters.saving import arrangement, check_saveable, complete_adapter, plan_adapter, working_memory
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.finished import Shard
+from adapterops.checkpoints.finished import read as read_shard
+from adapterops.checkpoints.rounding import check_views
+from adapterops.checkpoints.saving import check_kept, complete, plan_checkpoint
+from adapterops.checkpoints.shards import write_shards
+from adapterops.engine.execution import Execution
+from adapterops.engine.plan import Job, Plan
+from adapterops.engine.records import Noted, Records, hashes, noted
+from adapterops.errors import UnsupportedError
+from adapterops.formats.registry import Arrangement
+from adapterops.provenance.history import sources
+from adapterops.provenance.manifest import Origin
+from adapterops.requests.request import Output, Request
+from adapterops.requests.running import Made, Written
+from adapterops.storage.parts import Parts
+from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
+
+
+class Divided(Protocol):
+    """What is made in parts.
+
+    Attributes:
+        plan: its jobs are those of the parts.
+        memory: bytes that one of them takes.
+        torch: whether numbers depend on torch.
+    """
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def torch(self) -> bool: ...
+
+    def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> Mapping[str, Noted]:
+        """What was noted of the files of some jobs."""
+
+    def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
+        """The files of some jobs."""
+
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
+        """The output, of all files, which are there."""
+
+
+def divided(made: Made, out: Path, how: Execution) -> Divided:
+    """How what is made is made in parts.
+
+    Raises:
+        UnsupportedError: it cannot be.
+        ResourceError: as `plan_checkpoint` and `plan_adapter` do.
+    """
+    if isinstance(made.result, Checkpoint):
+        return DividedModel(made.result, plan_checkpoint(made.result, how))
+    return DividedAdapter(made.result, made.request.output, out, how)
+
+
+def base_of(made: Made) -> str | None:
+    """What the config of an adapter calls its base: for one that is extracted the path that was typed."""
+    return made.result.config.base_model if isinstance(made.result, Adapter) else None
+
+
+def with_base(made: Made, base_model: str | None) -> Made:
+    """The same, where the config calls the base so, wherever it was opened from."""
+    if not isinstance(made.result, Adapter):
+        return made
+    return replace(made, result=replace(made.result, config=replace(made.result.config, base_model=base_model)))
+
+
+def check_divisible(request: Request) -> None:
+    """Raise UnsupportedError for what has to compute every module before the first is known."""
+    if request.output.budget is not None:
+        raise UnsupportedError(
+            "a budget is spent where singular values are largest, so every part would compute all modules",
+            hint="cut with --rank or --energy, or leave --part and --engine out",
+        )
+
+
+@dataclass(frozen=True)
+class DividedModel:
+    """A checkpoint: its parts are its shards, and their folder becomes the output."""
+
+    checkpoint: Checkpoint
+    plan: Plan
+
+    @property
+    def memory(self) -> int:
+        return self.checkpoint.working_memory(1)
+
+    @property
+    def torch(self) -> bool:
+        return self.checkpoint.needs_torch
+
+    def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> dict[str, Shard]:
+        return noted(records, jobs, read_shard)
+
+    def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
+        check_views(self.checkpoint)
+        write_shards(self.checkpoint, jobs, folder, records, how.within(self.checkpoint.working_memory))
+
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
+        files = self.noted(place.entries(), self.plan.jobs)
+        for path in place.files.rglob("*"):  # of a run that was killed
+            if not path.is_dir() and path.relative_to(place.files).as_posix() not in files:
+                path.unlink()
+        saved = complete(self.checkpoint, self.plan, place.files, files, origin, how)
+        check_kept(saved, place.out, accept_loss)
+        if how.sync:
+            sync_folders(place.files)
+        place.commit(place.files)
+        publish(place.files, place.out, force)
+        if how.sync:
+            sync_folder(place.out.parent)
+        return replace(saved, path=place.out)
+
+
+@dataclass(frozen=True)
+class DividedAdapter:
+    """An adapter: its parts are the factors of its modules, and its file is written of them."""
+
+    adapter: Adapter
+    output: Output
+    out: Path
+    how: Execution
+    torch: bool = False
+
+    @cached_property
+    def plan(self) -> Plan:
+        output = self.output
+        check_saveable(self.adapter, output.dtype, self.out)
+        plan = plan_adapter(self.adapter, dtype=output.dtype, exact=output.exact, format=output.format, how=self.how)
+        return replace(plan, jobs=portions(self.adapter, self._arranged))
+
+    @property
+    def _arranged(self) -> Arrangement:
+        return arrangement(self.adapter, self.output.dtype, self.output.format)
+
+    @property
+    def memory(self) -> int:
+        return self._memory(1)
+
+    def _memory(self, workers: int) -> int:
+        return working_memory(self.adapter, self.output.dtype, workers, self.output.format)
+
+    def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> Mapping[str, Noted]:
+        return noted(records, jobs, read_portion)
+
+    def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
+        how, exact = how.within(self._memory), self.output.exact
+        write_portions(self.adapter, self._arranged, jobs, folder, records, exact=exact, how=how)
+
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
+        jobs, exact = self.plan.jobs, self.output.exact
+        files = noted(place.entries(), jobs, read_portion)
+        known = hashes(jobs, files)
+
+        def inputs() -> list[dict[str, Any]]:
+            return [source.as_json(known) for source in sources(self.adapter.history)]
+
+        results = stored(place.files, jobs, files)
+        with staged(place.out, force=force, sync=how.sync) as folder:
+            saved = complete_adapter(
+                self.adapter, self._arranged, results, inputs, folder, place.out, exact=exact, origin=origin
+            )
+            place.commit(folder)
+        return saved

@@ -1,0 +1,240 @@
+"""A model that several processes make, each its share of the files, on one machine or many.
+
+A job is text: what is asked for, of which plan, which file. Each process opens the inputs itself, and finds the same plan,
+or says in what its own differs. Tensors never travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution, Share
+from adapterops.engine.plan import Job, identity
+from adapterops.engine.records import Noted, whole
+from adapterops.errors import IncompatibleError, InputError, NotFoundError, count
+from adapterops.provenance.history import sources
+from adapterops.provenance.manifest import Origin, versions
+from adapterops.provenance.reader import read_manifest
+from adapterops.requests.divided import Divided, base_of, check_divisible, divided, with_base
+from adapterops.requests.places import anonymous
+from adapterops.requests.reading import read_request
+from adapterops.requests.running import Made, Written, make
+from adapterops.storage import parts
+from adapterops.storage.parts import KEPT, Parts
+from adapterops.storage.staging import writing
+from adapterops.storage.strict import json_text, parse_json
+
+SCHEMA = 1
+
+
+class Engine(Protocol):
+    """Calls a function with each of some texts, somewhere, and gives what it returns, in any order.
+
+    `memory`: the bytes that one call takes.
+    """
+
+    def __call__(
+        self, function: Callable[[str], str], items: Sequence[str], *, memory: int, how: Execution
+    ) -> Generator[str, None, None]: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """What became of a share of the files. `missing`: the files of the output that nobody has finished yet."""
+
+    path: Path
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT) -> Part:
+    """Make a share of the files of a model, or of the modules of an adapter. Those that are finished already are kept,
+    after their bytes are compared with what was noted of them.
+
+    Raises:
+        UnsupportedError: every part would have to compute all.
+        IncompatibleError: parts of another plan are being made; or as saving does.
+        InputError, ResourceError: as saving does.
+    """
+    work = divided(made, out, how)
+    place = parts.begin(out, document(made, work, out, command))
+    done = _write(made, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
+    return replace(done, path=out)
+
+
+def _write(made: Made, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
+    """The one way in which a file of a part is made, whoever asks for it."""
+    kept = _whole(place, work.noted(place.entries(), jobs), how)
+    left = [job for job in jobs if job.file not in kept]
+    if left:
+        inputs = sources(made.result.history)
+        for source in inputs:
+            source.fetch()
+        with place.working() as own:
+            work.write(left, own.folder, own, how)
+        for source in inputs:
+            source.check_unchanged()
+    there = work.noted(place.entries(), work.plan.jobs)
+    missing = tuple(job.file for job in work.plan.jobs if job.file not in there)
+    return Part(place.out, tuple(job.file for job in left), tuple(kept), missing)
+
+
+def spread(
+    made: Made,
+    out: Path,
+    engine: Engine,
+    *,
+    force: bool = False,
+    command: Sequence[str] = (),
+    how: Execution = DEFAULT,
+) -> Written:
+    """Make an output by an engine, a job for each file, and finalize it. What is finished already is kept.
+
+    Raises:
+        As `write_part` and `finalize` do.
+    """
+    work = divided(made, out, how)
+    place = parts.begin(out, document(made, work, out, command))
+    kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
+    request = made.seen_from(place.out).as_json()
+    shared = {"request": request, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
+    texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in kept]
+    with place.keeping(), closing(engine(do, texts, memory=work.memory, how=how)) as results:
+        for done, _ in enumerate(results, 1):
+            if how.progress:
+                how.progress(done, len(texts))
+    finished = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
+    assert finished
+    return finished[1]
+
+
+def do(text: str) -> str:
+    """A job: make one file, of what its text says, in one thread. The name of the file is returned.
+
+    Raises:
+        NotFoundError: the folder of the parts is not on this machine.
+        IncompatibleError: the inputs or versions on this machine are others.
+    """
+    job = parse_json(text.encode())
+    made, work, place = _joined(json_text(job["request"]).decode(), Path(job["out"]))
+    if work.plan.hash != job["plan"]:
+        raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
+    wanted = [each for each in work.plan.jobs if each.file == job["file"]]
+    _write(made, work, place, wanted, Execution(workers=1, sync=job["sync"]))
+    return str(job["file"])
+
+
+@lru_cache(1)
+def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
+    """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
+    be. A file that changed since is noticed when it is read.
+    """
+    how = Execution(workers=1)
+    made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
+    work = divided(made, out, how)
+    return made, work, parts.begin(out, document(made, work, out), create=False)
+
+
+def finalize(
+    out: Path, *, force: bool = False, accept_loss: bool = False, how: Execution = DEFAULT
+) -> tuple[Made, Written] | None:
+    """Make an output of its parts: every file is compared with what was noted of it, the others are written next to
+    them, and one rename is the commit. What was made, and what was written; None where that was done before.
+
+    Raises:
+        NotFoundError: there are no parts, or some are missing; the message names the files.
+        IncompatibleError: there are parts of two plans; or the inputs or versions are no longer those of the parts.
+        InputError: a file is not what was noted.
+        OutputExistsError, ResourceError, VerificationError: as saving does.
+    """
+    folders = parts.left(out)
+    if len(folders) > 1:
+        raise IncompatibleError(
+            f"has parts of {len(folders)} plans: {', '.join(each.name for each in folders)}",
+            path=out,
+            hint="remove the folders of those that are not wanted",
+            code="E-PARTS",
+        )
+    if not folders:
+        if read_manifest(out):
+            return None
+        hint = "adapterops fuse ... --part 1/8 makes the first of eight"
+        raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
+    place = parts.opened(out, folders[0])
+    with place.exclusive(), writing(out, KEPT):
+        if place.committed():
+            place.remove()
+            return None
+        request = replace(read_request(place.plan["request"]), accept_loss=accept_loss or place.plan["accept_loss"])
+        made = make(request, place.out, folder=place.out, force=force, how=how)
+        made = with_base(made, place.plan["base_model"])
+        work = divided(made, out, how)
+        parts.begin(out, document(made, work, out), create=False)
+        _check_finished(place, work, how)
+        for source in sources(made.result.history):
+            source.fetch()
+        origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
+        saved = work.publish(place, origin, force=force, accept_loss=request.accept_loss, how=how)
+    place.remove()
+    return made, replace(saved, path=out)
+
+
+def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
+    """Raise for files of the plan that are missing, or not what was noted of them."""
+    jobs = work.plan.jobs
+    there = work.noted(place.entries(), jobs)
+    if missing := [job.file for job in jobs if job.file not in there]:
+        raise NotFoundError(
+            f"{len(missing)} of {count(len(jobs), 'file')} are missing: {_listed(missing)}",
+            path=place.out,
+            hint="run the parts that make them, or the same command with --part 1/1, which makes all that is missing",
+            code="E-PARTS",
+            details={"missing": missing},
+        )
+    kept = _whole(place, there, how)
+    if damaged := [name for name in there if name not in kept]:
+        raise InputError(
+            f"{_listed(damaged)} changed since it was written",
+            path=place.out,
+            hint="run the same command with --part 1/1, which makes what is damaged again",
+            code="E-PARTS",
+            details={"damaged": damaged},
+        )
+
+
+def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str]:
+    """Those of the files that are what was noted of them."""
+
+    def same(name: str) -> bool:
+        return whole(place.files, name, there[name].blake3, how.sync)
+
+    with closing(local.run(same, list(there), how=how)) as results:
+        return [name for name, fine in zip(there, list(results), strict=True) if fine]
+
+
+def document(made: Made, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
+    check_divisible(made.request)
+    request = replace(made.seen_from(out), accept_loss=False)
+    return {
+        "schema": SCHEMA,
+        "plan": work.plan.hash,
+        "request": request.as_json(),
+        "inputs": {str(index): identity(each) for index, each in enumerate(sources(made.result.history))},
+        "versions": versions(torch=work.torch),
+        "kernels": local.kernels(torch=work.torch),
+        "command": list(command),
+        "base_model": base_of(made),
+        "accept_loss": made.request.accept_loss,
+    }
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

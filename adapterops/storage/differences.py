@@ -1,0 +1,44 @@
+"""In what two documents of one form differ, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from adapterops.storage.strict import json_text
+
+SHOWN, WIDTH = 5, 60
+"""Differences that a message shows, and letters of each value."""
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], free: Collection[str]) -> dict[str, list[Any]]:
+    """The fields in which two plans differ: what they are here, and there.
+
+    >>> differences({"plan": "a", "request": {"dtype": "F16"}}, {"plan": "b", "request": {"seed": 1}}, free=["plan"])
+    {'request.dtype': ['F16', None], 'request.seed': [None, 1]}
+
+    Args:
+        free: fields that may differ.
+    """
+    here, there = (_flat({name: plan[name] for name in plan if name not in free}) for plan in (ours, theirs))
+    differ = [name for name in here | there if here.get(name) != there.get(name)]
+    return {name: [here.get(name), there.get(name)] for name in differ}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    inside = ((f"{prefix}.{key}" if prefix else key, inner) for key, inner in value.items())
+    return {name: leaf for path, inner in inside for name, leaf in _flat(inner, path).items()}
+
+
+def shown(found: Mapping[str, Sequence[Any]]) -> str:
+    """The differences as a message has them; that of the hash of a plan follows from the others, and counts alone.
+
+    >>> shown({"plan": ["a", "b"], "request.seed": [None, 1]})
+    'request.seed is null here, 1 there'
+    """
+    names = [name for name in found if name != "plan"] or list(found)
+    texts = [(name, *(json_text(each).decode()[:WIDTH] for each in found[name])) for name in names[:SHOWN]]
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(f"{name} is {here} here, {there} there" for name, here, there in texts) + more

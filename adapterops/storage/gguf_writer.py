@@ -1,0 +1,68 @@
+"""Writing GGUF files: what `storage/gguf.py` reads, one tensor at a time."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapterops.storage.gguf import DTYPES, MAGIC, STRING
+from adapterops.storage.safetensors import Spec
+
+if TYPE_CHECKING:
+    from adapterops.arrays.floats import Array
+
+VERSION, ALIGNED, FLOAT32 = 3, 32, 6
+TYPES = {dtype: number for number, dtype in DTYPES.items()}
+
+Fields = Mapping[str, str | float]
+
+
+def write_gguf(path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[str, Array]], fields: Fields) -> None:
+    """Stream `tensors`, numbers as they are stored, into a new file, in the order they come; all of the layout must come.
+
+    Args:
+        layout: dtype and largest shape of every tensor; one may turn out smaller.
+        fields: texts, and numbers that are stored as float32.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    start = len(_header(layout, {name: spec.shape for name, spec in layout.items()}, fields))
+    with open(path, "xb") as file:
+        file.seek(start)
+        for name, tensor in tensors:
+            data = tensor.tobytes()
+            file.write(data + b"\0" * (-len(data) % ALIGNED))
+            shapes[name] = tensor.shape
+        header = _header(layout, shapes, fields)
+        if len(header) != start:
+            raise AssertionError(f"{path.name}: {sorted(layout.keys() - shapes.keys())[:1]} did not come")
+        file.seek(0)
+        file.write(header)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _header(layout: Mapping[str, Spec], shapes: Mapping[str, tuple[int, ...]], fields: Fields) -> bytes:
+    """All before the data. Its length depends on names and dimensions alone."""
+    parts = [MAGIC, struct.pack("<IQQ", VERSION, len(shapes), len(fields))]
+    for name, value in fields.items():
+        parts.append(_text(name))
+        if isinstance(value, str):
+            parts += [struct.pack("<I", STRING), _text(value)]
+        else:
+            parts.append(struct.pack("<If", FLOAT32, value))
+    position = 0
+    for name, shape in shapes.items():
+        spec = Spec(layout[name].dtype, shape)
+        sizes = struct.pack(f"<{len(shape)}Q", *shape[::-1])
+        parts += [_text(name), struct.pack("<I", len(shape)), sizes, struct.pack("<IQ", TYPES[spec.dtype], position)]
+        position += -(-spec.bytes // ALIGNED) * ALIGNED
+    header = b"".join(parts)
+    return header + b"\0" * (-len(header) % ALIGNED)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data

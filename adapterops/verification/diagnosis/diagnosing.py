@@ -1,0 +1,243 @@
+"""What a merged model is: one guess that most of it agrees with, and all that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.errors import count
+from adapterops.verification.diagnosis.conventions import Convention
+from adapterops.verification.diagnosis.fitting import joint
+from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
+from adapterops.verification.diagnosis.judging import LOOSE, Look, best, judge, look, looks
+from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.samples import Ground, Subject
+from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum
+from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding, suspect
+from adapterops.verification.diagnosis.verdicts import (
+    ADAPTED,
+    BASE,
+    DIFFERENT,
+    HEALTHY,
+    PARTLY,
+    SICK,
+    UNJUDGED,
+    UNKNOWN,
+    verdict_of,
+)
+from adapterops.verification.witness import witness
+
+TRIED = 8
+"""Units that other grounds are tried on."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a model is.
+
+    Attributes:
+        verdict: in a word; `sentence` says it.
+        code: 0 where all is as it should be, 8 where not, 9 where nothing can be told.
+        weights: of each adapter, and the standard deviation of it; infinite where it cannot be told from the others.
+        roundings: the conventions that explain most of what was looked at equally well, the plainest first.
+        under: what the updates were added to: a key of `UNDER`.
+        units: that updates were looked for in; `right` of them are as the weights say, `exact` of those in every
+            entry as a convention rounds, `seen` of them large enough to show it.
+        looked_at: the part of their entries that was compared.
+        kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
+        coded: the weights are in codes, whose rounding is judged by what is left of the update alone.
+        findings: what is not as it should be.
+        spectra: of the difference, where no adapter was given.
+    """
+
+    verdict: str
+    sentence: str
+    code: int
+    weights: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    roundings: Sequence[Convention] = ()
+    under: str = "base"
+    units: int = 0
+    looked_at: float = 0.0
+    right: int = 0
+    exact: int = 0
+    seen: int = 0
+    kept: float | None = None
+    coded: bool = False
+    findings: Sequence[Finding] = ()
+    spectra: Sequence[Spectrum] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return self.code == HEALTHY
+
+    @property
+    def rank(self) -> int | None:
+        """The smallest rank that holds 99 % of every weight's difference beyond rounding; None where one needs more."""
+        ranks = [each.rank(0.99) for each in self.spectra]
+        return max((rank for rank in ranks if rank), default=None) if all(ranks) else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "healthy": self.healthy,
+            "judged": self.code != UNJUDGED,
+            "weights": {
+                name: {"weight": weight, "error": error if np.isfinite(error) else None}
+                for name, (weight, error) in self.weights.items()
+            },
+            "roundings": [each.name for each in self.roundings],
+            "under": self.under,
+            "looked_at": self.looked_at,
+            "modules": {"compared": self.units, "right": self.right, "exact": self.exact, "showing": self.seen},
+            "kept": self.kept,
+            "coded": self.coded,
+            "rank": self.rank,
+            "findings": [vars(each) for each in self.findings],
+            "spectra": {each.tensor: each.as_json() for each in self.spectra},
+        }
+
+
+def diagnose(
+    model: Checkpoint,
+    base: Checkpoint,
+    adapters: Mapping[str, Adapter] | None = None,
+    *,
+    original: Checkpoint | None = None,
+    how: Execution = DEFAULT,
+) -> Diagnosis:
+    """What `model` is: the base, the base and adapters with which weights, rounded how, and what is not so.
+
+    Rows spread over every weight that an adapter changes are compared with W + Σ w ΔW in float64, w by least squares that
+    know how coarse the stored numbers are; the weights that most modules agree with are those of the model. What is
+    exactly as some convention of rounding makes it is right; a module that none explains is looked at for what it is.
+    Tensors without updates are compared by their bytes. Without adapters the difference is measured: its rank, its size.
+
+    Args:
+        adapters: name → adapter; several may be in it with any weights, one with weight 1.
+        original: the 16-bit model that the base was quantized from: updates may have been added to that.
+
+    Cost: bytes of both checkpoints are read once, sampled rows about three times; memory for the samples of one weight in
+        each worker.
+    Shares nothing with `fuse` but what reads files.
+    """
+    model = renamed(model, base)
+    common = [name for name in model.layout if name in base.layout]
+    if not common:
+        return Diagnosis(UNKNOWN, "the model and the base have no tensor in common, by their names", UNJUDGED)
+    if not adapters:
+        return _difference(model, base, common, how)
+    pairs = [witness(model, base, adapter) for adapter in adapters.values()]
+    subject = Subject(model, [each for each, _ in pairs])
+    found = looks(subject, how)
+    names = list(name_findings(subject, [doubts for _, doubts in pairs]))
+    read = {(each.unit.tensor, each.unit.module) for each in found}
+    names += [
+        Finding(CODES, each.module, UNREADABLE) for each in subject.units if (each.tensor, each.module) not in read
+    ]
+    if not found:
+        return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
+    under, ground, found = _ground(subject, base, original, found, how)
+    return _judged(subject, list(adapters), found, under, ground, names, how)
+
+
+def _ground(
+    subject: Subject, base: Checkpoint, original: Checkpoint | None, found: list[Look], how: Execution
+) -> tuple[str, Ground | None, list[Look]]:
+    """What most of the model is explained with: the base, the original, or the base through NF4."""
+    changed = [each for each in found if not each.unchanged and not each.coded]
+    if not changed or sum(each.explained for each in changed) * 2 > len(changed):
+        return "base", None, found
+    others = {} if original is None else {"original": of_checkpoint(original)}
+    others["nf4"] = through_nf4(base, subject.below)
+    few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
+    left = sum(each.left[0] for each in few)
+    for name, ground in others.items():
+        loose = LOOSE if name == "nf4" else 0.0
+        again = [look(subject, each.unit, ground, loose) for each in few]
+        if all(again) and sum(each.left[0] for each in again if each) < left / 10:
+            return name, ground, looks(subject, how, ground, loose)
+    return "base", None, found
+
+
+def _judged(
+    subject: Subject,
+    names: Sequence[str],
+    found: Sequence[Look],
+    under: str,
+    ground: Ground | None,
+    findings: list[Finding],
+    how: Execution,
+) -> Diagnosis:
+    guess, loose = best(found), LOOSE if under == "nf4" else 0.0
+    judged, roundings = judge(subject, found, guess, ground, loose, how)
+    wrong = [each for each in judged if not each.right]
+    why = local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how)
+    findings = [*findings, *why]
+    findings += [
+        finding
+        for some in local.run(
+            lambda name: list(other_findings(subject, name, ground)), sorted(subject.model.layout), how=how
+        )
+        for finding in some
+    ]
+    telling = [each for each in found if not each.unchanged] or found
+    fitted = joint([each.fit for each in telling])
+    weights = guess.weights if guess.factor is None else fitted.weights
+    stated = dict(zip(names, zip(map(float, weights), map(float, fitted.errors), strict=True), strict=True))
+    dots, squares = np.sum([each.kept for each in judged if each.right] or [(0.0, 0.0)], axis=0)
+    verdict, sentence, code = verdict_of(guess, found, judged, findings, under, stated)
+    return Diagnosis(
+        verdict,
+        sentence,
+        code,
+        stated if verdict in (ADAPTED, PARTLY) else {},
+        roundings if verdict in (ADAPTED, PARTLY) else (),
+        under,
+        len(judged),
+        sum(each.entries for each in judged) / sum(each.unit.entries for each in judged),
+        len(judged) - len(wrong) if verdict in (ADAPTED, PARTLY) else 0,
+        sum(each.convention is not None for each in judged if each.right),
+        sum(each.seen for each in judged),
+        float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,
+        all(each.coded for each in found),
+        findings,
+    )
+
+
+def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how: Execution) -> Diagnosis:
+    """What is known without an adapter: which tensors differ, and of what rank the differences are."""
+
+    def differs(name: str) -> bool:
+        one, other = model.stored[name], base.stored[name]
+        return one.shape != other.shape or one.dtype != other.dtype or not one.same_bytes(other)
+
+    changed = [name for name, each in zip(common, local.run(differs, common, how=how), strict=True) if each]
+    same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
+    matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
+    found = [each for each in local.run(lambda name: spectrum(model, base, name), matrices, how=how) if each]
+    spectra = [each for each in found if each.square]
+    gone = [Finding("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
+    new = [Finding("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
+    shapes = [Finding("changed", name, "has another shape than in the base") for name in changed if name not in same]
+    findings = [*gone, *new, *shapes]
+    unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
+    if not spectra and not unlike and not findings:
+        return Diagnosis(BASE, "this is the base: every number is the same", SICK)
+    diagnosis = Diagnosis(DIFFERENT, "", HEALTHY, findings=findings, spectra=spectra)
+    weights, others = count(len(spectra), "weight"), count(len(unlike) + len(findings), "other tensor")
+    if not spectra:
+        sentence = f"the weights are the base's, and not {others}"
+    elif diagnosis.rank:
+        sentence = f"this is the base and an update of rank {diagnosis.rank} or less in {weights}: a LoRA holds it"
+    else:
+        more = count(sum(each.rank(0.99) is None for each in spectra), "weight")
+        sentence = f"this is the base changed in {weights}, and in {more} by more than a rank of {RANK}"
+    return replace(diagnosis, sentence=sentence)

@@ -1,0 +1,278 @@
+"""What is looked at of a model: some rows of every weight that an adapter changes, with what they should be made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.storage.lazy import Lazy
+from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.deltas import Delta, Formula
+from adapterops.verification.diagnosis.causes import Scaled
+from adapterops.verification.places import Place, Wanted
+from adapterops.verification.rounding import Matrix, half_step, rounded_to
+from adapterops.verification.witness import Witness
+
+ENTRIES = 1 << 16
+"""Looked at of one weight."""
+
+ALL_ENTRIES = 1 << 25
+"""Looked at of all weights."""
+
+FEWEST = 1 << 12
+TILE = 1 << 19
+BLOCKS = 8
+"""Runs of neighbouring rows that the rows looked at are in."""
+
+Ground = Callable[[str], Decoder | None]
+"""Tensor → rows of what it was before anything was added."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Some rows and columns of a tensor that one module of an adapter changes."""
+
+    module: str
+    tensor: str
+    rows: range
+    columns: slice
+
+    @property
+    def whole(self) -> Place:
+        return Place(self.module, self.rows, self.columns)
+
+    @property
+    def entries(self) -> int:
+        return len(self.rows) * int(self.columns.stop - self.columns.start)
+
+    def tiles(self) -> list[Unit]:
+        """All of it, in units of at most about `TILE` entries."""
+        step = max(1, TILE // max(1, self.columns.stop - self.columns.start))
+        return [replace(self, rows=self.rows[begin : begin + step]) for begin in range(0, len(self.rows), step)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a unit.
+
+    Attributes:
+        W: what it was before, in float64.
+        M: what it is now.
+        deltas: ΔW of every adapter there, as it would be at weight 1; zeros where it has none.
+        dtype: of M; None where it is in codes, whose steps are not those of a dtype.
+        scaled: how each update is scaled; None where the adapter has none there.
+    """
+
+    W: Matrix
+    M: Matrix
+    deltas: Sequence[Delta]
+    dtype: str | None
+    scaled: Sequence[Scaled | None]
+
+    @cached_property
+    def D(self) -> Matrix:
+        difference: Matrix = self.M - self.W
+        return difference
+
+    @cached_property
+    def grid(self) -> str | None:
+        """The narrowest dtype that all of M are numbers of: what is stored in 32 bits may have been rounded to 16."""
+        if self.dtype in ("F32", "F64"):
+            return next(
+                (each for each in ("BF16", "F16") if np.array_equal(rounded_to(self.M, each), self.M)), self.dtype
+            )
+        return self.dtype
+
+    @cached_property
+    def half(self) -> Matrix:
+        """How far M may be from what it was rounded from; of codes what is left of M - W, as one number."""
+        if self.grid is not None:
+            return half_step(self.M, self.grid)
+        return np.full(self.M.shape, np.sqrt(3 * np.square(self.D).mean()) or 1.0)
+
+    @property
+    def unchanged(self) -> bool:
+        return not self.D.any()
+
+    def sum(self, weights: Matrix) -> Matrix:
+        """W + Σ weight · ΔW."""
+        S = self.W.copy()
+        for weight, delta in zip(weights, self.deltas, strict=True):
+            S += weight * delta.values
+        return S
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and what it may be made of.
+
+    Attributes:
+        most: entries looked at of each unit; None for as many as `ALL_ENTRIES` leave to it.
+    """
+
+    model: Checkpoint
+    witnesses: Sequence[Witness]
+    most: int | None = None
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        return [each.adapter for each in self.witnesses]
+
+    def with_factors_in(self, dtype: str) -> Subject:
+        """The same, where the factors of every adapter are rounded to a dtype."""
+        witnesses = [replace(each, adapter=_rounded_factors(each.adapter, dtype)) for each in self.witnesses]
+        return replace(self, witnesses=witnesses)
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """Every place that an update goes into, once."""
+        found: dict[tuple[str, range, int, int], Unit] = {}
+        for each in self.witnesses:
+            for tensor, wanted in each.wanted.items():
+                if tensor not in self.model.layout or self.shape(tensor, wanted) != self.model.layout[tensor].shape:
+                    continue
+                for place in wanted.places:
+                    where = (tensor, place.rows, place.columns.start, place.columns.stop)
+                    found.setdefault(where, Unit(place.source, tensor, place.rows, place.columns))
+        return list(found.values())
+
+    def shape(self, tensor: str, wanted: Wanted) -> tuple[int, ...] | None:
+        """That a tensor should have: of a full tensor of an adapter, else of what it was; None where nothing says."""
+        first = self.witnesses[0]
+        full = next(
+            (each.adapter.full[str(wanted.full)] for each in self.witnesses if wanted.full in each.adapter.full), None
+        )
+        if full is not None:
+            return full.spec.shape
+        spec = first.base.layout.get(wanted.start or tensor)
+        return None if spec is None else spec.shape
+
+    @cached_property
+    def entries(self) -> int:
+        """Looked at of each unit."""
+        return self.most or min(ENTRIES, max(FEWEST, ALL_ENTRIES // max(1, len(self.units))))
+
+    def below(self, tensor: str) -> Decoder | None:
+        """Rows of the base."""
+        return next(each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
+
+    def places(self, tensor: str) -> list[Sequence[Place]]:
+        """Where each adapter adds to a tensor."""
+        return [each.wanted.get(tensor, Wanted(tensor)).places for each in self.witnesses]
+
+    def sample(self, unit: Unit, ground: Ground | None = None) -> Sample | None:
+        """Rows of a unit; None where its codes have no formula here.
+
+        Cost: they are read once, of base and model, and ΔW is formed for them alone; all rows where an update needs them.
+        """
+        before, found = (ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor])
+        if before is None or found is None:
+            return None
+        adders = [
+            _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)])
+            for adapter, places in zip(self.adapters, self.places(unit.tensor), strict=True)
+        ]
+        height, width = self.model.layout[unit.tensor].matrix
+        entire = any(formula.entire for adder in adders for _, formula in adder.formulas)
+        pieces = []
+        for begin, end in [(0, height)] if entire else blocks(unit.rows, width, self.entries):
+            part = unit.whole.within(begin, end)
+            if part is None:
+                continue
+            W = before(begin, end)
+            cut = (part[0], unit.columns)
+            deltas = [adder.rows(W, begin, end) for adder in adders]
+            pieces.append((W[cut], found(begin, end)[cut], [Delta(d.values[cut], d.slack[cut]) for d in deltas]))
+        spec = self.model.stored[unit.tensor]
+        return Sample(
+            np.concatenate([W for W, _, _ in pieces]),
+            np.concatenate([M for _, M, _ in pieces]),
+            [_joined([deltas[k] for _, _, deltas in pieces]) for k in range(len(adders))],
+            None if spec.scheme else spec.dtype,
+            [adder.scaled for adder in adders],
+        )
+
+    def other(self, unit: Unit, k: int, place: Place, transposed: bool) -> Delta:
+        """ΔW that adapter k has for another place of the same shape, in the rows of a unit that its sample has."""
+        formula = Formula(self.adapters[k].updates[place.source], transposed)
+        width, found = self.model.layout[unit.tensor].matrix[1], []
+        for begin, end in blocks(unit.rows, width, self.entries):
+            part = unit.whole.within(begin, end)
+            if part is not None:
+                own = slice(place.first + part[1].start, place.first + part[1].stop)
+                found.append(formula.rows(own, np.zeros((own.stop - own.start, width))))
+        return _joined(found)
+
+
+def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:
+    def compute(module: str) -> Any:
+        update: Any = adapter.updates[module]
+        if not hasattr(update, "B"):
+            return update
+        return replace(update, **{role: rounded_to(getattr(update, role), dtype) for role in "BA"})
+
+    return replace(adapter, updates=Lazy(adapter.layout, compute))
+
+
+@dataclass(frozen=True)
+class _Adder:
+    """What one adapter adds to a tensor."""
+
+    formulas: Sequence[tuple[Place, Formula]]
+    scaled: Scaled | None
+
+    @classmethod
+    def of(cls, adapter: Adapter, places: Sequence[Place]) -> _Adder:
+        updates: dict[str, Any] = {place.source: adapter.updates[place.source] for place in places}
+        formulas = [(place, Formula(updates[place.source], place.transposed)) for place in places]
+        first = next(iter(updates), None)
+        return cls(formulas, None if first is None else _scaled(adapter, first, updates[first]))
+
+    def rows(self, W: Matrix, begin: int, end: int) -> Delta:
+        """Rows [begin, end) of the tensor's ΔW, where W is what they were."""
+        values, slack = np.zeros_like(W), np.zeros_like(W)
+        for place, formula in self.formulas:
+            part = place.within(begin, end)
+            if part is not None:
+                there = (part[0], place.columns)
+                delta = formula.rows(part[1], W[there])
+                values[there] += delta.values
+                slack[there] += delta.slack
+        return Delta(values, slack)
+
+
+def _scaled(adapter: Adapter, module: str, update: Any) -> Scaled:
+    stated = adapter.scalings.get(module)
+    rank = stated.rank if stated else adapter.layout[module].rank
+    return Scaled(getattr(update, "scale", 1.0), rank, bool(stated and stated.rslora))
+
+
+def _meet(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _joined(deltas: Sequence[Delta]) -> Delta:
+    return Delta(*(np.concatenate(each) for each in zip(*deltas, strict=True)))
+
+
+def blocks(rows: range, width: int, entries: int) -> list[tuple[int, int]]:
+    """Runs of rows spread evenly over a range, about `entries` numbers of so many columns; all where there are no more.
+
+    >>> blocks(range(100), 10, 160)
+    [(0, 2), (14, 16), (28, 30), (42, 44), (56, 58), (70, 72), (84, 86), (98, 100)]
+    >>> blocks(range(4, 8), 10, 160)
+    [(4, 8)]
+    """
+    height, wanted = rows.stop - rows.start, max(1, entries // width)
+    if wanted >= height:
+        return [(rows.start, rows.stop)]
+    number = min(BLOCKS, wanted)
+    each = wanted // number
+    starts = [rows.start + i * (height - each) // max(1, number - 1) for i in range(number)]
+    return [(start, start + each) for start in starts]

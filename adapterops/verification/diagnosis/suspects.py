@@ -1,0 +1,120 @@
+"""What a unit is, that is not what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adapterops.verification.diagnosis.causes import as_if
+from adapterops.verification.diagnosis.conventions import loosely
+from adapterops.verification.diagnosis.fitting import Fit, fit
+from adapterops.verification.diagnosis.judging import Guess, Judged, typed
+from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
+from adapterops.verification.places import Place
+
+MOST = 64
+"""Other places that are tried for one unit."""
+
+MISSING, SCALED, SWAPPED, TRANSPOSED, PARTLY, OTHER = (
+    *("missing", "scale", "swapped", "transposed", "partly"),
+    "changed",
+)
+
+CODES, UNREADABLE = "codes", "is in codes that have no formula here"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not what it should be: of which kind, where, and what."""
+
+    kind: str
+    place: str
+    what: str
+
+
+def suspect(subject: Subject, judged: Judged, guess: Guess, ground: Ground | None, loose: float) -> Finding:
+    """Why a unit is not what a guess says: the first of what is known that explains all entries looked at.
+
+    Cost: the unit is read again, and ΔW formed for at most `MOST` other places of its shape.
+    """
+    unit, sample = judged.unit, subject.sample(judged.unit, ground)
+    assert sample is not None  # it was judged
+    if judged.unchanged:
+        return Finding(MISSING, unit.module, "is the base's: the update is not in it")
+    own = fit(sample)
+    if sample.dtype is None:
+        return Finding(SCALED, unit.module, f"holds {_weights(own)} of the update")
+    if not loosely(sample, own.weights, loose).any():
+        return Finding(SCALED, unit.module, _scaled(sample, own))
+    for kind, what, tried in _others(subject, unit, sample, guess):
+        found = fit(tried)
+        if not loosely(tried, found.weights, loose).any() and abs(found.weights).max() > 0.05:
+            return Finding(kind, unit.module, what)
+    weights = guess.of(sample.scaled)
+    wrong = loosely(sample, weights, loose)
+    if not sample.D[wrong].any():
+        return Finding(PARTLY, unit.module, f"is the base's in {wrong.mean():.0%} of what was looked at")
+    if wrong.mean() < 0.5:
+        rows = np.flatnonzero(wrong.any(axis=1)).size / len(wrong)
+        return Finding(
+            PARTLY, unit.module, f"is right in all but {wrong.mean():.2g} of its entries, in {rows:.2g} of its rows"
+        )
+    step = sample.sum(weights) - sample.W
+    size, norms = np.linalg.norm(sample.D), np.linalg.norm(step)
+    cosine = float((sample.D * step).sum()) / max(size * norms, np.finfo(np.float64).tiny)
+    return Finding(
+        OTHER,
+        unit.module,
+        f"is changed by something else: {size / max(norms, np.finfo(np.float64).tiny):.3g} times the norm of the update,"
+        f" cosine with it {cosine:.2f}",
+    )
+
+
+def _weights(found: Fit) -> str:
+    return " and ".join(f"{weight:.3g}" for weight in typed(found))
+
+
+def _scaled(sample: Sample, found: Fit) -> str:
+    looks = as_if(float(typed(found)[0]), [each for each in sample.scaled if each]) if len(found.weights) == 1 else []
+    return f"holds {_weights(found)} of the update" + (f", as if {' or '.join(looks)}" if looks else "")
+
+
+def _others(subject: Subject, unit: Unit, sample: Sample, guess: Guess) -> Iterator[tuple[str, str, Sample]]:
+    """Updates of other places, and transposed ones, as a sample that has only them."""
+    weights = guess.of(sample.scaled)
+    for k, places in enumerate(_alike(subject, unit)):
+        rest = sample.sum(np.where(np.arange(len(weights)) == k, 0, weights))
+        for place in places[:MOST]:
+            own = place.source == unit.module and place.rows == unit.rows
+            for turned in (False, True):
+                if (own and not turned) or (turned and len(unit.rows) != unit.columns.stop - unit.columns.start):
+                    continue
+                if turned and not own:
+                    continue
+                delta = subject.other(unit, k, place, place.transposed != turned)
+                kind = TRANSPOSED if turned else SWAPPED
+                what = "holds its update transposed" if turned else f"holds the update of {place.source}"
+                yield kind, what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
+
+
+def _alike(subject: Subject, unit: Unit) -> list[Sequence[Place]]:
+    """Of every adapter the places that have the shape of a unit, those nearest by name first."""
+    shape = len(unit.rows), unit.columns.stop - unit.columns.start
+    above = unit.module.rpartition(".")[0]
+    found: list[Sequence[Place]] = []
+    for each in subject.witnesses:
+        places = {
+            (place.source, place.first): place
+            for wanted in each.wanted.values()
+            for place in wanted.places
+            if (len(place.rows), place.columns.stop - place.columns.start) == shape
+            and not each.adapter.layout[place.source].needs_base
+        }
+        found.append(sorted(places.values(), key=lambda place: _distance(place.source, above, unit.module)))
+    return found
+
+
+def _distance(source: str, above: str, module: str) -> tuple[bool, bool, str]:
+    return not source.startswith(f"{above}."), source.rpartition(".")[2] != module.rpartition(".")[2], source

@@ -1,0 +1,139 @@
+"""How the programs that merge adapters round, as far as their source says, and whether a model is what one of them makes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.verification.diagnosis.conventions import CONVENTIONS, Convention, loosely
+from adapterops.verification.diagnosis.judging import Guess, Judge, Judged
+from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.samples import TILE, Subject, Unit
+from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
+from adapterops.verification.witness import witness
+
+PEFT = ("once", "update-in-adapter-dtype", "all-in-base-dtype", "products-in-base-dtype")
+SAFE = ("update-in-base-dtype", "update-in-both-dtypes")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that merges.
+
+    Attributes:
+        roundings: the conventions that it follows, by what it is asked for; after each adapter, too, where `in_steps`.
+        source: where that was read.
+    """
+
+    title: str
+    roundings: Sequence[str]
+    source: str
+    in_steps: bool = False
+
+    @property
+    def conventions(self) -> list[Convention]:
+        return [
+            each
+            for each in CONVENTIONS
+            if each.name in self.roundings
+            or (self.in_steps and each.in_steps and each.name.removesuffix("-in-steps") in self.roundings)
+        ]
+
+
+TOOLS = {
+    "peft": Tool("PEFT", (*PEFT, *SAFE), "peft 0.21 tuners/lora/layer.py, merge and get_delta_weight", in_steps=True),
+    "mergekit": Tool(
+        "mergekit",
+        (*PEFT, "through-float16", "through-bfloat16"),
+        "mergekit 0.1.5 common.py, ModelReference.merged: PEFT in --lora-merge-dtype",
+    ),
+    "unsloth": Tool("Unsloth", ("once",), "unsloth save.py, _merge_lora: addmm in float32, then one cast"),
+    "llama-factory": Tool(
+        "LLaMA-Factory",
+        PEFT,
+        "LLaMA-Factory model/adapter.py, _setup_lora_tuning: PEFT's merge_and_unload for one adapter after another",
+        in_steps=True,
+    ),
+}
+"""Whose source was read. axolotl's is not here: what its own loader adds in was not established."""
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Whether a model is what a program makes of base and adapters.
+
+    Attributes:
+        roundings: convention → how many modules are exactly that.
+        findings: what is not so.
+    """
+
+    tool: str
+    modules: int
+    roundings: Mapping[str, int]
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "verified": self.ok,
+            "made_by": self.tool,
+            "modules": self.modules,
+            "roundings": dict(self.roundings),
+            "problems": [{"place": each.place, "what": each.what} for each in self.findings],
+        }
+
+
+def recognised(
+    model: Checkpoint, base: Checkpoint, adapters: Sequence[Adapter], tool: str, *, how: Execution = DEFAULT
+) -> Recognition:
+    """Whether every entry of `model` is what a program of `TOOLS` makes of the base and adapters, each with weight 1.
+
+    Cost: both checkpoints are read once and ΔW is formed, in float64, tile by tile; again for each convention that a
+        program may have followed and did not.
+    """
+    model = renamed(model, base)
+    pairs = [witness(model, base, adapter) for adapter in adapters]
+    subject = Subject(model, [each for each, _ in pairs], TILE)
+    judge = Judge(subject, Guess(np.ones(len(adapters))), None, 0.0, TOOLS[tool].conventions)
+    units = list(local.run(lambda unit: _convention(judge, unit), subject.units, how=how))
+    wrong = [unit for unit, name in zip(subject.units, units, strict=True) if name is None]
+    findings = list(name_findings(subject, [doubts for _, doubts in pairs]))
+    findings += local.run(lambda unit: _why(judge, unit), wrong, how=how)
+    others = local.run(
+        lambda name: list(other_findings(subject, name, None, every=True)), sorted(model.layout), how=how
+    )
+    findings += [finding for some in others for finding in some]
+    return Recognition(tool, len(units), Counter(name for name in units if name), findings)
+
+
+def _convention(judge: Judge, unit: Unit) -> str | None:
+    """The first convention that all tiles of a unit follow."""
+    for convention in judge.conventions:
+        if all(_follows(judge, convention, tile) for tile in unit.tiles()):
+            return convention.name
+    return None
+
+
+def _follows(judge: Judge, convention: Convention, tile: Unit) -> bool:
+    sample = judge.subject.sample(tile)
+    return sample is not None and sample.dtype is not None and judge.explains(convention, tile, sample)
+
+
+def _why(judge: Judge, unit: Unit) -> Finding:
+    sample = judge.subject.sample(unit)
+    if sample is None or sample.dtype is None:
+        return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
+    if not loosely(sample, judge.guess.weights).any():
+        return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
+    return suspect(judge.subject, Judged(unit, 1, 1, True, sample.unchanged, None), judge.guess, None, 0.0)

@@ -1,0 +1,96 @@
+"""The sentence about a model: what follows from what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from adapterops.verification.diagnosis.causes import as_if
+from adapterops.verification.diagnosis.judging import Guess, Judged, Look
+from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Finding
+
+BASE, LOST, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
+    *("base", "lost-in-codes", "base-plus-adapters", "partly", "something-else"),
+    *("different", "unknown"),
+)
+HEALTHY, SICK, UNJUDGED = 0, 8, 9
+
+UNDER = {
+    "base": "the base",
+    "original": "the original",
+    "nf4": "what the base is as if quantized to NF4 and back",
+}
+HALF = 0.5
+"""Of an update that codes have to hold, or it counts as lost."""
+
+
+def verdict_of(
+    guess: Guess,
+    found: Sequence[Look],
+    judged: Sequence[Judged],
+    findings: Sequence[Finding],
+    under: str,
+    weights: Mapping[str, tuple[float, float]],
+) -> tuple[str, str, int]:
+    """The verdict in a word, in a sentence, and the exit code."""
+    right = sum(each.right for each in judged)
+    seen = any(each.seen and each.right for each in judged)
+    if all(each.unchanged for each in found):
+        if not any(each.seen for each in judged) and right == len(judged):
+            return UNKNOWN, "the update is smaller than a step of the weights: with it the model is the base", UNJUDGED
+        more = {each.kind for each in findings} - {MISSING}
+        what = "no update is in it, and other tensors differ" if more else "no update is in it"
+        return BASE, f"this is {UNDER[under]}: {what}", SICK
+    if not right or not seen:
+        own = {each.unit.module for each in judged}
+        others = any(each.kind == OTHER and each.place not in own for each in findings)
+        further = "; tensors that no adapter changes differ from the base, too" if others else ""
+        return ELSE, f"this is not the base and a weighted sum of these adapters{further}", SICK
+    if _lost(found, weights):
+        ((name, (weight, _)),) = weights.items()
+        return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
+    sum_ = _sum_of(guess, weights, found)
+    at = "" if under == "base" else f", on {UNDER[under]}"
+    if findings and all(each.kind == CODES for each in findings):
+        return (
+            UNKNOWN,
+            f"this is {sum_}{at} in all that can be read, and some is in codes without a formula here",
+            UNJUDGED,
+        )
+    if findings:
+        where = f"in {right} of {len(judged)} modules" if right < len(judged) else "in all modules, and others differ"
+        return PARTLY, f"this is {sum_}{at} {where}", SICK
+    if len(weights) == 1 and (guess.factor is not None or abs(guess.weights[0] - 1) > 1e-9):
+        return ADAPTED, f"this is {sum_}{at}, and not the base and the adapter as it was trained", SICK
+    if any(abs(weight) <= 1e-3 for weight, _ in weights.values()):
+        return ADAPTED, f"this is {sum_}{at}: an adapter is not in it", SICK
+    if under == "nf4":
+        return ADAPTED, f"this is {sum_}{at}", SICK
+    return ADAPTED, f"this is {sum_}{at}, complete", HEALTHY
+
+
+def _lost(found: Sequence[Look], weights: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether rounding to codes left less than half of the one update."""
+    return all(each.coded for each in found) and len(weights) == 1 and next(iter(weights.values()))[0] < HALF
+
+
+def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
+    names = list(weights)
+    if len(names) > 1:
+        parts = [f"{weight:.4g} times {name}" for name, (weight, _) in weights.items()]
+        blurred = [name for name, (_, error) in weights.items() if not np.isfinite(error)]
+        told = f"; the weights of {' and '.join(blurred)} cannot be told apart" if blurred else ""
+        return f"the base and {' and '.join(parts)}{told}"
+    facts = list(dict.fromkeys(each for look in found for each in look.scaled if each))
+    factors = sorted({float(guess.of([fact])[0]) for fact in facts}) or [float(guess.weights[0])]
+    if factors == [1.0]:
+        return f"the base and {names[0]}"
+    span = " to ".join(f"{each:.4g}" for each in dict.fromkeys((factors[0], factors[-1])))
+    looks = [set(as_if(float(guess.of([fact])[0]), [fact])) for fact in facts]
+    shared = [
+        each
+        for each in dict.fromkeys(as_if(float(guess.of(facts[:1])[0]), facts[:1]))
+        if all(each in some for some in looks)
+    ]
+    return f"the base and {span} times {names[0]}" + (f", as if {' or '.join(shared)}" if shared else "")

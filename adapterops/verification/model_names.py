@@ -1,0 +1,132 @@
+"""Pairs of names of one weight, by the authors of a model and by diffusers, written out anew: what `fuse` looks up elsewhere
+is judged by this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+TABLE = """
+double_blocks_N_{img,txt}_attn_proj = transformer_blocks_N_attn_{to_out_0,to_add_out}
+double_blocks_N_img_mlp_{0,2} = transformer_blocks_N_ff_{net_0_proj,net_2}
+double_blocks_N_img_mlp_{0,2} = transformer_blocks_N_ff_{linear_in,linear_out}
+double_blocks_N_img_mlp_{0,2} = double_blocks_N_img_mlp_{fc1,fc2}
+double_blocks_N_img_mlp_{fc1,fc2} = transformer_blocks_N_ff_{net_0_proj,net_2}
+double_blocks_N_txt_mlp_{0,2} = transformer_blocks_N_ff_context_{net_0_proj,net_2}
+double_blocks_N_txt_mlp_{0,2} = transformer_blocks_N_ff_context_{linear_in,linear_out}
+double_blocks_N_txt_mlp_{0,2} = double_blocks_N_txt_mlp_{fc1,fc2}
+double_blocks_N_txt_mlp_{fc1,fc2} = transformer_blocks_N_ff_context_{net_0_proj,net_2}
+double_blocks_N_{img,txt}_mod_lin = transformer_blocks_N_{norm1,norm1_context}_linear
+double_blocks_N_{img,txt}_mod_linear = transformer_blocks_N_{norm1,norm1_context}_linear
+double_blocks_N_{img,txt}_mod_lin = double_blocks_N_{img,txt}_mod_linear
+double_blocks_N_img_attn_norm_{query,key}_norm = transformer_blocks_N_attn_norm_{q,k}
+double_blocks_N_txt_attn_norm_{query,key}_norm = transformer_blocks_N_attn_norm_added_{q,k}
+single_blocks_N_norm_{query,key}_norm = single_transformer_blocks_N_attn_norm_{q,k}
+single_blocks_N_{linear2,modulation_lin} = single_transformer_blocks_N_{proj_out,norm_linear}
+single_blocks_N_{linear1,linear2} = single_transformer_blocks_N_attn_{to_qkv_mlp_proj,to_out}
+single_blocks_N_modulation_{linear,lin} = single_transformer_blocks_N_norm_{linear,linear}
+single_blocks_N_modulation_lin = single_blocks_N_modulation_linear
+single_blocks_N_{q_proj,k_proj,v_proj,attn_out} = single_transformer_blocks_N_attn_{to_q,to_k,to_v,to_out_0}
+single_blocks_N_{mlp_in,mlp_out} = single_transformer_blocks_N_ff_{linear_in,linear_out}
+content_mode_blocks_N_{q_proj,k_proj,v_proj,attn_out} = mode_blocks_N_attn_{to_q,to_k,to_v,to_out_0}
+content_mode_blocks_N_{mlp_in,mlp_out} = mode_blocks_N_ff_{linear_in,linear_out}
+{img_in,txt_in,final_layer_linear} = {x_embedder,context_embedder,proj_out}
+{double_stream_modulation_img,double_stream_modulation_txt}_lin = {double_stream_modulation_img,double_stream_modulation_txt}_linear
+single_stream_modulation_lin = single_stream_modulation_linear
+{time,vector,guidance}_in_in_layer = time_text_embed_{timestep,text,guidance}_embedder_linear_1
+{time,vector,guidance}_in_out_layer = time_text_embed_{timestep,text,guidance}_embedder_linear_2
+{time,guidance}_in_in_layer = time_guidance_embed_{timestep,guidance}_embedder_linear_1
+{time,guidance}_in_out_layer = time_guidance_embed_{timestep,guidance}_embedder_linear_2
+{time,guidance}_in_mlp_0 = time_text_embed_{timestep,guidance}_embedder_linear_1
+{time,guidance}_in_mlp_2 = time_text_embed_{timestep,guidance}_embedder_linear_2
+text_conditioner_REST = llm_adapter_REST
+txt_in_t_embedder_mlp_{0,2} = context_embedder_time_text_embed_timestep_embedder_linear_{1,2}
+txt_in_c_embedder_linear_{1,2} = context_embedder_time_text_embed_text_embedder_linear_{1,2}
+txt_in_input_embedder = context_embedder_proj_in
+individual_token_refiner_blocks_N_{self_attn_proj,mlp_fc1,mlp_fc2} = token_refiner_refiner_blocks_N_{attn_to_out_0,ff_net_0_proj,ff_net_2}
+individual_token_refiner_blocks_N_adaLN_modulation_1 = token_refiner_refiner_blocks_N_norm_out_linear
+joint_blocks_N_x_block_{attn_proj,attn2_proj} = transformer_blocks_N_{attn_to_out_0,attn2_to_out_0}
+joint_blocks_N_x_block_{mlp_fc1,mlp_fc2} = transformer_blocks_N_ff_{net_0_proj,net_2}
+joint_blocks_N_context_block_{mlp_fc1,mlp_fc2} = transformer_blocks_N_ff_context_{net_0_proj,net_2}
+joint_blocks_N_{x,context}_block_adaLN_modulation_1 = transformer_blocks_N_{norm1,norm1_context}_linear
+joint_blocks_N_context_block_attn_proj = transformer_blocks_N_attn_to_add_out
+{t,y}_embedder_mlp_0 = time_text_embed_{timestep,text}_embedder_linear_1
+{t,y}_embedder_mlp_2 = time_text_embed_{timestep,text}_embedder_linear_2
+x_embedder_proj = pos_embed_proj
+{layers,noise_refiner,context_refiner}_N_attention_out = {layers,noise_refiner,context_refiner}_N_attention_to_out_0
+{layers,noise_refiner,context_refiner}_N_attention_out = {layers,noise_refiner,context_refiner}_N_attn_to_out_0
+layers_N_attention_o = layers_N_attention_to_out_0
+{layers,noise_refiner,context_refiner}_N_adaLN_modulation_1 = {layers,noise_refiner,context_refiner}_N_norm1_linear
+layers_N_feed_forward_w{1,2,3} = layers_N_feed_forward_linear_{1,2,3}
+noise_refiner_N_feed_forward_w{1,2,3} = noise_refiner_N_feed_forward_linear_{1,2,3}
+context_refiner_N_feed_forward_w{1,2,3} = context_refiner_N_feed_forward_linear_{1,2,3}
+cap_embedder_1 = time_caption_embed_caption_embedder_1
+t_embedder_mlp_{0,2} = time_caption_embed_timestep_embedder_linear_{1,2}
+final_layer_{adaLN_modulation_1,linear} = norm_out_{linear_1,linear_2}
+blocks_N_self_attn_{q,k,v,o,norm_q,norm_k} = blocks_N_attn1_{to_q,to_k,to_v,to_out_0,norm_q,norm_k}
+blocks_N_cross_attn_{q,k,v,o,norm_q,norm_k} = blocks_N_attn2_{to_q,to_k,to_v,to_out_0,norm_q,norm_k}
+blocks_N_cross_attn_{k_img,v_img,norm_k_img} = blocks_N_attn2_{add_k_proj,add_v_proj,norm_added_k}
+blocks_N_{ffn_0,ffn_2,norm3,modulation} = blocks_N_{ffn_net_0_proj,ffn_net_2,norm2,scale_shift_table}
+{text_embedding_0,text_embedding_2} = condition_embedder_text_embedder_{linear_1,linear_2}
+{time_embedding_0,time_embedding_2} = condition_embedder_time_embedder_{linear_1,linear_2}
+img_emb_proj_{0,1,3,4} = condition_embedder_image_embedder_{norm1,ff_net_0_proj,ff_net_2,norm2}
+{time_projection_1,head_head,head_modulation} = {condition_embedder_time_proj,proj_out,scale_shift_table}
+{patchify_proj,audio_patchify_proj,aggregate_embed} = {proj_in,audio_proj_in,text_proj_in}
+{adaln_single,audio_adaln_single}_REST = {time_embed,audio_time_embed}_REST
+{prompt_adaln_single,audio_prompt_adaln_single}_REST = {prompt_adaln,audio_prompt_adaln}_REST
+av_ca_{video,audio}_scale_shift_adaln_single_REST = av_cross_attn_{video,audio}_scale_shift_REST
+av_ca_{a2v,v2a}_gate_adaln_single_REST = av_cross_attn_{video_a2v,audio_v2a}_gate_REST
+transformer_blocks_N_{attn1_q,attn1_k,attn2_q,attn2_k}_norm = transformer_blocks_N_{attn1_norm_q,attn1_norm_k,attn2_norm_q,attn2_norm_k}
+transformer_blocks_N_audio_attn1_{q_norm,k_norm} = transformer_blocks_N_audio_attn1_{norm_q,norm_k}
+transformer_blocks_N_audio_attn2_{q_norm,k_norm} = transformer_blocks_N_audio_attn2_{norm_q,norm_k}
+transformer_blocks_N_audio_to_video_attn_{q_norm,k_norm} = transformer_blocks_N_audio_to_video_attn_{norm_q,norm_k}
+transformer_blocks_N_video_to_audio_attn_{q_norm,k_norm} = transformer_blocks_N_video_to_audio_attn_{norm_q,norm_k}
+scale_shift_table_a2v_ca_{video,audio} = {video,audio}_a2v_cross_attn_scale_shift_table
+blocks_N_attn_{wq,wk,wv,wo,gate} = transformer_blocks_N_attn_{to_q,to_k,to_v,to_out_0,to_gate}
+blocks_N_attn_{wq,wk,wv,wo} = blocks_N_attn_{to_q,to_k,to_v,to_out_0}
+blocks_N_mlp_{gate,up,down} = transformer_blocks_N_ff_{gate,up,down}
+txtfusion_{layerwise,refiner}_blocks_N_attn_REST = text_fusion_{layerwise,refiner}_blocks_N_attn_REST
+txtfusion_layerwise_blocks_N_attn_{wq,wk,wv,wo,gate} = text_fusion_layerwise_blocks_N_attn_{to_q,to_k,to_v,to_out_0,to_gate}
+txtfusion_refiner_blocks_N_attn_{wq,wk,wv,wo,gate} = text_fusion_refiner_blocks_N_attn_{to_q,to_k,to_v,to_out_0,to_gate}
+txtfusion_layerwise_blocks_N_mlp_{gate,up,down} = text_fusion_layerwise_blocks_N_ff_{gate,up,down}
+txtfusion_refiner_blocks_N_mlp_{gate,up,down} = text_fusion_refiner_blocks_N_ff_{gate,up,down}
+{first,last_linear,tmlp_0,tmlp_2,tproj_1} = {img_in,final_layer_linear,time_embed_linear_1,time_embed_linear_2,time_mod_proj}
+{txtmlp_1,txtmlp_3,txtfusion_projector} = {txt_in_linear_1,txt_in_linear_2,text_fusion_projector}
+blocks_N_{attn_out_proj,mlp_fc2,adaln_proj_linear} = transformer_blocks_N_{attn_to_out_0,ff_net_2,adaln_proj_linear}
+token_refiner_blocks_N_{attn_out_proj,mlp_fc2,adaln_proj_linear} = token_refiner_refiner_blocks_N_{attn_to_out_0,ff_net_2,adaln_proj_linear}
+{video_patch_proj,audio_patch_proj,condition_proj} = {proj_in,audio_proj_in,context_embedder}
+time_embedder_proj_{in,out} = time_embedder_linear_{1,2}
+final_layer_{adaln_proj_linear,video_out,audio_out} = {norm_out_linear,proj_out,audio_proj_out}
+blocks_N_self_attn_{q_proj,k_proj,v_proj,output_proj} = transformer_blocks_N_attn1_{to_q,to_k,to_v,to_out_0}
+blocks_N_cross_attn_{q_proj,k_proj,v_proj,output_proj} = transformer_blocks_N_attn2_{to_q,to_k,to_v,to_out_0}
+blocks_N_mlp_{layer1,layer2} = transformer_blocks_N_ff_{net_0_proj,net_2}
+blocks_N_adaln_modulation_{self_attn,cross_attn,mlp}_1 = transformer_blocks_N_{norm1,norm2,norm3}_linear_1
+blocks_N_adaln_modulation_{self_attn,cross_attn,mlp}_2 = transformer_blocks_N_{norm1,norm2,norm3}_linear_2
+final_layer_adaln_modulation_{1,2} = norm_out_linear_{1,2}
+t_embedder_1_linear_{1,2} = time_embed_t_embedder_linear_{1,2}
+x_embedder_proj_1 = patch_embed_proj
+resblocks_N_{attn_out_proj,mlp_c_fc,mlp_c_proj} = encoder_layers_N_{self_attn_out_proj,mlp_fc1,mlp_fc2}
+"""
+"""N is the number of a block, REST any end; what is in braces goes with what is in the same place of the other braces."""
+
+SIGNS = {"N": r"(\d+)", "REST": r"(\w+)"}
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """Both names as expressions, with groups for what they have in common."""
+    for line in TABLE.strip().splitlines():
+        yield from zip(*(_expanded(side) for side in line.split(" = ")), strict=True)
+
+
+def _expanded(side: str) -> list[str]:
+    """
+    >>> _expanded("blocks_N_{a,b}_c")
+    ['blocks_(\\\\d+)_a_c', 'blocks_(\\\\d+)_b_c']
+    """
+    before, braced, after = re.fullmatch(r"(.*?)(?:\{(.*)\})?([^{}]*)", side).groups()  # type: ignore[union-attr]
+    return [_signs(f"{before}{each}{after}") for each in (braced or "").split(",")]
+
+
+def _signs(name: str) -> str:
+    return re.sub(r"(?<![a-zA-Z])(?:N|REST)(?![a-zA-Z])", lambda found: SIGNS[found[0]], name)

@@ -1,0 +1,40 @@
+"""Seconds of `fuse BASE A -o OUT` by two processes of Ray, or by two threads, without Python's start and Ray's:
+`own_ray.py ray|threads BASE A OUT`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from adapterops.engine import ray
+from adapterops.engine.execution import Execution
+from adapterops.expressions.expression import parse
+from adapterops.requests.parts import spread
+from adapterops.requests.request import Input, Model, Request
+from adapterops.requests.running import make, save
+
+engine, base, adapter, out = sys.argv[1], *map(Path, sys.argv[2:])
+request = Request({"a": Input(str(adapter))}, parse("a", ["a"]), base=Model(str(base)))
+how, starting = Execution(workers=2, sync=False), 0.0
+
+
+def timed(function, *arguments):  # type: ignore[no-untyped-def]
+    """Ray's start, which is not counted."""
+    global starting
+    begin = time.perf_counter()
+    result = function(*arguments)
+    starting += time.perf_counter() - begin
+    return result
+
+
+ray._connect = partial(timed, ray._connect)
+begin = time.perf_counter()
+made = make(request, out, how=how)
+if engine == "ray":
+    spread(made, out, ray.run, how=how)
+else:
+    save(made, out, how=how)
+print(starting, time.perf_counter() - begin - starting)

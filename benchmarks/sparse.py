@@ -1,0 +1,91 @@
+"""A checkpoint of the shape of Llama 3.1 405B, 191 files, and a LoRA of all its 882 linear modules: real headers, no
+numbers. The files are sparse and take no room.
+
+`sparse.py FOLDER` writes FOLDER/base and FOLDER/a.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+
+from shapes import modules
+
+LLAMA_405B = {"layers": 126, "hidden": 16384, "kv": 1024, "intermediate": 53248}
+WORDS, FILES, RANK = 128256, 191, 16
+
+
+def write_file(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A safetensors file in bfloat16, of zeros that are nowhere."""
+    header, position = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        end = position + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, end]}  # type: ignore[dict-item]
+        position = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + position)
+
+
+def weights() -> dict[str, tuple[int, ...]]:
+    """Tensor name → shape, in the order in which transformers divides them among files."""
+    hidden = LLAMA_405B["hidden"]
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (WORDS, hidden)}
+    for module, shape in modules(**LLAMA_405B).items():
+        if (layer := module.removesuffix(".self_attn.q_proj")) != module:
+            found |= {f"{layer}.{norm}.weight": (hidden,) for norm in ("input_layernorm", "post_attention_layernorm")}
+        found[f"{module}.weight"] = shape
+    return {**found, "model.norm.weight": (hidden,), "lm_head.weight": (WORDS, hidden)}
+
+
+def write_base(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    shapes = weights()
+    total, seen, where = sum(2 * math.prod(shape) for shape in shapes.values()), 0, {}
+    files: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        file = f"model-{min(FILES, 1 + seen * FILES // total):05}-of-{FILES:05}.safetensors"
+        files.setdefault(file, {})[name] = shape
+        where[name] = file
+        seen += 2 * math.prod(shape)
+    names = [f"model-{number:05}-of-{FILES:05}.safetensors" for number in range(1, FILES + 1)]
+    assert list(files) == names, "every file has a tensor"
+    for file, content in files.items():
+        write_file(folder / file, content)
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": LLAMA_405B["hidden"],
+        "intermediate_size": LLAMA_405B["intermediate"],
+        "num_hidden_layers": LLAMA_405B["layers"],
+        "num_attention_heads": 128,
+        "num_key_value_heads": 8,
+        "vocab_size": WORDS,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_adapter(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for module, (out, into) in modules(**LLAMA_405B).items():
+        shapes[f"base_model.model.{module}.lora_A.weight"] = (RANK, into)
+        shapes[f"base_model.model.{module}.lora_B.weight"] = (out, RANK)
+    write_file(folder / "adapter_model.safetensors", shapes)
+    names = sorted({module.rpartition(".")[2] for module in modules(**LLAMA_405B)})
+    config = {"peft_type": "LORA", "base_model_name_or_path": "sparse", "r": RANK, "lora_alpha": RANK}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": names}))
+
+
+if __name__ == "__main__":
+    write_base(Path(sys.argv[1]) / "base")
+    write_adapter(Path(sys.argv[1]) / "a")

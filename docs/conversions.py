@@ -1,0 +1,50 @@
+"""Which adapters become which, as tests/interop/test_conversions.py tries every cell: the table of formats.md and README."""
+
+from __future__ import annotations
+
+import re
+
+YES, BASE, NO = "yes", "with `--base`", "refused"
+
+TARGETS = {
+    "peft": "PEFT",
+    "mlx": "MLX-LM",
+    "kohya": "diffusers",
+    "comfy": "diffusers",
+    "diffusers": "diffusers",
+}
+"""Format → the program that the tests load what is written with."""
+
+LANGUAGE, IMAGE = ("peft", "mlx"), ("peft", "kohya", "comfy", "diffusers")
+
+TABLE = {
+    "PEFT: LoRA": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: rsLoRA, rank and alpha patterns": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: LoHa": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: LoKr": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO},
+    "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES),
+    "kohya: LoRA": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
+    "LyCORIS: LoHa": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
+    "LyCORIS: LoKr": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
+    "ComfyUI, ai-toolkit: LoRA": {"peft": BASE, "kohya": YES, "comfy": YES, "diffusers": BASE},
+    "diffusers: LoRA": {"peft": BASE, "kohya": YES, "comfy": YES, "diffusers": YES},
+}
+"""What there is → format → whether it becomes that, as the same function."""
+
+MARKED = re.compile(r"(?<=<!-- conversions -->\n).*?(?=<!-- end of conversions -->)", re.DOTALL)
+
+
+def table() -> str:
+    """A row for each kind of adapter, a column for each format, and who reads what is written in the tests."""
+    lines = [f"| | {' | '.join(f'`--to {target}`' for target in TARGETS)} |", "|---" * (len(TARGETS) + 1) + "|"]
+    lines += [
+        f"| {source} | {' | '.join(cells.get(each, '') for each in TARGETS)} |" for source, cells in TABLE.items()
+    ]
+    lines.append(f"| loaded in the tests by | {' | '.join(TARGETS.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_conversions(page: str) -> str:
+    """A page with the table of now between its marks."""
+    return MARKED.sub(lambda _: table(), page)

@@ -1,0 +1,107 @@
+"""Models that PEFT itself merged: what diagnosis and `verify --made-by` say of them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import peft
+import peft_models
+import pytest
+import torch
+from small_models import adapted, gpt2, load, qwen
+
+from adapterops.cli.main import run
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for name, dtype in DTYPES.items():
+        peft_models.base(dtype).save_pretrained(folder / f"base-{name}")
+    for name, dtype in DTYPES.items():
+        for config in ("plain", "rslora", "all"):
+            peft_models.make(folder / f"{config}-{name}", 3, dtype=dtype, **peft_models.CONFIGS[config])
+    return folder
+
+
+def merged(out: Path, base: torch.dtype, *adapters: Path, safe: bool = False, autocast: bool = True) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: Any = peft_models.base(base)
+        for adapter in adapters:
+            model = peft.PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=autocast)
+            model = model.merge_and_unload(safe_merge=safe)
+    model.save_pretrained(out)
+    return out
+
+
+CASES = [
+    (*case, ("plain", "rslora", "all")[index % 3])
+    for index, case in enumerate(product(DTYPES, (False, True), (False, True), DTYPES))
+]
+
+
+@pytest.mark.parametrize(("stored", "safe", "autocast", "trained", "config"), CASES)
+def test_peft_merges(
+    places: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stored: str,
+    trained: str,
+    config: str,
+    safe: bool,
+    autocast: bool,
+) -> None:
+    adapter, base = places / f"{config}-{trained}", places / f"base-{stored}"
+    model = merged(tmp_path / "model", DTYPES[stored], adapter, safe=safe, autocast=autocast)
+    arguments = [str(model), "--base", str(base), "--adapter", str(adapter), "--json"]
+    assert run(["diagnose", *arguments]) == 0, capsys.readouterr()
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["verdict"], found["roundings"] != []) == ("diagnosis", "base-plus-adapters", True)
+    assert run(["verify", *arguments, "--made-by", "peft"]) == 0, capsys.readouterr()
+    if not safe:
+        assert run(["verify", *arguments, "--made-by", "mergekit"]) == 0, capsys.readouterr()
+        assert run(["verify", *arguments, "--made-by", "llama-factory"]) == 0, capsys.readouterr()
+    if trained == "float32" and autocast and not safe:
+        assert run(["verify", *arguments, "--made-by", "unsloth"]) == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize("stored", DTYPES)
+def test_one_after_another(places: Path, tmp_path: Path, stored: str) -> None:
+    adapters = [places / "plain-float32", places / "all-bfloat16"]
+    model = merged(tmp_path / "model", DTYPES[stored], *adapters, autocast=False)
+    named = [part for adapter in adapters for part in ("--adapter", str(adapter))]
+    arguments = [str(model), "--base", str(places / f"base-{stored}"), *named]
+    assert run(["diagnose", *arguments]) == 0
+    assert run(["verify", *arguments, "--made-by", "peft"]) == 0
+    assert run(["verify", *arguments, "--made-by", "llama-factory"]) == 0
+
+
+@pytest.mark.parametrize("safe", [False, True])
+@pytest.mark.parametrize("make", [gpt2, qwen], ids=lambda make: str(make.__name__))
+@pytest.mark.parametrize("config", [{}, {"use_dora": True}], ids=["lora", "dora"])
+def test_other_layers(make: Any, config: dict[str, Any], safe: bool, tmp_path: Path) -> None:
+    base = make(tmp_path / "base", torch.bfloat16)
+    adapter = adapted(base, tmp_path / "adapter", target_modules="all-linear", **config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = peft.PeftModel.from_pretrained(load(base, torch.bfloat16), adapter).merge_and_unload(safe_merge=safe)
+    model.save_pretrained(tmp_path / "model")
+    assert run(["diagnose", str(tmp_path / "model"), "--base", str(base), "--adapter", str(adapter)]) == 0
+
+
+def test_another_program_is_not_taken_for_it(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, adapter = places / "base-bfloat16", places / "all-bfloat16"
+    model = merged(tmp_path / "model", torch.bfloat16, adapter, autocast=False)
+    arguments = [str(model), "--base", str(base), "--adapter", str(adapter)]
+    assert run(["verify", *arguments, "--made-by", "unsloth"]) == 8
+    assert "rounded otherwise" in capsys.readouterr().err
+    assert run(["verify", *arguments]) == 8
+    assert run(["verify", *arguments, "--made-by", "peft", "--logits"]) == 2
+    assert run(["verify", str(base), *arguments[1:], "--made-by", "peft"]) == 8

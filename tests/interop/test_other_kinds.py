@@ -1,0 +1,231 @@
+"""Kinds of update beside plain LoRA, as PEFT trains and saves them: fused and judged by PEFT's own forward pass, and
+where they are linear written as LoRA again, which PEFT loads.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft.tuners.lora import KasaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from adapterops.cli.main import run
+
+TARGETS = ["q_proj", "v_proj"]
+CONV1D = ["c_attn", "c_proj"]
+IDS = torch.arange(24).reshape(2, 12)
+
+
+def llama() -> Any:
+    """With biases, and with two widths of input."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=32,
+            intermediate_size=56,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=64,
+            attention_bias=True,
+        )
+    )
+
+
+def gpt2() -> Any:
+    return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64, n_positions=32))
+
+
+MODELS: dict[str, Callable[[], Any]] = {"llama": llama, "gpt2": gpt2}
+LINEAR: dict[str, tuple[str, Callable[[], Any]]] = {
+    "lora_bias": ("llama", lambda: peft.LoraConfig(r=3, lora_alpha=7, target_modules=TARGETS, lora_bias=True)),
+    "lora_bias, rslora": (
+        "llama",
+        lambda: peft.LoraConfig(r=3, lora_alpha=7, target_modules=TARGETS, lora_bias=True, use_rslora=True),
+    ),
+    "lora_bias of Conv1D": ("gpt2", lambda: peft.LoraConfig(r=3, target_modules=CONV1D, lora_bias=True)),
+}
+
+LINEAR |= {
+    "AdaLoRA": (
+        "llama",
+        lambda: peft.AdaLoraConfig(init_r=6, lora_alpha=40, total_step=9, tinit=1, tfinal=1, target_modules=TARGETS),
+    ),
+    "BD-LoRA": ("llama", lambda: peft.LoraConfig(r=4, target_modules=[*TARGETS, "down_proj"], use_bdlora=BLOCKS)),
+}
+BLOCKS = {"target_modules_bd_a": ["down_proj"], "target_modules_bd_b": TARGETS, "nblocks": 2}
+BASED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "PiSSA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="pissa")),
+    "PiSSA, rslora": (
+        "llama",
+        lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="pissa", use_rslora=True, lora_alpha=5),
+    ),
+    "PiSSA of Conv1D": ("gpt2", lambda: peft.LoraConfig(r=3, target_modules=CONV1D, init_lora_weights="pissa")),
+    "OLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="olora", lora_alpha=5)),
+    "KaSA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, kasa_config=KasaConfig(), lora_alpha=5)),
+    "VeRA": ("llama", lambda: peft.VeraConfig(r=6, target_modules=MIXED)),
+    "VeRA of Conv1D": ("gpt2", lambda: peft.VeraConfig(r=6, target_modules=["c_attn"])),
+}
+"""What is linear by its base."""
+
+MIXED = ["q_proj", "v_proj", "down_proj"]
+GAINS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "(IA)³": (
+        "llama",
+        lambda: peft.IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    ),
+    "(IA)³ without biases": ("llama", lambda: peft.IA3Config(target_modules=["up_proj"], feedforward_modules=[])),
+    "(IA)³ of Conv1D": (
+        "gpt2",
+        lambda: peft.IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"]),
+    ),
+}
+KINDS = {**LINEAR, **BASED, **GAINS}
+
+
+def made(folder: Path, name: str, config: Any) -> torch.Tensor:
+    """A base and an adapter with random numbers; the logits are those of PEFT after loading both."""
+    torch.manual_seed(0)
+    plain = MODELS[name]()
+    for parameter in plain.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.05 * torch.randn(parameter.shape)
+    plain.save_pretrained(folder / "base")
+    adapted = peft.get_peft_model(plain, config)
+    for key, parameter in adapted.named_parameters():
+        if parameter.requires_grad:
+            parameter.data += (0.5 if parameter.ndim == 1 or "ia3" in key else 0.1) * torch.randn(parameter.shape)
+        if "lora_E" in key:
+            parameter.data[1:3] = 0
+            masks = adapted.peft_config["default"].rank_pattern = adapted.peft_config["default"].rank_pattern or {}
+            masks[key.removeprefix("base_model.model.")] = [True, False, False, True, True, True]
+    adapted.save_pretrained(folder / "adapter")
+    return loaded(folder, folder / "adapter")
+
+
+def loaded(folder: Path, adapter: Path) -> torch.Tensor:
+    plain = AutoModelForCausalLM.from_pretrained(folder / "base")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*missing adapter keys.*")
+        return logits(peft.PeftModel.from_pretrained(plain, adapter))
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(IDS).logits
+        return found
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_fused_and_verified(tmp_path: Path, kind: str) -> None:
+    name, config = KINDS[kind]
+    expected = made(tmp_path, name, config())
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    assert float((logits(AutoModelForCausalLM.from_pretrained(tmp_path / "base")) - expected).abs().max()) > 1e-3
+    assert run(["verify", "fused"]) == 0
+
+
+@pytest.mark.parametrize("kind", [*LINEAR, *BASED])
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_linear_is_written_as_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, config = KINDS[kind]
+    expected = made(tmp_path, name, config())
+    if kind in BASED:
+        assert run(["convert", "adapter", "--to", "peft", "-o", "out"]) == 4
+        shown = capsys.readouterr().err
+        assert kind.split()[0].strip(",") in shown
+        assert "--base" in shown
+    for command in (
+        ["convert", "adapter", "--to", "peft"],
+        ["merge", "adapter", "adapter", "-w", "0.25", "-w", "0.75"],
+        ["truncate", "adapter", "--rank", "32"],
+    ):
+        based = ["--base", "base"] if kind in BASED else []
+        assert run([*command, *based, "-o", "out", "--force"]) == 0
+        close(loaded(tmp_path, tmp_path / "out"), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_biases_are_not_normalized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, *[part() if callable(part) else part for part in LINEAR["lora_bias"]])
+    assert run(["normalize", "adapter", "-o", "out"]) == 4
+    assert "is a bias (lora_bias)" in capsys.readouterr().err
+    assert run(["check", "adapter", "--for", "vllm"]) == 8
+    assert "trained biases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["PiSSA", "OLoRA"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_peft_converted_is_plain_lora(tmp_path: Path, kind: str) -> None:
+    """With `path_initial_model_for_weight_conversion`, which doubles ranks and alphas."""
+    torch.manual_seed(0)
+    plain = llama()
+    plain.save_pretrained(tmp_path / "base")
+    adapted = peft.get_peft_model(plain, BASED[kind][1]())
+    adapted.peft_config["default"].init_lora_weights = True
+    adapted.save_pretrained(tmp_path / "start")
+    adapted.peft_config["default"].init_lora_weights = kind.lower()
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+    expected = logits(adapted)
+    adapted.save_pretrained(tmp_path / "adapter", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_changed_its_base_is_not_taken_out_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What training began with is a function of the weight that was there before."""
+    made(tmp_path, "llama", BASED["PiSSA"][1]())
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    assert run(["unfuse", "fused", "adapter", "-o", "back"]) == 4
+    assert "PiSSA" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_vera_is_taken_out_of_a_model(tmp_path: Path) -> None:
+    made(tmp_path, "llama", BASED["VeRA"][1]())
+    before = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "base"))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    assert run(["unfuse", "fused", "adapter", "-o", "back"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "back")), before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, "llama", peft.VeraConfig(r=6, target_modules=TARGETS, save_projection=False))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
+    assert "is VeRA, and vera_A, which all modules share, is not in the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³"])
+@pytest.mark.filterwarnings("ignore")
+def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `check` names as the way on makes an adapter that is fine."""
+    name, config = KINDS[kind]
+    made(tmp_path, name, config())
+    assert run(["show", "adapter"]) == 0
+    assert kind in capsys.readouterr().out
+    for runtime in ("vllm", "sglang", "llama.cpp", "ollama", "tensorrt-llm", "lorax", "diffusers", "comfyui"):
+        assert run(["check", "adapter", "--for", runtime]) == 8
+        assert kind in capsys.readouterr().out
+    if kind in BASED or kind in LINEAR:
+        assert run(["normalize", "adapter", "--base", "base", "-o", "normalized"]) == 0
+        assert run(["check", "normalized", "--for", "vllm"]) == 0

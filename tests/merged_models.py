@@ -1,0 +1,326 @@
+"""Models merged by other programs' arithmetic, written out in torch, and what can go wrong in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+WIDTH, INNER, WORDS, LAYERS = 64, 96, 80, 2
+SHAPES = {
+    "self_attn.q_proj": (WIDTH, WIDTH),
+    "self_attn.k_proj": (WIDTH, WIDTH),
+    "self_attn.v_proj": (WIDTH, WIDTH),
+    "self_attn.o_proj": (WIDTH, WIDTH),
+    "mlp.gate_proj": (INNER, WIDTH),
+    "mlp.up_proj": (INNER, WIDTH),
+    "mlp.down_proj": (WIDTH, INNER),
+}
+MODULES = {f"model.layers.{layer}.{name}": shape for layer in range(LAYERS) for name, shape in SHAPES.items()}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """An adapter in memory: B and A of every module, in its dtype."""
+
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+    alpha: float
+    rank: int
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+    def save(self, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        tensors = {}
+        for module, (B, A) in self.factors.items():
+            tensors[f"base_model.model.{module}.lora_B.weight"] = B.contiguous()
+            tensors[f"base_model.model.{module}.lora_A.weight"] = A.contiguous()
+        save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+        config = {
+            "peft_type": "LORA",
+            "base_model_name_or_path": "some/base",
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "use_rslora": self.rslora,
+            "target_modules": sorted({module.rpartition(".")[2] for module in self.factors}),
+            "bias": "none",
+        }
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        return folder
+
+
+def lora(
+    seed: int,
+    rank: int = 4,
+    alpha: float = 6.0,
+    size: float = 0.02,
+    dtype: torch.dtype = torch.float32,
+    modules: Sequence[str] = tuple(MODULES),
+    rslora: bool = False,
+) -> LoRA:
+    """Updates of about `size` times the weights of `base`."""
+    chance, factors = torch.Generator().manual_seed(seed), {}
+    scale = alpha / (rank**0.5 if rslora else rank)
+    for module in modules:
+        out, into = MODULES[module]
+        B = torch.randn(out, rank, generator=chance) * (0.05 * size / scale / rank**0.5)
+        factors[module] = (B.to(dtype), torch.randn(rank, into, generator=chance).to(dtype))
+    return LoRA(factors, alpha, rank, rslora)
+
+
+def base(seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    chance = torch.Generator().manual_seed(1000 + seed)
+    found = {f"{module}.weight": 0.05 * torch.randn(shape, generator=chance) for module, shape in MODULES.items()}
+    found["model.embed_tokens.weight"] = torch.randn(WORDS, WIDTH, generator=chance)
+    found["lm_head.weight"] = torch.randn(WORDS, WIDTH, generator=chance)
+    found["model.norm.weight"] = torch.ones(WIDTH)
+    return {name: each.to(dtype) for name, each in found.items()}
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], tied: bool = False) -> Path:
+    folder.mkdir(parents=True)
+    save_file(
+        {name: each.contiguous() for name, each in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "tie_word_embeddings": tied,
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "vocab_size": WORDS,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+Sum = Callable[[Tensor, Sequence[tuple[Tensor, Tensor, float]]], Tensor]
+"""W, and (B, A, scale) of each adapter → W', in the dtype of W or another."""
+
+
+def once(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    return (W.float() + sum(scale * (B.float() @ A.float()) for B, A, scale in added)).to(W.dtype)
+
+
+def peft(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """`merge` of PEFT on a CPU: ΔW in the adapter's dtype, added in place, one adapter after another."""
+    result = W.clone()
+    for B, A, scale in added:
+        result += ((B.float() @ A.float()) * scale).to(B.dtype)
+    return result
+
+
+def peft_safe(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """With `safe_merge`: ΔW in the base's dtype."""
+    result = W.clone()
+    for B, A, scale in added:
+        result += ((B.float() @ A.float()) * scale).to(B.dtype).to(W.dtype)
+    return result
+
+
+def cast(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """The adapter in the base's dtype, multiplied there."""
+    return peft(W, [(B.to(W.dtype), A.to(W.dtype), scale) for B, A, scale in added])
+
+
+def scaled_after(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """As on a GPU: products of the base's dtype, rounded, then scaled and rounded again."""
+    result = W.clone()
+    for B, A, scale in added:
+        product = (B.to(W.dtype).float() @ A.to(W.dtype).float()).to(W.dtype)
+        result += product * scale
+    return result
+
+
+def through_float16(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    return once(W, added).half() if W.dtype == torch.float32 else once(W.float(), added).half().to(W.dtype)
+
+
+def widened(W: Tensor, added: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """Saved in float32, and never rounded."""
+    return once(W.float(), added)
+
+
+CONVENTIONS: dict[str, Sum] = {
+    "once": once,
+    "peft": peft,
+    "peft-safe": peft_safe,
+    "cast": cast,
+    "scaled-after": scaled_after,
+    "through-float16": through_float16,
+    "widened": widened,
+}
+
+
+@dataclass
+class Merge:
+    """A merge to be made: what is added where, by which arithmetic; faults change it before it is made."""
+
+    base: dict[str, Tensor]
+    adapters: Sequence[LoRA]
+    sum: Sum
+    weights: Sequence[float] = (1.0,)
+    under: dict[str, Tensor] = field(default_factory=dict)
+
+    def added(self, module: str) -> list[tuple[Tensor, Tensor, float]]:
+        return [
+            (*each.factors[module], weight * each.scale)
+            for each, weight in zip(self.adapters, self.weights, strict=True)
+            if module in each.factors
+        ]
+
+    def one(self, module: str, source: str | None = None, factor: float = 1.0, transposed: bool = False) -> Tensor:
+        """The weight of a module, with the update of another, or a multiple of it."""
+        W = self.under.get(f"{module}.weight", self.base[f"{module}.weight"])
+        added = [(B, A, factor * scale) for B, A, scale in self.added(source or module)]
+        added = [(A.T, B.T, scale) for B, A, scale in added] if transposed else added
+        return self.sum(W, added) if added else W.clone()
+
+    def made(self) -> dict[str, Tensor]:
+        wide = self.one(next(iter(MODULES))).dtype
+        found = {name: each.clone().to(wide) for name, each in self.base.items()}
+        return found | {f"{module}.weight": self.one(module).to(wide) for module in MODULES}
+
+
+LAYER = "model.layers.0."
+Q, K, V, OUT = (f"{LAYER}self_attn.{name}_proj" for name in "qkvo")
+GATE, UP, DOWN = (f"{LAYER}mlp.{name}_proj" for name in ("gate", "up", "down"))
+Q1, UP1, DOWN1 = ("model.layers.1." + name for name in ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a merge: the tensors that it gives, and what a diagnosis has to name."""
+
+    plant: Callable[[Merge], dict[str, Tensor]]
+    says: str
+    places: tuple[str, ...] = ()
+
+
+def replaced(modules: Sequence[str], make: Callable[[Merge, str], Tensor]) -> Callable[[Merge], dict[str, Tensor]]:
+    def plant(merge: Merge) -> dict[str, Tensor]:
+        found = merge.made()
+        wide = found["model.norm.weight"].dtype
+        return found | {f"{module}.weight": make(merge, module).to(wide) for module in modules}
+
+    return plant
+
+
+def missing(*modules: str) -> Fault:
+    return Fault(
+        replaced(modules, lambda merge, module: merge.base[f"{module}.weight"]), "the update is not in it", modules
+    )
+
+
+def swapped(one: str, other: str) -> Fault:
+    return Fault(
+        replaced([one, other], lambda merge, module: merge.one(module, other if module == one else one)),
+        "holds the update of",
+        (one, other),
+    )
+
+
+def transposed(module: str) -> Fault:
+    return Fault(replaced([module], lambda merge, module: merge.one(module, transposed=True)), "transposed", (module,))
+
+
+def factor(by: float, *modules: str) -> Fault:
+    return Fault(replaced(modules, lambda merge, module: merge.one(module, factor=by)), f"holds {by:.3g} of", modules)
+
+
+def all_by(by: Callable[[LoRA], float], says: str) -> Fault:
+    return Fault(replaced(list(MODULES), lambda merge, module: merge.one(module, factor=by(merge.adapters[0]))), says)
+
+
+def _base_in_rows(rows: slice) -> Callable[[Merge, str], Tensor]:
+    def make(merge: Merge, module: str) -> Tensor:
+        found = merge.one(module).clone()
+        found[rows] = merge.base[f"{module}.weight"][rows]
+        return found
+
+    return make
+
+
+def _noise(merge: Merge, module: str) -> Tensor:
+    W = merge.one(module)
+    return (W.float() + 0.002 * torch.randn(W.shape, generator=torch.Generator().manual_seed(9))).to(W.dtype)
+
+
+def _only_noise(merge: Merge, module: str) -> Tensor:
+    W = merge.base[f"{module}.weight"]
+    return (W.float() + 0.002 * torch.randn(W.shape, generator=torch.Generator().manual_seed(9))).to(W.dtype)
+
+
+def other(name: str, change: Callable[[Tensor], Tensor | None], says: str) -> Fault:
+    def plant(merge: Merge) -> dict[str, Tensor]:
+        found = merge.made()
+        new = change(found.pop(name))
+        return found if new is None else found | {name: new}
+
+    return Fault(plant, says, (name,))
+
+
+def _one_entry(tensor: Tensor) -> Tensor:
+    found = tensor.clone()
+    found.view(-1)[3] += 0.5
+    return found
+
+
+def _rows_rolled(merge: Merge, module: str) -> Tensor:
+    W, delta = merge.base[f"{module}.weight"], merge.one(module).float() - merge.base[f"{module}.weight"].float()
+    return (W.float() + delta.roll(1, 0)).to(W.dtype)
+
+
+def _extra(merge: Merge) -> dict[str, Tensor]:
+    found = merge.made()
+    return found | {"model.layers.0.extra.weight": found["model.norm.weight"].clone()}
+
+
+FAULTS: dict[str, Fault] = {
+    "base": Fault(lambda merge: dict(merge.base), "this is the base"),
+    "twice": all_by(lambda a: 2.0, "added twice"),
+    "subtracted": all_by(lambda a: -1.0, "subtracted"),
+    "half": all_by(lambda a: 0.5, "0.5 times"),
+    "eight": all_by(lambda a: 8.0, "8 times"),
+    "rslora": all_by(lambda a: a.rank**0.5, "alpha / sqrt(r)"),
+    "no-scale": all_by(lambda a: 1 / a.scale, "its scale were left out"),
+    "scale-twice": all_by(lambda a: a.scale, "its scale were applied twice"),
+    "alpha-undivided": all_by(lambda a: float(a.rank), "alpha were not divided"),
+    "divided-twice": all_by(lambda a: 1 / a.rank, "divided by r twice"),
+    "0.9": all_by(lambda a: 0.9, "0.9 times"),
+    **{f"missing-{module}": missing(module) for module in MODULES},
+    "missing-attention": missing(Q, K, V, OUT),
+    "missing-mlp": missing(GATE, UP, DOWN),
+    "missing-layer": missing(Q, K, V, OUT, GATE, UP, DOWN),
+    **{
+        f"swapped-{one}-{two}": swapped(one, two)
+        for one, two in [(Q, K), (Q, V), (K, V), (Q, OUT), (GATE, UP), (Q, Q1), (UP, UP1), (DOWN, DOWN1), (K, OUT)]
+    },
+    **{f"transposed-{module}": transposed(module) for module in (Q, K, V, OUT, Q1)},
+    **{f"twice-{module}": factor(2.0, module) for module in MODULES},
+    "third-of-one": factor(1 / 3, Q),
+    "opposite-of-one": factor(-1.0, DOWN),
+    "half-of-mlp": factor(0.5, GATE, UP, DOWN),
+    "first-half-base": Fault(replaced([Q], _base_in_rows(slice(0, 32))), "is the base's in", (Q,)),
+    "last-rows-base": Fault(replaced([DOWN], _base_in_rows(slice(48, 64))), "is the base's in", (DOWN,)),
+    "one-head-base": Fault(replaced([V], _base_in_rows(slice(16, 32))), "is the base's in", (V,)),
+    "noise": Fault(replaced([UP], _noise), "is", (UP,)),
+    "only-noise": Fault(replaced([UP], _only_noise), "changed by something else", (UP,)),
+    "rolled": Fault(replaced([OUT], _rows_rolled), "changed by something else", (OUT,)),
+    "norm": other("model.norm.weight", lambda each: each * 1.25, "no adapter has an update there"),
+    "embedding": other("model.embed_tokens.weight", _one_entry, "no adapter has an update there"),
+    "head": other("lm_head.weight", lambda each: each * 0.5, "no adapter has an update there"),
+    "no-norm": other("model.norm.weight", lambda each: None, "is missing"),
+    "no-head": other("lm_head.weight", lambda each: None, "is missing"),
+    "head-shape": other("lm_head.weight", lambda each: each[:-1], "expected [80, 64]"),
+    "extra": Fault(_extra, "should not be there", ("model.layers.0.extra.weight",)),
+}

@@ -1,0 +1,84 @@
+"""What nothing was done to is copied: the same tensors, the same header, the same config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from corpus import config, factors, write_adapter
+from safetensors.torch import load_file, save_file
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+PEFT = ("adapter_model.safetensors", "adapter_config.json")
+HEADER = {"ss_network_dim": "2", "sshs_model_hash": "0" * 64, "modelspec.title": "mine"}
+
+
+def lone(path: Path, ends: str, module: str, alpha: bool = True, scale: bool = False) -> Path:
+    torch.manual_seed(0)
+    down, up = ends.split()
+    tensors = {f"{module}.{down}.weight": torch.randn(2, 6), f"{module}.{up}.weight": torch.randn(5, 2)}
+    save_file(
+        tensors | ({f"{module}.alpha": torch.tensor([1.0])} if alpha else {}),
+        path,
+        HEADER | ({"lora_alpha": "1"} if scale else {}),
+    )
+    return path
+
+
+FILES = {
+    "kohya": ("lora_down lora_up", "lora_unet_blocks_0_attn_q", True),
+    "kohya without alpha": ("lora_down lora_up", "lora_unet_blocks_0_attn_q", False),
+    "comfy without alpha": ("lora_A lora_B", "diffusion_model.blocks.0.attn.q", False),
+    "comfy": ("lora_A lora_B", "diffusion_model.blocks.0.attn.q", True),
+    "diffusers": ("lora_A lora_B", "transformer.transformer_blocks.0.attn.to_q", False),
+}
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_a_file_in_its_own_format(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = lone(tmp_path / "a.safetensors", *FILES[format])
+    assert run(["convert", str(source), "--to", format.split()[0], "-o", str(tmp_path / "out")]) == 0
+    assert "copied byte for byte" in capsys.readouterr().out
+    assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() == source.read_bytes()
+    (module,) = ao.open_adapter(source).layout
+    before, after = (ao.open_adapter(each).updates[module].dense() for each in (source, tmp_path / "out"))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_scale_that_only_the_header_says_is_written_where_every_program_reads_it(tmp_path: Path) -> None:
+    source = lone(tmp_path / "a.safetensors", *FILES["comfy"][:2], alpha=False, scale=True)
+    assert run(["convert", str(source), "--to", "comfy", "-o", str(tmp_path / "out")]) == 0
+    assert float(load_file(tmp_path / "out/lora.safetensors")["diffusion_model.blocks.0.attn.q.alpha"]) == 2
+
+
+@pytest.mark.parametrize("fields", [{}, {"use_rslora": True, "lora_dropout": 0.1}, {"alpha_pattern": {"q_proj": 5}}])
+def test_a_folder_of_peft(tmp_path: Path, fields: dict[str, object]) -> None:
+    a = write_adapter(tmp_path / "a", factors(), config(2, **fields))
+    assert run(["convert", str(a), "--to", "peft", "-o", str(tmp_path / "out")]) == 0
+    for name in PEFT:
+        assert (tmp_path / "out" / name).read_bytes() == (a / name).read_bytes()
+
+
+def test_a_folder_of_mlx(tmp_path: Path) -> None:
+    ao.save_adapter(2 * ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "mlx", format="mlx")
+    config = tmp_path / "mlx/adapter_config.json"
+    config.write_text(config.read_text().replace('"scale": 1.0', '"scale": 3.0'))
+    assert run(["convert", str(tmp_path / "mlx"), "--to", "mlx", "-o", str(tmp_path / "out")]) == 0
+    for name in ("adapters.safetensors", "adapter_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "mlx" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options", [["--dtype", "bfloat16"], ["--rank", "1"], ["--to", "comfy"], ["--alpha", "2"]], ids=" ".join
+)
+def test_anything_else_is_written_anew(tmp_path: Path, options: list[str]) -> None:
+    source = lone(tmp_path / "a.safetensors", "lora_A lora_B", "transformer.transformer_blocks.0.attn.to_q", False)
+    stored = load_file(source)
+    save_file(stored, source)
+    line = ["convert", str(source), "--to", "diffusers", *options, "-o", str(tmp_path / "out")]
+    assert run(line) == 0
+    assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() != source.read_bytes()

@@ -1,0 +1,84 @@
+"""A file that holds another update than it was to hold never gets its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adapterops as ao
+from adapterops.adapters import factors
+from adapterops.adapters.proof import image, prove
+from adapterops.errors import AdapterOpsError
+from adapterops.formats.registry import FORMATS
+
+
+def update(rank: int = 3, seed: int = 0) -> ao.LowRank:
+    random = np.random.default_rng(seed)
+    return ao.LowRank(random.standard_normal((5, rank)), random.standard_normal((rank, 6)), 2.0)
+
+
+UPDATES = {"layers.0.q_proj": update(), "layers.1.q_proj": update(seed=1)}
+IMAGES = {module: image(each) for module, each in UPDATES.items()}
+
+
+def test_the_image_of_an_update_does_not_depend_on_its_factors() -> None:
+    one = update()
+    other = ao.LowRank(one.folded(np.float64), one.A)
+    np.testing.assert_allclose(image(one).values, image(other).values, rtol=1e-12)
+
+
+def test_names_may_have_underscores_for_dots_or_another_prefix() -> None:
+    flat = {f"lora_unet_{module.replace('.', '_')}": each for module, each in UPDATES.items()}
+    assert prove(ao.Adapter.of(flat), IMAGES) < 1e-12
+    assert prove(ao.Adapter.of({f"diffusion_model.{module}": each for module, each in UPDATES.items()}), IMAGES) < 1e-12
+
+
+def test_a_file_may_lack_a_prefix_of_the_model() -> None:
+    images = {f"language_model.{module}": each for module, each in IMAGES.items()}
+    assert prove(ao.Adapter.of(UPDATES), images) < 1e-12
+
+
+def test_rows_in_another_order_are_the_same_rows() -> None:
+    turned = ao.LowRank(UPDATES["layers.0.q_proj"].B[::-1], UPDATES["layers.0.q_proj"].A, 2.0)
+    other = ao.Adapter.of({**UPDATES, "layers.0.q_proj": turned})
+    assert prove(replace(other, interleaved={"layers.0.q_proj": "num_attention_heads"}), IMAGES) < 1e-12
+    with pytest.raises(AdapterOpsError, match="another update"):
+        prove(other, IMAGES)
+
+
+WRONG = {
+    "scaled": ({"layers.0.q_proj": 1.001 * update()}, "another update"),
+    "swapped": ({"layers.0.q_proj": update(seed=1), "layers.1.q_proj": update()}, "another update"),
+    "new": ({"layers.2.q_proj": update()}, "was not to be written"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_wrong_is_found(kind: str) -> None:
+    changed, said = WRONG[kind]
+    with pytest.raises(AdapterOpsError, match=said):
+        prove(ao.Adapter.of({**UPDATES, **changed}), IMAGES)
+
+
+def test_a_module_that_is_missing_is_found_and_one_of_zeros_is_no_matter() -> None:
+    with pytest.raises(AdapterOpsError, match="is not in the file"):
+        prove(ao.Adapter.of({"layers.0.q_proj": update()}), IMAGES)
+    zero = ao.LowRank(np.zeros((5, 1)), np.ones((1, 6)))
+    assert prove(ao.Adapter.of({**UPDATES, "layers.7.q_proj": zero}), IMAGES) < 1e-12
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "gguf"])
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F16"])
+def test_every_format_is_proven_within_the_rounding(tmp_path: Path, format: str, dtype: str) -> None:
+    saved = ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "out", format=format, dtype=dtype)
+    assert 0 < saved.proven < {"F32": 1e-6, "BF16": 2e-2, "F16": 2e-3}[dtype]
+
+
+def test_nothing_is_left_of_an_output_that_is_not_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factors, "image", lambda update, distance=0.0: image(2 * update, distance))
+    with pytest.raises(AdapterOpsError, match="was written as another update"):
+        ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

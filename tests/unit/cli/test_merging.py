@@ -1,0 +1,46 @@
+"""Weights of blocks on the command line are those of `scale` in an expression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import write_adapter
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_adapter(tmp_path / "a")
+    write_adapter(tmp_path / "b")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_weight_for_each_range_of_blocks() -> None:
+    assert run(["merge", "a", "b", "-w", "layers.0=0.3,layers.1=-2", "-w", "0.5", "-o", "merged"]) == 0
+    expression = 'scale(a, {"layers.0": 0.3, "layers.1": -2}) + 0.5*b'
+    assert run(["calc", expression, "a=a", "b=b", "-o", "calculated"]) == 0
+    a, b, merged = map(ao.open_adapter, ("a", "b", "merged"))
+    for module, update in merged.updates.items():
+        factor = 0.3 if ".0." in module else -2
+        expected = factor * a.updates[module].dense() + 0.5 * b.updates[module].dense()
+        np.testing.assert_allclose(update.dense(), expected, rtol=1e-5, atol=1e-6)
+        found = ao.open_adapter("calculated").updates[module].dense()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_that_are_not_named_keep_their_weight() -> None:
+    assert run(["merge", "a", "-w", "layers.0=0.3", "-o", "merged"]) == 0
+    a, merged = ao.open_adapter("a"), ao.open_adapter("merged")
+    for module, update in merged.updates.items():
+        expected = (0.3 if ".0." in module else 1) * a.updates[module].dense()
+        np.testing.assert_allclose(update.dense(), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("weight", ["layers.0=x", "=1", "layers.0=1,0.5", "layers.0=1,layers.0=2", "layer.0=1"])
+def test_what_is_no_weight_is_refused(weight: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "a", "-w", weight, "-o", "merged"]) == 2
+    assert "layers" in capsys.readouterr().err

@@ -1,0 +1,41 @@
+"""What modules are called in files that are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.written import dotted, in_pipeline, underscored
+
+MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q", "text_encoder_2.text_model.fc1"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("named", [underscored, dotted, in_pipeline])
+def test_every_name_is_of_the_same_weight(module: str, named: Callable[[str], str]) -> None:
+    assert flat(named(module)).meets(flat(module))
+    assert named(named(module)) == named(module)
+
+
+@pytest.mark.parametrize("named", [dotted, in_pipeline])
+def test_the_second_transformer_of_a_pipeline_is_a_component(named: Callable[[str], str]) -> None:
+    assert named("transformer_2.blocks.0.attn1.to_q") == "transformer_2.blocks.0.attn1.to_q"
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("lora_unet_blocks_0_attn_q", "underscores for dots"),
+        ("double_blocks.0.img_attn.qkv", "by the authors"),
+        ("diffusion_model.double_blocks.0.img_attn.qkv", "by the authors"),
+        ("transformer.single_blocks.0.linear1", "by the authors"),
+        ("cond_stage_model.transformer.text_model.fc1", "its part"),
+    ],
+)
+def test_what_diffusers_calls_otherwise_needs_a_base(module: str, said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said) as caught:
+        in_pipeline(module)
+    assert "--base" in str(caught.value.hint)

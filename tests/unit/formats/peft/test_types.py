@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import re
+
+import peft
+import pytest
+
+from adapterops.formats.peft.types import ARRAYS, TYPES
+from adapterops.updates.kinds import KINDS
+
+
+@pytest.mark.parametrize("kind", [each.value for each in peft.PeftType])
+def test_every_type_of_peft_is_read_or_known_by_name(kind: str) -> None:
+    read = {"TRAINABLE_TOKENS", *(each.peft_type for each in KINDS.values())}
+    assert (kind in TYPES) != (kind in read)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("base_model.model.q_proj.hra_u", "HRA"),
+        ("base_model.model.q_proj.glora_A.Xd", "GLoRA"),
+        ("base_model.unilora_theta_d", "UniLoRA"),
+        ("prompt_embeddings", "a prompt of virtual tokens"),
+        ("base_model.model.prompt_encoder.fc.lora_A.weight", None),
+        ("base_model.model.prompt_encoder.lora_A.weight", None),
+    ],
+)
+def test_arrays_are_known_by_their_own_names(name: str, kind: str | None) -> None:
+    assert next((what for pattern, what, _ in ARRAYS if re.search(pattern, name)), None) == kind

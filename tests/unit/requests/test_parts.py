@@ -1,0 +1,213 @@
+"""Whatever makes a model makes it in parts, too: the bytes are those of one process. What makes an adapter says why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from corpus import factors, tree, write_adapter
+from safetensors.torch import load_file, save_file
+from tiny_models import write_base
+
+from adapterops.checkpoints.saving import SavedCheckpoint
+from adapterops.cli.main import run
+from adapterops.engine.execution import Execution, Share
+from adapterops.errors import NotFoundError
+from adapterops.expressions.expression import parse
+from adapterops.requests import parts
+from adapterops.requests.parts import do, finalize, spread, write_part
+from adapterops.requests.request import Input, Model, Request
+from adapterops.requests.running import Made, make
+from adapterops.storage.strict import json_text
+
+ADAPTED = [f"model.layers.{layer}.{name}" for layer in range(3) for name in ("q_proj", "v_proj")]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model `base` in four files, and two adapters of it, in the current folder."""
+    write_base(tmp_path / "base", out=64, into=96)
+    for name, seed in (("a", 1), ("b", 2)):
+        small = {key: 0.2 * each for key, each in factors(ADAPTED, out=64, into=96, seed=seed).items()}
+        write_adapter(tmp_path / name, small)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["adapterops", *arguments])
+    return run(list(arguments))
+
+
+def same_in_parts(monkeypatch: pytest.MonkeyPatch, arguments: list[str], of: int = 3) -> None:
+    """Check that a command does the same in parts; files are hashed once, whoever reads them."""
+    assert command(monkeypatch, *arguments, "-o", "whole") == 0
+    for number in range(of, 0, -1):
+        assert command(monkeypatch, *arguments, "-o", "out", "--part", f"{number}/{of}") == 0
+    assert command(monkeypatch, "finalize", "out") == 0
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fuse", "base", "a", "--max-shard-size", "10kB"],
+        ["fuse", "base", "a", "--max-shard-size", "1GB"],
+        ["fuse", "base", "a", "b", "-w", "0.7", "-w", "-0.2", "--dtype", "float32"],
+        ["fuse", "base", "a", "b", "--ties", "--density", "0.2", "--convention", "paper"],
+        ["fuse", "base", "a", "b", "--dare-ties", "--density", "0.5", "--seed", "3"],
+        ["unfuse", "base", "a", "--precision", "float64"],
+        ["fuse", "base", "a", "--quantize", "nf4", "--double-quant"],
+        ["quantize", "base", "--to", "int8"],
+        ["quantize", "base", "--to", "nf4", "--max-shard-size", "10kB"],
+    ],
+    ids=" ".join,
+)
+def test_parts_are_the_whole(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    same_in_parts(monkeypatch, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dequantize", "base-nf4"],
+        ["fuse", "base-nf4", "a", "--rounding", "stochastic", "--seed", "3"],
+        ["fuse", "base-nf4", "a", "--original", "base", "--accept-loss"],
+    ],
+    ids=" ".join,
+)
+def test_parts_of_what_is_quantized(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    assert run(["quantize", "base"]) == 0
+    same_in_parts(monkeypatch, arguments)
+
+
+def test_components_of_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one name in several folders."""
+    folder = tmp_path / "pipeline"
+    for component in ("transformer", "text_encoder"):
+        (folder / component).mkdir(parents=True)
+        tensors = {f"blocks.{number}.to_q.weight": torch.randn(12, 8) for number in range(2)}
+        save_file(tensors, folder / component / "model.safetensors", {"format": "pt"})
+        (folder / component / "config.json").write_text('{"_class_name": "Toy"}')
+    classes = {name: ["library", "Toy"] for name in ("transformer", "text_encoder")}
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "Toy", **classes}))
+    modules = [f"blocks.{number}.to_q" for number in range(2)]
+    write_adapter(tmp_path / "a", factors(modules, out=12, into=8), modules=modules)
+    monkeypatch.chdir(tmp_path)
+    same_in_parts(monkeypatch, ["fuse", "pipeline", "a", "--component", "transformer"], of=2)
+
+
+def test_a_loss_is_found_at_the_end_and_accepted_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made is not made again for that."""
+    faint = {key: 0.3 * each for key, each in factors(ADAPTED, out=64, into=96, seed=1).items()}
+    write_adapter(place / "faint", {key: 0.1 * each for key, each in faint.items()})
+    assert run(["quantize", "base"]) == 0
+    fuse = ["fuse", "base-nf4", "faint", "--rounding", "nearest", "-o"]
+    assert command(monkeypatch, *fuse, "out", "--part", "1/1") == 0
+    assert command(monkeypatch, "finalize", "out") == 8
+    assert not Path("out").exists()
+    assert command(monkeypatch, *fuse, "out", "--part", "1/2", "--accept-loss") == 0
+    assert command(monkeypatch, "finalize", "out", "--accept-loss") == 0
+    assert command(monkeypatch, *fuse, "whole", "--accept-loss") == 0
+    changed = {name for name, hash_ in tree(Path("whole")).items() if tree(Path("out"))[name] != hash_}
+    assert changed == {"adapterops.json"}, "which notes the command that was typed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract", "tuned", "--base", "base", "--rank", "4"],
+        ["extract", "tuned", "--base", "base", "--energy", "0.9", "--dtype", "float16"],
+        ["extract", "tuned", "--base", "base", "--rank", "3", "--exact", "--rest", "drop", "--format", "mlx"],
+        ["merge", "a", "b"],
+        ["merge", "a", "b", "--ties", "--density", "0.3", "--rank", "5"],
+        ["merge", "a", "b", "--ties", "--convention", "paper", "--dtype", "bfloat16"],
+        ["merge", "a", "b", "--dare-linear", "--density", "0.5", "--seed", "3", "--rank", "8"],
+    ],
+    ids=" ".join,
+)
+def test_an_adapter_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    assert run(["fuse", "base", "a", "b", "-o", "tuned"]) == 0
+    tensors = load_file("tuned/model-00004-of-00004.safetensors")
+    tensors["model.norm.weight"] += 1  # which goes along as it is
+    save_file(tensors, "tuned/model-00004-of-00004.safetensors", {"format": "pt"})
+    same_in_parts(monkeypatch, arguments)
+
+
+def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted of a module is noted to the last bit, and NaN is."""
+    tensors = factors(ADAPTED, out=64, into=96, seed=5)
+    tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = torch.nan
+    tensors[f"base_model.model.{ADAPTED[1]}.lora_B.weight"][:] = 0
+    write_adapter(place / "c", tensors)
+    same_in_parts(monkeypatch, ["merge", "c", "--allow-nonfinite"])
+    for name in ("out", "whole", "c"):
+        shutil.rmtree(name)
+    tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = 0
+    write_adapter(place / "c", tensors)
+    assert run(["fuse", "base", "c", "-o", "tuned"]) == 0
+    same_in_parts(monkeypatch, ["extract", "tuned", "--base", "base", "--energy", "0.5"])
+
+
+def test_what_needs_every_module_first_is_not_made_in_parts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "merge", "a", "b", "--budget", "2k", "--part", "1/2") == 4
+    assert "every part would compute all modules" in capsys.readouterr().err
+    assert not list(place.glob(".out*"))
+
+
+def fused() -> Made:
+    return make(Request({"a": Input("a")}, parse("a", ["a"]), base=Model("base")), Path("out"))
+
+
+def test_jobs_are_text(place: Path) -> None:
+    """What an engine is given has paths and names, and no number of any tensor; each text alone makes its file."""
+    texts: list[str] = []
+
+    def engine(function, items, *, memory, how):  # type: ignore[no-untyped-def]
+        assert function is do
+        assert memory > 0
+        texts.extend(items)
+        for item in reversed(items):
+            yield function(item)
+
+    saved = spread(fused(), Path("out"), engine)
+    assert len(texts) == 4
+    assert all(len(text) < 1000 for text in texts)
+    assert sorted(json.loads(text)["file"] for text in texts) == sorted(
+        path.name for path in Path("out").glob("*.safetensors")
+    )
+    assert isinstance(saved, SavedCheckpoint)
+    assert saved.tensors == 12
+
+
+def test_a_machine_without_the_disk(place: Path) -> None:
+    made = fused()
+    request, name = made.seen_from(place / "out").as_json(), "model-00001-of-00004.safetensors"
+    job = {"request": request, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
+    with pytest.raises(NotFoundError, match="is not on this machine"):
+        do(json_text(job).decode())
+
+
+def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base's by who reads them, and not again at the end: a model of 800 GB is not read for its manifest."""
+    out = Path("out")
+    for number in (1, 2):
+        write_part(fused(), out, Share(number, 2), how=Execution(1))
+
+    def hashes(file: object) -> dict[str, str]:
+        raise AssertionError("a file was hashed again")
+
+    monkeypatch.setattr("adapterops.storage.safetensors.SafetensorsFile.hashes", hashes)
+    assert finalize(out)
+    assert finalize(out) is None
+
+
+def test_a_share() -> None:
+    assert str(Share.read("2/3")) == "2/3"
+    assert parts.SCHEMA == 1

@@ -1,0 +1,95 @@
+"""The folder in which several processes make an output; that they may be killed is tested in tests/fault/test_parts.py."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from adapterops.errors import IncompatibleError, InputError, NotFoundError, OutputExistsError, VerificationError
+from adapterops.storage.parts import Parts, begin, left, opened
+
+PLAN = {"plan": "0123456789abcdef" * 2, "request": {"dtype": "F32"}, "command": ["one"]}
+
+
+def written(parts: Parts, name: str, data: bytes, hash_: str) -> None:
+    with parts.working() as work:
+        path = work.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        work.add({"file": name, "blake3": hash_})
+
+
+def test_files_and_records(tmp_path: Path) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    assert parts.folder.name == ".out.parts-0123456789abcdef"
+    written(parts, "a", b"1", "h")
+    written(parts, "inner/a", b"2", "h")
+    assert {path.relative_to(parts.files).as_posix() for path in parts.files.rglob("a")} == {"a", "inner/a"}
+    assert sorted(record["file"] for record in parts.entries()) == ["a", "inner/a"]
+    assert not list(parts.folder.glob("work-*"))
+    written(begin(tmp_path / "out", PLAN), "a", b"1", "h")
+    with pytest.raises(VerificationError, match="other bytes"):
+        written(parts, "a", b"3", "other")
+    assert (parts.files / "a").read_bytes() == b"1"
+
+
+def test_the_command_may_differ_and_nothing_else(tmp_path: Path) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    assert begin(tmp_path / "out", {**PLAN, "command": ["other"]}).folder == parts.folder
+    assert opened(tmp_path / "out", parts.folder).plan == PLAN
+    with pytest.raises(IncompatibleError, match=r"request.dtype is \"F16\" here, \"F32\" there"):
+        begin(tmp_path / "out", {**PLAN, "request": {"dtype": "F16"}})
+    with pytest.raises(IncompatibleError, match="plan is"):
+        begin(tmp_path / "out", {**PLAN, "plan": "f" * 64})
+    begin(tmp_path / "other", {**PLAN, "plan": "f" * 64})
+
+
+def test_it_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="not on this machine"):
+        begin(tmp_path / "out", PLAN, create=False)
+    assert not left(tmp_path / "out")
+
+
+def test_a_plan_that_cannot_be_read(tmp_path: Path) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    (parts.folder / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match="remove"):
+        opened(tmp_path / "out", parts.folder)
+
+
+def test_after_the_end_nothing_is_handed_over(tmp_path: Path) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    with parts.working() as work:
+        (work.folder / "a").write_bytes(b"1")
+        parts.files.rename(tmp_path / "out")
+        with pytest.raises(OutputExistsError, match="was finalized"):
+            work.add({"file": "a", "blake3": "h"})
+
+
+def test_half_of_a_removed_folder_is_not_taken_for_parts(tmp_path: Path) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    parts.folder.rename(parts.folder.with_name(f"{parts.folder.name}-done"))
+    assert left(tmp_path / "out") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_new_is_not_taken_for_that_of_a_process_that_died(tmp_path: Path) -> None:
+    """Each removes what dead processes left while others are about to begin."""
+    parts, failures = begin(tmp_path / "out", PLAN), []
+
+    def work(number: int) -> None:
+        for count in range(40):
+            try:
+                written(parts, f"{number}-{count}", b"1", "h")
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(parts.entries()) == 160

@@ -1,0 +1,67 @@
+"""What a diagnosis says; see tests/fault/test_diagnosis.py for models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from merged_models import CONVENTIONS, Merge, base, lora, write
+
+import adapterops
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
+
+
+def test_its_numbers(tmp_path: Path) -> None:
+    before, adapter = base(1, torch.bfloat16), lora(1)
+    model = open_checkpoint(write(tmp_path / "m", Merge(before, [adapter], CONVENTIONS["once"]).made()))
+    opened = open_checkpoint(write(tmp_path / "b", before))
+    found = adapterops.diagnose(model, opened, {"mine": open_adapter(adapter.save(tmp_path / "a"))}).as_json()
+    assert found["sentence"] == "this is the base and mine, complete"
+    assert found["weights"]["mine"]["weight"] == 1
+    assert found["modules"] == {"compared": 14, "right": 14, "exact": 14, "showing": 14}
+    assert found["roundings"][0] == "once"
+    assert 0.9 < found["kept"] < 1.1
+
+
+def test_one_bit_of_one_module(tmp_path: Path) -> None:
+    """Within what 16-bit arithmetic may do, and still not as the rest is rounded."""
+    before, adapter = base(1, torch.bfloat16), lora(1)
+    made = Merge(before, [adapter], CONVENTIONS["once"]).made()
+    made["model.layers.0.mlp.up_proj.weight"].view(torch.int16)[3, 4] ^= 1
+    models = [open_checkpoint(write(tmp_path / name, tensors)) for name, tensors in (("m", made), ("b", before))]
+    found = adapterops.diagnose(*models, {"mine": open_adapter(adapter.save(tmp_path / "a"))})
+    assert (found.code, found.right, found.exact) == (0, 14, 13)
+
+
+def test_nothing_in_common(tmp_path: Path) -> None:
+    one = open_checkpoint(write(tmp_path / "m", {"a.weight": torch.ones(2, 2)}))
+    other = open_checkpoint(write(tmp_path / "b", {"b.weight": torch.ones(2, 2)}))
+    assert adapterops.diagnose(one, other).code == 9
+
+
+def test_an_original_underneath(tmp_path: Path) -> None:
+    """The base has 4 bits, and the update was added to the 16-bit model that it was made from; or to what it stands for."""
+    before, adapter = base(1, torch.bfloat16), lora(1)
+    original = open_checkpoint(write(tmp_path / "original", before))
+    adapterops.save_checkpoint(adapterops.quantize(original, "nf4"), tmp_path / "b")
+    opened, mine = open_checkpoint(tmp_path / "b"), {"mine": open_adapter(adapter.save(tmp_path / "a"))}
+    model = open_checkpoint(write(tmp_path / "m", Merge(before, [adapter], CONVENTIONS["once"]).made()))
+    found = adapterops.diagnose(model, opened, mine, original=original)
+    assert (found.code, found.under) == (0, "original"), found.sentence
+    adapterops.save_checkpoint(adapterops.fuse(adapterops.dequantize(opened), mine["mine"]), tmp_path / "d")
+    found = adapterops.diagnose(open_checkpoint(tmp_path / "d"), opened, mine, original=original)
+    assert (found.code, found.under) == (0, "base"), found.sentence
+
+
+def test_an_update_that_is_lost_in_codes(tmp_path: Path) -> None:
+    """To nearest on the grid of the base a small update is gone, and stochastic rounding keeps it."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "b")
+    opened = open_checkpoint(tmp_path / "b")
+    mine = {"mine": open_adapter(lora(1, size=0.02).save(tmp_path / "a"))}
+    for how, code, verdict in (("nearest", 8, "lost-in-codes"), ("stochastic", 0, "base-plus-adapters")):
+        fused = adapterops.rounding(adapterops.fuse(opened, mine["mine"]), how, 0)
+        adapterops.save_checkpoint(fused, tmp_path / how, accept_loss=True)
+        found = adapterops.diagnose(open_checkpoint(tmp_path / how), opened, mine)
+        assert (found.code, found.verdict) == (code, verdict), found.sentence

@@ -1,0 +1,43 @@
+"""What a base is after NF4, against what quantizing and decoding make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from merged_models import base, write
+
+import adapterops
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.verification.decoding import decoder
+from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
+
+NAME = "model.layers.1.mlp.down_proj.weight"
+
+
+def test_through_nf4(tmp_path: Path) -> None:
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    adapterops.save_checkpoint(adapterops.quantize(opened, "nf4"), tmp_path / "nf4")
+    quantized = adapterops.dequantize(open_checkpoint(tmp_path / "nf4")).tensors[NAME]
+    ground = through_nf4(opened, of_checkpoint(opened))(NAME)
+    assert ground is not None
+    for begin, end in [(0, 64), (5, 6), (13, 40)]:
+        assert np.array_equal(ground(begin, end), quantized[begin:end].double().numpy())
+
+
+def test_norms_are_not_quantized(tmp_path: Path) -> None:
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    assert through_nf4(opened, of_checkpoint(opened))("model.norm.weight") is None
+
+
+def test_names_of_another_checkpoint(tmp_path: Path) -> None:
+    tensors = base(1, torch.float16)
+    opened = open_checkpoint(write(tmp_path / "base", tensors))
+    wrapped = {name.replace("model.", "model.language_model.", 1): each for name, each in tensors.items()}
+    there = of_checkpoint(open_checkpoint(write(tmp_path / "other", wrapped)))(NAME)
+    own = decoder(opened.stored[NAME])
+    assert there is not None
+    assert own is not None
+    assert np.array_equal(there(0, 9), own(0, 9))
+    assert of_checkpoint(opened)("nothing.like.it.weight") is None

@@ -1,0 +1,41 @@
+"""What a module is that is not what it should be; see tests/fault/test_diagnosis.py for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
+
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.verification.diagnosis.judging import Guess, Judged
+from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.suspects import suspect
+from adapterops.verification.witness import witness
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (f"missing-{Q}", "missing"),
+        (f"twice-{Q}", "scale"),
+        (f"transposed-{Q}", "transposed"),
+        (f"swapped-{Q}-model.layers.0.self_attn.v_proj", "swapped"),
+        ("first-half-base", "partly"),
+    ],
+)
+def test_its_kind(fault: str, kind: str, tmp_path: Path) -> None:
+    before, adapter = base(1, torch.bfloat16), lora(1, size=0.05)
+    tensors = FAULTS[fault].plant(Merge(before, [adapter], CONVENTIONS["once"]))
+    model, opened = (open_checkpoint(write(tmp_path / name, t)) for name, t in (("m", tensors), ("b", before)))
+    subject = Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
+    unit = next(each for each in subject.units if each.module == Q)
+    sample = subject.sample(unit)
+    assert sample is not None
+    judged = Judged(unit, 1, 1, True, sample.unchanged, None)
+    assert suspect(subject, judged, Guess(np.ones(1)), None, 0.0).kind == kind

@@ -1,0 +1,49 @@
+"""Models by the arithmetic of programs. For PEFT's own see tests/interop/test_diagnosing.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
+from torch import Tensor
+
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.verification.diagnosis.conventions import CONVENTIONS as NAMES
+from adapterops.verification.diagnosis.tools import TOOLS, Recognition, recognised
+
+BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, alpha=5, dtype=torch.float16)
+
+
+def found(place: Path, tensors: dict[str, Tensor], tool: str) -> Recognition:
+    model, before = (open_checkpoint(write(place / name, each)) for name, each in (("m", tensors), ("b", BEFORE)))
+    return recognised(model, before, [open_adapter(ADAPTER.save(place / "a"))], tool)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "tools"),
+    [
+        ("once", {"peft", "mergekit", "unsloth", "llama-factory"}),
+        ("peft", {"peft", "mergekit", "llama-factory"}),
+        ("peft-safe", {"peft"}),
+        ("cast", {"peft", "mergekit", "llama-factory"}),
+        ("through-float16", {"mergekit"}),
+    ],
+)
+def test_who_rounds_so(arithmetic: str, tools: set[str], tmp_path: Path) -> None:
+    tensors = Merge(BEFORE, [ADAPTER], CONVENTIONS[arithmetic]).made()
+    assert {tool for tool in TOOLS if found(tmp_path / tool, tensors, tool).ok} == tools
+
+
+@pytest.mark.parametrize("fault", [*FAULTS])
+def test_no_fault_passes(fault: str, tmp_path: Path) -> None:
+    result = found(tmp_path, FAULTS[fault].plant(Merge(BEFORE, [ADAPTER], CONVENTIONS["once"])), "peft")
+    assert not result.ok
+    assert not result.as_json()["verified"]
+
+
+def test_every_name_is_a_convention() -> None:
+    assert {name for tool in TOOLS.values() for name in tool.roundings} <= {each.name for each in NAMES}
+    assert all(tool.source and tool.conventions for tool in TOOLS.values())

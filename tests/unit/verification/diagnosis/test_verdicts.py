@@ -1,0 +1,44 @@
+"""Sentences that follow from what was found; see tests/fault/test_diagnosis.py for models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from adapterops.verification.diagnosis.causes import Scaled
+from adapterops.verification.diagnosis.fitting import Fit
+from adapterops.verification.diagnosis.judging import Guess, Judged, Look
+from adapterops.verification.diagnosis.samples import Unit
+from adapterops.verification.diagnosis.suspects import CODES, Finding
+from adapterops.verification.diagnosis.verdicts import verdict_of
+
+UNIT = Unit("m", "m.weight", range(4), slice(0, 4))
+LOOK = Look(UNIT, Fit(np.ones(1), np.eye(1)), False, True, [Scaled(0.7, 9)], (0.0, 1.0), False)
+RIGHT = Judged(UNIT, 0, 16, True, False, None)
+ONE = Guess(np.ones(1))
+
+
+def said(guess: Guess = ONE, look: Look = LOOK, judged: Judged = RIGHT, *findings: Finding) -> tuple[str, str, int]:
+    return verdict_of(guess, [look], [judged], findings, "base", {"a": (float(guess.weights[0]), 0.01)})
+
+
+def test_complete() -> None:
+    assert said() == ("base-plus-adapters", "this is the base and a, complete", 0)
+
+
+def test_another_scale() -> None:
+    assert said(Guess(np.array([3.0])))[1:] == (
+        "this is the base and 3 times a, as if it were scaled by alpha / sqrt(r), and not by alpha / r, "
+        "and not the base and the adapter as it was trained",
+        8,
+    )
+
+
+def test_below_a_step() -> None:
+    assert said(ONE, replace(LOOK, unchanged=True), replace(RIGHT, seen=False))[2] == 9
+
+
+def test_what_cannot_be_read_is_not_taken_for_right() -> None:
+    assert said(ONE, LOOK, RIGHT, Finding(CODES, "n", "is in codes"))[2] == 9
+    assert said(ONE, LOOK, RIGHT, Finding(CODES, "n", "is in codes"), Finding("missing", "k", "is the base's"))[2] == 8
