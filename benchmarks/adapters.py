@@ -106,4 +106,3 @@ def adapters(bench: Bench) -> None:
     start(bench, large)
     merging(bench, a, b)
     truncation(bench, large, modules(**LLAMA))
-    core(bench)

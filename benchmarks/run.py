@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from adapters import adapters
+from adapters import adapters, core
 from bench import HERE, MASK, Bench, gpu_name, machine
 from gpu import gpu
 from large import large
@@ -24,7 +24,15 @@ from seeing import seeing
 
 import adapterops
 
-PARTS = {"adapters": adapters, "models": models, "quantized": quantized, "seeing": seeing, "large": large, "gpu": gpu}
+PARTS = {
+    "adapters": adapters,
+    "core": core,
+    "models": models,
+    "quantized": quantized,
+    "seeing": seeing,
+    "large": large,
+    "gpu": gpu,
+}
 
 
 def main() -> None:
