@@ -80,14 +80,29 @@ def flat(name: str) -> Flat:
     >>> flat("lora_te_text_model_encoder_layers_0_mlp_fc1").part
     '1'
     """
-    name, part = unwrapped(name.removesuffix(WEIGHT)), ""
-    while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
-        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
-        part = part or PREFIXES[found]
-        if found in KEPT:
-            break
+    name, part = _divided(name.removesuffix(WEIGHT))
     if encoder := ENCODER.match(name):
         name, part = name[encoder.end() :], "1"
     if T5.match(name) and part != DENOISER:
         part = "3"
     return Flat(name.replace(".", "_").strip("_"), part)
+
+
+def without_part(name: str) -> str:
+    """A name as the model of its part has it.
+
+    >>> without_part("diffusion_model.blocks.0.attn.q")
+    'blocks.0.attn.q'
+    """
+    return _divided(name)[0]
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """A name without what programs put before it, and the part that this means."""
+    name, part = unwrapped(name), ""
+    while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
+        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
+        part = part or PREFIXES[found]
+        if found in KEPT:
+            break
+    return name, part
