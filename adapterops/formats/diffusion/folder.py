@@ -26,7 +26,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -38,8 +38,6 @@ WRITTEN = "lora.safetensors"
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
-
-DIFFERENCE = "a full difference"
 
 OF_UPDATE = re.compile(
     r"lora|hada_|lokr_|\bb?oft_|ia3_|\bon_input$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight|alpha)$"

@@ -17,7 +17,7 @@ from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, st
 from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import DIFFERENCE, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -104,16 +104,16 @@ def _biases(layout: Mapping[str, Layout]) -> set[str]:
     """The modules that are biases of LoRA: PEFT has one for each module, or none at all.
 
     Raises:
-        UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold.
+        UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold, or a difference of another vector.
     """
     found = {module for module, each in layout.items() if module.endswith(".bias") and each.shape[0] == 1}
-    for module in found:
-        if module.removesuffix(".bias") not in layout:
-            raise UnsupportedError(
-                "is a difference of a bias without LoRA on its layer, which PEFT cannot hold",
-                tensor=module,
-                hint="fuse the adapter into its base",
-            )
+    vectors = {module for module, each in layout.items() if each.kind == DIFFERENCE and each.shape[0] == 1}
+    alone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - vectors}
+    for module in sorted((vectors - found) | alone):
+        what = "a difference of a bias without LoRA on its layer" if module in found else "a difference of a vector"
+        raise UnsupportedError(
+            f"is {what}, which PEFT cannot hold", tensor=module, hint="fuse the adapter into its base"
+        )
     return found
 
 

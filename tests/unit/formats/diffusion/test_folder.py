@@ -90,3 +90,13 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="a difference of a whole tensor"):
         ao.save_adapter(whole, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_differences_of_vectors_are_no_lora(tmp_path: Path) -> None:
+    """PEFT has no place for what is added to a norm, alone or with its bias."""
+    save_file(
+        {"diffusion_model.blocks.0.n.w_norm": torch.ones(8), "diffusion_model.blocks.0.n.b_norm": torch.ones(8)},
+        tmp_path / "a.safetensors",
+    )
+    with pytest.raises(UnsupportedError, match="difference of a vector"):
+        ao.save_adapter(ao.open_adapter(tmp_path / "a.safetensors"), tmp_path / "out", format="peft")
