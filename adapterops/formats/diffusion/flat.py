@@ -7,6 +7,7 @@ what was an underscore. So names are compared flat, and what two weights of a ba
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from adapterops.formats.wrappers import unwrapped
@@ -95,6 +96,19 @@ def without_part(name: str) -> str:
     'blocks.0.attn.q'
     """
     return _divided(name)[0]
+
+
+def alone(modules: Collection[str]) -> dict[str, str]:
+    """What each module is called in the model that it is in, where all are in one: that is what PEFT wraps. Those of
+    several models of a pipeline keep what tells them apart.
+
+    >>> alone(["diffusion_model.blocks.0.attn.q", "blocks.1.attn.q"])
+    {'diffusion_model.blocks.0.attn.q': 'blocks.0.attn.q', 'blocks.1.attn.q': 'blocks.1.attn.q'}
+    """
+    parts = {module: flat(module).part for module in modules}
+    names = {module: without_part(module) if part else module for module, part in parts.items()}
+    one = len({part or DENOISER for part in parts.values()}) == 1 and len(set(names.values())) == len(names)
+    return names if one else {module: module for module in modules}
 
 
 def _divided(name: str) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_config, read_files
-from adapterops.formats.diffusion.spellings import check_dotted, is_own
+from adapterops.formats.diffusion.flat import alone
+from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
@@ -50,6 +51,10 @@ class Peft:
         """
         for module in layout:
             check_dotted(module)
+        names = alone(layout) if config.format in OF_IMAGES and config.model is None else {}
+        if any(module != name for module, name in names.items()):
+            renamed = {name: layout[module] for module, name in names.items()}
+            return _under(names, self.arranged(renamed, config, full, dtype))
         _check_inside(layout, config)
         biases = _biases(layout)
         groups = stacks(layout, config.experts)
@@ -98,6 +103,17 @@ class Peft:
 
         specs = tensors | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+
+
+def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:
+    """The same for modules that the adapter calls otherwise: `names` has the name in PEFT of each."""
+    own = {name: module for module, name in names.items()}
+
+    def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+        return arranged.joined(stack, {names[module]: each for module, each in factors.items()})
+
+    groups = {stack: [own[name] for name in group] for stack, group in arranged.groups.items()}
+    return replace(arranged, groups=groups, joined=joined)
 
 
 def _biases(layout: Mapping[str, Layout]) -> set[str]:
