@@ -122,7 +122,7 @@ def test_peft_gets_the_names_of_the_model_that_it_wraps(tmp_path: Path, start: s
 
 def test_doubles_in_the_names_of_diffusers_count_once(tmp_path: Path) -> None:
     """Attention that was joined in training, with parts that are zero."""
-    start = "transformer.single_transformer_blocks.0.attn"
+    start = "transformer.transformer_blocks.0.attn"
     tensors = {f"{start}.to_qkv.lora_A.weight": torch.randn(2, 8), f"{start}.to_qkv.lora_B.weight": torch.randn(24, 2)}
     for part in "qkv":
         tensors |= {f"{start}.to_{part}.lora_A.weight": torch.randn(2, 8)}
