@@ -38,7 +38,7 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     others = [
         name
         for name, spec in arranged.tensors.items()
-        if name in file.entries and file.entries[name].shape != spec.shape
+        if not name.endswith(ALPHA) and name in file.entries and file.entries[name].shape != spec.shape
     ]
     if missing or others or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
         return None

@@ -22,7 +22,7 @@ def lone(path: Path, ends: str, module: str, alpha: bool = True, scale: bool = F
     down, up = ends.split()
     tensors = {f"{module}.{down}.weight": torch.randn(2, 6), f"{module}.{up}.weight": torch.randn(5, 2)}
     save_file(
-        tensors | ({f"{module}.alpha": torch.tensor([1.0])} if alpha else {}),
+        tensors | ({f"{module}.alpha": torch.tensor(1.0)} if alpha else {}),
         path,
         HEADER | ({"lora_alpha": "1"} if scale else {}),
     )
