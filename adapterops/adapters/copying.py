@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.formats.registry import Arrangement, format_of
+from adapterops.formats.registry import FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import Place
 
@@ -17,14 +18,18 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
 
     An adapter is copied if nothing was done to it, it is in the `format` that is asked for, and that would have the same
     tensors, under the same names and in the same dtype, and the same other files; an alpha of a scale of 1 may be missing.
-    Its scales stay where they are, and so does all that its header says.
+    Its scales stay where they are, and so does all that its header says. What a base made another kind of update of, such
+    as LoRA of PiSSA, is written anew.
     """
     source = adapter.history
     if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None:
         return None
-    if format_of(Place(source.path, source.remote)) != format:
+    (file,), place = source.tensors, Place(source.path, source.remote)
+    if file.path.suffix != Path(arranged.file).suffix or format_of(place) != format:  # a pickle stays one
         return None
-    (file,) = source.tensors
+    stored = Counter(each.kind.name for each in FORMATS[format].read(place, None).modules.values())
+    if stored != Counter(each.kind for each in adapter.layout.values()):
+        return None
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
     tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in file.entries.values()} - {dtype}
@@ -33,7 +38,7 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     others = [
         name
         for name, spec in arranged.tensors.items()
-        if name in file.entries and file.entries[name].shape != spec.shape
+        if not name.endswith(ALPHA) and name in file.entries and file.entries[name].shape != spec.shape
     ]
     if missing or others or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
         return None

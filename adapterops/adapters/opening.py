@@ -11,6 +11,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.doubled import without_doubles
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
+from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.further import check_none_left_out
 from adapterops.formats.registry import read_adapter
 from adapterops.provenance.history import Source
@@ -20,9 +21,6 @@ from adapterops.storage.safetensors import Stored, matrix
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
-
-OF_IMAGES = {"kohya", "comfy"}
-"""Formats of image and video models."""
 
 HELD = 8
 """How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""

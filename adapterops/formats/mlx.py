@@ -186,6 +186,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys(config.experts, "a parameter of experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
+        **dict.fromkeys((module for module, each in layout.items() if each.dense and each.shape[0] == 1), "a vector"),
     }
     for name, what in cannot.items():
         raise UnsupportedError(

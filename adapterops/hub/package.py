@@ -12,6 +12,7 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles, read_files
+from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.model_files import holds_model, read_config, read_model
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.formats.weight_files import INDEX, SINGLE, index_name
@@ -73,7 +74,7 @@ class Content:
         return known.blob == (self.blob or blob_hash(read_all(Path(str(self.source)))))
 
 
-PUSHED = ("peft", "kohya", "comfy", "diffusers")
+PUSHED = ("peft", *OF_IMAGES)
 """The formats of adapters that a card tells how to load."""
 
 

@@ -19,8 +19,9 @@ from adapterops.operations.based import fitted
 from adapterops.operations.targets import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
+from adapterops.updates.layout import DIFFERENCE
 
-KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", "a full difference": "difference", "a bias of LoRA": "biases"}
+KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain"}
 KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""

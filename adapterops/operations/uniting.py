@@ -92,7 +92,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         updates=Lazy(layout, compute),
         layout=layout,
         config=config if named else replace(config, targets=None),
-        scalings={renamed[module]: each for module, each in adapter.scalings.items()} if same else {},
+        scalings={name: adapter.scalings[module] for module, name in renamed.items()} if same else {},
         full=full | rows,
     )
 

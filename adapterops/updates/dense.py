@@ -12,6 +12,7 @@ import numpy as np
 from adapterops.arrays.floats import numbers
 from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
+from adapterops.updates.layout import DIFFERENCE
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear, Part, norm
 from adapterops.updates.sums import added
@@ -41,8 +42,9 @@ class Dense:
     def dtype(self) -> np.dtype[Any]:
         return self.weight.dtype
 
-    def lowrank(self) -> None:
-        return None
+    def lowrank(self) -> LowRank | None:
+        """A single row, such as that of a bias, is 1 times itself; nothing else has factors until it is decomposed."""
+        return LowRank(np.ones((1, 1), self.dtype), self.weight, error=self.error) if len(self.weight) == 1 else None
 
     def dense(self) -> Array:
         return self.weight
@@ -86,7 +88,7 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
 KINDS.add(
     "difference",
     Kind(
-        "a full difference",
+        DIFFERENCE,
         {"diff": ""},
         _measure,
         lambda arrays, scale: Dense(np.atleast_2d(arrays["diff"])) * scale,

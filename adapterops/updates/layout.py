@@ -10,6 +10,10 @@ TILE = 200_000
 """Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
 
 
+DIFFERENCE = "a full difference"
+"""The kind that is stored entry by entry."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Shape, rank and dtype of the update of one weight.

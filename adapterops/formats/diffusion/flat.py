@@ -7,6 +7,7 @@ what was an underscore. So names are compared flat, and what two weights of a ba
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from adapterops.formats.wrappers import unwrapped
@@ -80,14 +81,42 @@ def flat(name: str) -> Flat:
     >>> flat("lora_te_text_model_encoder_layers_0_mlp_fc1").part
     '1'
     """
-    name, part = unwrapped(name.removesuffix(WEIGHT)), ""
-    while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
-        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
-        part = part or PREFIXES[found]
-        if found in KEPT:
-            break
+    name, part = _divided(name.removesuffix(WEIGHT))
     if encoder := ENCODER.match(name):
         name, part = name[encoder.end() :], "1"
     if T5.match(name) and part != DENOISER:
         part = "3"
     return Flat(name.replace(".", "_").strip("_"), part)
+
+
+def without_part(name: str) -> str:
+    """A name as the model of its part has it.
+
+    >>> without_part("diffusion_model.blocks.0.attn.q")
+    'blocks.0.attn.q'
+    """
+    return _divided(name)[0]
+
+
+def alone(modules: Collection[str]) -> dict[str, str]:
+    """What each module is called in the model that it is in, where all are in one: that is what PEFT wraps. Those of
+    several models of a pipeline keep what tells them apart.
+
+    >>> alone(["diffusion_model.blocks.0.attn.q", "blocks.1.attn.q"])
+    {'diffusion_model.blocks.0.attn.q': 'blocks.0.attn.q', 'blocks.1.attn.q': 'blocks.1.attn.q'}
+    """
+    parts = {module: flat(module).part for module in modules}
+    names = {module: without_part(module) if part else module for module, part in parts.items()}
+    one = len({part or DENOISER for part in parts.values()}) == 1 and len(set(names.values())) == len(names)
+    return names if one else {module: module for module in modules}
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """A name without what programs put before it, and the part that this means."""
+    name, part = unwrapped(name), ""
+    while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
+        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
+        part = part or PREFIXES[found]
+        if found in KEPT:
+            break
+    return name, part

@@ -17,7 +17,7 @@ from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import OF_IMAGES, check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, Scaling
@@ -26,7 +26,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -38,8 +38,6 @@ WRITTEN = "lora.safetensors"
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
-
-DIFFERENCE = "a full difference"
 
 OF_UPDATE = re.compile(
     r"lora|hada_|lokr_|\bb?oft_|ia3_|\bon_input$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight|alpha)$"
@@ -262,5 +260,5 @@ def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: flo
         )
 
 
-for name in ("kohya", "comfy", "diffusers"):
+for name in OF_IMAGES:
     FORMATS.add(name, Diffusion(name))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from adapterops.errors import InputError, at
+from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
 from adapterops.formats.peft.config import Scaling, check_alpha, scalings
 from adapterops.formats.peft.parts import Parts
 from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import parse_json
 
 EMBEDDED = "lora_adapter_metadata"
-PIPELINE = ("transformer", "unet", "text_encoder", "text_encoder_2", "diffusion_model")
-"""What configs of a pipeline put before their fields."""
+ALPHAS = ("lora_alpha", "network_alpha", "alpha")
+"""Last words of header entries that say alpha, after the part of a pipeline that they are for."""
 
 CODES = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}
 
@@ -34,7 +35,7 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
     for module, rank in ranks.items():
         name = found[module].alpha
         own = number(file, name) if name else None
-        known = [header[module]] if module in header else []
+        known = header.get(module, [])
         known += [Scaling(own or rank, rank)] if own is not None else []
         known += [Scaling(check_alpha("alpha", alpha), rank)] if alpha is not None else []
         if len({each.scale for each in known}) > 1:
@@ -66,31 +67,44 @@ def number(file: TensorFile, name: str) -> float:
     raise InputError(f"is {shown}, expected one number", tensor=name, code="E-ALPHA")
 
 
-def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, Scaling]:
-    """What the header states: a config of PEFT, whole or field by field, of the model or of a part of a pipeline."""
+def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, list[Scaling]]:
+    """What the header states: a config of PEFT, whole or field by field, of the model or of a part of a pipeline.
+
+    A part is what its name means: `transformer.lora_alpha` is the alpha of `diffusion_model.blocks.0.attn.q`, too, and of
+    a name that says no part.
+    """
     fields: dict[str, Any] = {key: _value(value) for key, value in file.metadata.items()}
     if EMBEDDED in fields:
         with at(tensor=f"header entry {EMBEDDED}"):
             packed = parse_json(file.metadata[EMBEDDED].encode())
             fields |= packed if isinstance(packed, dict) else {}
-    found: dict[str, Scaling] = {}
-    for part in ("", *PIPELINE):
-        start = f"{part}." if part else ""
-        own = {key.removeprefix(start): value for key, value in fields.items() if key.startswith(start)}
-        alpha = next((own[key] for key in ("lora_alpha", "network_alpha", "alpha") if key in own), None)
-        inside = {
-            module.removeprefix(start): rank for module, rank in ranks.items() if not part or module.startswith(start)
-        }
-        if alpha is None or not inside:
+    found: dict[str, list[Scaling]] = {}
+    for entry, alpha in fields.items():
+        part, _, word = entry.rpartition(".")
+        if word not in ALPHAS or alpha is None:
             continue
+        start = f"{part}." if part else ""
+        inside = _inside(start, ranks)
+        own = {key.removeprefix(start): value for key, value in fields.items() if key.startswith(start)}
         patterns = {key: own.get(key) for key in ("rank_pattern", "alpha_pattern", "use_rslora")}
         with at(tensor="the header"):
             r = own.get("r", own.get("rank"))
-            for rank in {r} if r is not None else set(inside.values()):
-                these = {module: each for module, each in inside.items() if r is not None or each == rank}
+            for rank in {r} if r is not None else {ranks[module] for module in inside}:
+                these = {
+                    name: ranks[module] for module, name in inside.items() if r is not None or ranks[module] == rank
+                }
                 known = scalings({"r": rank, "lora_alpha": alpha, **patterns}, these)
-                found |= {start + module: each for module, each in known.items()}
+                for module, name in inside.items():
+                    found.setdefault(module, []).extend([known[name]] if name in known else [])
     return found
+
+
+def _inside(start: str, modules: Collection[str]) -> dict[str, str]:
+    """The modules of a part of a pipeline, and what each is called in it."""
+    named = {module: module.removeprefix(start) for module in modules if module.startswith(start)}
+    part = flat(f"{start}x").part
+    same = [module for module in modules if part and (flat(module).part or DENOISER) == part]
+    return named or {module: without_part(module) for module in same}
 
 
 def _value(text: str) -> Any:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
 
+OF_IMAGES = ("kohya", "comfy", "diffusers")
+"""The formats of adapters of image and video models."""
+
 ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
 VECTOR, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
 """Lengths of the outputs, and of the inputs, of DoRA."""

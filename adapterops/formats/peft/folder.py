@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_config, read_files
-from adapterops.formats.diffusion.spellings import check_dotted, is_own
+from adapterops.formats.diffusion.flat import alone
+from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
@@ -17,7 +18,7 @@ from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, st
 from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.storage.place import Place
 from adapterops.storage.safetensors import Spec, Stored
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import DIFFERENCE, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -50,6 +51,10 @@ class Peft:
         """
         for module in layout:
             check_dotted(module)
+        names = alone(layout) if config.format in OF_IMAGES and config.model is None else {}
+        if any(module != name for module, name in names.items()):
+            renamed = {name: layout[module] for module, name in names.items()}
+            return _under(names, self.arranged(renamed, config, full, dtype))
         _check_inside(layout, config)
         biases = _biases(layout)
         groups = stacks(layout, config.experts)
@@ -100,20 +105,31 @@ class Peft:
         return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
 
 
+def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:
+    """The same for modules that the adapter calls otherwise: `names` has the name in PEFT of each."""
+    own = {name: module for module, name in names.items()}
+
+    def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+        return arranged.joined(stack, {names[module]: each for module, each in factors.items()})
+
+    groups = {stack: [own[name] for name in group] for stack, group in arranged.groups.items()}
+    return replace(arranged, groups=groups, joined=joined)
+
+
 def _biases(layout: Mapping[str, Layout]) -> set[str]:
     """The modules that are biases of LoRA: PEFT has one for each module, or none at all.
 
     Raises:
-        UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold.
+        UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold, or a difference of another vector.
     """
     found = {module for module, each in layout.items() if module.endswith(".bias") and each.shape[0] == 1}
-    for module in found:
-        if module.removesuffix(".bias") not in layout:
-            raise UnsupportedError(
-                "is a difference of a bias without LoRA on its layer, which PEFT cannot hold",
-                tensor=module,
-                hint="fuse the adapter into its base",
-            )
+    vectors = {module for module, each in layout.items() if each.kind == DIFFERENCE and each.shape[0] == 1}
+    alone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - vectors}
+    for module in sorted((vectors - found) | alone):
+        what = "a difference of a bias without LoRA on its layer" if module in found else "a difference of a vector"
+        raise UnsupportedError(
+            f"is {what}, which PEFT cannot hold", tensor=module, hint="fuse the adapter into its base"
+        )
     return found
 
 

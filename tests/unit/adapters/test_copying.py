@@ -22,7 +22,7 @@ def lone(path: Path, ends: str, module: str, alpha: bool = True, scale: bool = F
     down, up = ends.split()
     tensors = {f"{module}.{down}.weight": torch.randn(2, 6), f"{module}.{up}.weight": torch.randn(5, 2)}
     save_file(
-        tensors | ({f"{module}.alpha": torch.tensor([1.0])} if alpha else {}),
+        tensors | ({f"{module}.alpha": torch.tensor(1.0)} if alpha else {}),
         path,
         HEADER | ({"lora_alpha": "1"} if scale else {}),
     )
@@ -82,3 +82,26 @@ def test_anything_else_is_written_anew(tmp_path: Path, options: list[str]) -> No
     line = ["convert", str(source), "--to", "diffusers", *options, "-o", str(tmp_path / "out")]
     assert run(line) == 0
     assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() != source.read_bytes()
+
+
+def test_a_pickle_is_written_anew(tmp_path: Path) -> None:
+    a = write_adapter(tmp_path / "a", factors(), config(2))
+    torch.save(load_file(a / PEFT[0]), a / "adapter_model.bin")
+    (a / PEFT[0]).unlink()
+    assert run(["convert", str(a), "--to", "peft", "--allow-pickle", "-o", str(tmp_path / "out")]) == 0
+    assert load_file(tmp_path / "out" / PEFT[0])
+
+
+def test_biases_of_lora_are_copied_and_merged(tmp_path: Path) -> None:
+    """A bias is one row, and stored as it is."""
+    own = factors()
+    for name in [name for name in own if name.endswith("lora_B.weight")]:
+        own[name.replace(".weight", ".bias")] = torch.randn(len(own[name]))
+    a = write_adapter(tmp_path / "a", own, config(2, lora_bias=True))
+    assert run(["convert", str(a), "--to", "peft", "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / PEFT[0]).read_bytes() == (a / PEFT[0]).read_bytes()
+    assert run(["merge", str(a), str(a), "-w", "0.5", "-w", "0.5", "-o", str(tmp_path / "merged")]) == 0
+    before, after = (ao.open_adapter(each).updates for each in (a, tmp_path / "merged"))
+    for module in before:
+        np.testing.assert_allclose(after[module].dense(), before[module].dense(), atol=1e-6)
+    assert run(["convert", str(a), "--to", "mlx", "-o", str(tmp_path / "mlx")]) == 4

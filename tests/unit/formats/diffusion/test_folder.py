@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
@@ -90,3 +91,41 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="a difference of a whole tensor"):
         ao.save_adapter(whole, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_differences_of_vectors_are_no_lora(tmp_path: Path) -> None:
+    """PEFT has no place for what is added to a norm, alone or with its bias."""
+    save_file(
+        {"diffusion_model.blocks.0.n.w_norm": torch.ones(8), "diffusion_model.blocks.0.n.b_norm": torch.ones(8)},
+        tmp_path / "a.safetensors",
+    )
+    with pytest.raises(UnsupportedError, match="difference of a vector"):
+        ao.save_adapter(ao.open_adapter(tmp_path / "a.safetensors"), tmp_path / "out", format="peft")
+
+
+@pytest.mark.parametrize("start", ["diffusion_model.", "transformer.", "unet.", "transformer_2.", ""])
+def test_peft_gets_the_names_of_the_model_that_it_wraps(tmp_path: Path, start: str) -> None:
+    """PEFT knows the denoiser and not the pipeline around it; what a model is called in one is not in its names."""
+    down, up = torch.randn(2, 8), torch.randn(6, 2)
+    name = "transformer_blocks.0.attn.to_q"
+    tensors = {f"{start}{name}.lora_A.weight": down, f"{start}{name}.lora_B.weight": up}
+    save_file(tensors, tmp_path / "a.safetensors")
+    ao.save_adapter(ao.open_adapter(tmp_path / "a.safetensors"), tmp_path / "out", format="peft")
+    (module,) = ao.open_adapter(tmp_path / "out").layout
+    assert module == name
+    inner = torch.nn.ModuleDict({"to_q": torch.nn.Linear(8, 6, bias=False)})
+    model = torch.nn.ModuleDict({"transformer_blocks": torch.nn.ModuleList([torch.nn.ModuleDict({"attn": inner})])})
+    before = inner["to_q"].weight.detach().clone()
+    merged = PeftModel.from_pretrained(model, tmp_path / "out").merge_and_unload()
+    torch.testing.assert_close(merged.get_submodule(name).weight.detach() - before, up @ down)
+
+
+def test_doubles_in_the_names_of_diffusers_count_once(tmp_path: Path) -> None:
+    """Attention that was joined in training, with parts that are zero."""
+    start = "transformer.transformer_blocks.0.attn"
+    tensors = {f"{start}.to_qkv.lora_A.weight": torch.randn(2, 8), f"{start}.to_qkv.lora_B.weight": torch.randn(24, 2)}
+    for part in "qkv":
+        tensors |= {f"{start}.to_{part}.lora_A.weight": torch.randn(2, 8)}
+        tensors |= {f"{start}.to_{part}.lora_B.weight": torch.zeros(8, 2)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert list(ao.open_adapter(tmp_path / "a.safetensors").layout) == [f"{start}.to_qkv"]

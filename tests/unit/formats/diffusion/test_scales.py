@@ -56,6 +56,9 @@ def test_what_is_no_number(tmp_path: Path, alpha: torch.Tensor) -> None:
     [
         ({"lora_alpha": "16"}, [4.0, 4.0]),
         ({"network_alpha": "2.0"}, [0.5, 0.5]),
+        ({"transformer.lora_alpha": "16", "transformer.r": "4"}, [4.0, 4.0]),
+        ({"lora_adapter_metadata": PACKED.replace("diffusion_model.", "unet.")}, [4.0, 0.5]),
+        ({"text_encoder.lora_alpha": "16", "transformer_2.lora_alpha": "8"}, [1.0, 1.0]),
         ({"diffusion_model.lora_alpha": "16", "diffusion_model.r": "4"}, [4.0, 4.0]),
         ({"lora_alpha": "16", "use_rslora": "True", "r": "4"}, [8.0, 8.0]),
         ({"lora_adapter_metadata": PACKED}, [4.0, 0.5]),
@@ -85,6 +88,27 @@ def test_two_that_differ_are_refused_and_two_alike_are_not(tmp_path: Path) -> No
 def test_headers_that_contradict_the_tensors(tmp_path: Path, header: dict[str, str]) -> None:
     with pytest.raises(InputError):
         scales(tmp_path, {}, header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"lora_alpha": "8", "network_alpha": "16"},
+        {"lora_alpha": "8", "transformer.lora_alpha": "16"},
+    ],
+    ids=str,
+)
+def test_entries_that_differ_are_refused(tmp_path: Path, header: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="alpha is stated more than once"):
+        scales(tmp_path, {}, header)
+
+
+@pytest.mark.parametrize(("start", "entry"), [("transformer_2.", "transformer_2."), ("", "transformer.")])
+def test_parts_of_a_pipeline(tmp_path: Path, start: str, entry: str) -> None:
+    """That of the last steps has entries of its own; a name that says no part is one of the transformer."""
+    tensors = {f"{start}blocks.0.attn1.to_q.lora_{half}.weight": torch.ones(4, 4) for half in "AB"}
+    save_file(tensors, tmp_path / "a.safetensors", {f"{entry}lora_alpha": "8", f"{entry}r": "4"})
+    assert [each.scale for each in ao.open_adapter(tmp_path / "a.safetensors").scalings.values()] == [2.0]
 
 
 def test_split_qkv_is_told(tmp_path: Path) -> None:
