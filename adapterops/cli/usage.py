@@ -19,6 +19,7 @@ MEANT = {
     "--adapters": ("--adapter",),
     "--bf16": ("--dtype",),
     "--cuda": ("--device",),
+    "--format": ("--to",),
     "--fp16": ("--dtype",),
     "--gpu": ("--device",),
     "--jobs": ("--workers",),

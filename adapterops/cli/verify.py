@@ -96,10 +96,14 @@ def command(
     adapterops verify merged --base base --adapter my-adapter --made-by peft
     """
     if made_by:
-        if base is None or not sources or merge.given or logits or dtype:
+        if base is None or not sources:
             raise OptionError(
-                "--made-by is for a model of --base and every --adapter at weight 1, and needs no more",
-                hint="name both, and leave the other options out; adapterops diagnose finds weights",
+                "--made-by compares with --base and every --adapter, and does not read the manifest", hint="name both"
+            )
+        if merge.given or logits or dtype or view != options.View(None, None, None, None):
+            raise OptionError(
+                "--made-by takes every adapter at weight 1, and the rounding of that program",
+                hint="leave options of the merge, the rounding, the dtype and --logits out; adapterops diagnose finds weights",
             )
         recognise(model, base, sources, made_by, sarif, as_json, reading=(allow_pickle, alpha), workers=workers)
         return

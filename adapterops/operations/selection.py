@@ -31,7 +31,7 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
     (['layers.0.mlp.up', 'layers.1.mlp.up'], ['layers.1.mlp.up', 'layers.10.attn.q'])
 
     Raises:
-        OptionError: it matches none; the message names what is near.
+        OptionError: it matches none; the message names what is near. Or its range counts down.
     """
     modules = list(modules)
     layers = RANGE.fullmatch(pattern)
@@ -39,6 +39,8 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
         found = [module for module in modules if fnmatchcase(module, pattern)]
     else:
         first, last = int(layers[2]), int(layers[3] or layers[2])
+        if first > last:
+            raise OptionError(f"the range {pattern!r} counts down", hint=f"write {layers[1]}.{last}-{first}")
         found = [module for module in modules if any(first <= number <= last for number in _numbers(layers[1], module))]
     if not found:
         raise OptionError(
