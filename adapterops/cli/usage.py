@@ -19,7 +19,6 @@ MEANT = {
     "--adapters": ("--adapter",),
     "--bf16": ("--dtype",),
     "--cuda": ("--device",),
-    "--format": ("--to",),
     "--fp16": ("--dtype",),
     "--gpu": ("--device",),
     "--jobs": ("--workers",),

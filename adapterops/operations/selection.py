@@ -31,7 +31,7 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
     (['layers.0.mlp.up', 'layers.1.mlp.up'], ['layers.1.mlp.up', 'layers.10.attn.q'])
 
     Raises:
-        OptionError: it matches none; the message names what is near. Or its range counts down.
+        OptionError: it matches none; the message names what is near.
     """
     modules = list(modules)
     layers = RANGE.fullmatch(pattern)
@@ -39,8 +39,6 @@ def matching(pattern: str, modules: Iterable[str]) -> list[str]:
         found = [module for module in modules if fnmatchcase(module, pattern)]
     else:
         first, last = int(layers[2]), int(layers[3] or layers[2])
-        if first > last:
-            raise OptionError(f"the range {pattern!r} counts down", hint=f"write {layers[1]}.{last}-{first}")
         found = [module for module in modules if any(first <= number <= last for number in _numbers(layers[1], module))]
     if not found:
         raise OptionError(
@@ -71,7 +69,9 @@ def _near(pattern: str, modules: list[str]) -> str | None:
     layers = RANGE.fullmatch(pattern)
     numbers = sorted({number for module in modules for number in _numbers(layers[1], module)}) if layers else []
     if layers and numbers:
-        return f"there are {layers[1]}.{numbers[0]}-{numbers[-1]}"
+        word, first, last = layers[1], layers[2], layers[3] or layers[2]
+        upward = f"; ranges count upward: write {word}.{last}-{first}" if int(first) > int(last) else ""
+        return f"there are {word}.{numbers[0]}-{numbers[-1]}{upward}"
     words = {word: None for module in modules for word in module.split(".") if not word.isdigit()}
     words |= {root: None for root in ROOTS.split("|") if any(_numbers(root, module) for module in modules)}
     unknown = [word for word in re.findall(r"[^\W\d]\w*", pattern) if word not in words]
