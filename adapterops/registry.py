@@ -51,10 +51,14 @@ class Registry(Mapping[str, Member], Generic[Member]):
         return list(self._members.values())
 
     def own(self) -> list[Member]:
-        """The members so far, those of our package among them. Other packages are not imported for it."""
+        """The members so far, those of our package among them, in an order that does not depend on what was imported first.
+        Other packages are not imported for it.
+        """
         if not self._loaded_own:
             self._loaded_own = True
             import_modules(self._package)
+            modules = {name: type(member).__module__ for name, member in self._members.items()}
+            self._members = {name: self._members[name] for name in sorted(modules, key=modules.__getitem__)}
         return self.registered()
 
     def _all(self) -> dict[str, Member]:

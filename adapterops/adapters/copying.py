@@ -30,6 +30,11 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in file.entries.values()} - {dtype}
     plain = all(each.scale == 1 for each in adapter.scalings.values())
     missing = [name for name in tensors - file.entries.keys() if not (plain and name.endswith(ALPHA))]
-    if missing or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
+    others = [
+        name
+        for name, spec in arranged.tensors.items()
+        if name in file.entries and file.entries[name].shape != spec.shape
+    ]
+    if missing or others or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
         return None
     return {arranged.file: file.path, **there}

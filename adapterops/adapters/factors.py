@@ -31,13 +31,15 @@ class Factors(NamedTuple):
     image: Image
 
 
-def as_stored(adapter: Adapter) -> Callable[[str], Factors]:
+def as_stored(adapter: Adapter, arranged: Arrangement) -> Callable[[str], Factors]:
     """The same of modules of which nothing is written anew."""
+    anew = factored(adapter, arranged, exact=True)
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
             update = adapter.updates[module].lowrank()
-            assert update is not None
+            if update is None:  # such as a bias
+                return anew(module)
             return Factors(module, update.A, update.B, update.norm(), 0.0, 0.0, image(update))
 
     return factors

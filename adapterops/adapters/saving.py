@@ -202,7 +202,7 @@ def save_adapter(
             chain(*arranged.groups.values()),
             unchanged(adapter, arranged, format or adapter.config.format, dtype),
         )
-        compute = as_stored(adapter) if copies else factored(adapter, arranged, exact)
+        compute = as_stored(adapter, arranged) if copies else factored(adapter, arranged, exact)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
                 adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin, copies=copies

@@ -140,7 +140,8 @@ class Base:
             found = [
                 tensor
                 for there in self._ends.get(wanted[-1], ())
-                if there[-len(wanted) :] == wanted or (len(there) > 1 and wanted[-len(there) :] == there)
+                if there[-len(wanted) :] == wanted
+                or ((len(there) > 1 or len(wanted) == 2) and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
         if len(found) > 1 and shapes:

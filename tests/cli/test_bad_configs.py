@@ -142,8 +142,6 @@ NAMES = {
     "OFT": f"{PREFIX}{Q}.oft_R",
     "HRA": f"{PREFIX}{Q}.hra_u",
     "a prompt of virtual tokens": "prompt_embeddings",
-    "LoHa or LoRA of a convolution": f"{PREFIX}{Q}.hada_t1",
-    "LoKr of a convolution": f"{PREFIX}{Q}.lokr_t2",
     "a full tensor": f"{PREFIX}model.norm.weight",
     "a trained bias": f"{PREFIX}{Q}.bias",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",

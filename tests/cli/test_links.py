@@ -17,7 +17,7 @@ ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "README.md", *sor
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapterops.hub.pushing._there", lambda *_: None)
+    monkeypatch.setattr("adapterops.hub.pushing.there_now", lambda *_: None)
 
 
 def linked(folder: Path, name: str) -> None:

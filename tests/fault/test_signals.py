@@ -30,7 +30,7 @@ from interrupted import (
 from tiny_models import write_base, write_tuned
 
 PHASES = {
-    "planning": (Fault("pread", "pause", INPUTS), "nothing"),
+    "planning": (Fault("preadv", "pause", INPUTS), "nothing"),
     "staging made": (Fault("mkdir", "pause", STAGING, after=True), "nothing"),
     "plan noted": (Fault("fsync", "pause", JOURNAL, 1), "nothing"),
     "first preallocation": (Fault("posix_fallocate", "pause"), "nothing"),
@@ -143,7 +143,7 @@ def test_an_interrupt_while_the_results_are_printed(place: Path, whole: dict[str
 def test_interrupted_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
     chance, before = random.Random(2), tree(place)
     for _ in range(6):
-        command = Command([*COMMAND, "--resume"], Fault("pread", "pause", INPUTS))
+        command = Command([*COMMAND, "--resume"], Fault("preadv", "pause", INPUTS))
         assert command.paused()
         command.go_on()
         time.sleep(chance.random() * 0.04)

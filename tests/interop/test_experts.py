@@ -239,7 +239,7 @@ def test_saving_what_was_opened_gives_what_was_trained(made: Make, tmp_path: Pat
         json.loads((folder / "adapter_config.json").read_text())["target_parameters"]
         for folder in (adapter, tmp_path / "out")
     ]
-    assert sorted(targets[0]) == targets[1]
+    assert targets[0] == targets[1]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -364,7 +364,8 @@ def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
         tensors[name.replace("lora_A", "lora_B")] = torch.stack([A_e.T for A_e in A.chunk(4)], 2).flatten(1)
     out.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out / "adapter_model.safetensors")
-    (out / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (out / "adapter_config.json").write_text(json.dumps({**config, "peft_version": "0.18.1"}))
     return out
 
 

@@ -19,6 +19,8 @@ BETA = Parameter(
     "How much the norm of an update counts for the bases: 0 all count the same, 1 as they are.", low=0, high=1
 )
 TURNS, CONVERGED = 100, 1e-5
+ROUNDING = 1e-6
+"""What a singular value is above, relative to the largest, if it is none of rounding to float32."""
 
 
 def _rank(options: Mapping[str, Any], ranks: Sequence[int]) -> int:
@@ -63,7 +65,7 @@ def ctm(
     norms = [float(np.linalg.norm(each)) for each, _ in updates]
     mean = sum(norms) / len(norms)
     evened = [(beta + (1 - beta) * mean / norm) * each for (each, _), norm in zip(updates, norms, strict=True)]
-    rank = dimensions or max(int(np.linalg.matrix_rank(each)) for each, _ in updates)
+    rank = dimensions or max(int(np.linalg.matrix_rank(each, rtol=ROUNDING)) for each, _ in updates)
     U, V = _shared(evened, min(rank, *evened[0].shape))
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
     density = max(density, 1 / small.size) if density else 0.0

@@ -124,9 +124,10 @@ def diagnose(
         adapters: name → adapter; several may be in it with any weights, one with weight 1.
         original: the 16-bit model that the base was quantized from: updates may have been added to that.
 
+    It shares nothing with `fuse` but what reads files.
+
     Cost: bytes of both checkpoints are read once, sampled rows about three times; memory for the samples of one weight in
-        each worker.
-    Shares nothing with `fuse` but what reads files.
+    each worker.
     """
     model = renamed(model, base)
     common = [name for name in model.layout if name in base.layout]

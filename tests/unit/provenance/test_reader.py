@@ -82,7 +82,7 @@ def test_every_field_may_be_anything(
     """Whatever stands anywhere in a manifest: a documented exit code, and no traceback."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("adapterops.hub.package._license", lambda given: None)
-    monkeypatch.setattr("adapterops.hub.pushing._there", lambda *_: None)
+    monkeypatch.setattr("adapterops.hub.pushing.there_now", lambda *_: None)
     write_base(Path("base"), layers=1)
     write_tuned(Path("a"), layers=1)
     assert run(["fuse", "base", "a", "-o", "out"]) == 0
