@@ -12,6 +12,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
@@ -26,7 +27,7 @@ SHOWN = 5
 EXTRACT = ("adapterops", "extract")
 
 
-@click.command("diagnose", short_help="What a merged model is, and whether the adapter is in it.")
+@click.command("diagnose", cls=Sectioned, short_help="What a merged model is, and whether the adapter is in it.")
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, required=True, help="The model that it was made from.")
 @click.option(

@@ -116,7 +116,12 @@ def _defaults(value: Callable[[Method], str]) -> str:
 merging = group(
     "merge",
     _merge,
-    click.option("--method", type=METHOD, help=f"A method by its name.  [default: {DEFAULT}]"),
+    click.option(
+        "--method",
+        type=METHOD,
+        metavar="NAME",
+        help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}]",
+    ),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
         for name, method in METHODS.items()

@@ -15,6 +15,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.recognising import recognise
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count, printable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-@click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
+@click.command("verify", cls=Sectioned, short_help="Whether a model is its base plus an adapter, and nothing else.")
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
