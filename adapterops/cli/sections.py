@@ -20,7 +20,7 @@ SECTIONS = {
     ),
     "Where and how it runs": ("workers", "memory", "resume", "no_sync", "part", "engine", "address", "push", "private"),
     "How inputs are read": ("alpha", "component", "allow_nonfinite", "allow_pickle", "verify_inputs"),
-    "Messages": ("quiet", "verbose", "as_json", "strict", "help"),
+    "Messages": ("quiet", "verbose", "as_json", "strict"),
 }
 """Heading → the options under it, by the names of their parameters; all others come first."""
 MANY = 20

@@ -138,7 +138,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a b a --slerp", 2, "slerp is between two adapters", "--karcher"),
         ("fuse base tuned -o x -w layers.1-0=0.3", 2, "the pattern 'layers.1-0' matches none", "write layers.0-1"),
         ("fuse base tuned -w layers.0=x", 2, "'layers.0=x' is not a number", "such as 0.7,0.3"),
-        ("convert a", 2, "--to is missing", "one of gguf"),
+        ("convert a", 2, "--to is missing", "one of "),
         ("convert a --to ggfu", 2, "there is no format 'ggfu'", "did you mean gguf?"),
         ("convert a --to gguf", 4, "a GGUF file depends on the model", "name the model with --base"),
         ("check base", 3, "base: is a model, where an adapter is expected", "name the folder of an adapter"),
