@@ -82,8 +82,8 @@ def _merge(
     flags = [name for name in METHODS if given[name]]
     methods = list(dict.fromkeys([*flags, *([method] if method else [])]))
     if len(methods) > 1:
-        flags = " and ".join("--" + name.replace("_", "-") for name in methods)
-        raise OptionError(f"{flags} exclude each other", hint="a merge has one method: leave the others out")
+        both = " and ".join("--" + name.replace("_", "-") for name in methods)
+        raise OptionError(f"{both} exclude each other", hint="a merge has one method: leave the others out")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
     return Merge(methods[0] if methods else None, tuple(chain(*weights)), scale, space, allow_base_mismatch, chosen)
 
