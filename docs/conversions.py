@@ -1,4 +1,4 @@
-"""Which adapters become which, as tests/interop/test_conversions.py tries every cell: the table of formats.md and README."""
+"""Which adapters become which, as tests/interop/test_conversions.py tries every cell: the table of formats.md."""
 
 from __future__ import annotations
 

@@ -8,13 +8,14 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.run import follow
+from adapterops.cli.sections import Sectioned
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.recipes.schema import Recipe
 from adapterops.requests.request import Input, Output, Request
 
 
-@click.command("calc", short_help="An expression of adapters.")
+@click.command("calc", cls=Sectioned, short_help="An expression of adapters.")
 @click.argument("expression")
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE...")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")

@@ -6,13 +6,16 @@ import click
 
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.errors import VerificationError, count
 from adapterops.formats.runtimes import FACTS, FINE, RUNTIMES
 from adapterops.operations.serving import Finding, Verdict, check
 from adapterops.storage.place import Place
 
 
-@click.command("check", short_help="Whether a program that serves adapters applies one as it was trained.")
+@click.command(
+    "check", cls=Sectioned, short_help="Whether a program that serves adapters applies one as it was trained."
+)
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option("--for", "runtime", type=click.Choice(list(RUNTIMES)), help="The program.  [default: a table of all]")
 @click.option(

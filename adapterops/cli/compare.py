@@ -7,6 +7,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
@@ -15,7 +16,7 @@ from adapterops.operations.uniting import named_as
 from adapterops.storage.place import Place
 
 
-@click.command("compare", short_help="How adapters relate, and what to do about it.")
+@click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, help=options.NAMES)
 @options.alpha

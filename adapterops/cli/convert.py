@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.expressions.expression import parse
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Output, Request
 
 
-@click.command("convert", short_help="An adapter in the format of another program.")
+@click.command("convert", cls=Sectioned, short_help="An adapter in the format of another program.")
 @options.text_argument(default=".")
 @options.converting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-peft]")

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Request
 
 
-@click.command("dequantize", short_help="A quantized model in 16 or 32 bits.")
+@click.command("dequantize", cls=Sectioned, short_help="A quantized model in 16 or 32 bits.")
 @options.text_argument(default=".")
 @options.modelling
 @options.output(help="Folder to write.  [default: SOURCE-dequantized]")

@@ -12,6 +12,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
@@ -26,7 +27,7 @@ SHOWN = 5
 EXTRACT = ("adapterops", "extract")
 
 
-@click.command("diagnose", short_help="What a merged model is, and whether the adapter is in it.")
+@click.command("diagnose", cls=Sectioned, short_help="What a merged model is, and whether the adapter is in it.")
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, required=True, help="The model that it was made from.")
 @click.option(
@@ -109,7 +110,7 @@ def command(
         output.line(f"next: {shlex.join(follows)}")
     elif not found.healthy:
         error = UnjudgedError if found.code == UNJUDGED else VerificationError
-        hint = f"next: {shlex.join(follows)}" if follows else None
+        hint = f"next: {shlex.join(follows)}" if follows else "if another model is its base, name that one with --base"
         raise error(found.sentence, path=model, hint=hint, details=result)
 
 
@@ -121,13 +122,15 @@ def _problems(found: Diagnosis) -> list[Problem]:
 
 
 def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
-    """The command that may come next: what makes the model anew, or takes the adapter out of it."""
-    from adapterops.verification.diagnosis.verdicts import LOST
+    """The command that may come next: what makes the model anew, takes the adapter out of it, or measures what is in it."""
+    from adapterops.verification.diagnosis.verdicts import ELSE, LOST
 
     if not sources:
         return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None
     if found.healthy:
         return None
+    if found.verdict == ELSE:
+        return ["adapterops", "diagnose", str(model), "--base", str(base)]
     rounding = ["--rounding", "stochastic"] if found.verdict == LOST else []
     return ["adapterops", "fuse", str(base), *map(str, sources), *rounding, "-o", "fused"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
@@ -15,7 +16,7 @@ from adapterops.requests.order import base_of
 from adapterops.requests.request import Extract, Model, Output, Request
 
 
-@click.command("extract", short_help="The difference of two models, as an adapter.")
+@click.command("extract", cls=Sectioned, short_help="The difference of two models, as an adapter.")
 @click.argument("tuned", type=values.TEXT)
 @click.argument("other", required=False, metavar="[BASE]", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model that TUNED was before.")

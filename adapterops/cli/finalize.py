@@ -9,12 +9,13 @@ import click
 from adapterops.cli import options
 from adapterops.cli.output import line, print_json, progress, written
 from adapterops.cli.results import print_result
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import as_result
 from adapterops.engine.execution import Execution
 from adapterops.requests.parts import finalize
 
 
-@click.command("finalize", short_help="A model or an adapter of its parts.")
+@click.command("finalize", cls=Sectioned, short_help="A model or an adapter of its parts.")
 @click.argument("out", type=click.Path(path_type=Path, readable=False))
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update.")
@@ -41,7 +42,7 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
         if done is None and as_json:
             print_json("finalized", {"path": str(out)})
         elif done is None:
-            line(f"{out} was finalized before")
+            line(f"{out} is whole already: there is nothing to do")
         elif as_json:
             print_json(*as_result(done[1], {}))
         else:

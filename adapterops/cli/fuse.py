@@ -8,11 +8,12 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
-@click.command("fuse", short_help="Adapters into a base model.")
+@click.command("fuse", cls=Sectioned, short_help="Adapters into a base model.")
 @click.argument("sources", nargs=-1, required=True, metavar="BASE SOURCES...", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
 @fusing(unfuse=False)

@@ -9,12 +9,13 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
 
-@click.command("merge", short_help="One adapter of several.")
+@click.command("merge", cls=Sectioned, short_help="One adapter of several.")
 @click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @merging
 @options.cutting

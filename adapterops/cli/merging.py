@@ -82,7 +82,8 @@ def _merge(
     flags = [name for name in METHODS if given[name]]
     methods = list(dict.fromkeys([*flags, *([method] if method else [])]))
     if len(methods) > 1:
-        raise OptionError(f"{' and '.join('--' + name.replace('_', '-') for name in methods)} exclude each other")
+        both = " and ".join("--" + name.replace("_", "-") for name in methods)
+        raise OptionError(f"{both} exclude each other", hint="a merge has one method: leave the others out")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
     return Merge(methods[0] if methods else None, tuple(chain(*weights)), scale, space, allow_base_mismatch, chosen)
 
@@ -115,7 +116,12 @@ def _defaults(value: Callable[[Method], str]) -> str:
 merging = group(
     "merge",
     _merge,
-    click.option("--method", type=METHOD, help=f"A method by its name.  [default: {DEFAULT}]"),
+    click.option(
+        "--method",
+        type=METHOD,
+        metavar="NAME",
+        help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}]",
+    ),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
         for name, method in METHODS.items()

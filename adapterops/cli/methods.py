@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from adapterops.cli import options, output
+from adapterops.cli.sections import Sectioned
 from adapterops.methods import METHODS
 
 
-@click.command("methods", short_help="The methods of merge.")
+@click.command("methods", cls=Sectioned, short_help="The methods of merge.")
 @options.as_json
 def command(as_json: bool) -> None:
     """The methods of merge, with their parameters and sources.

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.expressions.expression import parse
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Output, Request
 
 
-@click.command("normalize", short_help="An adapter in the form that every program applies alike.")
+@click.command("normalize", cls=Sectioned, short_help="An adapter in the form that every program applies alike.")
 @options.text_argument(default=".")
 @options.output(help="Folder to write.  [default: <source>-normalized, next to the source]")
 @options.naming

@@ -259,7 +259,9 @@ def _quantize(quantize: str | None, double_quant: bool, block_size: int | None) 
     if quantize is not None:
         return Quantize(quantize, double_quant, block_size)
     if double_quant or block_size is not None:
-        raise OptionError("--double-quant and --block-size go with --quantize")
+        raise OptionError(
+            "--double-quant and --block-size go with --quantize", hint="add --quantize nf4, or leave them out"
+        )
     return None
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.errors import count
 from adapterops.hub.references import Reference
 
 
-@click.command("pull", short_help="An adapter or a model from the Hub.")
+@click.command("pull", cls=Sectioned, short_help="An adapter or a model from the Hub.")
 @click.argument("reference", type=values.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")

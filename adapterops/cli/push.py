@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
 from adapterops.hub.references import Reference
 
 
-@click.command("push", short_help="An adapter or a model to the Hub.")
+@click.command("push", cls=Sectioned, short_help="An adapter or a model to the Hub.")
 @click.argument("folder", type=click.Path(path_type=Path, readable=False))
 @click.argument("repo", type=values.REPO)
 @click.option(

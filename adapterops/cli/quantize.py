@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Quantize, Request
 
 
-@click.command("quantize", short_help="A model in 4 or 8 bits.")
+@click.command("quantize", cls=Sectioned, short_help="A model in 4 or 8 bits.")
 @options.text_argument(default=".")
 @options.scheme("--to", default="nf4", show_default=True, help="The scheme.")
 @options.quantizing

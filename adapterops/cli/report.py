@@ -9,13 +9,14 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
 from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
 
 
-@click.command("report", short_help="A page about adapters: figures, tables, and what they mean.")
+@click.command("report", cls=Sectioned, short_help="A page about adapters: figures, tables, and what they mean.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option(
     "--base", type=values.SOURCE, help="The model that the adapters are for: norms are then relative to its weights."

@@ -81,14 +81,16 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     ranks = span(sorted({each.rank for each in kept}))
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
     if saved.copied:
-        line("  in that format already, and nothing was to be done to it: copied byte for byte, scales and all")
+        line("  it is in that format already: copied byte for byte")
     _print_energy(made, saved)
     if saved.rounding > EXACT:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
         highest = percent(saved.modules[worst].rounding)
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
     if click.get_current_context().info_name in CONVERTING:
-        line(f"  read back and compared in float64: the same update in every module, up to {saved.proven:.1g} of it")
+        line(
+            f"  read back and compared in float64: every update is the same, relative error at most {saved.proven:.1g}"
+        )
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from adapterops.cli import options, output
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.recipes.running import COMMAND, destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
 
 
-@click.command("run", short_help="What a recipe asks for.")
+@click.command("run", cls=Sectioned, short_help="What a recipe asks for.")
 @click.argument("recipe", type=click.Path(path_type=Path, readable=False))
 @options.output(help="Folder to write.  [default: output.path of the recipe]")
 @click.option(

@@ -10,6 +10,7 @@ import click
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
@@ -29,7 +30,7 @@ SHOWN = 4
 BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
-@click.command("show", short_help="What is inside an adapter, or a model.")
+@click.command("show", cls=Sectioned, short_help="What is inside an adapter, or a model.")
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."

@@ -10,6 +10,7 @@ import click
 from adapterops.checkpoints.unmerged import Unmerged, open_unmerged
 from adapterops.cli import options, values
 from adapterops.cli.output import amount, line, print_json, progress, span, written
+from adapterops.cli.sections import Sectioned
 from adapterops.engine.plan import Plan
 from adapterops.errors import count
 from adapterops.requests.splitting import ADAPTER, BASE, Split, plan_split
@@ -17,7 +18,7 @@ from adapterops.requests.splitting import split as save
 from adapterops.storage.place import Place
 
 
-@click.command("split", short_help="A model with an adapter in it, as its base and the adapter.")
+@click.command("split", cls=Sectioned, short_help="A model with an adapter in it, as its base and the adapter.")
 @click.argument("model", type=values.SOURCE)
 @options.alpha
 @options.allow_pickle

@@ -77,5 +77,8 @@ def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread
             "--push makes the model here, file by file", hint="leave --part and --engine out, or push later"
         )
     if private is not None and not push:
-        raise OptionError("--private and --public go with --push")
+        raise OptionError(
+            "--private and --public go with --push",
+            hint="add --push OWNER/NAME, or leave them out: folders have no visibility",
+        )
     return replace(spread, push=push, private=private)

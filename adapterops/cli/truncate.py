@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.expressions.expression import parse
 from adapterops.operations.truncation import check_cut
@@ -14,7 +15,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import Output, Request
 
 
-@click.command("truncate", short_help="A smaller adapter, the best of its size.")
+@click.command("truncate", cls=Sectioned, short_help="A smaller adapter, the best of its size.")
 @options.text_argument(default=".")
 @options.cutting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-r8]")

@@ -9,13 +9,14 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.errors import AdapterWarning
 from adapterops.requests.request import Request
 from adapterops.requests.verifying import fusion_of, other_adapters
 
 
-@click.command("unfuse", short_help="An adapter out of a model again.")
+@click.command("unfuse", cls=Sectioned, short_help="An adapter out of a model again.")
 @click.argument("sources", nargs=-1, required=True, metavar="FUSED SOURCES...", type=values.TEXT)
 @fusing(unfuse=True)
 @options.output("unfused")

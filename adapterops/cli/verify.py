@@ -15,6 +15,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.recognising import recognise
+from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count, printable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-@click.command("verify", short_help="Whether a model is its base plus an adapter, and nothing else.")
+@click.command("verify", cls=Sectioned, short_help="Whether a model is its base plus an adapter, and nothing else.")
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
@@ -96,10 +97,14 @@ def command(
     adapterops verify merged --base base --adapter my-adapter --made-by peft
     """
     if made_by:
-        if base is None or not sources or merge.given or logits or dtype:
+        if base is None or not sources:
             raise OptionError(
-                "--made-by is for a model of --base and every --adapter at weight 1, and needs no more",
-                hint="name both, and leave the other options out; adapterops diagnose finds weights",
+                "--made-by compares with --base and every --adapter, and does not read the manifest", hint="name both"
+            )
+        if merge.given or logits or dtype or view != options.View(None, None, None, None):
+            raise OptionError(
+                "--made-by takes every adapter at weight 1, and the rounding of that program",
+                hint="leave options of the merge, the rounding, the dtype and --logits out; adapterops diagnose finds weights",
             )
         recognise(model, base, sources, made_by, sarif, as_json, reading=(allow_pickle, alpha), workers=workers)
         return

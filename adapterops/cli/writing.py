@@ -69,7 +69,9 @@ def write(
             how=how,
         )
         if dry:
-            _print_plan(made, plan(made, how), Path(push.repo) if push else out, running.as_json)
+            planned = plan(made, how)
+            place, free = (Path(push.repo), None) if push else (out, planned.free(out))
+            _print_plan(made, planned, place, free, running.as_json)
             return
         files, noted = stored(made, out) if stored else {}, command_line() if command is None else command
         if running.spread.part:
@@ -104,22 +106,20 @@ def _print_part(part: Part, share: Share, as_json: bool) -> None:
         line(f"  every file is there: adapterops finalize {part.path}")
 
 
-def _print_plan(made: Made, plan: Plan, out: Path, as_json: bool) -> None:
-    result = made.result
-    free = plan.free(out)
+def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool) -> None:
+    """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
+    result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
     if as_json:
         print_json("plan", {"dry_run": True, "path": str(out), "free": free, **plan.as_json(), **_details(made)})
         return
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
-        line(
-            f"would write {out}: {count(len(result.layout), 'module')}, rank {span(ranks)}, at most {size}; {amount(free, 'B')} are free"
-        )
+        line(f"would write {out}: {count(len(result.layout), 'module')}, rank {span(ranks)}, at most {size}{there}")
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"
-        line(f"would write {out}: {files}; {amount(free, 'B')} are free")
+        line(f"would write {out}: {files}{there}")
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")

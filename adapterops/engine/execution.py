@@ -75,7 +75,10 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise OptionError(f"part {self.number}/{self.of} is not one of {count(self.of, 'part')}")
+            raise OptionError(
+                f"part {self.number}/{self.of} is not one of {count(self.of, 'part')}",
+                hint="parts are counted from 1: 1/8 is the first of eight, 8/8 the last",
+            )
 
     @classmethod
     def read(cls, text: str) -> Share:
@@ -85,7 +88,7 @@ class Share:
         """
         number, _, of = text.partition("/")
         if not (number.isdecimal() and of.isdecimal()):
-            raise OptionError(f"--part is {text!r}, expected K/N, such as 3/8")
+            raise OptionError(f"--part is {text!r}, expected K/N", hint="--part 3/8 is the third of eight parts")
         return cls(int(number), int(of))
 
     def __str__(self) -> str:

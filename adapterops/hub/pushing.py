@@ -83,9 +83,9 @@ def push(
         raise OptionError(
             "names a folder inside, or a branch with --create-pr", path=target, hint="name the repository: owner/name"
         )
+    found, left_out = files(folder)
     if not dry_run:
         _check_token(target)
-    found, left_out = files(folder)
     contents = {name: Content.of(path) for name, path in found.items()}
     about = made(folder, target.repo, contents, licensed=not dry_run)
     there, compared = _planned(target) if dry_run else (ready(target, private), True)

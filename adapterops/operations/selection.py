@@ -69,7 +69,9 @@ def _near(pattern: str, modules: list[str]) -> str | None:
     layers = RANGE.fullmatch(pattern)
     numbers = sorted({number for module in modules for number in _numbers(layers[1], module)}) if layers else []
     if layers and numbers:
-        return f"there are {layers[1]}.{numbers[0]}-{numbers[-1]}"
+        word, first, last = layers[1], layers[2], layers[3] or layers[2]
+        upward = f"; ranges count upward: write {word}.{last}-{first}" if int(first) > int(last) else ""
+        return f"there are {word}.{numbers[0]}-{numbers[-1]}{upward}"
     words = {word: None for module in modules for word in module.split(".") if not word.isdigit()}
     words |= {root: None for root in ROOTS.split("|") if any(_numbers(root, module) for module in modules)}
     unknown = [word for word in re.findall(r"[^\W\d]\w*", pattern) if word not in words]

@@ -23,7 +23,9 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
     """
     if (other is None) == (base is None):
         raise OptionError(
-            "needs the base of the tuned model, once", path=tuned, hint=f"adapterops extract {tuned} --base BASE"
+            "the base that it is compared with is missing, or named twice",
+            path=tuned,
+            hint=f"adapterops extract {tuned} --base BASE",
         )
     if base is not None:
         if fused_from(base, tuned):

@@ -62,7 +62,7 @@ def test_figures_are_those_of_the_last_run(page: Path) -> None:
 def test_conversions_are_those_that_are_tested(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert with_conversions(text) == text, "python docs/pages.py"
-    assert bool(conversions.MARKED.search(text)) == (page.name in ("README.md", "formats.md"))
+    assert bool(conversions.MARKED.search(text)) == (page.name == "formats.md")
 
 
 def test_what_is_left_out_stays_left_out() -> None:

@@ -24,6 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"transformer_blocks.0.attn.to_q.weight": torch.ones(5, 6)}, "model/diffusion_pytorch_model.safetensors")
     Path("empty").mkdir()
     magnitude = {"base_model.model.layers.0.q_proj.lora_magnitude_vector": torch.ones(12)}
+    write_adapter(Path("language"), fields=config(2, task_type="CAUSAL_LM"))
     write_adapter(Path("dora"), {**factors(["layers.0.q_proj"]), **magnitude}, config(2, use_dora=True))
 
 
@@ -38,6 +39,8 @@ MISTAKES = {
         3,
         "is an adapter, where a model is expected",
     ),
+    "convert language --to kohya -o out": (4, "--to peft, mlx and gguf are for language models"),
+    "convert language --to diffusers -o out": (4, "is of a language model (task_type CAUSAL_LM)"),
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
     "merge dora dora -o out": (4, "adapterops fuse BASE dora -o fused; adapterops extract fused --base BASE"),

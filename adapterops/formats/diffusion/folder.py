@@ -45,6 +45,9 @@ OF_UPDATE = re.compile(
 )
 """What names of adapters have, those that are refused by name, too, and names of models do not."""
 
+LANGUAGE = {"CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS"}
+"""Tasks of PEFT's config that no model of a pipeline has."""
+
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
 
@@ -150,6 +153,12 @@ def _spelled(names: Collection[str]) -> str:
 
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
+    task = config.fields.get("task_type")
+    if task in LANGUAGE:
+        raise UnsupportedError(
+            f"the adapter is of a language model (task_type {task}), and this format is of image and video models",
+            hint="--to peft, mlx and gguf are for language models",
+        )
     lone = [module for module, each in layout.items() if (each.dense and each.shape[0] == 1) or each.kind == DIFFERENCE]
     cannot = {
         **dict.fromkeys(lone, "a difference of a whole tensor"),

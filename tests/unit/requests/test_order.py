@@ -42,7 +42,7 @@ def test_without_one_the_base_has_to_be_named(place: Path) -> None:
 
 @pytest.mark.parametrize(("other", "base"), [(None, None), ("base", "base")])
 def test_one_base(place: Path, other: str | None, base: str | None) -> None:
-    with pytest.raises(OptionError, match="needs the base of the tuned model, once"):
+    with pytest.raises(OptionError, match="the base that it is compared with is missing"):
         base_of("fused", other, base)
 
 

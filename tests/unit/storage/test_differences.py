@@ -18,4 +18,5 @@ def test_a_message_is_short() -> None:
     text = shown({f"f{number}": ["x" * 1000, number] for number in range(9)})
     assert len(text) < 500
     assert text.endswith("; and 4 more")
+    assert shown({"model.safetensors": [[12, 1], None]}) == "model.safetensors differs"
     assert shown({"plan": ["a", "b"]}) == 'plan is "a" here, "b" there'

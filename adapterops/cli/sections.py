@@ -1,0 +1,45 @@
+"""The help of a command, with its options in sections."""
+
+from __future__ import annotations
+
+import click
+
+from adapterops.methods import METHODS
+from adapterops.methods.registry import parameters
+
+SECTIONS = {
+    "Methods": ("method", *METHODS),
+    "How a method works": ("weights", "scale", "space", "allow_base_mismatch", *parameters()),
+    "Rounding, and weights in 4 or 8 bits": (
+        *("precision", "rounding", "base_view", "original"),
+        *("quantize", "double_quant", "block_size", "accept_loss", "device"),
+    ),
+    "Size and form of the output": (
+        *("rank", "energy", "budget", "exact", "written_as", "dtype", "max_shard_size"),
+        *("out", "force", "dry_run"),
+    ),
+    "Where and how it runs": ("workers", "memory", "resume", "no_sync", "part", "engine", "address", "push", "private"),
+    "How inputs are read": ("alpha", "component", "allow_nonfinite", "allow_pickle", "verify_inputs"),
+    "Messages": ("quiet", "verbose", "as_json", "strict"),
+}
+"""Heading → the options under it, by the names of their parameters; all others come first."""
+MANY = 20
+"""With fewer options, one list is read faster than sections."""
+
+
+class Sectioned(click.Command):
+    """A command whose help has many options in sections, and few in one list."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [each for each in self.get_params(context) if isinstance(each, click.Option)]
+        there = [(each.name, record) for each in options if (record := each.get_help_record(context))]
+        if len(there) < MANY:
+            return super().format_options(context, formatter)
+        listed = {name for names in SECTIONS.values() for name in names}
+        first = {"Options": [record for name, record in there if name not in listed]}
+        sections = {title: [record for name, record in there if name in names] for title, names in SECTIONS.items()}
+        for title, records in (first | sections).items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        return None
