@@ -32,14 +32,14 @@ _HOMES = {
     "card": "hub.package",
     "cast": "checkpoints.layouts",
     "check": "operations.serving",
-    "compare": "operations.comparison",
+    "compare": "operations.comparing.comparison",
     "dequantize": "operations.quantization",
     "diagnose": "verification.diagnosis.diagnosing",
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
-    "in_components": "operations.components",
-    "inspect": "operations.analysis",
+    "in_components": "operations.targets.components",
+    "inspect": "operations.comparing.analysis",
     "inspect_model": "operations.models",
     "locate": "hub.snapshot",
     "merge": "operations.algebra",
@@ -59,7 +59,7 @@ _HOMES = {
     "save_checkpoint": "checkpoints.saving",
     "scale": "operations.selection",
     "select": "operations.selection",
-    "spectra": "operations.analysis",
+    "spectra": "operations.comparing.analysis",
     "Split": "requests.splitting",
     "split": "requests.splitting",
     "truncate": "operations.truncation",
@@ -93,10 +93,9 @@ if TYPE_CHECKING:
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
     from adapterops.operations.algebra import merge as merge
-    from adapterops.operations.analysis import inspect as inspect
-    from adapterops.operations.analysis import spectra as spectra
-    from adapterops.operations.comparison import compare as compare
-    from adapterops.operations.components import in_components as in_components
+    from adapterops.operations.comparing.analysis import inspect as inspect
+    from adapterops.operations.comparing.analysis import spectra as spectra
+    from adapterops.operations.comparing.comparison import compare as compare
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -109,6 +108,7 @@ if TYPE_CHECKING:
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
     from adapterops.operations.serving import check as check
+    from adapterops.operations.targets.components import in_components as in_components
     from adapterops.operations.truncation import truncate as truncate
     from adapterops.operations.uniting import named_as as named_as
     from adapterops.operations.verifying import Verification as Verification

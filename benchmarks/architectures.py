@@ -25,7 +25,7 @@ from typing import Any
 
 from tiny import OWN, merged
 
-from adapterops.formats.architectures import MAMBA_KERNEL, MAMBA_TYPES
+from adapterops.formats.models.architectures import MAMBA_KERNEL, MAMBA_TYPES
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "architectures.md"
@@ -461,7 +461,7 @@ output embedding, or needs more than tokens. *unverified*: what is fused is righ
 names that `fuse` knows, does not say so. That and *wrong* are defects.
 
 What a model shares (output and input embedding, mostly) is in its files once. An adapter on one end makes every end a
-tensor of its own in the fused model, and config.json says so; `adapterops/formats/tied.py` has the ends of each class.
+tensor of its own in the fused model, and config.json says so; `adapterops/formats/models/tied.py` has the ends of each class.
 T5 and its kin have no such config, and an adapter on one of their ends is refused.
 
 Mamba and Falcon-Mamba (`dt_proj`) and NeoMME (`unembedding_projection`) read the weight of a Linear layer without calling

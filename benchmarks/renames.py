@@ -1,4 +1,4 @@
-"""Writes adapterops/formats/renames.py: how transformers renames the tensors of a file when it loads a model.
+"""Writes adapterops/formats/models/renames.py: how transformers renames the tensors of a file when it loads a model.
 
 `python benchmarks/renames.py`: the conversions of each class of the sweep, as the installed transformers has them.
 """

@@ -19,7 +19,7 @@ from typing import Any
 import architectures
 from renames import block
 
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.verification.names import Base, Parts, UnplacedError, bare, fitted, followed
 
 TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "saved_names.py"

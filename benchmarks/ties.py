@@ -1,4 +1,4 @@
-"""Writes adapterops/formats/tied.py: which tensors the models of transformers share, and which of them can be untied.
+"""Writes adapterops/formats/models/tied.py: which tensors the models of transformers share, and which of them can be untied.
 
 `python benchmarks/ties.py`: what every class states, and what is measured on those of the sweep.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import architectures
 import renames
 
-from adapterops.formats.ties import untied
+from adapterops.formats.models.ties import untied
 
 TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "tied.py"
 HEAD = '''"""Which parameters the models of transformers {version} share, by class: tables, and nothing else.

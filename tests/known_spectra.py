@@ -6,7 +6,7 @@ import numpy as np
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.diagnosis import diagnose
 
 SHAPE = (96, 80)

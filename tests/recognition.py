@@ -8,10 +8,10 @@ import torch
 from codes import encode, normal, raw
 from torch import Tensor
 
-from adapterops.formats.quantized import Weight, quantized
+from adapterops.formats.models.quantized import Weight, quantized
 from adapterops.quant.header import key
 from adapterops.quant.scheme import Writable
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 
 SHORT = {
     torch.uint8: "U8",

@@ -13,7 +13,7 @@ from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
 from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:

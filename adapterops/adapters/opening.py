@@ -17,7 +17,7 @@ from adapterops.formats.registry import read_adapter
 from adapterops.provenance.history import Source
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Stored, matrix
+from adapterops.storage.tensors import Stored, matrix
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update

@@ -21,7 +21,8 @@ from adapterops.engine.plan import Job, dealt
 from adapterops.engine.records import Records
 from adapterops.formats.registry import Arrangement
 from adapterops.storage.checksums import BLAKE3, file_digests
-from adapterops.storage.safetensors import SafetensorsFile, Spec
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.lowrank import LowRank
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at, count
-from adapterops.formats.model_files import ModelFiles
+from adapterops.formats.models.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.quant.used import unrounded
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import CHUNK, Spec
+from adapterops.storage.safetensors import CHUNK
+from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor

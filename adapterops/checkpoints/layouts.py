@@ -7,7 +7,7 @@ from dataclasses import replace
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import OptionError
-from adapterops.formats.weight_files import SINGLE
+from adapterops.formats.models.weight_files import SINGLE
 from adapterops.provenance.history import Step
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import InputError, at
-from adapterops.formats.model_files import ModelFiles, read_model
-from adapterops.formats.quantized import quantized
-from adapterops.formats.unmerged import holds_base, is_adapters
+from adapterops.formats.models.model_files import ModelFiles, read_model
+from adapterops.formats.models.quantized import quantized
+from adapterops.formats.models.unmerged import holds_base, is_adapters
 from adapterops.provenance.history import Source
 from adapterops.storage.place import Place, Remote
-from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.tensors import Spec, Stored
 
 
 def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = False) -> Checkpoint:

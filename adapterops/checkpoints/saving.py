@@ -17,7 +17,7 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
 from adapterops.engine.records import hashes, noted, whole
 from adapterops.errors import VerificationError, count
-from adapterops.formats.weight_files import index_name
+from adapterops.formats.models.weight_files import index_name
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest

@@ -21,7 +21,7 @@ from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
 from adapterops.engine.records import Records
 from adapterops.errors import ResourceError, at
-from adapterops.storage.safetensors import Spec, Stored, TensorFile, as_bytes
+from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
 if TYPE_CHECKING:

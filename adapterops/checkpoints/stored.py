@@ -10,7 +10,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.errors import at
 from adapterops.quant.checks import check_decoded
 from adapterops.quant.scheme import Scheme
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.tensors import Stored
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,15 +12,15 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import checkpoint_of
 from adapterops.errors import InputError, OptionError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, contents
-from adapterops.formats.model_files import read_model
+from adapterops.formats.models.model_files import read_model
+from adapterops.formats.models.unmerged import Division, divided, is_adapters
 from adapterops.formats.peft.config import AdapterConfig, check_alpha, write_config
 from adapterops.formats.peft.keys import PREFIX, ROWS
 from adapterops.formats.peft.parts import parts
-from adapterops.formats.unmerged import Division, divided, is_adapters
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Entry, Stored
 from adapterops.storage.strict import read_json
+from adapterops.storage.tensors import Entry, Stored
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
-from adapterops.operations import comparison as comparing
+from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_as
 from adapterops.storage.place import Place
 

@@ -16,8 +16,8 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
-from adapterops.operations.heads import in_order
 from adapterops.operations.output_files import Problem
+from adapterops.operations.targets.heads import in_order
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:

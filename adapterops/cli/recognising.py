@@ -11,8 +11,8 @@ from adapterops.cli import output
 from adapterops.cli.values import verified
 from adapterops.engine.execution import Execution
 from adapterops.errors import UnjudgedError, VerificationError, count
-from adapterops.operations.heads import in_order
 from adapterops.operations.output_files import Problem
+from adapterops.operations.targets.heads import in_order
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.suspects import CODES

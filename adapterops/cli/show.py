@@ -14,16 +14,16 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
-from adapterops.formats.model_files import holds_model
+from adapterops.formats.models.model_files import holds_model
+from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.registry import DEFAULT
-from adapterops.formats.vocabulary import TOKEN_ROWS
-from adapterops.operations import analysis
+from adapterops.operations.comparing import analysis
 from adapterops.operations.models import inspect_model, stored
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
-    from adapterops.operations.analysis import Inspection, Spectra
+    from adapterops.operations.comparing.analysis import Inspection, Spectra
     from adapterops.operations.models import ModelInspection
 
 SHOWN = 4

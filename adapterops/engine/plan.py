@@ -16,7 +16,7 @@ from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 
 if TYPE_CHECKING:
-    from adapterops.storage.safetensors import TensorFile
+    from adapterops.storage.tensors import TensorFile
 
 THRESHOLDS = "thresholds over the whole model"
 """TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""

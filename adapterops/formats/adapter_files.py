@@ -14,6 +14,9 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
 from adapterops.formats.experts import along_experts, by_expert, parameters
 from adapterops.formats.further import further_weights
+from adapterops.formats.models.tokenizers import tokenizer_files
+from adapterops.formats.models.unmerged import holds_base
+from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import (
     AdapterConfig,
     Scaling,
@@ -27,12 +30,9 @@ from adapterops.formats.peft.config import (
 from adapterops.formats.peft.keys import BIAS, full_tensors, token_rows
 from adapterops.formats.peft.parts import Parts, parts
 from adapterops.formats.peft.variants import variant
-from adapterops.formats.tokenizers import tokenizer_files
-from adapterops.formats.unmerged import holds_base
-from adapterops.formats.vocabulary import is_end
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Header, TensorFile, no_numbers
 from adapterops.storage.strict import parse_json, read_json, similar
+from adapterops.storage.tensors import Header, TensorFile, no_numbers
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import Layout, widest
 

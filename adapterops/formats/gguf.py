@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import padded
-from adapterops.formats.ties import says_tied
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Entry, Spec, Stored, no_numbers
 from adapterops.storage.strict import read_json
+from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
 from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.layout import Layout, widest
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from adapterops.errors import InputError
 from adapterops.registry import Registry
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.tensors import Spec, Stored
 from adapterops.storage.writer import Tensors
 from adapterops.updates.layout import Layout
 

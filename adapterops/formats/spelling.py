@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 from adapterops.errors import IncompatibleError, count
 from adapterops.formats.diffusion.families import by_authors, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
-from adapterops.formats.divisions import whole_of
-from adapterops.formats.naming import canonical, expert
-from adapterops.formats.suffixes import moves, roots
+from adapterops.formats.models.divisions import whole_of
+from adapterops.formats.models.naming import canonical, expert
+from adapterops.formats.models.suffixes import moves, roots
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""

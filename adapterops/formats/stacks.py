@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from adapterops.formats.architectures import EXPERTS
+from adapterops.formats.models.architectures import EXPERTS
 from adapterops.formats.peft.keys import Key, render
 from adapterops.updates.layout import Layout
 

@@ -13,9 +13,9 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles, read_files
 from adapterops.formats.diffusion.spellings import OF_IMAGES
-from adapterops.formats.model_files import holds_model, read_config, read_model
+from adapterops.formats.models.model_files import holds_model, read_config, read_model
+from adapterops.formats.models.weight_files import INDEX, SINGLE, index_name
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
-from adapterops.formats.weight_files import INDEX, SINGLE, index_name
 from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash

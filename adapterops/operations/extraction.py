@@ -12,16 +12,16 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at, count
-from adapterops.formats.architectures import SHARED_LAYERS
-from adapterops.formats.loading import Loading, loading
-from adapterops.formats.naming import classes
+from adapterops.formats.models.architectures import SHARED_LAYERS
+from adapterops.formats.models.loading import Loading, loading
+from adapterops.formats.models.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
+from adapterops.operations.targets.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.operations.truncation import check_cut, truncate
-from adapterops.operations.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
-from adapterops.formats.architectures import EMBEDDINGS, HEAD
-from adapterops.formats.naming import last
+from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
+from adapterops.formats.models.naming import last
+from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
-from adapterops.formats.ties import says_tied
-from adapterops.operations.based import fitted
-from adapterops.operations.targets import resolve
+from adapterops.operations.targets.based import fitted
+from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.updates.layout import DIFFERENCE

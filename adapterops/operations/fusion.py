@@ -15,22 +15,22 @@ from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
-from adapterops.formats.architectures import WEIGHT
-from adapterops.formats.ties import untied
-from adapterops.formats.vocabulary import with_vocabulary
-from adapterops.operations.based import fitted, on_base
-from adapterops.operations.classifiers import made
-from adapterops.operations.full_tensors import counterparts
-from adapterops.operations.targets import Edit, Target, Targets, resolve
-from adapterops.operations.token_rows import with_rows
-from adapterops.operations.tokenizer import agreed_tokenizer
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.ties import untied
+from adapterops.formats.models.vocabulary import with_vocabulary
+from adapterops.operations.targets.based import fitted, on_base
+from adapterops.operations.targets.classifiers import made
+from adapterops.operations.targets.full_tensors import counterparts
+from adapterops.operations.targets.table import Edit, Target, Targets, resolve
+from adapterops.operations.targets.token_rows import with_rows
+from adapterops.operations.targets.tokenizer import agreed_tokenizer
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
-    from adapterops.storage.safetensors import Stored
+    from adapterops.storage.tensors import Stored
     from adapterops.updates.protocol import Array, Update
     from adapterops.updates.survival import Block
 

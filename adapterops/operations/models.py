@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.formats.architectures import WEIGHT
-from adapterops.operations.kinds import kinds
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.operations.comparing.kinds import kinds
 from adapterops.provenance.history import Source
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
-from adapterops.formats.weight_files import INDEX, PICKLE_INDEX
+from adapterops.formats.models.weight_files import INDEX, PICKLE_INDEX
 from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
 from adapterops.storage.staging import MANIFEST

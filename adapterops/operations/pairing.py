@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
-from adapterops.formats.architectures import EXPERTS, WEIGHT
-from adapterops.formats.loading import Loading
-from adapterops.formats.naming import canonical, namesakes
-from adapterops.formats.ties import of_unknown, ties_of
-from adapterops.formats.vocabulary import is_end
-from adapterops.operations.weights import SINGLE, names_of
+from adapterops.formats.models.architectures import EXPERTS, WEIGHT
+from adapterops.formats.models.loading import Loading
+from adapterops.formats.models.naming import canonical, namesakes
+from adapterops.formats.models.ties import of_unknown, ties_of
+from adapterops.formats.models.vocabulary import is_end
+from adapterops.operations.targets.weights import SINGLE, names_of
 
 SHOWN = 5
 """Names that an error lists of each side."""

@@ -9,8 +9,8 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.errors import IncompatibleError, OptionError
-from adapterops.formats.converted import convertible, described, skipped, without
-from adapterops.formats.naming import conv1d
+from adapterops.formats.models.converted import convertible, described, skipped, without
+from adapterops.formats.models.naming import conv1d
 from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
 from adapterops.quant.transposed import Transposed

@@ -13,7 +13,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, check_linear
 from adapterops.errors import OptionError, count
 from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
-from adapterops.formats.vocabulary import TOKEN_ROWS
+from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
 
 RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
-from adapterops.formats.architectures import EXPERT_LISTS, WEIGHT
-from adapterops.formats.bare import inner_prefix, with_prefix
-from adapterops.formats.loading import loading
-from adapterops.formats.naming import expert
+from adapterops.formats.models.architectures import EXPERT_LISTS, WEIGHT
+from adapterops.formats.models.bare import inner_prefix, with_prefix
+from adapterops.formats.models.loading import loading
+from adapterops.formats.models.naming import expert
+from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig, uncovered
 from adapterops.formats.spelling import difference
-from adapterops.formats.vocabulary import TOKEN_ROWS
-from adapterops.operations.based import on_base
-from adapterops.operations.full_tensors import counterparts, one_weight
-from adapterops.operations.parts import placed, rows_of
-from adapterops.operations.targets import Target, resolve
-from adapterops.operations.token_rows import token_rows
+from adapterops.operations.targets.based import on_base
+from adapterops.operations.targets.full_tensors import counterparts, one_weight
+from adapterops.operations.targets.parts import placed, rows_of
+from adapterops.operations.targets.table import Target, resolve
+from adapterops.operations.targets.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.safetensors import Stored
+from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
-from adapterops.operations.based import on_base
 from adapterops.operations.fusion import Addition, fuse
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
+from adapterops.operations.targets.based import on_base
 from adapterops.quant.registry import kept
 from adapterops.quant.scheme import torch_dtype
 from adapterops.quant.used import decoded_to
-from adapterops.storage.safetensors import as_bytes
+from adapterops.storage.tensors import as_bytes
 from adapterops.verification.witness import witness
 
 if TYPE_CHECKING:

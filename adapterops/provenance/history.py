@@ -15,7 +15,7 @@ from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.content import changed
 from adapterops.storage.place import Place, Remote
-from adapterops.storage.safetensors import TensorFile
+from adapterops.storage.tensors import TensorFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison
-from adapterops.operations.pairs import Pair
+from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.pairs import Pair
 from adapterops.reports.figures import percent, signed
 from adapterops.reports.findings import Finding, some, times
 

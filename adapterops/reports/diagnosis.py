@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from adapterops.operations.comparison import Comparison
+from adapterops.operations.comparing.comparison import Comparison
 from adapterops.reports import comparison_rules, profile_rules
 from adapterops.reports.findings import Finding
 

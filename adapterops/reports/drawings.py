@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from adapterops.operations.analysis import ENERGY, LITTLE, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison, Profile
-from adapterops.operations.kinds import located
-from adapterops.operations.sizes import Cut, cut, sizes
+from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
+from adapterops.operations.comparing.comparison import Comparison, Profile
+from adapterops.operations.comparing.kinds import located
+from adapterops.operations.comparing.sizes import Cut, cut, sizes
 from adapterops.reports.figures import Bars, Figure, Lines, Series, brief, percent, size, whole_ticks
 from adapterops.reports.findings import shares
 from adapterops.reports.grids import grid, places

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapterops.operations.comparison import Comparison
+from adapterops.operations.comparing.comparison import Comparison
 from adapterops.reports.figures import brief
 
 SHOWN = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from adapterops.operations.kinds import located
+from adapterops.operations.comparing.kinds import located
 from adapterops.reports.figures import Form, Heatmap
 
 NO_LAYER = "-"

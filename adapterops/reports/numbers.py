@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison
-from adapterops.operations.pairs import Pair
-from adapterops.operations.sizes import cuts, sizes
+from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.pairs import Pair
+from adapterops.operations.comparing.sizes import cuts, sizes
 from adapterops.reports.findings import Finding, shares
 from adapterops.reports.summary import Summary
 

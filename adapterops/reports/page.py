@@ -13,7 +13,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from adapterops import __version__
-from adapterops.operations.comparison import Comparison
+from adapterops.operations.comparing.comparison import Comparison
 from adapterops.reports import drawings, rows
 from adapterops.reports.findings import Finding, some
 from adapterops.reports.ink import STYLE

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterops.operations.analysis import ENERGY, kept_energy
-from adapterops.operations.comparison import Comparison
-from adapterops.operations.kinds import located
-from adapterops.operations.sizes import cut
+from adapterops.operations.comparing.analysis import ENERGY, kept_energy
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.kinds import located
+from adapterops.operations.comparing.sizes import cut
 from adapterops.reports.figures import percent, size
 from adapterops.reports.findings import Finding, shares, some, times
 

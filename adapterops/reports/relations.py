@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from adapterops.operations.comparison import Comparison
-from adapterops.operations.kinds import located
-from adapterops.operations.pairs import Pair
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.kinds import located
+from adapterops.operations.comparing.pairs import Pair
 from adapterops.reports.figures import Figure, Lines, Series, percent, signed, whole_ticks
 from adapterops.reports.grids import grid, places
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-from adapterops.operations.analysis import ENERGY, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison
-from adapterops.operations.sizes import cuts, sizes
+from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.sizes import cuts, sizes
 from adapterops.reports.figures import brief, percent, signed, size
 from adapterops.reports.findings import shares
 

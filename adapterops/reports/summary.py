@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from adapterops.errors import count
-from adapterops.operations.analysis import ENERGY, LITTLE, kept_energy, rank_of
-from adapterops.operations.comparison import Comparison, Profile
-from adapterops.operations.sizes import cut, sizes
+from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
+from adapterops.operations.comparing.comparison import Comparison, Profile
+from adapterops.operations.comparing.sizes import cut, sizes
 from adapterops.reports.comparison_rules import span
 from adapterops.reports.figures import brief, percent, signed, size
 from adapterops.reports.findings import Finding, shares

@@ -13,7 +13,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
-from adapterops.operations.comparison import Comparison, compare, plan
+from adapterops.operations.comparing.comparison import Comparison, compare, plan
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin, described, plain, write_bytes, write_manifest
 from adapterops.provenance.reader import read_manifest

@@ -19,12 +19,12 @@ from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
-from adapterops.operations.based import fitted, on_base
-from adapterops.operations.components import in_components
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.operations.targets.based import fitted, on_base
+from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
 from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.storage.checksums import BLAKE3
-from adapterops.storage.safetensors import HEADER_LIMIT, TENSOR_LIMIT, Entry, SafetensorsFile, check_name
+from adapterops.storage.header import HEADER_LIMIT, TENSOR_LIMIT, check_name
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Entry
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.storage.gguf import DTYPES, MAGIC, STRING
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array

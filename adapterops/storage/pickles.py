@@ -22,7 +22,9 @@ from adapterops.arrays.floats import STORED, Array
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.storage.checksums import BLAKE3
-from adapterops.storage.safetensors import CHUNK, Entry, SafetensorsFile, check_name, no_numbers
+from adapterops.storage.header import check_name
+from adapterops.storage.safetensors import CHUNK, SafetensorsFile
+from adapterops.storage.tensors import Entry, no_numbers
 
 SAFE_SINCE = (2, 10)
 """Before this version of torch, files can break out of its restricted loader (CVE-2026-24747)."""

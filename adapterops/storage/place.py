@@ -10,8 +10,9 @@ from typing import Protocol
 
 from adapterops.errors import InputError
 from adapterops.storage.gguf import SUFFIX, GgufFile
-from adapterops.storage.safetensors import SafetensorsFile, TensorFile
+from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import reading
+from adapterops.storage.tensors import TensorFile
 
 PICKLES = (".bin", ".pt", ".pth")
 """Ends of files that hold the same as safetensors next to them."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.errors import AdapterOpsError, ResourceError, at
 from adapterops.storage.checksums import SHA256, FileHash, of, region_digest
-from adapterops.storage.safetensors import Spec
 from adapterops.storage.staging import DISK_FULL
 from adapterops.storage.strict import json_text
+from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array

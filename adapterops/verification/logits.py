@@ -14,7 +14,7 @@ from adapterops.adapters.saving import save_adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import NotFoundError, OptionError, VerificationError
-from adapterops.formats.naming import classes
+from adapterops.formats.models.naming import classes
 
 TOKENS = 32
 SLACK = 8.0

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import takewhile
 from typing import Any
 
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.verification.other_names import encoder, may_be_in
 from adapterops.verification.saved_names import SAVED
 

@@ -51,7 +51,7 @@ def test_the_bracket_begins_at_80_percent() -> None:
 
 
 def test_one_a_is_a_fact() -> None:
-    from adapterops.operations.comparison import compare
+    from adapterops.operations.comparing.comparison import compare
     from adapterops.reports.diagnosis import diagnose
 
     (found,) = [each for each in diagnose(compare(ONE_START)) if each.rule == "shared-start"]

@@ -18,7 +18,8 @@ from corpus import MODULES, PREFIX, A, B, config, entry, factors, file_bytes, go
 from safetensors.torch import save_file
 
 from adapterops.cli.main import run
-from adapterops.storage.safetensors import HEADER_LIMIT, SafetensorsFile
+from adapterops.storage.header import HEADER_LIMIT
+from adapterops.storage.safetensors import SafetensorsFile
 
 DATA = bytes(20)
 

@@ -40,7 +40,7 @@ from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.updates.kinds import KINDS
 
 

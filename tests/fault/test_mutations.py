@@ -20,9 +20,9 @@ from torch import Tensor
 import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
-from adapterops.formats.naming import Candidate
-from adapterops.operations.targets import Edit, Targets
-from adapterops.operations.token_rows import with_rows
+from adapterops.formats.models.naming import Candidate
+from adapterops.operations.targets.table import Edit, Targets
+from adapterops.operations.targets.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
 
@@ -132,7 +132,7 @@ def head_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(found: Any, *_: Any) -> Any:
         return found and replace(found, dropped=frozenset())
 
-    wrapped("adapterops.operations.targets.classifier_of", kept)(monkeypatch)
+    wrapped("adapterops.operations.targets.table.classifier_of", kept)(monkeypatch)
 
 
 def moved(before: Any, indices: tuple[int, ...], stored: Any) -> Any:
@@ -298,7 +298,7 @@ def misnamed(one: str, other: str) -> Plant:
     def change(name: str, *_: Any) -> str:
         return other.join(part.replace(other, one) for part in name.split(one))
 
-    return wrapped("adapterops.formats.loading.Loading.name", change)
+    return wrapped("adapterops.formats.models.loading.Loading.name", change)
 
 
 def check(case: Case, out: Path) -> ao.Verification:
@@ -342,7 +342,7 @@ def renamed(old: str, new: str) -> Plant:
     def change(found: list[Candidate], *_: Any) -> list[Candidate]:
         return [Candidate(each.tensor.replace(old, new), each.start.replace(old, new), each.expert) for each in found]
 
-    return wrapped("adapterops.formats.naming.Names.candidates", change)
+    return wrapped("adapterops.formats.models.naming.Names.candidates", change)
 
 
 def started(found: list[Candidate], *_: Any) -> list[Candidate]:
@@ -487,7 +487,7 @@ def reversed_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     def candidates(found: list[Candidate], *_: Any) -> list[Candidate]:
         return [each._replace(expert=None if each.expert is None else 2 - each.expert) for each in found]
 
-    wrapped("adapterops.formats.naming.Names.candidates", candidates)(monkeypatch)
+    wrapped("adapterops.formats.models.naming.Names.candidates", candidates)(monkeypatch)
 
 
 def by_W_alone(self: Any, part: Any, W: Any, out: Any) -> Any:
@@ -524,15 +524,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a thousandth too much": (dense, product(lambda delta: 1.01 * delta)),
     "rounded towards zero": (dense, cut("zero")),
     "rounded by way of float16": (gpt2, cut("F16")),
-    "a head from another tensor": (head, wrapped("adapterops.formats.naming.Names.candidates", started)),
+    "a head from another tensor": (head, wrapped("adapterops.formats.models.naming.Names.candidates", started)),
     "a head that the config does not tell of": (head, put("operations.fusion.untied", lambda config: config)),
-    "a head that follows its embedding": (whole, put("operations.targets.kept_ends", lambda *_: {})),
+    "a head that follows its embedding": (whole, put("operations.targets.table.kept_ends", lambda *_: {})),
     "a config of the old vocabulary": (resized, put("operations.fusion.with_vocabulary", lambda config, *_: config)),
     "one embedding that is said to be two": (resized, settled(untied=True)),
-    "a head that follows an adapted embedding": (embedding, put("operations.targets.kept_ends", lambda *_: {})),
+    "a head that follows an adapted embedding": (embedding, put("operations.targets.table.kept_ends", lambda *_: {})),
     "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
-    "labels that the config does not tell of": (classifier, put("operations.classifiers.as_classifier", lambda config, *_: config)),
+    "labels that the config does not tell of": (classifier, put("operations.targets.classifiers.as_classifier", lambda config, *_: config)),
     "the head of another task": (classifier, head_kept),
     "two weights of a renamed layer in each other's place": (hunyuan, misnamed("fc1", "fc2")),
     "two layers of a renamed tower in each other's place": (hunyuan, misnamed("layers.0.mlp", "layers.1.mlp")),
@@ -548,15 +548,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
         whole,
         table(lambda edits: {name: edit for name, edit in edits.items() if NORMS[0] not in name}),
     ),
-    "a Conv1D for a Linear": (gpt2, put("operations.targets.conv1d", lambda *_: False)),
+    "a Conv1D for a Linear": (gpt2, put("operations.targets.table.conv1d", lambda *_: False)),
     "a square Conv1D not turned": (gpt2, put("updates.lowrank.LowRank.T", property(not_turned))),
-    "w1 for w3": (experts, item("formats.naming.EXPERT_SYNONYMS", w1="up_proj", w3="gate_proj")),
+    "w1 for w3": (experts, item("formats.models.naming.EXPERT_SYNONYMS", w1="up_proj", w3="gate_proj")),
     "gate and up in each other's place": (
         experts,
-        item("operations.targets.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
+        item("operations.targets.table.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
     ),
     "experts from the last on": (experts, reversed_experts),
-    "square experts turned": (experts, put("operations.targets._stored_transposed", turned_square)),
+    "square experts turned": (experts, put("operations.targets.table._stored_transposed", turned_square)),
     "columns of gate for up": (turned_experts, table(columns_swapped)),
     "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
     "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),

@@ -38,7 +38,7 @@ from tiny_models import write_base, write_tuned
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli.main import run
-from adapterops.formats.model_files import holds_model
+from adapterops.formats.models.model_files import holds_model
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.staging import MANIFEST

@@ -17,7 +17,8 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.floats import array
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.peft.keys import Key, parse, render
-from adapterops.storage.safetensors import SafetensorsFile, Spec, Stored, as_bytes
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Spec, Stored, as_bytes
 from adapterops.storage.writer import write_safetensors
 
 DTYPES = {short: getattr(torch, long) for short, long in FLOATS.items()}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from adapterops.formats.wrappers import unwrapped
+from adapterops.formats.models.wrappers import unwrapped
 
 DENOISER = "denoiser"
 """The part that makes the image: a UNet or a transformer."""

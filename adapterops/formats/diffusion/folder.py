@@ -20,12 +20,12 @@ from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import OF_IMAGES, check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
+from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.config import AdapterConfig, Scaling
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
-from adapterops.formats.wrappers import unwrapped
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Entry, Spec, Stored, TensorFile, no_numbers
+from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
 from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from adapterops.errors import InputError, at
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
 from adapterops.formats.peft.config import Scaling, check_alpha, scalings
 from adapterops.formats.peft.parts import Parts
-from adapterops.storage.safetensors import TensorFile
 from adapterops.storage.strict import parse_json
+from adapterops.storage.tensors import TensorFile
 
 EMBEDDED = "lora_adapter_metadata"
 ALPHAS = ("lora_alpha", "network_alpha", "alpha")

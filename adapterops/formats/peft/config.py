@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
+from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.formats.peft.patterns import WHOLE, matches
 from adapterops.formats.peft.types import LOAD, MERGE, TYPES
-from adapterops.formats.vocabulary import TOKEN_ROWS, is_input, is_output
 from adapterops.updates.kinds import KINDS
 
 BASE_CHANGING = {

@@ -11,13 +11,13 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_
 from adapterops.formats.diffusion.flat import alone
 from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
+from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig, write_config
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
-from adapterops.formats.vocabulary import TOKEN_ROWS
 from adapterops.storage.place import Place
-from adapterops.storage.safetensors import Spec, Stored
+from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import DIFFERENCE, Layout, widest
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
+from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.types import ARRAYS
-from adapterops.formats.vocabulary import TOKEN_ROWS, is_end
-from adapterops.formats.wrappers import unwrapped
-from adapterops.storage.safetensors import Header
+from adapterops.storage.tensors import Header
 from adapterops.updates.kinds import KINDS
 
 PREFIX = "base_model.model."

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.formats.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
+from adapterops.formats.models.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
+from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.keys import BIAS, parse
 from adapterops.formats.peft.variants import Variant, plain
-from adapterops.formats.wrappers import unwrapped
-from adapterops.storage.safetensors import Entry, Header
+from adapterops.storage.tensors import Entry, Header
 from adapterops.updates.kinds import KINDS, Kind, kind_of
 
 SHARED = ("vera_A", "vera_B")

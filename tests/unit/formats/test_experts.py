@@ -18,7 +18,7 @@ from adapterops.adapters.saving import save_adapter
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.stacks import together
 from adapterops.operations.algebra import merge
-from adapterops.operations.analysis import inspect
+from adapterops.operations.comparing.analysis import inspect
 from adapterops.operations.truncation import truncate
 
 E, R, H, I = 3, 2, 8, 5  # noqa: E741  # experts, rank, hidden and intermediate size, as in the reference

@@ -8,7 +8,7 @@ from adapterops.adapters.saving import save_adapter
 from adapterops.errors import InputError
 from adapterops.formats.further import further_weights
 from adapterops.hub.package import files
-from adapterops.operations.analysis import inspect
+from adapterops.operations.comparing.analysis import inspect
 from adapterops.storage.place import Place
 
 TRAINED = (

@@ -6,9 +6,9 @@ import pytest
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
-from adapterops.formats.loading import Loading, loading
+from adapterops.formats.models.loading import Loading, loading
 from adapterops.operations.pairing import full_tensors, pair, unannounced
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 
 Q, NORM, EMBEDDING = "layers.0.q_proj.weight", "norm.weight", "embed_tokens.weight"
 

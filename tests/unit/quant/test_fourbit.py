@@ -25,7 +25,8 @@ from adapterops.errors import InputError
 from adapterops.quant.fourbit import BLOCK_SIZES, FourBit
 from adapterops.quant.header import key
 from adapterops.quant.tables import codebook
-from adapterops.storage.safetensors import SafetensorsFile, Stored
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Stored
 
 STATE = f"{NAME}.quant_state.bitsandbytes__nf4"
 

@@ -8,7 +8,7 @@ from strategies import low_rank
 
 from adapterops import Adapter, LowRank
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.comparison_rules import beyond_chance
 
 

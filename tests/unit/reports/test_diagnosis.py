@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from known_spectra import FALLING, FLAT, SLOW, adapter, rules
 
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.diagnosis import RULES, diagnose
 
 

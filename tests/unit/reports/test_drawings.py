@@ -8,7 +8,7 @@ import pytest
 from strategies import low_rank
 
 from adapterops import Adapter
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports import drawings
 from adapterops.reports.figures import Bars, Figure, Heatmap, Lines
 

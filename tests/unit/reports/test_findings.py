@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from known_spectra import MODULES, SLOW, adapter
 
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.findings import SHOWN, shares, some
 
 

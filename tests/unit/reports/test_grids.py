@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterops.operations.kinds import kinds
+from adapterops.operations.comparing.kinds import kinds
 from adapterops.reports.figures import brief
 from adapterops.reports.grids import grid, places
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from known_spectra import FALLING, MODULES, SLOW, adapter
 
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.numbers import numbers
 from adapterops.reports.summary import summary

@@ -15,7 +15,7 @@ from corpus import config, factors, write_adapter
 from markupsafe import escape
 
 import adapterops as ao
-from adapterops.operations.comparison import compare
+from adapterops.operations.comparing.comparison import compare
 from adapterops.reports.page import MARK, page
 from adapterops.reports.rows import module_rows
 from adapterops.reports.summary import summary

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from known_spectra import FALLING, FLAT, MODULES, SLOW, adapter, rules
 
-from adapterops.operations.comparison import Comparison, compare
+from adapterops.operations.comparing.comparison import Comparison, compare
 from adapterops.reports.diagnosis import diagnose
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from known_spectra import MODULES, SLOW, adapter
 
-from adapterops.operations.comparison import Comparison, compare
+from adapterops.operations.comparing.comparison import Comparison, compare
 from adapterops.reports.figures import Heatmap, Lines
 from adapterops.reports.relations import PAIRS_SHOWN, relations
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from known_spectra import FALLING, MODULES, SHAPE, SLOW, adapter
 
-from adapterops.operations.comparison import Comparison, compare
+from adapterops.operations.comparing.comparison import Comparison, compare
 from adapterops.reports.rows import cut_rows, joint_line, module_rows, pair_rows, size_rows, summary_rows
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.operations.comparison import Comparison, compare
+from adapterops.operations.comparing.comparison import Comparison, compare
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.summary import Summary, summary
 

@@ -20,7 +20,8 @@ import adapterops as ao
 from adapterops.engine.execution import Execution
 from adapterops.storage import checksums
 from adapterops.storage.checksums import BLAKE3, SHA256, FileHash, digest, file_digests, of
-from adapterops.storage.safetensors import SafetensorsFile, Spec
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import SafetensorsWriter
 
 DATA = bytes(range(251)) * 40

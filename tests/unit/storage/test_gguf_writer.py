@@ -10,7 +10,7 @@ import pytest
 
 from adapterops.storage.gguf import GgufFile
 from adapterops.storage.gguf_writer import write_gguf
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 
 LAYOUT = {"a": Spec("F32", (4, 5)), "b": Spec("F16", (3, 7)), "c": Spec("F32", (9,))}
 FIELDS = {"general.architecture": "llama", "adapter.lora.alpha": 0.1}

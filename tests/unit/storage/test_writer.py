@@ -21,7 +21,8 @@ import adapterops as ao
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import AdapterOpsError
 from adapterops.storage import writer
-from adapterops.storage.safetensors import SafetensorsFile, Spec
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import SafetensorsWriter, check_written, write_safetensors
 
 Header = dict[str, Any]
@@ -124,7 +125,7 @@ def test_the_data_is_not_read(tmp_path: Path) -> None:
     code = r"""if True:
         import re, sys
         from pathlib import Path
-        from adapterops.storage.safetensors import Spec
+        from adapterops.storage.tensors import Spec
         from adapterops.storage.writer import check_written
         check_written(Path("x.safetensors"), {"x": Spec("U8", (1 << 30,))}, {})
         assert "torch" not in sys.modules

@@ -15,7 +15,8 @@ from torch import Tensor
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.int8 import Int8
-from adapterops.storage.safetensors import SafetensorsFile, Stored
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Stored
 from adapterops.verification.codes import JUDGES, aligned
 
 SHAPE = (6, 96)

@@ -25,7 +25,8 @@ from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
-from adapterops.storage.safetensors import SafetensorsFile, Stored
+from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import decoder, floats
 
 SHAPE = (48, 64)

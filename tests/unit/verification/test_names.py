@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.verification.names import Base, UnplacedError, key, saved
 
 

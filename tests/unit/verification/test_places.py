@@ -10,7 +10,7 @@ import pytest
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
 from adapterops.verification.places import Place, Wanted, key, wanted
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.storage.safetensors import Spec
+from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
 from adapterops.verification.names import Base
 from adapterops.verification.vocabulary import one_weight, regrown, shared, words_stated

@@ -1,0 +1,143 @@
+"""What the tensors of a checkpoint are called in the model that transformers makes of it, which PEFT wraps.
+
+A file keeps the names of the version that wrote it first; transformers 5 renames its tensors when it loads them, and
+puts the experts of a layer into one parameter. `renames` has the tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from adapterops.formats.models import renames
+from adapterops.formats.models.architectures import WEIGHT
+
+OUT_IN, IN_OUT, EITHER = "out, in", "in, out", "either"
+FUSED = {IN_OUT: set(renames.TRANSPOSED.split()), EITHER: set(renames.EITHER.split())}
+
+
+@dataclass(frozen=True)
+class Renaming:
+    """The first match of `pattern` is replaced, in what follows `scope` where that is not None."""
+
+    pattern: re.Pattern[str]
+    replacement: str
+    scope: str | None = None
+
+    @classmethod
+    def parse(cls, line: str) -> Renaming:
+        """`in scope: pattern => replacement`, the scope being optional."""
+        before, _, after = line.partition(" => ")
+        scope, colon, pattern = (
+            before.removeprefix("in ").partition(": ") if before.startswith("in ") else (None, "", "")
+        )
+        return cls(re.compile(pattern if colon else before), after, scope)
+
+    def __call__(self, name: str) -> str:
+        scopes = [] if self.scope is None else [self.scope, self.scope.removeprefix("model.")]
+        scope = next((each for each in scopes if name.startswith(each)), None)
+        if scope is None and scopes:
+            return name
+        head = scope or ""
+        return head + self.pattern.sub(self.replacement, name.removeprefix(head), count=1)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How transformers loads the checkpoints of some model.
+
+    Attributes:
+        renamings: to be applied one after the other.
+        converted: patterns of tensors that become others, in other pieces or in another order.
+        stacked: experts that are stored each by itself are one parameter in the model.
+        fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
+        taken: last names of modules that PEFT takes for experts when they are targeted, wherever they are.
+        passed: ends of the names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
+    """
+
+    renamings: tuple[Renaming, ...] = ()
+    converted: tuple[re.Pattern[str], ...] = ()
+    stacked: bool = False
+    fused: str | None = None
+    taken: frozenset[str] = frozenset()
+    passed: frozenset[str] = frozenset()
+
+    def name(self, tensor: str) -> str:
+        """The name of a parameter in the model.
+
+        >>> loading({"model_type": "gpt_neox"}).name("embed_out.weight")
+        'lm_head.weight'
+        >>> loading({"model_type": "llava"}).name("language_model.model.layers.0.mlp.up_proj.weight")
+        'model.language_model.layers.0.mlp.up_proj.weight'
+        """
+        for renamed in self.renamings:
+            tensor = renamed(tensor)
+        return tensor
+
+    def loaded(self, module: str) -> str:
+        """What PEFT takes the name of a module for when it loads LoRA for it: the rules for files are applied to it, and
+        taken back where they only shorten it.
+
+        >>> loading({"model_type": "laguna"}).loaded("model.layers.1.mlp.shared_experts.up_proj")
+        'model.layers.1.mlp.shared_experts..up_proj'
+        """
+        name = self.name(module + WEIGHT).removesuffix(WEIGHT)
+        return module if module.endswith(name) else name
+
+    def takes(self, module: str) -> bool:
+        """Whether LoRA on a module with a matrix is loaded by PEFT, and does something."""
+        passed = any(f".{module}".endswith(f".{each}") for each in self.passed)
+        return not passed and self.loaded(module) == module
+
+    def converts(self, tensor: str) -> bool:
+        """Whether a tensor is no parameter of the model, but a part of one, or several."""
+        return any(pattern.search(tensor) for pattern in self.converted)
+
+
+def loading(config: Mapping[str, Any] | None) -> Loading:
+    """How transformers loads the checkpoints of a model with this config: by its type, and those of the models in it."""
+    types = tuple(_types(config or {}))
+    return _loading(types) if types else Loading()
+
+
+@cache
+def _loading(types: tuple[str, ...]) -> Loading:
+    first, *inner = types
+    rules = list(ruled(renames.RENAMES).get(first, ()))
+    for each in inner:  # the first's rules have those of its default inner models
+        known = {rule.partition(" => ")[2] for rule in rules}
+        new = [rule for rule in ruled(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
+        rules += [rule for rule in new if rule.partition(" => ")[2] not in known]
+    fused = next((how for how, those in FUSED.items() if not those.isdisjoint(types)), OUT_IN)
+    return Loading(
+        tuple(map(Renaming.parse, rules)),
+        tuple(re.compile(pattern) for each in types for pattern in ruled(renames.CONVERTED).get(each, ())),
+        not set(renames.STACKED.split()).isdisjoint(types),
+        fused,
+        frozenset(" ".join(ruled(renames.TAKEN).get(first, ())).split()),
+        frozenset(" ".join(word for each in types for word in ruled(renames.PASSED).get(each, ())).split()),
+    )
+
+
+def _types(config: Mapping[str, Any]) -> list[str]:
+    """The type of a model, and then of the models in it."""
+    own = [str(config["model_type"])] if "model_type" in config else []
+    return own + [each for inner in config.values() if isinstance(inner, Mapping) for each in _types(inner)]
+
+
+@cache
+def ruled(table: str) -> dict[str, tuple[str, ...]]:
+    """Of a table: word → the lines that are indented below a line with it."""
+    found: dict[str, tuple[str, ...]] = {}
+    types: list[str] = []
+    above = " "
+    for line in table.strip("\n").splitlines():
+        if line.startswith(" "):
+            found |= {each: (*found.get(each, ()), line.strip()) for each in types}
+        else:
+            types = line.split() if above.startswith(" ") else types + line.split()
+        above = line
+    return found

@@ -1,0 +1,234 @@
+"""The files of a checkpoint: one safetensors file, or shards and their index;
+config, tokenizer and the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import InputError, NotFoundError
+from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
+from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
+from adapterops.formats.further import SAME
+from adapterops.formats.models.unmerged import holds_base
+from adapterops.formats.models.weight_files import (
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    SHARD,
+    SINGLE,
+    STANDARD,
+    indexed,
+    weight_files,
+)
+from adapterops.storage.place import Place, check_inside
+from adapterops.storage.staging import MANIFEST, RECIPE, plain_name
+from adapterops.storage.strict import read_json, similar
+from adapterops.storage.tensors import Stored, TensorFile
+
+PIPELINE = "model_index.json"
+"""What a pipeline of diffusers has: its components and their classes, by the names of their folders."""
+
+MODEL_FILES = (*STANDARD, PICKLE, PICKLE_INDEX)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
+AN_INDEX = re.compile(r".+\.index(\..+)?\.json")
+"""The name of an index of shards, of a variant such as fp16 too."""
+
+ADAPTERS = (ADAPTER_WEIGHTS, *SAME)
+"""Files of tensors that an adapter's folder has."""
+
+NOT_TAKEN = {ADAPTER_CONFIG, MANIFEST, RECIPE, "README.md"}
+"""What belongs to an adapter or to the input alone:
+in the folder of a fused model, an adapter's config would be loaded a second time.
+"""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checkpoint of which the headers, the index and the config have been read and checked, and no tensor.
+
+    Attributes:
+        shards: its files by their names; those of a pipeline with the folder of the component before it.
+        config: config.json, where there is one.
+        others: the files to take along.
+        components: of a pipeline the component in each folder that has tensors → its class.
+    """
+
+    path: Path
+    shards: Mapping[str, TensorFile]
+    config: Mapping[str, Any] | None
+    others: tuple[Path, ...]
+    components: Mapping[str, str] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Stored]:
+        """All tensors, in the order of the files. Those of a pipeline have the component before their names."""
+        return {
+            f"{shard.rpartition('/')[0]}.{name}".removeprefix("."): Stored(file, name)
+            for shard, file in self.shards.items()
+            for name in file.entries
+        }
+
+
+def holds_model(source: Path | Place) -> bool:
+    """Whether a model is at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
+    place = Place.of(source)
+    path = place.path
+    if place.folder:
+        return not any(place.has(path / name) for name in ADAPTERS) and any(
+            place.has(path / name) for name in (*MODEL_FILES, PIPELINE)
+        )
+    if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
+        return False
+    names = place.open(path).entries
+    return holds_base(names) or not any("lora_" in name or OF_ADAPTERS.search(name) for name in names)
+
+
+def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
+    """The checkpoint at `source`: a folder, or a safetensors file.
+
+    Args:
+        allow_pickle: read pytorch_model.bin where there are no safetensors, with torch's restricted loader.
+
+    Raises:
+        NotFoundError: nothing is there.
+        InputError: what is there is damaged, unsafe, incomplete, or contradicts itself.
+
+    Warns:
+        AdapterWarning: the index states a wrong total size.
+    """
+    place = Place.of(source)
+    source = place.path
+    if not place.exists:
+        raise NotFoundError("does not exist", path=source, hint=similar(source))
+    if not place.folder:
+        if SHARD.search(source.name):
+            raise InputError(
+                "is one of the files of a checkpoint",
+                path=source,
+                hint=f"name the folder: {source.parent}",
+                code="E-FOLDER",
+            )
+        file = place.open(source)
+        if file.entries and all(map(OF_ADAPTERS.search, file.entries)):
+            raise _adapter(place)
+        return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
+    if place.has(source / PIPELINE):
+        return _pipeline(place)
+    shards = _shards(place, allow_pickle)
+    return ModelFiles(source, shards, read_config(place, source), _others(place))
+
+
+def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
+    """config.json in the folder of a model; None where there is none.
+
+    Raises:
+        InputError: it is not JSON, or not an object.
+    """
+    path = folder / "config.json"
+    if not place.has(path):
+        return None
+    config = read_json(place.here(path))
+    if not isinstance(config, dict):
+        raise InputError(f"is a {type(config).__name__}, expected an object", path=path, code="E-CONFIG")
+    return config
+
+
+def _pipeline(place: Place) -> ModelFiles:
+    """A pipeline of diffusers: each component is a model in a folder of its own. What has no safetensors is copied."""
+    index = place.path / PIPELINE
+    stated = read_json(place.here(index))
+    if not isinstance(stated, dict):
+        raise InputError(f"is a {type(stated).__name__}, expected an object", path=index, code="E-CONFIG")
+    shards: dict[str, TensorFile] = {}
+    others, components = [*_others(place)], {}
+    for folder in (replace(place, path=path) for path in place.entries() if path.name in stated):
+        name = folder.path.name
+        if not folder.folder or not plain_name(name):
+            continue
+        files = weight_files(folder)
+        kind = stated[name]
+        if files:
+            components[name] = str(kind[-1]) if isinstance(kind, list) and kind else "unknown"
+        shards |= {f"{name}/{file}": opened for file, opened in files.items()}
+        others += _others(folder, weights=not files)
+    if not shards:
+        raise InputError("has no component with safetensors", path=place, hint="download them too", code="E-FOLDER")
+    return ModelFiles(place.path, shards, None, tuple(others), components)
+
+
+def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
+    """The files of a folder that are to be taken along; of those with weights none but on request."""
+    elsewhere = place.missing()
+    found = [
+        path
+        for path in place.entries()
+        if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())
+    ]
+    found = [path for path in found if not path.name.startswith(".") and path.name not in NOT_TAKEN]
+    if not weights:
+        found = [
+            each for each in found if not each.name.endswith(WEIGHT_SUFFIXES) and not AN_INDEX.fullmatch(each.name)
+        ]
+    for path in found:
+        if not path.name.isprintable():
+            raise InputError("has a name that is not text", path=path, hint="rename or remove it", code="E-NAME")
+        if path in elsewhere:
+            continue
+        if not path.exists():
+            raise NotFoundError("is a link to a file that does not exist", path=path, hint="mend or remove the link")
+        check_inside(path)
+    return tuple(found)
+
+
+OF_ADAPTERS = re.compile(r"\.(?:lora(?:_\w+)?|hada_\w+|lokr_\w+|alpha|dora_scale|diff(?:_b)?)(?:\.|$)")
+"""What the names of adapters have after a module."""
+
+
+def _adapter(place: Place) -> InputError:
+    hint = "name the folder of the model; fuse has it before the adapters, or as --base"
+    return InputError("is an adapter, where a model is expected", path=place, hint=hint, code="E-FOLDER")
+
+
+def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
+    folder = place.path
+    if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
+        raise _adapter(place)
+    if found := weight_files(place):
+        return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
+    if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
+        return _pickles(place, allow_pickle)
+    there = [path.name for path in place.entries()]
+    raise InputError(
+        f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}"
+        + (" ..." if len(there) > 8 else ""),
+        path=place,
+        hint="the index of the shards is missing: download it too"
+        if any(name.endswith(".safetensors") for name in there)
+        else "name a folder that a model was saved to",
+        code="E-FOLDER",
+    )
+
+
+def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
+    if not allow_pickle:
+        raise InputError(
+            "has only Python pickles, which can run code when they are loaded, and are not read",
+            path=place,
+            hint="--allow-pickle takes their tensors and nothing else, by torch's restricted loader; or save the model as safetensors",
+            code="E-PICKLE",
+        )
+    from adapterops.storage.pickles import PickleFile
+
+    def opened(path: Path) -> PickleFile:
+        return PickleFile(place.here(path))
+
+    index = place.path / PICKLE_INDEX
+    found = indexed(place, index, opened) if place.has(index) else {PICKLE: opened(place.path / PICKLE)}
+    return {
+        re.sub(r"^pytorch_model", "model", name).removesuffix(".bin") + ".safetensors": file
+        for name, file in found.items()
+    }

@@ -1,0 +1,94 @@
+"""The quantized weights of a checkpoint: every scheme is asked, and exactly one may claim a weight.
+
+Weights are recognised by the tensors themselves, where they tell; a config may be stale. What is not understood is
+refused by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.errors import at
+from adapterops.formats.models.naming import conv1d
+from adapterops.formats.models.unread import check_unread
+from adapterops.quant.checks import damaged
+from adapterops.quant.header import Claim, Header, key, shown
+from adapterops.quant.registry import Registered, own, schemes
+from adapterops.quant.scheme import Part, Scheme
+from adapterops.quant.transposed import Transposed
+from adapterops.storage.strict import parse_json
+from adapterops.storage.tensors import Spec
+
+PLAIN = {*FLOATS, "I64", "BOOL"}
+"""Dtypes of ordinary tensors. A model that has no others, and no config of quantization, has no quantized weight."""
+
+SMALL = 1 << 16
+"""Bytes that a tensor has at most that says how others are to be read."""
+
+
+class Weight(NamedTuple):
+    """A quantized weight: its scheme, the shape it has when used, and the tensors it is stored as, by their roles."""
+
+    scheme: Scheme
+    shape: tuple[int, ...]
+    keys: Mapping[str, str]
+
+
+def quantized(
+    entries: Mapping[str, Spec], config: Mapping[str, Any] | None, read: Callable[[str], bytes]
+) -> tuple[dict[str, Weight], list[str]]:
+    """The quantized weights among the tensors of a checkpoint, and the names of the others.
+
+    Args:
+        read: the bytes of a tensor; none but small ones are asked for.
+
+    Raises:
+        InputError: a part is missing, or is not what the others say, or two schemes claim a weight.
+        UnsupportedError: a scheme is not understood.
+    """
+
+    def small(name: str) -> bytes:
+        if entries[name].bytes > SMALL:
+            raise damaged(f"takes {entries[name].bytes} bytes, expected at most {SMALL}", name)
+        return read(name)
+
+    parts = {name: Part(*spec) for name, spec in entries.items()}
+    header = Header(parts, config or {}, small, lambda name: parse_json(small(name)))
+    asked = schemes() if header.section or any(spec.dtype not in PLAIN for spec in entries.values()) else own()
+    weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
+    taken = {each for weight in weights.values() for each in weight.keys.values()}
+    others = [name for name in entries if name not in taken]
+    check_unread({name: entries[name] for name in others}, header.section.get("quant_method"), bool(weights), asked)
+    return weights, others
+
+
+def _claims(header: Header, asked: list[Registered]) -> dict[str, Claim]:
+    claims: dict[str, Claim] = {}
+    for each in asked:
+        for role in each.marks:
+            for tensor in header.weights(role):
+                with at(tensor=tensor):
+                    claim = each.detect(header, tensor, role)
+                    if claim and tensor in claims:
+                        raise damaged(
+                            f"has parts of {claims[tensor].scheme.name} and of {claim.scheme.name}, expected one"
+                        )
+                if claim:
+                    claims[tensor] = claim
+    return claims
+
+
+def _weight(tensor: str, claim: Claim, header: Header) -> Weight:
+    """A claimed weight, all of whose parts are there, and have the dtype and shape that the scheme says."""
+    keys = {}
+    for role, part in claim.parts.items():
+        keys[role] = key(tensor, role)
+        found = header.part(tensor, role)
+        if found != part:
+            expected = f"{keys[role]} should be {shown(part)}; found {shown(found)}"
+            raise damaged(f"is stored as {claim.scheme.name}, for which {expected}", tensor)
+    if conv1d(tensor, header.config):
+        return Weight(Transposed(claim.scheme), claim.shape[::-1], keys)
+    return Weight(claim.scheme, claim.shape, keys)

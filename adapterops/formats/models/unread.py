@@ -1,0 +1,88 @@
+"""Quantized weights that are not read, or not whole.
+Their tensors are refused: as ordinary ones they would pass for numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from adapterops.arrays.dtypes import BITS
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.quant.checks import damaged, foreign
+from adapterops.quant.registry import Registered
+from adapterops.storage.tensors import Spec
+
+FOREIGN = {
+    ".qweight": "GPTQ or AWQ",
+    ".qzeros": "GPTQ or AWQ",
+    ".weight_packed": "compressed-tensors",
+    ".weight_global_scale": "NVFP4",
+    ".weight_scale_2": "NVFP4",
+    ".W_q": "HQQ",
+    ".codebooks": "AQLM",
+    ".dense_weights": "SpQR",
+}
+"""Ends of tensor names by which what is not read is known."""
+
+CODES = {dtype for dtype, bits in BITS.items() if bits <= 8} - {"BOOL"}
+BUFFER = re.compile(r"(.+[._])?(bias|mask)")
+"""Masks of attention, which older models have in 8 bits."""
+
+CODES_NEED = {"U8": ".weight.quant_state.bitsandbytes__nf4 or __fp4", "I8": ".SCB"}
+"""What codes are without meaning without, by their dtype."""
+
+
+def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes: Collection[Registered]) -> None:
+    """Raise for the first tensor that belongs to a quantized weight, among those that no scheme has taken.
+
+    Args:
+        method: the `quant_method` of the config.
+        any_read: whether any weight was taken.
+        schemes: those that were asked.
+
+    Raises:
+        InputError: parts of it are missing.
+        UnsupportedError: its scheme is not read.
+    """
+    for name in left:
+        for end, what in FOREIGN.items():
+            if name.endswith(end):
+                raise foreign(f"{what}{f' ({method})' if method else ''}", name)
+    known = frozenset[str]().union(*(each.methods for each in schemes))
+    if method is not None and (not isinstance(method, str) or method not in known):
+        raise foreign(str(method))
+    for name, spec in left.items():
+        if _holds_codes(name, spec, any_read or method is not None):
+            raise _without_meaning(name, spec, left)
+    remains = [remainder for each in schemes for remainder in each.remains]
+    for name, spec in left.items():
+        for end, missing, dtype in remains:
+            if name.endswith(end) and dtype in (None, spec.dtype):
+                raise damaged(
+                    f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name
+                )
+    if method is not None and not any_read:
+        raise foreign(str(method))
+
+
+def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
+    if spec.dtype not in CODES:
+        return False
+    buffer = spec.dtype in CODES_NEED and (not quantized or BUFFER.fullmatch(name))
+    return name.endswith(WEIGHT) or (len(spec.shape) >= 2 and not buffer)
+
+
+def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputError | UnsupportedError:
+    prefixes = (f"{name}_scale", f"{name}.quant_state")
+    found = next((each for each in left if each.startswith(prefixes)), None)
+    if found or not name.endswith(WEIGHT):
+        return UnsupportedError(
+            f"is in {spec.dtype}{f', with {found},' if found else ''} in a way that is not read here",
+            tensor=name,
+            hint="save the model in 16 bits with the library that quantized it",
+        )
+    missing = name.removesuffix(WEIGHT) + CODES_NEED.get(spec.dtype, ".weight_scale_inv or .weight_scale")
+    return damaged(f"is in {spec.dtype}, and what its codes stand for is not known: {missing} is missing", name)

@@ -1,0 +1,1 @@
+"""How adapters look, and how they relate."""

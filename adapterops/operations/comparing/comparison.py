@@ -1,0 +1,311 @@
+"""How adapters look, and how they relate: what `compare` prints and `report` draws.
+Nothing is formed that is (out, in).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, name, sum_of
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.errors import InputError, OptionError, at
+from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpectrum, measured, rank_of
+from adapterops.operations.comparing.kinds import kinds
+from adapterops.operations.comparing.pairs import Pair, Shared
+from adapterops.operations.targets.parts import by_part
+from adapterops.operations.targets.table import Target, resolve, together
+from adapterops.operations.uniting import united
+from adapterops.provenance.history import Source
+from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.updates.lowrank import LowRank
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said.
+    `source` is what a command would read it from: a reference, or the end of a path; None for one in memory.
+    """
+
+    name: str
+    source: str | None
+    base_model: str | None
+    layout: Mapping[str, Layout]
+    spectra: Mapping[str, ModuleSpectrum]
+    full: int = 0
+
+    @property
+    def rank(self) -> int:
+        return max((each.rank for each in self.layout.values()), default=0)
+
+    @cached_property
+    def norm(self) -> float:
+        """sqrt(Σ‖ΔW‖_F²) over all modules."""
+        return math.hypot(*(each.norm for each in self.spectra.values()))
+
+    @cached_property
+    def bracket(self) -> tuple[int, int]:
+        """The ranks of `LITTLE` and of `ENERGY`: what is worth trying is between them."""
+        return rank_of(self.spectra.values(), LITTLE), rank_of(self.spectra.values(), ENERGY)
+
+    @cached_property
+    def effective_rank(self) -> float:
+        """The mean over modules, weighted by their energy."""
+        total = self.norm**2
+        return sum(each.norm**2 * each.effective_rank for each in self.spectra.values()) / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        profiles: the adapters, in their order.
+        pairs: all pairs of them.
+        sum: the spectra of the sum of all, which is what a merge of them is; empty for one adapter.
+        sum_layout: that of the sum.
+        weights: module → ‖W₀‖_F, where a base was given.
+        base: the base.
+    """
+
+    profiles: Sequence[Profile]
+    pairs: Sequence[Pair]
+    sum: Mapping[str, ModuleSpectrum]
+    sum_layout: Mapping[str, Layout]
+    weights: Mapping[str, float]
+    base: Checkpoint | None = None
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """Module → its kind, in the order of the modules."""
+        return kinds(dict.fromkeys(module for profile in self.profiles for module in profile.layout))
+
+    @property
+    def rank(self) -> int:
+        """The largest of the adapters' ranks."""
+        return max(profile.rank for profile in self.profiles)
+
+    def relative(self, index: int, modules: Collection[str] | None = None) -> float | None:
+        """‖ΔW‖ / ‖W₀‖ over the modules of an adapter, or some of them; None without a base."""
+        spectra = self.profiles[index].spectra
+        chosen = list(spectra) if modules is None else modules
+        if not self.weights:
+            return None
+        update, weight = (
+            math.hypot(*values) for values in ([spectra[m].norm for m in chosen], [self.weights[m] for m in chosen])
+        )
+        return update / weight if weight else math.inf if update else 0.0
+
+
+def compare(
+    adapters: Sequence[Adapter],
+    *,
+    base: Checkpoint | None = None,
+    how: Execution = DEFAULT,
+) -> Comparison:
+    """Spectra and norms of adapters, and of every pair cosine, overlap of subspaces, sign conflict and shared
+    initialisation.
+
+    Everything is exact and in float64, except the sign conflict, which looks at `geometry.ROWS` rows of each weight,
+    the same ones every time, and tells its standard error. A module that an adapter lacks is zero there.
+
+    Args:
+        adapters: at least one.
+        base: the model they belong to: norms are then known relative to its weights, each of which is read once.
+
+    Raises:
+        ShapeError: adapters have different shapes for one module.
+        IncompatibleError: a module is not in the base.
+
+    Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
+    """
+    adapters, layout, targets = plan(adapters, base)
+
+    def one(module: str) -> _Module:
+        with at(tensor=module):
+            found = _module(module, {i: each for i, each in enumerate(adapters) if module in each.layout})
+        if base is None:
+            return found
+        tensor, target = targets[module]
+        with at(path=base.files.path if base.files else None, tensor=tensor):
+            found.weight = weight_norm(base, tensor, target)
+        return found
+
+    modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
+    profiles = [
+        Profile(
+            label,
+            _source(each, end),
+            each.config.base_model,
+            each.layout,
+            {m: modules[m].spectra[i] for m in each.layout},
+            len(each.full),
+        )
+        for i, (label, end, each) in enumerate(zip(labels(adapters), _ends(adapters), adapters, strict=True))
+    ]
+    pairs = [
+        Pair(
+            i,
+            j,
+            (profiles[i].norm, profiles[j].norm),
+            {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs},
+        )
+        for i, j in combinations(range(len(adapters)), 2)
+    ]
+    many = len(adapters) > 1
+    return Comparison(
+        profiles,
+        pairs,
+        {module: found.sum for module, found in modules.items()} if many else {},
+        layout if many else {},
+        {module: found.weight for module, found in modules.items()} if base else {},
+        base,
+    )
+
+
+def plan(
+    adapters: Sequence[Adapter], base: Checkpoint | None = None
+) -> tuple[list[Adapter], dict[str, Layout], dict[str, tuple[str, Target]]]:
+    """The adapters with a module for each target in the base, the layout of their sum, and the tensor and target of
+    each module.
+
+    Raises what `compare` would, before any work.
+    """
+    if not adapters:
+        raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    for each in adapters:
+        check_needs_no_base(each, "compared")
+    if base is None:
+        check_named(adapters)
+    else:
+        adapters = united(adapters, base)
+    tables = [resolve(replace(each, full={}), base) for each in adapters] if base else []
+    found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
+    layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
+    return found, layout, together(tables)
+
+
+@dataclass
+class _Module:
+    spectra: dict[int, ModuleSpectrum]
+    pairs: dict[tuple[int, int], Shared]
+    sum: ModuleSpectrum
+    weight: float = 0.0
+
+
+def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
+    """All that is measured of one module, in the adapters that have it."""
+    import numpy as np
+
+    from adapterops.linalg.factor import reduced, spectrum
+    from adapterops.linalg.geometry import decompose, inner, sampled, shared_energy, signs
+
+    updates = {
+        i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()
+    }
+    numbers = list(updates)
+    parts = {i: decompose(update) for i, update in updates.items()}
+    out, into = updates[numbers[0]].shape
+    chosen = sampled(out, zlib.crc32(module.encode(errors="surrogateescape")))
+    opposed = (
+        signs([update.folded()[chosen] @ update.A for update in updates.values()], out) if len(updates) > 1 else {}
+    )
+    norms = {i: float(np.linalg.norm(part.values)) for i, part in parts.items()}
+    pairs = {}
+    for place, sample in opposed.items():
+        i, j = numbers[place[0]], numbers[place[1]]
+        P, Q = parts[i], parts[j]
+        few = (P.U.shape[1], Q.U.shape[1])
+        pairs[i, j] = Shared(
+            inner(updates[i], updates[j]),
+            (norms[i], norms[j]),
+            shared_energy(P.U, Q.U),
+            shared_energy(P.V, Q.V),
+            (few[0] * few[1] / out, few[0] * few[1] / into),
+            min(few),
+            sample,
+            _alike(updates[i].A, updates[j].A),
+            _alike(updates[i].B, updates[j].B),
+        )
+    total = spectrum(sum_of(list(updates.values()))) if pairs else parts[numbers[0]].values
+    return _Module({i: measured(part.values) for i, part in parts.items()}, pairs, measured(total))
+
+
+def _wide(update: LowRank) -> LowRank:
+    from adapterops.updates.lowrank import LowRank
+
+    return LowRank(update.B.astype("float64"), update.A.astype("float64"), update.scale)
+
+
+def _alike(one: Any, other: Any) -> tuple[float, float, float] | None:
+    """Inner product and norms of two factors of one shape."""
+    if one.shape != other.shape or not one.size:
+        return None
+    return float((one * other).sum()), *(float((each * each).sum()) ** 0.5 for each in (one, other))
+
+
+def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
+    """‖W₀‖_F of what a target covers, in float64 from rows in float32, a block at a time; of a quantized tensor what
+    its codes stand for.
+
+    Raises:
+        InputError: it has numbers that are NaN or infinite.
+    """
+    from adapterops.updates.protocol import norm
+
+    rows, total = base.used(tensor), 0.0
+    for begin, end in base.blocks(tensor):
+        part = target.within(begin, end)
+        if part is not None:
+            values = rows(begin + part[0].start, begin + part[0].stop).values[:, part[1]]
+            square = norm(values) ** 2
+            if not math.isfinite(square):
+                square = norm(values.astype("float64")) ** 2  # finite, only its square was not
+            if not math.isfinite(square):
+                raise InputError(
+                    "has numbers that are NaN or infinite", hint="use another checkpoint", code="E-NONFINITE"
+                )
+            total += square
+    return math.sqrt(total)
+
+
+def labels(adapters: Sequence[Adapter]) -> list[str]:
+    """What to call each adapter: the end of its path that tells it from the others, or a number.
+
+    >>> labels([])
+    []
+    """
+    found = _ends(adapters)
+    return [
+        f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)
+    ]
+
+
+def _ends(adapters: Sequence[Adapter]) -> list[str]:
+    """The last part of each path, with as many before it as tell it from the others."""
+    paths = [Path(name(adapter)) for adapter in adapters]
+    paths = [path.resolve() if path.name in ("", "..") else path for path in paths]
+    short = {path: path.name for path in paths}
+    for depth in range(2, 5):
+        taken = list(short.values())
+        short = {
+            path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()
+        }
+    return [short[path] for path in paths]
+
+
+def _source(adapter: Adapter, end: str) -> str | None:
+    """What a command would read an adapter from, without its place on this machine."""
+    if not isinstance(adapter.history, Source):
+        return None
+    return adapter.history.remote.reference if adapter.history.remote else end

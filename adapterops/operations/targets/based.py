@@ -1,0 +1,103 @@
+"""What an adapter leaves to the base that it is for: the order of its rows, shapes, and what its training began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.formats.models.naming import Names
+from adapterops.formats.models.ties import shared_modules
+from adapterops.operations.targets.heads import in_order
+from adapterops.operations.targets.table import Target, resolve
+from adapterops.storage.lazy import Lazy
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array
+
+Start = tuple[str, Target]
+"""A tensor of the base, and what of an update is added to it."""
+
+
+def on_base(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter with all that the base settles: what became LoRA by that can be scaled and added like any other. Lazy.
+
+    Of PiSSA, OLoRA and KaSA, which change the base before they train, the change is a part of the update then.
+
+    Raises:
+        IncompatibleError, UnsupportedError: as `resolve` does.
+
+    Cost: of a module of these three, O(out in min(out, in)) whenever it is asked for, and all of its weight in float64.
+    """
+    adapter = fitted(adapter, base)
+    started = [module for module, each in adapter.layout.items() if each.reads == "weight"]
+    if not started:
+        return adapter
+    places: dict[str, list[Start]] = {module: [] for module in started}
+    for tensor, edit in resolve(adapter, base).edits.items():
+        for target in edit.targets:
+            if target.source in places:
+                places[target.source].append((edit.start or tensor, target))
+    known = {
+        module: replace(each, reads="", kind="LoRA", rank=min(2 * each.rank, *each.shape)) if module in places else each
+        for module, each in adapter.layout.items()
+    }
+
+    def compute(module: str) -> Any:
+        update = adapter.updates[module]
+        return update.on(_weight(places[module], base)) if module in places else update
+
+    return replace(adapter, updates=Lazy(known, compute), layout=known)
+
+
+def _weight(places: Sequence[Start], base: Checkpoint) -> Array:
+    """The weight of a module, (out, in), from the tensors that have its rows."""
+    import numpy as np
+
+    parts = []
+    for tensor, target in sorted(places, key=lambda each: each[1].first):
+        rows, columns = target.shape
+        block = base.used(tensor)(target.row, target.row + rows).values[:, target.column : target.column + columns]
+        parts.append(np.array(block.T if target.transposed else block, np.float64))
+    return np.concatenate(parts)
+
+
+def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter with its rows in the order of the base, and every module in the shape that it has there. Headers only.
+
+    (IA)³ says of a layer the outputs or the inputs, VeRA the outputs; a bias that the base has not is left out.
+    """
+    adapter = in_order(adapter, base)
+    shapes = {module: each.shape for module, each in adapter.layout.items()}
+    if all(all(shape) for shape in shapes.values()):
+        return adapter
+    names = Names(base.layout, base.config, shapes, shared_modules(base.layout, base.config))
+    layout = {}
+    for module, each in adapter.layout.items():
+        if each.reads == "entries" and module.endswith(".bias") and not names.candidates(module):
+            continue
+        shape = each.shape if all(each.shape) else _shape(module, each.shape, names)
+        layout[module] = replace(each, shape=shape, reads="" if each.reads == "shape" and all(shape) else each.reads)
+
+    def compute(module: str) -> Any:
+        update, (_, into) = adapter.updates[module], layout[module].shape
+        if shapes[module] == layout[module].shape:
+            return update
+        if adapter.layout[module].reads == "shape":
+            return replace(update, A=update.A[:, :into])
+        return replace(update, shape=layout[module].shape)
+
+    return replace(adapter, updates=Lazy(layout, compute), layout=layout)
+
+
+def _shape(module: str, known: tuple[int, int], names: Names) -> tuple[int, int]:
+    """The (out, in) of a module by the only tensor that it can be; what is known of it, where there is none."""
+    found = names.candidates(module)
+    stored = names.base[found[0].start].shape if len(found) == 1 else ()
+    if len(stored) != 2:
+        return known
+    sides = (stored[0], stored[1]), (stored[1], stored[0])  # the second of a weight that is stored transposed
+    fits = [side for side in sides if all(one in (0, other) for one, other in zip(known, side, strict=True))]
+    return fits[0] if fits else known

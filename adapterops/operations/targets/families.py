@@ -1,0 +1,114 @@
+"""Modules of image and video models under the names that another program gives them: renamed, joined, or in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.diffusion.families import (
+    by_authors,
+    divided,
+    first_rows,
+    renamed,
+    weight_of_first_rows,
+    wholes,
+)
+from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.diffusion.models import Joined
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.naming import Names
+from adapterops.operations.targets.share import Share
+
+Shape = tuple[int, int]
+
+
+def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) -> list[Share]:
+    """The places of a module that the base has by another program's name; none where it has no such.
+
+    Args:
+        rows: flat name of each module of the adapter → its rows.
+
+    Raises:
+        IncompatibleError: the base has it, and it does not fit.
+    """
+    name = flat(module)
+    if alias := by_authors(name.key):
+        name = Flat(alias, name.part)
+        for tensor in names.flattened(name)[:1]:
+            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
+            return [Share(module, module, shape, within=(tensor,))]
+    if first := weight_of_first_rows(name.key):
+        for tensor in names.flattened(Flat(first, name.part))[:1]:
+            height, width = names.base[tensor].matrix
+            _check(module, shape, tensor, shape[0] < height and shape[1] == width, names)
+            return [Share(module, module, shape, within=(tensor,))]
+    for key in renamed(name.key):
+        for tensor in names.flattened(Flat(key, name.part))[:1]:
+            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
+            return [Share(module, module, shape, within=(tensor,))]
+    for joined, index, number in wholes(name.key):
+        for tensor in names.flattened(Flat(joined.whole.replace("#", number), name.part))[:1]:
+            return _inside(module, shape, joined, index, number, tensor, rows, names)
+    for joined, number in divided(name.key):
+        parts = [names.flattened(Flat(part.replace("#", number), name.part)) for part in joined.parts]
+        if all(len(each) == 1 for each in parts):
+            return _apart(module, shape, joined, [each[0] for each in parts], names)
+    return []
+
+
+def _inside(
+    module: str,
+    shape: Shape,
+    joined: Joined,
+    index: int,
+    number: str,
+    tensor: str,
+    rows: Mapping[str, int],
+    names: Names,
+) -> list[Share]:
+    """The rows of a joined weight that a module is."""
+    height, width = names.base[tensor].matrix
+    if joined.swapped:
+        return _swapped(module, shape, tensor, names)
+    keys = [part.replace("#", number) for part in joined.parts]
+    known = {part: rows[key] for part, key in enumerate(keys) if key in rows}
+    firsts = first_rows(joined, known, height, width)
+    fits = firsts is not None and shape == (firsts[index + 1] - firsts[index], width)
+    _check(module, shape, tensor, fits, names)
+    assert firsts
+    return [Share(module, module, shape, within=(tensor,), row=firsts[index])]
+
+
+def _apart(module: str, shape: Shape, joined: Joined, tensors: Sequence[str], names: Names) -> list[Share]:
+    """The tensors that a joined weight is in the base."""
+    if joined.swapped:
+        return _swapped(module, shape, tensors[0], names)
+    stored = [names.base[tensor].matrix for tensor in tensors]
+    fits = sum(height for height, _ in stored) == shape[0] and all(width == shape[1] for _, width in stored)
+    _check(module, shape, tensors[0], fits, names)
+    found, first = [], 0
+    for tensor, each in zip(tensors, stored, strict=True):
+        found.append(Share(module, tensor.removesuffix(WEIGHT), each, first, within=(tensor,)))
+        first += each[0]
+    return found
+
+
+def _swapped(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
+    """Both halves of a weight, each in the place of the other."""
+    _check(module, shape, tensor, names.base[tensor].matrix == shape and shape[0] % 2 == 0, names)
+    half = shape[0] // 2, shape[1]
+    return [
+        Share(module, f"{module}[{first // half[0]}]", half, first, within=(tensor,), row=half[0] - first)
+        for first in (0, half[0])
+    ]
+
+
+def _check(module: str, shape: Shape, tensor: str, fits: bool, names: Names) -> None:
+    if not fits:
+        stored = list(names.base[tensor].shape)
+        raise IncompatibleError(
+            f"is {list(shape)}, and {tensor}, which the base has it in, is {stored}: they do not fit",
+            tensor=module,
+            hint="give the base that the adapter was trained on",
+            code="E-NAMES",
+        )

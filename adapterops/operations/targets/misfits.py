@@ -1,0 +1,96 @@
+"""What is said of modules that have no place in a base: what was tried, what is nearest, and how much would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.naming import Names, canonical
+from adapterops.formats.models.suffixes import Move
+
+SHOWN = 8
+"""Names that an error lists of each side."""
+
+ALIKE = 3
+"""Sentences that an error lists: others say the same of other modules."""
+
+OWN_BASE = "give the base that the adapter was trained on"
+
+
+def misfits(
+    found: int, missing: Sequence[str], wrong: Sequence[str], count: int, names: Names | None
+) -> IncompatibleError:
+    """The error for modules that do not fit a base.
+
+    Args:
+        found: how many have their place.
+        missing: modules that the base has nothing for.
+        wrong: sentences about those it has, and that do not fit.
+        count: all modules.
+        names: those of the base; None where they do not matter.
+    """
+    if names is None or not missing:
+        fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
+        return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
+    nothing = not found and not wrong
+    there = _nearest(missing, names)
+    fact = (
+        f"0 of {count} modules of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(there)}"
+        if nothing
+        else f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; nearest in the base are {_list(there)}"
+    )
+    if wrong:
+        fact += f"; {len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
+    tried = names.tried(missing)
+    if tried:
+        shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
+        return IncompatibleError(f"{fact}. Renamed, these would fit: {shown}", hint=_renaming(tried), code="E-NAMES")
+    hint = (
+        f"no wrapper, prefix or suffix of the names makes one fit: it is for another architecture; {OWN_BASE}"
+        if nothing
+        else OWN_BASE
+    )
+    return IncompatibleError(fact, hint=hint, code="E-NAMES")
+
+
+def _renaming(tried: Sequence[tuple[Move, int]]) -> str:
+    best = [move for move, fits in tried if fits == tried[0][1]]
+    if len(best) > 1:
+        return "which of them is meant is not known: put the prefix of that part of the base before the adapter's names"
+    return f"{OWN_BASE}; if this is it, rename the modules of the adapter"
+
+
+def _how(move: Move) -> str:
+    return (
+        f"with the prefix {move.prefix!r}" if not move.drop else f"without the first {move.drop} parts of their names"
+    )
+
+
+def _nearest(missing: Sequence[str], names: Names) -> list[str]:
+    """The weights of the base, those first that end as the first missing module does."""
+    wanted = canonical(missing[0]).split(".")
+    weights = [tensor for tensor, spec in names.base.items() if tensor.endswith(WEIGHT) and len(spec.shape) > 1]
+    return sorted(weights, key=lambda tensor: -_common(wanted, canonical(tensor.removesuffix(WEIGHT)).split(".")))
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts at the end, and at the beginning, two names have in common."""
+    return _run(zip(reversed(one), reversed(other), strict=False)) + _run(zip(one, other, strict=False))
+
+
+def _run(pairs: Iterable[tuple[str, str]]) -> int:
+    count = 0
+    for one, other in pairs:
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _sentences(facts: Sequence[str]) -> str:
+    return "; ".join(facts[:ALIKE]) + (f"; and {len(facts) - ALIKE} more" if len(facts) > ALIKE else "")

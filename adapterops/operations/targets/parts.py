@@ -1,0 +1,59 @@
+"""An adapter by the parts of its updates that a base stores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.operations.targets.table import Targets
+from adapterops.storage.lazy import Lazy
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Linear
+
+
+def by_part(adapter: Adapter, targets: Targets) -> Adapter:
+    """The adapter with a module for each target: for each half of a gate_up_proj, where a base stores them as two tensors."""
+    found = (target for edit in targets.edits.values() for target in edit.targets)
+    parts = {target.module: target for target in found if target.module != target.source}
+    if not parts:
+        return adapter
+    split = {target.source for target in parts.values()}
+    layout = {module: each for module, each in adapter.layout.items() if module not in split}
+    layout |= {module: replace(adapter.layout[target.source], shape=target.shape) for module, target in parts.items()}
+
+    def compute(module: str) -> Linear:
+        if module not in parts:
+            update: Linear = adapter.updates[module]
+            return update
+        target = parts[module]
+        update = adapter.updates[target.source]
+        return rows_of(update.T if target.transposed else update, slice(target.first, target.first + target.shape[0]))
+
+    return replace(adapter, updates=Lazy(layout, compute), layout=layout)
+
+
+def rows_of(update: Linear, rows: slice) -> Linear:
+    """Some rows of an update, as an update: no further from what it stands for than all of them are."""
+    from adapterops.updates.dense import Dense
+
+    if (rows.start, rows.stop) == (0, update.shape[0]):
+        return update
+    factors = update.lowrank()
+    return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])
+
+
+def placed(update: Linear, first: int, height: int) -> Linear:
+    """An update as some rows of a higher one, from `first` on, whose other rows are zero."""
+    import numpy as np
+
+    from adapterops.updates.dense import Dense
+
+    if update.shape[0] == height:
+        return update
+    around = (first, height - first - update.shape[0]), (0, 0)
+    factors = update.lowrank()
+    if factors is None:
+        return Dense(np.pad(update.dense(), around), update.error)
+    return replace(factors, B=np.pad(factors.B, around))

@@ -1,0 +1,135 @@
+"""Tensors of files: what is known of one before it is read, and what a file of them offers, whatever its format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.scratch import Scratch
+from adapterops.errors import UnsupportedError
+from adapterops.storage.checksums import BLAKE3
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.arrays.floats import Array
+
+
+class Spec(NamedTuple):
+    """What is known of a tensor before it is read: its dtype, as safetensors spells it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """
+        >>> Spec("BF16", (3, 4)).bytes, Spec("F32", ()).bytes
+        (24, 4)
+        """
+        return math.prod(self.shape) * BITS[self.dtype] // 8
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns: all dimensions but the last taken for one, or of a kernel (out, in, height, width) and larger
+        ones all but the first.
+
+        >>> Spec("F32", (4, 3, 2)).matrix, Spec("F32", (5,)).matrix, Spec("F32", ()).matrix
+        ((12, 2), (1, 5), (1, 1))
+        >>> Spec("F32", (8, 4, 3, 3)).matrix
+        (8, 36)
+        """
+        return matrix(self.shape)
+
+
+def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """A tensor as a matrix; see `Spec.matrix`."""
+    if len(shape) > 3:
+        return shape[0], math.prod(shape[1:])
+    return math.prod(shape[:-1]), shape[-1] if shape else 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor is stored: bytes [begin, end) of the data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.dtype, self.shape)
+
+
+class Header(Protocol):
+    """Tensors that are stored under these names: what is known of all of them, and the bytes of small ones."""
+
+    path: Path
+    metadata: dict[str, str]
+    entries: dict[str, Entry]
+
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
+
+
+class TensorFile(Header, Protocol):
+    """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
+
+    size: int
+
+    @property
+    def origin(self) -> tuple[int, ...]: ...
+    def chunks(self, name: str) -> Iterator[bytearray]: ...
+    def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
+    def check_unchanged(self) -> None: ...
+    def hash_as_read(self) -> None: ...
+    def digest(self, algorithm: str = BLAKE3) -> str: ...
+    def hashes(self) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file."""
+
+    file: TensorFile
+    name: str
+
+    @property
+    def spec(self) -> Spec:
+        return self.file.entries[self.name].spec
+
+    def tensor(self, rows: tuple[int, int] | None = None) -> Tensor:
+        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
+        from adapterops.arrays.floats import tensor
+
+        return tensor(self.file.array(self.name, rows), self.spec.dtype)
+
+    def same_bytes(self, other: Stored) -> bool:
+        """Whether the two hold the same bytes, of one dtype and shape.
+        Stops at the first difference, and needs no torch.
+        """
+        chunks = zip_longest(self.file.chunks(self.name), other.file.chunks(other.name))
+        return self.spec == other.spec and all(mine == theirs for mine, theirs in chunks)
+
+
+def no_numbers(dtype: str, path: Path, name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"is stored as {dtype}, which is not a dtype for arithmetic",
+        path=path,
+        tensor=name,
+        hint=f"convert it to one of {', '.join(FLOATS)}",
+    )
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor, without a copy."""
+    import torch  # here, so that files can be copied without it
+
+    flat = tensor.reshape(-1)  # a column may have any stride and count as contiguous
+    return flat.view(torch.uint8).numpy().data.cast("B") if flat.numel() else memoryview(b"")

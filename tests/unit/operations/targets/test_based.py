@@ -1,0 +1,49 @@
+"""What a base settles of an adapter; what PEFT makes of it is in tests/interop/test_other_kinds.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from corpus import config, write_adapter
+from safetensors.torch import save_file
+
+import adapterops as ao
+from adapterops.operations.targets.based import fitted, on_base
+
+PREFIX = "base_model.model.layers.0."
+SHARED = {"base_model.vera_A": torch.ones(2, 8), "base_model.vera_B": torch.ones(8, 2)}
+VECTORS = {f"{PREFIX}q_proj.vera_lambda_b": torch.ones(4), f"{PREFIX}q_proj.vera_lambda_d": torch.ones(2)}
+
+
+def model(folder: Path, rows: int = 4) -> ao.Checkpoint:
+    folder.mkdir()
+    save_file({"layers.0.q_proj.weight": torch.randn(rows, 6)}, folder / "model.safetensors", {"format": "pt"})
+    return ao.open_checkpoint(folder)
+
+
+def test_shapes_that_only_the_base_has(tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", {**VECTORS, **SHARED}, {"peft_type": "VERA", "r": 2}))
+    module = "layers.0.q_proj"
+    assert adapter.layout[module].shape == (4, 0)
+    found = fitted(adapter, model(tmp_path / "base"))
+    assert found.layout[module].shape == found.updates[module].shape == (4, 6)
+    assert not found.layout[module].needs_base
+    other = fitted(adapter, model(tmp_path / "other", 5))
+    assert other.layout[module].shape == (4, 0)
+
+
+def test_a_bias_that_the_base_has_not_is_left_out(tmp_path: Path) -> None:
+    tensors = {f"{PREFIX}q_proj.ia3_l": torch.ones(4, 1)}
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", tensors, {"peft_type": "IA3"}))
+    assert list(adapter.layout) == ["layers.0.q_proj", "layers.0.q_proj.bias"]
+    assert list(fitted(adapter, model(tmp_path / "base")).layout) == ["layers.0.q_proj"]
+
+
+def test_what_started_on_a_changed_base_is_lora_then(tmp_path: Path) -> None:
+    tensors = {f"{PREFIX}q_proj.lora_A.weight": torch.randn(2, 6), f"{PREFIX}q_proj.lora_B.weight": torch.randn(4, 2)}
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", tensors, config(2, init_lora_weights="pissa")))
+    found = on_base(adapter, model(tmp_path / "base"))
+    assert adapter.layout["layers.0.q_proj"].needs_base
+    assert not found.layout["layers.0.q_proj"].needs_base
+    assert found.layout["layers.0.q_proj"].rank == found.updates["layers.0.q_proj"].rank == 4
