@@ -147,6 +147,38 @@ def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False
     return result
 
 
+def at_random(numbers: Array, dtype: str, memory: Scratch, draws: Array) -> Array:
+    """Numbers as they are stored, each as one of its two neighbours, at random, so that the mean is the number. They
+    become what the stored ones stand for.
+
+    A number x between neighbours a ≤ x < b becomes b with probability (x - a) / (b - a), and no finite one becomes
+    infinite that would not by rounding to nearest.
+
+    Args:
+        draws: uniform in [0, 1), one for each number.
+
+    Raises:
+        IncompatibleError: a number is too large for `dtype`.
+
+    Source: Croci et al., Stochastic rounding: implementation, error analysis and applications, 2022.
+    """
+    before = np.isfinite(numbers)
+    stored = narrowed(numbers, dtype, memory)
+    check_range(before, finite(stored, dtype), dtype, "numbers")
+    with np.errstate(all="ignore"):
+        near = widened(stored, dtype, memory)
+        error = numbers - near
+        bits = stored.view(np.uint16)
+        outwards = (np.signbit(error) == np.signbit(near)) | (near == 0)
+        beside = np.where(outwards, bits + np.uint16(1), bits - np.uint16(1))
+        beside = np.where(near == 0, np.where(error < 0, np.uint16(0x8001), np.uint16(1)), beside)
+        gap = np.abs(widened(beside.view(stored.dtype), dtype, Scratch()) - near)
+        moved = (draws * gap < np.abs(error)) & np.isfinite(gap)
+    np.copyto(bits, beside, where=moved)
+    np.copyto(numbers, widened(stored, dtype, memory))
+    return stored
+
+
 def check_range(before: NDArray[np.bool_], after: NDArray[np.bool_], dtype: str, what: str) -> None:
     """Raise IncompatibleError for numbers that were finite before they were stored in `dtype`, and are not after."""
     count = int(np.count_nonzero(before & ~after))

@@ -24,6 +24,7 @@ from adapterops.storage.tensors import Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from adapterops.arrays.floats import Array
     from adapterops.updates.survival import Block, Survival
 
     Facts: TypeAlias = Mapping[str, Survival]
@@ -58,8 +59,8 @@ class Checkpoint:
         holding: edited tensor → about the bytes that its edit keeps in memory.
         entire: edited tensors all rows of which are computed together.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
-        rounding: of a changed weight to the grid that it is on already: `nearest`, which erases small updates,
-            `stochastic` with `seed`, or None, which saving refuses.
+        rounding: of a changed weight to the grid that it is on already, or to 16 bits: `nearest`, which erases small
+            updates, `stochastic` with `seed`, or None: nearest in 16 bits, and on a grid of codes saving refuses it.
     """
 
     layout: Mapping[str, Spec]
@@ -99,7 +100,7 @@ class Checkpoint:
             result = np.empty(spec.matrix, STORED[spec.dtype])
             with at(tensor=name):
                 for begin, end in self.blocks(name):
-                    result[begin:end] = rounded(rows(begin, end), spec.dtype, memory)
+                    result[begin:end] = rounded(rows(begin, end), spec.dtype, memory, self.draws(name, begin, end))
             return tensor(result, spec.dtype).reshape(spec.shape)
 
         def found(name: str) -> Tensor:
@@ -154,6 +155,14 @@ class Checkpoint:
             and name in self.schemes
             and self.schemes[name] == self.stored[name].scheme
         )
+
+    def draws(self, name: str, begin: int, end: int) -> Array | None:
+        """What decides between the neighbours of every number of some rows, where chance does and they have 16 bits."""
+        if self.rounding != STOCHASTIC or name in self.schemes or self.layout[name].dtype not in ("F16", "BF16"):
+            return None
+        from adapterops.arrays.chance import uniform
+
+        return uniform(f"{self.seed}:{name}", begin, (end - begin, self.layout[name].matrix[1]))
 
     def encoder(self, name: str) -> Encoder | None:
         """What turns the rows of a tensor that is computed into its parts; None where it is whole."""

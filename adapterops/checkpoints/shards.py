@@ -194,7 +194,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if encoder is None:
-            stored_rows = rounded(block, dtype, memory)
+            stored_rows = rounded(block, dtype, memory, checkpoint.draws(tensor, begin, end))
             put("", stored_rows.data.cast("B") if stored_rows.size else b"")
             found = survival(block, block.values, dtype)
         else:

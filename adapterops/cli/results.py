@@ -26,7 +26,7 @@ from adapterops.requests.running import Made, Written
 if TYPE_CHECKING:
     from adapterops.updates.survival import Survival
 
-LOSSY_GAIN = 0.9
+LOSSY_GAIN = 0.95
 """Below this much of an update left, a person should know."""
 
 EXACT = 1e-6
@@ -175,6 +175,6 @@ def _warn(saved: SavedCheckpoint) -> None:
     else:
         text = (
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored "
-            "numbers; --dtype float32 keeps them"
+            "numbers; --dtype float32 keeps them, --rounding stochastic keeps them on average"
         )
     warnings.warn(text, AdapterWarning, stacklevel=2)

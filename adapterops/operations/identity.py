@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 
+from adapterops.arrays.floats import at_random
+from adapterops.arrays.scratch import Scratch
 from adapterops.operations.fusion import Piece
 from adapterops.updates.protocol import Array, Part
+from adapterops.updates.survival import Change
 from adapterops.verification.rounding import BITS, SMALLEST, half_step
 
 PROBES = 2
 """Vectors on which the merge identity is tried."""
 
 
-def near_sum(stored: Array, dtype: str, W0: Array, delta: Array, piece: Piece, own: Part) -> Array:
+def near_sum(stored: Array, dtype: str, change: Change, piece: Piece, own: Part, draws: Array | None) -> Array:
     """Where `stored` is as good a rounding of W0 + ΔW as float32 can tell: the sum in float64 is within half a step of
-    it.
+    it, or the same draws make it of a sum as near.
 
     Args:
         stored: numbers of `dtype`, widened.
-        delta: ΔW as it was computed there, for updates that have no factors.
+        change: W0, and ΔW as it was computed there, for updates that have no factors.
     """
-    wide, factors = W0.astype(np.float64), piece.update.lowrank()
+    wide, factors = change.W.astype(np.float64), piece.update.lowrank()
     if factors is None:
-        exact = delta.astype(np.float64)
+        exact = change.delta.astype(np.float64)
         size, terms = np.abs(exact), 2
     else:
         B, A = factors.scale * factors.B[own[0]].astype(np.float64), factors.A.astype(np.float64)
         exact, size, terms = B @ A, np.abs(B) @ np.abs(A), factors.rank + 2
     uncertain = terms * 2.0**-24 * (np.abs(wide) + size)
+    if draws is not None:
+        sums = [wide + exact - uncertain, wide + exact + uncertain]
+        for each in sums:
+            at_random(each, dtype, Scratch(), draws)
+        between: Array = (sums[0] <= stored) & (stored <= sums[1])
+        return between
     near: Array = np.abs(stored.astype(np.float64) - (wide + exact)) <= half_step(stored, dtype) + uncertain
     return near
 

@@ -216,7 +216,10 @@ def _tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[st
         return _addition(name, model, rows, expected)
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
-        found, wanted = model.stored[name].stored(begin, end), rounded(rows(begin, end), dtype, memory)
+        found, wanted = (
+            model.stored[name].stored(begin, end),
+            rounded(rows(begin, end), dtype, memory, expected.draws(name, begin, end)),
+        )
         if np.count_nonzero(_bits(found) != _bits(wanted)):
             return {}, [Problem(name, f"differs from the base's in rows {begin} to {end - 1}")]
     return {}, []
@@ -315,7 +318,8 @@ def _addition(
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
         block = rows(begin, end)
-        wanted = rounded(block, dtype, memory)
+        draws = expected.draws(name, begin, end)
+        wanted = rounded(block, dtype, memory, draws)
         found = model.stored[name].stored(begin, end)
         different, stored = _bits(found) != _bits(wanted), widened(found, dtype, memory)
         for piece in rows.pieces:
@@ -325,7 +329,8 @@ def _addition(
             change, own = block.change(piece.target.module), piece.target.own(begin, part)
             off = int(np.count_nonzero(different[part]))
             near = (
-                near_sum(stored[part], dtype, change.W, change.delta, piece, own) & different[part]
+                near_sum(stored[part], dtype, change, piece, own, None if draws is None else draws[part])
+                & different[part]
                 if off
                 else different[:0]
             )

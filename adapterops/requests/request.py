@@ -121,7 +121,8 @@ class Request:
         extract: the adapter is the difference of another model and the base.
         original: the 16-bit model that a quantized base was made from.
         base_view: what an update is added to, for a quantized base; by default the original, where there is one.
-        rounding: how changed weights are rounded onto the base's own grid: `nearest`, or `stochastic` with `seed`.
+        rounding: how changed weights are rounded, onto the base's own codes or to 16 bits: `nearest`, or `stochastic`
+            with `seed`.
         precision: of ΔW and the sum.
         quantize: the scheme to write the model in.
         dequantize: write the base in 16 or 32 bits.

@@ -221,14 +221,13 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     """The base as an update is added to it: with the numbers and the rounding that are asked for.
 
     Raises:
-        OptionError: it is not quantized, and what is asked for is about codes; or what is asked for leaves no codes to
-            keep.
+        OptionError: it is not quantized, and what is asked for is about codes; or codes are found anew, which no rule
+            of rounding is for.
     """
     base, path, output = models["base"], request.base.path if request.base else None, request.output
-    about_codes = request.original is not None or request.base_view is not None or request.rounding is not None
-    if not base.schemes and about_codes:
+    if not base.schemes and (request.original is not None or request.base_view is not None):
         raise OptionError(
-            "--original, --base-view and --rounding are for a base that is quantized, and this one is not",
+            "--original and --base-view are for a base that is quantized, and this one is not",
             path=path,
             hint="leave them out; --quantize nf4 writes the result in 4 bits",
         )
@@ -238,13 +237,24 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         base = dequantize(base, output.dtype)
     if request.rounding is None:
         return base
-    if not base.schemes:
+    if not base.schemes and request.quantize:
         raise OptionError(
-            "--rounding keeps the codes of the base, and --dtype and --quantize ask for others",
+            "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",
             path=path,
-            hint="give --rounding alone, or leave it out",
+            hint="give one of the two",
+        )
+    if request.rounding == STOCHASTIC and not base.schemes and not _in_16_bits(base, output.dtype):
+        raise OptionError(
+            "--rounding stochastic is for codes and for 16 bits, and this writes 32",
+            path=path,
+            hint="leave it out: they are rounded to nearest",
         )
     return rounding(base, request.rounding, request.seed or 0 if request.rounding == STOCHASTIC else 0)
+
+
+def _in_16_bits(base: Checkpoint, dtype: str | None) -> bool:
+    """Whether changed weights are written in 16 bits, any of them."""
+    return bool({"F16", "BF16"} & ({dtype} if dtype else {spec.dtype for spec in base.layout.values()}))
 
 
 def _same_scheme(request: Request, base: Checkpoint) -> bool:

@@ -104,7 +104,13 @@ def other_adapters(record: Request, request: Request) -> str | None:
 
 
 def _same(stated: Sequence[str], given: Sequence[str]) -> bool:
-    return sorted(map(os.path.realpath, stated)) == sorted(map(os.path.realpath, given))
+    """Of what is elsewhere by now, or was given with the whole path of a machine, a manifest has the name alone."""
+
+    def alike(one: str, other: str) -> bool:
+        moved = not os.path.exists(one) and Path(one).name == Path(other).name
+        return moved or os.path.realpath(one) == os.path.realpath(other)
+
+    return len(stated) == len(given) and all(any(alike(one, other) for other in given) for one in stated)
 
 
 def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:

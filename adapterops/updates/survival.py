@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adapterops.arrays.finite import all_finite
-from adapterops.arrays.floats import Array, check_range, checked, narrowed
+from adapterops.arrays.floats import Array, at_random, check_range, checked, narrowed
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
 
@@ -167,12 +167,14 @@ def within(matrix: Array, part: tuple[slice, slice]) -> Array:
     return matrix if part == (slice(0, height), slice(0, width)) else matrix[part]
 
 
-def rounded(block: Block, dtype: str, memory: Scratch) -> Array:
-    """The values of a block as they are stored in `dtype`. If any were changed, they become what the stored ones stand
-    for.
+def rounded(block: Block, dtype: str, memory: Scratch, draws: Array | None = None) -> Array:
+    """The values of a block as they are stored in `dtype`: the nearest, or where they were changed one of the two
+    neighbours, by `draws`. If any were changed, they become what the stored ones stand for.
 
     What an update made of them is checked by `survival`.
     """
+    if draws is not None and block.changes:
+        return at_random(block.values, dtype, memory, draws)
     covered = any(change.delta.shape == block.values.shape for change in block.changes)
     return (narrowed if covered else checked)(block.values, dtype, memory, settle=bool(block.changes))
 

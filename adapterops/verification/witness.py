@@ -45,7 +45,7 @@ class Witness:
     """What a model should be: the base, the updates of an adapter in their places, and nothing else.
 
     Attributes:
-        chance: codes that stay on the grid of the base were rounded to a neighbour at random.
+        chance: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
     """
 
     model: Checkpoint
@@ -75,7 +75,7 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
             return
         before = self.before(name, each)
-        judge = _judge(found, self._on_grid(name, each))
+        judge = _judge(found, self._by_chance(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
@@ -109,9 +109,11 @@ class Witness:
             return self.base.views.get(base, self.base.stored[base])
         return self.base.stored[base]
 
-    def _on_grid(self, name: str, each: Wanted) -> bool:
-        stored = self.base.stored.get(each.start or name)
-        same = stored is not None and stored.scheme == self.model.stored[name].scheme
+    def _by_chance(self, name: str, each: Wanted) -> bool:
+        found, stored = self.model.stored[name], self.base.stored.get(each.start or name)
+        if found.scheme is None:
+            return self.chance and bool(each.places) and found.dtype in ("F16", "BF16")
+        same = stored is not None and stored.scheme == found.scheme
         return self.chance and same and each.full is None and name not in self.base.views
 
     def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:
@@ -134,9 +136,7 @@ class Witness:
                 name, f"{wrong} of {entries} entries are not what float64 makes of base and adapter", wrong / entries
             )
         if judge.chance and gain.far():
-            yield Doubt(
-                name, f"codes hold {gain.gain:.3g} of the update, chance explains 1 ± {SIGMAS * gain.spread:.2g}"
-            )
+            yield Doubt(name, f"holds {gain.gain:.3g} of the update, chance explains 1 ± {SIGMAS * gain.spread:.2g}")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,8 @@ class Judge:
         """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
         value = self.value(begin, end)
         if self.found.scheme is None:
-            return ~(np.abs(value - S) <= half_step(value, self.found.dtype) + slack), value
+            away = 2 * half_step(S, self.found.dtype) if self.chance else half_step(value, self.found.dtype)
+            return ~(np.abs(value - S) <= away + slack), value
         transposed = self._plain is not self.found.scheme
         stored = np.ascontiguousarray(S.T) if transposed else S
         off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
@@ -220,7 +221,7 @@ def _judge(found: StoredTensor, chance: bool) -> Judge | None:
     value = decoder(found)
     if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):
         return None
-    return Judge(found, value, chance and scheme is not None)
+    return Judge(found, value, chance)
 
 
 def witness(

@@ -83,7 +83,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             "and model.layers.0.q_proj.weight of the base is [12, 8]",
             "the adapter was trained on",
         ),
-        ("fuse base tuned --rounding stochastic -o x", 2, "for a base that is quantized", "--quantize nf4 writes"),
+        (
+            "fuse base tuned --base-view original --original base -o x",
+            2,
+            "for a base that is quantized",
+            "--quantize nf4 writes",
+        ),
         ("unfuse fused other-tuned -o x", 0, "the manifest names the adapter tuned, and other-tuned was given", ""),
         ("verify fused --adapter other-tuned", 8, "the manifest names the adapter tuned", "leave --adapter out"),
         ("quantize base --to nf5 -o x", 2, "there is no scheme 'nf5'", "did you mean nf4?"),
@@ -143,7 +148,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("convert a --to gguf", 4, "a GGUF file depends on the model", "name the model with --base"),
         ("check base", 3, "base: is a model, where an adapter is expected", "name the folder of an adapter"),
         ("check a --for vlm", 2, "'vlm' is not one of", "did you mean vllm?"),
-        ("fuse base tuned -o x --rounding stochastic", 2, "and this one is not", "leave them out"),
+        ("fuse base tuned -o x --rounding stochastic --dtype float32", 2, "for codes and for 16 bits", "leave it out"),
         ("merge", 2, "SOURCES is missing", "usage: adapterops merge [OPTIONS] SOURCES...; see adapterops merge --help"),
     ],
 )

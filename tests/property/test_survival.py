@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from codes import normal
 from corpus import config, write_adapter
 from safetensors.torch import load_file, save_file
@@ -119,3 +120,54 @@ def test_weights_of_several_pieces_that_end_anywhere(tmp_path: Path, scheme: str
     assert fused.total.gain == pytest.approx(0.98 if scheme != "int8" else 1.0, abs=0.02)
     assert ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=3).ok
     assert not ao.verify(ao.open_checkpoint(tmp_path / "by chance"), coded, adapter, seed=4).ok
+
+
+IN_16_BITS = {
+    "nearest": {0.01: (0.9996, 0.001), 0.003: (0.927, 0.01)},
+    "stochastic": {0.01: (1, 0.002), 0.003: (1, 0.005)},
+}
+
+
+@pytest.mark.parametrize("size", [0.01, 0.003])
+@pytest.mark.parametrize("way", IN_16_BITS)
+def test_chance_keeps_in_16_bits_what_rounding_to_nearest_erases(
+    models: Path, tmp_path: Path, way: str, size: float
+) -> None:
+    base, adapter = ao.open_checkpoint(models / "16 bits"), ao.open_adapter(models / str(size))
+    saved = ao.save_checkpoint(
+        ao.rounding(ao.fuse(base, adapter), way, seed=1), tmp_path / "out", how=Execution(sync=False)
+    )
+    gain, off = IN_16_BITS[way][size]
+    assert saved.total.gain == pytest.approx(gain, abs=off)
+    W, found = (
+        load_file(place / "model.safetensors")[f"{MODULE}.weight"] for place in (models / "16 bits", tmp_path / "out")
+    )
+    assert torch.equal(ao.rounding(ao.fuse(base, adapter), way, seed=1).tensors[f"{MODULE}.weight"], found)
+    assert saved.total.changed == int((found != W).sum())
+
+
+def test_sums_by_chance_are_verified_and_nothing_else_is(models: Path, tmp_path: Path) -> None:
+    base, adapter = ao.open_checkpoint(models / "16 bits"), ao.open_adapter(models / "0.003")
+    ao.save_checkpoint(
+        ao.rounding(ao.fuse(base, adapter), "stochastic", 3), tmp_path / "out", how=Execution(sync=False)
+    )
+    found = ao.verify(ao.open_checkpoint(tmp_path / "out"), base, adapter, seed=3)
+    assert found.ok
+    assert found.modules[MODULE].exact == SIZE * SIZE
+    assert not ao.verify(ao.open_checkpoint(tmp_path / "out"), base, adapter, seed=4).ok
+    assert not ao.verify(ao.open_checkpoint(tmp_path / "out"), base, adapter).ok
+    ao.save_checkpoint(ao.fuse(base, adapter), tmp_path / "nearest", how=Execution(sync=False))
+    assert not ao.verify(ao.open_checkpoint(tmp_path / "nearest"), base, adapter, seed=3).ok
+
+
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_one_number_beside_its_sum_is_found(models: Path, tmp_path: Path, step: int) -> None:
+    base, adapter = ao.open_checkpoint(models / "16 bits"), ao.open_adapter(models / "0.003")
+    ao.save_checkpoint(
+        ao.rounding(ao.fuse(base, adapter), "stochastic", 3), tmp_path / "out", how=Execution(sync=False)
+    )
+    tensors = load_file(tmp_path / "out/model.safetensors")
+    tensors[f"{MODULE}.weight"].view(torch.int16)[700, 3] += step
+    save_file(tensors, tmp_path / "out/model.safetensors", {"format": "pt"})
+    found = ao.verify(ao.open_checkpoint(tmp_path / "out"), base, adapter, seed=3)
+    assert found.modules[MODULE].wrong == 1

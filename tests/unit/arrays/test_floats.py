@@ -14,8 +14,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapterops.arrays.chance import uniform
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.arrays.floats import NAN, STORED, Array, array, checked, finite, narrowed, tensor, wide, widened
+from adapterops.arrays.floats import (
+    NAN,
+    STORED,
+    Array,
+    array,
+    at_random,
+    checked,
+    finite,
+    narrowed,
+    tensor,
+    wide,
+    widened,
+)
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError
 
@@ -132,3 +145,31 @@ def test_the_results_of_two_dtypes_do_not_share_memory_with_what_they_are_made_o
     assert not np.shares_memory(stored, wide_)
     assert not np.shares_memory(narrow, wide_)
     assert not np.shares_memory(narrow, stored)
+
+
+NUMBERS = [1e-3, -1e-3, 3e-8, -3e-8, 1.9999, 2.0001, -1.0, 0.0, -0.0, 65500.0, -65519.0]
+
+
+@pytest.mark.parametrize("wide", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_at_random_the_mean_is_the_number_and_nothing_but_its_neighbours_is_stored(dtype: str, wide: type) -> None:
+    count = 1 << 16
+    exact = np.array(NUMBERS[:-2] if dtype == "F16" else NUMBERS, wide)
+    numbers = np.repeat(exact[:, None], count, axis=1)
+    stored = at_random(numbers, dtype, Scratch(), uniform("key", 0, numbers.shape))
+    assert (widened(stored, dtype, Scratch()) == numbers).all()  # they are what is stored now
+    for x, found in zip(exact, numbers.astype(np.float64), strict=True):
+        values = sorted(set(found))
+        assert len(values) <= 2
+        assert values[0] <= x <= values[-1]
+        bits = [int(narrowed(np.array([each], np.float32), dtype, Scratch()).view(np.uint16)[0]) for each in values]
+        assert len(bits) == 1 or abs((bits[0] & 0x7FFF) - (bits[1] & 0x7FFF)) == 1
+        assert abs(found.mean() - x) <= 5 * found.std() / count**0.5
+        assert len(values) == 2 or values[0] == x
+
+
+def test_at_random_no_number_becomes_infinite_that_fits() -> None:
+    numbers = np.full((1000,), 65519.0, np.float32)  # nearer to 65504 than to what would be the next
+    assert (at_random(numbers, "F16", Scratch(), uniform("key", 0, (1000,))) == np.float16(65504)).all()
+    with pytest.raises(IncompatibleError, match="too large"):
+        at_random(np.array([65520.0], np.float32), "F16", Scratch(), uniform("key", 0, (1,)))

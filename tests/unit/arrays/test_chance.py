@@ -1,0 +1,19 @@
+"""Random numbers by key and place."""
+
+import numpy as np
+
+from adapterops.arrays.chance import uniform
+
+
+def test_the_numbers_of_a_key_are_the_same_on_every_machine() -> None:
+    assert uniform("0:w", 0, (3,)).tolist() == uniform("0:w", 0, (2, 3)).reshape(-1)[:3].tolist()
+    assert (uniform("0:w", 0, (2,)) * 2.0**32).astype(np.uint64).tolist() == GOLDEN
+
+
+def test_another_place_or_key_has_others() -> None:
+    draws = [uniform(key, begin, (1000,)) for key, begin in (("0:w", 0), ("0:w", 8), ("1:w", 0))]
+    assert all(abs(np.corrcoef(one, other)[0, 1]) < 0.15 for one, other in ((draws[0], draws[1]), (draws[0], draws[2])))
+    assert all(0.45 < each.mean() < 0.55 and each.min() >= 0 and each.max() < 1 for each in draws)
+
+
+GOLDEN = [4276442507, 2258097993]
