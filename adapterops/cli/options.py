@@ -296,7 +296,7 @@ viewing = group(
     click.option(
         "--rounding",
         type=click.Choice(ROUNDINGS),
-        help="How changed weights are rounded to the base's codes or 16 bits: stochastic, with --seed, or nearest, which loses small updates.",
+        help="How changed weights are rounded to the base's codes or 16 bits: stochastic, with --seed, or nearest, which loses small ones.",
     ),
     click.option(
         "--base-view",
