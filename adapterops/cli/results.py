@@ -148,6 +148,12 @@ def _print_survival(saved: SavedCheckpoint) -> None:
     line(f"  the update is {percent(total.relative)} of the weights{entries}")
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
     line(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
+    if total.sampled:
+        highest = max(saved.modules, key=lambda module: saved.modules[module].original)
+        line(
+            f"  the base in codes is {total.original:.2g} times the update away from its original, where the adapter reads; "
+            f"at most {saved.modules[highest].original:.2g} times, in {highest}"
+        )
     if total.codes:
         cosine = f"cosine {total.cosine:.4f} with the update in its rows"
         line(f"  rounding error: {percent(total.noise)} of the weights; {cosine}")

@@ -18,12 +18,14 @@ from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.registry import DEFAULT
 from adapterops.operations.comparing import analysis
+from adapterops.operations.comparing.bases import bases
 from adapterops.operations.models import inspect_model, stored
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.operations.comparing.analysis import Inspection, Spectra
+    from adapterops.operations.comparing.bases import Bases
     from adapterops.operations.models import ModelInspection
 
 SHOWN = 4
@@ -35,6 +37,10 @@ BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."
 )
+@click.option(
+    "--base", type=values.SOURCE, metavar="BASE", help="A quantized model: how far it is from the --original."
+)
+@click.option("--original", type=values.SOURCE, metavar="MODEL", help="The model that --base was quantized from.")
 @options.reading
 @options.workers
 @options.verifying
@@ -45,6 +51,8 @@ BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 def command(
     source: Place,
     spectrum: bool,
+    base: Place | None,
+    original: Place | None,
     alpha: float | None,
     allow_nonfinite: bool,
     allow_pickle: bool,
@@ -57,11 +65,18 @@ def command(
     adapterops show my-adapter
     adapterops show my-adapter --spectrum
     adapterops show hf://owner/adapter@v2
+    adapterops show my-adapter --base base-nf4 --original base
     adapterops show model-nf4
     """
+    if (base is None) != (original is None):
+        raise OptionError(
+            "--base and --original are compared with each other",
+            hint="name both: a quantized model, and what it was made of",
+        )
     if holds_model(source):
-        if spectrum:
-            raise OptionError("is a model, and --spectrum is for adapters", path=source, hint="leave it out")
+        if spectrum or base:
+            given = "--spectrum is" if spectrum else "--base and --original are"
+            raise OptionError(f"is a model, and {given} for adapters", path=source, hint="leave it out")
         checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
         model = inspect_model(checkpoint)
         if as_json:
@@ -72,15 +87,22 @@ def command(
             _print_tensors(checkpoint)
         return
     found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
-    spectra = None
-    if spectrum:
+    spectra = between = None
+    if spectrum or base:
+        adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite, allow_pickle=allow_pickle)
         with output.progress("measuring") as report:
-            adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite, allow_pickle=allow_pickle)
-            spectra = analysis.spectra(adapter, how=Execution(workers=workers, progress=report))
+            how = Execution(workers=workers, progress=report)
+            spectra = analysis.spectra(adapter, how=how) if spectrum else None
+            if base and original:
+                models = [open_checkpoint(each, allow_pickle=allow_pickle) for each in (base, original)]
+                between = bases(adapter, *models, how=how)
     if as_json:
-        output.print_json("adapter", {**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
+        more = {"spectrum": spectra, "bases": between}
+        output.print_json("adapter", found.as_json() | {name: each.as_json() for name, each in more.items() if each})
         return
     _print(found, spectra)
+    if between:
+        _print_bases(between)
 
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
@@ -130,6 +152,24 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
         )
         output.line(f"rank {few} keeps {least}")
+
+
+def _print_bases(between: Bases) -> None:
+    total, worst = between.total, max(between.modules, key=lambda module: between.modules[module].of_update)
+    output.line(
+        f"--base is {output.percent(total.of_weights)} of the adapted weights away from --original; in the directions that "
+        f"the adapter reads, {total.of_update:.2g} times the update, at most {between.modules[worst].of_update:.2g} times, "
+        f"in {worst}"
+    )
+    output.line(
+        "  an adapter trained on one of them and fused into the other makes a model that is off by as much there"
+    )
+    if verbose():
+        rows = [
+            [module, output.percent(each.of_weights), f"{each.of_update:.3g}"]
+            for module, each in between.modules.items()
+        ]
+        output.print_table(["module", "apart, of the weights", "where the adapter reads, of the update"], rows)
 
 
 def _print_modules(found: Inspection, spectra: Spectra | None) -> None:

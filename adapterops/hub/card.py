@@ -213,6 +213,16 @@ def _figures(made: Made) -> list[tuple[str, str]]:
             [
                 ("the update, of the weights it changes", percent(survival["relative"])),
                 ("of the update, what survived rounding", percent(survival["gain"])),
+                *(
+                    [
+                        (
+                            "the base in codes from its original, where the adapter reads, of the update",
+                            f"{survival['original']:.2g}",
+                        )
+                    ]
+                    if "original" in survival
+                    else []
+                ),
                 *([("quantization error, of the weights", percent(survival["noise"]))] if "noise" in survival else []),
             ],
         )

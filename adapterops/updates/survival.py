@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,9 @@ class Survival:
     """What became of an update ΔW on its way into the entries of a weight, W' being what is stored.
 
     Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how
-    many. Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update.
+    many. Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update. Of
+    some rows, where W is the original of codes, ‖V - W‖² within the rows of the update, V being what the codes stand
+    for, and ‖ΔW‖²: `apart` and `sampled`.
     """
 
     base: float = 0.0
@@ -31,18 +33,16 @@ class Survival:
     codes: int = 0
     error: float = 0.0
     inside: float = 0.0
+    apart: float = 0.0
+    sampled: float = 0.0
 
     def __add__(self, other: Survival) -> Survival:
-        return Survival(
-            self.base + other.base,
-            self.delta + other.delta,
-            self.dot + other.dot,
-            self.changed + other.changed,
-            self.entries + other.entries,
-            self.codes + other.codes,
-            self.error + other.error,
-            self.inside + other.inside,
-        )
+        return Survival(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def original(self) -> float:
+        """‖(V - W) Q‖ / ‖ΔW‖ of some rows: how far codes are from their original where the adapter reads."""
+        return math.sqrt(self.apart / self.sampled) if self.sampled else 0.0
 
     @property
     def gain(self) -> float:
@@ -57,11 +57,11 @@ class Survival:
             "changed": self.changed,
             "entries": self.entries,
         }
-        return (
-            {**told, "uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
-            if self.codes
-            else told
-        )
+        if self.sampled:
+            told["original"] = self.original
+        if self.codes:
+            told |= {"uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
+        return told
 
     @property
     def noise(self) -> float:
@@ -140,16 +140,16 @@ def survival(
             changed = _nonzero(difference) if changed_codes is None else int(np.count_nonzero(changed_codes[part]))
             spanned = basis() if quantized else None
             inside = difference if spanned is None else difference @ spanned
-            base, size, dot = _square(W), _square(delta), _dot(difference, delta)
+            base, size, dot = square(W), square(delta), _dot(difference, delta)
             if not all(map(math.isfinite, (base, size, dot))):
                 _explain(W, delta, result, dtype)
                 W, delta, difference = (
                     each.astype(np.float64) for each in (W, delta, difference)
                 )  # finite, only their squares were not
-                base, size, dot = _square(W), _square(delta), _dot(difference, delta)
+                base, size, dot = square(W), square(delta), _dot(difference, delta)
         found[module] = Survival(base, size, dot, changed, difference.size)
         if error is not None:
-            found[module] += Survival(codes=difference.size, error=_square(error), inside=_square(inside))
+            found[module] += Survival(codes=difference.size, error=square(error), inside=square(inside))
     return found
 
 
@@ -158,7 +158,7 @@ def quantized(values: Array, stored: Array) -> Survival:
     where there is no update in them. `stored` is used up.
     """
     error = np.subtract(stored, values, out=stored)
-    return Survival(base=_square(values), entries=values.size, codes=values.size, error=_square(error))
+    return Survival(base=square(values), entries=values.size, codes=values.size, error=square(error))
 
 
 def within(matrix: Array, part: tuple[slice, slice]) -> Array:
@@ -184,7 +184,8 @@ def _nonzero(a: Array) -> int:
     return int(np.count_nonzero(a.view({4: np.int32, 8: np.int64}[a.itemsize])))  # a fifth of the time that floats take
 
 
-def _square(a: Array) -> float:
+def square(a: Array) -> float:
+    """‖a‖²"""
     return _dot(a, a)
 
 
