@@ -1,4 +1,4 @@
-"""Codes of four bits: to nearest in new blocks, or at random to a neighbour in the blocks that are stored."""
+"""Codes of four bits, to nearest in new blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.quant.bitsandbytes import four_bit
 from adapterops.quant.checks import check_finite
-from adapterops.quant.scheme import Read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,13 +48,13 @@ class Nearest:
             pieces.append(self._last(flat[full:].view(1, -1)))
         if not pieces:
             pieces = [(torch.empty(0, dtype=torch.uint8, device=flat.device), flat.new_empty(0))]
-        packed, absmax = pieces[0] if len(pieces) == 1 else (torch.cat(each) for each in zip(*pieces, strict=True))
-        parts = {"weight": packed}
+        bytes_, absmax = pieces[0] if len(pieces) == 1 else (torch.cat(each) for each in zip(*pieces, strict=True))
+        parts = {"weight": bytes_}
         if scheme.nested:
             self._kept[begin] = absmax
         else:
             parts["weight.absmax"] = absmax
-        return parts, lambda: scheme.numbers(packed, absmax, self._scratch)[: flat.numel()].view(values.shape)
+        return parts, lambda: scheme.decoded(bytes_, absmax, self._scratch)[: flat.numel()].view(values.shape)
 
     def _piece(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
         """The bytes of whole blocks, and their absmax."""
@@ -82,10 +81,10 @@ class Nearest:
     def _packed(self, blocks: Tensor, factors: Tensor) -> Tensor:
         codes = self.scheme.book.nearest(blocks, factors, scratch())
         if self.scheme.kind == "nf4":  # its codes ascend
-            return _packed(codes, 7)
+            return packed(codes, self.scheme.padding)
         from adapterops.quant.tables import placed
 
-        return _packed(placed(self.scheme.book.order, codes.device)[codes.long()], 0)
+        return packed(placed(self.scheme.book.order, codes.device)[codes.long()], self.scheme.padding)
 
     def rest(self) -> dict[str, Tensor]:
         import torch
@@ -104,43 +103,7 @@ class Nearest:
         return {**parts, scheme.state_role: _text(scheme.state(self.shape, offset))}
 
 
-class OnGrid:
-    """absmax as it is; to the next lower number on the grid or the next higher, at random."""
-
-    def __init__(self, scheme: FourBit, shape: tuple[int, ...], read: Read, key: str) -> None:
-        self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
-        self._scratch = Scratch()
-
-    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        import torch
-
-        from adapterops.quant.random import generator
-
-        scheme, width, book = self.scheme, self.shape[-1], self.scheme.book
-        values = values.cpu()  # where the random numbers are the same on every machine
-        end = begin + values.shape[0]
-        _, packed, absmax = scheme.blocks(self.shape, self.read, begin * width, end * width)
-        before = scheme.decode(self.shape, self.read, begin, end).float()
-        check_finite(values)
-        codes = torch.stack([packed >> 4, packed & 15], dim=1).view(-1)[: values.numel()]
-        inverse = torch.where(absmax.abs() < SMALLEST, 0, 1 / absmax)
-        step = times((values - before).reshape(-1), inverse, scheme.block_size)
-        s = book.values.index_select(0, codes.int()).add_(step).clamp_(-1, 1)
-        lower = book.floor(s.view(1, -1), s.new_ones(1), scratch()).clamp_(max=len(book.grid) - 2).int()
-        low, gap = book.grid.index_select(0, lower), (book.grid[1:] - book.grid[:-1]).index_select(0, lower)
-        higher = s > gap.mul_(torch.rand(s.shape, generator=generator(self.key, begin))).add_(low)
-        changed = book.grid_codes.index_select(0, lower.add_(higher))
-        codes = torch.where(step == 0, codes, changed)  # of two zeros the one that is there
-        result = _packed(codes, int(packed[-1]) & 15 if len(packed) else 0)
-        return {"weight": result}, lambda: scheme.numbers(result, absmax, self._scratch)[: values.numel()].view(
-            values.shape
-        )
-
-    def rest(self) -> dict[str, Tensor]:
-        return {}
-
-
-def _packed(codes: Tensor, padding: int) -> Tensor:
+def packed(codes: Tensor, padding: int) -> Tensor:
     """Two codes a byte, the first in the high half. The codes are used up."""
     import torch
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.errors import InputError, OptionError, at
 from adapterops.quant.bitsandbytes import section
-from adapterops.quant.blocks import NESTED_BLOCK, Nearest, OnGrid, times
+from adapterops.quant.blocks import NESTED_BLOCK, Nearest, packed, times
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, key
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read, torch_dtype
@@ -58,6 +59,8 @@ class FourBit:
     dtype: str = "BF16"
     storage: str = "U8"
     offset: float = field(default=0.0, compare=False)
+    beside: int | None = field(default=None, compare=False)
+    """The code in the other half of the last byte, where the entries are odd; else bitsandbytes' own."""
 
     @property
     def name(self) -> str:
@@ -136,7 +139,7 @@ class FourBit:
         """Rows [begin, end). Cost: one gather of 8 bytes for two entries."""
         width = shape[-1]
         first, codes, absmax = self.blocks(shape, read, begin * width, end * width)
-        values = self.numbers(codes, absmax, scratch())
+        values = self.decoded(codes, absmax, scratch())
         rows = values[begin * width - first : end * width - first].reshape(end - begin, width)
         return scratch()("decoded", rows.shape, torch_dtype(self.dtype), rows.device).copy_(rows)
 
@@ -158,7 +161,7 @@ class FourBit:
         block = torch.arange(begin, end, device=scales.device) // NESTED_BLOCK - first
         return numbers[read("weight.absmax", begin, end).long()] * scales[block] + self.offset
 
-    def numbers(self, codes: Tensor, absmax: Tensor, memory: Scratch) -> Tensor:
+    def decoded(self, codes: Tensor, absmax: Tensor, memory: Scratch) -> Tensor:
         """Bytes of whole blocks → what they stand for, flat, in float32, in scratch memory; two to a byte."""
         import torch
 
@@ -168,6 +171,12 @@ class FourBit:
         pairs = memory("floats", codes.shape, torch.float64, codes.device)
         torch.index_select(placed(self.book.pairs, codes.device), 0, bytes_, out=pairs)
         return times(pairs.view(torch.float32), absmax, self.block_size)
+
+    @property
+    def padding(self) -> int:
+        if self.beside is not None:
+            return self.beside
+        return 7 if self.kind == "nf4" else 0
 
     @property
     def book(self) -> Codebook:
@@ -192,17 +201,33 @@ class FourBit:
         return Nearest(self, shape)
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+        pairs, odd = divmod(math.prod(shape), 2)
+        beside = int(read("weight", pairs, pairs + 1)[0]) & 15 if odd else None
+        return OnGrid(replace(self, beside=beside), shape, read, key)
 
-    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+    def numbers(self) -> Tensor:
+        return self.book.values
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
-        codes, width = parts["weight"], shape[-1]
-        first = begin * width // 2
-        differ = codes ^ read("weight", first, first + len(codes))
-        entries = torch.stack([differ > 15, differ & 15 != 0], dim=1).view(-1)  # the first is in the high half
-        rows = min(shape[0] if len(shape) < 2 else math.prod(shape[:-1]), begin + len(entries) // max(width, 1)) - begin
-        return entries[: rows * width].view(rows, width)
+        width = shape[-1]
+        first, pairs, _ = self.blocks(shape, read, begin * width, end * width)
+        flat = torch.stack([pairs >> 4, pairs & 15], dim=1).view(-1)
+        return flat[begin * width - first : end * width - first].view(end - begin, width)
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+        width, size = shape[-1], self.block_size
+        first, last = begin * width // size, -(-end * width // size)
+        flat = self._absmax(read, first, last).repeat_interleave(size)
+        return flat[begin * width - first * size : end * width - first * size].view(end - begin, width), 0
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        return {"weight": packed(codes.reshape(-1).clone(), self.padding)}
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        rows = min(math.prod(shape[:-1]) - begin, 2 * len(parts["weight"]) // max(shape[-1], 1))
+        return changed(self, shape, read, (begin, begin + rows), parts)
 
 
 def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ...]]:

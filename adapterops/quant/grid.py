@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SMALLEST = 1e-38
+"""A scale below counts as 0, so that a group of zeros stays one."""
+
+
 class Coded(Scheme, Protocol):
     """A scheme whose entries have a code, a scale and a zero point each."""
 
     def numbers(self) -> Tensor:
-        """By code, in float32; NaN or infinite where a code stands for no number of a weight."""
+        """By code, in float32; NaN or infinite where a code is none to write."""
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Of rows [begin, end), as uint8."""
@@ -48,15 +52,21 @@ class OnGrid:
         codes, numbers = scheme.codes(self.shape, self.read, begin, end), scheme.numbers()
         scale, zero = scheme.scales(self.shape, self.read, begin, end)
         before = scheme.decode(self.shape, self.read, begin, end)
-        grid, where = _ascending(numbers)
-        s = (values - before).mul_(torch.where(scale == 0, 0, 1 / scale)).add_(numbers[codes.int()])
-        lower = torch.bucketize(s, grid, right=True).sub_(1).clamp_(0, len(grid) - 2)
-        gap = (grid[1:] - grid[:-1])[lower]
-        higher = s.sub_(grid[lower]) > gap.mul_(torch.rand(s.shape, generator=generator(self.key, begin)))
-        moved = where[lower.add_(higher)]
-        same = (values == before) | (numbers[moved.int()] == numbers[codes.int()])  # of two zeros the one that is there
-        codes = torch.where(same, codes, moved)
-        return scheme.coded(self.shape, codes), lambda: (numbers[codes.int()] - zero) * scale
+        grid, where, places = _ascending(numbers)
+        there = codes.int()
+        inverse = torch.where(scale.abs() < SMALLEST, 0, 1 / scale)
+        start = _at(numbers, there)
+        if not start.isfinite().all():  # a code that stands for a number, and is not to be written
+            start = torch.where(start.isfinite(), start, before * inverse)
+        s = (values - before).mul_(inverse).add_(start)
+        lower = _below(s, grid, _at(places, there))
+        low = _at(grid, lower)
+        draws = torch.rand(s.shape, generator=generator(self.key, begin))
+        higher = s.sub_(low) > draws.mul_(_at(grid[1:] - grid[:-1], lower))
+        moved = _at(where, lower.add_(higher))
+        same = (values == before) | (_at(numbers, moved.int()) == start)  # of two zeros the one there is
+        result, found = torch.where(same, codes, moved), torch.where(same, start, _at(numbers, moved.int()))
+        return scheme.coded(self.shape, result), lambda: found.sub_(zero).mul_(scale)
 
     def rest(self) -> dict[str, Tensor]:
         return {}
@@ -76,12 +86,36 @@ def changed(
     return made != scheme.codes(shape, read, begin, end)
 
 
-def _ascending(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """The finite numbers that differ, ascending, and the first code of each."""
+def _at(table: Tensor, places: Tensor) -> Tensor:
+    return table.index_select(0, places.reshape(-1)).view(places.shape)
+
+
+def _ascending(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The finite numbers that differ, ascending; the first code of each; and the place among them of every code."""
     import torch
 
     order = torch.argsort(numbers, stable=True)
     order = order[torch.isfinite(numbers[order])]
     found = numbers[order]
     distinct = torch.cat([torch.ones(1, dtype=torch.bool), found[1:] != found[:-1]])
-    return found[distinct], order[distinct].to(torch.uint8)
+    grid = found[distinct]
+    return grid, order[distinct].to(torch.uint8), torch.bucketize(numbers, grid, out_int32=True)
+
+
+def _below(s: Tensor, grid: Tensor, places: Tensor) -> Tensor:
+    """The place of the last number of the grid, but the last one, that is not above s; the first where all are.
+
+    Most are found within a step of `places`, in a fraction of the time that a search takes.
+    """
+    import torch
+
+    last = len(grid) - 2
+    lower = places.clamp(max=last)
+    lower.sub_((s < _at(grid, lower)).view(torch.uint8)).clamp_(0, last)
+    lower.add_((s >= _at(grid[1:], lower)).view(torch.uint8)).clamp_(0, last)
+    ends = grid.clone()
+    ends[0], ends[-1] = -torch.inf, torch.inf
+    far = (s < _at(ends, lower)) | (s >= _at(ends[1:], lower))
+    if far.any():
+        lower[far] = torch.bucketize(s[far], grid, right=True, out_int32=True).sub_(1).clamp_(0, last)
+    return lower

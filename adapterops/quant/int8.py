@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import InputError, OptionError, UnsupportedError
 from adapterops.quant.bitsandbytes import section
 from adapterops.quant.checks import check_finite
+from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, key
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import Encoder, Part, Read
@@ -87,12 +88,30 @@ class Int8:
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         return _Nearest(self)
 
+    def numbers(self) -> Tensor:
+        import torch
+
+        numbers = torch.arange(256, dtype=torch.uint8).view(torch.int8).float()
+        return torch.where(numbers < -127, torch.nan, numbers)  # which bitsandbytes does not write
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import torch
+
+        return self._rows(shape, read, begin, end)[0].view(torch.uint8)
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+        return self._rows(shape, read, begin, end)[1].view(-1, 1) * STEP, 0
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+        import torch
+
+        return {"weight": codes.view(torch.int8)}
+
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        codes = parts["weight"]
-        return codes != self._rows(shape, read, begin, begin + len(codes))[0]
+        return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return _OnGrid(self, shape, read, key)
+        return OnGrid(self, shape, read, key)
 
 
 def _values(codes: Tensor, scales: Tensor) -> Tensor:
@@ -117,29 +136,3 @@ class _Nearest:
         import torch
 
         return {"weight_format": torch.zeros((), dtype=torch.uint8)} if self.scheme.marked else {}
-
-
-class _OnGrid:
-    def __init__(self, scheme: Int8, shape: tuple[int, ...], read: Read, key: str) -> None:
-        self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
-
-    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        import torch
-
-        from adapterops.quant.random import generator
-
-        values = values.cpu()  # where the random numbers are the same on every machine
-        end = begin + len(values)
-        codes, scales = self.scheme._rows(self.shape, self.read, begin, end)
-        before = self.scheme.decode(self.shape, self.read, begin, end).float()
-        check_finite(values)
-        steps = (values - before) * torch.where(scales == 0, 0, 1 / (scales * STEP)).view(-1, 1)
-        target = codes.float() + steps
-        lower = target.floor()
-        chance = torch.rand(target.shape, generator=generator(self.key, begin))
-        result = (lower + (target - lower > chance)).clamp_(-127, 127).to(torch.int8)
-        result = torch.where(steps == 0, codes, result)
-        return {"weight": result, "SCB": scales}, lambda: _values(result, scales)
-
-    def rest(self) -> dict[str, Tensor]:
-        return {}
