@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     Facts: TypeAlias = Mapping[str, Survival]
     Rows: TypeAlias = Callable[[int, int], Block]
 
-NEAREST, STOCHASTIC = "nearest", "stochastic"
-ROUNDINGS = (NEAREST, STOCHASTIC)
+NEAREST, STOCHASTIC, CALIBRATED = "nearest", "stochastic", "calibrated"
+ROUNDINGS = (NEAREST, STOCHASTIC, CALIBRATED)
+KEPT = (STOCHASTIC, CALIBRATED)
+"""What leaves the scales of codes as they are."""
 
 BLOCK = 1 << 19
 """Entries of a weight that are computed at a time:
@@ -60,7 +62,9 @@ class Checkpoint:
         entire: edited tensors all rows of which are computed together.
         views: tensor → where the numbers come from that an update is added to, where that is not as it is stored here.
         rounding: of a changed weight to the grid that it is on already, or to 16 bits: `nearest`, which erases small
-            updates, `stochastic` with `seed`, or None: nearest in 16 bits, and on a grid of codes saving refuses it.
+            updates, `stochastic` with `seed`, `calibrated` with `grams`, which is nearest in 16 bits, or None, which is that,
+            too, and which saving refuses on a grid of codes.
+        grams: tensor → where the Gram matrix of its inputs is.
     """
 
     layout: Mapping[str, Spec]
@@ -78,6 +82,7 @@ class Checkpoint:
     documents: Mapping[str, Path] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
+    grams: Mapping[str, StoredTensor] = field(default_factory=dict)
 
     @property
     def needs_torch(self) -> bool:
@@ -135,9 +140,9 @@ class Checkpoint:
 
     def parts(self, name: str) -> dict[str, tuple[str, Spec]]:
         """What a tensor is saved as: role → name and spec; a whole tensor has the role ""."""
-        stochastic = self.rounding == STOCHASTIC and self.on_grid(name)
+        kept = self.rounding in KEPT and self.on_grid(name)
         scheme, called = self.schemes.get(name), self.names.get(name, name)
-        if self.stored[name].scheme and (stochastic or not self.computed(name)):
+        if self.stored[name].scheme and (kept or not self.computed(name)):
             return {role: (key(called, role), part.spec) for role, part in self.stored[name].parts.items()}
         if scheme is None:
             return {"": (called, self.layout[name])}
@@ -171,6 +176,11 @@ class Checkpoint:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
             return kept(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
+        if self.rounding == CALIBRATED and self.on_grid(name):
+            from adapterops.quant.calibrated import calibrated
+
+            gram = self.grams[name]
+            return calibrated(kept(scheme), shape, stored.read, lambda: gram.rows(0, gram.shape[0], Scratch()))
         return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:
@@ -184,7 +194,7 @@ class Checkpoint:
 
     def _group(self, name: str) -> int:
         """Rows that are computed together at least."""
-        if name in self.entire:
+        if name in self.entire or (self.rounding == CALIBRATED and self.on_grid(name)):
             return max(1, self.layout[name].matrix[0])
         schemes = {self.schemes.get(name), self.stored[name].scheme}
         return math.lcm(*(scheme.granularity(self.layout[name].shape) for scheme in schemes if scheme))

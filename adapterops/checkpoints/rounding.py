@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 
 from adapterops.arrays.scratch import Scratch
-from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import CALIBRATED, Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at, count
 from adapterops.quant.registry import is_kept, is_written
 
@@ -42,6 +42,22 @@ def check_rounding(checkpoint: Checkpoint) -> None:
             hint = "write 16 bits, with --dtype bfloat16, or 4, with --quantize nf4"
         path = checkpoint.files.path if checkpoint.files else None
         raise OptionError(fact, path=path, hint=hint, code="E-GRID")
+    if checkpoint.rounding == CALIBRATED:
+        _check_grams(checkpoint)
+
+
+def _check_grams(checkpoint: Checkpoint) -> None:
+    """Raise IncompatibleError where a weight that is rounded by its inputs has no Gram matrix of them."""
+    names = [name for name in checkpoint.changed if checkpoint.on_grid(name)]
+    without = [name for name in names if name not in checkpoint.grams]
+    if without:
+        raise IncompatibleError(
+            f"{count(len(without), 'adapted weight')} in codes without a Gram matrix of the inputs",
+            tensor=without[0],
+            path=checkpoint.files.path if checkpoint.files else None,
+            hint="adapterops gram makes them, of all modules or with --adapter of those that it adapts; or --rounding stochastic",
+            code="E-NAMES",
+        )
 
 
 def check_views(checkpoint: Checkpoint) -> None:

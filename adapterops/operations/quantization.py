@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import CALIBRATED, NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import check_dtype
+from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, OptionError
+from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.converted import convertible, described, skipped, without
-from adapterops.formats.models.naming import conv1d
+from adapterops.formats.models.naming import conv1d, namesakes
 from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
 from adapterops.quant.transposed import Transposed
@@ -89,14 +91,58 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
     return replace(checkpoint, layout=layout, schemes={}, config=config, history=step)
 
 
-def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0) -> Checkpoint:
-    """The checkpoint with a rule for changed weights that are on a grid already: `nearest` or `stochastic`."""
+def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0, grams: Checkpoint | None = None) -> Checkpoint:
+    """The checkpoint with a rule for changed weights that are on a grid already: `nearest`, `stochastic`, or `calibrated`
+    for inputs whose Gram matrices are in a file.
+
+    Raises:
+        OptionError: there is no such rule; `calibrated` needs Gram matrices, and no other does.
+        IncompatibleError: a Gram matrix is not of the shape of the inputs of its module.
+    """
     if how is None:
         return checkpoint
     if how not in ROUNDINGS:
         raise OptionError(f"the rounding must be one of {', '.join(ROUNDINGS)}, got {how!r}")
+    if (how == CALIBRATED) != (grams is not None):
+        raise OptionError(
+            "calibrated rounding is for inputs with Gram matrices, and nothing else is",
+            hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes",
+        )
     parameters: dict[str, Any] = {"rounding": how, **({"seed": seed} if how == STOCHASTIC else {})}
-    return replace(checkpoint, rounding=how, seed=seed, history=Step("round", parameters, (checkpoint.history,)))
+    inputs = (checkpoint.history, grams.history) if grams else (checkpoint.history,)
+    found = grams_of(grams, checkpoint) if grams else {}
+    return replace(checkpoint, rounding=how, seed=seed, grams=found, history=Step("round", parameters, inputs))
+
+
+def grams_of(grams: Checkpoint, checkpoint: Checkpoint) -> dict[str, StoredTensor]:
+    """The Gram matrix of the inputs of every weight in codes that has one.
+
+    Raises:
+        IncompatibleError: one has not the shape of its inputs, or none is of a module of this model.
+    """
+    weights = {name.removesuffix(WEIGHT): name for name in checkpoint.schemes}
+    found: dict[str, StoredTensor] = {}
+    for gram, modules in namesakes(grams.layout, weights).items():
+        for name in (weights[module] for module in modules):
+            width = checkpoint.layout[name].shape[0 if conv1d(name, checkpoint.config) else -1]
+            if grams.layout[gram].shape != (width, width):
+                raise IncompatibleError(
+                    f"is {list(grams.layout[gram].shape)}, and its module takes inputs of {width} numbers",
+                    path=grams.files.path if grams.files else None,
+                    tensor=gram,
+                    hint="make it from the model that is fused, with adapterops gram",
+                    code="E-NAMES",
+                )
+            found[name] = grams.stored[gram]
+    if not found:
+        raise IncompatibleError(
+            f"has no Gram matrix of a module in codes of this model: {', '.join(list(grams.layout)[:2])} ..., "
+            f"and {', '.join(list(weights)[:2])} ...",
+            path=grams.files.path if grams.files else None,
+            hint="make it from the model that is fused, with adapterops gram",
+            code="E-NAMES",
+        )
+    return found
 
 
 def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
@@ -125,7 +171,7 @@ def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
     )
 
 
-def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None, seed: int = 0) -> Checkpoint:
+def as_stored(checkpoint: Checkpoint, model: Checkpoint) -> Checkpoint:
     """The checkpoint, to be saved in the schemes that another one is in."""
     own = checkpoint.schemes
     schemes = {
@@ -136,7 +182,7 @@ def as_stored(checkpoint: Checkpoint, model: Checkpoint, how: str | None = None,
     layout = dict(checkpoint.layout)
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)
-    return replace(checkpoint, layout=layout, schemes=schemes, rounding=how or NEAREST, seed=seed)
+    return replace(checkpoint, layout=layout, schemes=schemes, rounding=checkpoint.rounding or NEAREST)
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:

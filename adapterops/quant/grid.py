@@ -6,7 +6,7 @@ value = (number[code] - zero) · scale, where a table has the numbers by code, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from adapterops.quant.checks import check_finite
 from adapterops.quant.scheme import Read, Scheme
@@ -52,20 +52,20 @@ class OnGrid:
         codes, numbers = scheme.codes(self.shape, self.read, begin, end), scheme.numbers()
         scale, zero = scheme.scales(self.shape, self.read, begin, end)
         before = scheme.decode(self.shape, self.read, begin, end)
-        grid, where, places = _ascending(numbers)
+        grid = grid_of(numbers)
         there = codes.int()
         inverse = torch.where(scale.abs() < SMALLEST, 0, 1 / scale)
-        start = _at(numbers, there)
+        start = at(numbers, there)
         if not start.isfinite().all():  # a code that stands for a number, and is not to be written
             start = torch.where(start.isfinite(), start, before * inverse)
         s = (values - before).mul_(inverse).add_(start)
-        lower = _below(s, grid, _at(places, there))
-        low = _at(grid, lower)
+        lower = below(s, grid.values, at(grid.places, there))
+        low = at(grid.values, lower)
         draws = torch.rand(s.shape, generator=generator(self.key, begin))
-        higher = s.sub_(low) > draws.mul_(_at(grid[1:] - grid[:-1], lower))
-        moved = _at(where, lower.add_(higher))
-        same = (values == before) | (_at(numbers, moved.int()) == start)  # of two zeros the one there is
-        result, found = torch.where(same, codes, moved), torch.where(same, start, _at(numbers, moved.int()))
+        higher = s.sub_(low) > draws.mul_(at(grid.values[1:] - grid.values[:-1], lower))
+        moved = at(grid.codes, lower.add_(higher))
+        same = (values == before) | (at(numbers, moved.int()) == start)  # of two zeros the one there is
+        result, found = torch.where(same, codes, moved), torch.where(same, start, at(numbers, moved.int()))
         return scheme.coded(self.shape, result), lambda: found.sub_(zero).mul_(scale)
 
     def rest(self) -> dict[str, Tensor]:
@@ -86,23 +86,34 @@ def changed(
     return made != scheme.codes(shape, read, begin, end)
 
 
-def _at(table: Tensor, places: Tensor) -> Tensor:
+def at(table: Tensor, places: Tensor) -> Tensor:
+    """The entries of a table at some places, int32."""
     return table.index_select(0, places.reshape(-1)).view(places.shape)
 
 
-def _ascending(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The finite numbers that differ, ascending; the first code of each; and the place among them of every code."""
+class Grid(NamedTuple):
+    """Numbers that differ, ascending; the middles between them; the first code of each; the place of every code."""
+
+    values: Tensor
+    middles: Tensor
+    codes: Tensor
+    places: Tensor
+
+
+def grid_of(numbers: Tensor) -> Grid:
+    """The grid of the finite numbers that codes stand for."""
     import torch
 
     order = torch.argsort(numbers, stable=True)
     order = order[torch.isfinite(numbers[order])]
     found = numbers[order]
     distinct = torch.cat([torch.ones(1, dtype=torch.bool), found[1:] != found[:-1]])
-    grid = found[distinct]
-    return grid, order[distinct].to(torch.uint8), torch.bucketize(numbers, grid, out_int32=True)
+    values = found[distinct]
+    places = torch.bucketize(numbers, values, out_int32=True)
+    return Grid(values, (values[:-1] + values[1:]) / 2, order[distinct].to(torch.uint8), places)
 
 
-def _below(s: Tensor, grid: Tensor, places: Tensor) -> Tensor:
+def below(s: Tensor, grid: Tensor, places: Tensor) -> Tensor:
     """The place of the last number of the grid, but the last one, that is not above s; the first where all are.
 
     Most are found within a step of `places`, in a fraction of the time that a search takes.
@@ -111,11 +122,11 @@ def _below(s: Tensor, grid: Tensor, places: Tensor) -> Tensor:
 
     last = len(grid) - 2
     lower = places.clamp(max=last)
-    lower.sub_((s < _at(grid, lower)).view(torch.uint8)).clamp_(0, last)
-    lower.add_((s >= _at(grid[1:], lower)).view(torch.uint8)).clamp_(0, last)
+    lower.sub_((s < at(grid, lower)).view(torch.uint8)).clamp_(0, last)
+    lower.add_((s >= at(grid[1:], lower)).view(torch.uint8)).clamp_(0, last)
     ends = grid.clone()
     ends[0], ends[-1] = -torch.inf, torch.inf
-    far = (s < _at(ends, lower)) | (s >= _at(ends[1:], lower))
+    far = (s < at(ends, lower)) | (s >= at(ends[1:], lower))
     if far.any():
         lower[far] = torch.bucketize(s[far], grid, right=True, out_int32=True).sub_(1).clamp_(0, last)
     return lower

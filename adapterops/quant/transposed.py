@@ -53,10 +53,10 @@ class Transposed(Generic[S]):
         return self.scheme.describe(skip)
 
     def encoder(self: Transposed[Writable], shape: tuple[int, ...]) -> Encoder:
-        return _Transposed(self.scheme.encoder(shape[::-1]))
+        return TransposedEncoder(self.scheme.encoder(shape[::-1]))
 
     def on_grid(self: Transposed[Kept], shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return _Transposed(self.scheme.on_grid(shape[::-1], read, key))
+        return TransposedEncoder(self.scheme.on_grid(shape[::-1], read, key))
 
     def changed(
         self: Transposed[Kept], shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
@@ -65,7 +65,9 @@ class Transposed(Generic[S]):
 
 
 @dataclass(frozen=True)
-class _Transposed:
+class TransposedEncoder:
+    """An encoder of Wᵀ, for the whole of W."""
+
     inner: Encoder
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
