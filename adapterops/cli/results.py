@@ -13,9 +13,9 @@ import click
 
 from adapterops.adapters.saving import Saved
 from adapterops.checkpoints.saving import SavedCheckpoint
-from adapterops.cli.options import again
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
+from adapterops.cli.typed import again
 from adapterops.engine.plan import steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.looking import Looking, looking
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
@@ -35,22 +33,9 @@ BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."
 )
-@options.reading
-@options.workers
-@options.verifying
-@options.quieted
-@options.detailed
-@options.as_json
-@options.strict
-def command(
-    source: Place,
-    spectrum: bool,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
-    workers: int | None,
-    as_json: bool,
-) -> None:
+@options.nonfinite
+@looking
+def command(source: Place, spectrum: bool, allow_nonfinite: bool, looking: Looking) -> None:
     """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
     \b
@@ -62,22 +47,22 @@ def command(
     if holds_model(source):
         if spectrum:
             raise OptionError("is a model, and --spectrum is for adapters", path=source, hint="leave it out")
-        checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
+        checkpoint = looking.model(source)
         model = inspect_model(checkpoint)
-        if as_json:
+        if looking.as_json:
             output.print_json("checkpoint", model.as_json())
             return
         _print_model(model)
         if verbose():
             _print_tensors(checkpoint)
         return
-    found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
+    found = analysis.inspect(source, alpha=looking.alpha, allow_pickle=looking.allow_pickle)
     spectra = None
     if spectrum:
         with output.progress("measuring") as report:
-            adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite, allow_pickle=allow_pickle)
-            spectra = analysis.spectra(adapter, how=Execution(workers=workers, progress=report))
-    if as_json:
+            adapter = looking.adapter(source, allow_nonfinite=allow_nonfinite)
+            spectra = analysis.spectra(adapter, how=looking.how(report))
+    if looking.as_json:
         output.print_json("adapter", {**found.as_json(), **({"spectrum": spectra.as_json()} if spectra else {})})
         return
     _print(found, spectra)
