@@ -16,7 +16,8 @@ from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
-from adapterops.formats.peft.config import AdapterConfig, uncovered
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
