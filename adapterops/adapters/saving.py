@@ -38,7 +38,8 @@ from adapterops.provenance.manifest import (
 )
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.gguf_writer import write_gguf
-from adapterops.storage.staging import check_output, staged
+from adapterops.storage.outputs import check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back, write_safetensors
 
 if TYPE_CHECKING:

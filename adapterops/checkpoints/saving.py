@@ -22,7 +22,8 @@ from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.journal import Journal
-from adapterops.storage.staging import check_output, staged
+from adapterops.storage.outputs import check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text
 from adapterops.storage.writer import read_back
 

@@ -23,8 +23,8 @@ from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.documents import check_documents, write_documents
+from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.staging import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
 SMALL = {

@@ -30,7 +30,7 @@ from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
-from adapterops.storage.staging import check_output
+from adapterops.storage.outputs import check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]

@@ -24,7 +24,7 @@ from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.outputs import MANIFEST
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
 
