@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.adapters.saving import Saved
+from adapterops.adapters.saved import Saved
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose

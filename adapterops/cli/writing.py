@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.saving import Saved
+from adapterops.adapters.saved import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
 from adapterops.cli.results import print_result, print_scales

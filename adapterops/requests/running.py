@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base
-from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
+from adapterops.adapters.planning import plan_adapter, working_memory
+from adapterops.adapters.saved import Saved
+from adapterops.adapters.saving import save_adapter
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
