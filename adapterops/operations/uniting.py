@@ -22,7 +22,8 @@ from adapterops.formats.spelling import difference
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of
-from adapterops.operations.targets.table import Target, resolve
+from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
