@@ -20,7 +20,8 @@ from adapterops.verification.codes import JUDGES, aligned
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.names import Base
-from adapterops.verification.places import Place, Wanted, wanted
+from adapterops.verification.place import Place, Wanted
+from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step
 from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
