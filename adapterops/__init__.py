@@ -25,7 +25,7 @@ _HOMES = {
     "LowRank": "updates.lowrank",
     "METHODS": "methods",
     "Request": "requests.request",
-    "Saved": "adapters.saving",
+    "Saved": "adapters.saved",
     "SavedCheckpoint": "checkpoints.saving",
     "Survival": "updates.survival",
     "Verification": "operations.verifying",
@@ -74,7 +74,7 @@ __all__ = [*_HOMES]
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter as Adapter
     from adapterops.adapters.opening import open_adapter as open_adapter
-    from adapterops.adapters.saving import Saved as Saved
+    from adapterops.adapters.saved import Saved as Saved
     from adapterops.adapters.saving import save_adapter as save_adapter
     from adapterops.checkpoints.checkpoint import Checkpoint as Checkpoint
     from adapterops.checkpoints.layouts import cast as cast

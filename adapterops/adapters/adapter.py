@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.chains import on_first_base
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
-from adapterops.formats.peft.config import AdapterConfig, Scaling, combine
+from adapterops.formats.peft.combining import combine
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy

@@ -161,6 +161,13 @@ class Checkpoint:
             and self.schemes[name] == self.stored[name].scheme
         )
 
+    def gram(self, name: str) -> Callable[[], Array] | None:
+        """What reads the Gram matrix of the inputs of a weight whose codes are chosen by it."""
+        if self.rounding != CALIBRATED or not self.on_grid(name):
+            return None
+        stored = self.grams[name]
+        return lambda: stored.rows(0, stored.shape[0], Scratch())
+
     def draws(self, name: str, begin: int, end: int) -> Array | None:
         """What decides between the neighbours of every number of some rows, where chance does and they have 16 bits."""
         if self.rounding != STOCHASTIC or name in self.schemes or self.layout[name].dtype not in ("F16", "BF16"):
@@ -176,11 +183,10 @@ class Checkpoint:
             return None
         if self.rounding == STOCHASTIC and self.on_grid(name):
             return kept(scheme).on_grid(shape, stored.read, f"{self.seed}:{name}")
-        if self.rounding == CALIBRATED and self.on_grid(name):
+        if gram := self.gram(name):
             from adapterops.quant.calibrated import calibrated
 
-            gram = self.grams[name]
-            return calibrated(kept(scheme), shape, stored.read, lambda: gram.rows(0, gram.shape[0], Scratch()))
+            return calibrated(kept(scheme), shape, stored.read, gram)
         return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:

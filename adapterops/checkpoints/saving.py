@@ -22,7 +22,8 @@ from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.journal import Journal
-from adapterops.storage.staging import check_output, staged
+from adapterops.storage.outputs import check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text
 from adapterops.storage.writer import read_back
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.9
 """What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless the loss is accepted."""
+
+LEAST_HEARD = 0.5
+"""The same of what it does to the inputs that codes were chosen for: they make up for what one module loses in others."""
 
 SIGMAS = 4
 """Standard deviations by which a gain may be low where nothing is lost."""
@@ -240,14 +244,14 @@ def _check_survival(modules: Facts, out: Path) -> None:
     quantized = {module: each for module, each in modules.items() if each.codes}
     if not quantized:
         return
-    worst = min(quantized, key=lambda module: quantized[module].gain)
+    worst = min(quantized, key=lambda module: quantized[module].for_inputs)
     total = sum(quantized.values(), start=type(quantized[worst])())
     lost = [each for each in quantized.values() if _too_little(each)]
     if lost or _too_little(total):
         modules_ = count(len(quantized), "quantized module")
         raise VerificationError(
-            f"{quantized[worst].gain:.1%} of the update survives in {worst}, {total.gain:.1%} in all {modules_}; "
-            f"less than {LEAST_GAIN:.0%} in {len(lost)} of them",
+            f"{quantized[worst].for_inputs:.1%} of the update survives in {worst}, {total.for_inputs:.1%} in all {modules_}; "
+            f"less than {LEAST_HEARD if total.said else LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
             hint="round with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
             code="E-LOST",
@@ -256,6 +260,8 @@ def _check_survival(modules: Facts, out: Path) -> None:
 
 
 def _too_little(survival: Survival) -> bool:
+    if survival.said:
+        return survival.for_inputs < LEAST_HEARD
     return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
 
 

@@ -21,6 +21,7 @@ from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
 from adapterops.engine.records import Records
 from adapterops.errors import ResourceError, at
+from adapterops.quant.transposed import Transposed
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
@@ -186,7 +187,7 @@ class _Put:
 def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> Found:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     from adapterops.updates.apart import apart
-    from adapterops.updates.survival import Survival, quantized, rounded, survival
+    from adapterops.updates.survival import Survival, by_inputs, quantized, rounded, survival
 
     stored, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
     rows, put, memory = checkpoint.rows(tensor), _Put(writer, checkpoint.parts(tensor)), Scratch()
@@ -205,6 +206,9 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, dev
             values, kept, changed_codes = _encode(checkpoint, tensor, encoder, block, begin, device, put, memory)
             if not block.changes:
                 plain[tensor] = plain.get(tensor, Survival()) + quantized(values, kept)
+            if gram := checkpoint.gram(tensor):
+                turned = isinstance(checkpoint.schemes[tensor], Transposed)
+                survived |= by_inputs(block, kept, gram(), turned)
             found = survival(block, kept, "F32", quantized=True, changed_codes=changed_codes)
         for module, each in found.items():
             survived[module] = survived.get(module, Survival()) + each

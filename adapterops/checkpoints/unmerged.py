@@ -11,12 +11,15 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import checkpoint_of
 from adapterops.errors import InputError, OptionError, UnsupportedError, at
-from adapterops.formats.adapter_files import CONFIG, contents
+from adapterops.formats.adapter_files import CONFIG
 from adapterops.formats.models.model_files import read_model
 from adapterops.formats.models.unmerged import Division, divided, is_adapters
-from adapterops.formats.peft.config import AdapterConfig, check_alpha, write_config
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.keys import PREFIX, ROWS
 from adapterops.formats.peft.parts import parts
+from adapterops.formats.peft.scaling import check_alpha
+from adapterops.formats.peft.written import write_config
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json

@@ -7,36 +7,24 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.making import Making, cutting, making
 from adapterops.cli.run import follow
 from adapterops.cli.sections import Sectioned
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.recipes.schema import Recipe
-from adapterops.requests.request import Input, Output, Request
+from adapterops.requests.request import Output
 
 
 @click.command("calc", cls=Sectioned, short_help="An expression of adapters.")
 @click.argument("expression")
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE...")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
-@options.cutting
+@cutting
 @options.output("calculated")
-@options.naming
-@options.dtype
-@options.running
-@options.reading
+@making
 def command(
-    expression: str,
-    inputs: tuple[str, ...],
-    allow_base_mismatch: bool,
-    cut: Output,
-    out: Path,
-    base: str | None,
-    dtype: str | None,
-    running: options.Running,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
+    expression: str, inputs: tuple[str, ...], allow_base_mismatch: bool, cut: Output, out: Path, making: Making
 ) -> None:
     """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
     truncate, select by pattern, and scale with a factor for each pattern; what none matches stays as it is.
@@ -50,17 +38,9 @@ def command(
     One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output
         again.
     """
-    adapters = {
-        name: Input(path, alpha=alpha, allow_nonfinite=allow_nonfinite) for name, path in _named(inputs).items()
-    }
-    request = Request(
-        adapters,
-        parse(expression, adapters),
-        allow_base_mismatch,
-        allow_pickle=allow_pickle,
-        **options.based(cut, base, dtype),
-    )
-    follow(Recipe(request), out, running)
+    adapters = making.inputs(_named(inputs))
+    request = making.request(adapters, parse(expression, adapters), cut, allow_base_mismatch=allow_base_mismatch)
+    follow(Recipe(request), out, making.running)
 
 
 def _named(inputs: tuple[str, ...]) -> dict[str, str]:

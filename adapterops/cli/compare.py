@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output, values
+from adapterops.cli import output, values
+from adapterops.cli.looking import Looking, looking
+from adapterops.cli.making import NAMES
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_as
@@ -18,23 +17,9 @@ from adapterops.storage.place import Place
 
 @click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
-@click.option("--base", type=values.SOURCE, help=options.NAMES)
-@options.alpha
-@options.allow_pickle
-@options.workers
-@options.verifying
-@options.quieted
-@options.detailed
-@options.as_json
-@options.strict
-def command(
-    sources: tuple[Place, ...],
-    base: Place | None,
-    alpha: float | None,
-    allow_pickle: bool,
-    workers: int | None,
-    as_json: bool,
-) -> None:
+@click.option("--base", type=values.SOURCE, help=NAMES)
+@looking
+def command(sources: tuple[Place, ...], base: Place | None, looking: Looking) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
@@ -49,12 +34,12 @@ def command(
             "there is one adapter, and nothing to compare it with",
             hint="name another, or use adapterops report for one",
         )
-    adapters = [open_adapter(source, alpha=alpha, allow_pickle=allow_pickle) for source in sources]
+    adapters = [looking.adapter(source) for source in sources]
     if base is not None:
-        model = open_checkpoint(base, allow_pickle=allow_pickle)
+        model = looking.model(base)
         adapters = [named_as(adapter, model) for adapter in adapters]
     with output.progress("measuring") as progress:
-        found = comparing.compare(adapters, how=Execution(workers=workers, progress=progress))
+        found = comparing.compare(adapters, how=looking.how(progress))
 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
@@ -63,7 +48,7 @@ def command(
 
     findings = diagnose(found)
     short = summary(found, findings)
-    if as_json:
+    if looking.as_json:
         output.print_json("comparison", numbers(found, short, findings))
         return
     output.print_table(*summary_rows(found))

@@ -7,32 +7,19 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.making import Making, converting, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
-from adapterops.expressions.expression import parse
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Output, Request
+from adapterops.requests.request import Output
 
 
 @click.command("convert", cls=Sectioned, short_help="An adapter in the format of another program.")
 @options.text_argument(default=".")
-@options.converting
+@converting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-peft]")
-@options.naming
-@options.dtype
-@options.running
-@options.reading
-def command(
-    source: str,
-    cut: Output,
-    out: Path | None,
-    base: str | None,
-    dtype: str | None,
-    running: options.Running,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
-) -> None:
+@making
+def command(source: str, cut: Output, out: Path | None, making: Making) -> None:
     """The same updates in the format of another program: of the adapter in the current folder, or at SOURCE.
 
     Scales become part of the factors. What the format cannot hold is refused by name. --base names the model whose
@@ -43,6 +30,4 @@ def command(
     adapterops convert kohya.safetensors --to peft --base base -o converted
     adapterops convert loha --to peft --rank 32 -o converted
     """
-    inputs = options.inputs([source], alpha, allow_nonfinite)
-    request = Request(inputs, parse("a", inputs), allow_pickle=allow_pickle, **options.based(cut, base, dtype))
-    write(request, out or named_after(source, f"-{cut.format}"), running)
+    write(making.changed(source, cut), out or named_after(source, f"-{cut.format}"), making.running)

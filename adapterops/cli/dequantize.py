@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.modelling import Modelling, modelling
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
@@ -15,13 +16,10 @@ from adapterops.requests.request import Model, Request
 
 @click.command("dequantize", cls=Sectioned, short_help="A quantized model in 16 or 32 bits.")
 @options.text_argument(default=".")
-@options.modelling
 @options.output(help="Folder to write.  [default: SOURCE-dequantized]")
 @options.dtype
-@options.running
-def command(
-    source: str, modelling: options.Modelling, out: Path | None, dtype: str | None, running: options.Running
-) -> None:
+@modelling
+def command(source: str, out: Path | None, dtype: str | None, modelling: Modelling) -> None:
     """A model in NF4, FP4, int8, FP8 or MXFP4 with every weight as it is when used: in 16 bits, or in --dtype.
 
     \b
@@ -30,4 +28,4 @@ def command(
     request = Request(
         base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
     )
-    write(request, out or named_after(source, "-dequantized"), modelling.run(running))
+    write(request, out or named_after(source, "-dequantized"), modelling.running)

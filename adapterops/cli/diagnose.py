@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.cli import options, output, values
+from adapterops.cli import output, values
+from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
 from adapterops.operations.output_files import Problem
-from adapterops.operations.targets.heads import in_order
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -41,29 +38,15 @@ EXTRACT = ("adapterops", "extract")
 @click.option(
     "--original", type=values.SOURCE, help="The 16-bit model that a quantized base was made from, if there is one."
 )
-@click.option(
-    "--sarif",
-    type=click.Path(path_type=Path, readable=False),
-    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
-)
-@options.allow_pickle
-@options.alpha
-@options.workers
-@options.verifying
-@options.quieted
-@options.detailed
-@options.as_json
-@options.strict
+@sarif
+@looking
 def command(
     model: Place,
     base: Place,
     sources: tuple[Place, ...],
     original: Place | None,
     sarif: Path | None,
-    allow_pickle: bool,
-    alpha: float | None,
-    workers: int | None,
-    as_json: bool,
+    looking: Looking,
 ) -> None:
     """What MODEL is, whichever program merged it: the base, the base plus adapters and with which weights, how it was
     rounded, and which modules are not so. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
@@ -79,14 +62,8 @@ def command(
     """
     if len(set(map(str, sources))) < len(sources):
         raise OptionError("an adapter is given twice", hint="give each once: its weight is found")
-    if sarif:
-        from adapterops.reports.sarif import check_sarif, write_sarif
-
-        check_sarif(sarif)
-    merged, before = (open_checkpoint(each, allow_pickle=allow_pickle) for each in (model, base))
-    adapters = {
-        str(each): in_order(open_adapter(each, alpha=alpha, allow_pickle=allow_pickle), before) for each in sources
-    }
+    merged, before = map(looking.model, (model, base))
+    adapters = dict(zip(map(str, sources), looking.adapters_for(before, sources), strict=True))
     from adapterops.verification.diagnosis.diagnosing import diagnose
     from adapterops.verification.diagnosis.verdicts import UNJUDGED
 
@@ -95,16 +72,18 @@ def command(
             merged,
             before,
             adapters,
-            original=None if original is None else open_checkpoint(original, allow_pickle=allow_pickle),
-            how=Execution(workers=workers, progress=report),
+            original=None if original is None else looking.model(original),
+            how=looking.how(report),
         )
     if sarif:
+        from adapterops.reports.sarif import write_sarif
+
         write_sarif(sarif, model.local(), _problems(found))
     follows = _follows(found, model, base, sources)
     result = {"path": str(model), **found.as_json(), "command": follows}
-    if not as_json:
+    if not looking.as_json:
         _print(model, found)
-    if found.healthy and as_json:
+    if found.healthy and looking.as_json:
         output.print_json("diagnosis", result)
     elif found.healthy and follows:
         output.line(f"next: {shlex.join(follows)}")

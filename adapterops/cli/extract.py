@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.making import cutting
+from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
-from adapterops.cli.spreading import Spread
+from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.order import base_of
@@ -20,7 +22,7 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @click.argument("tuned", type=values.TEXT)
 @click.argument("other", required=False, metavar="[BASE]", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model that TUNED was before.")
-@options.cutting
+@cutting
 @click.option(
     "--rest",
     type=click.Choice(REST),
@@ -31,8 +33,8 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @options.allow_pickle
 @options.output("extracted")
 @options.dtype
-@options.spreading
-@options.running
+@spreading
+@running
 def command(
     tuned: str,
     other: str | None,
@@ -43,7 +45,7 @@ def command(
     out: Path,
     dtype: str | None,
     spread: Spread,
-    running: options.Running,
+    running: Running,
 ) -> None:
     """TUNED - BASE as a LoRA adapter, and how much of the difference it holds. The base needs no --base where the
     manifest of TUNED says that it was fused from it.

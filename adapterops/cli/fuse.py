@@ -8,6 +8,7 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.fusing import fusing
+from adapterops.cli.modelling import Modelling
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.request import Request
@@ -16,10 +17,9 @@ from adapterops.requests.request import Request
 @click.command("fuse", cls=Sectioned, short_help="Adapters into a base model.")
 @click.argument("sources", nargs=-1, required=True, metavar="BASE SOURCES...", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
-@fusing(unfuse=False)
 @options.output("fused")
-@options.running
-def command(request: Request, modelling: options.Modelling, out: Path, running: options.Running) -> None:
+@fusing(unfuse=False)
+def command(out: Path, request: Request, modelling: Modelling) -> None:
     """Adapters into a base model: W + ΔW for every adapted weight, rounded once. Everything else is copied byte for
     byte.
 
@@ -32,4 +32,4 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     """
-    write(request, out, modelling.run(running))
+    write(request, out, modelling.running)

@@ -9,16 +9,18 @@ from typing import Any
 import click
 
 from adapterops.cli import options
+from adapterops.cli.making import inputs, named
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.request import Model, Quantize, Request
 
 OPTIONS = (
     merging,
-    options.viewing,
-    options.scheme("--quantize", help="Write the result in 4 or 8 bits."),
+    viewing,
+    scheme("--quantize", help="Write the result in 4 or 8 bits."),
     click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
-    options.quantizing,
+    quantizing,
     options.dtype,
     options.alpha,
     options.component,
@@ -33,10 +35,10 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
         def requested(
             sources: Sequence[str],
             merge: Merge,
-            view: options.View,
+            view: View,
             quantize: Quantize | None,
             accept_loss: bool,
-            modelling: options.Modelling,
+            modelling: Modelling,
             dtype: str | None,
             alpha: float | None,
             component: str | None,
@@ -48,10 +50,10 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                 raise click.UsageError(
                     f"an adapter is missing: {model} stands where the model is expected", click.get_current_context()
                 )
-            inputs = options.inputs(adapters, alpha, component=component)
+            named_inputs = inputs(named(adapters), alpha, component=component)
             request = Request(
-                inputs,
-                merge.expression(inputs, view.rounding),
+                named_inputs,
+                merge.expression(named_inputs, view.rounding),
                 merge.allow_base_mismatch,
                 base=Model(model),
                 unfuse=unfuse,
@@ -59,6 +61,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                 base_view=view.base_view,
                 rounding=view.rounding,
                 seed=merge.rounding_seed(view.rounding),
+                grams=view.grams,
                 precision=view.precision or PRECISIONS[0],
                 quantize=quantize,
                 accept_loss=accept_loss,

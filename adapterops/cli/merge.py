@@ -8,36 +8,22 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
+from adapterops.cli.making import Making, cutting, making, named
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
-from adapterops.cli.spreading import Spread
+from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.writing import write
-from adapterops.requests.request import Output, Request
+from adapterops.requests.request import Output
 
 
 @click.command("merge", cls=Sectioned, short_help="One adapter of several.")
 @click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @merging
-@options.cutting
+@cutting
+@spreading
 @options.output("merged")
-@options.naming
-@options.dtype
-@options.spreading
-@options.running
-@options.reading
-def command(
-    sources: tuple[str, ...],
-    merge: Merge,
-    cut: Output,
-    out: Path,
-    base: str | None,
-    dtype: str | None,
-    spread: Spread,
-    running: options.Running,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
-) -> None:
+@making
+def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, spread: Spread) -> None:
     """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
     Ranks, scales and targets may differ. A module that an adapter lacks counts as zero.
@@ -48,12 +34,6 @@ def command(
     adapterops merge owner/a owner/b@v2:subfolder --ties -o merged
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     """
-    inputs = options.inputs(sources, alpha, allow_nonfinite)
-    request = Request(
-        inputs,
-        merge.expression(inputs),
-        merge.allow_base_mismatch,
-        allow_pickle=allow_pickle,
-        **options.based(cut, base, dtype),
-    )
-    write(request, out, replace(running, spread=spread))
+    adapters = making.inputs(named(sources))
+    request = making.request(adapters, merge.expression(adapters), cut, allow_base_mismatch=merge.allow_base_mismatch)
+    write(request, out, replace(making.running, spread=spread))

@@ -10,6 +10,7 @@ import click
 from adapterops.cli import options, output, values
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet, verbose
+from adapterops.cli.typed import command_line
 from adapterops.errors import count
 from adapterops.hub.references import Reference
 
@@ -32,7 +33,7 @@ def command(reference: Reference, out: Path | None, force: bool, dry_run: bool, 
     """
     from adapterops.hub.pulling import pull
 
-    done = pull(reference, out, force=force, dry_run=dry_run, command=options.command_line())
+    done = pull(reference, out, force=force, dry_run=dry_run, command=command_line())
     verb = "would write" if dry_run else "wrote"
     with nullcontext() if dry_run else output.written(done.path):
         if as_json:

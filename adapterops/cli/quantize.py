@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.modelling import Modelling, quantizing, scheme
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
@@ -15,18 +16,16 @@ from adapterops.requests.request import Model, Quantize, Request
 
 @click.command("quantize", cls=Sectioned, short_help="A model in 4 or 8 bits.")
 @options.text_argument(default=".")
-@options.scheme("--to", default="nf4", show_default=True, help="The scheme.")
-@options.quantizing
+@scheme("--to", default="nf4", show_default=True, help="The scheme.")
 @options.output(help="Folder to write.  [default: SOURCE-nf4, for nf4]")
 @options.dtype
-@options.running
+@quantizing
 def command(
     source: str,
     quantize: Quantize,
-    modelling: options.Modelling,
     out: Path | None,
     dtype: str | None,
-    running: options.Running,
+    modelling: Modelling,
 ) -> None:
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.
 
@@ -38,4 +37,4 @@ def command(
     request = Request(
         base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
     )
-    write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.run(running))
+    write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.running)

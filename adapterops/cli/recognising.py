@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import output
+from adapterops.cli.looking import Looking
 from adapterops.cli.values import verified
-from adapterops.engine.execution import Execution
 from adapterops.errors import UnjudgedError, VerificationError, count
 from adapterops.operations.output_files import Problem
-from adapterops.operations.targets.heads import in_order
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.suspects import CODES
@@ -25,33 +22,22 @@ def recognise(
     sources: Sequence[str],
     tool: str,
     sarif: Path | None,
-    as_json: bool,
-    *,
-    reading: tuple[bool, float | None],
-    workers: int | None,
+    looking: Looking,
 ) -> None:
     """Print whether it is.
-
-    Args:
-        reading: whether pickles are read, and lora_alpha of files that do not state it.
 
     Raises:
         VerificationError: it is not.
         UnjudgedError: it is in codes, which the program rounds to in a way that is not known here.
     """
-    pickle, alpha = reading
-    if sarif:
-        from adapterops.reports.sarif import check_sarif, write_sarif
-
-        check_sarif(sarif)
-    merged = open_checkpoint(model, allow_pickle=pickle)
-    before = open_checkpoint(found(HERE, base, verify=verified()), allow_pickle=pickle)
-    places = [found(HERE, source, verify=verified()) for source in sources]
-    adapters = [in_order(open_adapter(place, alpha=alpha, allow_pickle=pickle), before) for place in places]
+    before = looking.model(found(HERE, base, verify=verified()))
+    adapters = looking.adapters_for(before, [found(HERE, source, verify=verified()) for source in sources])
     with output.progress("verifying") as report:
-        result = recognised(merged, before, adapters, tool, how=Execution(workers=workers, progress=report))
+        result = recognised(looking.model(model), before, adapters, tool, how=looking.how(report))
     problems = [Problem(each.place, each.what) for each in result.findings]
     if sarif:
+        from adapterops.reports.sarif import write_sarif
+
         write_sarif(sarif, model.local(), problems)
     document = {"path": str(model), **result.as_json()}
     if problems:
@@ -63,7 +49,7 @@ def recognise(
             hint=f"see what it is: adapterops diagnose {model} --base {base} --adapter {' --adapter '.join(sources)}",
             details=document,
         )
-    if as_json:
+    if looking.as_json:
         output.print_json("verification", document)
         return
     output.line(f"{model}: {count(result.modules, 'module')}, every entry as {TOOLS[tool].title} makes it")

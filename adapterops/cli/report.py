@@ -11,6 +11,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
+from adapterops.cli.typed import command_line
 from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
@@ -27,11 +28,7 @@ from adapterops.storage.place import Place
 )
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Read .bin files where there are no safetensors, with torch's restricted loader.",
-)
+@options.allow_pickle
 @options.alpha
 @options.workers
 @options.verifying
@@ -73,7 +70,7 @@ def command(
         return
     with output.progress("measuring") as progress:
         how = Execution(workers=workers, progress=progress)
-        done = report(adapters, out, base=model, figures=figures, force=force, command=options.command_line(), how=how)
+        done = report(adapters, out, base=model, figures=figures, force=force, command=command_line(), how=how)
     with output.written(out):
         if as_json:
             output.print_json(

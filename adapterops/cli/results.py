@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.adapters.saving import Saved
-from adapterops.checkpoints.saving import SavedCheckpoint
-from adapterops.cli.options import again
+from adapterops.adapters.saved import Saved
+from adapterops.checkpoints.saving import LEAST_HEARD, SavedCheckpoint
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
+from adapterops.cli.typed import again
 from adapterops.engine.plan import steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
@@ -143,11 +143,12 @@ def _print_model(saved: SavedCheckpoint) -> None:
 
 
 def _print_survival(saved: SavedCheckpoint) -> None:
-    total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].gain)
+    total, worst = saved.total, min(saved.modules, key=lambda module: saved.modules[module].for_inputs)
     entries = "" if total.codes else f"; {percent(total.changed / total.entries)} of their entries changed"
     line(f"  the update is {percent(total.relative)} of the weights{entries}")
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
-    line(f"  survived rounding: {percent(total.gain)}{chance}, lowest {percent(saved.modules[worst].gain)} in {worst}")
+    share = f"{percent(total.for_inputs)}{chance}, lowest {percent(saved.modules[worst].for_inputs)} in {worst}"
+    line(f"  survived rounding{', for its inputs' if total.said else ''}: {share}")
     if total.sampled:
         highest = max(saved.modules, key=lambda module: saved.modules[module].original)
         line(
@@ -174,10 +175,12 @@ def _last(survival: Survival) -> float:
 def _warn(saved: SavedCheckpoint) -> None:
     """Warn of an update that rounding erased for the most part."""
     total = saved.total
-    if not saved.modules or total.gain >= LOSSY_GAIN:
+    if not saved.modules or total.for_inputs >= (LEAST_HEARD if total.said else LOSSY_GAIN):
         return
     if total.codes:
-        text = f"codes keep {total.gain:.0%} of the update: the rest is lost to rounding; --dtype bfloat16 keeps it"
+        text = (
+            f"codes keep {total.for_inputs:.0%} of the update: the rest is lost to rounding; --dtype bfloat16 keeps it"
+        )
     else:
         text = (
             f"rounding erased {1 - total.gain:.0%} of the update: entries of it are smaller than half a step of the stored "

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from adapterops.cli import options, output
+from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.recipes.running import COMMAND, destination, push, stored
@@ -27,8 +28,8 @@ from adapterops.recipes.schema import Recipe, read_recipe
 )
 @options.device
 @options.no_sync
-@options.running
-def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: bool, running: options.Running) -> None:
+@running
+def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: bool, running: Running) -> None:
     """What a recipe asks for: a file in YAML or JSON. All of it is checked before any input is opened.
 
     \b
@@ -51,7 +52,7 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     follow(read, destination(read, out), replace(running, resume=resume, how=how))
 
 
-def follow(recipe: Recipe, out: Path, running: options.Running) -> None:
+def follow(recipe: Recipe, out: Path, running: Running) -> None:
     """Make what a recipe asks for, or print what would be made."""
     write(
         recipe.request,

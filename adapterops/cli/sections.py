@@ -11,7 +11,7 @@ SECTIONS = {
     "Methods": ("method", *METHODS),
     "How a method works": ("weights", "scale", "space", "allow_base_mismatch", *parameters()),
     "Rounding, and weights in 4 or 8 bits": (
-        *("precision", "rounding", "base_view", "original"),
+        *("precision", "rounding", "grams", "base_view", "original"),
         *("quantize", "double_quant", "block_size", "accept_loss", "device"),
     ),
     "Size and form of the output": (

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.looking import Looking, looking
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
@@ -41,23 +39,10 @@ BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
     "--base", type=values.SOURCE, metavar="BASE", help="A quantized model: how far it is from the --original."
 )
 @click.option("--original", type=values.SOURCE, metavar="MODEL", help="The model that --base was quantized from.")
-@options.reading
-@options.workers
-@options.verifying
-@options.quieted
-@options.detailed
-@options.as_json
-@options.strict
+@options.nonfinite
+@looking
 def command(
-    source: Place,
-    spectrum: bool,
-    base: Place | None,
-    original: Place | None,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
-    workers: int | None,
-    as_json: bool,
+    source: Place, spectrum: bool, base: Place | None, original: Place | None, allow_nonfinite: bool, looking: Looking
 ) -> None:
     """What is inside an adapter, or a model: in the current folder, or at SOURCE.
 
@@ -77,26 +62,24 @@ def command(
         if spectrum or base:
             given = "--spectrum is" if spectrum else "--base and --original are"
             raise OptionError(f"is a model, and {given} for adapters", path=source, hint="leave it out")
-        checkpoint = open_checkpoint(source, allow_pickle=allow_pickle)
+        checkpoint = looking.model(source)
         model = inspect_model(checkpoint)
-        if as_json:
+        if looking.as_json:
             output.print_json("checkpoint", model.as_json())
             return
         _print_model(model)
         if verbose():
             _print_tensors(checkpoint)
         return
-    found = analysis.inspect(source, alpha=alpha, allow_pickle=allow_pickle)
+    found = analysis.inspect(source, alpha=looking.alpha, allow_pickle=looking.allow_pickle)
     spectra = between = None
     if spectrum or base:
-        adapter = open_adapter(source, alpha=alpha, allow_nonfinite=allow_nonfinite, allow_pickle=allow_pickle)
+        adapter = looking.adapter(source, allow_nonfinite=allow_nonfinite)
         with output.progress("measuring") as report:
-            how = Execution(workers=workers, progress=report)
-            spectra = analysis.spectra(adapter, how=how) if spectrum else None
+            spectra = analysis.spectra(adapter, how=looking.how(report)) if spectrum else None
             if base and original:
-                models = [open_checkpoint(each, allow_pickle=allow_pickle) for each in (base, original)]
-                between = bases(adapter, *models, how=how)
-    if as_json:
+                between = bases(adapter, looking.model(base), looking.model(original), how=looking.how(report))
+    if looking.as_json:
         more = {"spectrum": spectra, "bases": between}
         output.print_json("adapter", found.as_json() | {name: each.as_json() for name, each in more.items() if each})
         return

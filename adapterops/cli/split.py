@@ -10,7 +10,9 @@ import click
 from adapterops.checkpoints.unmerged import Unmerged, open_unmerged
 from adapterops.cli import options, values
 from adapterops.cli.output import amount, line, print_json, progress, span, written
+from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.typed import command_line
 from adapterops.engine.plan import Plan
 from adapterops.errors import count
 from adapterops.requests.splitting import ADAPTER, BASE, Split, plan_split
@@ -25,7 +27,7 @@ from adapterops.storage.place import Place
 @options.output("split")
 @options.resume
 @options.no_sync
-@options.running
+@running
 def command(
     model: Place,
     alpha: float | None,
@@ -33,7 +35,7 @@ def command(
     out: Path,
     resume: bool,
     no_sync: bool,
-    running: options.Running,
+    running: Running,
 ) -> None:
     """A model that was saved with LoRA layers in it, as two: OUT/base, which transformers loads, and OUT/adapter, which
     PEFT loads. Tensors are copied byte for byte.
@@ -57,7 +59,7 @@ def command(
             allow_pickle=allow_pickle,
             force=running.force,
             resume=resume,
-            command=options.command_line(),
+            command=command_line(),
             how=how,
         )
     with written(out):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import click
 
+from adapterops.cli.options import group
 from adapterops.cli.values import REPO
 from adapterops.engine.execution import DEVICES, Share
 from adapterops.errors import OptionError
@@ -82,3 +83,7 @@ def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread
             hint="add --push OWNER/NAME, or leave them out: folders have no visibility",
         )
     return replace(spread, push=push, private=private)
+
+
+spreading = group("spread", spread, *SPREADING)
+"""Whether several processes make an adapter, as `spread`."""

@@ -7,33 +7,20 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options
+from adapterops.cli.making import Making, cutting, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
-from adapterops.expressions.expression import parse
 from adapterops.operations.truncation import check_cut
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Output, Request
+from adapterops.requests.request import Output
 
 
 @click.command("truncate", cls=Sectioned, short_help="A smaller adapter, the best of its size.")
 @options.text_argument(default=".")
-@options.cutting
+@cutting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-r8]")
-@options.naming
-@options.dtype
-@options.running
-@options.reading
-def command(
-    source: str,
-    cut: Output,
-    out: Path | None,
-    base: str | None,
-    dtype: str | None,
-    running: options.Running,
-    alpha: float | None,
-    allow_nonfinite: bool,
-    allow_pickle: bool,
-) -> None:
+@making
+def command(source: str, cut: Output, out: Path | None, making: Making) -> None:
     """The best approximation of an adapter with fewer dimensions: in the current folder, or at SOURCE.
 
     \b
@@ -42,7 +29,6 @@ def command(
     adapterops truncate my-adapter --budget 2M
     """
     check_cut(**cut.cut)
-    inputs = options.inputs([source], alpha, allow_nonfinite)
     suffix = (
         f"r{cut.rank}"
         if cut.rank
@@ -50,5 +36,4 @@ def command(
         if cut.energy
         else f"b{click.get_current_context().params['budget']}"
     )
-    request = Request(inputs, parse("a", inputs), allow_pickle=allow_pickle, **options.based(cut, base, dtype))
-    write(request, out or named_after(source, f"-{suffix}"), running)
+    write(making.changed(source, cut), out or named_after(source, f"-{suffix}"), making.running)

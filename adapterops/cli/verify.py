@@ -5,28 +5,33 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.checkpoints.checkpoint import STOCHASTIC
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.looking import Looking, looking, sarif
+from adapterops.cli.making import inputs
+from adapterops.cli.making import named as unnamed
 from adapterops.cli.merging import Merge, merging
+from adapterops.cli.modelling import View, viewing
 from adapterops.cli.recognising import recognise
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import painted, quiet, verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
-from adapterops.requests.places import HERE, found, open_inputs
+from adapterops.requests.places import HERE, open_inputs
+from adapterops.requests.places import found as place
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
 if TYPE_CHECKING:
+    from adapterops.adapters.adapter import Adapter
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.operations.verifying import Verification
 
 SHOWN = 5
@@ -44,7 +49,7 @@ SHOWN = 5
     "[default: what the manifest names]",
 )
 @merging
-@options.viewing
+@viewing
 @click.option("--logits", is_flag=True, help="Also compare the logits of the whole model, with transformers and PEFT.")
 @click.option("--dtype", type=values.DType(), help="The --dtype that it was fused with.")
 @click.option(
@@ -52,35 +57,21 @@ SHOWN = 5
     type=click.Choice(TOOLS),
     help="The program that merged it, whose rounding is accepted; then no manifest is read.",
 )
-@click.option(
-    "--sarif",
-    type=click.Path(path_type=Path, readable=False),
-    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
-)
-@options.allow_pickle
-@options.alpha
+@sarif
 @options.component
-@options.workers
-@options.verifying
-@options.quieted
-@options.detailed
-@options.as_json
-@options.strict
+@looking
 def command(
     model: Place,
     base: str | None,
     sources: tuple[str, ...],
     merge: Merge,
-    view: options.View,
+    view: View,
     logits: bool,
     dtype: str | None,
     made_by: str | None,
     sarif: Path | None,
-    allow_pickle: bool,
-    alpha: float | None,
     component: str | None,
-    workers: int | None,
-    as_json: bool,
+    looking: Looking,
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
 
@@ -101,44 +92,39 @@ def command(
             raise OptionError(
                 "--made-by compares with --base and every --adapter, and does not read the manifest", hint="name both"
             )
-        if merge.given or logits or dtype or view != options.View(None, None, None, None):
+        if merge.given or logits or dtype or view != View():
             raise OptionError(
                 "--made-by takes every adapter at weight 1, and the rounding of that program",
                 hint="leave options of the merge, the rounding, the dtype and --logits out; adapterops diagnose finds weights",
             )
-        recognise(model, base, sources, made_by, sarif, as_json, reading=(allow_pickle, alpha), workers=workers)
+        recognise(model, base, sources, made_by, sarif, looking)
         return
     folder = model.local()
-    checkpoint = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=allow_pickle))
+    checkpoint = verifying.opened(folder, looking.model)
     record = recorded(folder)
-    request = _request(model, record, base, sources, merge, view, dtype, alpha, component, allow_pickle)
+    fused = _fused(record, model, base is not None and bool(sources))
+    request = _request(fused, base, sources, merge, view, dtype, component, looking)
     check_there(request, record, folder)
-    if sarif:
-        from adapterops.reports.sarif import check_sarif, write_sarif
-
-        check_sarif(sarif)
     opened = open_inputs(request, verify=values.verified())
     if logits:
-        from adapterops.verification.logits import check_comparable, compare
+        from adapterops.live.logits import check_comparable
 
         check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
-        proof = prove(checkpoint, request, opened, Execution(workers=workers, progress=report))
+        proof = prove(checkpoint, request, opened, looking.how(report))
+    found = proof.found
     if sarif:
-        write_sarif(sarif, folder, proof.found.problems)
-    certificate = proof.found.as_json()
-    if logits and proof.found.ok and request.base:
-        stored = {spec.dtype for spec in checkpoint.layout.values() if spec.dtype in FLOATS}
-        before = found(HERE, request.base.path).local()
-        certificate["logits"] = compare(checkpoint, before, proof.adapter, min(stored, key=BITS.__getitem__))
-    if as_json and proof.found.ok:
-        output.print_json("verification", certificate)
-    elif not as_json and not (quiet() and proof.found.ok):
-        _print(proof.found, certificate.get("logits"))
-    if not proof.found.ok:
-        worst = proof.found.problems[0]
+        from adapterops.reports.sarif import write_sarif
+
+        write_sarif(sarif, folder, found.problems)
+    certificate = found.as_json()
+    if logits and found.ok:
+        certificate["logits"] = _compared(checkpoint, request, proof.adapter)
+    _report(found, certificate, looking.as_json)
+    if not found.ok:
+        worst = found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({count(len(proof.found.problems), 'problem')})",
+            f"{worst.what} ({count(len(found.problems), 'problem')})",
             path=model,
             tensor=worst.place,
             hint=contradiction(record, request) or "fuse again, or look for what changed it",
@@ -147,37 +133,37 @@ def command(
 
 
 def _request(
-    model: Place,
     record: Request | None,
     base: str | None,
     sources: tuple[str, ...],
     merge: Merge,
-    view: options.View,
+    view: View,
     dtype: str | None,
-    alpha: float | None,
     component: str | None,
-    allow_pickle: bool,
+    looking: Looking,
 ) -> Request:
     """What the model was made by: what its manifest says, and in the place of that what the options say."""
-    record = _fused(record, model, base is not None and bool(sources))
     named, others = _named(sources, record)
     if record is None or others:
-        inputs = options.inputs(others, alpha, component=component)
+        adapters = inputs(unnamed(others), looking.alpha, component=component)
     else:
-        inputs = {
+        adapters = {
             name: replace(
-                each, path=named.get(name, each.path), alpha=alpha or each.alpha, component=component or each.component
+                each,
+                path=named.get(name, each.path),
+                alpha=looking.alpha or each.alpha,
+                component=component or each.component,
             )
             for name, each in record.inputs.items()
         }
     rounding = view.rounding or (record.rounding if record else None)
     again = record is not None and not others and not merge.given
-    result = record.result if record and again else merge.expression(inputs, rounding)
-    known = record or Request(inputs, result, base=Model(str(base)))
+    result = record.result if record and again else merge.expression(adapters, rounding)
+    known = record or Request(adapters, result, base=Model(str(base)))
     stochastic = rounding == STOCHASTIC
     return replace(
         known,
-        inputs=inputs,
+        inputs=adapters,
         result=result,
         allow_base_mismatch=known.allow_base_mismatch or merge.allow_base_mismatch,
         base=known.base if base is None else Model(base),
@@ -185,8 +171,9 @@ def _request(
         base_view=view.base_view or known.base_view,
         rounding=rounding,
         seed=merge.parameters.get("seed", known.seed) if stochastic else None,
+        grams=view.grams or known.grams,
         precision=view.precision or known.precision,
-        allow_pickle=allow_pickle or known.allow_pickle,
+        allow_pickle=looking.allow_pickle or known.allow_pickle,
         output=replace(known.output if again else Output(), dtype=dtype or known.output.dtype),
     )
 
@@ -221,6 +208,25 @@ def _named(sources: tuple[str, ...], record: Request | None) -> tuple[dict[str, 
             hint=f"name all: {', '.join(record.inputs if record else ())}",
         )
     return named, others
+
+
+def _compared(model: Checkpoint, request: Request, adapter: Adapter) -> dict[str, float] | None:
+    """How far the logits are from those of the base with the adapter."""
+    from adapterops.live.logits import compare
+
+    if request.base is None:
+        return None
+    stored = {spec.dtype for spec in model.layout.values() if spec.dtype in FLOATS}
+    before = place(HERE, request.base.path).local()
+    return compare(model, before, adapter, min(stored, key=BITS.__getitem__))
+
+
+def _report(found: Verification, certificate: dict[str, Any], as_json: bool) -> None:
+    """A failure is told as JSON with its error, and shown even where nothing else is."""
+    if as_json and found.ok:
+        output.print_json("verification", certificate)
+    elif not as_json and not (quiet() and found.ok):
+        _print(found, certificate.get("logits"))
 
 
 def _print(found: Verification, logits: dict[str, float] | None) -> None:

@@ -12,12 +12,13 @@ import click
 from click.core import ParameterSource
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.saving import Saved
+from adapterops.adapters.saved import Saved
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.cli.options import Running, command_line
 from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
 from adapterops.cli.results import print_result, print_scales
+from adapterops.cli.running import Running
 from adapterops.cli.terminal import verbose
+from adapterops.cli.typed import command_line
 from adapterops.cli.values import verified
 from adapterops.engine import ray
 from adapterops.engine.execution import Share

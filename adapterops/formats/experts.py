@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.models.architectures import CONV1D_MODULES
-from adapterops.formats.peft.config import Scaling
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"

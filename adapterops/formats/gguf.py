@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.models.ties import says_tied
-from adapterops.formats.peft.config import AdapterConfig, Scaling
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import parts_of
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import padded
 from adapterops.storage.gguf import SUFFIX, GgufFile

@@ -15,8 +15,9 @@ from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import check_dotted
 from adapterops.formats.further import further_weights
-from adapterops.formats.peft.config import AdapterConfig, Scaling, check_alpha
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.scaling import Scaling, check_alpha
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json

@@ -14,7 +14,7 @@ from typing import Any
 from adapterops.errors import OptionError, printable
 from adapterops.hub.loading import Loading, loading_base, loading_model
 from adapterops.hub.references import Reference, parse
-from adapterops.storage.staging import MARK
+from adapterops.storage.outputs import MARK
 from adapterops.templates import template
 
 SHOWN = 5

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
-from adapterops.formats.adapter_files import CONFIG, AdapterFiles, read_files
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.models.model_files import holds_model, read_config, read_model
 from adapterops.formats.models.weight_files import INDEX, SINGLE, index_name
+from adapterops.formats.peft.files import read_files
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
@@ -22,8 +23,8 @@ from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.documents import check_documents, write_documents
+from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.staging import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.strict import read_all, read_json
 
 SMALL = {

@@ -14,7 +14,7 @@ from adapterops.hub.pushing import Push, Pushed, There, may_write_card, ready, t
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
 from adapterops.storage.checksums import SHA256, file_digests
-from adapterops.storage.staging import CARD
+from adapterops.storage.outputs import CARD
 
 BRANCH = "adapterops-"
 """How the branch is called on which files wait, before the hash of their plan."""

@@ -14,7 +14,8 @@ from adapterops.hub.snapshot import locate, wanted
 from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import Origin, described, write_manifest
 from adapterops.provenance.reader import read_manifest
-from adapterops.storage.staging import MANIFEST, check_output, staged
+from adapterops.storage.outputs import MANIFEST, check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back
 
 

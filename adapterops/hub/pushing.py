@@ -16,7 +16,7 @@ from adapterops.hub.client import api, ask, explained, offline, passing, pause, 
 from adapterops.hub.package import STALE, Content, Waiting, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
-from adapterops.storage.staging import CARD, MARK
+from adapterops.storage.outputs import CARD, MARK
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy

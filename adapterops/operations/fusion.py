@@ -21,7 +21,8 @@ from adapterops.formats.models.vocabulary import with_vocabulary
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.classifiers import made
 from adapterops.operations.targets.full_tensors import counterparts
-from adapterops.operations.targets.table import Edit, Target, Targets, resolve
+from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.operations.targets.tokenizer import agreed_tokenizer
 from adapterops.provenance.history import Step, sources, with_tokenizer

@@ -18,7 +18,7 @@ from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.models.weight_files import INDEX, PICKLE_INDEX
 from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.outputs import MANIFEST
 
 FREE = {
     "transformers_version",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import CALIBRATED, NEAREST, ROUNDINGS, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import CALIBRATED, ROUNDINGS, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, OptionError
@@ -182,7 +182,7 @@ def as_stored(checkpoint: Checkpoint, model: Checkpoint) -> Checkpoint:
     layout = dict(checkpoint.layout)
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)
-    return replace(checkpoint, layout=layout, schemes=schemes, rounding=checkpoint.rounding or NEAREST)
+    return replace(checkpoint, layout=layout, schemes=schemes)
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:

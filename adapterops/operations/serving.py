@@ -9,7 +9,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft.config import Scaling
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, format_of
 from adapterops.formats.runtimes import (
     FINE,

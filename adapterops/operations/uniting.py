@@ -16,12 +16,14 @@ from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
-from adapterops.formats.peft.config import AdapterConfig, uncovered
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of
-from adapterops.operations.targets.table import Target, resolve
+from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored

@@ -16,8 +16,8 @@ from typing import Any
 
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
+from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.safetensors import CHUNK
-from adapterops.storage.staging import MANIFEST
 from adapterops.storage.strict import json_text, open_regular, parse_json, reading
 
 SCHEMA = 1

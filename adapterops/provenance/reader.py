@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from adapterops.errors import InputError, at
 from adapterops.provenance.manifest import SCHEMA, seal
 from adapterops.storage.checksums import BLAKE3, SHA256
-from adapterops.storage.staging import MANIFEST, MANIFEST_LIMIT, plain_name
+from adapterops.storage.outputs import MANIFEST, MANIFEST_LIMIT, plain_name
 from adapterops.storage.strict import read_json
 
 HASH = re.compile(r"[0-9a-f]{64}")

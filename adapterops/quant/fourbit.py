@@ -227,7 +227,7 @@ class FourBit:
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         rows = min(math.prod(shape[:-1]) - begin, 2 * len(parts["weight"]) // max(shape[-1], 1))
-        return changed(self, shape, read, (begin, begin + rows), parts)
+        return changed(self, shape, read, (begin, begin + rows), {"weight": parts["weight"]})
 
 
 def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ...]]:

@@ -108,7 +108,8 @@ class Int8:
         return {"weight": codes.view(torch.int8)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
+        codes = parts["weight"]
+        return changed(self, shape, read, (begin, begin + len(codes)), {"weight": codes})
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return OnGrid(self, shape, read, key)

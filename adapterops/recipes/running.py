@@ -16,7 +16,7 @@ from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
 from adapterops.requests.places import hashed
 from adapterops.requests.running import Made, Written, make, save
 from adapterops.storage.lazy import Lazy
-from adapterops.storage.staging import RECIPE
+from adapterops.storage.outputs import RECIPE
 
 if TYPE_CHECKING:
     from adapterops.hub.pushing import Pushed

@@ -25,7 +25,8 @@ from adapterops.reports.page import MARK, page
 from adapterops.reports.summary import Summary, summary
 from adapterops.reports.svg import svg
 from adapterops.storage.documents import check_documents, write_documents
-from adapterops.storage.staging import check_output, staged
+from adapterops.storage.outputs import check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text, parse_json
 from adapterops.storage.writer import read_back
 

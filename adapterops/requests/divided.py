@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.planning import arrangement, plan_adapter, working_memory
 from adapterops.adapters.portions import portions, stored, write_portions
 from adapterops.adapters.portions import read as read_portion
-from adapterops.adapters.saving import arrangement, check_saveable, complete_adapter, plan_adapter, working_memory
+from adapterops.adapters.saving import check_saveable, complete_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.finished import read as read_shard

@@ -146,6 +146,7 @@ def with_models(request: Request, models: Mapping[str, Model]) -> Request:
         request,
         base=models.get("base", request.base),
         original=models.get("original", request.original),
+        grams=models.get("grams", request.grams),
         extract=extract,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from adapterops.checkpoints.checkpoint import STOCHASTIC
+from adapterops.checkpoints.checkpoint import CALIBRATED, STOCHASTIC
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.formats.registry import DEFAULT
@@ -121,8 +121,9 @@ class Request:
         extract: the adapter is the difference of another model and the base.
         original: the 16-bit model that a quantized base was made from.
         base_view: what an update is added to, for a quantized base; by default the original, where there is one.
-        rounding: how changed weights are rounded, onto the base's own codes or to 16 bits: `nearest`, or `stochastic`
-            with `seed`.
+        rounding: how changed weights are rounded, onto the base's own codes or to 16 bits: `nearest`, `stochastic` with
+            `seed`, or `calibrated` with `grams`.
+        grams: a file of Gram matrices of the inputs of its modules.
         precision: of ΔW and the sum.
         quantize: the scheme to write the model in.
         dequantize: write the base in 16 or 32 bits.
@@ -143,6 +144,7 @@ class Request:
     base_view: str | None = None
     rounding: str | None = None
     seed: int | None = None
+    grams: Model | None = None
     precision: str = "float32"
     quantize: Quantize | None = None
     dequantize: bool = False
@@ -167,7 +169,7 @@ class Request:
     def models(self) -> dict[str, Model]:
         """The checkpoints it names, by what they are."""
         tuned = self.extract.tuned if self.extract else None
-        named = {"tuned": tuned, "base": self.base, "original": self.original}
+        named = {"tuned": tuned, "base": self.base, "original": self.original, "grams": self.grams}
         return {name: model for name, model in named.items() if model is not None}
 
     def as_json(self) -> dict[str, Any]:
@@ -197,7 +199,7 @@ def _check_fields(request: Request) -> None:
         "dequantize": "only models are quantized",
         "unfuse": "adapters come out of models",
     }
-    model |= {"extract": "a difference is from a model", "rounding": "", "original": "", "base_view": ""}
+    model |= {"extract": "a difference is from a model", "rounding": "", "original": "", "base_view": "", "grams": ""}
     for name, why in model.items():
         if getattr(request, name) and request.base is None:
             raise OptionError(
@@ -208,14 +210,14 @@ def _check_fields(request: Request) -> None:
         if len(sets) != 1:
             both = f"{' and '.join(sets)} exclude each other" if sets else "there is no result, and nothing else to do"
             raise OptionError(both, hint="give a result, or one of extract, quantize and dequantize")
-        for name in ("inputs", "unfuse", "rounding", "original", "base_view"):
+        for name in ("inputs", "unfuse", "rounding", "original", "base_view", "grams"):
             if getattr(request, name):
                 raise OptionError(f"{name} needs a result", hint="such as result: a")
     else:
         for name in ("extract", "dequantize"):
             if getattr(request, name):
                 raise OptionError(f"{name} and result exclude each other", hint="leave one of them out")
-    for name in ("unfuse", "quantize", "rounding", "original", "base_view") if request.output.adapter else ():
+    for name in ("unfuse", "quantize", "rounding", "original", "base_view", "grams") if request.output.adapter else ():
         if getattr(request, name):
             raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
     if request.output.adapter and request.kind not in (MERGE, EXTRACT):
@@ -246,6 +248,11 @@ def _check_codes(request: Request) -> None:
             "--rounding keeps the codes of the base, and --original finds them anew",
             path=path,
             hint="leave one of them out",
+        )
+    if (request.rounding == CALIBRATED) != (request.grams is not None):
+        raise OptionError(
+            "calibrated rounding is for inputs with Gram matrices, and nothing else is",
+            hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes",
         )
     if request.seed is not None and request.rounding != STOCHASTIC:
         raise OptionError(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base
-from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
+from adapterops.adapters.planning import plan_adapter, working_memory
+from adapterops.adapters.saved import Saved
+from adapterops.adapters.saving import save_adapter
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
@@ -30,7 +32,7 @@ from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
-from adapterops.storage.staging import check_output
+from adapterops.storage.outputs import check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]
@@ -249,7 +251,7 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
             path=path,
             hint="leave it out: they are rounded to nearest",
         )
-    return rounding(base, request.rounding, request.seed or 0 if request.rounding == STOCHASTIC else 0)
+    return rounding(base, request.rounding, request.seed or 0, models.get("grams"))
 
 
 def _in_16_bits(base: Checkpoint, dtype: str | None) -> bool:

@@ -22,7 +22,8 @@ from adapterops.provenance.manifest import Origin, described, write_json, write_
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import digest
 from adapterops.storage.journal import JOURNAL, Journal
-from adapterops.storage.staging import check_output, staged
+from adapterops.storage.outputs import check_output
+from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text
 from adapterops.storage.writer import SafetensorsWriter, read_back
 

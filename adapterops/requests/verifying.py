@@ -24,9 +24,9 @@ from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import adapter, adapters_for, measured
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.outputs import MANIFEST
 
-OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
+OPTIONS = {"base": "--base PATH", "original": "--original PATH", "grams": "--grams GRAMS"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,14 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
     found = verifying.verify(
-        model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how
+        model,
+        base,
+        change,
+        dtype=request.output.dtype,
+        precision=request.precision,
+        seed=request.seed,
+        grams=opened.models.get("grams"),
+        how=how,
     )
     return Proof(found, change)
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapterops.errors import OptionError, OutputExistsError, ResourceError
-from adapterops.storage.staging import check_parent, hidden
+from adapterops.storage.hidden import hidden
+from adapterops.storage.outputs import check_parent
 
 HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""

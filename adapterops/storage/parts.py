@@ -38,8 +38,10 @@ from adapterops.errors import (
 )
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.differences import differences, shown
+from adapterops.storage.hidden import create_locked, remove_if_dead
 from adapterops.storage.journal import checked, line
-from adapterops.storage.staging import MANIFEST, create_locked, remove_if_dead, writing
+from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.staging import writing
 from adapterops.storage.strict import read_all
 
 PLAN, FILES, RECORDS, WORK, COMMIT = "plan.json", "files", "records", "work", "commit"

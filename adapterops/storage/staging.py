@@ -9,139 +9,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import glob
 import os
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.errors import OutputExistsError, ResourceError
+from adapterops.storage.hidden import ASIDE, adopt, create, remove, remove_stale
 from adapterops.storage.journal import JOURNAL, entries
-from adapterops.storage.strict import read_all, read_json, reading
+from adapterops.storage.outputs import check_replaceable, empty
 
-MANIFEST = "adapterops.json"
-RECIPE = "recipe.yaml"
-"""What an output is made by, written next to it."""
-
-CARD = "README.md"
-MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
-"""What a card that adapterops wrote has in it."""
-
-MANIFEST_LIMIT = 1 << 26
-ASIDE = "-old"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
-
-
-def check_output(out: Path, inputs: list[Path], force: bool) -> None:
-    """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
-
-    Raises:
-        OptionError: `out` is an input, is inside one, or, to be replaced, holds one.
-        OutputExistsError: `out` exists and may not be replaced.
-        NotFoundError, ResourceError: the folder it would go to is missing or not writable.
-    """
-    place = Path(os.path.realpath(out))
-    for source in (Path(os.path.realpath(path)) for path in inputs):
-        if place == source:
-            raise OptionError("the output is an input, too", path=out, hint="name another place with -o")
-        if source.is_dir() and source in place.parents:
-            raise OptionError(
-                f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
-            )
-        if place in source.parents and place.exists():
-            raise OptionError(
-                f"the output would replace the input {source.name}", path=out, hint="name another place with -o"
-            )
-    if os.path.lexists(out) and not _empty(out):
-        if not force:
-            raise OutputExistsError(
-                "already exists", path=out, hint="name another place with -o, or replace it with --force"
-            )
-        check_replaceable(out)
-    check_parent(place)
-
-
-def hidden(out: Path) -> Path:
-    """A new name next to `out`, for what is not finished."""
-    return out.with_name(f".{out.name}.adapterops-{uuid.uuid4().hex[:12]}")
-
-
-def check_parent(out: Path) -> None:
-    """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
-
-    Raises:
-        InputError: the name is too long, or a folder on the way may not be looked into.
-        NotFoundError, ResourceError: the folder is missing or not writable.
-    """
-    parent = out.parent
-    with reading(out):
-        if not parent.is_dir():
-            raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
-        hidden(out).exists()
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
-
-
-def check_replaceable(out: Path) -> None:
-    """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
-    fact = None
-    if not (out / MANIFEST).is_file():
-        fact = f"was not written by adapterops (it has no {MANIFEST})"
-    elif (named := _named(out)) is None:
-        fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
-    elif added := [name for name, path in _inside(out, named) if not _written(name, path, named)]:
-        fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
-    if fact:
-        raise OutputExistsError(
-            f"{fact}, so --force does not replace it",
-            path=out,
-            hint="remove it yourself, or name another place with -o",
-        )
-
-
-def _named(out: Path) -> set[str] | None:
-    """The files that the manifest of a folder names; None where it does not say."""
-    try:
-        content = read_json(out / MANIFEST, MANIFEST_LIMIT)
-    except AdapterOpsError:
-        return None
-    outputs = content.get("outputs") if isinstance(content, dict) else None
-    return {MANIFEST, *outputs} if isinstance(outputs, dict) else None
-
-
-def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
-    for path in sorted(out.iterdir()):
-        inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}
-        if inner and path.is_dir() and not path.is_symlink():
-            yield from ((f"{path.name}/{name}", each) for name, each in _inside(path, inner))
-        else:
-            yield path.name, path
-
-
-def _written(name: str, path: Path, named: Collection[str]) -> bool:
-    """Whether a file is one that the manifest names, or a card of ours, which comes from the Hub with an output."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    return name in named or (path.name == CARD and MARK.encode() in read_all(path))
-
-
-def plain_name(name: str) -> bool:
-    """Whether a name is one of a file in a folder, and no way out of it.
-
-    >>> plain_name("a.json"), plain_name("../a.json"), plain_name("..")
-    (True, False, False)
-    """
-    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")
-
-
-def _empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 @contextmanager
@@ -160,10 +39,10 @@ def staged(
         ResourceError: the disk failed or is full.
     """
     out = Path(os.path.realpath(out))
-    adopted = _adopt(out, plan) if resume and plan else None
+    adopted = adopt(out, plan) if resume and plan else None
     if adopted is None:
-        _remove_stale(out)
-    folder, lock = adopted or _create(out)
+        remove_stale(out)
+    folder, lock = adopted or create(out)
     keep = published = False
     journal = b""
     try:
@@ -199,7 +78,7 @@ def staged(
         raise
     finally:
         if not keep:
-            _remove(folder)
+            remove(folder)
         os.close(lock)
 
 
@@ -218,102 +97,13 @@ def writing(out: Path, hint: str) -> Iterator[None]:
         raise ResourceError(f"writing failed: {error.strerror}", path=out, hint=hint) from error
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder that a thread nobody waits for may still write into."""
-    for _ in range(100):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.01)
-
-
-def _adopt(out: Path, plan: str) -> tuple[Path, int] | None:
-    """The folder that an earlier run of the same plan left, locked."""
-    for folder in _left_behind(out):
-        with suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if entries(folder / JOURNAL)[:1] == [{"plan": plan}]:
-                    return folder, lock
-            except OSError:
-                pass
-            os.close(lock)
-    return None
-
-
-def _left_behind(out: Path) -> list[Path]:
-    return sorted(out.parent.glob(f".{glob.escape(out.name)}.adapterops-*"))
-
-
-def _create(out: Path) -> tuple[Path, int]:
-    try:
-        return create_locked(lambda: hidden(out))
-    except OSError as error:
-        raise ResourceError(
-            f"cannot be created: {error.strerror}", path=out, hint="name another place with -o"
-        ) from error
-
-
-def create_locked(name: Callable[[], Path]) -> tuple[Path, int]:
-    """A new folder of such a name, and the lock that says that whoever made it lives."""
-    while True:
-        folder = name()
-        try:
-            folder.mkdir()
-        except OSError:
-            raise
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        with suppress(FileNotFoundError):  # taken for dead by another process before it was locked: try another name
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            if _locked(lock) and folder.exists():
-                return folder, lock
-            os.close(lock)
-
-
-def _locked(folder: int) -> bool:
-    """Whether it is ours now; on a disk without locks it is anyway, for there nobody can take it for dead."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _remove_stale(out: Path) -> None:
-    """Remove what killed runs left next to `out`: hidden folders that nobody holds a lock on.
-
-    An old output that was aside when its replacement was killed goes back to its place.
-    """
-    for folder in _left_behind(out):
-        if folder.name.endswith(ASIDE) and not os.path.lexists(out):
-            os.rename(folder, out)
-            continue
-        remove_if_dead(folder)
-
-
-def remove_if_dead(folder: Path) -> None:
-    """Remove a folder that nobody holds a lock on: whoever made it was killed."""
-    with suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
-
-
 def publish(folder: Path, out: Path, force: bool) -> None:
     """Rename a complete folder to `out`; with `force`, an output that is there is exchanged for it.
 
     Raises:
         OutputExistsError: something else is there.
     """
-    if force and out.is_dir() and not _empty(out):
+    if force and out.is_dir() and not empty(out):
         check_replaceable(out)  # somebody may have added something meanwhile
         _exchange(folder, out)
         return

@@ -17,8 +17,8 @@ from adapterops.errors import AdapterOpsError, at
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.registry import FORMATS
 from adapterops.provenance.history import Step
+from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.place import Place
-from adapterops.storage.staging import MANIFEST
 from adapterops.testing.examples import SHAPES, low_rank
 from adapterops.updates.dense import Dense
 from adapterops.updates.hadamard import Hadamard

@@ -22,7 +22,8 @@ class Survival:
     Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how
     many. Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update. Of
     some rows, where W is the original of codes, ‖V - W‖² within the rows of the update, V being what the codes stand
-    for, and ‖ΔW‖²: `apart` and `sampled`.
+    for, and ‖ΔW‖²: `apart` and `sampled`. Where codes were chosen by the Gram matrix G of their inputs, ⟨W' - W, ΔW⟩ and
+    ‖ΔW‖² of what they do to these, tr(X G Yᵀ): `heard` and `said`.
     """
 
     base: float = 0.0
@@ -35,9 +36,16 @@ class Survival:
     inside: float = 0.0
     apart: float = 0.0
     sampled: float = 0.0
+    heard: float = 0.0
+    said: float = 0.0
 
     def __add__(self, other: Survival) -> Survival:
         return Survival(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def for_inputs(self) -> float:
+        """The gain of what the weight does to its inputs; where these are not known, of its entries."""
+        return self.heard / self.said if self.said else self.gain
 
     @property
     def original(self) -> float:
@@ -59,6 +67,8 @@ class Survival:
         }
         if self.sampled:
             told["original"] = self.original
+        if self.said:
+            told["for_inputs"] = self.for_inputs
         if self.codes:
             told |= {"uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
         return told
@@ -150,6 +160,18 @@ def survival(
         found[module] = Survival(base, size, dot, changed, difference.size)
         if error is not None:
             found[module] += Survival(codes=difference.size, error=square(error), inside=square(inside))
+    return found
+
+
+def by_inputs(block: Block, kept: Array, gram: Array, transposed: bool) -> dict[str, Survival]:
+    """What each update of a whole weight, and what is stored of it, do to inputs with a Gram matrix."""
+    found = {}
+    for module, part, W, delta, _ in block.changes:
+        change, wanted = within(kept, part) - W, delta
+        if transposed:
+            change, wanted = change.T, wanted.T
+        seen = wanted @ gram
+        found[module] = Survival(heard=_dot(change, seen), said=_dot(wanted, seen))
     return found
 
 

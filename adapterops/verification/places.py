@@ -6,13 +6,14 @@ Two names mean one weight where they end alike once wrappers are taken away; of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, LISTS, OF_EXPERTS, Base, UnplacedError, key
+from adapterops.verification.joined import inside, split
+from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, Base, UnplacedError, key
 from adapterops.verification.other_names import HEADS, alike, elsewhere, in_parts, letters
+from adapterops.verification.place import Place, Wanted
 from adapterops.verification.vocabulary import (
     becomes_classifier,
     is_bias,
@@ -25,49 +26,8 @@ from adapterops.verification.vocabulary import (
     shared,
 )
 
-JOINED = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
-    "Wqkv": ("q_proj", "k_proj", "v_proj"),
-}
-IN_TURN = {"gpt_oss"}
-"""Types of models whose experts have a row of gate, then one of up."""
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """tensor[rows, columns] += ΔW[first:], or ΔWᵀ; the tensor as a matrix, all dimensions but the last taken for one."""
-
-    source: str
-    rows: range
-    columns: slice
-    first: int = 0
-    transposed: bool = False
-
-    def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
-        """Which of the rows [begin, end) of the tensor it covers, and which rows of ΔW these are."""
-        start, stop, step = self.rows.start, self.rows.stop, self.rows.step
-        skipped = max(0, -(-(begin - start) // step))
-        left = max(0, -(-(min(end, stop) - start) // step))
-        if skipped >= left:
-            return None
-        at = start + skipped * step - begin
-        return slice(at, min(end, stop) - begin, step), slice(self.first + skipped, self.first + left)
-
-
-@dataclass
-class Wanted:
-    """What one tensor should be: a tensor of the base, or a full one of the adapter, and what is added to it."""
-
-    start: str | None
-    full: str | None = None
-    places: list[Place] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)
-    """Full tensors that have to be the same as `full`."""
-    rows: str | None = None
-    """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
@@ -189,10 +149,10 @@ def _places(
     name = base.find(module, (shape, shape[::-1]))
     if name is not None and (len(base.layout[name].shape) == 2 or base.matrix(name) == shape):
         yield name, _whole(module, shape, name, base)
-    elif (split := _split(module, shape, base)) is not None:
-        yield from split
-    elif (inside := _inside(module, shape, base, adapter, own, found)) is not None:
-        yield inside
+    elif (parts := split(module, shape, base)) is not None:
+        yield from parts
+    elif (part := inside(module, shape, base, adapter, own, found)) is not None:
+        yield part
     elif (other := _elsewhere(module, shape, base)) is not None:
         yield from other
     else:
@@ -233,91 +193,3 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
                 if name
             ]
     return [(same[0], Place(module, range(shape[0]), every))] if len(same) == 1 else None
-
-
-def _split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
-    """An update of a joined projection, in a base that has its parts."""
-    above, _, last = module.rpartition(".")
-    if last not in JOINED:
-        return None
-    found = []
-    for part in JOINED[last]:
-        name = base.find(f"{above}.{part}")
-        if name is None or len(base.layout[name].shape) != 2:
-            return None
-        found.append(name)
-    heights = [base.layout[name].shape[0] for name in found]
-    transposed = sum(heights) != shape[0]
-    result, first = [], 0
-    for name, height in zip(found, heights, strict=True):
-        place = Place(module, range(height), slice(0, base.layout[name].shape[1]), first, transposed)
-        result.append((name, place))
-        first += height
-    return result if first == shape[1 if transposed else 0] else None
-
-
-def _inside(
-    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
-) -> tuple[str, Place] | None:
-    """An update of a part of a joined projection, or of one expert among all."""
-    above, _, last = module.rpartition(".")
-    path, _, number = above.rpartition(".")
-    if number in LISTS:
-        last, number = LISTS[number], last
-    last = OF_EXPERTS.get(last, last)
-    for joined, parts in JOINED.items():
-        if last not in parts or (name := base.find(f"{above}.{joined}")) is None or number.isdecimal():
-            continue
-        stored = base.layout[name].shape
-        heights = {
-            part: adapter.layout[f"{above}.{part}"].shape[0] for part in parts if f"{above}.{part}" in adapter.layout
-        }
-        if len(stored) != 2 or stored[1] != shape[1]:
-            continue
-        if last == parts[0]:
-            start = 0
-        elif last == parts[-1]:
-            start = stored[0] - shape[0]
-        else:  # the one in the middle is as high as the last
-            start = stored[0] - 2 * heights[last]
-        return name, Place(module, range(start, start + shape[0]), slice(0, shape[1]))
-    if not number.isdecimal():
-        return None
-    joined, turn = (
-        ("gate_up_proj", ("gate_proj", "up_proj").index(last)) if last in JOINED["gate_up_proj"] else (last, -1)
-    )
-    end = own(f"{path}.{joined}")
-    tensor = base.find(f"{path}.{joined}") if end is None else found[end].start
-    if tensor is None or len(base.layout[tensor].shape) != 3:
-        return None
-    return end or tensor, _expert(module, shape, tensor, int(number), turn, base)
-
-
-def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Place:
-    """The expert of a number, of which `turn` is the half: 0 for gate, 1 for up, -1 for all of it."""
-    count, height, width = base.layout[tensor].shape
-    together = (shape[0] * (1 if turn < 0 else 2), shape[1])
-    if sorted(together) != sorted((height, width)) or number >= count:
-        raise UnplacedError(f"is {list(shape)}, and {tensor} is {[count, height, width]}")
-    transposed = _experts_transposed(tensor, base) if height == width else (height, width) != together
-    if turn < 0:
-        inner = slice(0, together[0], 1)
-    elif base.types & IN_TURN:
-        inner = slice(turn, together[0], 2)
-    else:
-        inner = slice(turn * shape[0], (turn + 1) * shape[0], 1)
-    start = number * height
-    if transposed:
-        return Place(module, range(start, start + height), inner, transposed=True)
-    return Place(module, range(start + inner.start, start + inner.stop, inner.step), slice(0, width))
-
-
-def _experts_transposed(tensor: str, base: Base) -> bool:
-    """Whether square experts are stored as (in, out), which the longer side of the other parameter shows."""
-    above, _, last = tensor.rpartition(".")
-    gate_up = last == "gate_up_proj"
-    other = base.layout.get(f"{above}.{'down_proj' if gate_up else 'gate_up_proj'}")
-    if other is None:
-        raise UnplacedError("is square, and the files do not say which way round")
-    _, height, width = other.shape
-    return height < width

@@ -6,21 +6,24 @@ orientation, codes, scales and sums are found here anew, so that a fault there s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.codes import JUDGES, aligned
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.names import Base
-from adapterops.verification.places import Place, Wanted, wanted
+from adapterops.verification.place import Place, Wanted
+from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step
 from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
@@ -46,6 +49,7 @@ class Witness:
 
     Attributes:
         chance: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
+        grams: tensor → the Gram matrix of its inputs, by which codes that stay on the grid of the base were chosen.
     """
 
     model: Checkpoint
@@ -53,6 +57,7 @@ class Witness:
     adapter: Adapter
     wanted: dict[str, Wanted]
     chance: bool = False
+    grams: Mapping[str, StoredTensor] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Iterator[Doubt]:
         """What is wrong with a tensor.
@@ -75,6 +80,9 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
             return
         before = self.before(name, each)
+        if name in self.grams and before is not None and self._stays(name, each):
+            yield from self._by_inputs(name, each, before)
+            return
         judge = _judge(found, self._by_chance(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
@@ -110,11 +118,40 @@ class Witness:
         return self.base.stored[base]
 
     def _by_chance(self, name: str, each: Wanted) -> bool:
-        found, stored = self.model.stored[name], self.base.stored.get(each.start or name)
+        found = self.model.stored[name]
         if found.scheme is None:
             return self.chance and bool(each.places) and found.dtype in ("F16", "BF16")
-        same = stored is not None and stored.scheme == found.scheme
-        return self.chance and same and each.full is None and name not in self.base.views
+        return self.chance and self._stays(name, each)
+
+    def _stays(self, name: str, each: Wanted) -> bool:
+        """Whether codes are on the grid of the base."""
+        found, stored = self.model.stored[name].scheme, self.base.stored.get(each.start or name)
+        same = stored is not None and stored.scheme is not None and stored.scheme == found
+        return same and each.full is None and name not in self.base.views
+
+    def _by_inputs(self, name: str, each: Wanted, before: Decoder) -> Iterator[Doubt]:
+        """Codes that are chosen together for a whole row: they are nearer to W + ΔW than W is, as the inputs and the update
+        itself see it.
+        """
+        spec, value = self.model.layout[name], decoder(self.model.stored[name])
+        formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
+        height = spec.matrix[0]
+        W = before(0, height)
+        S, _ = _sum(W, formulas, 0, height)
+        gram = self.grams[name]
+        G = gram.rows(0, gram.shape[0], Scratch()).astype(np.float64)
+        if value is None:
+            return
+        transposed = hasattr(self.model.stored[name].scheme, "scheme")
+        error, size = (each.T if transposed else each for each in (value(0, height) - S, S - W))
+        own = size.T @ size
+        metric = G / (np.trace(G) or 1.0) + own / (np.trace(own) or 1.0)
+        left, whole = (float(((one @ metric) * one).sum()) for one in (error, size))
+        if left > whole:
+            yield Doubt(
+                name,
+                f"is {math.sqrt(left / whole) if whole else math.inf:.3g} times as far from the sum as the base is, by what it takes in",
+            )
 
     def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:
         spec = self.model.layout[name]
@@ -225,7 +262,12 @@ def _judge(found: StoredTensor, chance: bool) -> Judge | None:
 
 
 def witness(
-    model: Checkpoint, base: Checkpoint, adapter: Adapter, *, chance: bool = False
+    model: Checkpoint,
+    base: Checkpoint,
+    adapter: Adapter,
+    *,
+    chance: bool = False,
+    grams: Mapping[str, StoredTensor] | None = None,
 ) -> tuple[Witness, list[Doubt]]:
     """A witness of a model, and what the names alone show: updates without a place, tensors too few or too many, an
     output embedding of its own that config.json does not speak of.
@@ -246,7 +288,7 @@ def witness(
     alone = there.tied() and there.needs_head() and not new and not classifies
     if model.config and alone and not Base(model.layout, model.config).tied():
         doubts.append(Doubt("config.json", "says that the embeddings are two, and there is one"))
-    return Witness(model, base, adapter, places, chance), doubts
+    return Witness(model, base, adapter, places, chance, grams or {}), doubts
 
 
 def _labels(model: Checkpoint, adapter: Adapter) -> Iterator[Doubt]:

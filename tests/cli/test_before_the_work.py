@@ -123,7 +123,7 @@ def test_a_manifest_names_no_place_of_this_machine(place: Path) -> None:
 
 
 def test_a_path_after_an_equals_sign_is_noted_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapterops.cli.options import command_line
+    from adapterops.cli.typed import command_line
 
     monkeypatch.setattr(
         "sys.argv", ["adapterops", "fuse", "/x/base", "a", "--original=/x/y", "--strict", "--dtype=float32", "-o", "/z"]

@@ -17,7 +17,7 @@ from strategies import entries
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.cli.options import command_line
+from adapterops.cli.typed import command_line
 
 
 @pytest.fixture

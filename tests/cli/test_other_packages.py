@@ -37,7 +37,8 @@ FORMAT = '''
 import json
 
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft.config import AdapterConfig, Scaling
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.tensors import Spec

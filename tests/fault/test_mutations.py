@@ -21,7 +21,7 @@ import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
 from adapterops.formats.models.naming import Candidate
-from adapterops.operations.targets.table import Edit, Targets
+from adapterops.operations.targets.target import Edit, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
@@ -548,15 +548,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
         whole,
         table(lambda edits: {name: edit for name, edit in edits.items() if NORMS[0] not in name}),
     ),
-    "a Conv1D for a Linear": (gpt2, put("operations.targets.table.conv1d", lambda *_: False)),
+    "a Conv1D for a Linear": (gpt2, put("operations.targets.fitting.conv1d", lambda *_: False)),
     "a square Conv1D not turned": (gpt2, put("updates.lowrank.LowRank.T", property(not_turned))),
     "w1 for w3": (experts, item("formats.models.naming.EXPERT_SYNONYMS", w1="up_proj", w3="gate_proj")),
     "gate and up in each other's place": (
         experts,
-        item("operations.targets.table.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
+        item("operations.targets.fitting.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
     ),
     "experts from the last on": (experts, reversed_experts),
-    "square experts turned": (experts, put("operations.targets.table._stored_transposed", turned_square)),
+    "square experts turned": (experts, put("operations.targets.fitting._stored_transposed", turned_square)),
     "columns of gate for up": (turned_experts, table(columns_swapped)),
     "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
     "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),

@@ -41,7 +41,7 @@ from adapterops.cli.main import run
 from adapterops.formats.models.model_files import holds_model
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.outputs import MANIFEST
 
 PATIENCE = 30
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9}

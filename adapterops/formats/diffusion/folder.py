@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
-from adapterops.formats.adapter_files import CONFIG, AdapterFiles, has_config
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
@@ -21,8 +21,10 @@ from adapterops.formats.diffusion.spellings import OF_IMAGES, check_handled, is_
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.models.wrappers import unwrapped
-from adapterops.formats.peft.config import AdapterConfig, Scaling
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.parts import Parts, parts_of
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers

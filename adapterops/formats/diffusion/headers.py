@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from adapterops.formats.diffusion.scales import EMBEDDED
+from adapterops.formats.peft.files import EMBEDDED
 from adapterops.storage.strict import json_text
 
 if TYPE_CHECKING:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from adapterops.errors import InputError, at
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
-from adapterops.formats.peft.config import Scaling, check_alpha, scalings
+from adapterops.formats.peft.files import EMBEDDED
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
 from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import TensorFile
 
-EMBEDDED = "lora_adapter_metadata"
 ALPHAS = ("lora_alpha", "network_alpha", "alpha")
 """Last words of header entries that say alpha, after the part of a pipeline that they are for."""
-
-CODES = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}
 
 
 def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
@@ -48,23 +44,6 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
             )
         result[module] = known[0] if known else Scaling(rank, rank)
     return {module: result[module] for module in found}
-
-
-def number(file: TensorFile, name: str) -> float:
-    """The one number in a tensor, read without torch; it may be whole, negative, or 0.
-
-    Raises:
-        InputError: it is none.
-    """
-    entry = file.entries[name]
-    if math.prod(entry.shape) == 1:
-        data = bytes(file.read(name))
-        code = "<f" if entry.dtype == "BF16" else CODES.get(entry.dtype)
-        value = float(struct.unpack(code, b"\0\0" + data if entry.dtype == "BF16" else data)[0]) if code else math.nan
-        if math.isfinite(value):
-            return value
-    shown = f"{entry.dtype} of shape {list(entry.shape)}"
-    raise InputError(f"is {shown}, expected one number", tensor=name, code="E-ALPHA")
 
 
 def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, list[Scaling]]:

@@ -25,8 +25,8 @@ from adapterops.formats.models.weight_files import (
     indexed,
     weight_files,
 )
+from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.staging import MANIFEST, RECIPE, plain_name
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Stored, TensorFile
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles, has_config, read_files
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
 from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
-from adapterops.formats.peft.config import AdapterConfig, write_config
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
+from adapterops.formats.peft.written import write_config
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place

@@ -22,7 +22,8 @@ from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpect
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.pairs import Pair, Shared
 from adapterops.operations.targets.parts import by_part
-from adapterops.operations.targets.table import Target, resolve, together
+from adapterops.operations.targets.table import resolve, together
+from adapterops.operations.targets.target import Target
 from adapterops.operations.uniting import united
 from adapterops.provenance.history import Source
 from adapterops.updates.layout import Layout

@@ -11,7 +11,8 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules
 from adapterops.operations.targets.heads import in_order
-from adapterops.operations.targets.table import Target, resolve
+from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Target
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.operations.targets.table import Targets
+from adapterops.operations.targets.target import Targets
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:

@@ -7,102 +7,23 @@ full tensors. What loops over its table asks about none of that again.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import (
-    CONV1D_MODULES,
-    CONV1D_TYPES,
-    FUSED,
-    INTERLEAVED,
     SPLIT,
-    WEIGHT,
 )
-from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d
+from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
-from adapterops.operations.targets.classifiers import Classifier, classifier_of, made
+from adapterops.operations.targets.classifiers import classifier_of, made
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
+from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_squares, fit
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.misfits import misfits
-from adapterops.operations.targets.share import Share
 from adapterops.operations.targets.shares import Modules, check_experts, shares
+from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import token_rows
-from adapterops.storage.tensors import Spec
-from adapterops.updates.protocol import Part
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where an update, or some of its rows, is added to a tensor.
-
-    tensor[row:, column:] += ΔW[first:], in a rectangle of `shape`.
-
-    Attributes:
-        tensor: seen as a matrix, all dimensions but the last taken for one.
-        source: the adapter's module whose update it is.
-        module: what that is called: the source, or a part of it.
-        shape: rows and columns of the tensor.
-        first: the row of the update that the rectangle begins with.
-        transposed: the update is transposed first, so that rows of it are rows of the tensor.
-    """
-
-    tensor: str
-    source: str
-    module: str
-    shape: tuple[int, int]
-    row: int = 0
-    column: int = 0
-    first: int = 0
-    transposed: bool = False
-
-    def within(self, begin: int, end: int) -> Part | None:
-        """What it covers of the tensor's rows [begin, end), as rows and columns of these."""
-        first, stop = max(begin, self.row), min(end, self.row + self.shape[0])
-        if first >= stop:
-            return None
-        return slice(first - begin, stop - begin), slice(self.column, self.column + self.shape[1])
-
-    def own(self, begin: int, part: Part) -> Part:
-        """Such a part as rows and columns of the update, transposed where it has to be."""
-        offset = begin - self.row + self.first
-        return slice(offset + part[0].start, offset + part[0].stop), slice(0, self.shape[1])
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What happens to one tensor.
-
-    Attributes:
-        start: the tensor of the base that it starts as: itself, for a new output embedding the input embedding, for the
-            head of a new classifier none.
-        full: the full tensor of the adapter that takes its place, if one does.
-        targets: the updates that are added then.
-        copies: full tensors that have to be the same as `full`.
-        rows: the rows of the adapter that take the place of some of its own, before updates are added.
-    """
-
-    start: str | None
-    full: str | None = None
-    targets: tuple[Target, ...] = ()
-    copies: tuple[str, ...] = ()
-    rows: str | None = None
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What an adapter does to a base: an edit for each tensor that changes or is new.
-
-    `untied`: input and output embedding are then tensors of their own, which config.json has to say. `words` is the size
-    of the vocabulary before and after, where that changes. `classifier`: what the base becomes, if it does.
-    """
-
-    edits: Mapping[str, Edit]
-    untied: bool = False
-    words: tuple[int, int] | None = None
-    classifier: Classifier | None = None
 
 
 def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
@@ -170,10 +91,10 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     missing, wrong, count = [], [], 0
     for part in shares(modules, experts, names):
         count += 1
-        candidates = _candidates(part, names)
+        candidates = candidates_of(part, names)
         for each in candidates:
-            _check_dtype(each, names.base)
-        fits = [(each.start, target) for each in candidates if (target := _fit(each, part, names))]
+            check_dtype(each, names.base)
+        fits = [(each.start, target) for each in candidates if (target := fit(each, part, names))]
         if len(fits) == 1:
             found += fits
         elif fits:
@@ -188,123 +109,13 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     wrong += _overlaps(modules, [target for _, target in found])
     if missing or wrong:
         raise misfits(len(found), missing, wrong, count, names)
-    _check_squares(found, names)
+    check_squares(found, names)
     edits: dict[str, list[Target]] = {}
     starts = {}
     for start, target in found:
         starts[target.tensor] = start
         edits.setdefault(target.tensor, []).append(target)
     return {tensor: Edit(starts[tensor], targets=tuple(targets)) for tensor, targets in edits.items()}
-
-
-def _candidates(part: Share, names: Names) -> list[Candidate]:
-    if part.within:
-        return [Candidate(tensor, tensor) for tensor in part.within]
-    return names.candidates(part.module)
-
-
-def _fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
-    """The target in a tensor, if a weight of this shape can be there."""
-    spec = names.base[candidate.start]
-    if len(spec.shape) == 3 and candidate.expert is not None:
-        return _fit_expert(candidate, part, names)
-    if part.within:
-        return Target(candidate.tensor, part.source, part.module, part.shape, part.row, first=part.first)
-    own, stored = candidate.start == candidate.tensor, spec.matrix
-    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution in one dimension
-        return None
-    if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
-        return None
-    if stored != part.shape and not may_be_conv1d(part.module, names.types):
-        return None
-    transposed = stored != part.shape if stored[0] != stored[1] else conv1d(part.module, {"model_type": names.type})
-    return Target(
-        candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed
-    )
-
-
-def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | None:
-    """The target in a tensor (experts, out, in) or (experts, in, out) of all experts of a layer."""
-    found, (count, height, width) = expert(part.module), names.base[candidate.start].shape
-    if found is None or candidate.expert is None or candidate.expert >= count:
-        return None
-    _, index, parts = FUSED[found.projection]
-    together = parts * part.shape[0], part.shape[1]
-    if sorted((height, width)) != sorted(together):
-        return None
-    stored = _stored_transposed(candidate.start, names.base)
-    if stored is None and height == width:
-        raise UnsupportedError(
-            f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",
-            tensor=part.module,
-            hint="fuse into a checkpoint that stores each expert by itself",
-        )
-    transposed = (height, width) != together if height != width else bool(stored)
-    if stored not in (None, transposed) and not part.either:
-        return None
-    if parts > 1:
-        _check_order(part.module, candidate.tensor, transposed, names)
-    start, offset = candidate.expert * height, index * part.shape[0]
-    row, column = (start, offset) if transposed else (start + offset, 0)
-    shape = part.shape[::-1] if transposed else part.shape
-    return Target(candidate.tensor, part.source, part.module, shape, row, column, transposed=transposed)
-
-
-def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> None:
-    """Raise UnsupportedError where gate and up have their rows in turn, or may have: as (in, out), in an unknown model.
-
-    The models whose rows are in turn store (in, out).
-    """
-    if (names.types and INTERLEAVED.isdisjoint(names.types)) or not (names.types or transposed):
-        return
-    found = (
-        "have their rows in turn" if names.types else "may have their rows in turn: no config.json says the model_type"
-    )
-    raise UnsupportedError(
-        f"is in {tensor}, where gate and up cannot be told apart: they {found}",
-        tensor=module,
-        hint="fuse into a checkpoint that stores each expert by itself"
-        + ("" if names.types else ", or put the config.json of the base into its folder"),
-    )
-
-
-def _stored_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
-    """Whether fused experts are stored as (in, out): the output of gate_up_proj is twice the input of down_proj, and the
-    input of the one is the output of the other. None where the other parameter is not there, or has no such shape.
-    """
-    parent, _, projection = tensor.rpartition(".")
-    names = [f"{parent}.{each}" for each in ("gate_up_proj", "down_proj")]
-    if projection not in ("gate_up_proj", "down_proj") or any(
-        len(base[each].shape) != 3 for each in names if each in base
-    ):
-        return None
-    if not all(each in base for each in names):
-        return None
-    (_, high, wide), (_, out, into) = (base[each].shape for each in names)
-    for transposed, sides in ((False, (high, wide, out, into)), (True, (wide, high, into, out))):
-        if sides[:2] == (2 * sides[3], sides[2]):
-            return transposed
-    return None
-
-
-def _check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
-    """Where other weights of an unknown model are stored transposed, a square one does not show how it is."""
-    if names.type in CONV1D_TYPES:
-        return
-    stored = [target for start, target in found if start == target.tensor]
-    single = [
-        target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module
-    ]
-    kinds = {last(target.module) for target in single if target.transposed}
-    for target in stored:
-        unknown = not names.type and last(target.module) in CONV1D_MODULES
-        if (kinds or unknown) and target.shape[0] == target.shape[1]:
-            raise IncompatibleError(
-                f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): is this one, too?",
-                tensor=target.module,
-                hint=f"say what the model is: put its model_type, such as {sorted(CONV1D_TYPES)[2]}, into config.json of the base",
-                code="E-ORIENTATION",
-            )
 
 
 def _overlaps(modules: Collection[str], targets: Iterable[Target]) -> Iterator[str]:
@@ -318,13 +129,3 @@ def _overlaps(modules: Collection[str], targets: Iterable[Target]) -> Iterator[s
         other = first.setdefault((target.tensor, target.row, target.column), target.module)
         if other != target.module:
             yield f"{target.module} and {other} are both {target.tensor}"
-
-
-def _check_dtype(candidate: Candidate, base: Mapping[str, Spec]) -> None:
-    dtype = base[candidate.start].dtype
-    if dtype not in FLOATS:
-        raise UnsupportedError(
-            f"is stored as {dtype}: the base is quantized, and nothing can be added to it without loss",
-            tensor=candidate.tensor,
-            hint="fuse into the 16-bit checkpoint that it was made from",
-        )

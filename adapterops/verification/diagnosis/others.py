@@ -15,7 +15,7 @@ from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
 from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
-from adapterops.verification.places import Wanted
+from adapterops.verification.place import Wanted
 from adapterops.verification.rounding import half_step
 from adapterops.verification.witness import Doubt
 

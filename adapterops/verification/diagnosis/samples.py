@@ -15,7 +15,7 @@ from adapterops.storage.lazy import Lazy
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
-from adapterops.verification.places import Place, Wanted
+from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
 from adapterops.verification.witness import Witness
 

@@ -12,7 +12,7 @@ from adapterops.verification.diagnosis.conventions import loosely
 from adapterops.verification.diagnosis.fitting import Fit, fit
 from adapterops.verification.diagnosis.judging import Guess, Judged, typed
 from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
-from adapterops.verification.places import Place
+from adapterops.verification.place import Place
 
 MOST = 64
 """Other places that are tried for one unit."""

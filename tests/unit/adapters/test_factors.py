@@ -10,7 +10,7 @@ from corpus import MODULES, write_adapter
 
 import adapterops as ao
 from adapterops.adapters.factors import factored
-from adapterops.adapters.saving import arrangement
+from adapterops.adapters.planning import arrangement
 from adapterops.errors import IncompatibleError
 
 

@@ -12,8 +12,8 @@ from corpus import write_adapter
 
 import adapterops as ao
 from adapterops.adapters.factors import factored
+from adapterops.adapters.planning import arrangement
 from adapterops.adapters.portions import portions, read, stored, write_portions
-from adapterops.adapters.saving import arrangement
 from adapterops.engine.execution import Execution
 
 

@@ -140,7 +140,7 @@ def test_a_folder_in_two_formats(tmp_path: Path) -> None:
 
 
 def test_memory_counts_what_is_written_in_its_dtype(tmp_path: Path) -> None:
-    from adapterops.adapters.saving import plan_adapter
+    from adapterops.adapters.planning import plan_adapter
 
     adapter = ao.open_adapter(write(tmp_path / "mlx"))
     half, double = (plan_adapter(adapter, dtype=dtype) for dtype in ("F16", "F64"))

@@ -17,7 +17,7 @@ from adapterops.cli.main import run
 from adapterops.errors import InputError
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.outputs import MANIFEST
 
 MISSING = "missing"
 VALUES: list[Any] = [

@@ -12,7 +12,9 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
-from adapterops.verification.places import Place, Wanted, key, wanted
+from adapterops.verification.names import key
+from adapterops.verification.place import Place, Wanted
+from adapterops.verification.places import wanted
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -12,7 +12,8 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.targets.table import Edit, Target, Targets, resolve, together
+from adapterops.operations.targets.table import resolve, together
+from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
 
@@ -609,18 +610,3 @@ def test_a_projection_that_does_not_divide_is_refused() -> None:
 def test_a_projection_that_is_adapted_whole_and_in_parts_is_refused_where_the_parts_are_stored_too() -> None:
     with pytest.raises(IncompatibleError, match="whole and in parts"):
         halves((2 * I, H), single(), others={f"{NEW}.experts.0.up_proj": (I, H)})
-
-
-# Rows of a tensor
-
-
-def test_what_a_target_covers_of_some_rows_and_of_its_update() -> None:
-    found = Target("t", "m", "m.part", (4, 3), row=10, column=2, first=100)
-    assert found.within(0, 10) is None
-    assert found.within(14, 20) is None
-    part = found.within(8, 12)
-    assert part == (slice(2, 4), slice(2, 5))
-    assert found.own(8, part) == (slice(100, 102), slice(0, 3))
-    part = found.within(11, 30)
-    assert part == (slice(0, 3), slice(2, 5))
-    assert found.own(11, part) == (slice(101, 104), slice(0, 3))

@@ -42,7 +42,7 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
     hint = "leave --logits out"
     if model.schemes:
         raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint=hint)
-    if _class(model) is None:
+    if model_class(model) is None:
         raise OptionError(
             "--logits runs the model, and config.json names no class of transformers for it",
             path=_path(model),
@@ -69,7 +69,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
     import torch
     from peft import PeftModel
 
-    path, kind = _path(model), _class(model)
+    path, kind = _path(model), model_class(model)
 
     def loaded(path: Path) -> Any:
         try:
@@ -113,7 +113,7 @@ def _path(model: Checkpoint) -> Path:
     return model.files.path if model.files else Path()
 
 
-def _class(model: Checkpoint) -> Any:
+def model_class(model: Checkpoint) -> Any:
     """The class of transformers that config.json names; of none there, what its type says."""
     import transformers
 

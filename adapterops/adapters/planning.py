@@ -1,0 +1,88 @@
+"""What saving an adapter will write, and the memory that it takes: from headers alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.local import AHEAD
+from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
+from adapterops.errors import OptionError
+from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.methods.registry import METHODS
+from adapterops.provenance.history import Step, sources
+
+if TYPE_CHECKING:
+    pass
+
+
+def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
+    """How an adapter is written; see `save_adapter`."""
+    format = format or adapter.config.format
+    if format not in FORMATS:
+        raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")
+    return FORMATS[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
+
+
+def plan_adapter(
+    adapter: Adapter,
+    *,
+    dtype: str | None = None,
+    exact: bool = False,
+    format: str | None = None,
+    how: Execution = DEFAULT,
+) -> Plan:
+    """What `save_adapter` will do.
+
+    Raises:
+        OptionError: there is no such dtype.
+        ResourceError: `how.memory` is too little.
+    """
+    check_dtype(dtype)
+    workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format)).threads
+    arranged = arrangement(adapter, dtype, format)
+    return Plan(
+        (Job(arranged.file, {name: spec.bytes for name, spec in arranged.tensors.items()}),),
+        working_memory(adapter, dtype, workers, format),
+        missing(adapter.history),
+        statistics(adapter.history),
+        hashed(adapter.history, dtype, exact, format or adapter.config.format),
+    )
+
+
+def check_dtype(dtype: str | None) -> None:
+    if dtype is not None and dtype not in FLOATS:
+        raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
+
+
+def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str | None = None) -> int:
+    """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be
+    written.
+
+    Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made
+        from.
+    """
+    largest = max((layout.entries for layout in adapter.layout.values()), default=0)
+    written = max((spec.bytes for spec in arrangement(adapter, dtype, format).tensors.values()), default=0)
+    read = sum(
+        max((entry.spec.bytes for entry in file.entries.values()), default=0)
+        for s in sources(adapter.history)
+        for file in s.tensors
+    )
+    done = list(steps(adapter.history))
+    factors = 4 * (5 if any(map(_in_core, done)) else 2) * read
+    return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * 2 * written)
+
+
+def _by_entries(step: Step) -> bool:
+    """Whether an operation forms whole matrices."""
+    if step.operation != "merge":
+        return step.operation == "extract"
+    return METHODS[step.parameters["method"]].acts != "updates" and step.parameters["space"] == "delta"
+
+
+def _in_core(step: Step) -> bool:
+    """Whether an operation makes a joint core: of all factors there are their canonical form, stacks and bases then."""
+    return step.operation == "merge" and step.parameters["space"] in ("core", "knots")

@@ -1,0 +1,107 @@
+"""What was written of an adapter: its modules, their ranks, and how much of each was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.factors import Factors
+from adapterops.adapters.proof import Image
+from adapterops.formats.registry import Arrangement
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was saved of one module: its rank, ‖ΔW‖_F, the fraction of ‖ΔW‖_F² that was kept, and ‖ΔW - B A‖_F / ‖ΔW‖_F
+    of that, B and A being the numbers that are stored.
+    """
+
+    rank: int
+    norm: float
+    energy: float
+    rounding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `save_adapter` did. `dropped`: modules of which nothing was worth keeping."""
+
+    path: Path
+    modules: Mapping[str, Kept]
+    dropped: tuple[str, ...]
+    bytes: int
+    energy: float
+    """The fraction of Σ‖ΔW‖_F² over all modules that was kept."""
+    proven: float = 0.0
+    """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
+    copied: bool = False
+    """Whether its files are those that it was read from, byte for byte."""
+
+    @property
+    def rounding(self) -> float:
+        """What rounding B and A moved of that, over all modules: the root of Σ‖ΔW - B A‖_F² / Σ‖ΔW‖_F². Modules with
+        numbers that are not finite have no such norms, and do not count.
+        """
+        finite = [each for each in self.modules.values() if isfinite(each.norm)]
+        size = sum(each.norm**2 for each in finite)
+        return sqrt(sum((each.rounding * each.norm) ** 2 for each in finite) / size) if size else 0.0
+
+
+class Found:
+    """What has become of each module so far, and of the groups that are stored in one."""
+
+    def __init__(self, arranged: Arrangement) -> None:
+        self._arranged = arranged
+        self._group = {module: name for name, group in arranged.groups.items() for module in group}
+        self._modules: dict[str, Kept] = {}
+        self._errors: dict[str, float] = {}
+        self.ranks: dict[str, int] = {}
+        self.images: dict[str, Image] = {}
+
+    def tensors(self, results: Iterable[Factors]) -> Iterator[tuple[str, Array]]:
+        """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""
+        waiting: dict[str, tuple[Array, Array]] = {}
+        for each in results:
+            self._errors[each.module] = each.error
+            self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
+            waiting[each.module] = each.A, each.B
+            if each.A.shape[0]:
+                self.images[each.module] = each.image
+            group = self._group[each.module]
+            if len(waiting) == len(self._arranged.groups[group]):
+                joined, rank = self._arranged.joined(group, waiting)
+                waiting = {}
+                if rank:
+                    self.ranks[group] = rank
+                    yield from joined.items()
+
+    def saved(self, out: Path, size: int) -> Saved:
+        norm = sum(kept.norm**2 for kept in self._modules.values()) ** 0.5
+        error = sum(error**2 for error in self._errors.values()) ** 0.5
+        dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
+        return Saved(out, self._modules, dropped, size, _energy(norm, error))
+
+
+def kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
+    """What the manifest says was kept."""
+    dense = any(layout.dense for layout in adapter.layout.values())
+    return {
+        **({"svd": "exact" if exact else "randomized"} if dense else {}),
+        "energy_kept": saved.energy,
+        "rounding": saved.rounding,
+        "modules": {
+            module: {"rank": each.rank, "energy_kept": each.energy, "rounding": each.rounding}
+            for module, each in saved.modules.items()
+        },
+    }
+
+
+def _energy(norm: float, error: float) -> float:
+    return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)

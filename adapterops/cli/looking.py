@@ -1,0 +1,74 @@
+"""Options of every command that looks at adapters and models, and writes neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.opening import open_adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.cli import options
+from adapterops.engine.execution import Execution, Progress
+from adapterops.operations.targets.heads import in_order
+from adapterops.storage.place import Place
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What adapters and models are read with, and how results are shown."""
+
+    alpha: float | None
+    allow_pickle: bool
+    workers: int | None
+    as_json: bool
+
+    def adapter(self, place: Place, *, allow_nonfinite: bool = False) -> Adapter:
+        return open_adapter(place, alpha=self.alpha, allow_nonfinite=allow_nonfinite, allow_pickle=self.allow_pickle)
+
+    def model(self, place: Place | Path) -> Checkpoint:
+        return open_checkpoint(place, allow_pickle=self.allow_pickle)
+
+    def adapters_for(self, base: Checkpoint, places: Sequence[Place]) -> list[Adapter]:
+        """Adapters with the parts of their projections in the order of this model."""
+        return [in_order(self.adapter(each), base) for each in places]
+
+    def how(self, progress: Progress | None) -> Execution:
+        return Execution(workers=self.workers, progress=progress)
+
+
+looking = options.group(
+    "looking",
+    Looking,
+    options.alpha,
+    options.allow_pickle,
+    options.workers,
+    options.verifying,
+    options.quieted,
+    options.detailed,
+    options.as_json,
+    options.strict,
+)
+"""What adapters and models are read with, and how results are shown, as `looking`."""
+
+
+def _checked(context: click.Context, option: click.Parameter, out: Path | None) -> Path | None:
+    """The file, once nothing that was not a log is there: before any work."""
+    if out:
+        from adapterops.reports.sarif import check_sarif
+
+        check_sarif(out)
+    return out
+
+
+sarif: Callable[[Any], Any] = click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, readable=False),
+    callback=_checked,
+    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
+)

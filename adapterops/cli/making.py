@@ -1,0 +1,129 @@
+"""Options of every command that makes an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapterops.cli import options
+from adapterops.cli.running import RUNNING, Running, run_with
+from adapterops.cli.usage import NUMBER
+from adapterops.cli.values import FORMAT, TEXT
+from adapterops.errors import OptionError, count
+from adapterops.expressions.expression import Expression, parse
+from adapterops.requests.request import Input, Model, Output, Request, spelled
+
+
+def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool, written_as: str | None) -> Output:
+    return Output(format=written_as, rank=rank, energy=energy, budget=spelled(budget), exact=exact)
+
+
+_CUT = (
+    click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
+    click.option(
+        "--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
+    ),
+    click.option(
+        "--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."
+    ),
+    click.option(
+        "--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."
+    ),
+)
+_FORMAT = "Format of the output.  [default: that of the inputs; peft for mlx and gguf]"
+cutting = options.group("cut", _cut, *_CUT, click.option("--format", "written_as", type=FORMAT, help=_FORMAT))
+"""How much of an adapter is kept, and in which format it is written: an `Output`, as `cut`."""
+
+converting = options.group(
+    "cut", _cut, click.option("--to", "written_as", type=FORMAT, required=True, help="Format of the output."), *_CUT
+)
+"""The same, where the format is what is asked for."""
+
+NAMES = "The model that the adapters are for: modules get its names. Only its headers are read."
+
+
+@dataclass(frozen=True)
+class Making:
+    """What adapters are read with, and how the one that is made of them is written."""
+
+    base: Model | None
+    dtype: str | None
+    alpha: float | None
+    allow_nonfinite: bool
+    allow_pickle: bool
+    running: Running
+
+    def inputs(self, sources: Mapping[str, str]) -> dict[str, Input]:
+        """Adapters to read, by the names that an expression has for them."""
+        return inputs(sources, self.alpha, self.allow_nonfinite)
+
+    def request(
+        self, inputs: Mapping[str, Input], result: Expression, output: Output, *, allow_base_mismatch: bool = False
+    ) -> Request:
+        """To make `result` of the inputs; with --base, under the names that modules have in that model."""
+        written = replace(output, dtype=self.dtype, adapter=self.base is not None)
+        return Request(inputs, result, allow_base_mismatch, self.base, allow_pickle=self.allow_pickle, output=written)
+
+    def changed(self, source: str, output: Output) -> Request:
+        """To write the adapter at `source` in another size or form."""
+        adapters = self.inputs(named([source]))
+        return self.request(adapters, parse("a", adapters), output)
+
+
+def _making(
+    base: str | None,
+    dtype: str | None,
+    alpha: float | None,
+    allow_nonfinite: bool,
+    allow_pickle: bool,
+    **running: Any,
+) -> Making:
+    model = None if base is None else Model(base)
+    return Making(model, dtype, alpha, allow_nonfinite, allow_pickle, run_with(**running))
+
+
+making = options.group(
+    "making",
+    _making,
+    click.option("--base", type=TEXT, metavar="BASE", help=NAMES),
+    options.dtype,
+    *RUNNING,
+    options.alpha,
+    options.nonfinite,
+    options.allow_pickle,
+)
+"""What adapters are read with, and how the one that is made of them is written, as `making`."""
+
+
+def named(sources: Sequence[str]) -> dict[str, str]:
+    """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
+
+    Raises:
+        OptionError: one is a number, which has come here from an option, or a list with commas.
+
+    >>> named(["runs/x", "runs/y"])
+    {'a': 'runs/x', 'b': 'runs/y'}
+    """
+    for source in sources:
+        listed = source.split(",")
+        if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
+            hint = f"put spaces between them: {' '.join(listed)}"
+            raise OptionError(f"{source} is {count(len(listed), 'adapter')} with commas between them", hint=hint)
+        if NUMBER.fullmatch(source) and not Path(source).exists():
+            hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
+            raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
+    return {chr(ord("a") + index) if index < 26 else f"a{index}": source for index, source in enumerate(sources)}
+
+
+def inputs(
+    sources: Mapping[str, str],
+    alpha: float | None = None,
+    allow_nonfinite: bool = False,
+    component: str | None = None,
+) -> dict[str, Input]:
+    """Adapters to read, by the names that an expression has for them."""
+    return {name: Input(path, {}, alpha, allow_nonfinite, component) for name, path in sources.items()}

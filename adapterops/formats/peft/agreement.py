@@ -1,0 +1,105 @@
+"""Whether the config of an adapter and its tensors tell of the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.models.vocabulary import is_end
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.keys import BIAS
+from adapterops.formats.peft.parts import Parts
+from adapterops.storage.tensors import Header, no_numbers
+from adapterops.updates.kinds import KINDS
+
+CLASSIFIERS = {"classifier", "score"}
+"""Names that PEFT always lists for sequence classification, whichever of them the model has."""
+
+OTHERS = "the config belongs to another adapter, or was edited"
+
+
+def check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
+    for name in set(config.saved) - CLASSIFIERS:
+        if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
+            raise InputError(
+                f"modules_to_save names {name!r}, and no tensor belongs to that",
+                path=path,
+                hint="save it again",
+                code="E-KEY",
+            )
+
+
+def check_rows(file: Header, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:
+    for tensor, name in names.items():
+        shape = file.entries[name].shape
+        if len(shape) != 2 or shape[0] != len(tokens[tensor]):
+            raise InputError(
+                f"has the shape {list(shape)}, and trainable_token_indices names {len(tokens[tensor])} rows",
+                tensor=name,
+                hint="give the config that was saved with the adapter",
+                code="E-SHAPE",
+            )
+
+
+def check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
+    """The config and the tensors must tell of one kind of update."""
+    for module, each in found.items() if fields is not None else ():
+        kind = each.kind
+        stated = str(fields.get("peft_type", "LORA"))
+        if kind.peft_type != stated:
+            raise InputError(
+                f"is {kind.name}, and the config says {stated}", tensor=module, hint=OTHERS, code="E-CONFIG"
+            )
+        for other in KINDS.values():
+            if other.flag and other.peft_type == stated and bool(fields.get(other.flag)) != (kind.flag == other.flag):
+                raise InputError(
+                    f"is {kind.name}, and the config {'sets' if fields.get(other.flag) else 'does not set'} {other.flag}",
+                    tensor=module,
+                    hint=OTHERS,
+                    code="E-CONFIG",
+                )
+
+
+def check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
+    """Where PEFT is to keep two ends tied, it has one update for both, under two names. Of full tensors the file shows
+    whether it did.
+    """
+    for module in found if fields and fields.get("ensure_weight_tying") else ():
+        if is_end(f"{module}.weight"):
+            raise UnsupportedError(
+                "ensure_weight_tying is set, and LoRA on tied weights is not handled",
+                tensor=module,
+                hint="merge it with PEFT, or train without it",
+            )
+
+
+def check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: Header) -> None:
+    """Each bias of LoRA must be that of a module with LoRA, as long as its output."""
+    for name, bias in biases.items():
+        module = found.get(name.removesuffix(".bias"))
+        if module is None or module.shape[0] != bias.shape[1]:
+            shown = f"LoRA of {module.shape[0]} outputs" if module else "no LoRA"
+            raise InputError(
+                f"has a bias of {bias.shape[1]} numbers, and {shown}",
+                tensor=bias.tensors[BIAS],
+                hint="save it again",
+                code="E-SHAPE",
+            )
+        check_float(file, bias)
+
+
+def check_lora_bias(there: bool, fields: Any) -> None:
+    """The config must know of biases of LoRA."""
+    if fields is not None and bool(fields.get("lora_bias")) != there:
+        fact = "there are biases of LoRA, and the config does not set" if there else "there are no biases, and it sets"
+        raise InputError(f"{fact} lora_bias", hint=OTHERS, code="E-CONFIG")
+
+
+def check_float(file: Header, parts: Parts) -> None:
+    for name in parts.tensors.values():
+        if file.entries[name].dtype not in FLOATS:
+            raise no_numbers(file.entries[name].dtype, file.path, name)

@@ -1,0 +1,103 @@
+"""The config of what is made of several adapters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.peft.config import AdapterConfig, Suffixes
+
+
+def combine(
+    configs: Sequence[AdapterConfig], names: Sequence[str], *, allow_base_mismatch: bool = False
+) -> AdapterConfig:
+    """What several adapters have in common.
+
+    Raises:
+        IncompatibleError: they were trained on different bases.
+    """
+    base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
+    revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
+    fields = _common([config.fields for config in configs])
+    return AdapterConfig(
+        base,
+        revision,
+        _union([config.targets for config in configs]),
+        fields,
+        configs[0].saved,
+        configs[0].biases,
+        _suffixes([config.target_parameters for config in configs]),
+        _experts(configs, names),
+        frozenset().union(*(config.reversed for config in configs)),
+        unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
+        format=configs[0].format,
+        embeddings=frozenset().union(*(config.embeddings for config in configs)),
+        tokens={name: rows for config in configs for name, rows in config.tokens.items()},
+        model=configs[0].model,
+        metadata=_merged([config.metadata for config in configs], names),
+    )
+
+
+def _merged(found: Sequence[Mapping[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """What all headers say, and for those that follow modelspec what the result was merged from."""
+    common, described = _common(found), any(name.startswith("modelspec.") for each in found for name in each)
+    if len(found) > 1 and described:
+        common["modelspec.merged_from"] = ", ".join(Path(name).stem for name in names)
+    return common
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say."""
+    first, *others = found
+    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
+
+
+def _union(targets: Sequence[Suffixes | str | None]) -> Suffixes | str | None:
+    """What names the modules of all; one expression where any has one."""
+    found: set[str] = set()
+    for each in targets:
+        if each is None:
+            return None
+        found.add(each if isinstance(each, str) else rf"(?:.*\.)?(?:{'|'.join(map(re.escape, each))})")
+    if not any(isinstance(each, str) for each in targets):
+        return _suffixes([each for each in targets if not isinstance(each, str)])
+    return found.pop() if len(found) == 1 else "|".join(f"(?:{each})" for each in sorted(found))
+
+
+def _suffixes(targets: Iterable[Suffixes | None]) -> Suffixes | None:
+    found: set[str] = set()
+    for each in targets:
+        if each is None:
+            return None
+        found |= set(each)
+    return tuple(sorted(found))
+
+
+def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for config, name in zip(configs, names, strict=True):
+        for parameter, count in config.experts.items():
+            if found.setdefault(parameter, count) != count:
+                raise IncompatibleError(
+                    f"has {count} experts here, and {found[parameter]} in another adapter",
+                    path=name,
+                    tensor=parameter,
+                    hint="give adapters that were trained on one base",
+                )
+    return found
+
+
+def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
+    known = {value: name for value, name in reversed(list(zip(values, names, strict=True))) if value is not None}
+    if len(known) > 1 and not allow:
+        places = "; ".join(f"{name}: {value}" for value, name in known.items())
+        raise IncompatibleError(
+            f"the adapters have different {what}: {places}",
+            hint="combine them anyway with --allow-base-mismatch; of adapters trained one after the other, each on the model "
+            "that the one before was fused into, add all",
+            code="E-BASE",
+        )
+    return next(iter(known)) if len(known) == 1 else None

@@ -1,0 +1,115 @@
+"""The files of an adapter of PEFT: a folder, one of its sub-folders, or a lone safetensors file. Headers only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import InputError, NotFoundError, at
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
+from adapterops.formats.further import further_weights
+from adapterops.formats.models.tokenizers import tokenizer_files
+from adapterops.formats.models.unmerged import holds_base
+from adapterops.formats.peft.contents import contents
+from adapterops.storage.place import Place
+from adapterops.storage.strict import parse_json, read_json, similar
+from adapterops.storage.tensors import Header
+
+OF_MODELS = re.compile(
+    r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
+)
+"""The names of files that hold models."""
+
+EMBEDDED = "lora_adapter_metadata"
+"""The header entry in which a lone file may carry its config."""
+
+
+def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
+    """The adapter at `source`.
+
+    Args:
+        source: a folder with adapter_model.safetensors and adapter_config.json, or with one sub-folder that has them;
+            or a safetensors file with a config next to it or in its header, or with a scale (`alpha`) for each module.
+        alpha: for a file that says nothing of its scale.
+
+    Raises:
+        NotFoundError: nothing is there.
+        InputError: what is there is damaged, contradicts itself, or lacks something.
+        UnsupportedError: it is an adapter of a kind that is not handled.
+    """
+    place = Place.of(source)
+    weights = _weights(place)
+    file = place.open(weights)
+    config_path = place.here(weights.with_name(CONFIG))
+    with at(path=weights):
+        fields = _fields(file, config_path)
+    if holds_base(file.entries):
+        raise InputError(
+            "is a model with an adapter in it that is not merged",
+            path=weights,
+            hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
+            code="E-UNMERGED",
+        )
+    found = contents(file, fields, config_path, alpha)
+    paths = (weights, config_path) if config_path.exists() else (weights,)
+    return AdapterFiles(file, paths, *found, further_weights(place, weights), tokenizer_files(place, weights))
+
+
+def has_config(place: Place, weights: Path) -> bool:
+    """Whether a file of tensors has a config of PEFT, next to it or in its header."""
+    return place.has(weights.with_name(CONFIG)) or EMBEDDED in place.open(weights).metadata
+
+
+def _weights(place: Place) -> Path:
+    source = place.path
+    if not place.folder:
+        if not place.exists and not source.is_symlink():
+            raise NotFoundError("does not exist", path=source, hint=similar(source))
+        return source
+    if place.has(source / WEIGHTS):
+        return source / WEIGHTS
+    inner = [folder for folder in place.entries() if place.has(folder / WEIGHTS)]
+    if len(inner) == 1:
+        return inner[0] / WEIGHTS
+    if inner:
+        names = ", ".join(folder.name for folder in inner)
+        raise InputError(
+            f"holds several adapters: {names}",
+            path=place,
+            hint=f"name one, such as {place.inner(inner[0])}",
+            code="E-FOLDER",
+        )
+    for name in ("adapter_model.bin", "adapter_model.pt"):
+        if place.has(source / name):
+            return source / name
+    there = [path.name for path in place.entries()]
+    if any(map(OF_MODELS.fullmatch, there)):
+        hint = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
+        raise InputError(
+            f"is a model, where an adapter is expected: it has no {WEIGHTS}", path=place, hint=hint, code="E-FOLDER"
+        )
+    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+    files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
+    raise InputError(
+        f"has no {WEIGHTS}; it has {shown or 'nothing'}",
+        path=place,
+        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place),
+        code="E-FOLDER",
+    )
+
+
+def _further_in(place: Place) -> str:
+    """Where an adapter is, of a folder that has none itself and none in its folders."""
+    deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
+    return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
+
+
+def _fields(file: Header, config_path: Path) -> Any:
+    """The config next to the file, or the one in its header; None if it has neither."""
+    if config_path.exists() or config_path.is_symlink():
+        return read_json(config_path)
+    if EMBEDDED in file.metadata:
+        with at(tensor=f"header entry {EMBEDDED}"):
+            return parse_json(file.metadata[EMBEDDED].encode())
+    return None

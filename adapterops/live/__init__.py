@@ -1,0 +1,1 @@
+"""Models that run, for those who have transformers and PEFT."""

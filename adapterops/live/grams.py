@@ -1,0 +1,178 @@
+"""What the modules of a model take in over some texts, summed up: the Gram matrix of the inputs of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from adapterops.arrays.floats import Array
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.engine.execution import Progress
+from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
+from adapterops.live.logits import NOT_RUN, model_class
+
+AT_ONCE = 8
+"""Texts that are run together."""
+
+LONGEST = 512
+"""Tokens of a text that are used."""
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Module → the mean of x xᵀ over the tokens of all texts, in float32, x being what the module takes in."""
+
+    modules: Mapping[str, Array]
+    tokens: int
+    texts: int
+
+
+def check_runnable(model: Checkpoint) -> None:
+    """Raise, before any work, what keeps a model from being run.
+
+    Raises:
+        NotFoundError: transformers is not installed.
+        OptionError: config.json names no class of transformers.
+    """
+    if find_spec("transformers") is None or find_spec("torch") is None:
+        raise NotFoundError(
+            "running a model needs torch and transformers, which are not installed",
+            hint="pip install torch transformers",
+            code="E-NOT-INSTALLED",
+        )
+    if model_class(model) is None:
+        raise OptionError(
+            "config.json names no class of transformers that runs it",
+            path=_path(model),
+            hint="give the folder of a model with its config.json and tokenizer",
+        )
+
+
+def grams(
+    model: Checkpoint, texts: Sequence[str], modules: Collection[str] | None = None, progress: Progress | None = None
+) -> Grams:
+    """The Gram matrices of the inputs of the Linear layers of a model, of all but its output head, or of some.
+
+    Texts are cut after `LONGEST` tokens; padding does not count. Modules that take in the same share the work.
+
+    Args:
+        modules: by the names that the model has in memory.
+
+    Raises:
+        OptionError: transformers cannot load or run it.
+        IncompatibleError: a module is not there, or is no Linear layer.
+        ResourceError: the matrices need more than half of the memory of the machine.
+
+    Cost: one forward pass over the texts, and for each token and input of n numbers n² operations; memory for the model
+    and 8 n² bytes for each input.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    path = _path(model)
+    try:
+        network = model_class(model).from_pretrained(path, dtype="auto").eval()
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except NOT_RUN as error:
+        raise _not_run(error, path) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    layers = _layers(network, modules, path)
+    seen = _Seen(layers)
+    with ExitStack() as hooks, torch.no_grad():
+        for name, layer in layers.items():
+            hooks.callback(layer.register_forward_pre_hook(seen.hook(name)).remove)
+        for first in range(0, len(texts), AT_ONCE):
+            some = list(texts[first : first + AT_ONCE])
+            batch = tokenizer(some, return_tensors="pt", padding=True, truncation=True, max_length=LONGEST)
+            known = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+            seen.mask = known["attention_mask"].bool()
+            try:
+                network(
+                    **known, **({"decoder_input_ids": known["input_ids"]} if network.config.is_encoder_decoder else {})
+                )
+            except NOT_RUN as error:
+                raise _not_run(error, path) from error
+            if progress:
+                progress(min(first + AT_ONCE, len(texts)), len(texts))
+    return Grams(dict(seen.means()), seen.tokens, len(texts))
+
+
+class _Seen:
+    """Sums of x xᵀ, by module; what several modules take in, one after the other, is summed once."""
+
+    def __init__(self, layers: Mapping[str, Any]) -> None:
+        self.mask: Any = None
+        self._sums: dict[str, Any] = {}
+        self._counts = dict.fromkeys(layers, 0)
+        self._same: dict[str, str] = {}
+        self._last: tuple[Any, str] = (None, "")
+
+    def hook(self, name: str) -> Any:
+        def listen(layer: Any, given: tuple[Any, ...]) -> None:
+            x = given[0]
+            last, first = self._last
+            if x is last and self._same.setdefault(name, first) == first and name != first:
+                self._counts[name] = self._counts[first]
+                return
+            self._last = x, name
+            rows = x[self.mask] if x.shape[:-1] == self.mask.shape else x.reshape(-1, x.shape[-1])
+            rows = rows.float()
+            self._sums[name] = self._sums.get(name, 0) + (rows.T @ rows).double()
+            self._counts[name] += len(rows)
+
+        return listen
+
+    @property
+    def tokens(self) -> int:
+        return max(self._counts.values(), default=0)
+
+    def means(self) -> Iterator[tuple[str, Array]]:
+        """Of a module that no token reached, zeros would be no answer: it is left out."""
+        for name, number in self._counts.items():
+            total = self._sums.get(name, self._sums.get(self._same.get(name, name)))
+            if number and total is not None:
+                yield name, (total / number).float().numpy()
+
+
+def _layers(network: Any, modules: Collection[str] | None, path: Path) -> dict[str, Any]:
+    """The Linear layers that are asked for."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    found = {name: each for name, each in network.named_modules() if isinstance(each, torch.nn.Linear | Conv1D)}
+    if modules is None:
+        head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
+        found = {name: each for name, each in found.items() if each is not head}
+    else:
+        missing = [name for name in modules if name not in found]
+        if missing:
+            raise IncompatibleError(
+                f"has no Linear layer {missing[0]}, and {count(len(missing) - 1, 'more')} of the adapter's modules are not there",
+                path=path,
+                hint=f"its layers are called like {next(iter(found), 'none')}; leave --adapter out for all of them",
+                code="E-NAMES",
+            )
+        found = {name: found[name] for name in modules}
+    needed = sum(8 * (each.nx if isinstance(each, Conv1D) else each.in_features) ** 2 for each in found.values())
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there // 2:
+        raise ResourceError(
+            f"Gram matrices of {count(len(found), 'module')} need {needed} bytes, and half of the memory is {there // 2}",
+            hint="name an adapter of few modules with --adapter, or use a larger machine",
+        )
+    return found
+
+
+def _path(model: Checkpoint) -> Path:
+    return model.files.path if model.files else Path()
+
+
+def _not_run(error: Exception, path: Path) -> OptionError:
+    said = str(error).strip().partition("\n")[0]
+    return OptionError(f"transformers cannot run it: {said}", path=path, hint="is it whole, with its tokenizer?")

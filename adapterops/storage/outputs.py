@@ -1,0 +1,124 @@
+"""What adapterops writes next to tensors, and what of it may be replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.storage.hidden import hidden
+from adapterops.storage.strict import read_all, read_json, reading
+
+MANIFEST = "adapterops.json"
+RECIPE = "recipe.yaml"
+"""What an output is made by, written next to it."""
+
+CARD = "README.md"
+MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the next push keeps your text. -->"
+"""What a card that adapterops wrote has in it."""
+
+MANIFEST_LIMIT = 1 << 26
+
+
+def check_output(out: Path, inputs: list[Path], force: bool) -> None:
+    """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
+
+    Raises:
+        OptionError: `out` is an input, is inside one, or, to be replaced, holds one.
+        OutputExistsError: `out` exists and may not be replaced.
+        NotFoundError, ResourceError: the folder it would go to is missing or not writable.
+    """
+    place = Path(os.path.realpath(out))
+    for source in (Path(os.path.realpath(path)) for path in inputs):
+        if place == source:
+            raise OptionError("the output is an input, too", path=out, hint="name another place with -o")
+        if source.is_dir() and source in place.parents:
+            raise OptionError(
+                f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
+            )
+        if place in source.parents and place.exists():
+            raise OptionError(
+                f"the output would replace the input {source.name}", path=out, hint="name another place with -o"
+            )
+    if os.path.lexists(out) and not empty(out):
+        if not force:
+            raise OutputExistsError(
+                "already exists", path=out, hint="name another place with -o, or replace it with --force"
+            )
+        check_replaceable(out)
+    check_parent(place)
+
+
+def check_parent(out: Path) -> None:
+    """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
+
+    Raises:
+        InputError: the name is too long, or a folder on the way may not be looked into.
+        NotFoundError, ResourceError: the folder is missing or not writable.
+    """
+    parent = out.parent
+    with reading(out):
+        if not parent.is_dir():
+            raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
+        hidden(out).exists()
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
+    fact = None
+    if not (out / MANIFEST).is_file():
+        fact = f"was not written by adapterops (it has no {MANIFEST})"
+    elif (named := _named(out)) is None:
+        fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
+    elif added := [name for name, path in _inside(out, named) if not _written(name, path, named)]:
+        fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
+    if fact:
+        raise OutputExistsError(
+            f"{fact}, so --force does not replace it",
+            path=out,
+            hint="remove it yourself, or name another place with -o",
+        )
+
+
+def _named(out: Path) -> set[str] | None:
+    """The files that the manifest of a folder names; None where it does not say."""
+    try:
+        content = read_json(out / MANIFEST, MANIFEST_LIMIT)
+    except AdapterOpsError:
+        return None
+    outputs = content.get("outputs") if isinstance(content, dict) else None
+    return {MANIFEST, *outputs} if isinstance(outputs, dict) else None
+
+
+def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
+    for path in sorted(out.iterdir()):
+        inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}
+        if inner and path.is_dir() and not path.is_symlink():
+            yield from ((f"{path.name}/{name}", each) for name, each in _inside(path, inner))
+        else:
+            yield path.name, path
+
+
+def _written(name: str, path: Path, named: Collection[str]) -> bool:
+    """Whether a file is one that the manifest names, or a card of ours, which comes from the Hub with an output."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return name in named or (path.name == CARD and MARK.encode() in read_all(path))
+
+
+def plain_name(name: str) -> bool:
+    """Whether a name is one of a file in a folder, and no way out of it.
+
+    >>> plain_name("a.json"), plain_name("../a.json"), plain_name("..")
+    (True, False, False)
+    """
+    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")
+
+
+def empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it."""
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())

@@ -1,0 +1,36 @@
+"""What saving will write, from headers alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from peft_folders import adapter
+
+from adapterops import Execution, merge, open_adapter
+from adapterops.adapters.planning import plan_adapter, working_memory
+from adapterops.errors import OptionError, ResourceError
+
+
+def test_every_tensor_is_planned_in_its_dtype(tmp_path: Path) -> None:
+    opened = open_adapter(adapter(tmp_path, {}))
+    plan = plan_adapter(opened, dtype="F16")
+    assert plan.bytes == 2 * (2 * 4 + 6 * 2)
+    assert plan.hash != plan_adapter(opened, dtype="F32").hash
+
+
+def test_each_worker_takes_memory(tmp_path: Path) -> None:
+    both = [open_adapter(adapter(tmp_path, {}))] * 2
+    for method in ("linear", "ties"):
+        merged = merge(both, method)
+        assert working_memory(merged, None, 2) == 2 * working_memory(merged, None, 1) > 0
+
+
+def test_what_cannot_be_done(tmp_path: Path) -> None:
+    opened = open_adapter(adapter(tmp_path, {}))
+    with pytest.raises(OptionError, match="int8"):
+        plan_adapter(opened, dtype="int8")
+    with pytest.raises(OptionError, match="no format 'other'"):
+        plan_adapter(opened, format="other")
+    with pytest.raises(ResourceError):
+        plan_adapter(opened, how=Execution(memory=1))

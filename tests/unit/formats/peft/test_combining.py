@@ -1,0 +1,39 @@
+"""What several configs have in common."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from adapterops.errors import IncompatibleError
+from adapterops.formats.peft.combining import combine
+from adapterops.formats.peft.config import AdapterConfig
+
+NAMES = ["a", "b"]
+
+
+def test_what_all_say_is_kept() -> None:
+    configs = [AdapterConfig("base", fields={"task_type": "CAUSAL_LM", "lora_dropout": rate}) for rate in (0.0, 0.1)]
+    found = combine(configs, NAMES)
+    assert (found.base_model, found.fields) == ("base", {"task_type": "CAUSAL_LM"})
+
+
+def test_other_bases() -> None:
+    configs = [AdapterConfig("one"), AdapterConfig("two")]
+    with pytest.raises(IncompatibleError, match="different base models"):
+        combine(configs, NAMES)
+    assert combine(configs, NAMES, allow_base_mismatch=True).base_model is None
+
+
+def test_suffixes_and_an_expression_are_an_expression_for_both() -> None:
+    configs = [AdapterConfig(targets=("q_proj",)), AdapterConfig(targets=r".*\.v_proj")]
+    targets = combine(configs, NAMES).targets
+    assert isinstance(targets, str)
+    assert [bool(re.fullmatch(targets, f"layers.0.{each}")) for each in ("q_proj", "v_proj", "o_proj")] == [1, 1, 0]
+
+
+def test_other_numbers_of_experts() -> None:
+    configs = [AdapterConfig(experts={"experts.down_proj": count}) for count in (4, 8)]
+    with pytest.raises(IncompatibleError, match="8 experts here, and 4"):
+        combine(configs, NAMES)
