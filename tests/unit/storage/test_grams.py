@@ -1,0 +1,18 @@
+"""Files of Gram matrices."""
+
+from pathlib import Path
+
+import numpy as np
+
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.storage.grams import MARK, grams_file
+
+
+def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path) -> None:
+    gram = np.arange(9, dtype=np.float32).reshape(3, 3)
+    data = grams_file({"layers.0.q_proj": gram.T}, 12)
+    assert MARK in data[:1024]
+    (tmp_path / "grams.safetensors").write_bytes(data)
+    found = open_checkpoint(tmp_path / "grams.safetensors")
+    assert found.layout["layers.0.q_proj"].shape == (3, 3)
+    assert np.array_equal(found.tensors["layers.0.q_proj"].numpy(), gram.T)
