@@ -16,7 +16,7 @@ from typing import Any
 
 import architectures
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "renames.py"
+TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "renames.py"
 HEAD = '''"""How transformers {version} renames the tensors of a file when it loads a model, by model type: tables, and nothing else.
 
 Written by benchmarks/renames.py. Lines of types, each followed by what holds for these, indented.

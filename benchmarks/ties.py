@@ -21,7 +21,7 @@ import renames
 
 from adapterops.formats.models.ties import untied
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "tied.py"
+TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "tied.py"
 HEAD = '''"""Which parameters the models of transformers {version} share, by class: tables, and nothing else.
 
 Written by benchmarks/ties.py. Lines of `model type:class`, each followed by what holds for these, indented.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapterops.errors import InputError
 from adapterops.hub.references import Reference
@@ -63,35 +64,31 @@ def pull(
             code="E-FOLDER",
         )
     check_output(out, [place.path], force)
+    sizes = {path.name: place.remote.sizes[path] for path in files}
+    pulled = Pulled(out, place.remote.reference, place.remote.revision, tuple(sizes), sum(sizes.values()))
     if dry_run:
-        size = sum(place.remote.sizes[path] for path in files)
-        return Pulled(out, place.remote.reference, place.remote.revision, tuple(path.name for path in files), size)
+        return pulled
     for path in files:
         place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
-    history = Source(
-        place.path, tensors, tuple(path for path in files if path.suffix != ".safetensors"), remote=place.remote
-    )
+    others = tuple(path for path in files if path.suffix != ".safetensors")
+    history = Source(place.path, tensors, others, remote=place.remote)
     read = history.as_json()
     with staged(out, force=force) as folder:
-        for path in files:
-            shutil.copyfile(path, folder / path.name)
-            with open(folder / path.name, "rb") as copied:
-                os.fsync(copied.fileno())
-        outputs = {path.name: described(folder / path.name) for path in files}
-        for name, found in outputs.items():
-            if not found.items() <= read["files"][name].items():
-                raise InputError(
-                    "changed while it was copied", path=folder / name, hint="run it again", code="E-CHANGED"
-                )
+        outputs = {path.name: _copied(path, folder, read["files"][path.name]) for path in files}
         if MANIFEST not in outputs:
             write_manifest(folder, history, [read], Origin(command), {}, outputs)
             with read_back():
                 read_manifest(folder)
-    return Pulled(
-        out,
-        place.remote.reference,
-        place.remote.revision,
-        tuple(outputs),
-        sum(each["size"] for each in outputs.values()),
-    )
+    return pulled
+
+
+def _copied(path: Path, folder: Path, read: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of the copy of a file, which has to be what was read."""
+    shutil.copyfile(path, folder / path.name)
+    with open(folder / path.name, "rb") as copied:
+        os.fsync(copied.fileno())
+    found = described(folder / path.name)
+    if not found.items() <= read.items():
+        raise InputError("changed while it was copied", path=folder / path.name, hint="run it again", code="E-CHANGED")
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
@@ -58,53 +58,98 @@ class Peft:
             renamed = {name: layout[module] for module, name in names.items()}
             return _under(names, self.arranged(renamed, config, full, dtype))
         _check_inside(layout, config)
-        biases = _biases(layout)
-        groups = stacks(layout, config.experts)
-        layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
-        turned = config.reversed & layouts.keys()
-        layouts |= {stack: [replace(each, shape=each.shape[::-1]) for each in layouts[stack]] for stack in turned}
-        experts = {
-            stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
+        stacked = _stacked(layout, config)
+        dtypes = {
+            stack: dtype or widest([each.dtype for each in layouts]) for stack, layouts in stacked.layouts.items()
         }
-        single = {stack for stack in groups if stack not in experts and is_single_expert(stack)}
-        rank = max((each.rank for stack in single for each in layouts[stack]), default=0)
-        layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
-        dtypes = {stack: dtype or widest([each.dtype for each in layouts[stack]]) for stack in groups}
-        tensors = {
-            key: Spec(dtypes[stack], shape[::-1] if stack in config.embeddings else shape)
-            for stack in groups
-            if stack not in biases
-            for key, shape in zip(_keys(stack, config, experts), _shapes(stack, layouts[stack], experts), strict=True)
-        }
-        heights = {stack: layouts[stack][0].shape[0] for stack in groups if biases and stack not in biases}
-        tensors |= {_bias(stack): Spec(dtypes[stack], (height,)) for stack, height in heights.items()}
         copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
-        def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
-            if stack in turned:
-                factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
-            A, B, own = together(stack, factors, experts)
-            if stack in biases:
-                return {_bias(stack.removesuffix(".bias")): (B @ A)[0]}, 1
-            if biases and not own:
-                A, B, own = *padded(A, B, 1), 1  # what its bias belongs to
-            if stack in single:
-                A, B, own = *padded(A, B, rank), rank
-            elif stack not in experts:
-                A, B = as_kernels(A, B, layouts[stack][0])
-            if stack in config.embeddings:
-                A, B = A.T, B.T
-            zeros = {_bias(stack): B[:, :0].sum(axis=1)} if biases and f"{stack}.bias" not in layout else {}
-            return {**dict(zip(_keys(stack, config, experts), (A, B), strict=True)), **zeros}, own
-
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
-            kept = replace(config, experts=experts)
-            if len(ranks) < len(groups):
+            kept = replace(config, experts=stacked.experts)
+            if len(ranks) < len(stacked.groups):
                 kept = replace(kept, targets=None, target_parameters=None)
-            return {CONFIG: write_config(kept, ranks, full, rank if single else None)}
+            return {CONFIG: write_config(kept, ranks, full, stacked.rank if stacked.single else None)}
 
-        specs = tensors | {name: stored.spec for name, stored in copied.items()}
-        return Arrangement(WEIGHTS, groups, dtypes, specs, copied, joined, documents)
+        specs = stacked.specs(dtypes) | {name: stored.spec for name, stored in copied.items()}
+        return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, stacked.joined, documents)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """The modules of an adapter by what PEFT stores as one.
+
+    Attributes:
+        groups: stack → its modules; `layouts` are theirs, as they are stored.
+        transposed: the stacks that have factors of the transposed update.
+        experts: the stacks of experts of one parameter → how many there are.
+        single: those of experts that are modules, all of which have `rank`.
+        biases: those that are biases of LoRA.
+        embeddings: those that have A of the transposed weight as their B, and B as their A.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    layouts: Mapping[str, Sequence[Layout]]
+    transposed: frozenset[str]
+    experts: Mapping[str, int]
+    single: Collection[str]
+    rank: int
+    biases: Collection[str]
+    embeddings: Collection[str]
+
+    def specs(self, dtypes: Mapping[str, str]) -> dict[str, Spec]:
+        """The tensors, and the largest that each can get."""
+        found = {
+            key: Spec(dtypes[stack], shape[::-1] if stack in self.embeddings else shape)
+            for stack in self.groups
+            if stack not in self.biases
+            for key, shape in zip(self._keys(stack), self._shapes(stack), strict=True)
+        }
+        heights = {stack: each[0].shape[0] for stack, each in self.layouts.items() if stack not in self.biases}
+        return found | {_bias(stack): Spec(dtypes[stack], (heights[stack],)) for stack in heights if self.biases}
+
+    def joined(self, stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+        """The tensors of a stack, and its rank."""
+        if stack in self.transposed:
+            factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
+        A, B, own = together(stack, factors, self.experts)
+        if stack in self.biases:
+            return {_bias(stack.removesuffix(".bias")): (B @ A)[0]}, 1
+        if self.biases and not own:
+            A, B, own = *padded(A, B, 1), 1  # what its bias belongs to
+        if stack in self.single:
+            A, B, own = *padded(A, B, self.rank), self.rank
+        elif stack not in self.experts:
+            A, B = as_kernels(A, B, self.layouts[stack][0])
+        if stack in self.embeddings:
+            A, B = A.T, B.T
+        without = self.biases and f"{stack}.bias" not in self.groups
+        zeros = {_bias(stack): B[:, :0].sum(axis=1)} if without else {}
+        return {**dict(zip(self._keys(stack), (A, B), strict=True)), **zeros}, own
+
+    def _shapes(self, stack: str) -> tuple[Shape, Shape]:
+        layouts = self.layouts[stack]
+        return shapes(stack, layouts, self.experts) if stack in self.experts else kernel_shapes(layouts[0])
+
+    def _keys(self, stack: str) -> tuple[str, str]:
+        """The names of A and B."""
+        if stack not in self.embeddings:
+            return keys(stack, self.experts)
+        return render(Key(stack, "lora_embedding_B", end="")), render(Key(stack, "lora_embedding_A", end=""))
+
+
+def _stacked(layout: Mapping[str, Layout], config: AdapterConfig) -> _Stacked:
+    """What PEFT stores as one, and which of that is stored otherwise than its modules are."""
+    groups = stacks(layout, config.experts)
+    layouts = {stack: [layout[module] for module in group] for stack, group in groups.items()}
+    transposed = config.reversed & layouts.keys()
+    layouts |= {stack: [replace(each, shape=each.shape[::-1]) for each in layouts[stack]] for stack in transposed}
+    experts = {
+        stack: count for stack, count in config.experts.items() if any(each.rank for each in layouts.get(stack, ()))
+    }
+    single = {stack for stack in groups if stack not in experts and is_single_expert(stack)}
+    rank = max((each.rank for stack in single for each in layouts[stack]), default=0)
+    layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
+    return _Stacked(groups, layouts, transposed, experts, single, rank, _biases(layout), config.embeddings)
 
 
 def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:
@@ -155,17 +200,6 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
             hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",
             code="E-SPELLING",
         )
-
-
-def _shapes(stack: str, layouts: Sequence[Layout], experts: Mapping[str, int]) -> tuple[Shape, Shape]:
-    return shapes(stack, layouts, experts) if stack in experts else kernel_shapes(layouts[0])
-
-
-def _keys(stack: str, config: AdapterConfig, experts: Mapping[str, int]) -> tuple[str, str]:
-    """The names of A and B; an embedding has A of the transposed weight as its B, and B as its A."""
-    if stack not in config.embeddings:
-        return keys(stack, experts)
-    return render(Key(stack, "lora_embedding_B", end="")), render(Key(stack, "lora_embedding_A", end=""))
 
 
 def _full_name(tensor: str, layout: Mapping[str, Layout], full: Collection[str]) -> str:

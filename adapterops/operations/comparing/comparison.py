@@ -143,7 +143,21 @@ def compare(
         return found
 
     modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
-    profiles = [
+    profiles = _profiles(adapters, modules)
+    many = len(adapters) > 1
+    return Comparison(
+        profiles,
+        [_pair(i, j, profiles, modules) for i, j in combinations(range(len(adapters)), 2)],
+        {module: found.sum for module, found in modules.items()} if many else {},
+        layout if many else {},
+        {module: found.weight for module, found in modules.items()} if base else {},
+        base,
+    )
+
+
+def _profiles(adapters: Sequence[Adapter], modules: Mapping[str, _Module]) -> list[Profile]:
+    """What each adapter is by itself."""
+    return [
         Profile(
             label,
             _source(each, end),
@@ -154,24 +168,12 @@ def compare(
         )
         for i, (label, end, each) in enumerate(zip(labels(adapters), _ends(adapters), adapters, strict=True))
     ]
-    pairs = [
-        Pair(
-            i,
-            j,
-            (profiles[i].norm, profiles[j].norm),
-            {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs},
-        )
-        for i, j in combinations(range(len(adapters)), 2)
-    ]
-    many = len(adapters) > 1
-    return Comparison(
-        profiles,
-        pairs,
-        {module: found.sum for module, found in modules.items()} if many else {},
-        layout if many else {},
-        {module: found.weight for module, found in modules.items()} if base else {},
-        base,
-    )
+
+
+def _pair(i: int, j: int, profiles: Sequence[Profile], modules: Mapping[str, _Module]) -> Pair:
+    """How two adapters relate in the modules that both have."""
+    both = {m: found.pairs[i, j] for m, found in modules.items() if (i, j) in found.pairs}
+    return Pair(i, j, (profiles[i].norm, profiles[j].norm), both)
 
 
 def plan(
