@@ -104,7 +104,14 @@ def other_adapters(record: Request, request: Request) -> str | None:
 
 
 def _same(stated: Sequence[str], given: Sequence[str]) -> bool:
-    return sorted(map(os.path.realpath, stated)) == sorted(map(os.path.realpath, given))
+    """Whether two lists name the same inputs; of a path that is not there, a manifest may have the last name alone."""
+
+    def known(path: str) -> str:
+        return os.path.realpath(path) if path.startswith(SCHEME) or os.path.exists(path) else Path(path).name
+
+    there = {os.path.basename(path): os.path.realpath(path) for path in given}
+    found = [there.get(name, name) for name in map(known, stated)]
+    return sorted(found) == sorted(map(os.path.realpath, given))
 
 
 def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:

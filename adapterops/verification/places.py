@@ -23,6 +23,7 @@ from adapterops.verification.vocabulary import (
     one_weight,
     regrown,
     shared,
+    untrained,
 )
 
 JOINED = {
@@ -68,6 +69,8 @@ class Wanted:
     """Full tensors that have to be the same as `full`."""
     rows: str | None = None
     """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
+    words: int | None = None
+    """How many words it has, where it is never trained: new ones are zero."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
@@ -144,6 +147,7 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
     whole = {name: (each.start, each.full) for name, each in found.items() if each.full and each.start}
     grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
+    found |= {name: Wanted(name, words=words) for name, words in untrained(adapter, base, whole).items()}
     lost |= left
     for rows in adapter.config.tokens.keys() & adapter.full.keys():
         try:

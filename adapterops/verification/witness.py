@@ -67,6 +67,9 @@ class Witness:
             if each.full is None or not self.adapter.full[copy].same_bytes(self.adapter.full[each.full]):
                 yield Doubt(name, f"is {copy} and {each.full} in the adapter, which differ")
         found, start = self.model.stored[name], self._start(name, each)
+        if each.words is not None:
+            yield from self._padded(name, each.words)
+            return
         if not each.places and not each.rows and start.dtype == found.dtype and start.scheme == found.scheme:
             if start is not found and not start.same_bytes(found):
                 yield Doubt(name, "is not the bytes that it should be, where nothing is added")
@@ -79,6 +82,16 @@ class Witness:
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
+
+    def _padded(self, name: str, words: int) -> Iterator[Doubt]:
+        """What is wrong with a bias of so many words, of which the first are those of the base, and new ones zero."""
+        found, start = (decoder(each[name]) for each in (self.model.stored, self.base.stored))
+        assert found is not None  # it is in no scheme
+        assert start is not None
+        value, before = found(0, 1)[0], start(0, 1)[0]
+        kept = min(words, len(before))
+        if len(value) != words or (value[:kept] != before[:kept]).any() or value[kept:].any():
+            yield Doubt(name, f"is not the bias of the base, with zeros for the new ones of {words} words")
 
     def before(self, name: str, each: Wanted) -> Decoder | None:
         """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""

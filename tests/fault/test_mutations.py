@@ -25,6 +25,7 @@ from adapterops.operations.targets.table import Edit, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
+from adapterops.updates.survival import Block
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 LAYER = "model.layers.0."
@@ -101,6 +102,13 @@ def resized(place: Path) -> Case:
     """An input embedding with more words, saved unannounced, of a model that ties both ends."""
     more = {f"{EMBEDDING}.weight": random(9, 52, WIDTH)}
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more))
+
+
+def biased(place: Path) -> Case:
+    """The same of a model with a bias of all logits."""
+    more = {f"{EMBEDDING}.weight": random(9, 52, WIDTH)}
+    base = {**llama(), "final_logits_bias": random(7, 1, 48)}
+    return opened(folder(place / "base", base, **LLAMA), lora(place / "a", Q, more))
 
 
 def embedding(place: Path) -> Case:
@@ -529,6 +537,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a head that follows its embedding": (whole, put("operations.targets.table.kept_ends", lambda *_: {})),
     "a config of the old vocabulary": (resized, put("operations.fusion.with_vocabulary", lambda config, *_: config)),
     "one embedding that is said to be two": (resized, settled(untied=True)),
+    "a bias of new words": (biased, put("operations.fusion.with_words", lambda before, words: lambda *_: Block(np.ones((1, words), "float32"), []))),
+    "a bias one word further on": (biased, put("operations.fusion.with_words", lambda before, words: lambda *rows: Block(np.roll(np.pad(before(*rows).values, ((0, 0), (0, words - 48))), 1), []))),
     "a head that follows an adapted embedding": (embedding, put("operations.targets.table.kept_ends", lambda *_: {})),
     "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),

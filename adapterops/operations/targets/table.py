@@ -27,6 +27,7 @@ from adapterops.operations.targets.classifiers import Classifier, classifier_of,
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.misfits import misfits
+from adapterops.operations.targets.output_bias import output_biases
 from adapterops.operations.targets.share import Share
 from adapterops.operations.targets.shares import Modules, check_experts, shares
 from adapterops.operations.targets.token_rows import token_rows
@@ -82,6 +83,7 @@ class Edit:
         targets: the updates that are added then.
         copies: full tensors that have to be the same as `full`.
         rows: the rows of the adapter that take the place of some of its own, before updates are added.
+        words: how many entries it has then, where it is a bias of all words: new ones are zero.
     """
 
     start: str | None
@@ -89,6 +91,7 @@ class Edit:
     targets: tuple[Target, ...] = ()
     copies: tuple[str, ...] = ()
     rows: str | None = None
+    words: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     words = resized(adapter, replaced, layout)
     if words:
         check_in_no_scheme(base, replaced)
+    biases = output_biases(base.layout, words) if words else {}
     shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items()}
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
     names = Names(there, base.config, modules, shared_modules(there, base.config))
@@ -131,6 +135,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
+    edits |= {tensor: Edit(tensor, words=count) for tensor, (_, count) in biases.items()}
     joint = one_weight(adapter, base.layout, base.config)
     for tensor, (start, rows) in token_rows(adapter, there, base.config, joint).items():
         edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
