@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError, NotFoundError, UnsupportedError, at
-from adapterops.formats.experts import along_experts, by_expert, parameters
+from adapterops.formats.experts import along_experts, by_expert, parameters, square
 from adapterops.formats.further import further_weights
 from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
@@ -156,7 +156,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     with at(path=weights):
         biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
         _check_biases(biases, raw, file)
-        found = parameters(raw, config.target_parameters or ())
+        found = parameters(raw, config.target_parameters or (), knows_sides(fields))
         for pair in found.values():
             _check_float(file, pair)
         known: dict[str, Scaling] = {}
@@ -181,6 +181,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         split = dict(sorted({**split, **biases}.items()))
         of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))
+        config = replace(config, square=square(experts, found))
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules

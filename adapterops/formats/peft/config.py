@@ -86,6 +86,8 @@ class AdapterConfig:
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
         reversed: those of `experts` that PEFT takes for (in, out), and so has factors of the transposed update for.
+        square: those of `experts` that are square, and the only ones of their module: nothing shows which side is which,
+            and they are taken for what PEFT takes them for in a model that stores (out, in).
         tokens: rows of an embedding that are in the file as a full tensor, by its name → which rows they are.
         embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
@@ -104,6 +106,7 @@ class AdapterConfig:
     target_parameters: Suffixes | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
     reversed: frozenset[str] = frozenset()
+    square: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
@@ -394,7 +397,8 @@ def combine(
         configs[0].biases,
         _suffixes([config.target_parameters for config in configs]),
         _experts(configs, names),
-        frozenset().union(*(config.reversed for config in configs)),
+        _reversed(configs, names),
+        frozenset().union(*(config.square for config in configs)),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
@@ -437,6 +441,21 @@ def _suffixes(targets: Iterable[Suffixes | None]) -> Suffixes | None:
             return None
         found |= set(each)
     return tuple(sorted(found))
+
+
+def _reversed(configs: Sequence[AdapterConfig], names: Sequence[str]) -> frozenset[str]:
+    """Raises IncompatibleError where one adapter shows that a parameter is (in, out), and another does not show it."""
+    found = frozenset().union(*(config.reversed for config in configs))
+    for config, path in zip(configs, names, strict=True):
+        for parameter in sorted(config.square & found):
+            raise IncompatibleError(
+                "is square, and another adapter shows that its model has it as (in, out)",
+                path=path,
+                tensor=parameter,
+                hint="merge it with the PEFT it was trained with",
+                code="E-ORIENTATION",
+            )
+    return found
 
 
 def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
@@ -21,7 +22,8 @@ from adapterops.formats.models.architectures import (
     SPLIT,
     WEIGHT,
 )
-from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d
+from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
+from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
 from adapterops.operations.targets.classifiers import Classifier, classifier_of, made
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
@@ -130,6 +132,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     biases = output_biases(base.layout, words) if words else {}
     shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items()}
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    _check_sides(adapter.config.square, there, base.config)
     names = Names(there, base.config, modules, shared_modules(there, base.config))
     edits = _added(modules, adapter.config.experts, names)
     for tensor, (start, full) in replaced.items():
@@ -290,6 +293,22 @@ def _stored_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
         if sides[:2] == (2 * sides[3], sides[2]):
             return transposed
     return None
+
+
+def _check_sides(parameters: Collection[str], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
+    """Raise UnsupportedError for a square parameter of which PEFT takes the sides otherwise than the model, or may."""
+    known = loading(config).fused
+    for parameter, names in namesakes(parameters, base, loading(config).name).items():
+        stored = [_stored_transposed(name, base) for name in names]
+        if known == IN_OUT or (known == OUT_IN and True not in stored):
+            continue
+        fact = "stores its experts as (in, out)" if known else "has no config.json that says its model_type"
+        raise UnsupportedError(
+            f"is square and alone of its experts, and the base {fact}, so that it is not known which side is which",
+            tensor=parameter,
+            hint="merge it with the PEFT it was trained with"
+            + ("" if known else ", or give the base with its config.json"),
+        )
 
 
 def _check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
