@@ -11,6 +11,8 @@ import peft
 import torch
 from torch import nn
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     CLIPVisionConfig,
@@ -20,6 +22,8 @@ from transformers import (
     LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
     RobertaConfig,
     RobertaForMaskedLM,
     T5Config,
@@ -62,6 +66,23 @@ def t5(tied: bool) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(T5Config(vocab_size=WORDS, tie_word_embeddings=tied, **sizes))
 
 
+def of_bart(kind: Any, model: Any) -> Callable[[bool], Any]:
+    """A model with a bias of all logits, which no adapter has."""
+    sizes = {f"{part}_{size}": each for part in ("encoder", "decoder") for size, each in LAYERS.items()}
+
+    def made(tied: bool) -> Any:
+        words = {"pad_token_id": 1, "decoder_start_token_id": 2, "eos_token_id": 2, "bos_token_id": 0}
+        found = model(kind(vocab_size=WORDS, d_model=32, tie_word_embeddings=tied, **sizes, **words))
+        found.final_logits_bias.normal_()
+        return found
+
+    return made
+
+
+LAYERS = {"layers": 1, "attention_heads": 4, "ffn_dim": 48}
+bart, marian = of_bart(BartConfig, BartForConditionalGeneration), of_bart(MarianConfig, MarianMTModel)
+
+
 class Family(NamedTuple):
     """A model, whether it ties its ends, what of it is adapted, and what its ends are called."""
 
@@ -82,6 +103,9 @@ MODELS = {
     "llava, tied": Family(llava, True, LANGUAGE, "embed_tokens", "lm_head"),
     "bert, tied": Family(bert, True, ["query"], "word_embeddings", "cls.predictions.decoder"),
     "roberta, tied": Family(roberta, True, ["query"], "word_embeddings", "lm_head.decoder"),
+    "bart": Family(bart, False, ["q_proj"], "shared", "lm_head"),
+    "bart, tied": Family(bart, True, ["q_proj"], "shared", "lm_head"),
+    "marian, tied": Family(marian, True, ["q_proj"], "shared", "lm_head"),
     "t5, tied": Family(t5, True, ["q"], "shared", "lm_head"),
 }
 

@@ -24,13 +24,14 @@ EXPERTS = "experts"
 HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
 
 
-def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, Parts]:
+def parameters(found: Mapping[str, Parts], targets: Sequence[str], sided: bool) -> dict[str, Parts]:
     """The pairs of a file by the names of the parameters that they adapt, or of the modules where they adapt no
     parameter.
 
     Args:
         found: module, with `.base_layer` for every wrapper around it → pair.
         targets: ends of the names of parameters, as in the config.
+        sided: they are of a version of PEFT that takes experts for (out, in).
 
     Raises:
         UnsupportedError: it cannot be known which parameter a pair adapts, or which way round, or none such is handled.
@@ -64,7 +65,7 @@ def parameters(found: Mapping[str, Parts], targets: Sequence[str]) -> dict[str, 
                 tensor=module,
                 hint="which is which cannot be known: give the config that PEFT saved with it, without parameters that the model lacks",
             )
-        for leaf, pair in _assigned(module, wanted, [found[name] for name in names]).items():
+        for leaf, pair in _assigned(module, wanted, [found[name] for name in names], sided).items():
             if f"{module}.{leaf}" in found:
                 raise InputError("is adapted as a module and as a parameter", tensor=f"{module}.{leaf}", code="E-KEY")
             result[f"{module}.{leaf}"] = pair
@@ -87,7 +88,7 @@ def _wanted(module: str, leaves: Mapping[str, set[str]]) -> list[str]:
     return sorted(named | (anywhere if parts[-1] == EXPERTS else anywhere & {"weight"}))
 
 
-def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dict[str, Parts]:
+def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts], sided: bool) -> dict[str, Parts]:
     """Parameter → pair, transposed so that it is (out, in); `pairs` from the outermost wrapper on."""
     last = module.rpartition(".")[2]
     if wanted == ["weight"] and last not in CONV1D_MODULES:
@@ -97,11 +98,12 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts]) -> dic
             f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT
         )
     if len(wanted) == 1:
-        if pairs[0].shape[0] == pairs[0].shape[1]:
+        if pairs[0].shape[0] == pairs[0].shape[1] and not sided:
             raise UnsupportedError(
-                f"has LoRA on {wanted[0]} alone, which is square: {list(pairs[0].shape)}. Versions of PEFT differ in which side is which",
+                f"has LoRA on {wanted[0]} alone, which is square: {list(pairs[0].shape)}. Versions of PEFT before 0.19 take its "
+                "sides the other way round, and the peft_version of its config does not say that it is later",
                 tensor=module,
-                hint="merge it with the PEFT it was trained with, or adapt both gate_up_proj and down_proj",
+                hint="merge it with the PEFT it was trained with, or, if that was 0.19 or later, put its peft_version into the config",
             )
         return {wanted[0]: pairs[0]}
     for down, up in (pairs, reversed(pairs)):
@@ -167,6 +169,13 @@ def by_expert(
         if name in modules and parameter_of(name, counts) != name:
             raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")
     return dict(sorted(pairs.items())), dict(sorted(scalings.items())), counts
+
+
+def square(counts: Mapping[str, int], found: Mapping[str, Parts]) -> frozenset[str]:
+    """The parameters of several experts that are square, and the only ones of their module in a file."""
+    paths = [name.rpartition(".")[0] for name in counts]
+    alone = [name for name, count in counts.items() if count > 1 and paths.count(name.rpartition(".")[0]) == 1]
+    return frozenset(name for name in alone if found[name].shape[0] == found[name].shape[1])
 
 
 def along_experts(found: Mapping[str, Parts]) -> dict[str, int]:

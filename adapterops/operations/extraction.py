@@ -17,6 +17,7 @@ from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
+from adapterops.operations.targets.output_bias import output_biases, with_words
 from adapterops.operations.targets.weights import Piece, Weight, check_oriented, owners, weights
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
@@ -171,10 +172,21 @@ def _check_loaded(parameter: str, known: Loading) -> None:
 
 def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool:
     if tuned.layout[name].shape != base.layout[other].shape:
-        return True
+        return not _follows(tuned, name, base, other)
     if tuned.layout[name] != base.layout[other]:
         return bool((_subtracted(tuned, name, base, other) != 0).any())
     return not tuned.stored[name].same_bytes(base.stored[other])
+
+
+def _follows(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool:
+    """Whether a tensor of another shape is what becomes of the base's where the vocabulary gets another size, so that no
+    adapter has to have it.
+    """
+    words = tuned.layout[name].shape[-1]
+    if not output_biases({name: base.layout[other]}, (base.layout[other].shape[-1], words)):
+        return False
+    before, after = with_words(base.used(other), words), tuned.used(name)
+    return bool((before(0, 1).values == after(0, 1).values).all())
 
 
 def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str, piece: Piece | None = None) -> Array:

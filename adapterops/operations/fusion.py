@@ -21,6 +21,7 @@ from adapterops.formats.models.vocabulary import with_vocabulary
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.classifiers import made
 from adapterops.operations.targets.full_tensors import counterparts
+from adapterops.operations.targets.output_bias import with_words
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
@@ -80,6 +81,7 @@ def _fused(
         start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
         if edit.rows:
             start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
+        start = with_words(start, edit.words) if edit.words else start
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
         return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
 
@@ -119,6 +121,8 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
     for tensor, edit in targets.edits.items():
         if edit.full:
             layout[tensor] = layout[tensor]._replace(shape=adapter.full[edit.full].spec.shape)
+        if edit.words:
+            layout[tensor] = layout[tensor]._replace(shape=(*layout[tensor].shape[:-1], edit.words))
     config = untied(base.config) if base.config and targets.untied else base.config
     return replace(
         base,

@@ -39,10 +39,13 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     paired = set(found.values())
     missing = [name for name in base.layout if name not in paired]
     if unpaired or missing:
+        both = {"tuned one": unpaired, "base": missing}
+        sides = [
+            f"{len(names)} only in the {side} ({', '.join(names[:SHOWN])})" for side, names in both.items() if names
+        ]
         raise IncompatibleError(
-            f"the checkpoints have different tensors: {len(unpaired)} only in the tuned one ({', '.join(unpaired[:SHOWN])}), "
-            f"{len(missing)} only in the base ({', '.join(missing[:SHOWN])})",
-            hint="give the base that the model was tuned from",
+            f"the checkpoints have different tensors: {', '.join(sides)}",
+            hint="give the base that the model was tuned from, and save both with one version of the library",
             code="E-NAMES",
         )
     return found

@@ -182,9 +182,9 @@ def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:
         return f"{names.get(module) or heads.get(module, module)}.{leaf}"
 
     experts = {renamed(parameter): count for parameter, count in config.experts.items()}
-    sides = frozenset(map(renamed, config.reversed))
+    sides, square = (frozenset(map(renamed, each)) for each in (config.reversed, config.square))
     embeddings = frozenset(names.get(module, module) for module in config.embeddings)
-    return replace(config, experts=experts, reversed=sides, embeddings=embeddings)
+    return replace(config, experts=experts, reversed=sides, square=square, embeddings=embeddings)
 
 
 def _head(module: str) -> str:

@@ -37,3 +37,5 @@ class Wanted:
     """Full tensors that have to be the same as `full`."""
     rows: str | None = None
     """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
+    words: int | None = None
+    """How many words it has, where it is never trained: new ones are zero."""

@@ -24,6 +24,7 @@ from adapterops.verification.vocabulary import (
     one_weight,
     regrown,
     shared,
+    untrained,
 )
 
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
@@ -104,6 +105,7 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
     whole = {name: (each.start, each.full) for name, each in found.items() if each.full and each.start}
     grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
+    found |= {name: Wanted(name, words=words) for name, words in untrained(adapter, base, whole).items()}
     lost |= left
     for rows in adapter.config.tokens.keys() & adapter.full.keys():
         try:

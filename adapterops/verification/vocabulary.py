@@ -13,11 +13,14 @@ TEXT = {"text_config", "decoder", "generator", "text_encoder", "thinker_config"}
 """Where the config of a composite model has that of its language model."""
 
 
+LOGITS = "final_logits_bias"
+"""What is added to all logits, and never trained."""
+
 LABEL_HEADS = {"score", "classifier", "pre_classifier", "classification_head", "qa_outputs"}
 NOT_OF_CLASSIFIERS = {
     *(HEAD, "cls", "embed_out", "predictions", "lm_predictions", "generator_predictions", "generator_lm_head"),
     *("discriminator_predictions", "vocab_transform", "vocab_layer_norm", "vocab_projector", "qa_outputs"),
-    "final_logits_bias",
+    LOGITS,
 }
 """What the tensors of other heads begin with."""
 
@@ -54,9 +57,7 @@ def is_bias(tensor: str) -> bool:
     """Whether it is the bias of an output embedding."""
     *above, last = key(tensor)
     outputs = [list(end[: len(end) - cut]) for end in OUT for cut in (0, 1) if len(end) > cut]
-    return tensor.endswith("final_logits_bias") or (
-        last == "bias" and any(above[-len(end) :] == end for end in outputs)
-    )
+    return tensor.endswith(LOGITS) or (last == "bias" and any(above[-len(end) :] == end for end in outputs))
 
 
 def one_weight(adapter: Adapter, base: Base) -> bool:
@@ -117,17 +118,34 @@ def regrown(
         lost |= dict.fromkeys(changed, "has another number of words than the rest of the adapter")
     stated = base.stated_tied()
     held = stated or (stated is None and not any(is_output(name) and name not in fulls for name in base.layout))
-    source = [name for name in changed if held and fulls[name][1] in adapter.config.unannounced and not is_bias(name)]
+    sources = [name for name in changed if fulls[name][1] in adapter.config.unannounced and not is_bias(name)]
     same: dict[str, str] = {}
     for before, _ in sizes:
         for name, spec in base.layout.items():
-            if name in fulls or before not in spec.shape or not of_words(name):
+            if name in fulls or before not in spec.shape or not of_words(name) or name.endswith(LOGITS):
                 continue
-            if source and spec.shape == base.layout[fulls[source[0]][0]].shape:
-                same[name] = fulls[source[0]][1]
+            source = next((each for each in sources if held or _joins(key(name), key(each))), None)
+            if source and spec.shape == base.layout[fulls[source][0]].shape:
+                same[name] = fulls[source][1]
             else:
                 lost[name] = "has the old number of words"
     return same, lost
+
+
+def _joins(name: tuple[str, ...], source: tuple[str, ...]) -> bool:
+    """Whether it is the input of an encoder or decoder, which a resize makes that of the whole model."""
+    return {name[-1], source[-1]} <= IN and name[:-1] in {(*source[:-1], part) for part in ("encoder", "decoder")}
+
+
+def untrained(adapter: Adapter, base: Base, fulls: Mapping[str, tuple[str, str]]) -> dict[str, int]:
+    """The biases that no adapter has, and how many words they have where full tensors change that; as in `regrown`."""
+    sizes = {
+        base.layout[start].shape[0]: adapter.full[full].spec.shape[0]
+        for name, (start, full) in fulls.items()
+        if of_words(name)
+    }
+    biases = {name: spec.shape[-1] for name, spec in base.layout.items() if name.endswith(LOGITS)}
+    return {name: sizes[before] for name, before in biases.items() if sizes.get(before, before) != before}
 
 
 def words_stated(config: Mapping[str, object]) -> object:

@@ -72,12 +72,14 @@ class Witness:
             if each.full is None or not self.adapter.full[copy].same_bytes(self.adapter.full[each.full]):
                 yield Doubt(name, f"is {copy} and {each.full} in the adapter, which differ")
         found, start = self.model.stored[name], self._start(name, each)
-        if not each.places and not each.rows and start.dtype == found.dtype and start.scheme == found.scheme:
+        added = each.places or each.rows or each.words
+        if not added and start.dtype == found.dtype and start.scheme == found.scheme:
             if start is not found and not start.same_bytes(found):
                 yield Doubt(name, "is not the bytes that it should be, where nothing is added")
             return
-        if start.shape != found.shape:
-            yield Doubt(name, f"is {list(found.shape)}, expected {list(start.shape)}")
+        shape = (*start.shape[:-1], each.words) if each.words else start.shape
+        if shape != found.shape:
+            yield Doubt(name, f"is {list(found.shape)}, expected {list(shape)}")
             return
         before = self.before(name, each)
         if name in self.grams and before is not None and self._stays(name, each):
@@ -91,6 +93,8 @@ class Witness:
     def before(self, name: str, each: Wanted) -> Decoder | None:
         """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""
         found = decoder(self._start(name, each), rounded=bool(each.places or self.model.stored[name].scheme))
+        if found is not None and each.words:
+            return with_zeros(found, each.words)
         return self._with_rows(found, each.rows) if each.rows and found is not None else found
 
     def _with_rows(self, before: Decoder, name: str) -> Decoder:
@@ -174,6 +178,19 @@ class Witness:
             )
         if judge.chance and gain.far():
             yield Doubt(name, f"holds {gain.gain:.3g} of the update, chance explains 1 ± {SIGMAS * gain.spread:.2g}")
+
+
+def with_zeros(before: Decoder, words: int) -> Decoder:
+    """Rows with an entry for each word, of which new ones are zero."""
+
+    def rows(begin: int, end: int) -> Matrix:
+        W = before(begin, end)
+        found = np.zeros((len(W), words))
+        kept = min(words, W.shape[1])
+        found[:, :kept] = W[:, :kept]
+        return found
+
+    return rows
 
 
 @dataclass(frozen=True)

@@ -304,7 +304,7 @@ def test_ranks_that_differ_between_modules_are_written_as_they_are(tmp_path):
     assert run(["merge", str(a), str(b), "--scale", "sum", "-o", str(tmp_path / "out")]) == 0
     fields = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert fields["r"] == 7
-    assert fields["rank_pattern"] == {r"^layers\.0\.q_proj": 5, r"^layers\.0\.v_proj": 7}
+    assert fields["rank_pattern"] == {r"layers\.0\.q_proj": 5, r"layers\.0\.v_proj": 7}
     other = factors(MODULES[:2], rank=3, seed=5)
     for module, scale in ((Q, 4 / 2), (MODULES[1], 16 / 4)):
         expected = update(mixed, module, scale) + update(other, module, 4 / 3)

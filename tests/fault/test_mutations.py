@@ -21,10 +21,12 @@ import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
 from adapterops.formats.models.naming import Candidate
+from adapterops.operations.targets.output_bias import with_words
 from adapterops.operations.targets.target import Edit, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
+from adapterops.updates.survival import Block
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 LAYER = "model.layers.0."
@@ -101,6 +103,21 @@ def resized(place: Path) -> Case:
     """An input embedding with more words, saved unannounced, of a model that ties both ends."""
     more = {f"{EMBEDDING}.weight": random(9, 52, WIDTH)}
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more))
+
+
+def biased(place: Path) -> Case:
+    """The same of a model with a bias of all logits."""
+    more = {f"{EMBEDDING}.weight": random(9, 52, WIDTH)}
+    base = {**llama(), "final_logits_bias": random(7, 1, 48)}
+    return opened(folder(place / "base", base, **LLAMA), lora(place / "a", Q, more))
+
+
+def ones(before: Any, words: int) -> Any:
+    return lambda *_: Block(np.ones((1, words), "float32"), [])
+
+
+def one_further(before: Any, words: int) -> Any:
+    return lambda *rows: Block(np.roll(with_words(before, words)(*rows).values, 1), [])
 
 
 def embedding(place: Path) -> Case:
@@ -529,6 +546,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a head that follows its embedding": (whole, put("operations.targets.table.kept_ends", lambda *_: {})),
     "a config of the old vocabulary": (resized, put("operations.fusion.with_vocabulary", lambda config, *_: config)),
     "one embedding that is said to be two": (resized, settled(untied=True)),
+    "a bias with ones for new words": (biased, put("operations.fusion.with_words", ones)),
+    "a bias one word further on": (biased, put("operations.fusion.with_words", one_further)),
     "a head that follows an adapted embedding": (embedding, put("operations.targets.table.kept_ends", lambda *_: {})),
     "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),

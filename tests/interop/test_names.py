@@ -276,6 +276,27 @@ def test_names_of_two_versions_are_one_name_by_a_base(tmp_path: Path, capsys: py
     assert pair["cosine"] == pytest.approx(1)
 
 
+def test_unequal_ranks_of_an_older_version_are_found_by_names_of_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PEFT renames tensors when it loads them, and not what a pattern names."""
+    base, ranks = saved(vlm(), tmp_path / "base"), {"down_proj": 2}
+    text = r".*language_model.*(q_proj|down_proj)"
+    new, expected = trained(vlm(), tmp_path / "new", target_modules=text, rank_pattern=ranks, alpha_pattern=ranks)
+    old = renamed(new, tmp_path / "old", older)
+    done("truncate", old, "--energy", 1, "-o", tmp_path / "cut")
+    assert len(set(json.loads((tmp_path / "cut/adapter_config.json").read_text())["rank_pattern"].values())) == 2
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
+    towers = r".*(q_proj|down_proj|fc1)"
+    new, expected = trained(vlm(), tmp_path / "both", target_modules=towers, rank_pattern=ranks, alpha_pattern=ranks)
+    old = renamed(new, tmp_path / "both, old", older)
+    capsys.readouterr()
+    assert run(["truncate", str(old), "--energy", "1", "-o", str(tmp_path / "no")]) == 4
+    assert "name the model with --base" in capsys.readouterr().err
+    done("truncate", old, "--energy", 1, "--base", base, "-o", tmp_path / "named")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "named")), expected)
+
+
 @pytest.mark.parametrize(
     "targets", [r".*language_model.*\.(q_proj|v_proj)", r"(?!.*vision).*\.(q_proj|v_proj)", ["down_proj"]], ids=str
 )

@@ -28,6 +28,9 @@ BUFFER = "final_logits_bias"
 BIASES = (f"{HEAD}{BIAS}", f"predictions{BIAS}", f"generator_lm_head{BIAS}", BUFFER)
 """How the names of biases end that are added to what an output embedding makes."""
 
+SIZES = ("vocab_size", "n_words", "decoder_vocab_size")
+"""What configs call the size of a vocabulary."""
+
 TEXT = ("thinker_config", "text_config", "text_encoder", "decoder", "generator")
 """What composite models call the config of their language model, which transformers resizes a vocabulary in."""
 
@@ -82,7 +85,7 @@ def with_vocabulary(config: Mapping[str, Any], before: int, rows: int) -> dict[s
     >>> with_vocabulary({"text_config": {"vocab_size": 4}, "vocab_size": 4}, 4, 6)
     {'text_config': {'vocab_size': 6}, 'vocab_size': 6}
     """
-    changed = {name: rows for name in ("vocab_size", "n_words") if config.get(name) == before}
+    changed = {name: rows for name in SIZES if config.get(name) == before}
     for part in TEXT:
         inner = config.get(part)
         if isinstance(inner, Mapping):

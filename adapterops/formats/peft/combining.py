@@ -31,7 +31,8 @@ def combine(
         configs[0].biases,
         _suffixes([config.target_parameters for config in configs]),
         _experts(configs, names),
-        frozenset().union(*(config.reversed for config in configs)),
+        _reversed(configs, names),
+        frozenset().union(*(config.square for config in configs)),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
@@ -74,6 +75,21 @@ def _suffixes(targets: Iterable[Suffixes | None]) -> Suffixes | None:
             return None
         found |= set(each)
     return tuple(sorted(found))
+
+
+def _reversed(configs: Sequence[AdapterConfig], names: Sequence[str]) -> frozenset[str]:
+    """Raises IncompatibleError where one adapter shows that a parameter is (in, out), and another does not show it."""
+    found: frozenset[str] = frozenset().union(*(config.reversed for config in configs))
+    for config, path in zip(configs, names, strict=True):
+        for parameter in sorted(config.square & found):
+            raise IncompatibleError(
+                "is square, and another adapter shows that its model has it as (in, out)",
+                path=path,
+                tensor=parameter,
+                hint="merge it with the PEFT it was trained with",
+                code="E-ORIENTATION",
+            )
+    return found
 
 
 def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str, int]:

@@ -77,6 +77,8 @@ class AdapterConfig:
         target_parameters: as `targets`, for parameters that are adapted as such.
         experts: each such parameter, by its full name → how many experts it holds; 1 for a matrix.
         reversed: those of `experts` that PEFT takes for (in, out), and so has factors of the transposed update for.
+        square: those of `experts` that are square, and the only ones of their module: nothing shows which side is which,
+            and they are taken for what PEFT takes them for in a model that stores (out, in).
         tokens: rows of an embedding that are in the file as a full tensor, by its name → which rows they are.
         embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
@@ -95,6 +97,7 @@ class AdapterConfig:
     target_parameters: Suffixes | None = ()
     experts: Mapping[str, int] = field(default_factory=dict)
     reversed: frozenset[str] = frozenset()
+    square: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()

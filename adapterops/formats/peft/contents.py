@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from adapterops.errors import InputError, at
 from adapterops.formats.adapter_files import CONFIG
-from adapterops.formats.experts import along_experts, by_expert, parameters
+from adapterops.formats.experts import along_experts, by_expert, parameters, square
 from adapterops.formats.peft.agreement import (
     OTHERS,
     check_biases,
@@ -65,7 +65,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     with at(path=weights):
         biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
         check_biases(biases, raw, file)
-        found = parameters(raw, config.target_parameters or ())
+        found = parameters(raw, config.target_parameters or (), knows_sides(fields))
         for pair in found.values():
             check_float(file, pair)
         known = _known(file, found, raw, biases, fields, alpha, config_path)
@@ -73,6 +73,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         split = dict(sorted({**split, **biases}.items()))
         of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))
+        config = replace(config, square=square(experts, found))
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules

@@ -10,9 +10,11 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
-from adapterops.errors import InputError
+from adapterops.errors import IncompatibleError, InputError
+from adapterops.formats.models.architectures import PREFIXES, TOWERS_MODEL
 
 PLAIN = re.compile(r"\^?(?:[\w.-]|\\\.)*\$?", re.ASCII)
 END, WHOLE = r"(.*\.)?({})$", r"(?:{})\Z"
@@ -73,3 +75,48 @@ def matches(patterns: Sequence[str], names: Sequence[str], rule: str = END) -> l
         )
     found: list[list[int]] = json.loads(child.stdout)
     return found
+
+
+OLD = ("language_model.", "vision_tower.", "visual.")
+"""How names begin that transformers 5 puts behind `model.` when it loads them."""
+
+
+def one_each(modules: Collection[str], as_loaded: bool) -> dict[str, str]:
+    """Module → a pattern that matches it and no other of these.
+
+    Where the names may be those of another version of transformers, a pattern is the end of a name that does not change,
+    so that it matches the name of the model in memory, too: PEFT renames tensors when it loads them, and no patterns.
+
+    Args:
+        as_loaded: the names are those of the model in memory.
+
+    >>> list(one_each(["language_model.model.norm", "visual.proj"], False).values())
+    ['norm', 'visual\\\\.proj']
+    >>> one_each(["model.norm"], True)["model.norm"]
+    '^model\\\\.norm'
+
+    Raises:
+        IncompatibleError: names of an older version have no such end of their own.
+    """
+    split = [module.split(".") for module in modules]
+    ends = Counter(".".join(parts[first:]) for parts in split for first in range(len(parts)))
+    found = {}
+    for module, parts in zip(modules, split, strict=True):
+        end = ".".join(_without_wrappers(parts))
+        if not as_loaded and ends[end] > 1 and module.startswith(OLD):
+            raise IncompatibleError(
+                "has a rank of its own, and a name of an older version of transformers, which PEFT changes when it loads it: "
+                "no pattern of its config would match both names and no other module",
+                tensor=module,
+                hint="name the model with --base, whose names are taken then, or give all modules one rank with --rank",
+                code="E-NAMES",
+            )
+        found[module] = f"^{re.escape(module)}" if as_loaded or ends[end] > 1 else re.escape(end)
+    return found
+
+
+def _without_wrappers(parts: Sequence[str]) -> Sequence[str]:
+    """A name without what it may have before, and in, the name of its tower or language model."""
+    first = next((place for place, part in enumerate(parts[:-1]) if part not in PREFIXES), len(parts) - 1)
+    tower = parts.index(TOWERS_MODEL) + 1 if TOWERS_MODEL in parts[first + 1 : -1] else first
+    return parts[max(first, tower) :]

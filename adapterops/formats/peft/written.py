@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import SIDES, AdapterConfig, Suffixes
-from adapterops.formats.peft.patterns import WHOLE, matches
+from adapterops.formats.peft.patterns import WHOLE, matches, one_each
 
 SHOWN = 5
 """Names that a warning lists."""
@@ -26,7 +25,8 @@ def write_config(
         full: the names of full tensors that go along.
         r: the rank of what no pattern of a module can name: experts that PEFT stacks; by default the largest.
 
-    Where the ranks differ every module has its own anchored pattern, so that no order of them can change their meaning.
+    Where the ranks differ every module has its own pattern, which no other matches, so that no order of them can change
+    their meaning.
     """
     lora_bias = any(name.endswith(".bias") for name in ranks)
     ranks = {name: rank for name, rank in ranks.items() if not name.endswith(".bias")}
@@ -37,7 +37,8 @@ def write_config(
     saved_in = {tensor.rpartition(".")[0] for tensor in announced if not tensor.endswith(".bias")}
     saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
     biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in full)
-    patterns = {f"^{re.escape(module)}": rank for module, rank in ranks.items()} if len(set(ranks.values())) > 1 else {}
+    names = one_each(ranks, config.model is not None) if len(set(ranks.values())) > 1 else {}
+    patterns = {names[module]: ranks[module] for module in names}
     return dict(
         sorted(
             {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import IncompatibleError, UnsupportedError
@@ -13,7 +14,8 @@ from adapterops.formats.models.architectures import (
     INTERLEAVED,
     WEIGHT,
 )
-from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d
+from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
+from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
 from adapterops.operations.targets.share import Share
 from adapterops.operations.targets.target import Target
 from adapterops.storage.tensors import Spec
@@ -108,6 +110,22 @@ def _stored_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
         if sides[:2] == (2 * sides[3], sides[2]):
             return transposed
     return None
+
+
+def check_sides(parameters: Collection[str], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
+    """Raise UnsupportedError for a square parameter of which PEFT takes the sides otherwise than the model, or may."""
+    known = loading(config).fused
+    for parameter, names in namesakes(parameters, base, loading(config).name).items():
+        stored = [_stored_transposed(name, base) for name in names]
+        if known == IN_OUT or (known == OUT_IN and True not in stored):
+            continue
+        fact = "stores its experts as (in, out)" if known else "has no config.json that says its model_type"
+        raise UnsupportedError(
+            f"is square and alone of its experts, and the base {fact}, so that it is not known which side is which",
+            tensor=parameter,
+            hint="merge it with the PEFT it was trained with"
+            + ("" if known else ", or give the base with its config.json"),
+        )
 
 
 def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:

@@ -133,33 +133,43 @@ def _all_resized(rows: tuple[int, int], found: Replaced, layout: Layout, adapter
     old number of words.
     """
     before, after = rows
-    unannounced = [full for _, full in found.values() if full in adapter.config.unannounced and _end(full)]
-    source = unannounced[0] if tied and unannounced else None
+    saved = {tensor: full for tensor, (_, full) in found.items() if full in adapter.config.unannounced and _end(full)}
     for tensor, spec in layout.items():
-        if tensor not in found and is_end(tensor) and before in spec.shape:
+        if tensor not in found and is_end(tensor) and before in spec.shape and not is_buffer(tensor):
+            source = next((full for place, full in saved.items() if tied or _made_one(tensor, place)), None)
             if source is None or spec.shape != (before, *adapter.full[source].spec.shape[1:]):
-                raise _left(tensor, before, after, name(adapter))
+                raise _left(tensor, before, after, adapter)
             found[tensor] = tensor, source
+
+
+def _made_one(tensor: str, source: str) -> bool:
+    """Whether resize_token_embeddings makes an embedding of an encoder or a decoder the one that both share, whatever it
+    was before.
+    """
+    above = source.removesuffix(WEIGHT).rpartition(".")[0]
+    *_, part, _ = ["", *tensor.removeprefix(f"{above}.").removesuffix(WEIGHT).split(".")]
+    return is_input(tensor) and is_input(source) and part in ("encoder", "decoder") and tensor.startswith(above)
 
 
 def _none_kept(rows: tuple[int, int], found: Replaced, adapter: Adapter, ties: Ties) -> None:
     """Raise IncompatibleError for what was tied to a resized end, and would stay as it was before."""
     for end, source in ties.missing.items():
         if end not in found and source in found and found[source][1] not in adapter.config.unannounced:
-            raise _left(end, *rows, name(adapter))
+            raise _left(end, *rows, adapter)
 
 
 def _end(tensor: str) -> bool:
     return is_input(tensor) or is_output(tensor)
 
 
-def _left(tensor: str, before: int, after: int, path: str) -> IncompatibleError:
+def _left(tensor: str, before: int, after: int, adapter: Adapter) -> IncompatibleError:
+    saved = any(_end(full) and full in adapter.config.unannounced for full in adapter.full)
     return IncompatibleError(
         f"has {before} rows in the base and is not in the adapter, whose vocabulary has {after}: what its new rows were is not known",
-        path=path,
+        path=name(adapter),
         tensor=tensor,
-        hint=f"resize the base, save it, and fuse into that: model.resize_token_embeddings({after})"
-        if is_buffer(tensor)
+        hint="train again with this module in modules_to_save, too"
+        if saved
         else "save the adapter again with save_embedding_layers=True, or with this module in modules_to_save",
         code="E-NAMES",
     )

@@ -18,9 +18,10 @@ from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
 from adapterops.operations.targets.classifiers import classifier_of, made
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
-from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_squares, fit
+from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_sides, check_squares, fit
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.misfits import misfits
+from adapterops.operations.targets.output_bias import output_biases
 from adapterops.operations.targets.shares import Modules, check_experts, shares
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import token_rows
@@ -45,13 +46,16 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     words = resized(adapter, replaced, layout)
     if words:
         check_in_no_scheme(base, replaced)
+    biases = output_biases(base.layout, words) if words else {}
     shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items()}
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
+    check_sides(adapter.config.square, there, base.config)
     names = Names(there, base.config, modules, shared_modules(there, base.config))
     edits = _added(modules, adapter.config.experts, names)
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
+    edits |= {tensor: Edit(tensor, words=count) for tensor, (_, count) in biases.items()}
     joint = one_weight(adapter, base.layout, base.config)
     for tensor, (start, rows) in token_rows(adapter, there, base.config, joint).items():
         edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)

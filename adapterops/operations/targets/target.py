@@ -57,6 +57,7 @@ class Edit:
         targets: the updates that are added then.
         copies: full tensors that have to be the same as `full`.
         rows: the rows of the adapter that take the place of some of its own, before updates are added.
+        words: how many entries it has then, where it is a bias of all words: new ones are zero.
     """
 
     start: str | None
@@ -64,6 +65,7 @@ class Edit:
     targets: tuple[Target, ...] = ()
     copies: tuple[str, ...] = ()
     rows: str | None = None
+    words: int | None = None
 
 
 @dataclass(frozen=True)

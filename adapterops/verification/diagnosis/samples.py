@@ -151,7 +151,9 @@ class Subject:
         if full is not None:
             return full.spec.shape
         spec = first.base.layout.get(wanted.start or tensor)
-        return None if spec is None else spec.shape
+        if spec is None or wanted.words is None:
+            return None if spec is None else spec.shape
+        return (*spec.shape[:-1], wanted.words)
 
     @cached_property
     def entries(self) -> int:
