@@ -61,7 +61,7 @@ def command(
     if failed:
         worst = failed.findings[0]
         raise VerificationError(
-            f"{failed.runtime.title}: {_named(worst)}: {worst.rule.severity}: {worst.rule.says}",
+            f"{failed.runtime.title} does not apply it as it was trained: {_named(worst)}: {worst.rule.severity}",
             path=source,
             hint=worst.remedy or None,
             code="E-RUNTIME",
