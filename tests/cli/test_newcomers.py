@@ -62,6 +62,8 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a b -w 0.5", 2, "1 weight for 2 adapters", "give one -w for each adapter"),
         ("merge a", 0, "", ""),
         ("merge a b --scale rms", 2, "scale must be auto, sum, mean or a number", ""),
+        ("quantize base --to fp8 -o x", 2, "fp8 is read, and not written anew", "to write are nf4, fp4, int8"),
+        ("fuse base tuned -w layers.9=0.3 -o x", 2, "'layers.9' matches none of 6 modules\n", "there are layers.0-2"),
         ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),
         ("merge a runs/y", 5, "runs/y: does not exist", "A repository on the Hub is hf://runs/y"),
         ("show runs/ten/x\\\\y", 5, "does not exist", "write it with slashes: runs/ten/x/y"),
