@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
 
 from adapterops.arrays.dtypes import FLOATS
+from adapterops.cli.usage import meant
 from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.quant.registry import SCHEMES, written
@@ -20,6 +20,7 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
     """A dtype, as safetensors or as torch spells it."""
 
     name = "dtype"
+    choices = tuple(FLOATS.values())
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """
@@ -85,9 +86,9 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
                 param,
                 ctx,
             )
-        close = get_close_matches(name, self.names(), n=1)
-        meant = f"did you mean {close[0]}? There" if close else "there"
-        return self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self.names())}", param, ctx)
+        close = meant(name, self.names())
+        there = f"did you mean {close}? There" if close else "there"
+        return self.fail(f"there is no {self.name} {value!r}; {there} are {', '.join(self.names())}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self.names())}]"
