@@ -83,7 +83,6 @@ VALUES = {
     "svd": "linear",
     "task_arithmetic": "linear",
     "multislerp": "karcher",
-    "safetensors": "peft",
     "transformers": "peft",
     "automatic1111": "kohya",
     "a1111": "kohya",
