@@ -43,7 +43,7 @@ def page() -> str:
 def _table() -> str:
     titles = [runtime.title for runtime in RUNTIMES.values()]
     lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    lines.append(f"| formats | {' | '.join(', '.join(runtime.formats) for runtime in RUNTIMES.values())} |")
+    lines.append(f"| formats | {' | '.join(', '.join(runtime.reads) for runtime in RUNTIMES.values())} |")
     for fact, called in FACTS.items():
         cells = [_cell(runtime, fact) for runtime in RUNTIMES.values()]
         if fact != "format" and any(cells):

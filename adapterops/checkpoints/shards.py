@@ -274,5 +274,5 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ResourceError(
-            f"needs {needed} bytes, {free} bytes are free", hint="free some space, or write to another disk with -o"
+            f"needs {needed} bytes, {free} bytes are free", hint="free some space, or write to another disk"
         )

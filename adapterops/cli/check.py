@@ -61,7 +61,7 @@ def command(
     if failed:
         worst = failed.findings[0]
         raise VerificationError(
-            f"{failed.runtime.title}: {_named(worst)}: {worst.rule.severity}: {worst.rule.says}",
+            f"{failed.runtime.title} does not apply it as it was trained: {_named(worst)}: {worst.rule.severity}",
             path=source,
             hint=worst.remedy or None,
             code="E-RUNTIME",
@@ -76,12 +76,10 @@ def _print(source: Place, verdict: Verdict) -> None:
         if finding.remedy and finding.rule.severity != FINE:
             output.line(f"      {finding.remedy}")
     if verdict.strength:
-        least = min(verdict.strength, key=verdict.strength.__getitem__)
-        factors = verdict.strength.values()
-        output.line(
-            f"  all in all, {count(len(factors), 'module')} with another scale{_factor((min(factors), max(factors)))}, the"
-            f" least in {least}"
-        )
+        worst = min(verdict.strength, key=verdict.strength.__getitem__)
+        least, most = verdict.strength[worst], max(verdict.strength.values())
+        where = "" if least == most else f", the least in {worst}"
+        output.line(f"  {count(len(verdict.strength), 'module')} with another scale{_factor((least, most))}{where}")
 
 
 def _print_all(source: Place, found: dict[str, Verdict]) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.cli.terminal import painted, quiet
+from adapterops.cli.terminal import painted, quiet, width_of
 from adapterops.engine.execution import Progress
 from adapterops.errors import printable
 from adapterops.provenance.manifest import SCHEMA, plain
@@ -82,12 +84,49 @@ def print_json(kind: str, result: Mapping[str, Any]) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns of text, alike on a terminal and in a file; the first is aligned left, the others right."""
-    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for first, *others in lines:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        line("  ".join(cells).rstrip())
+    """Columns of text; the first is aligned left, the others right. A title that is wider than all that is under it is
+    broken between words. Columns that a terminal has no room for follow below, next to the first one again.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    columns = [_column(printable(title), [row[index] for row in cells]) for index, title in enumerate(header)]
+    height = max(map(len, columns))
+    first, *others = ([""] * (height - len(column)) + column for column in columns)
+    for number, block in enumerate(_blocks(first, others, width_of(sys.stdout))):
+        if number:
+            line("")
+        lines = ("  ".join(row).rstrip() for row in zip(*block, strict=True))
+        for text in dropwhile(lambda text: not text, lines):
+            line(text)
+
+
+def _column(title: str, cells: Sequence[str]) -> list[str]:
+    """A title, in two lines where it is wider than what is under it, and that.
+
+    >>> _column("rank of 99%", ["8", "16"]), _column("norm", ["0.25"])
+    (['rank', 'of 99%', '8', '16'], ['norm', '0.25'])
+    """
+    least = max(map(len, [*cells, *title.split()]))
+    broken = (textwrap.wrap(title, width, break_on_hyphens=False) for width in range(least, len(title) + 2))
+    return [*next((lines for lines in broken if len(lines) <= 2), [title]), *cells]
+
+
+def _blocks(first: Sequence[str], others: Sequence[Sequence[str]], room: int | None) -> Iterator[list[list[str]]]:
+    """The columns, aligned, in as many blocks as it takes; each begins with the first one."""
+    key, used = _aligned(first, str.ljust), 0
+    block: list[list[str]] = []
+    for column in (_aligned(each, str.rjust) for each in others):
+        width = len(column[0]) + 2
+        if block and room is not None and len(key[0]) + used + width > room:
+            yield [key, *block]
+            block, used = [], 0
+        block.append(column)
+        used += width
+    yield [key, *block]
+
+
+def _aligned(column: Sequence[str], align: Callable[[str, int], str]) -> list[str]:
+    width = max(map(len, column))
+    return [align(cell, width) for cell in column]
 
 
 def remark(level: str, text: str) -> None:

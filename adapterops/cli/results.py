@@ -21,6 +21,7 @@ from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, others
 from adapterops.provenance.history import Step
+from adapterops.reports.figures import three
 from adapterops.requests.running import Made, Written
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line(f"  {which} zero: B was never trained, or nothing was kept")
     if verbose():
         rows = [
-            [module, str(each.rank), f"{each.norm:.4g}", percent(each.energy), percent(each.rounding)]
+            [module, str(each.rank), three(each.norm), percent(each.energy), percent(each.rounding)]
             for module, each in saved.modules.items()
         ]
         print_table(["module", "rank", "norm", "energy kept", "rounding error"], rows)

@@ -18,6 +18,7 @@ from adapterops.formats.registry import DEFAULT
 from adapterops.operations.comparing import analysis
 from adapterops.operations.comparing.bases import bases
 from adapterops.operations.models import inspect_model, stored
+from adapterops.reports.figures import three
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
         shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), f"{group.scale:.4g}", group.dtype]
         for module in group.modules:
             each = spectra.modules[module] if spectra else None
-            rows.append([module, *shared, *([f"{each.norm:.4g}", f"{each.effective_rank:.1f}"] if each else [])])
+            rows.append([module, *shared, *([three(each.norm), f"{each.effective_rank:.1f}"] if each else [])])
     output.print_table(header, sorted(rows))
 
 
@@ -205,7 +206,7 @@ def _spectrum(modules: tuple[str, ...], spectra: Spectra) -> list[str]:
     means = [sum(one.values[index] for one in each) / len(each) for index in range(count)]
     top = max(means) or 1.0
     heights = BLOCKS if _writes(BLOCKS) else ASCII
-    return [f"{norm:.4g}", f"{effective:.1f}", "".join(heights[round(8 * mean / top)] for mean in means).ljust(16)]
+    return [three(norm), f"{effective:.1f}", "".join(heights[round(8 * mean / top)] for mean in means).ljust(16)]
 
 
 def _writes(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -27,6 +28,11 @@ def coloured(stream: TextIO) -> bool:
     if forced := os.environ.get("FORCE_COLOR"):
         return forced != "0"
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width_of(stream: TextIO) -> int | None:
+    """How many characters a line of a terminal has; None for what is no terminal, which takes lines of any length."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def painted(text: str, style: str, stream: TextIO) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,19 +11,25 @@ import click
 
 from adapterops.errors import OptionError
 
+NEAR = 0.78
+"""How near the name of an option is to one that is meant: --tise and --ties have 0.83, --lora and --floor 0.77."""
+
 WEIGHT = ("-w", "--weight")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 MEANT = {
     "--4bit": ("--quantize", "--to"),
+    "--8bit": ("--quantize", "--to"),
     "--adapters": ("--adapter",),
     "--bf16": ("--dtype",),
+    "--bits": ("--to", "--quantize"),
     "--cuda": ("--device",),
     "--fp16": ("--dtype",),
     "--gpu": ("--device",),
     "--jobs": ("--workers",),
     "--lambda": ("--scale",),
     "--load-in-4bit": ("--quantize", "--to"),
+    "--load-in-8bit": ("--quantize", "--to"),
     "--lora-alpha": ("--alpha",),
     "--model": ("--base",),
     "--nf4": ("--quantize", "--to"),
@@ -45,6 +51,44 @@ MEANT = {
 }
 """What other tools, and people, call our options."""
 
+WITHOUT = {
+    **dict.fromkeys(
+        ("--adapter", "--adapters", "--lora", "--lora-path", "--peft"), "adapters are named without an option"
+    ),
+    **dict.fromkeys(("--tuned", "--finetuned"), "the tuned model is named without an option"),
+    "--merge-and-unload": "fuse does that, without an option",
+    "--normalize": "weights are taken as they are; --scale says what the result is multiplied by",
+    "--t": "-w 0.7,0.3 says how near the result is to each",
+}
+"""What is done here without an option of that name."""
+
+VALUES = {
+    "4bit": "nf4",
+    "int4": "nf4",
+    "q4": "nf4",
+    "8bit": "int8",
+    "q8": "int8",
+    "gpu": "cuda",
+    "nvidia": "cuda",
+    "double": "float64",
+    "fp32": "float32",
+    "float": "float32",
+    "fp16": "float16",
+    "half": "float16",
+    "add": "linear",
+    "average": "linear",
+    "lerp": "linear",
+    "mean": "linear",
+    "sum": "linear",
+    "svd": "linear",
+    "task_arithmetic": "linear",
+    "multislerp": "karcher",
+    "transformers": "peft",
+    "automatic1111": "kohya",
+    "a1111": "kohya",
+}
+"""What other tools, and people, call what can be chosen."""
+
 
 def listed(arguments: Sequence[str]) -> Iterator[str]:
     """The arguments with every number of a list an option of its own: -w 0.7 -0.3 is -w 0.7 -w -0.3.
@@ -65,6 +109,7 @@ def listed(arguments: Sequence[str]) -> Iterator[str]:
 PLAINLY = {
     r"^Got unexpected extra arguments? \((.*)\)$": r"too many arguments: \1",
     r"^Option '(.*)' requires an argument$": r"\1 needs a value",
+    r"is not in the range x>=(\S+)$": r"is less than \1",
     r"is not a valid integer( range)?$": "is not a whole number",
     r"is not a valid float( range)?$": "is not a number",
 }
@@ -73,20 +118,21 @@ PLAINLY = {
 
 def explained(error: click.UsageError, command: str) -> OptionError:
     """A mistake in the arguments of a command as an error of ours: the fact, and the next step."""
-    page = f"see {command} --help"
+    page = f"see {command.partition(' -')[0]} --help"
     if isinstance(error, click.NoSuchOption):
-        meant = _meant(error.option_name, error.ctx)
-        return OptionError(
-            f"there is no option {error.option_name}", hint=f"did you mean {meant}? {page}" if meant else page
-        )
+        hint = _instead(error.option_name, error.ctx)
+        return OptionError(f"there is no option {error.option_name}", hint=f"{hint}{page}")
     if isinstance(error, click.MissingParameter) and error.ctx and error.param:
         name = error.param.make_metavar(error.ctx) if error.param.param_type_name == "argument" else error.param.opts[0]
-        return OptionError(f"{name.strip('[].')} is missing", hint=f"{_one_of(error.param)}{_usage(error.ctx)}; {page}")
+        return OptionError(
+            f"{name.strip('[].')} is missing", hint=f"{_one_of(error.param)}{_usage(error.ctx, error.param)}; {page}"
+        )
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         opts = error.param.opts
         name = " / ".join(opts) if error.param.param_type_name == "option" else error.param.make_metavar(error.ctx)
         return OptionError(f"{name}: {_plain(error.message)}", hint=f"{_chosen(error)}{page}")
-    return OptionError(_plain(error.format_message()), hint=page)
+    usage = f"{_usage(error.ctx)}; " if type(error) is click.UsageError and error.ctx else ""
+    return OptionError(_plain(error.format_message()), hint=f"{usage}{page}")
 
 
 def _plain(message: str) -> str:
@@ -103,21 +149,40 @@ def _one_of(parameter: click.Parameter) -> str:
 
 
 def _chosen(error: click.BadParameter) -> str:
-    """What was probably meant of several that may be chosen."""
-    choices = getattr(error.param.type, "choices", ()) if error.param else ()
+    """What was probably meant of several that may be chosen, or by a number."""
     given = re.match(r"'(.*?)'", error.message)
-    close = get_close_matches(given[1].lower(), map(str, choices), n=1) if given else []
-    return f"did you mean {close[0]}? " if close else ""
+    if given is None:
+        return ""
+    if percent := re.fullmatch(r"(\d+\.?\d*) ?%", given[1]):
+        return f"{percent[1]} % is {float(percent[1]) / 100:g}; "
+    value = meant(given[1], [str(each) for each in getattr(error.param and error.param.type, "choices", ())])
+    return f"did you mean {value}? " if value else ""
 
 
-def _usage(context: click.Context) -> str:
-    return " ".join(["usage:", context.command_path, *context.command.collect_usage_pieces(context)])
+def meant(value: str, choices: Collection[str]) -> str | None:
+    """The choice that is called so elsewhere, or is spelled nearly so.
+
+    >>> meant("GPU", ["cpu", "cuda"]), meant("tise", ["ties", "tsv"]), meant("x", ["ties"])
+    ('cuda', 'ties', None)
+    """
+    known = VALUES.get(value.lower().replace("-", "_"))
+    return known if known in choices else next(iter(get_close_matches(value.lower(), choices, n=1)), None)
 
 
-def _meant(name: str, context: click.Context | None) -> str | None:
-    """The option of a command that is called so elsewhere, or is spelled nearly so."""
-    there = [each for parameter in context.command.params for each in parameter.opts] if context else []
-    for each in MEANT.get(name, ()):
-        if each in there:
-            return each
-    return next(iter(get_close_matches(name, there, n=1)), None)
+def _usage(context: click.Context, missing: click.Parameter | None = None) -> str:
+    """How the command is called, with the option that is missing."""
+    option = missing is not None and missing.param_type_name == "option"
+    needed = [missing.opts[0], missing.make_metavar(context)] if missing and option else []
+    return " ".join(["usage:", context.command_path, *context.command.collect_usage_pieces(context), *needed])
+
+
+def _instead(name: str, context: click.Context | None) -> str:
+    """What is meant by an option that is called so elsewhere, or is spelled nearly so."""
+    there = (
+        [each for parameter in context.command.params for each in parameter.opts if each[0] == "-"] if context else []
+    )
+    called = [each for each in MEANT.get(name, ()) if each in there]
+    if not called and name in WITHOUT:
+        return f"{WITHOUT[name]}; "
+    called += get_close_matches(name, there, n=1, cutoff=NEAR)
+    return f"did you mean {called[0]}? " if called else ""

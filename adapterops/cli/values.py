@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
 
 from adapterops.arrays.dtypes import FLOATS
+from adapterops.cli.usage import meant
 from adapterops.formats.registry import FORMATS
 from adapterops.hub.references import Reference, choose, parse
-from adapterops.quant.registry import written
+from adapterops.quant.registry import SCHEMES, written
 from adapterops.storage.place import Place
 
 
@@ -20,6 +20,7 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
     """A dtype, as safetensors or as torch spells it."""
 
     name = "dtype"
+    choices = tuple(FLOATS.values())
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """
@@ -66,18 +67,28 @@ class Weights(click.ParamType):  # type: ignore[type-arg]  # generic only in the
 
 
 class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """A name in a registry; which ones there are is not asked before someone wants to know."""
+    """A name in a registry; which ones there are is not asked before someone wants to know. Those that are `read` are
+    known, and cannot be chosen.
+    """
 
-    def __init__(self, name: str, names: Callable[[], Collection[str]]) -> None:
-        self.name, self.names = name, names
+    def __init__(
+        self, name: str, names: Callable[[], Collection[str]], read: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        self.name, self.names, self.read = name, names, read
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = value.replace("-", "_").lower()
-        if name not in self.names():
-            close = get_close_matches(name, self.names(), n=1)
-            meant = f"did you mean {close[0]}? There" if close else "there"
-            self.fail(f"there is no {self.name} {value!r}; {meant} are {', '.join(self.names())}", param, ctx)
-        return name
+        if name in self.names():
+            return name
+        if name in self.read():
+            self.fail(
+                f"{name} is read, and not written anew; the {self.name}s to write are {', '.join(self.names())}",
+                param,
+                ctx,
+            )
+        close = meant(name, self.names())
+        there = f"did you mean {close}? There" if close else "there"
+        return self.fail(f"there is no {self.name} {value!r}; {there} are {', '.join(self.names())}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self.names())}]"
@@ -86,7 +97,7 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
-SCHEME, FORMAT = Registered("scheme", written), Registered("format", lambda: FORMATS)
+SCHEME, FORMAT = Registered("scheme", written, lambda: SCHEMES), Registered("format", lambda: FORMATS)
 
 
 class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click

@@ -126,7 +126,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
     print_scales(made, planned=True)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
-    line(f"  of {', '.join(source.name for source in sources(result.history))}")
+    line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:
         line(f"  measured first: {each}")
     if plan.download:

@@ -73,7 +73,7 @@ class Plan:
         """
         free = shutil.disk_usage(out.resolve().parent).free
         if free < self.bytes:
-            hint = "free some space, or write to another disk with -o"
+            hint = "free some space, or write to another disk"
             raise ResourceError(f"needs {self.bytes} bytes, {free} bytes are free", path=out, hint=hint)
         return free
 

@@ -54,7 +54,7 @@ def compute(
         try:
             return called(node, of)
         except OptionError as error:
-            if error.details is None:
+            if error.details is None and node.index is not None:
                 raise pointing(expression.text, node.index, f"{node.function}: {error.message}", error.hint) from None
             raise
 

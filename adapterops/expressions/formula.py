@@ -47,12 +47,14 @@ class Sum:
 
 @dataclass(frozen=True)
 class Call:
-    """A function of adapters, with all its parameters; those of `select` and `scale` have no names in the text."""
+    """A function of adapters, with all its parameters; those of `select` and `scale` have no names in the text.
+    `index` is None where nobody wrote a text.
+    """
 
     function: str
     adapters: tuple[Node, ...]
     parameters: Mapping[str, Any]
-    index: int = field(default=0, compare=False)
+    index: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         named = {name: value for name, value in self.parameters.items() if value is not None}

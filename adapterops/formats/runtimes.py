@@ -20,6 +20,8 @@ REFUSED, WRONG, IGNORED, UNKNOWN, FINE = SEVERITIES = (
 
 FACTS = {
     "format": "the format",
+    "language": "an adapter of a language model",
+    "images": "an adapter of an image or video model",
     "no_config": "no adapter_config.json",
     "config_scale": "a scale that adapter_config.json says",
     "header_scale": "a scale that the header of the file says",
@@ -65,6 +67,9 @@ TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
 BASED = "adapterops normalize {source} --base BASE -o normalized"
 OWN_BASE = "give the base that the adapter was trained on"
+OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
+ELSEWHERE = ("language", "images")
+"""Facts that, where a program has a rule for one, leave nothing else to say: it is for other models."""
 
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
@@ -101,7 +106,7 @@ class Runtime:
     Attributes:
         title: its name, as people write it.
         source: the versions that were read.
-        formats: those that it reads; any other one is refused.
+        formats: what it does with each; any other one is refused.
         into: the command that makes one of these.
         rules: fact → what it does. What has no rule here does not concern it.
         limit: the largest rank that it takes where nothing else is set.
@@ -113,6 +118,11 @@ class Runtime:
     into: str
     rules: Mapping[str, Rule] = field(default_factory=dict)
     limit: int | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """The formats that are no fault."""
+        return [name for name, rule in self.formats.items() if rule.severity not in (REFUSED, WRONG)]
 
 
 def refused(says: str, remedy: str = "") -> Rule:
@@ -135,6 +145,7 @@ def fine(says: str = "right") -> Rule:
     return Rule(FINE, says)
 
 
+LANGUAGE_ALONE = {"images": refused("serves language models", OTHERS_SHOWN)}
 FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
 NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
 STARTED = wrong("takes the factors for LoRA on the base as it is", BASED)
@@ -158,6 +169,7 @@ RUNTIMES = {
         FOLDER,
         TO_PEFT,
         {
+            **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
             "started": refused("the newest stops; older versions take it for LoRA on the base as it is", BASED),
@@ -187,6 +199,7 @@ RUNTIMES = {
         FOLDER,
         TO_PEFT,
         {
+            "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": wrong("use_rslora is not read: alpha over r (#40835, open)"),
@@ -212,6 +225,7 @@ RUNTIMES = {
         },
         TO_PEFT,
         {
+            **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": wrong("the converter writes lora_alpha, which is divided by the rank (measured)"),
@@ -239,6 +253,7 @@ RUNTIMES = {
         },
         TO_PEFT,
         {
+            **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
             "mlx_scale": wrong("scale is read and not used: 1 in its place"),
@@ -267,6 +282,7 @@ RUNTIMES = {
         {"mlx": fine("what it reads")},
         TO_MLX,
         {
+            **LANGUAGE_ALONE,
             "dora": fine("a length for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name stops it", OWN_BASE),
@@ -278,6 +294,7 @@ RUNTIMES = {
         FOLDER,
         TO_PEFT,
         {
+            "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": fine("alpha over the root of the rank (since 2024-07, #1668)"),
@@ -299,6 +316,7 @@ RUNTIMES = {
         FOLDER,
         TO_PEFT,
         {
+            **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": wrong("use_rslora is not read: alpha over r (#700)"),
@@ -325,10 +343,18 @@ RUNTIMES = {
                 TO_DIFFUSERS,
             ),
             "diffusers": fine("what it reads"),
-            "peft": fine("the file of tensors alone"),
+            "peft": wrong(
+                "names that begin with base_model.model. are read for few models: Flux stops, for a UNet nothing is loaded,"
+                " with a line in the log (measured)",
+                TO_DIFFUSERS,
+            ),
         },
         TO_KOHYA,
         {
+            "language": refused(
+                "is for image and video models: Flux stops, for others nothing is loaded, with a line in the log (measured)",
+                OTHERS_SHOWN,
+            ),
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
@@ -352,10 +378,14 @@ RUNTIMES = {
             "kohya": fine("what it reads"),
             "comfy": fine("what it reads"),
             "diffusers": fine("read for Flux, and for other models whose names of diffusers it knows"),
-            "peft": fine("the file of tensors alone, if the names are those of a model of its own"),
+            "peft": wrong(
+                'names that begin with base_model.model. are read for few models; for others "lora key not loaded" in the log',
+                TO_COMFY,
+            ),
         },
         TO_KOHYA,
         {
+            "language": refused('is for image and video models: "lora key not loaded" in the log', OTHERS_SHOWN),
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),

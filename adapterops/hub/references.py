@@ -118,7 +118,17 @@ def _file(reference: Reference) -> bool:
 
 
 def choose(text: str) -> Path | Reference:
-    """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder."""
+    """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder.
+
+    Raises:
+        OptionError: it is an address of the web, or as `parse` says.
+    """
+    if re.match(r"https?://", text):
+        page = re.fullmatch(
+            r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/]+?)(?:/(?:tree|blob|resolve)/.*)?/?", text
+        )
+        hint = f"write {SCHEME}{page[1]}" if page else "download it, and name the file"
+        raise OptionError(f"{text}: an address of the web is not opened", hint=hint)
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
         return reference or Path(text).expanduser()

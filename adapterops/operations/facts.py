@@ -10,6 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
@@ -32,6 +33,9 @@ UNSCALED = ("AdaLoRA", "VeRA", "(IA)³")
 ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
 """Types of models whose adapters Ollama converts."""
+
+OF_LANGUAGE = ("gguf", "mlx")
+"""Formats of language models alone."""
 
 REWRITTEN = ("peft", "mlx")
 """Formats that it converts."""
@@ -59,6 +63,7 @@ def facts_of(
     """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes.FACTS`."""
     config = config_of(place, files)
     yield Fact("format", kind)
+    yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")
     yield from _scales(kind, files, config)
@@ -84,6 +89,15 @@ def facts_of(
         yield from _on(place, kind, base, alpha)
     elif kind in REWRITTEN:
         yield Fact("architecture", "")
+
+
+def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
+    """Which kind of model it is of, where its task, its format or its names say so."""
+    task = files.config.fields.get("task_type")
+    if task in LANGUAGE or kind in OF_LANGUAGE:
+        yield Fact("language", f"task_type {task}" if task in LANGUAGE else kind)
+    elif own := [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]:
+        yield Fact("images", own[0])
 
 
 def _own(files: AdapterFiles) -> Iterator[str]:

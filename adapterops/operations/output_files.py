@@ -81,7 +81,8 @@ def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
     if not path.is_file():
         yield Problem(path.name, "is missing, and the manifest names it")
     elif (found := described(path)) != stated:
-        yield Problem(path.name, f"is {found}, the manifest says {stated}")
+        fact = next(key for key in {**found, **stated} if found.get(key) != stated.get(key))
+        yield Problem(path.name, f"its {fact} is {found.get(fact)}, and the manifest says {stated.get(fact)}")
 
 
 def _folder(model: Checkpoint) -> Path | None:

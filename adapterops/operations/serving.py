@@ -12,6 +12,7 @@ from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, format_of
 from adapterops.formats.runtimes import (
+    ELSEWHERE,
     FINE,
     FUSE,
     NAMED_BY_BASE,
@@ -119,7 +120,8 @@ def _verdict(
 ) -> Verdict:
     limit, config, names = max_rank or runtime.limit, config_of(place, files), {fact.name for fact in facts}
     read = kind in runtime.formats
-    concern = [fact for fact in facts if read or fact.name not in (*SCALES, "no_config")]
+    other = [fact for fact in facts if fact.name in ELSEWHERE and fact.name in runtime.rules]
+    concern = other or [fact for fact in facts if read or fact.name not in (*SCALES, "no_config")]
     found = [(fact, rule) for fact in concern if (rule := _rule(runtime, fact, limit))]
     unread = {fact.name: fact.modules for fact, rule in found if rule.severity == WRONG and fact.name in SCALES}
     named = " --base BASE" if kind in NAMED_BY_BASE else ""
@@ -142,7 +144,7 @@ def _verdict(
 def _rule(runtime: Runtime, fact: Fact, limit: int | None) -> Rule | None:
     """What a program does with a fact; None where that does not concern it."""
     if fact.name == "format":
-        reads = " or ".join(runtime.formats)
+        reads = " or ".join(runtime.reads)
         return runtime.formats.get(fact.found) or Rule(REFUSED, f"reads {reads}", runtime.into)
     rule = runtime.rules.get(fact.name)
     if fact.name == "rank" and (limit is None or int(fact.found) <= limit):

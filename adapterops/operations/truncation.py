@@ -67,7 +67,7 @@ def check_cut(
 ) -> None:
     """Raise OptionError unless exactly one way of cutting is given, and is possible."""
     if sum(option is not None for option in (rank, energy, budget)) != 1:
-        raise OptionError("truncate needs exactly one of rank, energy and budget", hint="for example --rank 8")
+        raise OptionError("exactly one of rank, energy and budget says how much is cut", hint="for example --rank 8")
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
         raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
     if energy is not None:

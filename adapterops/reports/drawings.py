@@ -10,7 +10,7 @@ from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy
 from adapterops.operations.comparing.comparison import Comparison, Profile
 from adapterops.operations.comparing.kinds import located
 from adapterops.operations.comparing.sizes import Cut, cut, sizes
-from adapterops.reports.figures import Bars, Figure, Lines, Series, brief, percent, size, whole_ticks
+from adapterops.reports.figures import Bars, Figure, Lines, Series, brief, percent, size, three, whole_ticks
 from adapterops.reports.findings import shares
 from adapterops.reports.grids import grid, places
 from adapterops.reports.relations import relations
@@ -182,7 +182,7 @@ def _norms(comparison: Comparison, index: int) -> Figure:
         f"{what} of each layer and kind of module{more}.",
         values,
         (0.0, max((v for v in values.values() if math.isfinite(v)), default=1.0) or 1.0),
-        percent if relative else brief,
+        percent if relative else three,
     )
 
 
@@ -222,7 +222,7 @@ def _weights(comparison: Comparison) -> Iterator[Figure]:
         found = places(comparison.weights, comparison.kinds)
         norms = {place: math.hypot(*(comparison.weights[m] for m in modules)) for place, modules in found.items()}
         text = "‖W0‖ of each layer and kind of module: what the updates are added to."
-        yield grid("weights", "Norms of the base", text, norms, (0.0, max(norms.values(), default=1.0) or 1.0), brief)
+        yield grid("weights", "Norms of the base", text, norms, (0.0, max(norms.values(), default=1.0) or 1.0), three)
 
 
 def _cuts(most: int, at: Callable[[int], Cut]) -> list[Cut]:

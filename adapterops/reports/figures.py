@@ -103,6 +103,15 @@ def brief(value: float) -> str:
     return f"{value:.3g}"
 
 
+def three(value: float) -> str:
+    """Three digits, zeros at the end, too: for numbers in a column.
+
+    >>> three(2), three(0.89), three(187.7), three(0), three(1234567)
+    ('2.00', '0.890', '188', '0', '1.23e+06')
+    """
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
 def signed(value: float) -> str:
     """
     >>> signed(0.123), signed(-1.0), signed(0.001)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.sizes import cuts, sizes
-from adapterops.reports.figures import brief, percent, signed, size
+from adapterops.reports.figures import percent, signed, size, three
 from adapterops.reports.findings import shares
 
 Table: TypeAlias = tuple[list[str], list[list[str]]]
@@ -41,7 +41,7 @@ def summary_rows(comparison: Comparison) -> Table:
                 str(profile.rank),
                 size(found.parameters[index]).removesuffix("B").strip(),
                 size(found.bytes[index]),
-                brief(profile.norm),
+                three(profile.norm),
                 *([] if relative is None else [percent(relative)]),
                 f"{profile.effective_rank:.1f}",
                 str(profile.bracket[1]),
@@ -136,9 +136,9 @@ def module_rows(comparison: Comparison, index: int) -> Table:
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])
         shape = f"{layout.shape[0]} x {layout.shape[1]}"
-        ratio = [] if relative is None else [brief(comparison.weights[module]), percent(relative)]
+        ratio = [] if relative is None else [three(comparison.weights[module]), percent(relative)]
         ranks = [f"{each.effective_rank:.1f}", str(rank_of([each], ENERGY))]
-        rows.append([module, shape, str(layout.rank), brief(each.norm), *ratio, *ranks])
+        rows.append([module, shape, str(layout.rank), three(each.norm), *ratio, *ranks])
     return header, rows
 
 
@@ -155,7 +155,7 @@ def kind_rows(comparison: Comparison, index: int) -> Table:
         norm = math.hypot(*(each.norm for each in spectra))
         ratio = [] if relative is None else [percent(relative)]
         share = percent(energy.get(kind, 0.0))
-        rows.append([kind, str(len(modules)), brief(norm), *ratio, share, str(rank_of(spectra, ENERGY))])
+        rows.append([kind, str(len(modules)), three(norm), *ratio, share, str(rank_of(spectra, ENERGY))])
     return header, rows
 
 

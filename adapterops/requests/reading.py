@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from adapterops.arrays.dtypes import FLOATS
@@ -141,9 +141,13 @@ class Reader:
             error.message = f"{self.where(place)}: {error.message}"
             raise
 
-    def table(self, place: Place, fields: Any, known: Collection[str], needed: Collection[str] = ()) -> dict[str, Any]:
+    def table(self, place: Place, fields: Any, known: Collection[str], needed: Sequence[str] = ()) -> dict[str, Any]:
         if not isinstance(fields, dict):
             self.fail(place, f"is {_kind(fields)}, expected fields: {', '.join(known)}")
+        if not place and needed and fields and not set(fields) & {*known}:
+            self.fail(
+                place, f"has no {needed[0]}", f"is it the right file? It has {', '.join(map(str, [*fields][:4]))} ..."
+            )
         for name in fields:
             if name not in known:
                 self.fail((*place, name), "is unknown", nearest(str(name), known))

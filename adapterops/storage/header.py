@@ -37,7 +37,11 @@ FOREIGN = [
     (b"GGUF", "a GGUF file", "an adapter of llama.cpp is read when its name ends in .gguf; a model is not"),
     (b"\x93NUMPY", "a NumPy array", "save its tensors as safetensors"),
     (b"\x1f\x8b", "gzip data", "decompress it first"),
-    (b"{", "JSON text, probably an error message that was saved as the file", "download the file again"),
+    (
+        b"{",
+        "JSON text: a config, or an error message that was saved",
+        "name the folder of a config; else download the file again",
+    ),
 ]
 
 
@@ -154,7 +158,7 @@ def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
     if length > size - 8:
         return InputError(
             f"is not a safetensors file, or truncated: its header would take {length} bytes, the file has {size}",
-            hint="download it again",
+            hint="name a folder or a .safetensors file; if this is one, download it again",
             code="E-ST-TRUNCATED",
         )
     return InputError("is not a safetensors file: no JSON header", code="E-ST-HEADER")

@@ -142,9 +142,9 @@ def similar(path: Path) -> str:
     except OSError:
         return f"the folder {path.parent} does not exist either: check the path"
     close = get_close_matches(path.name, there, n=3)
-    meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path."
+    meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path"
     hub = path if len(path.parts) == 2 and not path.is_absolute() else "owner/name"
-    return meant if path.suffix else f"{meant} A repository on the Hub is hf://{hub}"
+    return meant if path.suffix else f"{meant}{'' if close else '.'} A repository on the Hub is hf://{hub}"
 
 
 def open_regular(path: Path) -> int:

@@ -233,5 +233,5 @@ def _preallocate(descriptor: int, size: int, path: Path) -> None:
         raise ResourceError(
             f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
             path=path.name,
-            hint="free some space, or write to another disk with -o",
+            hint="free some space, or write to another disk",
         ) from error

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import corpus
+import peft
 import pytest
 import torch
+from corpus import write_adapter
 from safetensors.torch import load_file, save_file
 
 from adapterops.cli.main import run
@@ -330,3 +334,34 @@ def test_a_unet_by_its_authors_names(tmp_path: Path) -> None:
     model.fuse_lora()
     model.unload_lora()
     agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)
+
+
+@pytest.mark.parametrize(("make", "stops"), [(flux, KeyError), (unet, None)], ids=["flux", "unet"])
+def test_diffusers_takes_no_folder_of_peft_nor_a_language_adapter(make: Any, stops: Any, tmp_path: Path) -> None:
+    """What `check` says of both, and what it names to go on with."""
+    model = make(tmp_path / "base")
+    config = peft.LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "image")
+    pair_ = {f"base_model.model.model.layers.0.self_attn.q_proj.lora_{end}.weight": torch.ones(2, 2) for end in "AB"}
+    write_adapter(tmp_path / "language", pair_, corpus.config(2, task_type="CAUSAL_LM", target_modules=["q_proj"]))
+    for name in ("image", "language"):
+        assert run(["check", str(tmp_path / name), "--for", "diffusers"]) == 8
+        with pytest.raises(stops) if stops else nullcontext():
+            assert not loaded(make(tmp_path / f"{name}-base"), load_file(tmp_path / name / "adapter_model.safetensors"))
+    out = str(tmp_path / "out")
+    assert (
+        run(["convert", str(tmp_path / "image"), "--base", str(tmp_path / "base"), "--to", "diffusers", "-o", out]) == 0
+    )
+    assert loaded(make(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))
+
+
+def loaded(model: Any, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether the loader of its pipeline gives the model an adapter."""
+    if isinstance(model, diffusers.FluxTransformer2DModel):
+        diffusers.FluxPipeline.load_lora_into_transformer(
+            diffusers.FluxPipeline.lora_state_dict(tensors), network_alphas=None, transformer=model
+        )
+    else:
+        tensors, alphas = diffusers.StableDiffusionPipeline.lora_state_dict(tensors)
+        diffusers.StableDiffusionPipeline.load_lora_into_unet(tensors, network_alphas=alphas, unet=model)
+    return getattr(model, "peft_config", None) is not None

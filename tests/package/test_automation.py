@@ -6,14 +6,19 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from bare import OFFLINE, done, environment, path_of
 from corpus import MODULES, write_adapter
 from safetensors.torch import save_file
 
@@ -33,7 +38,17 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("base").mkdir()
     save_file({f"{module}.weight": torch.randn(12, 8) for module in MODULES}, "base/model.safetensors")
     assert run(["fuse", "base", "my adapter", "-o", "model"]) == 0
+    Path("temporary/adapterops").mkdir(parents=True)  # what the action installed, unless a test does
+    Path("temporary/adapterops/bin").symlink_to(Path(sys.executable).parent)
     return Path("model")
+
+
+def variables(step: Any, given: dict[str, str]) -> dict[str, str]:
+    """The environment of a step, as a runner fills it."""
+    return {
+        key: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: given[found[1]], value)
+        for key, value in step["env"].items()
+    }
 
 
 def step(name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
@@ -41,14 +56,11 @@ def step(name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
     action = read("action.yml")
     (chosen,) = (each for each in action["runs"]["steps"] if each["name"] == name)
     given = {key: each.get("default", "") for key, each in action["inputs"].items()} | inputs
-    values = {
-        key: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: given[found[1]], value)
-        for key, value in chosen["env"].items()
-    }
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    assert set(inputs) <= set(action["inputs"])
+    there = {"GITHUB_ACTION_PATH": str(ROOT), "GITHUB_STEP_SUMMARY": "summary.md", "RUNNER_TEMP": "temporary"}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", chosen["run"]],
-        env=os.environ | values | {"PATH": path, "GITHUB_STEP_SUMMARY": "summary.md"},
+        env=os.environ | variables(chosen, given) | OFFLINE | there,
         capture_output=True,
         text=True,
         check=False,
@@ -57,7 +69,8 @@ def step(name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_action_shows_and_verifies(model: Path) -> None:
     assert step("show", source="my adapter").returncode == 0
-    assert "rank" in Path("summary.md").read_text()
+    assert re.fullmatch(r"```\n.* rank .*\n```\n", Path("summary.md").read_text(), re.DOTALL)
+    assert step("show", source="nothing").returncode == 5
     assert step("verify", source="model").returncode == 0
     assert step("verify", source="model", base="base", adapters="my adapter\n").returncode == 0
     assert json.loads(Path("adapterops.sarif").read_text())["runs"][0]["results"] == []
@@ -89,12 +102,113 @@ def test_the_hooks_run(model: Path) -> None:
         assert re.search(hook["files"], f"{folders[hook['id']]}/adapter_config.json")
 
 
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NEEDED: list[str] = DECLARED["project"]["dependencies"]
+BUILDING: list[str] = DECLARED["build-system"]["requires"]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts of an environment that has what is needed to build and run, and not the package."""
+    return environment(tmp_path_factory.mktemp("clean"), [*NEEDED, *BUILDING], pip=True)
+
+
+def test_the_action_installs_and_runs_where_nothing_is_installed(
+    clean: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one job: in an environment that the action makes, which sees what is needed and not the package."""
+    shutil.rmtree("temporary")
+    (site,) = clean.parent.glob("lib/python*/site-packages")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    found = step("install")
+    assert found.returncode == 0, found.stderr
+    assert {path.name for path in Path("temporary/adapterops/bin").glob("adapterops")} == {"adapterops"}
+    assert step("show", source="my adapter").returncode == 0
+    found = step("verify", source="model", base="base", adapters="my adapter\n", sarif="found.sarif")
+    assert found.returncode == 0, found.stderr
+    assert Path("found.sarif").exists()
+
+
+KNOWN = {
+    "actions/checkout": {"fetch-depth", "persist-credentials", "lfs"},
+    "actions/setup-python": {"python-version", "cache", "cache-dependency-path"},
+    "github/codeql-action/upload-sarif": {"sarif_file", "category"},
+}
+"""What the actions of others take, of what is used here."""
+
+
+def test_actions_of_others_are_called_by_the_inputs_that_they_have() -> None:
+    workflow = read(".github/workflows/ci.yml")
+    steps = [*workflow["jobs"]["test"]["steps"], *read("action.yml")["runs"]["steps"]]
+    called = [each for each in steps if "uses" in each]
+    assert {each["uses"].partition("@")[0] for each in called} == set(KNOWN)
+    for each in called:
+        assert re.fullmatch(r"\S+@v\d+", each["uses"])
+        assert set(each.get("with", {})) <= KNOWN[each["uses"].partition("@")[0]]
+        assert (ROOT / each.get("with", {}).get("cache-dependency-path", ".")).exists()
+    for each in steps:
+        assert ("run" in each) != ("uses" in each)
+
+
 def test_ci_runs_the_one_script_on_every_python_that_is_named() -> None:
     job = read(".github/workflows/ci.yml")["jobs"]["test"]
     assert job["steps"][-1]["run"] == "bash .ci/run"
     named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert job["strategy"]["matrix"]["python"] == named
-    assert "RUN bash .ci/run" in (ROOT / "Containerfile").read_text()
+
+
+def test_all_that_the_one_script_calls_is_there(tmp_path: Path) -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert script[-1] == "make test"
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    lines = [shlex.split(line) for line in done("make", "-n", "test", "PYTHON=python", cwd=tmp_path).splitlines()]
+    programs = [Path(line[0]) for line in lines]
+    assert Path(".venv/bin/pytest") in programs
+    for line in lines:
+        program = Path(line[0])
+        if program.parent == Path(".venv/bin"):
+            assert (Path(sys.executable).parent / program.name).exists(), program
+        for option, group in pairwise(line):
+            assert option != "--group" or group in DECLARED["dependency-groups"]
+            assert option != "-c" or program.name == "python" or (ROOT / group).exists()
+        if program.name in ("pytest", "ruff"):
+            assert (ROOT / line[-1]).exists()
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    """The instructions of a container file: what they are called, and the rest, in one line each."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / name).read_text(encoding="utf-8"))
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+
+
+def test_the_steps_of_the_container_make_what_its_entry_point_starts(clean: Path, model: Path, tmp_path: Path) -> None:
+    """Each RUN but that of the tests, in the environment that its image has; only /dist is elsewhere."""
+    dist, image = tmp_path / "dist", environment(tmp_path / "image", NEEDED, pip=True)
+    steps = [
+        re.sub(r"--mount=\S+ +", "", rest).replace("/dist", str(dist))
+        for kind, rest in instructions("Containerfile")
+        if kind == "RUN"
+    ]
+    checks, build, install = steps
+    assert checks == "bash .ci/run"
+    done("bash", "-ec", build, cwd=ROOT, env=path_of(clean))
+    done("bash", "-ec", install, cwd=tmp_path, env={**path_of(image), "EXTRAS": ""})
+    entry = json.loads(dict(instructions("Containerfile"))["ENTRYPOINT"])
+    done(image / entry[0], "merge", "my adapter", "my adapter", "--ties", "-o", "merged", cwd=tmp_path)
+    assert (tmp_path / "merged/adapter_config.json").exists()
+
+
+def test_the_container_has_what_its_build_needs() -> None:
+    """The version comes from git; no line of .dockerignore leaves out a file that is tracked."""
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert ".git" not in ignored
+    tracked = done("git", "ls-files", cwd=ROOT).splitlines()
+    assert not {
+        name for name in tracked for line in ignored if fnmatch(name.partition("/")[0], line.removeprefix("**/"))
+    }
 
 
 def test_the_citation_says_what_the_package_does() -> None:

@@ -11,24 +11,15 @@ import subprocess
 import sys
 import tarfile
 from email.parser import Parser
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from bare import done, environment
 from corpus import write_adapter
 from example_folder import make
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-
-
-def done(*command: object, cwd: Path, code: int = 0) -> str:
-    """What a command prints, on both streams."""
-    result = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
-    assert result.returncode == code, result.stdout + result.stderr
-    return result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +36,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def required(names: list[str]) -> dict[str, Distribution]:
-    """The installed distributions that these need, and what those need, without any extra."""
-    found: dict[str, Distribution] = {}
-    todo = [(Requirement(name), "") for name in names]
-    while todo:
-        requirement, extra = todo.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        there = found.setdefault(canonicalize_name(requirement.name), distribution(requirement.name))
-        assert requirement.specifier.contains(there.version, prereleases=True), requirement
-        new = [(Requirement(each), asked) for each in there.requires or () for asked in ("", *requirement.extras)]
-        todo += [each for each in new if canonicalize_name(each[0].name) not in found]
-    return found
-
-
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts of an environment with the wheel and what it declares."""
     place = tmp_path_factory.mktemp("bare")
-    done(sys.executable, "-m", "venv", "--without-pip", place, cwd=place)
-    (site,) = place.glob("lib/python*/site-packages")
     declared = Parser().parsestr(metadata(wheel)).get_all("Requires-Dist") or []
-    for each in required(declared).values():
-        for top in {file.parts[0] for file in each.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            (site / top).symlink_to(each.locate_file(top))
+    scripts = environment(place, declared)
     done(sys.executable, "-m", "pip", "--python", place, "install", "--no-deps", "--no-index", wheel, cwd=place)
-    return place / "bin"
+    return scripts
 
 
 def metadata(wheel: Path) -> str:

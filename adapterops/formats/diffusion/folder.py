@@ -17,7 +17,7 @@ from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import OF_IMAGES, check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
 from adapterops.formats.kernels import as_kernels, kernel_shapes
 from adapterops.formats.models.wrappers import unwrapped
@@ -46,9 +46,6 @@ OF_UPDATE = re.compile(
     r"|\.(?:[ab][12]|bm|[qp]_layer)\.weight$|\.lambda_layer$|\.bias_(?:indices|values|size)$|^bundle_emb\."
 )
 """What names of adapters have, those that are refused by name, too, and names of models do not."""
-
-LANGUAGE = {"CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS"}
-"""Tasks of PEFT's config that no model of a pipeline has."""
 
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""

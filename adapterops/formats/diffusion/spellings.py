@@ -12,6 +12,9 @@ from adapterops.errors import InputError, UnsupportedError
 OF_IMAGES = ("kohya", "comfy", "diffusers")
 """The formats of adapters of image and video models."""
 
+LANGUAGE = {"CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS"}
+"""Tasks of PEFT's config that no model of a pipeline has."""
+
 ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
 VECTOR, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
 """Lengths of the outputs, and of the inputs, of DoRA."""
@@ -166,6 +169,15 @@ def check_dotted(module: str) -> None:
             tensor=module,
             hint="name the model that it is for with --base, or write kohya's format",
         )
+
+
+def is_of_images(module: str) -> bool:
+    """Whether only a model of images or videos has a module of this name.
+
+    >>> is_of_images("transformer_blocks.0.attn.to_q"), is_of_images("model.layers.0.self_attn.q_proj")
+    (True, False)
+    """
+    return IN_PEFT.search(f"base_model.model.{module}.") is not None
 
 
 def is_own(names: Collection[str], configured: bool) -> bool:

@@ -36,11 +36,19 @@ def test_what_is_wrong_ends_with_8_and_names_what_mends_it(capsys: Capture) -> N
     shown = capsys.readouterr()
     assert "(0.707 of the trained scale)" in shown.out
     assert "adapterops normalize rs -o normalized" in shown.out
-    assert "SGLang: use_rslora" in shown.err
+    assert "SGLang does not apply it as it was trained: use_rslora" in shown.err
     assert "adapterops normalize rs -o normalized" in shown.err
     assert run(["normalize", "rs", "-o", "normalized"]) == 0
     assert run(["check", "normalized", "--for", "sglang"]) == 0
     assert run(["check", "plain", "--for", "vllm", "--max-rank", "1"]) == 8
+
+
+@pytest.mark.parametrize("runtime", ["diffusers", "comfyui"])
+def test_a_language_adapter_has_no_place_in_programs_for_images(runtime: str, capsys: Capture) -> None:
+    write_adapter(Path("llama"), fields=config(2, lora_alpha=2, task_type="CAUSAL_LM"))
+    assert run(["check", "llama", "--for", runtime]) == 8
+    assert "an adapter of a language model (task_type CAUSAL_LM): refused" in capsys.readouterr().err
+    assert run(["check", "llama", "--for", "vllm"]) == 0
 
 
 def test_it_can_be_read_by_scripts(capsys: Capture) -> None:

@@ -27,6 +27,28 @@ def test_a_table_is_the_same_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert terminal.getvalue() == printed == "name          number\n[red]a[/red]       1\nb\ufffd[2J             22\n"
 
 
+def test_columns_that_a_terminal_has_no_room_for_follow_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [["first", "1" * 30, "2" * 30, "3"], ["second", "4", "5", "6"]]
+    header = ["name", "one", "two", "rank of 99%"]
+    output.print_table(header, rows)
+    assert capsys.readouterr().out.splitlines()[2].split() == rows[0]
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "48")
+    output.print_table(header, rows)
+    shown = terminal.getvalue().splitlines()
+    assert max(map(len, shown)) <= 48
+    assert [line.split() for line in shown if line.startswith("second")] == [["second", "4"], ["second", "5", "6"]]
+    assert [line.split() for line in shown if line.startswith("name")] == [
+        ["name", "one"],
+        ["name", "two", "of", "99%"],
+    ]
+    monkeypatch.setenv("COLUMNS", "1")
+    output.print_table(header, rows)
+
+
 def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_table(["a", "b"], [])
     assert capsys.readouterr().out == "a  b\n"

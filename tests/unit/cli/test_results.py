@@ -92,19 +92,22 @@ def test_weights_are_the_scale(shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("command", "row"),
     [
-        ("merge a b --ties -o out", "module                 rank   norm  energy kept  rounding error"),
-        ("merge a b --dry-run", "model.layers.0.q_proj  12 x 8             4    F32"),
-        ("fuse base a -o out", "module                 update of weight  survived  entries changed"),
-        ("fuse base a --dry-run", "what becomes of it"),
-        ("show a", "model.layers.2.v_proj  12 x 8     2      2    F32"),
-        ("show a --spectrum", "module                  shape  rank  scale  dtype   norm  effective rank"),
-        ("show base", "model.layers.2.v_proj.weight  12 x 8       BF16"),
-        ("compare a b", "module                  shape  rank  norm  effective rank  rank of 99%"),
+        ("merge a b --ties -o out", "module rank norm kept error"),
+        ("merge a b --dry-run", "model.layers.0.q_proj 12 x 8 4 F32"),
+        ("fuse base a -o out", "module weight survived changed"),
+        ("fuse base a --dry-run", "model.layers.0.q_proj.weight 12 x 8 BF16 changed"),
+        ("show a", "model.layers.2.v_proj 12 x 8 2 2 F32"),
+        ("show a --spectrum", "module shape rank scale dtype norm rank"),
+        ("show base", "model.layers.2.v_proj.weight 12 x 8 BF16"),
+        ("compare a b", "module shape rank norm rank of 99%"),
     ],
 )
 def test_verbose_has_every_module(shown: Shown, command: str, row: str) -> None:
-    assert row not in shown(command.replace("-o out", "-o other"))
-    assert row in shown(f"{command} -v")
+    def lines(arguments: str) -> list[str]:
+        return [" ".join(line.split()) for line in shown(arguments).splitlines()]
+
+    assert row not in lines(command.replace("-o out", "-o other"))
+    assert row in lines(f"{command} -v")
 
 
 def test_quiet_is_silent_about_what_went_well(shown: Shown) -> None:

@@ -54,3 +54,9 @@ def test_one_of_the_two() -> None:
         assert not terminal.verbose()
         with pytest.raises(click.UsageError, match="exclude each other"):
             terminal.set_loudness(context, verbose, True)
+
+
+def test_a_file_has_lines_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal.width_of(Terminal()) == 72
+    assert terminal.width_of(io.StringIO()) is None

@@ -49,7 +49,7 @@ def command(**given: object) -> None:
         ("", "SOURCES is missing\n  usage: tool [OPTIONS] SOURCES...; see tool --help"),
         ("a --rank", "--rank needs a value\n  see tool --help"),
         ("a --rank x", "--rank: 'x' is not a whole number\n  see tool --help"),
-        ("a --rank 0", "--rank: 0 is not in the range x>=1\n  see tool --help"),
+        ("a --rank 0", "--rank: 0 is less than 1\n  see tool --help"),
         ("a --scale x", "--scale: 'x' is not a number\n  see tool --help"),
     ],
 )

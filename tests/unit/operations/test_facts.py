@@ -38,6 +38,8 @@ ALWAYS = {"format", "rank", "architecture", "config_scale"}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "plain": ({}, {}, set()),
+    "a task of language": ({"task_type": "CAUSAL_LM"}, {}, {"language"}),
+    "another task": ({"task_type": "FEATURE_EXTRACTION"}, {}, set()),
     "rslora": ({"use_rslora": True}, {}, {"rslora"}),
     "patterns": ({"alpha_pattern": {"v_proj": 2}}, {}, {"alpha_pattern"}),
     "an alpha with a point": ({"lora_alpha": 4.0}, {}, {"float_alpha"}),
@@ -58,6 +60,13 @@ def test_what_a_config_and_its_tensors_say(case: str, tmp_path: Path) -> None:
     assert found.keys() == ALWAYS | expected
     assert found["format"].found == "peft"
     assert found["rank"].found == "2"
+
+
+def test_names_of_image_models(tmp_path: Path) -> None:
+    module = "transformer_blocks.0.attn.to_q"
+    found = facts(write_adapter(tmp_path / "a", factors([module]), config(2, target_modules=["to_q"])))
+    assert found["images"].found == module
+    assert "language" not in found
 
 
 def test_a_scale_of_one_is_none(tmp_path: Path) -> None:
@@ -96,17 +105,17 @@ def test_other_formats(tmp_path: Path) -> None:
         {**arrays, "model.layers.0.q_proj.lora_b": np.ones((2, 12), "float32")}, folder / "adapters.safetensors"
     )
     (folder / "adapter_config.json").write_text(json.dumps({"lora_parameters": {"rank": 2, "scale": 20.0}}))
-    assert facts(folder).keys() == {"format", "rank", "architecture", "mlx_scale"}
-    assert facts(gguf_files.write(tmp_path / "a.gguf")).keys() == {"format", "rank"}
+    assert facts(folder).keys() == {"format", "language", "rank", "architecture", "mlx_scale"}
+    assert facts(gguf_files.write(tmp_path / "a.gguf")).keys() == {"format", "language", "rank"}
     A, B = torch.ones(2, 8), torch.ones(12, 2)
     kohya = {"lora_unet_blocks_0_q.lora_down.weight": A, "lora_unet_blocks_0_q.lora_up.weight": B}
     save_file({**kohya, "lora_unet_blocks_0_q.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
-    assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "rank"}
+    assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "images", "rank"}
     comfy = {"diffusion_model.blocks.0.q.lora_A.weight": A, "diffusion_model.blocks.0.q.lora_B.weight": B}
     save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
-    assert facts(tmp_path / "header.safetensors").keys() == {"format", "rank", "header_scale"}
+    assert facts(tmp_path / "header.safetensors").keys() == {"format", "images", "rank", "header_scale"}
     save_file({**comfy, "diffusion_model.blocks.0.q.alpha": torch.tensor(1.0)}, tmp_path / "comfy.safetensors")
-    assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "rank", "alpha_beside"}
+    assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "images", "rank", "alpha_beside"}
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def test_normalized_nothing_is_wrong_any_more(tmp_path: Path) -> None:
     ao.save_adapter(ao.normalize(ao.open_adapter(scaled(tmp_path / "a"))), tmp_path / "normalized")
     for name, verdict in ao.check(tmp_path / "normalized").items():
         assert not verdict.strength
-        if name == "mlx":
-            assert finding(verdict, "format").rule.severity == REFUSED
+        if name in ("mlx", "diffusers", "comfyui"):
+            assert finding(verdict, "format").rule.severity in (REFUSED, WRONG)
         elif name == "ollama":
             assert verdict.severity == UNKNOWN  # what it does depends on the base
         else:
@@ -100,6 +100,17 @@ def test_a_remedy_that_cannot_help_is_not_named(tmp_path: Path) -> None:
     dora = write_adapter(tmp_path / "dora", {**factors(), **lengths}, config(2, use_dora=True))
     for verdict in ao.check(dora).values():
         assert not any("normalize" in each.remedy or "convert" in each.remedy for each in verdict.findings)
+
+
+def test_of_an_adapter_for_other_models_nothing_else_is_said(tmp_path: Path) -> None:
+    language = write_adapter(tmp_path / "a", fields=config(2, task_type="CAUSAL_LM", use_rslora=True))
+    image = write_adapter(tmp_path / "b", factors(["down_blocks.0.attentions.0.to_q"]), config(2, use_rslora=True))
+    for name, (language_alone, image_alone) in {"vllm": (False, True), "comfyui": (True, False)}.items():
+        for folder, fact, alone in ((language, "language", language_alone), (image, "images", image_alone)):
+            verdict = ao.check(folder)[name]
+            assert ([each.fact.name for each in verdict.findings] == [fact]) == alone
+            assert not alone or verdict.severity == REFUSED
+            assert not alone or not verdict.strength
 
 
 def test_of_a_refused_format_scales_are_no_matter(tmp_path: Path) -> None:
