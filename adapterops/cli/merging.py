@@ -140,7 +140,7 @@ merging = group(
         "--scale",
         metavar=f"[{AUTO}|{SUM}|{MEAN}|NUMBER]",
         help="What the result is multiplied by: 1 (sum), 1 / number of adapters (mean), a number, or what makes each module as "
-        "large as its inputs (auto).  [default: "
+        "large as its inputs, less where these are large, no less than the mean (auto).  [default: "
         + _defaults(lambda method: SUM if method.sized else AUTO)
         + "; sum with -w]",
     ),

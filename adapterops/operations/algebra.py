@@ -39,9 +39,9 @@ def merge(
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
         scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: what
-            makes the norm of each module the root mean square of those of its inputs. By default `auto`; 1 where
-            weights are given, for one adapter, where another tool's answer is reproduced, and for methods whose answer
-            has a size of its own.
+            makes the norm of each module the root mean square of those of its inputs, or 0.09 sqrt(out) where that is
+            smaller, but no less than the mean. By default `auto`; 1 where weights are given, for one adapter, where
+            another tool's answer is reproduced, and for methods whose answer has a size of its own.
         space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does
             not depend on how they are factored; `knots`, the singular vectors that they share; or `factors`, the A's
             and B's separately, which reproduces PEFT: ranks must be equal, and the result has cross terms. By default

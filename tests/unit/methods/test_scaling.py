@@ -1,4 +1,4 @@
-"""The scale of a merge: what each choice is, and that the default is the norm of the inputs."""
+"""The scale of a merge: what each choice is, and that the default is the norm of the inputs, within bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from strategies import low_rank
 
 from adapterops import METHODS, Adapter, evaluate, merge
 from adapterops.errors import OptionError
-from adapterops.methods.scaling import check_scale, describe, fixed
+from adapterops.methods.scaling import BORNE, check_scale, describe, fixed
 from adapterops.operations.algebra import settings
 
 A, B, C = (
@@ -23,16 +23,38 @@ def entries(adapter: Adapter, module: str = "q") -> np.ndarray:
     return adapter.updates[module].dense()
 
 
+def norm(adapter: Adapter) -> float:
+    return float(np.linalg.norm(entries(adapter)))
+
+
+def usual(adapters: list[Adapter]) -> float:
+    return float(np.sqrt(np.mean([norm(each) ** 2 for each in adapters])))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_norm_of_its_inputs(method: str) -> None:
-    inputs = [A, B] if method == "slerp" else [A, B, C]
+    small = [0.01 * each for each in (A, B, C)]
+    inputs = small[:2] if method == "slerp" else small
     merged = merge(inputs, method, scale="auto")
-    norms = [np.linalg.norm(entries(each)) for each in inputs]
-    assert np.linalg.norm(entries(merged)) == pytest.approx(np.sqrt(np.mean(np.square(norms))))
+    assert norm(merged) == pytest.approx(usual(inputs))
     as_it_is = merge(inputs, method, scale="sum")
     assert settings(method, len(inputs))[1]["scale"] == ("sum" if METHODS[method].sized else "auto")
     ratio = entries(merged) / np.where(entries(as_it_is) == 0, 1, entries(as_it_is))
     assert np.ptp(ratio[ratio != 0]) < 1e-9
+
+
+@pytest.mark.parametrize("method", ["linear", "ties", "tsv", "dare_linear"])
+def test_large_updates_are_scaled_to_what_a_weight_bears_but_not_below_the_mean(method: str) -> None:
+    for size in (0.01, 0.03, 0.05, 0.1, 1.0):
+        inputs = [size * each for each in (A, B, C)]
+        borne = BORNE * 7**0.5
+        mean = norm(merge(inputs, method, scale="mean"))
+        expected = min(usual(inputs), max(borne, mean))
+        assert norm(merge(inputs, method, scale="auto")) == pytest.approx(expected), size
+
+
+def test_equal_updates_are_themselves_however_large() -> None:
+    np.testing.assert_allclose(entries(merge([5 * A, 5 * A, 5 * A])), 5 * entries(A), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [("sum", 1), ("mean", 1 / 3), (0.4, 0.4), ("0.4", 0.4), (-2, -2)])
@@ -73,7 +95,7 @@ def test_what_is_no_scale(wrong: Any) -> None:
 
 def test_the_words_are_those_of_the_factor() -> None:
     assert fixed("auto", 4) is None
-    assert "about 0.5 times their sum" in describe("auto", 4)
+    assert "0.25 to about 0.5 times their sum" in describe("auto", 4)
     assert describe(0.4, 4) == "0.4 times"
     assert describe("auto", 1) == "auto: every module as large as its input"
 
