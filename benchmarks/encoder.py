@@ -85,7 +85,9 @@ def model() -> tuple[dict[str, Tensor], Tokenizer]:
 
 def normed(h: Tensor, name: str) -> Tensor:
     stored, _ = model()
-    return functional.layer_norm(h, (WIDTH,), stored[f"{name}.LayerNorm.weight"], stored[f"{name}.LayerNorm.bias"], 1e-12)
+    return functional.layer_norm(
+        h, (WIDTH,), stored[f"{name}.LayerNorm.weight"], stored[f"{name}.LayerNorm.bias"], 1e-12
+    )
 
 
 def layers(which: range, linear: Linear, h: Tensor, there: Tensor) -> Tensor:
@@ -167,8 +169,10 @@ def heads(base: dict[str, Tensor], tasks: tuple[Tensor, Tensor], count: int = 10
     """(tasks, classes, width): how the mean embedding of each class differs from that of all, of length 10."""
     x, labels = tasks[0][:, :count], tasks[1][:, :count]
     embedded = pooled(lambda module, h: h @ base[module].T, x)
-    means = torch.stack([
-        torch.stack([of[own == label].mean(0) for label in range(CLASSES)])
-        for of, own in zip(embedded, labels, strict=True)
-    ])
+    means = torch.stack(
+        [
+            torch.stack([of[own == label].mean(0) for label in range(CLASSES)])
+            for of, own in zip(embedded, labels, strict=True)
+        ]
+    )
     return 10 * functional.normalize(means - means.mean(1, keepdim=True), dim=-1)

@@ -93,8 +93,7 @@ def trained(
     training = Training(steps[-1], rate, 0.0, noise, batch)
     run(lambda x: forward(weights, adapted, x), [*A.values(), *B.values()], tasks, training)
     adapters = [
-        Adapter.of({m: LowRank(B[m][i].numpy(), A[m][i].numpy(), ALPHA / RANK) for m in shapes})
-        for i in range(count)
+        Adapter.of({m: LowRank(B[m][i].numpy(), A[m][i].numpy(), ALPHA / RANK) for m in shapes}) for i in range(count)
     ]
     splits = {"validation": validation, "test": test}
 

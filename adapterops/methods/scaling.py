@@ -1,9 +1,8 @@
 """How large a merge is: the factor that the result of a method is multiplied by, module by module.
 
-No fixed factor is right for all adapters, and neither is the norm of the inputs alone. To every task the updates of the
-others are a disturbance, and what a layer bears of that is relative to its weight. The weight is not at hand when
-adapters are merged, but trained layers keep the size of what passes through them, so that its norm is about sqrt(out).
-docs/merging.md has what this was measured on.
+No fixed factor is right for all adapters. To every task the updates of the others are a disturbance, and what a layer
+bears of that is relative to its weight. The weight is not at hand when adapters are merged, but trained layers keep
+the size of what passes through them, so that its norm is about sqrt(out). docs/merging.md has what was measured.
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ from adapterops.errors import OptionError
 from adapterops.updates.protocol import Linear
 
 AUTO, SUM, MEAN = "auto", "sum", "mean"
-CANCELLED = 1e-5
-"""What is smaller than this, relative to its inputs, is the rounding of float32."""
-
-BORNE = 0.09
-"""What a module of a merge is at most, relative to sqrt(out), unless the mean is larger."""
+GROWN = 2**0.5
+"""What the norm of a module of a merge is at most, relative to those of its inputs: twice the energy."""
 
 Scale: TypeAlias = str | float
 
@@ -47,22 +43,30 @@ def check_scale(scale: Scale) -> Scale:
 
 def fixed(scale: Scale, count: int) -> float | None:
     """The factor of every module of a merge of `count` adapters; None where it depends on the numbers."""
-    return {SUM: 1.0, MEAN: 1 / count, AUTO: None}[scale] if isinstance(scale, str) else scale
+    return {SUM: 1.0, MEAN: 1 / count, AUTO: None if count > 1 else 1.0}[scale] if isinstance(scale, str) else scale
 
 
-def matching(result: Linear, inputs: Sequence[Linear]) -> float:
-    """The factor of `auto`: what gives a module the norm of its inputs, sqrt(mean ‖ΔWᵢ‖²), or a norm of 0.09 sqrt(out) where
-    that is smaller, but 1 / n, that of the mean, where this would be less. 1 where the inputs cancel, and what is left
-    is rounding.
+def matching(result: Linear, inputs: Sequence[Linear], borne: float) -> float:
+    """The factor of `auto` for the result of a method.
 
     Cost: the norms; that of a merge of entries computes all of them.
     """
-    norm = result.norm()
-    wanted = (sum(each.norm() ** 2 for each in inputs) / len(inputs)) ** 0.5
-    if norm <= CANCELLED * wanted:
+    return automatic(result.norm(), [each.norm() for each in inputs], borne * result.shape[0] ** 0.5)
+
+
+def automatic(norm: float, inputs: Sequence[float], borne: float) -> float:
+    """What a module of a norm is multiplied by, of n inputs of these norms: 1, or what makes it √2 sqrt(mean ‖ΔWᵢ‖²), or
+    `borne`, whichever is least; for `borne` no less than 1 / n, the mean.
+
+    >>> automatic(2.0, [1.0, 1.0, 1.0, 1.0], 10.0), automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.8)
+    (0.7071067811865476, 0.4)
+    >>> automatic(4.0, [1.0, 1.0, 1.0, 1.0], 0.8), automatic(1.0, [1.0], 0.8), automatic(0.0, [1.0, 1.0], 0.8)
+    (0.25, 1.0, 1.0)
+    """
+    if not norm:
         return 1.0
-    borne = BORNE * result.shape[0] ** 0.5
-    return min(wanted / norm, max(borne / norm, 1 / len(inputs)))
+    usual = (sum(each**2 for each in inputs) / len(inputs)) ** 0.5
+    return min(1.0, GROWN * usual / norm, max(borne / norm, 1 / len(inputs)))
 
 
 def others(scale: Scale, count: int) -> dict[str, float | None]:
@@ -78,16 +82,11 @@ def describe(scale: Scale, count: int) -> str:
     """What the result is multiplied by.
 
     >>> describe("auto", 4)
-    'auto: every module as large as its inputs, less where these are large: 0.25 to about 0.5 times their sum'
+    'auto: every module 0.25 to about 0.71 times, the less the larger it is'
     >>> describe("mean", 4)
     'mean: 0.25 times'
     """
     factor = fixed(scale, count)
     if factor is not None:
         return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g} times"
-    if count == 1:
-        return f"{AUTO}: every module as large as its input"
-    return (
-        f"{AUTO}: every module as large as its inputs, less where these are large: "
-        f"{1 / count:.2g} to about {count**-0.5:.2g} times their sum"
-    )
+    return f"{AUTO}: every module {1 / count:.2g} to about {min(1.0, GROWN * count**-0.5):.2g} times, the less the larger it is"
