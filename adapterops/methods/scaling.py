@@ -8,14 +8,14 @@ the size of what passes through them, so that its norm is about sqrt(out). docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, sqrt
 from typing import TypeAlias
 
 from adapterops.errors import OptionError
 from adapterops.updates.protocol import Linear
 
 AUTO, SUM, MEAN = "auto", "sum", "mean"
-GROWN = 2**0.5
+GROWN = sqrt(2)
 """What the norm of a module of a merge is at most, relative to those of its inputs: twice the energy."""
 
 Scale: TypeAlias = str | float

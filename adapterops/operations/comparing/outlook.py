@@ -13,6 +13,9 @@ from adapterops.methods.scaling import AUTO, MEAN, SUM, automatic, fixed
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.updates.protocol import Array
 
+SINGULAR = 1e-12
+"""An eigenvalue below this, relative to the largest, is rounding."""
+
 
 @dataclass(frozen=True)
 class Held:
@@ -67,12 +70,13 @@ def condition(comparison: Comparison) -> float:
     combination of the others. Those that are zero do not count.
     """
     whole = sum((gram(comparison, module) for module in comparison.sum_layout), np.zeros(()))
-    norms = np.sqrt(np.diag(whole)) if whole.ndim else np.zeros(0)
-    there = norms > 0
-    if not there.any():
+    there = [index for index, profile in enumerate(comparison.profiles) if profile.norm]
+    if not there:
         return 1.0
-    values = np.linalg.eigvalsh((whole / np.outer(norms, norms))[np.ix_(there, there)])
-    return float(values[-1] / values[0]) if values[0] > 1e-12 * values[-1] else math.inf
+    chosen = whole[np.ix_(there, there)]
+    norms = np.sqrt(np.diag(chosen))
+    values = np.linalg.eigvalsh(chosen / np.outer(norms, norms))
+    return float(values[-1] / values[0]) if values[0] > SINGULAR * values[-1] else math.inf
 
 
 def _outlook(comparison: Comparison, grams: Mapping[str, Array], scale: str) -> Outlook:
