@@ -65,7 +65,7 @@ def automatic(norm: float, inputs: Sequence[float], borne: float) -> float:
     """
     if not norm:
         return 1.0
-    usual = (sum(each**2 for each in inputs) / len(inputs)) ** 0.5
+    usual = sqrt(sum(each**2 for each in inputs) / len(inputs))
     return min(1.0, GROWN * usual / norm, max(borne / norm, 1 / len(inputs)))
 
 
