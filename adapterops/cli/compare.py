@@ -57,6 +57,7 @@ def command(
     \b
     adapterops compare a b c
     adapterops compare a b --json
+    adapterops compare a b c --advise --plan plan.yaml
     """
     if len(sources) < 2:
         raise OptionError(
@@ -86,7 +87,8 @@ def command(
         _write_plan(plan, sources, adapters, base, alpha, merges[0].factors)
     if as_json:
         advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
-        output.print_json("comparison", {**numbers(found, short, findings), **advice})
+        written = {"plan": str(plan)} if plan is not None else {}
+        output.print_json("comparison", {**numbers(found, short, findings), **advice, **written})
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -119,7 +121,7 @@ def _write_plan(
 ) -> None:
     """The merge as a recipe, with paths as they are from its folder."""
     from adapterops.expressions.expression import parse
-    from adapterops.recipes.plan import plan as written
+    from adapterops.recipes.plan import plan as recipe
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request
 
@@ -127,4 +129,4 @@ def _write_plan(
     named = Model(str(base)) if base else None
     request = Request(inputs, parse(" + ".join(inputs), inputs), base=named, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
-    write_documents({plan: written(seen, factors).encode()})
+    write_documents({plan: recipe(seen, factors).encode()})

@@ -8,7 +8,9 @@ the size of what passes through them, so that its norm is about sqrt(out). docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import isfinite, sqrt
+from operator import add
 from typing import TypeAlias
 
 from adapterops.errors import OptionError
@@ -49,24 +51,26 @@ def fixed(scale: Scale, count: int) -> float | None:
 def matching(result: Linear, inputs: Sequence[Linear], borne: float) -> float:
     """The factor of `auto` for the result of a method.
 
-    Cost: the norms; that of a merge of entries computes all of them.
+    Cost: the norms, where the result is large that of the sum, too; those of entries need all of them.
     """
-    return automatic(result.norm(), [each.norm() for each in inputs], borne * result.shape[0] ** 0.5)
+    norm, bound = result.norm(), borne * result.shape[0] ** 0.5
+    mean = reduce(add, inputs).norm() / len(inputs) if norm > bound else 0.0
+    return automatic(norm, [each.norm() for each in inputs], mean, bound)
 
 
-def automatic(norm: float, inputs: Sequence[float], borne: float) -> float:
-    """What a module of a norm is multiplied by, of n inputs of these norms: 1, or what makes it √2 sqrt(mean ‖ΔWᵢ‖²), or
-    `borne`, whichever is least; for `borne` no less than 1 / n, the mean.
+def automatic(norm: float, inputs: Sequence[float], mean: float, borne: float) -> float:
+    """What a module of a norm is multiplied by: 1, or what makes it √2 sqrt(mean ‖ΔWᵢ‖²), or `borne`, whichever is least; for
+    `borne` no less than what makes it the norm of the mean.
 
-    >>> automatic(2.0, [1.0, 1.0, 1.0, 1.0], 10.0), automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.8)
+    >>> automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.5, 10.0), automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.5, 0.8)
     (0.7071067811865476, 0.4)
-    >>> automatic(4.0, [1.0, 1.0, 1.0, 1.0], 0.8), automatic(1.0, [1.0], 0.8), automatic(0.0, [1.0, 1.0], 0.8)
-    (0.25, 1.0, 1.0)
+    >>> automatic(4.0, [1.0, 1.0, 1.0, 1.0], 1.0, 0.8), automatic(0.0, [1.0, 1.0], 0.0, 0.8)
+    (0.25, 1.0)
     """
     if not norm:
         return 1.0
     usual = sqrt(sum(each**2 for each in inputs) / len(inputs))
-    return min(1.0, GROWN * usual / norm, max(borne / norm, 1 / len(inputs)))
+    return min(norm, GROWN * usual, max(borne, mean)) / norm
 
 
 def others(scale: Scale, count: int) -> dict[str, float | None]:
@@ -82,11 +86,11 @@ def describe(scale: Scale, count: int) -> str:
     """What the result is multiplied by.
 
     >>> describe("auto", 4)
-    'auto: every module 0.25 to about 0.71 times, the less the larger it is'
+    'auto: as it is, smaller where a module is large, no smaller than the mean'
     >>> describe("mean", 4)
     'mean: 0.25 times'
     """
     factor = fixed(scale, count)
     if factor is not None:
         return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g} times"
-    return f"{AUTO}: every module {1 / count:.2g} to about {min(1.0, GROWN * count**-0.5):.2g} times, the less the larger it is"
+    return f"{AUTO}: as it is, smaller where a module is large, no smaller than the mean"

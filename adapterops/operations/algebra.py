@@ -39,8 +39,8 @@ def merge(
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
         scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: in
-            each module at most 1, at most what makes its norm √2 times the root mean square of those of its inputs, and
-            what makes it `Method.borne` sqrt(out), but no less than the mean. By default `auto`; 1 where weights are
+            each module 1, or less where its norm would be more than √2 times the root mean square of those of its
+            inputs, or more than `Method.borne` sqrt(out) and that of the mean. By default `auto`; 1 where weights are
             given, for one adapter, where another tool's answer is reproduced, and for methods whose answer has a size
             of its own.
         space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does

@@ -34,8 +34,8 @@ def test_every_method_is_as_large_as_it_may_be(method: str, size: float) -> None
     usual = np.sqrt(np.mean([norm(each) ** 2 for each in inputs]))
     borne = METHODS[method].borne * 7**0.5
     as_it_is, merged = merge(inputs, method, scale="sum"), merge(inputs, method, scale="auto")
-    own = norm(as_it_is)
-    assert norm(merged) == pytest.approx(min(own, 2**0.5 * usual, max(borne, own / len(inputs))))
+    mean = norm(merge(inputs, scale="mean"))
+    assert norm(merged) == pytest.approx(min(norm(as_it_is), 2**0.5 * usual, max(borne, mean)))
     ratio = entries(merged) / np.where(entries(as_it_is) == 0, 1, entries(as_it_is))
     assert np.ptp(ratio[ratio != 0]) < 1e-9
     assert settings(method, len(inputs))[1]["scale"] == ("sum" if METHODS[method].sized else "auto")
@@ -48,8 +48,11 @@ def test_small_unrelated_updates_of_two_are_added() -> None:
     assert norm(merge(small)) == pytest.approx(total, rel=0.02)
 
 
-def test_equal_updates_are_themselves_however_large() -> None:
-    np.testing.assert_allclose(entries(merge([5 * A, 5 * A, 5 * A])), 5 * entries(A), rtol=1e-12)
+@pytest.mark.parametrize(
+    ("method", "options"), [("linear", {}), ("ties", {"density": 1.0}), ("core_ties", {"density": 1.0})]
+)
+def test_equal_updates_are_themselves_however_large(method: str, options: dict[str, Any]) -> None:
+    np.testing.assert_allclose(entries(merge([5 * A] * 3, method, **options)), 5 * entries(A), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [("sum", 1), ("mean", 1 / 3), (0.4, 0.4), ("0.4", 0.4), (-2, -2)])
@@ -90,7 +93,7 @@ def test_what_is_no_scale(wrong: Any) -> None:
 
 def test_the_words_are_those_of_the_factor() -> None:
     assert fixed("auto", 4) is None
-    assert describe("auto", 4) == "auto: every module 0.25 to about 0.71 times, the less the larger it is"
+    assert describe("auto", 4) == "auto: as it is, smaller where a module is large, no smaller than the mean"
     assert describe(0.4, 4) == "0.4 times"
     assert describe("auto", 1) == "auto: 1 times"
 
