@@ -21,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small; read w
 import numpy as np
 import torch
 from digits import digits
+from encoder import encoder
 from sequences import sequences
 from suites import ALPHA, RANK, Suite
 
@@ -31,11 +32,15 @@ SUITES: dict[str, Callable[[int], Suite]] = {
     "digits": digits,
     "digits, shared A": lambda seed: digits(seed, shared=True),
     "sequences": sequences,
+    "encoder": encoder,
 }
 METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
     "iso_c", "iso_cts", "ctm", "svc", "pico", "karcher",
 )  # fmt: skip
+FEW = {"encoder": ("linear", "ties", "tsv", "iso_c")}
+"""Of a suite that takes long, the methods that are measured."""
+
 GRID = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 4.5)
 """Factors that `tuned` is the best of, on validation data; the same for all."""
 
@@ -52,7 +57,7 @@ def times(deltas: Deltas, factor: float) -> Deltas:
 
 def merges(suite: Suite) -> Iterator[tuple[str, Deltas, Deltas | None]]:
     """By name: the result times 1, and that of `--scale auto`, which PEFT has none of."""
-    for method in METHODS:
+    for method in FEW.get(suite.name, METHODS):
         yield (
             method,
             entries(merge(suite.adapters, method, scale="sum")),

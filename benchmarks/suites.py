@@ -43,6 +43,7 @@ class Training:
     rate: float
     decay: float
     noise: float
+    batch: int
 
 
 def trained(
@@ -52,40 +53,47 @@ def trained(
     others: Shapes,
     forward: Forward,
     *,
-    base: Data,
     tasks: Data,
     validation: Data,
     test: Data,
+    base: Data | None = None,
     noise: float = 0.0,
     shared: bool = False,
-    steps: tuple[int, int] = (400, 150),
+    pretrained: Mapping[str, Tensor] | None = None,
+    steps: tuple[int, ...] = (400, 150),
+    batch: int = 128,
+    rate: float = 2e-3,
 ) -> Suite:
-    """Train the base, then a LoRA for each task, all at once: of all linears in `shapes`, r 8, alpha 16."""
+    """Train the base, then a LoRA for each task, all at once: of all linears in `shapes`, r 8, alpha 16.
+
+    A `pretrained` base is not trained.
+    """
     torch.manual_seed(seed)
-    weights = {
-        key: (torch.randn(shape) / shape[1] ** 0.5).requires_grad_() for key, shape in {**shapes, **others}.items()
-    }
+    if pretrained:
+        weights = dict(pretrained)
+    else:
+        weights = {key: torch.randn(shape) / shape[-1] ** 0.5 for key, shape in {**shapes, **others}.items()}
 
     def plain(module: str, x: Tensor) -> Tensor:
         return x @ weights[module].T
 
-    run(lambda x: forward(weights, plain, x), list(weights.values()), base, Training(steps[0], 2e-3, 0.01, noise))
-    for each in weights.values():
-        each.requires_grad_(False)
+    if base is not None:
+        training = Training(steps[0], 2e-3, 0.01, noise, batch)
+        run(lambda x: forward(weights, plain, x), list(weights.values()), base, training)
     A, B, count = {}, {}, len(tasks[0])
     for module, (out, into) in shapes.items():
         signs = torch.randint(0, 2, (1 if shared else count, RANK, into)) * 2.0 - 1
-        A[module] = (signs.expand(count, -1, -1) / into**0.5).clone().requires_grad_()
-        B[module] = torch.zeros(count, out, RANK).requires_grad_()
+        A[module] = (signs.expand(count, -1, -1) / into**0.5).clone()
+        B[module] = torch.zeros(count, out, RANK)
 
     def adapted(module: str, x: Tensor) -> Tensor:
         low = x.flatten(1, -2) @ A[module].mT @ B[module].mT
         return x @ weights[module].T + ALPHA / RANK * low.reshape(*x.shape[:-1], -1)
 
-    run(lambda x: forward(weights, adapted, x), [*A.values(), *B.values()], tasks, Training(steps[1], 2e-3, 0.0, noise))
+    training = Training(steps[-1], rate, 0.0, noise, batch)
+    run(lambda x: forward(weights, adapted, x), [*A.values(), *B.values()], tasks, training)
     adapters = [
-        Adapter.of({m: LowRank(B[m][i].detach().numpy(), A[m][i].detach().numpy(), ALPHA / RANK) for m in shapes})
-        for i in range(count)
+        Adapter.of({m: LowRank(B[m][i].numpy(), A[m][i].numpy(), ALPHA / RANK) for m in shapes}) for i in range(count)
     ]
     splits = {"validation": validation, "test": test}
 
@@ -101,16 +109,16 @@ def trained(
     return Suite(name, adapters, accuracy)
 
 
-def run(
-    model: Callable[[Tensor], Tensor], parameters: list[Tensor], data: Data, how: Training, batch: int = 128
-) -> None:
+def run(model: Callable[[Tensor], Tensor], parameters: list[Tensor], data: Data, how: Training) -> None:
     """AdamW with cosine decay; every task has batches of its own."""
+    for each in parameters:
+        each.requires_grad_()
     optimizer = torch.optim.AdamW(parameters, lr=how.rate, weight_decay=how.decay)
     schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
     x, labels = data
     rows = torch.arange(len(x))[:, None]
     for _ in range(how.steps):
-        chosen = torch.randint(0, x.shape[1], (len(x), min(batch, x.shape[1])))
+        chosen = torch.randint(0, x.shape[1], (len(x), min(how.batch, x.shape[1])))
         inputs, wanted = x[rows, chosen], labels[rows, chosen]
         if how.noise:
             inputs = inputs + how.noise * torch.randn_like(inputs)
@@ -120,3 +128,5 @@ def run(
         loss.backward()
         optimizer.step()
         schedule.step()
+    for each in parameters:
+        each.requires_grad_(False)

@@ -14,7 +14,7 @@ another, in a folder with a model `base` and two adapters of it, `style` and `do
 """
 EXAMPLES = {
     "show": "show style",
-    "compare": "compare style domain",
+    "compare": "compare style domain --advise",
     "report": "report style domain --base base -o report.html",
     "merge": "merge style domain --ties -o merged",
     "truncate": "truncate style --rank 4 -o small",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -73,30 +74,64 @@ SCALES = ("auto", "sum", "mean", "tuned")
 def _comparisons(runs: list[dict[str, Any]]) -> str:
     """By seed, in points."""
 
-    def best(run: dict[str, Any], *methods: str) -> float:
-        return max(run[method][scale][0] for method in methods for scale in ("sum", "mean"))
+    def best(run: dict[str, Any], methods: Sequence[str], *scales: str) -> float:
+        return max(run[method][scale][0] for method in methods for scale in scales)
 
-    default = [run["linear"]["auto"][0] for run in runs]
-    pairs = {
-        "the default (`linear`, `auto`) less the better of sum and mean": (
-            default,
-            [best(run, "linear") for run in runs],
-        ),
-        "the default less the better of PEFT's at either scale": (
-            default,
-            [best(run, "PEFT linear", "PEFT ties") for run in runs],
-        ),
-        "`tsv` less the default, both `auto`": ([run["tsv"]["auto"][0] for run in runs], default),
-        "`tsv`, `auto`, less the better of sum and mean of `linear`": (
-            [run["tsv"]["auto"][0] for run in runs],
-            [best(run, "linear") for run in runs],
-        ),
+    methods = [method for method, each in runs[0].items() if isinstance(each, dict)]
+    tuned = max(methods, key=lambda method: fmean(run[method]["tuned"][0] for run in runs))
+    peft = ("PEFT linear", "PEFT ties")
+    others = {
+        "the better of sum and mean": [best(run, ["linear"], "sum", "mean") for run in runs],
+        "the better of PEFT's, weights 1": [best(run, peft, "sum") for run in runs],
+        "the better of PEFT's, weights 1 or 1 / n": [best(run, peft, "sum", "mean") for run in runs],
+        f"the best method tuned, `{tuned}`": [run[tuned]["tuned"][0] for run in runs],
     }
-    lines = []
-    for what, (ours, theirs) in pairs.items():
-        less = [a - b for a, b in zip(ours, theirs, strict=True)]
-        lines.append(f"- {what}: {_mean(less)}, above 0 in {sum(each > 0 for each in less)} of {len(less)}")
+    lines = ["| less, in points | the default: `linear`, `auto` | `tsv`, `auto` |", "|---|---|---|"]
+    for what, theirs in others.items():
+        cells = []
+        for method in ("linear", "tsv"):
+            less = [run[method]["auto"][0] - other for run, other in zip(runs, theirs, strict=True)]
+            cells.append(f"{_mean(less)}, above 0 in {sum(each > 0 for each in less)} of {len(less)}")
+        lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+SHOWN = (
+    ("linear", "auto"), ("tsv", "auto"), ("linear", "sum"), ("linear", "mean"), ("PEFT linear", "sum"),
+    ("PEFT ties", "sum"),
+)  # fmt: skip
+"""The merges that the picture has."""
+
+
+def picture() -> str:
+    """The same as an SVG: a row for each suite and merge, a point at its mean, a line of two standard errors each way."""
+    results = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))
+    parts: list[str] = []
+    y = 0
+    for suite, runs in results.items():
+        y += 28
+        parts.append(f'<text x="8" y="{y + 4}" font-weight="bold">{suite}</text>')
+        for method, scale in SHOWN:
+            y += 18
+            values = [100 * run[method][scale][0] for run in runs]
+            middle, wide = fmean(values), 2 * stdev(values) / len(values) ** 0.5
+            left, right = (f"{_across(each):.1f}" for each in (middle - wide, middle + wide))
+            colour = "#d1480b" if (method, scale) == SHOWN[0] else "#3465a4"
+            parts.append(f'<text x="20" y="{y + 4}">{method}, {scale}</text>')
+            parts.append(f'<path d="M{left} {y}H{right}" stroke="{colour}" stroke-width="2"/>')
+            parts.append(f'<circle cx="{_across(middle):.1f}" cy="{y}" r="4" fill="{colour}"/>')
+    for tick in range(0, 101, 20):
+        x = _across(tick)
+        parts.append(f'<path d="M{x} 8V{y + 12}" stroke="#bbb"/>')
+        parts.append(f'<text x="{x}" y="{y + 28}" text-anchor="middle">{tick} %</text>')
+    body = "\n".join(parts)
+    style = 'font-family="sans-serif" font-size="12"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {y + 36}" {style}>\n{body}\n</svg>\n'
+
+
+def _across(value: float) -> float:
+    """Where a percentage is."""
+    return 170 + 4.5 * value
 
 
 def _mean(values: list[float]) -> str:

@@ -95,9 +95,10 @@ def main() -> None:
     from commands import commands
     from conversions import with_conversions
     from example_folder import make
-    from figures import with_figures
+    from figures import picture, with_figures
 
     (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
+    (DOCS / "quality.svg").write_text(picture(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         models = Path(name) / "models"
         make(models)

@@ -1,7 +1,7 @@
 """Two adapters that pull in different directions: how much they collide, and how near each way of merging stays to both.
 
-Every merge has the norm of its inputs, module by module (scale="auto"): cosines and norms are facts about matrices, and
-say nothing of a task. Try the merges on both tasks.
+Modules of a merge that are large are made smaller (scale="auto"). Cosines and norms are facts about matrices, and say
+nothing of a task. Try the merges on both tasks.
 
 python examples/style_and_domain.py STYLE DOMAIN OUT
 """

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import click
 
+from adapterops.adapters.adapter import Adapter
 from adapterops.cli import output, values
 from adapterops.cli.looking import Looking, looking
 from adapterops.cli.making import NAMES
@@ -12,14 +16,22 @@ from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
 from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_as
+from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
 
 @click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, help=NAMES)
+@click.option("--advise", is_flag=True, help="What a merge would hold of each adapter, at every scale that has a name.")
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Write the merge as a recipe to edit, with the factor of every module; adapterops run makes it.",
+)
 @looking
-def command(sources: tuple[Place, ...], base: Place | None, looking: Looking) -> None:
+def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: Path | None, looking: Looking) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
@@ -28,6 +40,7 @@ def command(sources: tuple[Place, ...], base: Place | None, looking: Looking) ->
     \b
     adapterops compare a b c
     adapterops compare a b --json
+    adapterops compare a b c --advise --plan plan.yaml
     """
     if len(sources) < 2:
         raise OptionError(
@@ -35,21 +48,30 @@ def command(sources: tuple[Place, ...], base: Place | None, looking: Looking) ->
             hint="name another, or use adapterops report for one",
         )
     adapters = [looking.adapter(source) for source in sources]
+    if plan is not None:
+        check_documents({plan: b""}, [source.path for source in sources], force=False)
     if base is not None:
         model = looking.model(base)
         adapters = [named_as(adapter, model) for adapter in adapters]
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))
 
+    from adapterops.operations.comparing.outlook import outlooks
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
+    from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
     from adapterops.reports.rows import joint_line, module_rows, pair_rows, summary_rows
     from adapterops.reports.summary import summary
 
     findings = diagnose(found)
     short = summary(found, findings)
+    merges = outlooks(found) if advise or plan else []
+    if plan is not None:
+        _write_plan(plan, sources, adapters, base, looking.alpha, merges[0].factors)
     if looking.as_json:
-        output.print_json("comparison", numbers(found, short, findings))
+        advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
+        written = {"plan": str(plan)} if plan is not None else {}
+        output.print_json("comparison", {**numbers(found, short, findings), **advice, **written})
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -60,5 +82,34 @@ def command(sources: tuple[Place, ...], base: Place | None, looking: Looking) ->
         output.print_table(*module_rows(found, index))
         output.line()
     output.line(joint_line(found))
+    if merges:
+        output.line()
+        output.print_table(*outlook_rows(found, merges))
+        for sentence in outlook_sentences(found, merges):
+            output.line(sentence)
+        output.line()
     output.print_findings(findings)
     output.print_command(short)
+    if plan is not None:
+        output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
+
+
+def _write_plan(
+    plan: Path,
+    sources: Sequence[Place],
+    adapters: Sequence[Adapter],
+    base: Place | None,
+    alpha: float | None,
+    factors: Mapping[str, float],
+) -> None:
+    """The merge as a recipe, with paths as they are from its folder."""
+    from adapterops.expressions.expression import parse
+    from adapterops.recipes.plan import plan as recipe
+    from adapterops.requests.places import Opened, seen_from
+    from adapterops.requests.request import Model, Output, Request
+
+    inputs = options.inputs([str(source) for source in sources], alpha)
+    named = Model(str(base)) if base else None
+    request = Request(inputs, parse(" + ".join(inputs), inputs), base=named, output=Output(adapter=base is not None))
+    seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
+    write_documents({plan: recipe(seen, factors).encode()})

@@ -21,6 +21,9 @@ from adapterops.registry import Registry
 LEAST = 1e-30
 """The least number above 0: its inverse is one of float32."""
 
+BORNE = 0.08
+"""What most methods bear: see `Method.borne`."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -88,6 +91,7 @@ class Method:
         capped: whether a rank above that of the matrix is compressed away.
         rank: of its results, by its parameters and the ranks of the inputs; None: their sum.
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
+        borne: what the norm of a module is at most at the scale `auto`, relative to sqrt(out), unless the mean is larger.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
@@ -101,6 +105,7 @@ class Method:
     capped: bool = True
     rank: Callable[[Mapping[str, Any], Sequence[int]], int] | None = None
     sized: bool = False
+    borne: float = BORNE
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
 
@@ -152,6 +157,7 @@ def method(
     capped: bool = True,
     rank: Callable[[Mapping[str, Any], Sequence[int]], int] | None = None,
     sized: bool = False,
+    borne: float = BORNE,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
     **parameters: Parameter,
@@ -176,7 +182,7 @@ def method(
 
     def register(kernel: K) -> K:
         where = spaces or (MATRICES if acts == "matrices" else ANYWHERE)
-        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model)
+        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, borne, check, whole_model)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
         if taken := RESERVED & parameters.keys():

@@ -38,10 +38,11 @@ def merge(
         adapters: at least one.
         method: a name in `METHODS`.
         weights: one for each adapter, by default 1.
-        scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: what
-            makes the norm of each module the root mean square of those of its inputs. By default `auto`; 1 where
-            weights are given, for one adapter, where another tool's answer is reproduced, and for methods whose answer
-            has a size of its own.
+        scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: in
+            each module 1, or less where its norm would be more than √2 times the root mean square of those of its
+            inputs, or more than `Method.borne` sqrt(out) and that of the mean. By default `auto`; 1 where weights are
+            given, for one adapter, where another tool's answer is reproduced, and for methods whose answer has a size
+            of its own.
         space: where the method acts: `delta`, the entries of ΔW = BA; `core`, the joint core of the updates, which does
             not depend on how they are factored; `knots`, the singular vectors that they share; or `factors`, the A's
             and B's separately, which reproduces PEFT: ranks must be equal, and the result has cross terms. By default
@@ -122,8 +123,7 @@ class _Merging:
         result = back([self._block(module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
         if factor is None:
-            alone = len(updates) == 1 and self._method.acts == "updates"  # it is itself
-            factor = 1.0 if alone else matching(result, updates)
+            factor = matching(result, updates, self._method.borne)
         return result if factor == 1 else factor * result
 
     def _present(self, module: str) -> list[int]:

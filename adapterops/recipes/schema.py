@@ -56,16 +56,16 @@ class Recipe:
 
 def as_yaml(request: Request) -> str:
     """A request as a recipe, with every default in it."""
-    return _yaml({"adapterops": VERSION, **request.as_json()})
+    return blocks({"adapterops": VERSION, **request.as_json()})
 
 
-def _yaml(fields: Mapping[str, Any], indent: str = "") -> str:
+def blocks(fields: Mapping[str, Any], indent: str = "") -> str:
     """Mappings as blocks; text in quotes, which every version of YAML reads alike."""
     lines = []
     for key, value in fields.items():
         shown = key if PLAIN.fullmatch(key) else _quoted(key)
         if isinstance(value, Mapping):
-            lines.append(f"{indent}{shown}:\n{_yaml(value, indent + '  ')}")
+            lines.append(f"{indent}{shown}:\n{blocks(value, indent + '  ')}")
         else:
             lines.append(f"{indent}{shown}: {_quoted(value) if isinstance(value, str) else json.dumps(value)}\n")
     return "".join(lines)

@@ -12,10 +12,12 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from known_spectra import SLOW, adapter, rules
 from tiny_models import write_base, write_tuned
 
+from adapterops import open_adapter, save_adapter
 from adapterops.cli.main import run
 
 FOUR = [adapter(seed, SLOW) for seed in (1, 2, 3, 4)]
@@ -92,3 +94,49 @@ def test_results_promise_nothing(
         assert "energy kept" not in line or ENERGY.search(line), line
     if "--quantize" in command:
         assert "entries changed" not in shown
+
+
+def saved(folder: Path) -> list[str]:
+    for index, each in enumerate(FOUR[:3]):
+        save_adapter(each, folder / f"runs-{index}")
+    return [str(folder / f"runs-{index}") for index in range(3)]
+
+
+def test_a_plan_that_is_followed_is_the_merge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources, plan = [Path(each).name for each in saved(tmp_path)], Path("plans/plan.yaml")
+    plan.parent.mkdir()
+    assert run(["compare", *sources, "--advise", "--plan", str(plan)]) == 0
+    shown = capsys.readouterr().out
+    assert "times the sum" in shown
+    assert f"wrote {plan}" in shown
+    assert "path: '../runs-0'" in plan.read_text()
+    assert run(["run", str(plan), "-o", str(tmp_path / "planned")]) == 0
+    assert run(["merge", *sources, "-o", str(tmp_path / "merged")]) == 0
+    planned, merged = (open_adapter(tmp_path / name) for name in ("planned", "merged"))
+    for module in merged.layout:
+        np.testing.assert_allclose(
+            planned.updates[module].dense(), merged.updates[module].dense(), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_a_plan_is_edited(tmp_path: Path) -> None:
+    sources, plan = saved(tmp_path), tmp_path / "plan.yaml"
+    assert run(["compare", *sources, "--plan", str(plan)]) == 0
+    text = plan.read_text()
+    module = next(iter(FOUR[0].layout))
+    plan.write_text(re.sub(rf'"{re.escape(module)}": .*,', f'"{module}": 0.5,', text).replace("[1, 1, 1]", "[1, 0, 0]"))
+    assert run(["run", str(plan), "-o", str(tmp_path / "planned")]) == 0
+    expected = 0.5 * open_adapter(sources[0]).updates[module].dense()
+    found = open_adapter(tmp_path / "planned").updates[module].dense()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_plan_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources, plan = saved(tmp_path), tmp_path / "plan.yaml"
+    plan.write_text("mine")
+    assert run(["compare", *sources, "--plan", str(plan)]) == 6
+    assert "already exists" in capsys.readouterr().err
+    assert plan.read_text() == "mine"

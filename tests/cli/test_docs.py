@@ -12,7 +12,7 @@ import conversions
 import pytest
 from conversions import with_conversions
 from example_folder import make
-from figures import MARKED, with_figures
+from figures import MARKED, picture, with_figures
 from pages import DOCS, PAGES, compared, renewed, run_page
 
 import adapterops
@@ -56,6 +56,7 @@ def test_figures_are_those_of_the_last_run(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert with_figures(text) == text, "python docs/pages.py"
     assert bool(MARKED.search(text)) == (page.name in ("README.md", "comparison.md"))
+    assert (DOCS / "quality.svg").read_text(encoding="utf-8") == picture()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

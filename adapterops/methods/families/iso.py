@@ -17,7 +17,7 @@ FLATNESS = Parameter(
 COMMON = Parameter("Fraction of the directions taken from the sum, the others from single adapters.", low=0, high=1)
 
 
-@method("iso_c", source="Marczak et al. 2025, arXiv:2502.04959", acts="matrices", flatness=FLATNESS)
+@method("iso_c", source="Marczak et al. 2025, arXiv:2502.04959", acts="matrices", borne=0.12, flatness=FLATNESS)
 def iso_c(matrices: Sequence[Array], weights: Sequence[float], *, flatness: float = 1.0) -> Array:
     """Iso-C: the weighted sum, with its singular values replaced by their mean.
 
@@ -32,7 +32,14 @@ def iso_c(matrices: Sequence[Array], weights: Sequence[float], *, flatness: floa
     return added + main.matrix(_flattened(main.values, flatness) - main.values)
 
 
-@method("iso_cts", source="Marczak et al. 2025, arXiv:2502.04959", acts="matrices", common=COMMON, flatness=FLATNESS)
+@method(
+    "iso_cts",
+    source="Marczak et al. 2025, arXiv:2502.04959",
+    acts="matrices",
+    borne=0.12,
+    common=COMMON,
+    flatness=FLATNESS,
+)
 def iso_cts(
     matrices: Sequence[Array], weights: Sequence[float], *, common: float = 0.8, flatness: float = 1.0
 ) -> Array:

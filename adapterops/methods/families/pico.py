@@ -22,8 +22,8 @@ def pico(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     zero. Bᵢ = Uᵢ √Σᵢ, of the SVD of wᵢ ΔWᵢ.
 
     Cost: n singular value decompositions of R x R matrices, and one eigendecomposition.
-    Differs: the paper takes B as it was trained, and its result depends on how an update is factored. Its last step, which
-        gives the merge the norm of its inputs, is `--scale auto`.
+    Differs: the paper takes B as it was trained, and its result depends on how an update is factored. Its last step
+        gives the merge the norm of its inputs, which no scale here does.
     """
     from adapterops.linalg.singular import svd
 

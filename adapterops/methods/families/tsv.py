@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
-@method("tsv", source="Gargiulo et al. 2025, arXiv:2412.00081", acts="matrices")
+@method("tsv", source="Gargiulo et al. 2025, arXiv:2412.00081", acts="matrices", borne=0.12)
 def tsv(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """TSV-Merge: the singular vectors of all updates made orthogonal to each other, each with its singular value.
 

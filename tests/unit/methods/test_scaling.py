@@ -1,4 +1,4 @@
-"""The scale of a merge: what each choice is, and that the default is the norm of the inputs."""
+"""The scale of a merge: what each choice is, and what bounds the default."""
 
 from __future__ import annotations
 
@@ -23,16 +23,36 @@ def entries(adapter: Adapter, module: str = "q") -> np.ndarray:
     return adapter.updates[module].dense()
 
 
+def norm(adapter: Adapter) -> float:
+    return float(np.linalg.norm(entries(adapter)))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_the_norm_of_its_inputs(method: str) -> None:
-    inputs = [A, B] if method == "slerp" else [A, B, C]
-    merged = merge(inputs, method, scale="auto")
-    norms = [np.linalg.norm(entries(each)) for each in inputs]
-    assert np.linalg.norm(entries(merged)) == pytest.approx(np.sqrt(np.mean(np.square(norms))))
-    as_it_is = merge(inputs, method, scale="sum")
-    assert settings(method, len(inputs))[1]["scale"] == ("sum" if METHODS[method].sized else "auto")
+@pytest.mark.parametrize("size", [0.001, 0.02, 0.05, 1.0])
+def test_every_method_is_as_large_as_it_may_be(method: str, size: float) -> None:
+    inputs = [size * each for each in ((A, B) if method == "slerp" else (A, B, C))]
+    usual = np.sqrt(np.mean([norm(each) ** 2 for each in inputs]))
+    borne = METHODS[method].borne * 7**0.5
+    as_it_is, merged = merge(inputs, method, scale="sum"), merge(inputs, method, scale="auto")
+    mean = norm(merge(inputs, scale="mean"))
+    assert norm(merged) == pytest.approx(min(norm(as_it_is), 2**0.5 * usual, max(borne, mean)))
     ratio = entries(merged) / np.where(entries(as_it_is) == 0, 1, entries(as_it_is))
     assert np.ptp(ratio[ratio != 0]) < 1e-9
+    assert settings(method, len(inputs))[1]["scale"] == ("sum" if METHODS[method].sized else "auto")
+
+
+def test_small_unrelated_updates_of_two_are_added() -> None:
+    one, other = (Adapter.of({"q": low_rank(seed, 400, 300, 2)}) for seed in (0, 1))
+    small = [0.001 * one, 0.001 * other]
+    total = norm(merge(small, scale="sum"))
+    assert norm(merge(small)) == pytest.approx(total, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("linear", {}), ("ties", {"density": 1.0}), ("core_ties", {"density": 1.0})]
+)
+def test_equal_updates_are_themselves_however_large(method: str, options: dict[str, Any]) -> None:
+    np.testing.assert_allclose(entries(merge([5 * A] * 3, method, **options)), 5 * entries(A), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [("sum", 1), ("mean", 1 / 3), (0.4, 0.4), ("0.4", 0.4), (-2, -2)])
@@ -73,9 +93,9 @@ def test_what_is_no_scale(wrong: Any) -> None:
 
 def test_the_words_are_those_of_the_factor() -> None:
     assert fixed("auto", 4) is None
-    assert "about 0.5 times their sum" in describe("auto", 4)
+    assert describe("auto", 4) == "auto: as it is, smaller where a module is large, no smaller than the mean"
     assert describe(0.4, 4) == "0.4 times"
-    assert describe("auto", 1) == "auto: every module as large as its input"
+    assert describe("auto", 1) == "auto: 1 times"
 
 
 def test_expressions_have_it() -> None:

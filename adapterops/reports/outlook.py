@@ -1,0 +1,64 @@
+"""What a merge would hold of each adapter, in words: facts about the updates, and no forecast of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.outlook import Outlook, condition
+from adapterops.reports.figures import brief, percent
+from adapterops.reports.rows import Table
+
+
+def outlook_rows(comparison: Comparison, merges: Sequence[Outlook]) -> Table:
+    """A row for each scale: the factors of the sum, and of each adapter what is kept and what the others add."""
+    header = ["scale", "times the sum", *(profile.name for profile in comparison.profiles)]
+    return header, [
+        [
+            merge.scale,
+            _range(sorted(merge.factors.values())),
+            *("-" if held is None else f"{percent(held.kept)} + {percent(held.added)}" for held in merge.held),
+        ]
+        for merge in merges
+    ]
+
+
+def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list[str]:
+    """How to read the table, how far apart the adapters are, and which scale is taken, with the reason."""
+    chosen = merges[0]
+    smaller = sum(factor < 1 for factor in chosen.factors.values())
+    separate = condition(comparison)
+    apart = "infinite: one is a combination of the others" if math.isinf(separate) else f"{separate:.3g}"
+    reason = (
+        f"{smaller} of {len(chosen.factors)} modules of the sum are large, and made smaller"
+        if smaller
+        else "no module of the sum is large"
+    )
+    return [
+        "kept + added by the others, in norms of the adapter: not a forecast, which no such figure was good enough for",
+        f"condition of their cosines: {apart} (1: orthogonal)",
+        f"advice: --scale {chosen.scale}, since {reason}",
+    ]
+
+
+def outlook_numbers(comparison: Comparison, merges: Sequence[Outlook]) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "condition": condition(comparison),
+        "merges": [
+            {
+                "scale": merge.scale,
+                "factors": dict(merge.factors),
+                "held": [None if held is None else asdict(held) for held in merge.held],
+            }
+            for merge in merges
+        ],
+    }
+
+
+def _range(factors: Sequence[float]) -> str:
+    low, high = brief(factors[0]), brief(factors[-1])
+    return low if low == high else f"{low} to {high}"

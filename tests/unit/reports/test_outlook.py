@@ -1,0 +1,38 @@
+"""The words of a merge that is not made yet: facts, and no forecast."""
+
+from __future__ import annotations
+
+from known_spectra import SLOW, adapter
+
+from adapterops.operations.comparing.comparison import compare
+from adapterops.operations.comparing.outlook import outlooks
+from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
+
+FOUND = compare([adapter(seed, SLOW) for seed in (1, 2, 3)])
+MERGES = outlooks(FOUND)
+
+
+def test_a_row_for_every_scale_that_has_a_name() -> None:
+    header, rows = outlook_rows(FOUND, MERGES)
+    assert header[:2] == ["scale", "times the sum"]
+    assert [row[0] for row in rows] == ["auto", "sum", "mean"]
+    assert all(len(row) == len(header) for row in rows)
+    assert rows[1][1] == "1"
+
+
+def test_the_advice_has_a_reason_and_promises_nothing() -> None:
+    text = "\n".join(outlook_sentences(FOUND, MERGES))
+    assert "advice: --scale auto, since" in text
+    assert "not a forecast" in text
+
+
+def test_the_condition_of_a_combination_is_infinite() -> None:
+    one = adapter(1, SLOW)
+    found = compare([one, 2 * one])
+    assert "infinite: one is a combination of the others" in "\n".join(outlook_sentences(found, outlooks(found)))
+
+
+def test_json_has_the_factor_of_every_module() -> None:
+    found = outlook_numbers(FOUND, MERGES)
+    assert [each["scale"] for each in found["merges"]] == ["auto", "sum", "mean"]
+    assert found["merges"][0]["factors"].keys() == FOUND.sum_layout.keys()
