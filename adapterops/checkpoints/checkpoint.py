@@ -17,6 +17,7 @@ from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.quant.used import unrounded
+from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Spec
@@ -77,6 +78,11 @@ class Checkpoint:
     documents: Mapping[str, Path] = field(default_factory=dict)
     rounding: str | None = None
     seed: int = 0
+
+    @property
+    def gguf(self) -> bool:
+        """Whether it is written as GGUF: as the files that it was read from, with other numbers."""
+        return any(name.endswith(SUFFIX) for name in self.shards)
 
     @property
     def needs_torch(self) -> bool:

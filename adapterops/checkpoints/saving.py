@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard, read
+from adapterops.checkpoints.gguf import check_fits
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
@@ -66,6 +67,7 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
         ResourceError: the device is not there, or `how.memory` is too little.
     """
     check_rounding(checkpoint)
+    check_fits(checkpoint)
     check_device(how.device)
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
@@ -267,6 +269,8 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     for name, path in (own | dict(checkpoint.documents)).items():
         if name != "config.json":
             yield name, path
+    if checkpoint.gguf:
+        return  # the files say all themselves
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
         config = root / "config.json" if root else None

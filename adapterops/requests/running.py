@@ -234,10 +234,10 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         )
     if request.original is not None and request.base_view != DEQUANTIZED:
         base = viewed(base, models["original"])
-    if base.schemes and (output.dtype or request.quantize) and not _same_scheme(request, base):
+    if (base.schemes or base.gguf) and (output.dtype or request.quantize) and not _same_scheme(request, base):
         base = dequantize(base, output.dtype)
     if request.rounding is None:
-        return base
+        return rounding(base, STOCHASTIC) if base.gguf and base.schemes else base
     if not base.schemes:
         raise OptionError(
             "--rounding keeps the codes of the base, and --dtype and --quantize ask for others",
