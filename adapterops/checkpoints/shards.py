@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 SYNC_BYTES = 1 << 28
 """Written bytes after which a file is synced, so that the disk works while the processors do."""
 
+USED = "what the codes stand for"
+"""Next to the parts of a tensor, which have other roles."""
+
 Item: TypeAlias = "str | TensorFile"
 """A tensor to write, or a file to hash."""
 
@@ -239,8 +242,8 @@ def _encode(
         stored = decoded()
         if block.changes:
             stored = stored.to(torch_dtype(decoded_to(scheme))).float()
-        pieces = way.back({**pieces, "": stored})
-    stored = pieces.pop("")
+        pieces = way.back({**pieces, USED: stored})
+    stored = pieces.pop(USED)
     for role, piece in pieces.items():
         put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme

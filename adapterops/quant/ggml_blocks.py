@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from adapterops.arrays.floats import Array
 
 
@@ -99,7 +101,7 @@ def split(kind: Kind, data: Array) -> Fields:
     import numpy as np
 
     blocks = data.reshape(-1).view(_dtype(kind))
-    codes = np.zeros((len(blocks), 1), np.uint8)
+    codes: Array = np.zeros((len(blocks), 1), np.uint8)
     shift = 0
     for plane in kind.planes:
         codes = codes | spread(blocks[plane.field], plane.bits, plane.stride) << np.uint8(shift)
@@ -141,11 +143,10 @@ def join(kind: Kind, fields: Fields) -> Array:
     return blocks.view(np.uint8).reshape(len(blocks), -1)
 
 
-def _dtype(kind: Kind) -> Array:
+def _dtype(kind: Kind) -> np.dtype[np.void]:
     import numpy as np
 
-    found: Array = np.dtype([(name, dtype, length) if length else (name, dtype) for name, dtype, length in kind.fields])
-    return found
+    return np.dtype([(name, dtype, length) if length else (name, dtype) for name, dtype, length in kind.fields])
 
 
 def spread(data: Array, bits: int, stride: int) -> Array:
@@ -168,7 +169,8 @@ def gathered(codes: Array, bits: int, stride: int) -> Array:
 
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
     wide = codes.reshape(len(codes), -1, 8 // bits, stride) << shifts
-    return np.bitwise_or.reduce(wide, axis=2).reshape(len(codes), -1)
+    found: Array = np.bitwise_or.reduce(wide, axis=2)
+    return found.reshape(len(codes), -1)
 
 
 def _halves(stored: Array) -> tuple[Array, Array | None]:
@@ -178,7 +180,8 @@ def _halves(stored: Array) -> tuple[Array, Array | None]:
 
 def _joined_halves(scale: Array, minimum: Array | None) -> Array:
     assert minimum is not None
-    return (scale | minimum << 4).astype("uint8")
+    found: Array = scale | minimum << 4
+    return found.astype("uint8")
 
 
 def _sixes(stored: Array) -> tuple[Array, Array | None]:

@@ -29,12 +29,13 @@ def reached(kind: Kind, fields: Fields, values: Array) -> Fields:
         dmin, minimum = _deeper(kind, fields, -low)
         fields = fields._replace(dmin=dmin, minimum=minimum)
         step, below = (each[..., 0] for each in fields.steps())
+        sign: Array
         if minimum is None:
             sign = np.where(step < 0, np.float32(-1), np.float32(1))
             ends = np.where(step < 0, -high, low), np.where(step < 0, -low, high)
             needed = np.maximum(ends[0] / np.float32(kind.low), ends[1] / np.float32(kind.high))
         else:
-            sign, needed = np.float32(1), (high + below) / np.float32(kind.high)
+            sign, needed = np.ones_like(step), (high + below) / np.float32(kind.high)
         needed = np.where(np.isfinite(needed), np.maximum(needed, 0), 0)
         d, scale = _wider(kind, fields, np.abs(step), needed, sign)
     return fields._replace(d=d, scale=scale)
@@ -108,10 +109,16 @@ def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array) -> Fiel
     lower = np.floor(exact)
     codes = np.clip(lower + (exact - lower > chance), kind.low, kind.high).astype(np.int16)
     same = (values == before).all(axis=(1, 2))
-    d = np.where(same, fields.d, wide.d)
-    scale = np.where(same[:, None], fields.scale, wide.scale)
-    dmin = minimum = None
-    if fields.dmin is not None and wide.dmin is not None:
-        dmin = np.where(same, fields.dmin, wide.dmin)
-        minimum = np.where(same[:, None], fields.minimum, wide.minimum)
-    return Fields(d, scale, dmin, minimum, np.where(same[:, None, None], fields.codes, codes))
+    return _merged(same, fields, wide._replace(codes=codes))
+
+
+def _merged(first: Array, one: Fields, other: Fields) -> Fields:
+    """The first of some blocks, and the others of the rest."""
+    import numpy as np
+
+    def chosen(mine: Array, theirs: Array) -> Array:
+        return np.where(first.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
+
+    dmin = None if one.dmin is None or other.dmin is None else chosen(one.dmin, other.dmin)
+    minimum = None if one.minimum is None or other.minimum is None else chosen(one.minimum, other.minimum)
+    return Fields(chosen(one.d, other.d), chosen(one.scale, other.scale), dmin, minimum, chosen(one.codes, other.codes))

@@ -36,6 +36,10 @@ Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]
 
 
+IN_GGUF = 0
+"""The seed of what is rounded in a GGUF model where none is given: on its grids nothing else keeps an update."""
+
+
 @dataclass(frozen=True)
 class Made:
     """What a request makes, lazily. `folder` is what its paths are relative to."""
@@ -237,7 +241,7 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     if (base.schemes or base.gguf) and (output.dtype or request.quantize) and not _same_scheme(request, base):
         base = dequantize(base, output.dtype)
     if request.rounding is None:
-        return rounding(base, STOCHASTIC) if base.gguf and base.schemes else base
+        return rounding(base, STOCHASTIC, IN_GGUF) if base.gguf and base.schemes else base
     if not base.schemes:
         raise OptionError(
             "--rounding keeps the codes of the base, and --dtype and --quantize ask for others",

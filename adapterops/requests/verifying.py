@@ -23,7 +23,7 @@ from adapterops.operations.verifying import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
-from adapterops.requests.running import adapter, adapters_for, measured
+from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
 from adapterops.storage.staging import MANIFEST
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
@@ -126,8 +126,9 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
+    seed = IN_GGUF if base.gguf and request.seed is None else request.seed
     found = verifying.verify(
-        model, base, change, dtype=request.output.dtype, precision=request.precision, seed=request.seed, how=how
+        model, base, change, dtype=request.output.dtype, precision=request.precision, seed=seed, how=how
     )
     return Proof(found, change)
 

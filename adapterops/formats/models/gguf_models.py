@@ -61,7 +61,8 @@ def read_gguf_model(
     with at(path=paths[0]):
         architecture = _architecture(fields)
         config = config_of(architecture, files)
-    shards, weights = {}, {}
+    shards: dict[str, GgufRows] = {}
+    weights: dict[str, Weight] = {}
     for file in files:
         with at(path=file.path):
             shards[file.path.name] = rows = _rows(file, architecture, config)

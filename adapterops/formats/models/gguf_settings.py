@@ -56,7 +56,7 @@ def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     config: dict[str, Any] = {"model_type": kind, "dtype": "bfloat16"}
     if class_:
         config["architectures"] = [class_]
-    for field, name in (SHARED | KNOWN.get(architecture, {})).items():
+    for field, name in {**SHARED, **KNOWN.get(architecture, {})}.items():
         if (value := fields.get(f"{architecture}.{field}")) is not None:
             config[name] = value
     if architecture in LARGEST and "head_dim" in config:

@@ -132,8 +132,8 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     for version in (1, 4, 3 << 24):
         with pytest.raises(UnsupportedError, match=f"version {version}"):
             GgufFile(raw(tmp_path / "a.gguf", [], GOOD, version=version))
-    with pytest.raises(UnsupportedError, match="type 12 of ggml") as raised:
-        GgufFile(raw(tmp_path / "a.gguf", [], [tensor("a", [256], 12, 0)], 144))
+    with pytest.raises(UnsupportedError, match="type 15 of ggml") as raised:
+        GgufFile(raw(tmp_path / "a.gguf", [], [tensor("a", [256], 15, 0)], 292))
     assert raised.value.tensor == "a"
     assert "checkpoint" in str(raised.value)
 
