@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, UnsupportedError, at
+from adapterops.errors import AdapterWarning, OptionError, UnsupportedError, at
 from adapterops.formats.llama_cpp import CONSTANTS
 from adapterops.formats.models.gguf_settings import check_complete
 from adapterops.formats.models.weight_files import shard_names
+from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.gguf_rows import GgufRows
 
 OTHERWISE = "--dtype bfloat16 writes a checkpoint of transformers, which llama.cpp converts"
@@ -17,10 +19,36 @@ OTHERWISE = "--dtype bfloat16 writes a checkpoint of transformers, which llama.c
 
 def like(checkpoint: Checkpoint, shard: str) -> GgufRows:
     """The file that a file of a GGUF model is written like."""
-    assert checkpoint.files
-    file = checkpoint.files.shards[shard]
+    file = next(iter(checkpoint.stored[checkpoint.shards[shard][0]].parts.values())).file
     assert isinstance(file, GgufRows)
     return file
+
+
+def is_file(checkpoint: Checkpoint, out: Path) -> bool:
+    """Whether an output is a single file, and no folder."""
+    return checkpoint.gguf and out.suffix == SUFFIX
+
+
+def called(checkpoint: Checkpoint, out: Path) -> Checkpoint:
+    """The checkpoint in a file of the name of the output, where that is one.
+
+    Raises:
+        OptionError: it is no GGUF model, or in several files.
+    """
+    if out.suffix != SUFFIX:
+        return checkpoint
+    if not checkpoint.gguf:
+        raise OptionError(
+            "ends in .gguf, and what is written is a checkpoint of transformers",
+            path=out,
+            hint="name a folder with -o; llama.cpp's convert_hf_to_gguf.py makes a GGUF file of it",
+        )
+    if len(checkpoint.shards) > 1:
+        raise OptionError(
+            f"is one file, and the model is in {len(checkpoint.shards)}", path=out, hint="name a folder with -o"
+        )
+    (names,) = checkpoint.shards.values()
+    return replace(checkpoint, shards={out.name: names})
 
 
 def check_fits(checkpoint: Checkpoint) -> None:

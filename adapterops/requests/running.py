@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base
 from adapterops.adapters.saving import Saved, plan_adapter, save_adapter, working_memory
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
+from adapterops.checkpoints.gguf import is_file
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
 from adapterops.checkpoints.saving import SavedCheckpoint, plan_checkpoint, save_checkpoint
@@ -118,7 +119,8 @@ def save(
         As `save_adapter` and `save_checkpoint` do.
     """
     request = made.request
-    origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
+    place = out.parent if isinstance(made.result, Checkpoint) and is_file(made.result, out) else out
+    origin = Origin(command, anonymous(made.seen_from(place), place).as_json(), files or {})
     if isinstance(made.result, Checkpoint):
         return save_checkpoint(
             made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how

@@ -24,7 +24,7 @@ from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
-from adapterops.storage.staging import MANIFEST
+from adapterops.storage.staging import manifest_of
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH"}
 
@@ -44,11 +44,12 @@ def recorded(folder: Path) -> Request | None:
     Raises:
         OptionError: the request is one that is not understood here.
     """
-    content = read_manifest(folder) if folder.is_dir() else None
+    content = read_manifest(folder)
     if content is None or isinstance(content, Problem) or "request" not in content:
         return None
-    with at(path=folder / MANIFEST):
+    with at(path=manifest_of(folder)):
         request, place = read_request(content["request"]), Path(folder).resolve()
+        place = place.parent if place.is_file() else place
 
     def there(path: str) -> str:
         return path if path.startswith(SCHEME) else str(located(place, path))

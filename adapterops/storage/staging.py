@@ -37,6 +37,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
 
 
+def manifest_of(out: Path) -> Path:
+    """Where the manifest of an output is: in its folder, or next to its file."""
+    return out.with_name(f"{out.name}.{MANIFEST}") if out.is_file() else out / MANIFEST
+
+
 def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
 
@@ -90,7 +95,7 @@ def check_parent(out: Path) -> None:
 def check_replaceable(out: Path) -> None:
     """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
     fact = None
-    if not (out / MANIFEST).is_file():
+    if not manifest_of(out).is_file():
         fact = f"was not written by adapterops (it has no {MANIFEST})"
     elif (named := _named(out)) is None:
         fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
@@ -105,9 +110,9 @@ def check_replaceable(out: Path) -> None:
 
 
 def _named(out: Path) -> set[str] | None:
-    """The files that the manifest of a folder names; None where it does not say."""
+    """The files that the manifest of an output names; None where it does not say."""
     try:
-        content = read_json(out / MANIFEST, MANIFEST_LIMIT)
+        content = read_json(manifest_of(out), MANIFEST_LIMIT)
     except AdapterOpsError:
         return None
     outputs = content.get("outputs") if isinstance(content, dict) else None
@@ -116,6 +121,9 @@ def _named(out: Path) -> set[str] | None:
 
 def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
     """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
+    if out.is_file():
+        yield out.name, out
+        return
     for path in sorted(out.iterdir()):
         inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}
         if inner and path.is_dir() and not path.is_symlink():
@@ -146,9 +154,16 @@ def _empty(path: Path) -> bool:
 
 @contextmanager
 def staged(
-    out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True
+    out: Path,
+    *,
+    force: bool = False,
+    plan: str | None = None,
+    resume: bool = False,
+    single: bool = False,
+    sync: bool = True,
 ) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
+    """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not. Where `out` is
+    to be a single file, it is the one of that name in the folder, and the manifest gets a place next to it.
 
     Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
     one after that is complete. Work with a `plan` has a `Journal`: what an interrupted or killed run of the same plan
@@ -173,7 +188,7 @@ def staged(
             (folder / JOURNAL).unlink()
         if sync:
             sync_folders(folder)
-        publish(folder, out, force)
+        (publish_file if single else publish)(folder, out, force)
         published = True
         if sync:
             sync_folder(out.parent)
@@ -321,10 +336,33 @@ def publish(folder: Path, out: Path, force: bool) -> None:
         os.rename(folder, out)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise OutputExistsError(
-                "appeared while this run was writing", path=out, hint="name another place with -o"
-            ) from error
+            raise _appeared(out) from error
         raise
+
+
+def publish_file(folder: Path, out: Path, force: bool) -> None:
+    """Give the file of a complete folder its name, after its manifest; with `force`, one that is there is replaced.
+
+    Raises:
+        OutputExistsError: something is there.
+    """
+    if os.path.lexists(out):
+        if not force:
+            raise _appeared(out)
+        check_replaceable(out)
+    manifest = out.with_name(f"{out.name}.{MANIFEST}")
+    os.replace(folder / MANIFEST, manifest)
+    if force:
+        os.replace(folder / out.name, out)
+        return
+    try:
+        os.link(folder / out.name, out)
+    except FileExistsError as error:
+        raise _appeared(out) from error
+
+
+def _appeared(out: Path) -> OutputExistsError:
+    return OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o")
 
 
 def _exchange(new: Path, old: Path) -> None:
