@@ -29,15 +29,13 @@ def reached(kind: Kind, fields: Fields, values: Array) -> Fields:
         dmin, minimum = _deeper(kind, fields, -low)
         fields = fields._replace(dmin=dmin, minimum=minimum)
         step, below = (each[..., 0] for each in fields.steps())
-        sign: Array
         if minimum is None:
-            sign = np.where(step < 0, np.float32(-1), np.float32(1))
             ends = np.where(step < 0, -high, low), np.where(step < 0, -low, high)
             needed = np.maximum(ends[0] / np.float32(kind.low), ends[1] / np.float32(kind.high))
         else:
-            sign, needed = np.ones_like(step), (high + below) / np.float32(kind.high)
+            needed = (high + below) / np.float32(kind.high)
         needed = np.where(np.isfinite(needed), np.maximum(needed, 0), 0)
-        d, scale = _wider(kind, fields, np.abs(step), needed, sign)
+        d, scale = _wider(kind, fields, needed)
     return fields._replace(d=d, scale=scale)
 
 
@@ -48,38 +46,44 @@ def _deeper(kind: Kind, fields: Fields, needed: Array) -> tuple[Array | None, Ar
     if fields.dmin is None or fields.minimum is None:
         return fields.dmin, fields.minimum
     below = fields.steps()[1][..., 0]
-    short = needed > below + SLACK * np.abs(below)
-    if kind.scales is None:
+    if kind.scales is None:  # of any sign
+        short = needed > below + np.float32(SLACK) * np.abs(below)
         return np.where(short[:, 0], _up(needed[:, 0]), fields.dmin), fields.minimum
-    ratio = np.where(short & (below > 0), needed / below, 1).max(axis=1)
-    grown = _up(fields.dmin.astype(np.float32) * np.minimum(ratio, np.float32(1 + FINE)))
-    dmin = np.where((ratio > 1) & np.isfinite(grown), grown, fields.dmin)
-    wide = dmin.astype(np.float32)[:, None]
-    still = needed > wide * fields.minimum * np.float32(1 + SLACK)
-    more = np.where(wide > 0, np.minimum(np.ceil(needed / wide), kind.scales.largest), fields.minimum)
-    return dmin, np.where(short & still, np.maximum(more, fields.minimum), fields.minimum).astype(np.int16)
+    return _grown(kind.scales.largest, fields.dmin, fields.minimum, np.maximum(needed, 0))
 
 
-def _wider(kind: Kind, fields: Fields, step: Array, needed: Array, sign: Array) -> tuple[Array, Array]:
+def _wider(kind: Kind, fields: Fields, needed: Array) -> tuple[Array, Array]:
     """d and the scales, so that steps (blocks, groups) are as large as is needed."""
     import numpy as np
 
-    short = needed > step * np.float32(1 + SLACK)
-    d = fields.d.astype(np.float32)
     if kind.scales is None:
+        short = needed[:, 0] > np.abs(fields.d.astype(np.float32)) * np.float32(1 + SLACK)
         grown = np.copysign(_up(needed[:, 0]), fields.d)
-        return np.where(short[:, 0] & np.isfinite(grown), grown, fields.d), fields.scale
-    largest = np.float32(kind.scales.largest)
-    ratio = np.where(short & (step > 0), needed / step, 1).max(axis=1)
-    grown = np.where(d == 0, needed.max(axis=1) / largest, np.abs(d) * np.minimum(ratio, np.float32(1 + FINE)))
-    grown = np.copysign(_up(grown), fields.d)
-    d = np.where(((ratio > 1) | (d == 0)) & np.isfinite(grown), grown, fields.d)
-    wide = np.abs(d.astype(np.float32))[:, None]
-    still = needed > wide * np.abs(fields.scale) * np.float32(1 + SLACK)
-    more = np.where(wide > 0, np.minimum(np.ceil(needed / wide), largest), np.abs(fields.scale))
-    signs = sign * np.sign(d.astype(np.float32))[:, None]
-    scale = np.where(short & still, signs * np.maximum(more, np.abs(fields.scale)), fields.scale)
-    return d, scale.astype(np.int16)
+        return np.where(short & np.isfinite(grown), grown, fields.d), fields.scale
+    d, scale = _grown(kind.scales.largest, np.abs(fields.d), np.abs(fields.scale), needed)
+    return np.copysign(d, fields.d), np.where(fields.scale < 0, -scale, scale)
+
+
+def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Array, Array]:
+    """A unit (blocks,) and whole numbers of it, up to `largest`, that come to what is needed (blocks, groups) or more.
+
+    The unit grows by up to `FINE`, then the numbers of single groups. Where that does not do, all are chosen anew.
+    """
+    import numpy as np
+
+    wide = unit.astype(np.float32)[:, None]
+    there = wide * counts.astype(np.float32)
+    short = needed > there * np.float32(1 + SLACK)
+    ratio = np.where(short & (there > 0), needed / there, 1).max(axis=1)
+    fine = _up(wide[:, 0] * np.minimum(ratio, np.float32(1 + FINE)))
+    least = needed.max(axis=1) / np.float32(largest)
+    anew = least > fine.astype(np.float32)
+    found = np.where(anew, _up(least), np.where(ratio > 1, fine, unit))
+    found = np.where(np.isfinite(found), found, unit)
+    wide = found.astype(np.float32)[:, None]
+    more = np.where(wide > 0, np.minimum(np.ceil(needed / wide * np.float32(1 - SLACK)), largest), counts)
+    still = needed > wide * counts.astype(np.float32) * np.float32(1 + SLACK)
+    return found, np.where(anew[:, None] | (short & still), more, counts).astype(np.int16)
 
 
 def _up(values: Array) -> Array:

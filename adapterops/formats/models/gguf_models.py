@@ -28,10 +28,14 @@ def gguf_files(place: Place) -> list[Path]:
         InputError: a part is missing.
     """
     if place.folder:
-        found = [path for path in place.entries() if path.suffix == SUFFIX and path.name != ADAPTER]
+        found = [path for path in place.entries() if path.suffix == SUFFIX and not _adapter(place, path)]
         first = [path for path in found if not (match := PART.fullmatch(path.name)) or int(match["number"]) == 1]
         return _parts(place, first[0]) if len(first) == 1 else []
     return _parts(place, place.path)
+
+
+def _adapter(place: Place, path: Path) -> bool:
+    return path.name == ADAPTER and _opened(place, path).fields.get("general.type") == "adapter"
 
 
 def _parts(place: Place, path: Path) -> list[Path]:
