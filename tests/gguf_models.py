@@ -50,7 +50,7 @@ def model(architecture: str) -> nn.Module:
     config = getattr(transformers, f"{name}TextConfig" if name == "Gemma3" else f"{name}Config")(**{**SHARED, **more})
     built: nn.Module = getattr(transformers, f"{name}ForCausalLM")(config).eval()
     with torch.no_grad():
-        for key, parameter in built.named_parameters():
+        for parameter in built.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return built

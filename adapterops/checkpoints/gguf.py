@@ -9,7 +9,7 @@ from pathlib import Path
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, OptionError, UnsupportedError, at
 from adapterops.formats.llama_cpp import CONSTANTS
-from adapterops.formats.models.gguf_settings import check_complete
+from adapterops.formats.models.gguf_settings import complete
 from adapterops.formats.models.weight_files import shard_names
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.gguf_rows import GgufRows
@@ -83,7 +83,7 @@ def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
     assert checkpoint.files
     files = [like(checkpoint, shard).file for shard in checkpoint.shards]
     with at(path=checkpoint.files.path):
-        check_complete(str(files[0].fields["general.architecture"]), files)
+        config = complete(checkpoint.config or {}, files)
     parts = [[name for name in names if name not in CONSTANTS] for names in checkpoint.shards.values()]
     shards = dict(zip(shard_names(len(parts)), parts, strict=True))
     warnings.warn(
@@ -98,5 +98,6 @@ def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
         layout={name: checkpoint.layout[name] for names in parts for name in names},
         stored={name: checkpoint.stored[name] for names in parts for name in names},
         schemes={name: scheme for name, scheme in checkpoint.schemes.items() if name not in CONSTANTS},
+        config=config,
         files=replace(checkpoint.files, config=None),
     )

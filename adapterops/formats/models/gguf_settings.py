@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.llama_cpp import CONSTANTS
 from adapterops.storage.gguf import GgufFile
+
+if TYPE_CHECKING:
+    from adapterops.arrays.floats import Array
 
 SHARED = {
     "context_length": "max_position_embeddings",
@@ -48,8 +51,17 @@ LARGEST = {"gemma2": 46, "gemma3": 62}
 """Layers of the one size whose queries are scaled by the width of the model, not by that of a head."""
 
 
+FREQUENCIES = "rope_freqs.weight"
+LLAMA3: Mapping[str, Any] = {
+    "rope_type": "llama3",
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
 def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
-    """What config.json would say, as far as the file does. `check_complete` tells whether that is all."""
+    """What config.json would say, as far as the fields do; `complete` adds the rest."""
     fields = {name: value for name, value in files[0].fields.items() if value is not None}
     embedding = [file.shape("token_embd.weight")[0] for file in files if "token_embd.weight" in file.raw.entries]
     kind, class_ = CLASSES.get(architecture, (architecture, None))
@@ -72,10 +84,15 @@ def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     return config
 
 
-def check_complete(architecture: str, files: Sequence[GgufFile]) -> None:
-    """Raise UnsupportedError for a model of which config.json would have to say what is not known here."""
+def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, Any]:
+    """The config with what it has to say of positions.
+
+    Raises:
+        UnsupportedError: not all that it has to say is known.
+    """
     hint = "give the checkpoint that it was converted from; fuse into the file itself needs no config.json"
     fields = files[0].fields
+    architecture = fields.get("general.architecture")
     if architecture not in KNOWN:
         raise UnsupportedError(
             f"is of the architecture {architecture!r}, and config.json is known for {', '.join(KNOWN)}", hint=hint
@@ -83,9 +100,27 @@ def check_complete(architecture: str, files: Sequence[GgufFile]) -> None:
     scaling = fields.get(f"{architecture}.rope.scaling.type", "none")
     if scaling not in ("none", None):
         raise UnsupportedError(f"scales its positions ({scaling}), which is not written to config.json", hint=hint)
+    found = dict(config)
     for file in files:
         for name in CONSTANTS:
             if name in file.raw.entries:
-                raise UnsupportedError(
-                    "changes the frequencies of positions, which config.json has to say", tensor=name, hint=hint
-                )
+                stated = _llama3(config, file.array(name).reshape(-1)) if name == FREQUENCIES else None
+                if stated is None:
+                    raise UnsupportedError(
+                        "changes the frequencies of positions in a way that is not known", tensor=name, hint=hint
+                    )
+                found["rope_scaling"] = stated
+    return found
+
+
+def _llama3(config: Mapping[str, Any], stored: Array) -> dict[str, Any] | None:
+    """What Llama 3.1 and 3.2 say of positions, if the stored divisors of frequencies are those that follow from it."""
+    import numpy as np
+
+    stated = {**LLAMA3, "factor": float(stored.max())}
+    rate = float(config["rope_theta"]) ** (-np.arange(0, 2 * len(stored), 2) / (2 * len(stored)))
+    turns = stated["original_max_position_embeddings"] * rate / (2 * np.pi)
+    low, high = stated["low_freq_factor"], stated["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    expected = 1 / ((1 - smooth) / stated["factor"] + smooth)
+    return stated if np.allclose(stored, expected, rtol=1e-4) else None
