@@ -112,7 +112,7 @@ class Witness:
     def _on_grid(self, name: str, each: Wanted) -> bool:
         stored = self.base.stored.get(each.start or name)
         same = stored is not None and stored.scheme == self.model.stored[name].scheme
-        return self.chance and same and each.full is None and name not in self.base.views
+        return self.chance and same and name not in self.base.views
 
     def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:
         spec = self.model.layout[name]

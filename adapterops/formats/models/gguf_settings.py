@@ -65,7 +65,11 @@ def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     fields = {name: value for name, value in files[0].fields.items() if value is not None}
     embedding = [file.shape("token_embd.weight")[0] for file in files if "token_embd.weight" in file.raw.entries]
     kind, class_ = CLASSES.get(architecture, (architecture, None))
-    config: dict[str, Any] = {"model_type": kind, "dtype": "bfloat16"}
+    dtypes = {
+        file.raw.entries[name].dtype for file in files for name in file.raw.entries if not name.endswith("norm.weight")
+    }
+    half = not any(file.blocks for file in files) and "F16" in dtypes
+    config: dict[str, Any] = {"model_type": kind, "dtype": "float16" if half else "bfloat16"}
     if class_:
         config["architectures"] = [class_]
     for field, name in {**SHARED, **KNOWN.get(architecture, {})}.items():
