@@ -107,6 +107,30 @@ def test_only_adapted_tensors_change(tmp_path: Path) -> None:
     assert changed == {f"blk.{layer}.attn_v.weight" for layer in range(2)}
 
 
+def test_a_head_that_peft_saved_whole_goes_in_and_is_verified(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", mixed)
+    live = adapter(of_gguf(path), tmp_path / "adapter", 0.05, ["lm_head"])
+    out = tmp_path / "out.gguf"
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out)]) == 0
+    assert torch.norm(logits(of_gguf(out)) - logits(live)) < 0.3 * torch.norm(logits(of_gguf(path)) - logits(live))
+    assert run(["verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("type_", [Type.Q4_K, Type.Q8_0, Type.BF16], ids=lambda each: each.name)
+def test_an_embedding_that_is_the_head_too_cannot_be_adapted_as_one(
+    type_: Type, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has no place for a head of its own; what can be done is named."""
+    path = write(tmp_path / "a.gguf", "qwen2", type_)
+    adapter(of_gguf(path), tmp_path / "adapter", 0.05, ["lm_head"])
+    given = ["fuse", str(path), str(tmp_path / "adapter"), "-o"]
+    assert run([*given, str(tmp_path / "out.gguf")]) != 0
+    assert "--dtype bfloat16" in capsys.readouterr().err
+    assert run([*given, str(tmp_path / "out"), "--dtype", "float32"]) == 0
+    asked = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), "--dtype", "float32"]
+    assert run(["verify", str(tmp_path / "out"), *asked]) == 0
+
+
 def test_an_adapter_of_llama_cpp_goes_in_too(tmp_path: Path) -> None:
     """Its rows are in the order of the file, and both are undone and done again."""
     path = write(tmp_path / "a.gguf", "llama", Type.F16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from gguf_models import mixed, write
 
 import adapterops as ao
 from adapterops.checkpoints.gguf import check_fits, check_folder
-from adapterops.errors import AdapterWarning, OptionError, OutputExistsError, UnsupportedError
+from adapterops.errors import AdapterWarning, OptionError, OutputExistsError, ResourceError, UnsupportedError
 from adapterops.storage.staging import manifest_of
 
 
@@ -56,6 +58,22 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         ao.save_checkpoint(ao.open_checkpoint(path), tmp_path / "out.gguf", force=True)
     assert (tmp_path / "out.gguf").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("call", ["link", "fsync"])
+def test_what_fails_leaves_no_model(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, out = ao.open_checkpoint(write(tmp_path / "a.gguf")), tmp_path / "out.gguf"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(ResourceError):
+            ao.save_checkpoint(model, out)
+    assert not out.exists()
+    ao.save_checkpoint(model, out)
+    assert {each.name for each in tmp_path.iterdir()} == {"a.gguf", "out.gguf", "out.gguf.adapterops.json"}
 
 
 def test_tensors_that_the_file_has_not_are_refused(tmp_path: Path) -> None:
