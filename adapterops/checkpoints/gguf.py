@@ -54,7 +54,7 @@ def called(checkpoint: Checkpoint, out: Path) -> Checkpoint:
 def check_folder(checkpoint: Checkpoint, out: Path) -> None:
     """Raise OptionError for a single file, where the output is made by many: that needs a folder."""
     if is_file(checkpoint, out):
-        raise OptionError("is a single file, and parts are put together in a folder", path=out, hint="name one with -o")
+        raise OptionError("is a single file, and work in parts needs a folder", path=out, hint="name one with -o")
 
 
 def check_fits(checkpoint: Checkpoint) -> None:
