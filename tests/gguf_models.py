@@ -12,6 +12,7 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Type
 from torch import nn
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from adapterops.quant.ggml_blocks import KINDS, Fields, join
 
@@ -41,6 +42,14 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3", {"tie_word_embeddings": False, "sliding_window": 32}),
 }
 INTERLEAVED = ("llama",)
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+"""What the config of Llama 3.2 says of positions."""
 
 
 def model(architecture: str) -> nn.Module:
@@ -163,3 +172,12 @@ def mixed(name: str) -> Type:
         "ffn_up": Type.Q4_1,
     }
     return next((found for end, found in ends.items() if end in name), Type.Q4_K)
+
+
+def frequencies(factor: float) -> np.ndarray:
+    """What llama.cpp's converter stores for Llama 3.1: by how much a frequency is divided, from transformers' own."""
+    fields = {"rope_theta": 5000.0, "head_dim": 64, "max_position_embeddings": 131072}
+    scaled = transformers.LlamaConfig(**fields, rope_scaling={**LLAMA3, "factor": factor})
+    found, _ = ROPE_INIT_FUNCTIONS["llama3"](scaled, torch.device("cpu"))
+    plain = 5000.0 ** (-torch.arange(0, 64, 2, dtype=torch.float64) / 64)
+    return (plain / found).float().numpy()

@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf_models import MODELS, mixed, model, write
+from gguf_models import MODELS, frequencies, mixed, model, write
 from transformers import AutoModelForCausalLM
 
 import adapterops as ao
@@ -73,6 +73,16 @@ def test_a_fused_model_computes_what_base_and_adapter_do(architecture: str, tmp_
     assert float((logits(live) - logits(of_gguf(path))).abs().max()) > 0.01
     torch.testing.assert_close(logits(of_gguf(out)), logits(live), rtol=1e-4, atol=2e-5)
     assert run(["verify", str(out)]) == 0
+
+
+def test_the_positions_of_llama_3_are_those_of_the_file(tmp_path: Path) -> None:
+    """transformers' own reader of GGUF passes them over, so the frequencies are compared."""
+    divisors = frequencies(32.0)
+    path = write(tmp_path / "a.gguf", alter=lambda writer: writer.add_tensor("rope_freqs.weight", divisors))
+    assert run(["dequantize", str(path), "-o", str(tmp_path / "out")]) == 0
+    rotary = AutoModelForCausalLM.from_pretrained(tmp_path / "out").model.rotary_emb.inv_freq
+    plain = of_gguf(path).model.rotary_emb.inv_freq
+    torch.testing.assert_close(rotary, plain / torch.from_numpy(divisors), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
