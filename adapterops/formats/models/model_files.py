@@ -5,7 +5,7 @@ config, tokenizer and the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,18 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}"
         + (" ..." if len(there) > 8 else ""),
         path=place,
-        hint="the index of the shards is missing: download it too"
-        if any(name.endswith(".safetensors") for name in there)
-        else "name a folder that a model was saved to",
+        hint=_hint(there),
         code="E-FOLDER",
     )
+
+
+def _hint(there: Collection[str]) -> str:
+    """What to do about a folder with these files, in which no model was found."""
+    if any(name.endswith(".safetensors") for name in there):
+        return "the index of the shards is missing: download it too"
+    if any(name.endswith(SUFFIX) for name in there):
+        return "it has several models: name the file of one"
+    return "name a folder that a model was saved to"
 
 
 def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:

@@ -55,6 +55,15 @@ def test_models_and_adapters_are_told_apart(tmp_path: Path) -> None:
         open_checkpoint(adapter)
 
 
+def test_of_several_models_in_a_folder_one_has_to_be_named(tmp_path: Path) -> None:
+    for name in ("q4", "q8"):
+        write(tmp_path / f"{name}.gguf")
+    with pytest.raises(InputError) as raised:
+        open_checkpoint(tmp_path)
+    assert "name the file of one" in str(raised.value.hint)
+    assert open_checkpoint(tmp_path / "q4.gguf").layout
+
+
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:
     def experts(writer: gguf.GGUFWriter) -> None:
         writer.add_tensor("blk.0.ffn_gate_exps.weight", np.zeros((2, 8, 8), np.float32))
