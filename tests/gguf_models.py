@@ -85,14 +85,13 @@ def stored(architecture: str, built: nn.Module) -> dict[str, np.ndarray]:
 
 def coded(values: np.ndarray, type_: Type) -> np.ndarray:
     """Rows in blocks: by gguf where it can, K-quants by scales that fit the largest numbers."""
-    if not type_.name.endswith("_K"):
+    kind = KINDS.get(type_.name)
+    if kind is None or (kind.scales is None and not kind.table):
         return gguf.quantize(values, type_)
-    kind = KINDS[type_.name]
-    groups = values.reshape(-1, kind.groups, 256 // kind.groups).astype(np.float32)
-    assert kind.scales is not None
-    most = kind.scales.largest
+    groups = values.reshape(-1, kind.groups, (256 if kind.scales else 32) // kind.groups).astype(np.float32)
+    most = kind.scales.largest if kind.scales else 1
     dmin = minimum = None
-    if type_.name in ("Q3_K", "Q6_K"):
+    if kind.low < 0:
         largest = np.take_along_axis(groups, np.abs(groups).argmax(axis=2)[..., None], 2)[..., 0]
         step = largest / kind.low
         d = (np.abs(step).max(axis=1) / most).astype(np.float16)
@@ -105,7 +104,12 @@ def coded(values: np.ndarray, type_: Type) -> np.ndarray:
         minimum = np.clip(np.rint(below / dmin[:, None].astype(np.float32)), 1, most).astype(np.int16)
     fields = Fields(d, scale.astype(np.int16), dmin, minimum, np.zeros(groups.shape, np.int16))
     steps, lowest = fields.steps()
-    codes = np.clip(np.rint((groups + lowest) / steps), kind.low, kind.high).astype(np.int16)
+    with np.errstate(all="ignore"):
+        exact = np.nan_to_num(np.clip((groups + lowest) / steps, kind.low, kind.high))
+    codes = np.rint(exact).astype(np.int16)
+    if kind.table:
+        table = np.array(kind.table)
+        codes = table[np.searchsorted((table[1:] + table[:-1]) / 2, exact)].astype(np.int16)
     return join(kind, fields._replace(codes=codes)).reshape(len(values), -1)
 
 

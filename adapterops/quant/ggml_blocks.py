@@ -3,7 +3,7 @@
     value = (d · scale) · code - dmin · minimum
 
 with a float16 d, and dmin where there are minima, for the block, and whole numbers scale and minimum for each group. Of a
-type without groups these are 1. Source: ggml-quants.c of llama.cpp.
+type without groups these are 1. Where a type has a table, its number for a code is meant. Source: ggml-quants.c of llama.cpp.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Kind:
         groups: in a block.
         scales: of the groups; None where there is one group.
         minimum: the field that has the lowest value of a block itself, where it has one: -dmin.
+        table: what is multiplied by the scale, by code, ascending; without one the code less `zero`.
     """
 
     fields: tuple[tuple[str, str, int], ...]
@@ -53,6 +54,7 @@ class Kind:
     groups: int = 1
     scales: Scales | None = None
     minimum: str | None = None
+    table: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -60,16 +62,16 @@ class Kind:
 
     @property
     def low(self) -> int:
-        return -self.zero
+        return self.table[0] if self.table else -self.zero
 
     @property
     def high(self) -> int:
-        return (1 << self.width) - 1 - self.zero
+        return self.table[-1] if self.table else (1 << self.width) - 1 - self.zero
 
 
 class Fields(NamedTuple):
     """What blocks are made of: d and dmin (blocks,), float16; scale and minimum (blocks, groups), integers; and the codes
-    (blocks, groups, entries), int16. Without minima dmin and minimum are None.
+    (blocks, groups, entries), int16, or what a table has for them. Without minima dmin and minimum are None.
     """
 
     d: Array
@@ -108,7 +110,8 @@ def split(kind: Kind, data: Array) -> Fields:
         shift += plane.bits
     if kind.width == 8:  # signed bytes
         codes = codes ^ np.uint8(kind.zero)
-    codes = (codes.astype(np.int16) - np.int16(kind.zero)).reshape(len(blocks), kind.groups, -1)
+    numbers = np.array(kind.table, np.int16)[codes] if kind.table else codes.astype(np.int16) - np.int16(kind.zero)
+    codes = numbers.reshape(len(blocks), kind.groups, -1)
     ones = np.ones((len(blocks), 1), np.int16)
     if kind.scales is None:
         return Fields(
@@ -128,7 +131,9 @@ def join(kind: Kind, fields: Fields) -> Array:
 
     blocks = np.zeros(len(fields.d), _dtype(kind))
     blocks["d"] = fields.d
-    codes = (fields.codes.reshape(len(blocks), -1) + np.int16(kind.zero)).astype(np.uint8)
+    numbers = fields.codes.reshape(len(blocks), -1)
+    places = np.searchsorted(kind.table, numbers) if kind.table else numbers + np.int16(kind.zero)
+    codes = places.astype(np.uint8)
     if kind.width == 8:
         codes ^= np.uint8(kind.zero)
     for plane in kind.planes:
@@ -226,10 +231,27 @@ def _joined_bytes(scale: Array, minimum: Array | None) -> Array:
     return scale.astype("int8")
 
 
+def _upper_first(stored: Array) -> tuple[Array, Array | None]:
+    """IQ4_XS: eight scales of 6 bits, less 32, the upper bits of all first."""
+    import numpy as np
+
+    high, low = spread(np.ascontiguousarray(stored[:, :2]), 2, 1), spread(np.ascontiguousarray(stored[:, 2:]), 4, 1)
+    return (low | high << np.uint8(4)).astype(np.int16) - np.int16(32), None
+
+
+def _joined_upper_first(scale: Array, minimum: Array | None) -> Array:
+    import numpy as np
+
+    whole = (scale + np.int16(32)).astype(np.uint8)
+    return np.concatenate([gathered(whole >> np.uint8(4), 2, 1), gathered(whole & np.uint8(15), 4, 1)], axis=1)
+
+
 HALVES = Scales(15, _halves, _joined_halves)
 SIXES = Scales(63, _sixes, _joined_sixes)
 OFFSET_SIXES = Scales(31, _offset_sixes, _joined_offset_sixes)
 BYTES = Scales(127, _bytes, _joined_bytes)
+UPPER_FIRST = Scales(31, _upper_first, _joined_upper_first)
+TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 D, DMIN = ("d", "<f2", 0), ("dmin", "<f2", 0)
 KINDS: Mapping[str, Kind] = {
@@ -254,6 +276,10 @@ KINDS: Mapping[str, Kind] = {
         (Plane("qs", 4, 32), Plane("qh", 1, 32)),
         groups=8,
         scales=SIXES,
+    ),
+    "IQ4_NL": Kind((D, ("qs", "u1", 16)), (Plane("qs", 4, 16),), table=TABLE),
+    "IQ4_XS": Kind(
+        (D, ("scales", "u1", 6), ("qs", "u1", 128)), (Plane("qs", 4, 16),), groups=8, scales=UPPER_FIRST, table=TABLE
     ),
     "Q6_K": Kind(
         (("ql", "u1", 128), ("qh", "u1", 64), ("scales", "i1", 16), D),

@@ -112,10 +112,22 @@ def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array) -> Fiel
         kept = (step == old_step) & (below == old_below)
         exact = np.where(kept, (values - before) / step + fields.codes.astype(np.float32), (values + below) / step)
         exact = np.where(step == 0, fields.codes, exact)
-    lower = np.floor(exact)
-    codes = np.clip(lower + (exact - lower > chance), kind.low, kind.high).astype(np.int16)
+    codes = _neighbour(kind, exact, chance).astype(np.int16)
     same = (values == before).all(axis=(1, 2))
     return _merged(same, fields, wide._replace(codes=codes))
+
+
+def _neighbour(kind: Kind, exact: Array, chance: Array) -> Array:
+    """The next lower number that a code stands for or the next higher one, at random."""
+    import numpy as np
+
+    if not kind.table:
+        lower = np.floor(exact)
+        found: Array = np.clip(lower + (exact - lower > chance), kind.low, kind.high)
+        return found
+    table = np.array(kind.table, np.float32)
+    place = np.clip(np.searchsorted(table, exact, "right") - 1, 0, len(table) - 2)
+    return np.where(exact - table[place] > chance * (table[place + 1] - table[place]), table[place + 1], table[place])
 
 
 def _merged(first: Array, one: Fields, other: Fields) -> Fields:

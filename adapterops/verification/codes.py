@@ -95,10 +95,12 @@ def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     """The same for the blocks of ggml, whose grid is kept, or widened to hold what is past its ends."""
     found = blocks(stored, scheme, begin, begin + len(S))
     step, above = np.abs(found.step), (S + found.below) * np.where(found.step < 0, -1, 1)
-    room = (1 if chance else 0.5) * step * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
-    past = np.where(found.code == found.high, above > found.high * step, above < found.low * step)
-    past &= (found.code == found.high) | (found.code == found.low)
-    wrong: Matrix = (np.abs(above - found.code * step) > room) & ~past
+    place, last = np.searchsorted(found.numbers, found.code), len(found.numbers) - 1
+    upwards = above > found.code * step
+    other = np.where(upwards, np.minimum(place + 1, last), np.maximum(place - 1, 0))
+    gap = np.abs(found.numbers[other] - found.code) * step
+    room = (1 if chance else 0.5) * gap * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
+    wrong: Matrix = (np.abs(above - found.code * step) > room) & (gap > 0)  # what is past the last number has that
     return wrong
 
 

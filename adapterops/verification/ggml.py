@@ -11,13 +11,12 @@ from adapterops.verification.rounding import Matrix
 
 
 class Terms(NamedTuple):
-    """value = step · code - below, of every entry of blocks (blocks, entries); codes go from `low` to `high`."""
+    """value = step · code - below, of every entry of blocks (blocks, entries); a code is one of `numbers`, ascending."""
 
     step: Matrix
     code: Matrix
     below: Matrix
-    low: int
-    high: int
+    numbers: Matrix
 
 
 def _half(data: Matrix, begin: int) -> Matrix:
@@ -47,32 +46,32 @@ def _each(values: Matrix, times: int) -> Matrix:
 
 
 def _q4_0(data: Matrix) -> Terms:
-    return Terms(_half(data, 0), _pieces(data, 2, 18, 4, 16) - 8, np.zeros((1, 1)), -8, 7)
+    return Terms(_half(data, 0), _pieces(data, 2, 18, 4, 16) - 8, np.zeros((1, 1)), np.arange(-8, 8))
 
 
 def _q4_1(data: Matrix) -> Terms:
-    return Terms(_half(data, 0), _pieces(data, 4, 20, 4, 16), -_half(data, 2), 0, 15)
+    return Terms(_half(data, 0), _pieces(data, 4, 20, 4, 16), -_half(data, 2), np.arange(0, 16))
 
 
 def _q5_0(data: Matrix) -> Terms:
     code = _pieces(data, 6, 22, 4, 16) + 16 * _bits(data, 2, 6).reshape(len(data), -1)
-    return Terms(_half(data, 0), code - 16, np.zeros((1, 1)), -16, 15)
+    return Terms(_half(data, 0), code - 16, np.zeros((1, 1)), np.arange(-16, 16))
 
 
 def _q5_1(data: Matrix) -> Terms:
     code = _pieces(data, 8, 24, 4, 16) + 16 * _bits(data, 4, 8).reshape(len(data), -1)
-    return Terms(_half(data, 0), code, -_half(data, 2), 0, 31)
+    return Terms(_half(data, 0), code, -_half(data, 2), np.arange(0, 32))
 
 
 def _q8_0(data: Matrix) -> Terms:
     code = np.ascontiguousarray(data[:, 2:34]).view(np.int8).astype(np.int64)
-    return Terms(_half(data, 0), code, np.zeros((1, 1)), -128, 127)
+    return Terms(_half(data, 0), code, np.zeros((1, 1)), np.arange(-128, 128))
 
 
 def _q2_k(data: Matrix) -> Terms:
     scale, minimum = data[:, :16] % 16, data[:, :16] // 16
     step, below = _half(data, 80) * scale, _half(data, 82) * minimum
-    return Terms(_each(step, 16), _pieces(data, 16, 80, 2, 32), _each(below, 16), 0, 3)
+    return Terms(_each(step, 16), _pieces(data, 16, 80, 2, 32), _each(below, 16), np.arange(0, 4))
 
 
 def _q3_k(data: Matrix) -> Terms:
@@ -81,7 +80,7 @@ def _q3_k(data: Matrix) -> Terms:
     scale = scale + 16 * np.concatenate([_number(high[..., k : k + 2]) for k in (0, 2, 4, 6)], axis=1) - 32
     upper = _bits(data, 0, 32).swapaxes(1, 2).reshape(len(data), -1)
     code = _pieces(data, 32, 96, 2, 32) + 4 * upper - 4
-    return Terms(_each(_half(data, 108) * scale, 16), code, np.zeros((1, 1)), -4, 3)
+    return Terms(_each(_half(data, 108) * scale, 16), code, np.zeros((1, 1)), np.arange(-4, 4))
 
 
 def _sixes(data: Matrix) -> tuple[Matrix, Matrix]:
@@ -96,19 +95,33 @@ def _sixes(data: Matrix) -> tuple[Matrix, Matrix]:
 
 def _q4_k(data: Matrix) -> Terms:
     step, below = _sixes(data)
-    return Terms(_each(step, 32), _pieces(data, 16, 144, 4, 32), _each(below, 32), 0, 15)
+    return Terms(_each(step, 32), _pieces(data, 16, 144, 4, 32), _each(below, 32), np.arange(0, 16))
 
 
 def _q5_k(data: Matrix) -> Terms:
     step, below = _sixes(data)
     code = _pieces(data, 48, 176, 4, 32) + 16 * _bits(data, 16, 48).swapaxes(1, 2).reshape(len(data), -1)
-    return Terms(_each(step, 32), code, _each(below, 32), 0, 31)
+    return Terms(_each(step, 32), code, _each(below, 32), np.arange(0, 32))
 
 
 def _q6_k(data: Matrix) -> Terms:
     scale = np.ascontiguousarray(data[:, 192:208]).view(np.int8).astype(np.int64)
     code = _pieces(data, 0, 128, 4, 64) + 16 * _pieces(data, 128, 192, 2, 32) - 32
-    return Terms(_each(_half(data, 208) * scale, 16), code, np.zeros((1, 1)), -32, 31)
+    return Terms(_each(_half(data, 208) * scale, 16), code, np.zeros((1, 1)), np.arange(-32, 32))
+
+
+TABLE = np.array((-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113))
+
+
+def _iq4_nl(data: Matrix) -> Terms:
+    return Terms(_half(data, 0), TABLE[_pieces(data, 2, 18, 4, 16)], np.zeros((1, 1)), TABLE)
+
+
+def _iq4_xs(data: Matrix) -> Terms:
+    high, low = _bits(data, 2, 4).reshape(len(data), 8, 2), _bits(data, 4, 8).reshape(len(data), 8, 4)
+    scale = _number(np.concatenate([low, high], axis=2)) - 32
+    step = _each(_half(data, 0) * scale, 32)
+    return Terms(step, TABLE[_pieces(data, 8, 136, 4, 16)], np.zeros((1, 1)), TABLE)
 
 
 TERMS: Mapping[str, tuple[int, Callable[[Matrix], Terms]]] = {
@@ -122,6 +135,8 @@ TERMS: Mapping[str, tuple[int, Callable[[Matrix], Terms]]] = {
     "Q4_K": (144, _q4_k),
     "Q5_K": (176, _q5_k),
     "Q6_K": (210, _q6_k),
+    "IQ4_NL": (18, _iq4_nl),
+    "IQ4_XS": (136, _iq4_xs),
 }
 """Bytes of a block, and what it is made of."""
 
@@ -132,4 +147,4 @@ def terms(data: Matrix, kind: str, rows: int) -> Terms:
     found = read(data.reshape(-1, size))
     shape = found.code.shape
     step, code, below = (np.broadcast_to(each, shape).reshape(rows, -1) for each in found[:3])
-    return Terms(step, code, below, found.low, found.high)
+    return Terms(step, code, below, found.numbers)
