@@ -17,6 +17,7 @@ from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import Encoder, Scheme
 from adapterops.quant.used import unrounded
+from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Spec
@@ -83,6 +84,11 @@ class Checkpoint:
     rounding: str | None = None
     seed: int = 0
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
+
+    @property
+    def gguf(self) -> bool:
+        """Whether it is written as GGUF: as the files that it was read from, with other numbers."""
+        return any(name.endswith(SUFFIX) for name in self.shards)
 
     @property
     def needs_torch(self) -> bool:

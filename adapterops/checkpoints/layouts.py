@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import OptionError
-from adapterops.formats.models.weight_files import SINGLE
+from adapterops.errors import OptionError, UnsupportedError
+from adapterops.formats.models.weight_files import shard_names
 from adapterops.provenance.history import Step
 
 
@@ -32,8 +32,14 @@ def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
 
 
 def sharded(checkpoint: Checkpoint, most: int) -> Checkpoint:
-    """The checkpoint divided into files of at most `most` bytes of tensors, or one tensor."""
+    """The checkpoint divided into files of at most `most` bytes of tensors, or one tensor.
+
+    Raises:
+        UnsupportedError: it is a pipeline, or a GGUF model.
+    """
     checkpoint.check_one("divided anew")
+    if checkpoint.gguf:
+        raise UnsupportedError("a GGUF model is written in the files that it is read from", hint="leave the size out")
     parts: list[list[str]] = []
     size = 0
     for shard in checkpoint.shards.values():
@@ -43,7 +49,4 @@ def sharded(checkpoint: Checkpoint, most: int) -> Checkpoint:
                 parts.append([])
                 size = checkpoint.bytes(name)
             parts[-1].append(name)
-    names = (
-        [SINGLE] if len(parts) == 1 else [f"model-{i + 1:05}-of-{len(parts):05}.safetensors" for i in range(len(parts))]
-    )
-    return replace(checkpoint, shards=dict(zip(names, parts, strict=True)))
+    return replace(checkpoint, shards=dict(zip(shard_names(len(parts)), parts, strict=True)))

@@ -48,7 +48,10 @@ def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remo
     """
     entries = {name: stored.spec for name, stored in tensors.items()}
     with at(path=files.path):
-        weights, others = quantized(entries, files.config, lambda name: bytes(_read(tensors[name])))
+        if files.weights is None:
+            weights, others = quantized(entries, files.config, lambda name: bytes(_read(tensors[name])))
+        else:
+            weights, others = files.weights, [name for name in entries if name not in files.weights]
     stored = {name: StoredTensor({"": tensors[name]}, entries[name].shape) for name in others}
     for name, weight in weights.items():
         parts = {role: tensors[part] for role, part in weight.keys.items()}

@@ -8,8 +8,8 @@ import warnings
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import CALIBRATED, Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, at, count
-from adapterops.quant.registry import is_kept, is_written
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
+from adapterops.quant.registry import is_coded, is_kept, is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
 """How far, as a fraction, what codes stand for may be from the model that was quantized:
@@ -49,6 +49,15 @@ def check_rounding(checkpoint: Checkpoint) -> None:
 def _check_grams(checkpoint: Checkpoint) -> None:
     """Raise IncompatibleError where a weight that is rounded by its inputs has no Gram matrix of them."""
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)]
+    for name in names:
+        if not is_coded(checkpoint.schemes[name]):
+            raise UnsupportedError(
+                f"is stored in {checkpoint.schemes[name].name}, whose codes are not chosen by inputs",
+                tensor=name,
+                path=checkpoint.files.path if checkpoint.files else None,
+                hint="use --rounding stochastic",
+                code="E-GRID",
+            )
     without = [name for name in names if name not in checkpoint.grams]
     if without:
         raise IncompatibleError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard, read
+from adapterops.checkpoints.gguf import called, check_fits, is_file
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
@@ -70,6 +71,7 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
         ResourceError: the device is not there, or `how.memory` is too little.
     """
     check_rounding(checkpoint)
+    check_fits(checkpoint)
     check_device(how.device)
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
@@ -107,7 +109,8 @@ def save_checkpoint(
     origin: Origin = UNKNOWN,
     how: Execution = DEFAULT,
 ) -> SavedCheckpoint:
-    """Write a checkpoint as a folder that transformers loads. It appears whole, or not at all.
+    """Write a checkpoint as a folder that transformers loads; a GGUF model as a folder that has its files, or, where `out`
+    ends in .gguf, as that file, with its manifest next to it. It appears whole, or not at all.
 
     Tensors that did not change are copied byte for byte. The bytes depend on the inputs and the operation alone.
 
@@ -128,12 +131,14 @@ def save_checkpoint(
     """
     out, inputs, sync = Path(out), sources(checkpoint.history), how.sync
     check_rounding(checkpoint)
+    checkpoint = called(checkpoint, out)
     check_output(out, [path for source in inputs for path in source.paths], force)
     for source in inputs:
         source.fetch()
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
-    with staged(out, force=force, plan=plan.hash, resume=resume, sync=sync) as folder:
+    single = is_file(checkpoint, out)
+    with staged(out, force=force, plan=plan.hash, resume=resume, single=single, sync=sync) as folder:
         journal = Journal(folder, plan.hash, sync)
         saved = write_checkpoint(checkpoint, plan, folder, journal, origin=origin, how=how)
         check_kept(saved, out, accept_loss)
@@ -273,6 +278,8 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     for name, path in (own | dict(checkpoint.documents)).items():
         if name != "config.json":
             yield name, path
+    if checkpoint.gguf:
+        return  # the files say all themselves
     if checkpoint.config is not None:
         unchanged = checkpoint.files is not None and checkpoint.config == checkpoint.files.config
         config = root / "config.json" if root else None

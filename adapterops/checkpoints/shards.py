@@ -16,12 +16,14 @@ from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
+from adapterops.checkpoints.gguf import like
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job
 from adapterops.engine.records import Records
 from adapterops.errors import ResourceError, at
 from adapterops.quant.transposed import Transposed
+from adapterops.storage.gguf_rows import GgufCopy
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 SYNC_BYTES = 1 << 28
 """Written bytes after which a file is synced, so that the disk works while the processors do."""
+
+USED = "what the codes stand for"
+"""Next to the parts of a tensor, which have other roles."""
 
 Item: TypeAlias = "str | TensorFile"
 """A tensor to write, or a file to hash."""
@@ -87,7 +92,7 @@ class _Files:
 
     def __init__(self, checkpoint: Checkpoint, jobs: Sequence[Job], device: str) -> None:
         self.checkpoint, self.jobs, self.device = checkpoint, jobs, device
-        self.writers: dict[str, SafetensorsWriter] = {}
+        self.writers: dict[str, SafetensorsWriter | GgufCopy] = {}
         self._tensors = {tensor: job.file for job in jobs for tensor in job.tensors}
         self._inputs = {file.path: job.file for job in jobs for file in job.inputs}
         self.source = {tensor: next(iter(checkpoint.stored[tensor].parts.values())).file for tensor in self._tensors}
@@ -165,7 +170,7 @@ class _Files:
 class _Put:
     """Writes the parts of one tensor, each from its start on, a piece at a time."""
 
-    def __init__(self, writer: SafetensorsWriter, parts: Mapping[str, tuple[str, Spec]]) -> None:
+    def __init__(self, writer: SafetensorsWriter | GgufCopy, parts: Mapping[str, tuple[str, Spec]]) -> None:
         self._writer, self._parts = writer, parts
         self._offsets = dict.fromkeys(parts, 0)
 
@@ -184,7 +189,7 @@ class _Put:
             self(role, chunk)
 
 
-def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter, device: str) -> Found:
+def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter | GgufCopy, device: str) -> Found:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
     from adapterops.updates.apart import apart
     from adapterops.updates.survival import Survival, by_inputs, quantized, rounded, survival
@@ -245,8 +250,8 @@ def _encode(
         stored = decoded()
         if block.changes:
             stored = stored.to(torch_dtype(decoded_to(scheme))).float()
-        pieces = way.back({**pieces, "": stored})
-    stored = pieces.pop("")
+        pieces = way.back({**pieces, USED: stored})
+    stored = pieces.pop(USED)
     for role, piece in pieces.items():
         put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme
@@ -257,7 +262,9 @@ def _encode(
     )
 
 
-def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter:
+def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter | GgufCopy:
+    if checkpoint.gguf:
+        return GgufCopy(folder / job.file, like(checkpoint, job.file))
     tensors = list(job.tensors)
     metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]

@@ -10,7 +10,8 @@ import click
 from adapterops.adapters.adapter import Adapter
 from adapterops.cli import output, values
 from adapterops.cli.looking import Looking, looking
-from adapterops.cli.making import NAMES
+from adapterops.cli.making import NAMES, named
+from adapterops.cli.making import inputs as adapters_of
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
@@ -108,8 +109,8 @@ def _write_plan(
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request
 
-    inputs = options.inputs([str(source) for source in sources], alpha)
-    named = Model(str(base)) if base else None
-    request = Request(inputs, parse(" + ".join(inputs), inputs), base=named, output=Output(adapter=base is not None))
+    inputs = adapters_of(named([str(source) for source in sources]), alpha)
+    there = Model(str(base)) if base else None
+    request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
     write_documents({plan: recipe(seen, factors).encode()})

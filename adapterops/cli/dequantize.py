@@ -20,10 +20,11 @@ from adapterops.requests.request import Model, Request
 @options.dtype
 @modelling
 def command(source: str, out: Path | None, dtype: str | None, modelling: Modelling) -> None:
-    """A model in NF4, FP4, int8, FP8 or MXFP4 with every weight as it is when used: in 16 bits, or in --dtype.
+    """A model in NF4, FP4, int8, FP8, MXFP4 or GGUF with every weight as it is when used: in 16 bits, or in --dtype.
 
     \b
     adapterops dequantize model-nf4 --dtype bfloat16 -o model
+    adapterops dequantize model.Q4_K_M.gguf -o model
     """
     request = Request(
         base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)

@@ -31,5 +31,6 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
+    adapterops fuse model.Q4_K_M.gguf my-adapter -o fused.gguf
     """
     write(request, out, modelling.running)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, HEADS, INTERLEAVED, MODEL_TYPES, QUERY
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import parts_of
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import padded
-from adapterops.storage.gguf import SUFFIX, GgufFile
+from adapterops.storage.gguf import SUFFIX, WIDE, GgufFile
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import Layout
@@ -33,42 +34,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<tensor>[a-z0-9_]+)\.weight\.(?P<role>lora_[ab])")
 ROLES = {"lora_a": "lora_A", "lora_b": "lora_B"}
 
-BLOCK = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-"""llama.cpp's name of a module of a layer → that of transformers."""
-
-FUSED = {
-    "attn_qkv": "self_attn.qkv_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_up": "mlp.gate_up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-INTERLEAVED = ("llama", "granite", "smollm3", "arcee")
-ARCHITECTURES = {
-    **dict.fromkeys(INTERLEAVED, BLOCK),
-    **dict.fromkeys(("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2"), BLOCK),
-    "phi3": FUSED,
-}
-"""Architecture → the names of its modules."""
-
-HEADS = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
-"""The modules whose rows are in another order → the field of config.json that says how many heads they are of."""
-
-QUERY = "num_attention_heads"
-MODEL_TYPES = {"mistral": "llama", "gemma3_text": "gemma3"}
-"""Types of models that llama.cpp calls otherwise."""
-
 LAYER = re.compile(r"(?:(?:model|language_model)\.)*layers\.(?P<layer>\d+)\.(?P<inner>.+)")
-WRITTEN = "adapter.gguf"
-"""What is written."""
-
 WITH_CONVERTER = (
     "write PEFT's format with adapterops normalize, and convert that with llama.cpp's convert_lora_to_gguf.py"
 )
@@ -79,14 +45,15 @@ class Gguf:
     """What convert_lora_to_gguf.py of llama.cpp writes, and llama-server --lora loads."""
 
     def claims(self, place: Place) -> bool:
-        return place.has(place.path / WRITTEN) if place.folder else place.path.suffix == SUFFIX
+        return place.has(place.path / ADAPTER) if place.folder else place.path.suffix == SUFFIX
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
-        path = place.path / WRITTEN if place.folder else place.path
+        path = place.path / ADAPTER if place.folder else place.path
         file = place.open(path)
         assert isinstance(file, GgufFile)
         with at(path=path):
             architecture = _architecture(file.fields)
+            _check_numbers(file)
             found, interleaved = _modules(file, architecture)
             modules = {module: parts_of(module, roles, file.entries) for module, roles in sorted(found.items())}
             if not modules:
@@ -137,7 +104,7 @@ class Gguf:
             "adapter.lora.alpha": float(rank),
         }
         groups = {module: [module] for module in layout}
-        return Arrangement(WRITTEN, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields)
+        return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields)
 
 
 def interleaved(B: Array, heads: int) -> Array:
@@ -196,8 +163,8 @@ def _architecture(fields: Mapping[str, Any]) -> str:
     kind = fields.get("general.type", "model")
     if kind != "adapter":
         raise UnsupportedError(
-            f"general.type is {kind!r}: GGUF is read for adapters alone",
-            hint="give the checkpoint that the model was converted from",
+            f"general.type is {kind!r}, where an adapter is expected",
+            hint="name the model before the adapters, or with --base",
         )
     if fields.get("adapter.type") != "lora":
         raise UnsupportedError(f"adapter.type is {fields.get('adapter.type')!r}, and only lora is handled")
@@ -209,6 +176,17 @@ def _architecture(fields: Mapping[str, Any]) -> str:
             f"is for the architecture {found!r}, and the names of {', '.join(ARCHITECTURES)} are known", hint=TRAINED
         )
     return found
+
+
+def _check_numbers(file: GgufFile) -> None:
+    """Raise UnsupportedError for factors in blocks that are not read as numbers."""
+    for name, kind in file.blocks.items():
+        if kind.name != WIDE:
+            raise UnsupportedError(
+                f"is stored in {kind.name}, and of an adapter only F32, F16, BF16 and {WIDE} are read",
+                tensor=name,
+                hint=TRAINED,
+            )
 
 
 def _modules(file: GgufFile, architecture: str) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

@@ -18,7 +18,7 @@ from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.models.weight_files import INDEX, PICKLE_INDEX
 from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
-from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.outputs import MANIFEST, manifest_of
 
 FREE = {
     "transformers_version",
@@ -44,15 +44,15 @@ class Problem:
 
 def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
     """Files of the output, with what is wrong with them that can be seen without reading them whole."""
-    folder = _folder(model)
-    if model.files is None or folder is None:
+    place = _place(model)
+    if model.files is None or place is None:
         return
     for name, file in model.files.shards.items():
         metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
         known = metadata is None or file.metadata == (metadata or {"format": "pt"})
         yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
     shards = {*model.files.shards, INDEX, PICKLE_INDEX}
-    content = read_manifest(folder)
+    content, folder = read_manifest(place), _folder(place)
     if content is None:
         yield "config.json", _config(model, expected)
         yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
@@ -60,6 +60,8 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
         yield MANIFEST, content
     else:
         yield MANIFEST, None
+        if place != folder:
+            return  # a single file, next to those of others
         yield from _strangers(
             folder, {*shards, *content["outputs"], MANIFEST}, "is not of this output: the manifest does not name it"
         )
@@ -67,13 +69,11 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
 
 def sums(model: Checkpoint) -> dict[Path, Mapping[str, Any]]:
     """The files that the manifest names, with what it says of them."""
-    folder = _folder(model)
-    content = None if folder is None else read_manifest(folder)
-    return (
-        {folder / name: stated for name, stated in content["outputs"].items()}
-        if folder and isinstance(content, dict)
-        else {}
-    )
+    place = _place(model)
+    content = None if place is None else read_manifest(place)
+    if place is None or not isinstance(content, dict):
+        return {}
+    return {_folder(place) / name: stated for name, stated in content["outputs"].items()}
 
 
 def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
@@ -85,8 +85,14 @@ def differs(path: Path, stated: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(path.name, f"its {fact} is {found.get(fact)}, and the manifest says {stated.get(fact)}")
 
 
-def _folder(model: Checkpoint) -> Path | None:
-    return model.files.path if model.files and model.files.path.is_dir() else None
+def _place(model: Checkpoint) -> Path | None:
+    """The folder of an output, or the file that is all of it."""
+    path = model.files.path if model.files else None
+    return path if path and (path.is_dir() or manifest_of(path).is_file()) else None
+
+
+def _folder(place: Path) -> Path:
+    return place.parent if place.is_file() else place
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | Problem | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import CALIBRATED, ROUNDINGS, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.gguf import in_safetensors
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, OptionError
@@ -38,6 +39,7 @@ def quantize(
         UnsupportedError: it is a pipeline of several models.
     """
     checkpoint.check_one("quantized")
+    checkpoint = in_safetensors(checkpoint)
     names = convertible(checkpoint.layout, checkpoint.config)
     used = {checkpoint.layout[name].dtype for name in names}
     chosen = make(to, "F16" if used == {"F16"} else "BF16", double_quant=double_quant, block_size=block_size)
@@ -71,7 +73,7 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
         UnsupportedError: it is a pipeline of several models.
     """
     checkpoint.check_one("dequantized")
-    if not checkpoint.schemes:
+    if not checkpoint.schemes and not checkpoint.gguf:
         raise IncompatibleError(
             "has no quantized weight",
             path=checkpoint.files.path if checkpoint.files else None,
@@ -80,6 +82,7 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
         )
     if dtype is not None:
         check_dtype(dtype)
+    checkpoint = in_safetensors(checkpoint)
     layout = {
         name: spec._replace(dtype=dtype or spec.dtype) if name in checkpoint.schemes else spec
         for name, spec in checkpoint.layout.items()

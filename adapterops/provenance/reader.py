@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from adapterops.errors import InputError, at
 from adapterops.provenance.manifest import SCHEMA, seal
 from adapterops.storage.checksums import BLAKE3, SHA256
-from adapterops.storage.outputs import MANIFEST, MANIFEST_LIMIT, plain_name
+from adapterops.storage.outputs import MANIFEST_LIMIT, manifest_of, plain_name
 from adapterops.storage.strict import read_json
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -26,7 +26,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: it is damaged, or a field that is used somewhere is not what `write_manifest` writes.
     """
-    path = folder / MANIFEST
+    path = manifest_of(folder)
     if not os.path.lexists(path):
         return None
     with at(path=path):

@@ -64,11 +64,13 @@ class Header:
 
 
 def key(tensor: str, role: str) -> str:
-    """The name of a part.
+    """The name of a part; one that is all there is has the role "".
 
     >>> key("model.fc.weight", "weight.absmax"), key("model.fc.weight", "SCB"), key("experts.down_proj", "_blocks")
     ('model.fc.weight.absmax', 'model.fc.SCB', 'experts.down_proj_blocks')
     """
+    if not role:
+        return tensor
     return tensor + role if role.startswith("_") else f"{tensor.removesuffix(WEIGHT)}.{role}"
 
 

@@ -120,6 +120,12 @@ def is_kept(scheme: Scheme) -> TypeGuard[Kept]:
     return SCHEMES[scheme.name].keeps
 
 
+def is_coded(scheme: Scheme) -> bool:
+    """Whether each of its entries has a code, a scale and a zero point; see `grid.Coded`."""
+    plain = getattr(scheme, "scheme", scheme)
+    return all(hasattr(plain, part) for part in ("numbers", "codes", "scales", "coded"))
+
+
 def kept(scheme: Scheme) -> Kept:
     """The scheme, whose stored grid is to take other numbers.
 

@@ -16,6 +16,7 @@ from adapterops.adapters.saving import check_saveable, complete_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.finished import read as read_shard
+from adapterops.checkpoints.gguf import check_folder
 from adapterops.checkpoints.rounding import check_views
 from adapterops.checkpoints.saving import check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
@@ -63,9 +64,11 @@ def divided(made: Made, out: Path, how: Execution) -> Divided:
 
     Raises:
         UnsupportedError: it cannot be.
+        OptionError: the output is to be a single file.
         ResourceError: as `plan_checkpoint` and `plan_adapter` do.
     """
     if isinstance(made.result, Checkpoint):
+        check_folder(made.result, out)
         return DividedModel(made.result, plan_checkpoint(made.result, how))
     return DividedAdapter(made.result, made.request.output, out, how)
 

@@ -13,6 +13,7 @@ from adapterops.adapters.planning import plan_adapter, working_memory
 from adapterops.adapters.saved import Saved
 from adapterops.adapters.saving import save_adapter
 from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
+from adapterops.checkpoints.gguf import is_file
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
 from adapterops.checkpoints.saving import SavedCheckpoint, plan_checkpoint, save_checkpoint
@@ -36,6 +37,10 @@ from adapterops.storage.outputs import check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]
+
+
+IN_GGUF = 0
+"""The seed of what is rounded in a GGUF model where none is given: on its grids nothing else keeps an update."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ def save(
         As `save_adapter` and `save_checkpoint` do.
     """
     request = made.request
-    origin = Origin(command, anonymous(made.seen_from(out), out).as_json(), files or {})
+    place = out.parent if isinstance(made.result, Checkpoint) and is_file(made.result, out) else out
+    origin = Origin(command, anonymous(made.seen_from(place), place).as_json(), files or {})
     if isinstance(made.result, Checkpoint):
         return save_checkpoint(
             made.result, out, resume=resume, force=force, accept_loss=request.accept_loss, origin=origin, how=how
@@ -235,10 +241,10 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         )
     if request.original is not None and request.base_view != DEQUANTIZED:
         base = viewed(base, models["original"])
-    if base.schemes and (output.dtype or request.quantize) and not _same_scheme(request, base):
+    if (base.schemes or base.gguf) and (output.dtype or request.quantize) and not _same_scheme(request, base):
         base = dequantize(base, output.dtype)
     if request.rounding is None:
-        return base
+        return rounding(base, STOCHASTIC, IN_GGUF) if base.gguf and base.schemes else base
     if not base.schemes and request.quantize:
         raise OptionError(
             "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",

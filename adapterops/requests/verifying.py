@@ -23,8 +23,8 @@ from adapterops.operations.verifying import Verification
 from adapterops.requests.places import Opened, located, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
-from adapterops.requests.running import adapter, adapters_for, measured
-from adapterops.storage.outputs import MANIFEST
+from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
+from adapterops.storage.outputs import manifest_of
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH", "grams": "--grams GRAMS"}
 
@@ -44,11 +44,12 @@ def recorded(folder: Path) -> Request | None:
     Raises:
         OptionError: the request is one that is not understood here.
     """
-    content = read_manifest(folder) if folder.is_dir() else None
+    content = read_manifest(folder)
     if content is None or isinstance(content, Problem) or "request" not in content:
         return None
-    with at(path=folder / MANIFEST):
+    with at(path=manifest_of(folder)):
         request, place = read_request(content["request"]), Path(folder).resolve()
+        place = place.parent if place.is_file() else place
 
     def there(path: str) -> str:
         return path if path.startswith(SCHEME) else str(located(place, path))
@@ -132,13 +133,14 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
+    seed = IN_GGUF if base.gguf and request.seed is None else request.seed
     found = verifying.verify(
         model,
         base,
         change,
         dtype=request.output.dtype,
         precision=request.precision,
-        seed=request.seed,
+        seed=seed,
         grams=opened.models.get("grams"),
         how=how,
     )

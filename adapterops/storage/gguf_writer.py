@@ -1,4 +1,4 @@
-"""Writing GGUF files: what `storage/gguf.py` reads, one tensor at a time."""
+"""Writing GGUF files: what `storage/gguf_header.py` reads, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterops.storage.gguf import DTYPES, MAGIC, STRING
+from adapterops.storage.gguf_header import DTYPES, MAGIC, STRING
 from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:

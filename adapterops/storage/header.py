@@ -34,7 +34,7 @@ FOREIGN = [
         "load it with its own library and save it as safetensors",
     ),
     (b"\x80", "a Python pickle", "load it with its own library and save it as safetensors"),
-    (b"GGUF", "a GGUF file", "an adapter of llama.cpp is read when its name ends in .gguf; a model is not"),
+    (b"GGUF", "a GGUF file", "it is read when its name ends in .gguf"),
     (b"\x93NUMPY", "a NumPy array", "save its tensors as safetensors"),
     (b"\x1f\x8b", "gzip data", "decompress it first"),
     (

@@ -21,6 +21,11 @@ MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the 
 MANIFEST_LIMIT = 1 << 26
 
 
+def manifest_of(out: Path) -> Path:
+    """Where the manifest of an output is: in its folder, or next to its file."""
+    return out.with_name(f"{out.name}.{MANIFEST}") if out.is_file() else out / MANIFEST
+
+
 def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
 
@@ -69,7 +74,7 @@ def check_parent(out: Path) -> None:
 def check_replaceable(out: Path) -> None:
     """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
     fact = None
-    if not (out / MANIFEST).is_file():
+    if not manifest_of(out).is_file():
         fact = f"was not written by adapterops (it has no {MANIFEST})"
     elif (named := _named(out)) is None:
         fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
@@ -84,9 +89,9 @@ def check_replaceable(out: Path) -> None:
 
 
 def _named(out: Path) -> set[str] | None:
-    """The files that the manifest of a folder names; None where it does not say."""
+    """The files that the manifest of an output names; None where it does not say."""
     try:
-        content = read_json(out / MANIFEST, MANIFEST_LIMIT)
+        content = read_json(manifest_of(out), MANIFEST_LIMIT)
     except AdapterOpsError:
         return None
     outputs = content.get("outputs") if isinstance(content, dict) else None
@@ -95,6 +100,9 @@ def _named(out: Path) -> set[str] | None:
 
 def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
     """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
+    if out.is_file():
+        yield out.name, out
+        return
     for path in sorted(out.iterdir()):
         inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}
         if inner and path.is_dir() and not path.is_symlink():

@@ -17,7 +17,7 @@ from pathlib import Path
 from adapterops.errors import OutputExistsError, ResourceError
 from adapterops.storage.hidden import ASIDE, adopt, create, remove, remove_stale
 from adapterops.storage.journal import JOURNAL, entries
-from adapterops.storage.outputs import check_replaceable, empty
+from adapterops.storage.outputs import MANIFEST, check_replaceable, empty
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
@@ -25,9 +25,16 @@ DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXD
 
 @contextmanager
 def staged(
-    out: Path, *, force: bool = False, plan: str | None = None, resume: bool = False, sync: bool = True
+    out: Path,
+    *,
+    force: bool = False,
+    plan: str | None = None,
+    resume: bool = False,
+    single: bool = False,
+    sync: bool = True,
 ) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not.
+    """A folder to write into, which becomes `out` when the block ends well, and vanishes when it does not. Where `out` is
+    to be a single file, it is the one of that name in the folder, and the manifest gets a place next to it.
 
     Files must be synced by whoever writes them. With `force`, an output of ours that is there is exchanged for the new
     one after that is complete. Work with a `plan` has a `Journal`: what an interrupted or killed run of the same plan
@@ -52,7 +59,7 @@ def staged(
             (folder / JOURNAL).unlink()
         if sync:
             sync_folders(folder)
-        publish(folder, out, force)
+        (publish_file if single else publish)(folder, out, force)
         published = True
         if sync:
             sync_folder(out.parent)
@@ -111,10 +118,33 @@ def publish(folder: Path, out: Path, force: bool) -> None:
         os.rename(folder, out)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise OutputExistsError(
-                "appeared while this run was writing", path=out, hint="name another place with -o"
-            ) from error
+            raise _appeared(out) from error
         raise
+
+
+def publish_file(folder: Path, out: Path, force: bool) -> None:
+    """Give the file of a complete folder its name, after its manifest; with `force`, one that is there is replaced.
+
+    Raises:
+        OutputExistsError: something is there.
+    """
+    if os.path.lexists(out):
+        if not force:
+            raise _appeared(out)
+        check_replaceable(out)
+    manifest = out.with_name(f"{out.name}.{MANIFEST}")
+    os.replace(folder / MANIFEST, manifest)
+    if force:
+        os.replace(folder / out.name, out)
+        return
+    try:
+        os.link(folder / out.name, out)
+    except FileExistsError as error:
+        raise _appeared(out) from error
+
+
+def _appeared(out: Path) -> OutputExistsError:
+    return OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o")
 
 
 def _exchange(new: Path, old: Path) -> None:

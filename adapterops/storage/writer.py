@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from adapterops.errors import AdapterOpsError, ResourceError, at
-from adapterops.storage.checksums import SHA256, FileHash, of, region_digest
-from adapterops.storage.staging import DISK_FULL
+from adapterops.errors import AdapterOpsError, at
+from adapterops.storage.checksums import SHA256, region_digest
+from adapterops.storage.output import OutputFile, preallocate
 from adapterops.storage.strict import json_text
 from adapterops.storage.tensors import Spec
 
@@ -32,53 +32,36 @@ class SafetensorsWriter:
         self._path, self._layout, self._metadata = path, layout, metadata
         text = _header_text(layout, metadata, 0)
         self._begin: dict[str, int] = {}
-        self._failed: OSError | None = None
         position = 8 + len(text)
         for name, spec in layout.items():
             self._begin[name] = position
             position += spec.bytes
         self.size = position
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._hash = FileHash(of(self._descriptor))
+        self._file = OutputFile(path, self.size)
         try:
-            _preallocate(self._descriptor, self.size, path)
-            self._put(struct.pack("<Q", len(text)) + text, 0)
+            self._file.put(struct.pack("<Q", len(text)) + text, 0)
         except BaseException:
             self.close()
             raise
 
     def write(self, name: str, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
         """Bytes of one tensor, from `offset` on."""
-        self._put(data, self._begin[name] + offset)
-
-    def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
-        whole = view = memoryview(data).cast("B")
-        begin = position
-        while view:
-            count = os.pwrite(self._descriptor, view, position)
-            view, position = view[count:], position + count
-        self._hash.saw(begin, whole)
+        self._file.put(data, self._begin[name] + offset)
 
     def sync(self) -> None:
-        """Wait until all is on the disk. What failed once fails again: the system forgets what it could not write."""
-        if self._failed is not None:
-            raise self._failed
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            self._failed = error
-            raise
+        """See `OutputFile`."""
+        self._file.sync()
 
     def blake3(self) -> str:
-        """The hash of the whole file: of what was written in order, as it was, and of the rest as it can be read."""
-        return self._hash.hexdigest()
+        """See `OutputFile`."""
+        return self._file.blake3()
 
     def check(self) -> None:
         """Raise AdapterOpsError if the file, now that it is written, is not what was planned: see `check_written`."""
         check_written(self._path, self._layout, self._metadata)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
 
 @dataclass(frozen=True)
@@ -136,7 +119,7 @@ def write_safetensors(
     written: dict[str, Spec] = {}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with os.fdopen(descriptor, "r+b") as file:
-        _preallocate(descriptor, needed, path)
+        preallocate(descriptor, needed, path)
         file.seek(8 + reserved)
         for name, tensor in tensors:
             dtype, largest = layout[name]
@@ -218,20 +201,3 @@ def _header_text(layout: Mapping[str, Spec], metadata: Mapping[str, str], length
         position = end
     text = json_text(header, separators=(",", ":"))
     return text.ljust(max(length, -(-len(text) // 8) * 8))
-
-
-def _preallocate(descriptor: int, size: int, path: Path) -> None:
-    """Claim the space now: a full disk is found before the work, not after it."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            return  # a file system that cannot preallocate; the writes themselves will tell
-        status = os.statvfs(path.parent)
-        raise ResourceError(
-            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
-            path=path.name,
-            hint="free some space, or write to another disk",
-        ) from error

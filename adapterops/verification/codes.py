@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.decoding import GRIDS, NESTED, absmax4, book, codes4, floats, raw
+from adapterops.verification.decoding import GRIDS, NESTED, absmax4, blocks, book, codes4, floats, raw
+from adapterops.verification.ggml import TERMS
 from adapterops.verification.rounding import Matrix
 
 TOLERANCE = 1e-4
@@ -90,4 +91,23 @@ def neighbours(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance:
     return wrong
 
 
-JUDGES = {"nf4": four_bits, "fp4": four_bits, "int8": int8, **dict.fromkeys(GRIDS, neighbours)}
+def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+    """The same for the blocks of ggml, whose grid is kept, or widened to hold what is past its ends."""
+    found = blocks(stored, scheme, begin, begin + len(S))
+    step, above = np.abs(found.step), (S + found.below) * np.where(found.step < 0, -1, 1)
+    place, last = np.searchsorted(found.numbers, found.code), len(found.numbers) - 1
+    upwards = above > found.code * step
+    other = np.where(upwards, np.minimum(place + 1, last), np.maximum(place - 1, 0))
+    gap = np.abs(found.numbers[other] - found.code) * step
+    room = (1 if chance else 0.5) * gap * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
+    wrong: Matrix = (np.abs(above - found.code * step) > room) & (gap > 0)  # what is past the last number has that
+    return wrong
+
+
+JUDGES = {
+    **dict.fromkeys(TERMS, in_blocks),
+    "nf4": four_bits,
+    "fp4": four_bits,
+    "int8": int8,
+    **dict.fromkeys(GRIDS, neighbours),
+}

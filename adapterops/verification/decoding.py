@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.ggml import TERMS, Terms, terms
 from adapterops.verification.rounding import Matrix, rounded_to
 
 Decoder: TypeAlias = Callable[[int, int], Matrix]
@@ -273,7 +274,27 @@ def _product(grid: Callable[[StoredTensor, Any, tuple[int, ...]], Grid]) -> Form
     return formula
 
 
+def blocks(stored: StoredTensor, scheme: Any, begin: int, end: int) -> Terms:
+    """What rows of a GGUF tensor are made of."""
+    row = stored.parts[""].spec.bytes // (stored.parts[""].spec.matrix[0])
+    return terms(raw(stored, "", begin * row, end * row), scheme.name, end - begin)
+
+
+def _ggml(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    def rows(begin: int, end: int) -> Matrix:
+        found = blocks(stored, scheme, begin, end)
+        return found.step * found.code - found.below
+
+    return rows
+
+
+def _one_added(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    return lambda begin, end: plain(stored, begin, end) - 1
+
+
 FORMULAS: Mapping[str, Formula] = {
+    **dict.fromkeys(TERMS, _ggml),
+    "one-added": _one_added,
     **dict.fromkeys(("nf4", "fp4"), _four_bits),
     "int8": _int8,
     **{name: _product(grid) for name, grid in GRIDS.items()},

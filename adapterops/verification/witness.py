@@ -131,7 +131,7 @@ class Witness:
         """Whether codes are on the grid of the base."""
         found, stored = self.model.stored[name].scheme, self.base.stored.get(each.start or name)
         same = stored is not None and stored.scheme is not None and stored.scheme == found
-        return same and each.full is None and name not in self.base.views
+        return same and name not in self.base.views
 
     def _by_inputs(self, name: str, each: Wanted, before: Decoder) -> Iterator[Doubt]:
         """Codes that are chosen together for a whole row: they are nearer to W + ΔW than W is, as the inputs and the update

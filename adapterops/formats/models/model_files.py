@@ -5,7 +5,7 @@ config, tokenizer and the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.further import SAME
+from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
+from adapterops.formats.models.quantized import Weight
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.models.weight_files import (
     INDEX,
@@ -25,6 +27,7 @@ from adapterops.formats.models.weight_files import (
     indexed,
     weight_files,
 )
+from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.strict import read_json, similar
@@ -56,6 +59,7 @@ class ModelFiles:
         config: config.json, where there is one.
         others: the files to take along.
         components: of a pipeline the component in each folder that has tensors → its class.
+        weights: its quantized weights, where the format says them; None where its tensors have to show it.
     """
 
     path: Path
@@ -63,6 +67,7 @@ class ModelFiles:
     config: Mapping[str, Any] | None
     others: tuple[Path, ...]
     components: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, Weight] | None = None
 
     def tensors(self) -> dict[str, Stored]:
         """All tensors, in the order of the files. Those of a pipeline have the component before their names."""
@@ -78,9 +83,8 @@ def holds_model(source: Path | Place) -> bool:
     place = Place.of(source)
     path = place.path
     if place.folder:
-        return not any(place.has(path / name) for name in ADAPTERS) and any(
-            place.has(path / name) for name in (*MODEL_FILES, PIPELINE)
-        )
+        known = any(place.has(path / name) for name in (*MODEL_FILES, PIPELINE))
+        return not any(place.has(path / name) for name in ADAPTERS) and (known or bool(gguf_files(place)))
     if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
     names = place.open(path).entries
@@ -112,14 +116,23 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
                 hint=f"name the folder: {source.parent}",
                 code="E-FOLDER",
             )
+        if source.suffix == SUFFIX:
+            return _gguf(place, gguf_files(place))
         file = place.open(source)
         if file.entries and all(map(OF_ADAPTERS.search, file.entries)):
             raise _adapter(place)
         return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
+    if not any(place.has(source / name) for name in (*MODEL_FILES, ADAPTER_CONFIG)) and (paths := gguf_files(place)):
+        return _gguf(place, paths)
     shards = _shards(place, allow_pickle)
     return ModelFiles(source, shards, read_config(place, source), _others(place))
+
+
+def _gguf(place: Place, paths: list[Path]) -> ModelFiles:
+    shards, config, weights = read_gguf_model(place, paths)
+    return ModelFiles(place.path, shards, config, (), weights=weights)
 
 
 def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
@@ -206,11 +219,18 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}"
         + (" ..." if len(there) > 8 else ""),
         path=place,
-        hint="the index of the shards is missing: download it too"
-        if any(name.endswith(".safetensors") for name in there)
-        else "name a folder that a model was saved to",
+        hint=_hint(there),
         code="E-FOLDER",
     )
+
+
+def _hint(there: Collection[str]) -> str:
+    """What to do about a folder with these files, in which no model was found."""
+    if any(name.endswith(".safetensors") for name in there):
+        return "the index of the shards is missing: download it too"
+    if any(name.endswith(SUFFIX) for name in there):
+        return "it has several models: name the file of one"
+    return "name a folder that a model was saved to"
 
 
 def _pickles(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:

@@ -38,7 +38,7 @@ class Weight(NamedTuple):
 
 def quantized(
     entries: Mapping[str, Spec], config: Mapping[str, Any] | None, read: Callable[[str], bytes]
-) -> tuple[dict[str, Weight], list[str]]:
+) -> tuple[Mapping[str, Weight], list[str]]:
     """The quantized weights among the tensors of a checkpoint, and the names of the others.
 
     Args:

@@ -50,6 +50,17 @@ def weight_files(place: Place) -> dict[str, TensorFile]:
     return {names[0]: place.open(place.path / names[0])}
 
 
+def shard_names(count: int) -> list[str]:
+    """What so many files of a model are called.
+
+    >>> shard_names(1), shard_names(2)[0]
+    (['model.safetensors'], 'model-00001-of-00002.safetensors')
+    """
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
 def index_name(shards: Iterable[str]) -> str:
     """What the index of such shards is called.
 

@@ -1,0 +1,135 @@
+"""GGUF models of llama.cpp: one file, or `name-00001-of-00003.gguf` and the rest; named and ordered as transformers does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, field_of_heads, named, one_added
+from adapterops.formats.models.gguf_settings import config_of
+from adapterops.formats.models.quantized import Weight
+from adapterops.quant.ggml import Ggml
+from adapterops.quant.one_added import OneAdded
+from adapterops.storage.gguf import SUFFIX, GgufFile
+from adapterops.storage.gguf_rows import GgufRows
+from adapterops.storage.place import Place, check_inside
+
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+ORIGINAL = "give the checkpoint that it was converted from"
+
+
+def gguf_files(place: Place) -> list[Path]:
+    """The GGUF files of the model at a place: those of a folder where they belong to one, or a file and what it goes on in.
+
+    Raises:
+        InputError: a part is missing.
+    """
+    if place.folder:
+        found = [path for path in place.entries() if path.suffix == SUFFIX and not _adapter(place, path)]
+        first = [path for path in found if not (match := PART.fullmatch(path.name)) or int(match["number"]) == 1]
+        return _parts(place, first[0]) if len(first) == 1 else []
+    return _parts(place, place.path)
+
+
+def _adapter(place: Place, path: Path) -> bool:
+    return path.name == ADAPTER and _opened(place, path).fields.get("general.type") == "adapter"
+
+
+def _parts(place: Place, path: Path) -> list[Path]:
+    match = PART.fullmatch(path.name)
+    if match is None:
+        return [path]
+    count = int(match["count"])
+    found = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}{SUFFIX}") for number in range(1, count + 1)]
+    for each in found:
+        if not place.has(each):
+            raise InputError(f"is missing, and {path.name} is one of {count} files", path=each, code="E-FOLDER")
+        if place.remote is None:
+            check_inside(each)
+    return found
+
+
+def read_gguf_model(
+    place: Place, paths: list[Path]
+) -> tuple[dict[str, GgufRows], Mapping[str, Any], dict[str, Weight]]:
+    """The files of a GGUF model by their names, its settings as config.json has them, and its quantized weights.
+
+    Raises:
+        InputError, UnsupportedError: a file is damaged, or the model is of a kind whose names are not known.
+    """
+    files = [_opened(place, path) for path in paths]
+    fields = files[0].fields
+    with at(path=paths[0]):
+        architecture = _architecture(fields)
+        config = config_of(architecture, files)
+    shards: dict[str, GgufRows] = {}
+    weights: dict[str, Weight] = {}
+    for file in files:
+        with at(path=file.path):
+            shards[file.path.name] = rows = _rows(file, architecture, config)
+            weights |= _weights(rows, architecture)
+    owners = [name for rows in shards.values() for name in rows.entries]
+    if len(set(owners)) < len(owners):
+        twice = next(name for name in owners if owners.count(name) > 1)
+        raise InputError("is in two files", path=paths[0], tensor=twice, code="E-GGUF")
+    return shards, config, weights
+
+
+def _opened(place: Place, path: Path) -> GgufFile:
+    file = place.open(path)
+    assert isinstance(file, GgufFile)
+    return file
+
+
+def _architecture(fields: Mapping[str, Any]) -> str:
+    kind = fields.get("general.type", "model")
+    if kind != "model":
+        raise InputError(
+            f"general.type is {kind!r}, where a model is expected", hint="name the model before it", code="E-FOLDER"
+        )
+    found = fields.get("general.architecture")
+    if not isinstance(found, str) or found not in ARCHITECTURES:
+        raise UnsupportedError(
+            f"is a model of the architecture {found!r}, and the names of {', '.join(ARCHITECTURES)} are known",
+            hint=ORIGINAL,
+        )
+    return found
+
+
+def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufRows:
+    names, heads = {}, {}
+    for stored in file.raw.entries:
+        name = named(stored, architecture)
+        if name is None:
+            raise UnsupportedError(
+                f"is not a tensor of {architecture} whose name in transformers is known", tensor=stored, hint=ORIGINAL
+            )
+        names[name] = stored
+        if field := field_of_heads(stored, architecture):
+            count, rows = config.get(field), file.raw.entries[stored].shape[0]
+            if type(count) is not int or count < 1 or rows % (2 * count):
+                raise InputError(
+                    f"has {rows} rows, stored in pairs, and the file says that {field} is {count!r}",
+                    tensor=stored,
+                    hint=ORIGINAL,
+                    code="E-HEADS",
+                )
+            heads[name] = count
+    return GgufRows(file, names, heads)
+
+
+def _weights(rows: GgufRows, architecture: str) -> dict[str, Weight]:
+    """Tensors whose numbers are not what is stored: blocks, and 1 + w."""
+    found = {}
+    for name, stored in rows.names.items():
+        shape = rows.file.shape(stored)
+        if stored in rows.file.blocks:
+            found[name] = Weight(Ggml(rows.file.blocks[stored].name), shape, {"": name})
+        if one_added(stored, architecture):
+            if rows.entries[name].dtype != "F32":
+                raise UnsupportedError(f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=stored)
+            found[name] = Weight(OneAdded(), shape, {"": name})
+    return found

@@ -1,0 +1,149 @@
+"""The settings of a GGUF model as config.json has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.llama_cpp import CONSTANTS
+from adapterops.storage.gguf import GgufFile
+
+if TYPE_CHECKING:
+    from adapterops.arrays.floats import Array
+
+SHARED = {
+    "context_length": "max_position_embeddings",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "embedding_length": "hidden_size",
+    "rope.freq_base": "rope_theta",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.key_length": "head_dim",
+}
+GEMMA = {
+    "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+}
+KNOWN: Mapping[str, Mapping[str, str]] = {
+    "llama": {"rope.dimension_count": "head_dim"},
+    "qwen2": {},
+    "qwen3": {},
+    "gemma2": GEMMA,
+    "gemma3": GEMMA,
+    "phi3": {"attention.sliding_window": "sliding_window"},
+}
+"""Architecture → its further fields, where all that config.json has to say is known."""
+
+CLASSES = {
+    "llama": ("llama", "LlamaForCausalLM"),
+    "qwen2": ("qwen2", "Qwen2ForCausalLM"),
+    "qwen3": ("qwen3", "Qwen3ForCausalLM"),
+    "gemma2": ("gemma2", "Gemma2ForCausalLM"),
+    "gemma3": ("gemma3_text", "Gemma3ForCausalLM"),
+    "phi3": ("phi3", "Phi3ForCausalLM"),
+}
+TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
+NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+BIASES: Mapping[str, tuple[str, ...]] = {"qwen2": ("attn_q", "attn_k", "attn_v")}
+"""Architecture → the modules that always have one."""
+
+LARGEST = {"gemma2": 46, "gemma3": 62}
+"""Layers of the one size whose queries are scaled by the width of the model, not by that of a head."""
+
+
+ORIGINAL = "give the checkpoint that it was converted from; fuse into the file itself needs no config.json"
+
+FREQUENCIES = "rope_freqs.weight"
+LLAMA3: Mapping[str, Any] = {
+    "rope_type": "llama3",
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
+    """What config.json would say, as far as the fields do; `complete` adds the rest."""
+    fields = {name: value for name, value in files[0].fields.items() if value is not None}
+    embedding = [file.shape("token_embd.weight")[0] for file in files if "token_embd.weight" in file.raw.entries]
+    kind, class_ = CLASSES.get(architecture, (architecture, None))
+    dtypes = {
+        file.raw.entries[name].dtype for file in files for name in file.raw.entries if not name.endswith("norm.weight")
+    }
+    half = not any(file.blocks for file in files) and "F16" in dtypes
+    config: dict[str, Any] = {"model_type": kind, "dtype": "float16" if half else "bfloat16"}
+    if class_:
+        config["architectures"] = [class_]
+    for field, name in {**KNOWN.get(architecture, {}), **SHARED}.items():
+        if (value := fields.get(f"{architecture}.{field}")) is not None:
+            config[name] = value
+    if embedding:
+        config["vocab_size"] = embedding[0]
+    for field, name in TOKENS.items():
+        if (value := fields.get(f"tokenizer.ggml.{field}_token_id")) is not None:
+            config[name] = value
+    config["tie_word_embeddings"] = not any("output.weight" in file.raw.entries for file in files)
+    return config
+
+
+def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, Any]:
+    """The config with what follows from its fields and from tensors.
+
+    Raises:
+        InputError: what every model has is missing.
+        UnsupportedError: not all that it has to say is known.
+    """
+    fields, found = files[0].fields, dict(config)
+    architecture = str(fields.get("general.architecture"))
+    _check_known(architecture, fields)
+    for name in NEEDED:
+        if type(config.get(name)) is not int or config[name] < 1:
+            raise InputError(f"says {config.get(name)!r} for {name}, expected a number", hint=ORIGINAL, code="E-GGUF")
+    wide = config["hidden_size"] // config["num_attention_heads"]
+    head = config.get("head_dim", wide)
+    if (rotated := fields.get(f"{architecture}.rope.dimension_count", head)) != head:
+        raise UnsupportedError(
+            f"rotates {rotated} of the {head} dimensions of a head, which is not written to config.json", hint=ORIGINAL
+        )
+    if architecture in LARGEST:
+        found["query_pre_attn_scalar"] = wide if config["num_hidden_layers"] == LARGEST[architecture] else head
+    for file, name in ((each, name) for each in files for name in each.raw.entries):
+        if name.endswith(".bias") and name.split(".")[-2] not in BIASES.get(architecture, ()):
+            raise UnsupportedError("is a bias that config.json has to speak of", tensor=name, hint=ORIGINAL)
+        if name in CONSTANTS:
+            stated = _llama3(config, file.array(name).reshape(-1)) if name == FREQUENCIES else None
+            if stated is None:
+                raise UnsupportedError(
+                    "changes the frequencies of positions in a way that is not known", tensor=name, hint=ORIGINAL
+                )
+            found["rope_scaling"] = stated
+    return found
+
+
+def _check_known(architecture: str, fields: Mapping[str, Any]) -> None:
+    if architecture not in KNOWN:
+        raise UnsupportedError(
+            f"is of the architecture {architecture!r}, and config.json is known for {', '.join(KNOWN)}", hint=ORIGINAL
+        )
+    scaling = fields.get(f"{architecture}.rope.scaling.type", "none")
+    if scaling not in ("none", None):
+        raise UnsupportedError(f"scales its positions ({scaling}), which is not written to config.json", hint=ORIGINAL)
+
+
+def _llama3(config: Mapping[str, Any], stored: Array) -> dict[str, Any] | None:
+    """What Llama 3.1 and 3.2 say of positions, if the stored divisors of frequencies are those that follow from it."""
+    import numpy as np
+
+    stated = {**LLAMA3, "factor": float(stored.max())}
+    rate = float(config.get("rope_theta", 10000)) ** (-np.arange(0, 2 * len(stored), 2) / (2 * len(stored)))
+    turns = stated["original_max_position_embeddings"] * rate / (2 * np.pi)
+    low, high = stated["low_freq_factor"], stated["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    with np.errstate(all="ignore"):
+        expected = 1 / ((1 - smooth) / stated["factor"] + smooth)
+    return stated if np.allclose(stored, expected, rtol=1e-4) else None

@@ -1,0 +1,132 @@
+"""The blocks of ggml, as GGUF models have them. Those of `ggml_blocks` are decoded and take other numbers; of the rest
+only the name is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterops.arrays.ggml import BLOCKS
+from adapterops.errors import UnsupportedError
+from adapterops.quant.checks import check_finite
+from adapterops.quant.ggml_blocks import KINDS, Kind, join, split
+from adapterops.quant.ggml_grid import stochastic
+from adapterops.quant.header import Claim, Header
+from adapterops.quant.registry import scheme
+from adapterops.quant.scheme import Encoder, Part, Read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adapterops.arrays.floats import Array
+
+SIZES = {kind.name: kind for kind in BLOCKS.values()}
+
+
+@scheme(*SIZES, marks=())
+@dataclass(frozen=True)
+class Ggml:
+    """A type of ggml: blocks of 32 or 256 entries of a row, codes and scales in one part.
+
+    Attributes:
+        type: as llama.cpp calls it, such as Q4_K.
+    """
+
+    type: str
+    dtype: str = "BF16"
+
+    @classmethod
+    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
+        """A GGUF file says the type itself; no other has them."""
+        return None
+
+    @property
+    def name(self) -> str:
+        return self.type
+
+    @property
+    def bits(self) -> float:
+        """
+        >>> Ggml("Q4_K").bits, Ggml("Q8_0").bits
+        (4.5, 8.5)
+        """
+        return 8 * SIZES[self.type].bytes / SIZES[self.type].entries
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
+        """
+        >>> Ggml("Q4_1").parts((3, 64))
+        {'': Part(dtype='U8', shape=(3, 40))}
+        """
+        return {"": Part("U8", (*shape[:-1], self.row(shape)))}
+
+    def row(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a row."""
+        return shape[-1] // SIZES[self.type].entries * SIZES[self.type].bytes
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        return 1
+
+    @property
+    def kind(self) -> Kind:
+        """What a block is made of.
+
+        Raises:
+            UnsupportedError: that is not known here.
+        """
+        if self.type not in KINDS:
+            raise UnsupportedError(
+                f"is stored in {self.type}, and only {', '.join(KINDS)} are decoded here",
+                hint="give a file in one of these types, or the checkpoint that it was converted from",
+            )
+        return KINDS[self.type]
+
+    def stored(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Array:
+        """The bytes of rows [begin, end)."""
+        found: Array = read("", begin * self.row(shape), end * self.row(shape)).numpy()
+        return found
+
+    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import torch
+
+        kind, data = self.kind, self.stored(shape, read, begin, end)
+        return torch.from_numpy(split(kind, data).values()).view(end - begin, shape[-1])
+
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return OnBlocks(self, shape, read, key)
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
+        kind, made = self.kind, parts[""].numpy().reshape(-1)
+        end = begin + len(made) // self.row(shape)
+        before = split(kind, self.stored(shape, read, begin, end)).codes
+        return torch.from_numpy(split(kind, made).codes != before).view(end - begin, shape[-1])
+
+
+@dataclass(frozen=True)
+class OnBlocks:
+    """To one of the two neighbouring numbers, at random, so that the mean is right; see `ggml_grid`."""
+
+    scheme: Ggml
+    shape: tuple[int, ...]
+    read: Read
+    key: str
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
+        from adapterops.quant.random import generator
+
+        values = values.cpu()  # where the random numbers are the same on every machine
+        check_finite(values)
+        kind = self.scheme.kind
+        fields = split(kind, self.scheme.stored(self.shape, self.read, begin, begin + len(values)))
+        chance = torch.rand(values.shape, generator=generator(self.key, begin))
+        target, at_random = (each.numpy().reshape(fields.codes.shape) for each in (values, chance))
+        made = stochastic(kind, fields, target, at_random)
+        return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
+
+    def rest(self) -> Mapping[str, Tensor]:
+        return {}

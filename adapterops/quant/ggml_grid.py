@@ -1,0 +1,142 @@
+"""Other numbers in blocks of ggml: codes at random, so that the mean is right, on the grid that is there.
+
+Where a number is past the last code of its group, the grid is widened to reach it, and no further: d and dmin of the
+block, in the fine steps of float16, where a group needs up to `FINE` more, and otherwise its own whole numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapterops.quant.ggml_blocks import Fields, Kind
+
+if TYPE_CHECKING:
+    from adapterops.arrays.floats import Array
+
+FINE = 1 / 32
+"""How much of itself the scale of a whole block of groups may grow by, for the sake of one of them."""
+
+SLACK = 1e-5
+"""By how much a number may be past the last code: that is float32."""
+
+
+def reached(kind: Kind, fields: Fields, values: Array) -> Fields:
+    """The blocks with grids that reach the values (blocks, groups, entries), and the codes that are there."""
+    import numpy as np
+
+    low, high = values.min(axis=2), values.max(axis=2)
+    with np.errstate(all="ignore"):
+        dmin, minimum = _deeper(kind, fields, -low)
+        fields = fields._replace(dmin=dmin, minimum=minimum)
+        step, below = (each[..., 0] for each in fields.steps())
+        if minimum is None:
+            ends = np.where(step < 0, -high, low), np.where(step < 0, -low, high)
+            needed = np.maximum(ends[0] / np.float32(kind.low), ends[1] / np.float32(kind.high))
+        else:
+            needed = (high + below) / np.float32(kind.high)
+        needed = np.where(np.isfinite(needed), np.maximum(needed, 0), 0)
+        d, scale = _wider(kind, fields, needed)
+    return fields._replace(d=d, scale=scale)
+
+
+def _deeper(kind: Kind, fields: Fields, needed: Array) -> tuple[Array | None, Array | None]:
+    """dmin and the minima, so that the lowest code is as low as is needed: at -needed (blocks, groups)."""
+    import numpy as np
+
+    if fields.dmin is None or fields.minimum is None:
+        return fields.dmin, fields.minimum
+    below = fields.steps()[1][..., 0]
+    if kind.scales is None:  # of any sign
+        short = needed > below + np.float32(SLACK) * np.abs(below)
+        return np.where(short[:, 0], _up(needed[:, 0]), fields.dmin), fields.minimum
+    return _grown(kind.scales.largest, fields.dmin, fields.minimum, np.maximum(needed, 0))
+
+
+def _wider(kind: Kind, fields: Fields, needed: Array) -> tuple[Array, Array]:
+    """d and the scales, so that steps (blocks, groups) are as large as is needed."""
+    import numpy as np
+
+    if kind.scales is None:
+        short = needed[:, 0] > np.abs(fields.d.astype(np.float32)) * np.float32(1 + SLACK)
+        grown = np.copysign(_up(needed[:, 0]), fields.d)
+        return np.where(short & np.isfinite(grown), grown, fields.d), fields.scale
+    d, scale = _grown(kind.scales.largest, np.abs(fields.d), np.abs(fields.scale), needed)
+    return np.copysign(d, fields.d), np.where(fields.scale < 0, -scale, scale)
+
+
+def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Array, Array]:
+    """A unit (blocks,) and whole numbers of it, up to `largest`, that come to what is needed (blocks, groups) or more.
+
+    The unit grows for groups that need up to `FINE` more, the numbers of single groups where they need more than that.
+    Where neither does, all are chosen anew.
+    """
+    import numpy as np
+
+    wide = unit.astype(np.float32)[:, None]
+    there = wide * counts.astype(np.float32)
+    short = needed > there * np.float32(1 + SLACK)
+    ratio = np.where(short & (there > 0), needed / there, 1)
+    ratio = np.where(ratio <= np.float32(1 + FINE), ratio, 1).max(axis=1)
+    fine = _up(wide[:, 0] * ratio)
+    least = needed.max(axis=1) / np.float32(largest)
+    anew = least > fine.astype(np.float32)
+    found = np.where(anew, _up(least), np.where(ratio > 1, fine, unit))
+    found = np.where(np.isfinite(found), found, unit)
+    wide = found.astype(np.float32)[:, None]
+    more = np.where(wide > 0, np.minimum(np.ceil(needed / wide * np.float32(1 - SLACK)), largest), counts)
+    still = needed > wide * counts.astype(np.float32) * np.float32(1 + SLACK)
+    return found, np.where(anew[:, None] | (short & still), more, counts).astype(np.int16)
+
+
+def _up(values: Array) -> Array:
+    """The next float16 that is no smaller."""
+    import numpy as np
+
+    found = values.astype(np.float16)
+    higher: Array = np.nextafter(found, np.float16(np.inf))
+    return np.where(found.astype(np.float32) < values, higher, found)
+
+
+def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array) -> Fields:
+    """The blocks that stand for `values` (blocks, groups, entries), at random by `chance`, uniform in [0, 1).
+
+    A block whose numbers did not change stays what it is, bit for bit.
+    """
+    import numpy as np
+
+    before = fields.values()
+    wide = reached(kind, fields, values)
+    step, below = wide.steps()
+    old_step, old_below = fields.steps()
+    with np.errstate(all="ignore"):
+        kept = (step == old_step) & (below == old_below)
+        exact = np.where(kept, (values - before) / step + fields.codes.astype(np.float32), (values + below) / step)
+        exact = np.where(step == 0, fields.codes, exact)
+    codes = _neighbour(kind, exact, chance).astype(np.int16)
+    same = (values == before).all(axis=(1, 2))
+    return _merged(same, fields, wide._replace(codes=codes))
+
+
+def _neighbour(kind: Kind, exact: Array, chance: Array) -> Array:
+    """The next lower number that a code stands for or the next higher one, at random."""
+    import numpy as np
+
+    if not kind.table:
+        lower = np.floor(exact)
+        found: Array = np.clip(lower + (exact - lower > chance), kind.low, kind.high)
+        return found
+    table = np.array(kind.table, np.float32)
+    place = np.clip(np.searchsorted(table, exact, "right") - 1, 0, len(table) - 2)
+    return np.where(exact - table[place] > chance * (table[place + 1] - table[place]), table[place + 1], table[place])
+
+
+def _merged(first: Array, one: Fields, other: Fields) -> Fields:
+    """The first of some blocks, and the others of the rest."""
+    import numpy as np
+
+    def chosen(mine: Array, theirs: Array) -> Array:
+        return np.where(first.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
+
+    dmin = None if one.dmin is None or other.dmin is None else chosen(one.dmin, other.dmin)
+    minimum = None if one.minimum is None or other.minimum is None else chosen(one.minimum, other.minimum)
+    return Fields(chosen(one.d, other.d), chosen(one.scale, other.scale), dmin, minimum, chosen(one.codes, other.codes))

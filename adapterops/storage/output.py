@@ -1,0 +1,71 @@
+"""A new file of known size, whose bytes come in any order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adapterops.errors import ResourceError
+from adapterops.storage.checksums import FileHash, of
+from adapterops.storage.staging import DISK_FULL
+
+
+class OutputFile:
+    """A new file of `size` bytes, which come in any order, from several threads. It is hashed as it is written.
+
+    Raises:
+        ResourceError: the disk has no room for it.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._failed: OSError | None = None
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._hash = FileHash(of(self._descriptor))
+        try:
+            preallocate(self._descriptor, size, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def put(self, data: bytes | bytearray | memoryview, position: int) -> None:
+        """Bytes from a position on."""
+        whole = view = memoryview(data).cast("B")
+        begin = position
+        while view:
+            count = os.pwrite(self._descriptor, view, position)
+            view, position = view[count:], position + count
+        self._hash.saw(begin, whole)
+
+    def sync(self) -> None:
+        """Wait until all is on the disk. What failed once fails again: the system forgets what it could not write."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._failed = error
+            raise
+
+    def blake3(self) -> str:
+        """The hash of the whole file: of what was written in order, as it was, and of the rest as it can be read."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def preallocate(descriptor: int, size: int, path: Path) -> None:
+    """Claim the space now: a full disk is found before the work, not after it."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            return  # a file system that cannot preallocate; the writes themselves will tell
+        status = os.statvfs(path.parent)
+        raise ResourceError(
+            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
+            path=path.name,
+            hint="free some space, or write to another disk",
+        ) from error

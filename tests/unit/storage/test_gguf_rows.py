@@ -1,0 +1,72 @@
+"""Tensors of a GGUF model in another order of rows, there and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from gguf_models import mixed, write
+
+from adapterops.errors import AdapterOpsError
+from adapterops.storage.gguf import GgufFile
+from adapterops.storage.gguf_rows import GgufCopy, GgufRows
+
+QUERY, KEY, VALUE = (f"blk.1.attn_{name}.weight" for name in "qkv")
+
+
+def opened(path: Path) -> GgufRows:
+    file = GgufFile(path)
+    return GgufRows(file, {f"own.{name}": name for name in file.raw.entries}, {f"own.{QUERY}": 4, f"own.{KEY}": 2})
+
+
+def halves(values: np.ndarray, heads: int) -> np.ndarray:
+    """Rows in pairs as rows in halves."""
+    return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def test_rows_of_bytes_change_places_as_rows_of_numbers_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", mixed)
+    rows, known = opened(path), {each.name: each for each in gguf.GGUFReader(path).tensors}
+    for name, heads, dtype in ((QUERY, 4, np.uint8), (KEY, 2, np.float16)):
+        expected = halves(np.asarray(known[name].data), heads)
+        own = f"own.{name}"
+        assert rows.read(own) == bytearray(expected.tobytes())
+        assert b"".join(map(bytes, rows.chunks(own))) == expected.tobytes()
+        width = expected.nbytes // len(expected)
+        assert rows.read(own, 5 * width, 70 * width) == bytearray(expected[5:70].tobytes())
+        assert expected.dtype == dtype
+    np.testing.assert_array_equal(rows.array(f"own.{KEY}", (3, 90)), halves(np.asarray(known[KEY].data), 2)[3:90])
+    np.testing.assert_array_equal(rows.array(f"own.{KEY}"), halves(np.asarray(known[KEY].data), 2))
+    assert rows.read(f"own.{VALUE}") == bytearray(np.asarray(known[VALUE].data).tobytes())
+
+
+@pytest.mark.parametrize("alignment", [None, 256])
+def test_what_is_read_and_written_is_the_same_file(alignment: int | None, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.gguf",
+        "llama",
+        mixed,
+        alter=lambda writer: writer.add_custom_alignment(alignment) if alignment else None,
+    )
+    rows = opened(path)
+    copy = GgufCopy(tmp_path / "b.gguf", rows)
+    for name in reversed(rows.entries):
+        offset = 0
+        for chunk in rows.chunks(name):
+            copy.write(name, chunk, offset)
+            offset += len(chunk)
+    copy.check()
+    assert copy.blake3() == rows.digest()
+    copy.close()
+    assert (tmp_path / "b.gguf").read_bytes() == path.read_bytes()
+
+
+def test_another_header_is_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama")
+    copy = GgufCopy(tmp_path / "b.gguf", opened(path))
+    copy.close()
+    (tmp_path / "b.gguf").write_bytes(write(tmp_path / "c.gguf", "qwen2").read_bytes())
+    with pytest.raises(AdapterOpsError, match="another header"):
+        copy.check()
