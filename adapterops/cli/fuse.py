@@ -14,8 +14,16 @@ from adapterops.requests.request import Request
 
 
 @click.command("fuse", cls=Sectioned, short_help="Adapters into a base model.")
-@click.argument("sources", nargs=-1, required=True, metavar="BASE SOURCES...", type=values.TEXT)
+@click.argument("sources", nargs=-1, metavar="BASE SOURCES...", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
+@click.option(
+    "--tuned",
+    multiple=True,
+    type=values.TEXT,
+    metavar="MODEL",
+    help="A whole model that was tuned from BASE, in the place of an adapter, once for each: its difference from BASE is "
+    "merged, in every tensor.",
+)
 @fusing(unfuse=False)
 @options.output("fused")
 @options.running
@@ -31,5 +39,6 @@ def command(request: Request, modelling: options.Modelling, out: Path, running: 
     adapterops fuse base a -w 0.7 --dtype float32 --max-shard-size 2GB --resume -o fused
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
+    adapterops fuse base --tuned chat --tuned code --ties --density 0.2 -o merged
     """
     write(request, out, modelling.run(running))

@@ -10,6 +10,7 @@ import click
 
 from adapterops.cli import options
 from adapterops.cli.merging import Merge, merging
+from adapterops.errors import OptionError
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.request import Model, Quantize, Request
 
@@ -41,14 +42,22 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             alpha: float | None,
             component: str | None,
             base: str | None = None,
+            tuned: Sequence[str] = (),
             **rest: Any,
         ) -> Any:
+            if base is None and not sources:
+                raise click.UsageError("the model is missing: adapterops fuse BASE ...", click.get_current_context())
             model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
-            if not adapters:
+            if not adapters and not tuned:
                 raise click.UsageError(
                     f"an adapter is missing: {model} stands where the model is expected", click.get_current_context()
                 )
-            inputs = options.inputs(adapters, alpha, component=component)
+            if adapters and tuned:
+                raise OptionError(
+                    f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
+                    hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
+                )
+            inputs = options.inputs(tuned or adapters, alpha, component=component, tuned=bool(tuned))
             request = Request(
                 inputs,
                 merge.expression(inputs, view.rounding),

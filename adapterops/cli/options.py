@@ -322,9 +322,13 @@ def named(sources: Sequence[str]) -> dict[str, str]:
 
 
 def inputs(
-    sources: Sequence[str], alpha: float | None = None, allow_nonfinite: bool = False, component: str | None = None
+    sources: Sequence[str],
+    alpha: float | None = None,
+    allow_nonfinite: bool = False,
+    component: str | None = None,
+    tuned: bool = False,
 ) -> dict[str, Input]:
-    """Adapters to read, by the names that an expression has for them.
+    """Adapters to read, or tuned models, by the names that an expression has for them.
 
     Raises:
         OptionError: one is a number, which has come here from an option, or a list with commas.
@@ -337,7 +341,7 @@ def inputs(
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
-    return {name: Input(path, {}, alpha, allow_nonfinite, component) for name, path in named(sources).items()}
+    return {name: Input(path, {}, alpha, allow_nonfinite, component, tuned) for name, path in named(sources).items()}
 
 
 HIDDEN = {

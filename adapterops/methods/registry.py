@@ -89,6 +89,7 @@ class Method:
         rank: of its results, by its parameters and the ranks of the inputs; None: their sum.
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         check: raises OptionError for weights and parameters that do not go together.
+        vectors: whether of what it acts on as matrices it needs inner products alone: any tensor will do.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
 
@@ -103,6 +104,7 @@ class Method:
     sized: bool = False
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
+    vectors: bool = False
 
     @property
     def summary(self) -> str:
@@ -154,6 +156,7 @@ def method(
     sized: bool = False,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
+    vectors: bool = False,
     **parameters: Parameter,
 ) -> Callable[[K], K]:
     """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
@@ -176,7 +179,7 @@ def method(
 
     def register(kernel: K) -> K:
         where = spaces or (MATRICES if acts == "matrices" else ANYWHERE)
-        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model)
+        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model, vectors)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
         if taken := RESERVED & parameters.keys():

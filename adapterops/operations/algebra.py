@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Linear
 
 
+OWN = 5
+"""Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
+
+
 def merge(
     adapters: Sequence[Adapter],
     method: str = "linear",
@@ -51,7 +55,8 @@ def merge(
     Returns:
         For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core and knots space an update of that rank, too;
         for methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving
-        approximates with rank Σ rᵢ.
+        approximates with rank Σ rᵢ. Of task vectors of whole models, spectral methods merge the weights of Linear layers;
+        of every other tensor the result is the weighted mean, times a scale that is a number.
 
     Raises:
         OptionError: a parameter is impossible, or the number of weights is wrong.
@@ -72,6 +77,9 @@ def merge(
         tuple(a.history for a in adapters),
     )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    if chosen.acts == "matrices" and total.task_vector:
+        space = "delta"  # it has one answer in both, and these have no factors
+    options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     merging = _Merging(adapters, chosen, **options)
 
@@ -84,12 +92,19 @@ def merge(
     return replace(total, updates=Lazy(layout, compute), layout=layout)
 
 
+def _sees(method: Method, layout: Layout) -> bool:
+    """Whether a method takes a tensor of this layout for a matrix: singular vectors are of weights of Linear layers alone."""
+    return layout.matrix or method.vectors
+
+
 def _layout(
     adapters: Sequence[Adapter], module: str, method: Method, options: Mapping[str, Any], total: Layout
 ) -> Layout:
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     with at(tensor=module):
         layout = SPACES[options["space"]].layout(method, inputs, total)
+    if method.acts == "matrices" and total.working is not None and _sees(method, total):
+        layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
@@ -118,6 +133,8 @@ class _Merging:
         """What becomes of a module."""
         present = self._present(module)
         updates = [self._adapters[i].updates[module] for i in present]
+        if self._method.acts == "matrices" and not _sees(self._method, self._adapters[present[0]].layout[module]):
+            return self._mean(updates)
         blocks, back = self._space.open(updates, [self._weights[i] for i in present])
         result = back([self._block(module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
@@ -125,6 +142,15 @@ class _Merging:
             alone = len(updates) == 1 and self._method.acts == "updates"  # it is itself
             factor = 1.0 if alone else matching(result, updates)
         return result if factor == 1 else factor * result
+
+    def _mean(self, updates: Sequence[Linear]) -> Linear:
+        """The weighted mean of the updates of a tensor that the method does not take for a matrix, times a scale that is a
+        number.
+        """
+        factor = 1.0 if isinstance(self._scale, str) else self._scale
+        total = sum(map(abs, self._weights)) or 1.0
+        mean: Linear = sum_of([factor * weight / total * x for x, weight in zip(updates, self._weights, strict=True)])
+        return mean
 
     def _present(self, module: str) -> list[int]:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]

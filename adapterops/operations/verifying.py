@@ -139,7 +139,7 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
-    adapter = on_base(adapter, base)
+    adapter = adapter if adapter.task_vector else on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     expected = as_stored(expected, model, None if seed is None else STOCHASTIC, seed or 0)

@@ -37,7 +37,7 @@ def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
     _shares(weights, given)
 
 
-@method("slerp", source="Shoemake 1985", acts="matrices", sized=True, check=_two)
+@method("slerp", source="Shoemake 1985", acts="matrices", sized=True, vectors=True, check=_two)
 def slerp(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """Between two updates, along the arc instead of the chord.
 
@@ -58,7 +58,7 @@ def slerp(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     return weighted_sum(matrices, [float(np.sin((1 - t) * angle) / sine), float(np.sin(t * angle) / sine)])
 
 
-@method("karcher", source="Karcher 1977", acts="matrices", sized=True, check=_shares)
+@method("karcher", source="Karcher 1977", acts="matrices", sized=True, vectors=True, check=_shares)
 def karcher(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """The mean direction on the sphere, times the mean norm. For two updates of one norm that is slerp.
 

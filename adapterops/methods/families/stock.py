@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
-@method("model_stock", source="Jang et al. 2024, arXiv:2403.19522", acts="matrices", sized=True)
+@method("model_stock", source="Jang et al. 2024, arXiv:2403.19522", acts="matrices", sized=True, vectors=True)
 def model_stock(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """The mean of the updates, times n c / (1 + (n - 1) c), c the mean cosine between two of them.
 
