@@ -125,6 +125,20 @@ def tile_height(shape: tuple[int, int]) -> int:
     return max(1, TILE // max(1, shape[1]))
 
 
+def inner_products(updates: Sequence[Linear]) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile."""
+    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
+    found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))
+    for first in range(0, height, step):
+        part = slice(first, min(first + step, height)), slice(0, width)
+        tiles = memory[:, : part[0].stop - first]
+        for update, tile in zip(updates, tiles, strict=True):
+            np.copyto(tile, update.rows(part, tile))
+        flat = tiles.reshape(len(updates), -1)
+        found += flat @ flat.T
+    return found
+
+
 def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
     """Σ wᵢ ΔWᵢ, where that has a low rank: probably not far from any merge of them."""
     known = [

@@ -71,7 +71,8 @@ K = TypeVar("K", bound=Callable[..., Any])
 """`kernel(inputs, weights, **parameters)`, its own parameters keyword-only, with defaults.
 
 What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on
-matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
+products gets the inner products of the updates, (T, T) in float64, and returns what each of them is multiplied by before they
+are added. What acts on matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
 ones. What acts on entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile
 to its result.
 """
@@ -82,14 +83,13 @@ class Method:
     """A named way to combine updates.
 
     Attributes:
-        acts: on `updates`, on `matrices` or on `entries`.
+        acts: on `updates`, on `products`, on `matrices` or on `entries`.
         spaces: where it may act: see `spaces`. The first is its own, where no other is asked for.
         parameters: its own, by name.
         capped: whether a rank above that of the matrix is compressed away.
         rank: of its results, by its parameters and the ranks of the inputs; None: their sum.
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         check: raises OptionError for weights and parameters that do not go together.
-        vectors: whether of what it acts on as matrices it needs inner products alone: any tensor will do.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
 
@@ -104,7 +104,6 @@ class Method:
     sized: bool = False
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
-    vectors: bool = False
 
     @property
     def summary(self) -> str:
@@ -142,6 +141,8 @@ ANYWHERE = ("delta", "core", "knots", "factors")
 MATRICES = ("core", "delta")
 """A method on matrices has one answer in both, where f(P X Qᵀ) = P f(X) Qᵀ: fast in the core, slow in all entries."""
 
+SPACES_OF = {"matrices": MATRICES, "products": (*MATRICES, "weights")}
+
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
@@ -156,7 +157,6 @@ def method(
     sized: bool = False,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
-    vectors: bool = False,
     **parameters: Parameter,
 ) -> Callable[[K], K]:
     """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
@@ -178,8 +178,8 @@ def method(
     """
 
     def register(kernel: K) -> K:
-        where = spaces or (MATRICES if acts == "matrices" else ANYWHERE)
-        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model, vectors)
+        where = spaces or SPACES_OF.get(acts, ANYWHERE)
+        entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, check, whole_model)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
         if taken := RESERVED & parameters.keys():

@@ -77,7 +77,7 @@ def merge(
         tuple(a.history for a in adapters),
     )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
-    if chosen.acts == "matrices" and total.task_vector:
+    if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
         space = "delta"  # it has one answer in both, and these have no factors
     options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
@@ -92,18 +92,13 @@ def merge(
     return replace(total, updates=Lazy(layout, compute), layout=layout)
 
 
-def _sees(method: Method, layout: Layout) -> bool:
-    """Whether a method takes a tensor of this layout for a matrix: singular vectors are of weights of Linear layers alone."""
-    return layout.matrix or method.vectors
-
-
 def _layout(
     adapters: Sequence[Adapter], module: str, method: Method, options: Mapping[str, Any], total: Layout
 ) -> Layout:
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     with at(tensor=module):
         layout = SPACES[options["space"]].layout(method, inputs, total)
-    if method.acts == "matrices" and total.working is not None and _sees(method, total):
+    if method.acts == "matrices" and total.matrix and total.working is not None:
         layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.rank is None:
         return layout
@@ -133,7 +128,7 @@ class _Merging:
         """What becomes of a module."""
         present = self._present(module)
         updates = [self._adapters[i].updates[module] for i in present]
-        if self._method.acts == "matrices" and not _sees(self._method, self._adapters[present[0]].layout[module]):
+        if self._method.acts == "matrices" and not self._adapters[present[0]].layout[module].matrix:
             return self._mean(updates)
         blocks, back = self._space.open(updates, [self._weights[i] for i in present])
         result = back([self._block(module, present, block) for block in blocks])
@@ -158,7 +153,7 @@ class _Merging:
     def _block(self, module: str, present: Sequence[int], block: Block) -> Linear:
         import numpy as np
 
-        from adapterops.methods.entries import near, tile_height
+        from adapterops.methods.entries import inner_products, near, tile_height
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
@@ -166,7 +161,10 @@ class _Merging:
         if method.acts == "updates":
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
-        whole = self._completed(present, block)
+        whole = block if len(present) == len(self._adapters) else self._completed(present, block)
+        if method.acts == "products":
+            factors = method.kernel(inner_products(whole.updates), whole.weights, **self._parameters)
+            return sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])  # type: ignore[no-any-return]
         if method.acts == "matrices":
             matrices = [each.dense().astype(np.float64, copy=False) for each in whole.updates]
             return Dense(method.kernel(matrices, whole.weights, **self._parameters))

@@ -25,13 +25,14 @@ class Difference:
     """ΔW = factor · (after - before), read tile by tile whenever entries are asked for; nothing is kept.
 
     Attributes:
+        before: None for zeros.
         group: rows are read from a multiple of it on, as codes that are stored in blocks have to be.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     after: Read
-    before: Read
+    before: Read | None
     group: int = 1
     factor: float = 1.0
 
@@ -64,9 +65,19 @@ class Difference:
             begin, end = chosen[0] - chosen[0] % self.group, -(-(chosen[-1] + 1) // self.group) * self.group
             own = slice(chosen[0] - begin, chosen[-1] + 1 - begin, wanted.step), columns
             stop = min(end, self.shape[0])
+            found = out[first : first + count]
+            if self.before is None:
+                np.copyto(found, self.after(begin, stop)[own])
+                continue
             with np.errstate(all="ignore"):  # what is not finite is found when it is stored
-                np.subtract(self.after(begin, stop)[own], self.before(begin, stop)[own], out=out[first : first + count])
+                np.subtract(self.after(begin, stop)[own], self.before(begin, stop)[own], out=found, dtype=out.dtype)
         return out if self.factor == 1 else np.multiply(out, self.factor, out=out)
+
+    @property
+    def start(self) -> Difference:
+        """The weight before: W, as an update of zeros."""
+        assert self.before is not None
+        return replace(self, after=self.before, before=None, factor=1.0)
 
     @property
     def T(self) -> Dense:
