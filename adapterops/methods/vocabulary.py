@@ -91,7 +91,12 @@ def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.
 
 
 def elected(
-    sparse: list[Array], weights: Sequence[float], majority: str, convention: str | None, disjoint: str | None, tie: float = 1.0
+    sparse: list[Array],
+    weights: Sequence[float],
+    majority: str,
+    convention: str | None,
+    disjoint: str | None,
+    tie: float = 1.0,
 ) -> Array:
     """The sign of every entry elected, and the mean or the sum of those that agree with it, by a convention: see `ties`."""
     mean, ones = disjoint != "sum", [1.0] * len(weights)

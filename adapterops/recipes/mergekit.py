@@ -78,7 +78,9 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
     return Request(inputs, parse(" + ".join(terms), inputs), base=Model(base), output=output)
 
 
-def _sources(reader: Reader, top: Mapping[str, Any], method: Recipe, folder: Path) -> tuple[list[Source], dict[str, Any]]:
+def _sources(
+    reader: Reader, top: Mapping[str, Any], method: Recipe, folder: Path
+) -> tuple[list[Source], dict[str, Any]]:
     """The models, and the parameters that they share in a slice: all layers of every model have to be in one."""
     if ("models" in top) == ("slices" in top):
         reader.fail((), "has models and slices, or neither", "give models, each with its parameters")
@@ -122,7 +124,9 @@ def _check_range(reader: Reader, place: Place, value: Any, folder: Path, path: s
         return
     count = _layers(_tensors(folder, path))
     if value != [0, count]:
-        reader.fail(place, f"is {value}, and the model has {count} layers: only all of them are merged", f"write [0, {count}]")
+        reader.fail(
+            place, f"is {value}, and the model has {count} layers: only all of them are merged", f"write [0, {count}]"
+        )
 
 
 def _base(reader: Reader, top: Mapping[str, Any], sources: Sequence[Source], method: Recipe, folder: Path) -> str:

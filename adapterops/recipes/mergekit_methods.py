@@ -107,7 +107,9 @@ def arithmetic(prune: str | None, elect: bool) -> Callable[[Group, Sequence[str]
         densities = [min(1.0, each) for each in group.numbers("density")]
         rescale, normalize = bool(group.own["rescale"]), bool(group.own["normalize"])
         if rescale and prune not in ("dare_linear", "della_linear"):
-            raise OptionError("rescale is true: what is left keeps its L1 norm, which is not done here", hint="leave it out")
+            raise OptionError(
+                "rescale is true: what is left keeps its L1 norm, which is not done here", hint="leave it out"
+            )
         if elect and prune == "magnitude_prune" and len(set(densities)) == 1:
             parts, density = list(models), densities[0]
         else:
@@ -132,7 +134,9 @@ def _pruned(prune: str | None, model: str, density: float, rest: Mapping[str, An
     return kept if rescale or prune in ("magnitude_prune", "breadcrumbs") else f"{density}*{kept}"
 
 
-def _arithmetic(prune: str | None, elect: bool, normalize: bool = False, rescale: bool = False, **models: Any) -> Recipe:
+def _arithmetic(
+    prune: str | None, elect: bool, normalize: bool = False, rescale: bool = False, **models: Any
+) -> Recipe:
     own = {"normalize": normalize, "rescale": rescale, "lambda": 1.0, "int8_mask": False}
     return Recipe(arithmetic(prune, elect), own, {"weight": None, "density": 1.0, **models})
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import CONVENTION, DENSITY, DISJOINT, MAJORITY, SEED, bernoulli, elected, weighted_sum
+from adapterops.methods.vocabulary import (
+    CONVENTION,
+    DENSITY,
+    DISJOINT,
+    MAJORITY,
+    SEED,
+    bernoulli,
+    elected,
+    weighted_sum,
+)
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
