@@ -28,9 +28,15 @@ CONFIG = {
     "torch_dtype": "float32",
 }
 LAYER = {
-    "self_attn.q_proj": (16, 16), "self_attn.k_proj": (8, 16), "self_attn.v_proj": (8, 16),
-    "self_attn.o_proj": (16, 16), "mlp.gate_proj": (20, 16), "mlp.up_proj": (20, 16), "mlp.down_proj": (16, 20),
-    "input_layernorm": (16,), "post_attention_layernorm": (16,),
+    "self_attn.q_proj": (16, 16),
+    "self_attn.k_proj": (8, 16),
+    "self_attn.v_proj": (8, 16),
+    "self_attn.o_proj": (16, 16),
+    "mlp.gate_proj": (20, 16),
+    "mlp.up_proj": (20, 16),
+    "mlp.down_proj": (16, 20),
+    "input_layernorm": (16,),
+    "post_attention_layernorm": (16,),
 }
 SHAPES = {
     "model.embed_tokens.weight": (24, 16),
