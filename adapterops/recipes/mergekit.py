@@ -71,7 +71,8 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
         inputs.pop(names[0])
     if not terms:
         raise OptionError("nothing is added to the base", hint="give weights that are not 0", code="E-RECIPE")
-    dtype = top.get("out_dtype") or top.get("dtype")
+    stated = [reader.optional((name,), top, reader.text) for name in ("out_dtype", "dtype")]
+    dtype = stated[0] or stated[1]
     if dtype is not None and dtype not in DTYPES:
         reader.fail(("dtype",), f"is {dtype}, expected one of {', '.join(DTYPES)}")
     output = Output(dtype=DTYPES[dtype] if dtype else None)
@@ -155,6 +156,9 @@ def _parameters(reader: Reader, place: Place, value: Any, method: Recipe) -> dic
                 reader.fail(where, "mixes numbers and tables", "give a gradient, or a list of {filter, value}")
             for index, each in enumerate(tables):
                 reader.table((*where, index), each, ("filter", "value"), ("value",))
+                reader.optional((*where, index, "filter"), each, reader.text)
+                if each["value"] == [] or isinstance(each["value"], dict):
+                    reader.fail((*where, index, "value"), "is neither a value nor a gradient")
     return fields
 
 

@@ -29,6 +29,12 @@ class Group:
         """A parameter of the method, as a number."""
         return _number(name, self.own[name])
 
+    def truth(self, name: str) -> bool:
+        """A parameter of the method that is true or false."""
+        if not isinstance(value := self.own[name], bool):
+            raise OptionError(f"{name} is {value!r}, expected true or false")
+        return value
+
     def numbers(self, name: str) -> list[float]:
         """A parameter of every model."""
         return [_number(f"{name} of {model}", each.get(name)) for model, each in self.models.items()]
@@ -71,7 +77,7 @@ def linear(group: Group, models: Sequence[str]) -> str | None:
     """The (weighted) mean of models: with the first as base that of the differences from it."""
     weights = group.numbers("weight")
     total = sum(weights)
-    if not group.own["normalize"]:
+    if not group.truth("normalize"):
         if abs(total - 1) > 1e-6:
             raise OptionError(
                 f"normalize is false, and the weights add up to {total:g}: the model itself would be scaled",
@@ -105,7 +111,7 @@ def arithmetic(prune: str | None, elect: bool) -> Callable[[Group, Sequence[str]
         if not factor or not any(weights):
             return None
         densities = [min(1.0, each) for each in group.numbers("density")]
-        rescale, normalize = bool(group.own["rescale"]), bool(group.own["normalize"])
+        rescale, normalize = group.truth("rescale"), group.truth("normalize")
         if rescale and prune not in ("dare_linear", "della_linear"):
             raise OptionError(
                 "rescale is true: what is left keeps its L1 norm, which is not done here", hint="leave it out"
