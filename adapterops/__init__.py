@@ -62,6 +62,7 @@ _HOMES = {
     "spectra": "operations.comparing.analysis",
     "Split": "requests.splitting",
     "split": "requests.splitting",
+    "task_vector": "operations.task_vectors",
     "truncate": "operations.truncation",
     "unfuse": "operations.fusion",
     "verify": "operations.verifying",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from adapterops.operations.selection import select as select
     from adapterops.operations.serving import check as check
     from adapterops.operations.targets.components import in_components as in_components
+    from adapterops.operations.task_vectors import task_vector as task_vector
     from adapterops.operations.truncation import truncate as truncate
     from adapterops.operations.uniting import named_as as named_as
     from adapterops.operations.verifying import Verification as Verification

@@ -115,6 +115,25 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
     bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 200)
 
 
+def whole_models(bench: Bench, base: Path) -> None:
+    """Three models of the base's shapes; what TIES costs does not depend on their numbers."""
+    if importlib.util.find_spec("mergekit") is None:
+        return
+    tuned = [bench.folder / f"model{seed}" for seed in (1, 2, 3)]
+    for seed, folder in enumerate(tuned, 1):
+        measure(sys.executable, HERE / "shapes.py", folder, "model", LAYERS, "bfloat16", seed)
+    parameters = {"density": 0.2, "weight": 1.0}
+    recipe = bench.folder / "whole.json"
+    models = [{"model": str(folder), "parameters": parameters} for folder in tuned]
+    fields = {"models": models, "merge_method": "ties", "base_model": str(base), "dtype": "bfloat16"}
+    recipe.write_text(json.dumps(fields))
+    (ours,) = bench.runs([*OURS, "run", recipe, "-o", "OUT"])
+    peer = measure(sys.executable, "-m", "mergekit.scripts.run_yaml", recipe, bench.out(), "--no-write-model-card")
+    what = "whole-model TIES of three 0.5B, one recipe: mergekit / ours"
+    bench.note(what, peer["seconds"] / middle(ours), "x", 5, True, ours=ours, peer=[peer])
+    bench.note(f"{what}, peak memory", peer["mb"] / middle(ours, "mb"), "x", 8, True)
+
+
 def extracting(bench: Bench, base: Path) -> None:
     tuned, wide = bench.folder / "tuned", bench.folder / "wide"
     measure(sys.executable, HERE / "shapes.py", tuned, "tuned", LAYERS, "bfloat16", 0)
@@ -179,4 +198,5 @@ def models(bench: Bench) -> None:
     verifying(bench, base, a)
     extracting(bench, base)
     merging(bench, base, a, b)
+    whole_models(bench, base)
     growing(bench, base, a)

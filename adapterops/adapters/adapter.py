@@ -37,6 +37,8 @@ class Adapter:
         interleaved: modules whose rows are in llama.cpp's order, in which the two halves of every attention head take
             turns → the field of the base's config that says how many heads there are. `heads.in_order` gives them the
             model's order; without a base they are neither combined nor saved.
+        task_vector: it is the difference of a whole model and its base: the modules are all tensors of that base, by
+            their names there. It is combined with others of its kind, and fused with that base.
     """
 
     updates: Mapping[str, Any]
@@ -46,6 +48,7 @@ class Adapter:
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     full: Mapping[str, Stored] = field(default_factory=dict)
     interleaved: Mapping[str, str] = field(default_factory=dict)
+    task_vector: bool = False
 
     @classmethod
     def of(cls, updates: Mapping[str, Any], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
@@ -109,6 +112,7 @@ def combined(
         for adapter in adapters:
             check_needs_no_base(adapter, "added")
     check_named(adapters)
+    _check_alike(adapters)
     configs = [adapter.config for adapter in adapters]
     if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
         configs = on_first_base(configs, step)
@@ -122,7 +126,8 @@ def combined(
             update: Linear = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
             return update
 
-    return Adapter(Lazy(layout, compute), layout, config, step, full=_common(adapters))
+    full, vectors = _common(adapters), all(adapter.task_vector for adapter in adapters)
+    return Adapter(Lazy(layout, compute), layout, config, step, full=full, task_vector=vectors)
 
 
 def check_named(adapters: Sequence[Adapter]) -> None:
@@ -131,6 +136,17 @@ def check_named(adapters: Sequence[Adapter]) -> None:
         check_ordered(adapter)
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     check_spelled(shapes, [name(adapter) for adapter in adapters])
+
+
+def _check_alike(adapters: Sequence[Adapter]) -> None:
+    """Raise IncompatibleError where some are task vectors of whole models, and others adapters."""
+    if len({adapter.task_vector for adapter in adapters}) > 1:
+        vector, other = (next(each for each in adapters if each.task_vector == kind) for kind in (True, False))
+        raise IncompatibleError(
+            f"is a whole model, and {name(other)} an adapter: their modules have other names, and are not merged",
+            path=name(vector),
+            hint=f"fuse the adapter first: adapterops fuse BASE {name(other)} -o fused; and merge --tuned fused",
+        )
 
 
 def check_ordered(adapter: Adapter) -> None:
@@ -233,12 +249,15 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
     layouts = [layout for _, layout in present]
     if len(layouts) == 1:
         return layouts[0]
+    kept = [layout.working for layout in layouts]
     return Layout(
         layouts[0].shape,
         sum(layout.rank for layout in layouts),
         widest([layout.dtype for layout in layouts]),
         any(layout.dense for layout in layouts),
         kernel=layouts[0].kernel,
+        matrix=all(layout.matrix for layout in layouts),
+        working=None if None in kept else sum(each or 0 for each in kept),
     )
 
 

@@ -80,7 +80,8 @@ def _by_entries(step: Step) -> bool:
     """Whether an operation forms whole matrices."""
     if step.operation != "merge":
         return step.operation == "extract"
-    return METHODS[step.parameters["method"]].acts != "updates" and step.parameters["space"] == "delta"
+    acts = METHODS[step.parameters["method"]].acts
+    return acts in ("matrices", "entries") and step.parameters["space"] == "delta"
 
 
 def _in_core(step: Step) -> bool:

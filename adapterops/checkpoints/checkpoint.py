@@ -200,11 +200,11 @@ class Checkpoint:
         They depend on its shape and schemes alone.
         """
         height, width = self.layout[name].matrix
-        group = self._group(name)
+        group = self.group(name)
         step = max(1, BLOCK // max(1, width * group)) * group
         return ((begin, min(begin + step, height)) for begin in range(0, height, step))
 
-    def _group(self, name: str) -> int:
+    def group(self, name: str) -> int:
         """Rows that are computed together at least."""
         if name in self.entire or (self.rounding == CALIBRATED and self.on_grid(name)):
             return max(1, self.layout[name].matrix[0])
@@ -217,7 +217,7 @@ class Checkpoint:
         """
         wide = 4
         kept = max(self.holding.values(), default=0)
-        largest = max((self._group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
+        largest = max((self.group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
         return workers * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
 
     def check_one(self, what: str) -> None:

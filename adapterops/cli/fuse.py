@@ -15,8 +15,16 @@ from adapterops.requests.request import Request
 
 
 @click.command("fuse", cls=Sectioned, short_help="Adapters into a base model.")
-@click.argument("sources", nargs=-1, required=True, metavar="BASE SOURCES...", type=values.TEXT)
+@click.argument("sources", nargs=-1, metavar="BASE SOURCES...", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
+@click.option(
+    "--tuned",
+    multiple=True,
+    type=values.TEXT,
+    metavar="MODEL",
+    help="A whole model that was tuned from BASE, in the place of an adapter, once for each: its difference from BASE is "
+    "merged, in every tensor.",
+)
 @options.output("fused")
 @fusing(unfuse=False)
 def command(out: Path, request: Request, modelling: Modelling) -> None:
@@ -32,5 +40,6 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     adapterops fuse model.Q4_K_M.gguf my-adapter -o fused.gguf
+    adapterops fuse base --tuned chat --tuned code --ties --density 0.2 -o merged
     """
     write(request, out, modelling.running)

@@ -12,6 +12,7 @@ from adapterops.cli import options
 from adapterops.cli.making import inputs, named
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
+from adapterops.errors import OptionError
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.requests.request import Model, Quantize, Request
 
@@ -43,14 +44,22 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             alpha: float | None,
             component: str | None,
             base: str | None = None,
+            tuned: Sequence[str] = (),
             **rest: Any,
         ) -> Any:
+            if base is None and not sources:
+                raise click.UsageError("the model is missing: adapterops fuse BASE ...", click.get_current_context())
             model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
-            if not adapters:
+            if not adapters and not tuned:
                 raise click.UsageError(
                     f"an adapter is missing: {model} stands where the model is expected", click.get_current_context()
                 )
-            named_inputs = inputs(named(adapters), alpha, component=component)
+            if adapters and tuned:
+                raise OptionError(
+                    f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
+                    hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
+                )
+            named_inputs = inputs(named(tuned or adapters), alpha, component=component, tuned=bool(tuned))
             request = Request(
                 named_inputs,
                 merge.expression(named_inputs, view.rounding),

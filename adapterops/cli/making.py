@@ -124,6 +124,7 @@ def inputs(
     alpha: float | None = None,
     allow_nonfinite: bool = False,
     component: str | None = None,
+    tuned: bool = False,
 ) -> dict[str, Input]:
-    """Adapters to read, by the names that an expression has for them."""
-    return {name: Input(path, {}, alpha, allow_nonfinite, component) for name, path in sources.items()}
+    """Adapters to read, or tuned models, by the names that an expression has for them."""
+    return {name: Input(path, {}, alpha, allow_nonfinite, component, tuned) for name, path in sources.items()}

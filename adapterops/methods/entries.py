@@ -20,6 +20,10 @@ from adapterops.updates.protocol import Array, Linear
 SAMPLE = 30_000
 """Entries looked at to guess where a threshold is."""
 
+LARGE = 1 << 25
+"""Numbers of which a bracket is not collected, but counted."""
+BINS = 1 << 20
+
 Numbers = NDArray[np.floating]
 
 
@@ -121,6 +125,20 @@ def tile_height(shape: tuple[int, int]) -> int:
     return max(1, TILE // max(1, shape[1]))
 
 
+def inner_products(updates: Sequence[Linear]) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile."""
+    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
+    found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))
+    for first in range(0, height, step):
+        part = slice(first, min(first + step, height)), slice(0, width)
+        tiles = memory[:, : part[0].stop - first]
+        for update, tile in zip(updates, tiles, strict=True):
+            np.copyto(tile, update.rows(part, tile))
+        flat = tiles.reshape(len(updates), -1)
+        found += flat @ flat.T
+    return found
+
+
 def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
     """Σ wᵢ ΔWᵢ, where that has a low rank: probably not far from any merge of them."""
     known = [
@@ -188,11 +206,14 @@ def threshold(
         size: how many there are.
         keep: at least 0, at most `size`.
 
-    Cost: one pass as a rule, three where the sample misleads; memory for the bracket, about one percent of the numbers.
+    Cost: one pass as a rule, three where the sample misleads; memory for the bracket, about one percent of the numbers,
+        or of more than `LARGE` numbers for `BINS` counts.
     """
     if keep == 0:
         return np.inf, None
     low, high = _bracket(sample, keep / size)
+    if size > LARGE:
+        return _by_bits(tiles, low, high, keep)
     smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
     while True:
         above, inside = _count(tiles(), low, high)
@@ -228,11 +249,46 @@ def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
     )
 
 
-def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
-    """How many are above `high`, and those in [low, high]."""
-    above, inside = 0, []
+def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[tuple[int, Numbers]]:
+    """Of every tile how many are above `high`, and those in [low, high]."""
     for tile in tiles:
         beyond = tile > high
-        above += int(np.count_nonzero(beyond))
-        inside.append(tile[np.flatnonzero(beyond ^ (tile >= low))])
-    return above, np.concatenate(inside)
+        yield int(np.count_nonzero(beyond)), tile[np.flatnonzero(beyond ^ (tile >= low))]
+
+
+def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
+    """How many are above `high`, and those in [low, high]."""
+    above, inside = zip(*_inside(tiles, low, high), strict=True)
+    return sum(above), np.concatenate(inside)
+
+
+def _by_bits(
+    tiles: Callable[[], Iterable[Numbers]], low: Numbers, high: Numbers, keep: int
+) -> tuple[float, int | None]:
+    """The same as `threshold`, and nothing is collected: numbers in the bracket are counted by their bits, which are in
+    the order of the numbers, in ever narrower bins until one is one number.
+    """
+    kind = np.dtype(f"u{low.itemsize}")
+    largest = int(np.asarray(np.inf, low.dtype).view(kind))
+    first, last = int(low.view(kind)), int(high.view(kind))
+    while True:
+        shift = max(0, (last - first).bit_length() - BINS.bit_length() + 1)
+        counts, above = np.zeros(((last - first) >> shift) + 1, np.int64), 0
+        bracket = [np.asarray(end, kind).view(low.dtype) for end in (first, last)]
+        for beyond, inside in _inside(tiles(), *bracket):
+            above += beyond
+            np.add.at(counts, ((inside.view(kind) - kind.type(first)) >> kind.type(shift)).astype(np.intp), 1)
+        reached = above + np.cumsum(counts[::-1])
+        if above >= keep and last < largest:
+            first, last = last, largest
+        elif reached[-1] < keep:
+            if first <= 1:
+                return 0.0, None  # only zeros are left to choose from
+            first, last = 1, first
+        else:
+            place = int(np.searchsorted(reached, keep))
+            chosen = first + ((len(counts) - 1 - place) << shift)
+            if shift == 0:
+                value, larger = np.asarray(chosen, kind).view(low.dtype), reached[place] - counts[-1 - place]
+                return float(value), None if reached[place] == keep else int(keep - larger)
+            first, last = chosen, min(last, chosen + (1 << shift) - 1)

@@ -74,7 +74,8 @@ K = TypeVar("K", bound=Callable[..., Any])
 """`kernel(inputs, weights, **parameters)`, its own parameters keyword-only, with defaults.
 
 What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on
-matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
+products gets the inner products of the updates, (T, T) in float64, and returns what each of them is multiplied by before they
+are added. What acts on matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
 ones. What acts on entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile
 to its result.
 """
@@ -85,7 +86,7 @@ class Method:
     """A named way to combine updates.
 
     Attributes:
-        acts: on `updates`, on `matrices` or on `entries`.
+        acts: on `updates`, on `products`, on `matrices` or on `entries`.
         spaces: where it may act: see `spaces`. The first is its own, where no other is asked for.
         parameters: its own, by name.
         capped: whether a rank above that of the matrix is compressed away.
@@ -145,6 +146,8 @@ ANYWHERE = ("delta", "core", "knots", "factors")
 MATRICES = ("core", "delta")
 """A method on matrices has one answer in both, where f(P X Qᵀ) = P f(X) Qᵀ: fast in the core, slow in all entries."""
 
+SPACES_OF = {"matrices": MATRICES, "products": (*MATRICES, "weights")}
+
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
@@ -181,7 +184,7 @@ def method(
     """
 
     def register(kernel: K) -> K:
-        where = spaces or (MATRICES if acts == "matrices" else ANYWHERE)
+        where = spaces or SPACES_OF.get(acts, ANYWHERE)
         entry = Method(name, kernel, source, acts, where, parameters, capped, rank, sized, borne, check, whole_model)
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")

@@ -59,7 +59,21 @@ def _delta(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Bl
 
 def _delta_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
     total = _capped(total) if method.capped else total
-    return total if method.acts == "updates" else replace(total, dense=True)
+    return replace(total, dense=True) if method.acts in ("matrices", "entries") else total
+
+
+def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+    """W and all W + ΔWᵢ, W with what the weights of the others leave of 1."""
+    from adapterops.updates.difference import Difference
+
+    base = next((update.start for update in updates if isinstance(update, Difference)), None)
+    if base is None:
+        raise UnsupportedError(
+            "has no weight that it is added to, and this space is that of the weights of whole models",
+            hint="use --space delta; or name models, with fuse BASE --tuned MODEL",
+        )
+    models: list[Linear] = [base, *(base + update for update in updates)]
+    return [Block(models, [1 - sum(weights), *weights])], lambda results: results[0] + -1.0 * base
 
 
 def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
@@ -133,6 +147,7 @@ SPACES = {
         Space("delta", "the entries of ΔW = BA", _delta, _delta_layout),
         Space("core", "the joint core of the updates, which no choice of their factors changes", _core, _core_layout),
         Space("knots", "the singular vectors that the updates share, KnOTS' alignment", _knots, _core_layout),
+        Space("weights", "the base and the models that were tuned from it", _weights, _delta_layout),
         Space("factors", "A's and B's separately, as PEFT does", _factors, _factors_layout, {"convention": "peft"}),
     )
 }

@@ -25,6 +25,7 @@ CONVENTION = Parameter(
     "Reproduce the paper's, PEFT's or mergekit's answer where they differ from the default.",
     choices=("paper", "peft", "mergekit"),
 )
+DISJOINT = Parameter("Of the entries that agree with the elected sign the mean, or the sum.", choices=("mean", "sum"))
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)
 
 
@@ -59,10 +60,12 @@ def elect_sign(votes: Sequence[Array], majority: str, tie: float) -> Array:
     return positive
 
 
-def disjoint_mean(
-    votes: Sequence[Array], positive: Array, weights: Sequence[float], divisors: Sequence[float]
+def disjoint_sum(
+    votes: Sequence[Array], positive: Array, weights: Sequence[float], divisors: Sequence[float] = ()
 ) -> Array:
-    """Σ wᵢ xᵢ / Σ dᵢ, over the votes xᵢ that have the elected sign; zero where none has. The votes are overwritten."""
+    """Σ wᵢ xᵢ, over the votes xᵢ that have the elected sign; with divisors divided by Σ dᵢ over these: their mean. Zero where
+    none has. The votes are overwritten.
+    """
     negative, kept, each_agrees = ~positive, np.zeros_like(votes[0]), []
     for vote, weight in zip(votes, weights, strict=True):
         agrees = vote > 0
@@ -71,7 +74,7 @@ def disjoint_mean(
         each_agrees.append(agrees)
         np.multiply(vote, agrees, out=vote)
         np.add(kept, vote if weight == 1 else np.multiply(vote, weight, out=vote), out=kept)
-    return np.divide(kept, _divisor(each_agrees, divisors, kept.dtype), out=kept)
+    return np.divide(kept, _divisor(each_agrees, divisors, kept.dtype), out=kept) if divisors else kept
 
 
 def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.dtype[Any]) -> Array:
@@ -87,15 +90,21 @@ def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.
     return total
 
 
-def elected_mean(
-    sparse: list[Array], weights: Sequence[float], majority: str, convention: str | None, tie: float
+def elected(
+    sparse: list[Array],
+    weights: Sequence[float],
+    majority: str,
+    convention: str | None,
+    disjoint: str | None,
+    tie: float = 1.0,
 ) -> Array:
-    """The sign of every entry elected, and the mean of those that agree with it, by a convention: see `ties`."""
+    """The sign of every entry elected, and the mean or the sum of those that agree with it, by a convention: see `ties`."""
+    mean, ones = disjoint != "sum", [1.0] * len(weights)
     if convention in ("paper", "peft"):
-        return disjoint_mean(sparse, elect_sign(sparse, majority, tie), weights, [1.0] * len(weights))
+        return disjoint_sum(sparse, elect_sign(sparse, majority, tie), weights, ones if mean else ())
     weighted = scaled(weights, sparse)
     divisors = list(weights) if convention == "mergekit" else [abs(weight) for weight in weights]
-    return disjoint_mean(weighted, elect_sign(weighted, majority, tie), [1.0] * len(weights), divisors)
+    return disjoint_sum(weighted, elect_sign(weighted, majority, tie), ones, divisors if mean else ())
 
 
 def scaled(weights: Sequence[float], values: Sequence[Array]) -> list[Array]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Linear
 
 
+OWN = 5
+"""Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
+
+
 def merge(
     adapters: Sequence[Adapter],
     method: str = "linear",
@@ -52,7 +56,8 @@ def merge(
     Returns:
         For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core and knots space an update of that rank, too;
         for methods on the entries of ΔW one of full rank, computed tile by tile, which `truncate` or saving
-        approximates with rank Σ rᵢ.
+        approximates with rank Σ rᵢ. Of task vectors of whole models, spectral methods merge the weights of Linear layers;
+        of every other tensor the result is the weighted mean, times a scale that is a number.
 
     Raises:
         OptionError: a parameter is impossible, or the number of weights is wrong.
@@ -73,6 +78,9 @@ def merge(
         tuple(a.history for a in adapters),
     )
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
+        space = "delta"  # it has one answer in both, and these have no factors
+    options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     merging = _Merging(adapters, chosen, **options)
 
@@ -91,6 +99,8 @@ def _layout(
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     with at(tensor=module):
         layout = SPACES[options["space"]].layout(method, inputs, total)
+    if method.acts == "matrices" and total.matrix and total.working is not None:
+        layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
@@ -119,6 +129,8 @@ class _Merging:
         """What becomes of a module."""
         present = self._present(module)
         updates = [self._adapters[i].updates[module] for i in present]
+        if self._method.acts == "matrices" and not self._adapters[present[0]].layout[module].matrix:
+            return self._mean(updates)
         blocks, back = self._space.open(updates, [self._weights[i] for i in present])
         result = back([self._block(module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
@@ -126,13 +138,22 @@ class _Merging:
             factor = matching(result, updates, self._method.borne)
         return result if factor == 1 else factor * result
 
+    def _mean(self, updates: Sequence[Linear]) -> Linear:
+        """The weighted mean of the updates of a tensor that the method does not take for a matrix, times a scale that is a
+        number.
+        """
+        factor = 1.0 if isinstance(self._scale, str) else self._scale
+        total = sum(map(abs, self._weights)) or 1.0
+        mean: Linear = sum_of([factor * weight / total * x for x, weight in zip(updates, self._weights, strict=True)])
+        return mean
+
     def _present(self, module: str) -> list[int]:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
     def _block(self, module: str, present: Sequence[int], block: Block) -> Linear:
         import numpy as np
 
-        from adapterops.methods.entries import near, tile_height
+        from adapterops.methods.entries import inner_products, near, tile_height
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
@@ -140,7 +161,10 @@ class _Merging:
         if method.acts == "updates":
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
-        whole = self._completed(present, block)
+        whole = block if len(present) == len(self._adapters) else self._completed(present, block)
+        if method.acts == "products":
+            factors = method.kernel(inner_products(whole.updates), whole.weights, **self._parameters)
+            return sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])  # type: ignore[no-any-return]
         if method.acts == "matrices":
             matrices = [each.dense().astype(np.float64, copy=False) for each in whole.updates]
             return Dense(method.kernel(matrices, whole.weights, **self._parameters))

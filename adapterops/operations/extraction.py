@@ -19,6 +19,7 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
 from adapterops.operations.targets.weights import Piece, Weight, check_oriented, owners, weights
+from adapterops.operations.task_vectors import subtracted
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
@@ -134,6 +135,13 @@ def _difference_of(
             _check_loaded(weight.parameter, known)
     layout = {module: _layout(tuned, weight) for module, weight in sorted(found.items())}
 
+    def rows(piece: Piece) -> Array:
+        import numpy as np
+
+        update = subtracted(tuned, piece.tensor, base, pairs[piece.tensor])
+        out = np.empty((piece.end - piece.begin, update.shape[1]), update.dtype)
+        return update.rows((slice(piece.begin, piece.end), slice(0, update.shape[1])), out)
+
     def compute(module: str) -> Linear:
         import numpy as np
 
@@ -141,8 +149,7 @@ def _difference_of(
 
         weight = found[module]
         with at(tensor=module):
-            parts = [_subtracted(tuned, each.tensor, base, pairs[each.tensor], each) for each in weight.pieces]
-            delta = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            delta = np.concatenate([rows(piece) for piece in weight.pieces])
             if not all_finite(delta):
                 raise InputError(
                     "one of the models has numbers that are NaN or infinite",
@@ -174,7 +181,7 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
     if tuned.layout[name].shape != base.layout[other].shape:
         return not _follows(tuned, name, base, other)
     if tuned.layout[name] != base.layout[other]:
-        return bool((_subtracted(tuned, name, base, other) != 0).any())
+        return bool(subtracted(tuned, name, base, other).dense().any())
     return not tuned.stored[name].same_bytes(base.stored[other])
 
 
@@ -187,27 +194,6 @@ def _follows(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
         return False
     before, after = with_words(base.used(other), words), tuned.used(name)
     return bool((before(0, 1).values == after(0, 1).values).all())
-
-
-def _subtracted(tuned: Checkpoint, name: str, base: Checkpoint, other: str, piece: Piece | None = None) -> Array:
-    """One tensor minus another of its shape, or some rows, in float32, or float64 where one is;
-    all dimensions but the last taken for one.
-    """
-    import numpy as np
-
-    spec = tuned.layout[name]
-    first, stop = (piece.begin, piece.end) if piece else (0, spec.matrix[0])
-    wide = "F64" in (spec.dtype, base.layout[other].dtype)
-    result = np.empty((stop - first, spec.matrix[1]), np.float64 if wide else np.float32)
-    after, before = tuned.used(name), base.used(other)
-    with np.errstate(all="ignore"):
-        for begin, end in tuned.blocks(name):
-            low, high = max(begin, first), min(end, stop)
-            if low < high:
-                own = slice(low - begin, high - begin)
-                changed, start = after(begin, end).values[own], before(begin, end).values[own]
-                np.subtract(changed, start, out=result[low - first : high - first])
-    return result
 
 
 def _plain(checkpoint: Checkpoint, name: str) -> Stored:

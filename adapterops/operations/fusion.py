@@ -26,6 +26,7 @@ from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.operations.targets.tokenizer import agreed_tokenizer
+from adapterops.operations.task_vectors import placed
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Spec
@@ -55,18 +56,24 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
     """
-    return _fused(base, adapter, agreed_tokenizer(adapter.history), dtype, precision)
+    if adapter.task_vector:
+        return _fused(base, adapter, placed(adapter), {}, dtype, precision)
+    adapter = on_base(adapter, base)
+    return _fused(base, adapter, resolve(adapter, base), agreed_tokenizer(adapter.history), dtype, precision)
 
 
 def _fused(
-    base: Checkpoint, adapter: Adapter, tokenizer: Mapping[str, Path], dtype: str | None, precision: str
+    base: Checkpoint,
+    adapter: Adapter,
+    targets: Targets,
+    tokenizer: Mapping[str, Path],
+    dtype: str | None,
+    precision: str,
 ) -> Checkpoint:
     if dtype is not None:
         check_dtype(dtype)
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    adapter = on_base(adapter, base)
-    targets = resolve(adapter, base)
     base = _with_new(base, adapter, targets)
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
     layout = {
@@ -97,7 +104,7 @@ def _fused(
         ),
         holding={
             **base.holding,
-            **{tensor: sum(_held(adapter, each.source) for each in those) for tensor, those in added.items()},
+            **{tensor: sum(adapter.layout[each.source].held for each in those) for tensor, those in added.items()},
         },
         entire={
             *base.entire,
@@ -233,11 +240,6 @@ def _reads_all(adapter: Adapter, target: Target) -> bool:
     return True
 
 
-def _held(adapter: Adapter, module: str) -> int:
-    layout = adapter.layout[module]
-    return 4 * (layout.entries if layout.dense else layout.parameters)
-
-
 def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
     """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both.
 
@@ -253,7 +255,8 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             tensor=trained[0],
             hint="use the base itself, which is what unfusing would give",
         )
-    return _fused(fused, -replace(adapter, full={}), {}, dtype, precision)
+    negative = on_base(-replace(adapter, full={}), fused)
+    return _fused(fused, negative, resolve(negative, fused), {}, dtype, precision)
 
 
 @dataclass(frozen=True, eq=False)

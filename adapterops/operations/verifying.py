@@ -87,7 +87,7 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
-    adapter = on_base(adapter, base)
+    adapter = adapter if adapter.task_vector else on_base(adapter, base)
     expected = _expected(model, base, adapter, dtype, precision, seed, grams)
     second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams)
     common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]

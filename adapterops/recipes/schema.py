@@ -11,7 +11,7 @@ output: {path: out, dtype: bfloat16, rank: 16}   # or energy, or budget; exact; 
                                                  # or normalize: true
 push: {repo: me/name, private: true}
 
-Every other field of `Request` is one of a recipe, under the same name.
+Every other field of `Request` is one of a recipe, under the same name. Recipes of mergekit are read, too: see `mergekit`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, OptionError, at
+from adapterops.recipes import mergekit
 from adapterops.requests.reading import OUTPUT, REQUEST, Reader
 from adapterops.requests.request import Request
 from adapterops.storage.strict import open_regular, parse_json
@@ -88,7 +89,8 @@ def _escaped(letter: str) -> str:
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The recipe in a file: YAML, or JSON where the file is called .json. No input is opened.
+    """The recipe in a file: YAML, or JSON where the file is called .json. No input is opened; of a recipe of mergekit the
+    headers of its base, whose tensors it is about.
 
     Raises:
         NotFoundError, InputError: there is no such file, or it cannot be read.
@@ -105,7 +107,10 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             fields, marks = (parse_json(data), {}) if path.suffix == ".json" else parse_yaml(data)
         except InputError as error:
             raise OptionError(error.message, hint=error.hint, code="E-RECIPE") from None
-        return _recipe(Reader("the recipe", marks, "E-RECIPE"), fields, path.parent)
+        reader = Reader("the recipe", marks, "E-RECIPE")
+        if isinstance(fields, dict) and mergekit.METHOD in fields:
+            return Recipe(mergekit.request(reader, fields, path.parent), path.parent)
+        return _recipe(reader, fields, path.parent)
 
 
 def _recipe(reader: Reader, fields: Any, folder: Path) -> Recipe:

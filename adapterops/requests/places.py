@@ -15,6 +15,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.errors import InputError, OptionError
 from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
+from adapterops.operations.task_vectors import task_vector
 from adapterops.provenance.history import Source, Step
 from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request
 from adapterops.storage.checksums import BLAKE3
@@ -64,6 +65,8 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
     """
 
     def adapter(stated: Input) -> Adapter:
+        if stated.tuned:
+            return task_vector(model(stated), models["base"])
         place = found(folder, stated.path, verify=verify)
         return _checked(
             open_adapter(
@@ -75,7 +78,7 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
             stated,
         )
 
-    def model(stated: Model) -> Checkpoint:
+    def model(stated: Model | Input) -> Checkpoint:
         place = found(folder, stated.path, verify=verify, streamed=streamed)
         return _checked(open_checkpoint(place, allow_pickle=request.allow_pickle), stated)
 

@@ -28,7 +28,7 @@ ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""
 
 MODEL = ("path", *ALGORITHMS)
-ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component")
+ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned")
 TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
 REQUEST = (
     *(
@@ -204,13 +204,17 @@ class Reader:
         if value is None:
             self.fail(place, "is missing, expected the path of an adapter")
         fields = self.table(place, value, ADAPTER, ("path",))
-        return Input(
+        read: Input = self.at(
+            place,
+            Input,
             self.text((*place, "path"), fields["path"]),
             self._hashes(place, fields),
             self.optional((*place, "alpha"), fields, self._number),
             self.truth((*place, "allow_nonfinite"), fields.get("allow_nonfinite")),
             self.optional((*place, "component"), fields, self.text),
+            self.truth((*place, "tuned"), fields.get("tuned")),
         )
+        return read
 
     def _hashes(self, place: Place, fields: Mapping[str, Any]) -> dict[str, str | Mapping[str, str]]:
         """The hashes that an input is to have, by algorithm."""

@@ -44,13 +44,21 @@ class Model:
 
 @dataclass(frozen=True)
 class Input:
-    """An adapter to read; see `Model` and `open_adapter`. `component`: of a pipeline the model that it is for."""
+    """An adapter to read; see `Model` and `open_adapter`. `component`: of a pipeline the model that it is for. `tuned`: it
+    is a model that was tuned from the base, and stands for their difference.
+    """
 
     path: str
     hashes: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     alpha: float | None = None
     allow_nonfinite: bool = False
     component: str | None = None
+    tuned: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "allow_nonfinite", "component") if self.tuned else ():
+            if getattr(self, name):
+                raise OptionError(f"{name} is for adapters, and {self.path} is a tuned model", hint="leave it out")
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,7 @@ class Request:
             object.__setattr__(self, "seed", 0)
         _check_fields(self)
         _check_codes(self)
+        _check_tuned(self)
 
     @property
     def kind(self) -> str:
@@ -188,7 +197,9 @@ def _plain(value: Any) -> Any:
     given = {each.name: getattr(value, each.name) for each in fields(value)}
     given = given | given.pop("hashes", {})
     return {
-        name: _plain(inner) for name, inner in given.items() if inner is not None and (name, inner) != ("inputs", {})
+        name: _plain(inner)
+        for name, inner in given.items()
+        if inner is not None and (name, inner) not in (("inputs", {}), ("tuned", False))
     }
 
 
@@ -234,6 +245,24 @@ def _check_fields(request: Request) -> None:
         )
     if request.kind == EXTRACT:
         check_cut(**request.output.cut)
+
+
+def _check_tuned(request: Request) -> None:
+    """What only adapters are for, where the inputs are whole models."""
+    tuned = [name for name, each in request.inputs.items() if each.tuned]
+    if not tuned:
+        return
+    if request.kind != FUSE:
+        what = f"{tuned[0]} is a tuned model: it is merged with others into their base"
+        raise OptionError(
+            what, hint="name that, and no adapter as the output; adapterops extract makes an adapter of one"
+        )
+    if len(tuned) < len(request.inputs):
+        adapter = next(each.path for each in request.inputs.values() if not each.tuned)
+        raise OptionError(
+            f"{tuned[0]} is a tuned model, and {adapter} an adapter: one merge takes models or adapters",
+            hint=f"fuse the adapter first, with adapterops fuse BASE {adapter} -o fused, and merge --tuned fused",
+        )
 
 
 def _check_codes(request: Request) -> None:

@@ -178,8 +178,10 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
 
 def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:
     """The adapters that are fused with a base: by the components of a pipeline, without the tensors that are copies of its
-    own, and where they call modules in different ways, by its names.
+    own, and where they call modules in different ways, by its names. Task vectors have its names.
     """
+    if any(each.task_vector for each in adapters.values()):
+        return adapters
     adapters = {name: in_components(each, base, request.inputs[name].component) for name, each in adapters.items()}
     if request.kind == FUSE:
         adapters = {name: without_copies(each, base) for name, each in adapters.items()}

@@ -25,6 +25,8 @@ class Layout:
         kind: what the update is called: LoRA, LoHa, DoRA.
         kernel: of a convolution the dimensions of its weight after the first, where they are known; `shape` has them as one.
         reads: what it has to see of the weight at a time, as `Kind` has it.
+        matrix: False for the update of a tensor that is no weight of a Linear layer: a norm, an embedding, a kernel.
+        working: bytes that computing it keeps in memory; None for its factors, or all of its entries.
     """
 
     shape: tuple[int, int]
@@ -34,6 +36,8 @@ class Layout:
     kind: str = "LoRA"
     reads: str = ""
     kernel: tuple[int, ...] = ()
+    matrix: bool = True
+    working: int | None = None
 
     @property
     def needs_base(self) -> bool:
@@ -53,6 +57,11 @@ class Layout:
     @property
     def bytes(self) -> int:
         return self.parameters * BITS[self.dtype] // 8
+
+    @property
+    def held(self) -> int:
+        """About the bytes that are in memory while its entries are computed, beyond a tile."""
+        return 4 * (self.entries if self.dense else self.parameters) if self.working is None else self.working
 
 
 def widest(dtypes: list[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Linear, Part, norm, whole
+from adapterops.updates.protocol import Array, Linear, Part, norm_by_rows, whole
 from adapterops.updates.sums import added
 
 
@@ -42,7 +42,7 @@ class Merged:
         return whole(self.shape, self.dtype, self.rows)
 
     def norm(self) -> float:
-        return norm(self.dense())
+        return norm_by_rows(self.shape, self.dtype, self.rows)
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         return self.rows(part, out)
@@ -87,9 +87,17 @@ class Tiling:
     height: int
     open: Callable[[], Callable[[int], Array]]
     _opened: list[Callable[[int], Array]] = field(default_factory=list, init=False, repr=False)
+    _last: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
 
     def tile(self, first: int) -> Array:
-        """The rows from `first` on, a multiple of `height`; good until the next ones are asked for."""
+        """The rows from `first` on, a multiple of `height`. The last tile is kept: a block of rows that ends in it and the
+        next one both need it.
+        """
         if not self._opened:
             self._opened.append(self.open())
-        return self._opened[0](first)
+        tile = self._last.get(first)
+        if tile is None:
+            tile = self._opened[0](first)
+            self._last.clear()
+            self._last[first] = tile
+        return tile

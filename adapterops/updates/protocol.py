@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.updates.layout import TILE
+
 if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
 
@@ -82,6 +84,25 @@ def whole(shape: tuple[int, int], dtype: np.dtype[Any], rows: Callable[[Part, Ar
 
 def norm(matrix: Array) -> float:
     """‖matrix‖_F: each row in the matrix's dtype, their sum in float64."""
+    return _root(squares(matrix))
+
+
+def norm_by_rows(shape: tuple[int, int], dtype: np.dtype[Any], rows: Callable[[Part, Array], Array]) -> float:
+    """The same of all entries of an update, by its `rows`: bit for bit, and in memory for a tile."""
+    height, width = max(1, TILE // max(1, shape[1])), slice(0, shape[1])
+    parts = [slice(first, min(first + height, shape[0])) for first in range(0, shape[0], height)]
+    out = np.empty((min(height, shape[0]), shape[1]), dtype)
+    found = [squares(rows((part, width), out[: part.stop - part.start])) for part in parts]
+    return _root(np.concatenate(found)) if found else 0.0
+
+
+def squares(matrix: Array) -> Array:
+    """The square of the norm of each row."""
     with np.errstate(all="ignore"):
-        squares = np.matmul(matrix[:, None, :], matrix[:, :, None])
-        return float(np.sqrt(squares.sum(dtype=np.float64)))
+        products: Array = np.matmul(matrix[:, None, :], matrix[:, :, None])
+    return products
+
+
+def _root(products: Array) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(products.sum(dtype=np.float64)))

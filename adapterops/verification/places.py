@@ -33,6 +33,8 @@ TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
+    if adapter.task_vector:
+        return _of_task_vector(adapter, base)
     there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
     new = {key(name): name for name in model.layout if name not in base.layout}
     if becomes_classifier(adapter, there):  # which has no output embedding
@@ -75,6 +77,18 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
                 lost[name] = str(problem)
     if not new and embeddings and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
+    return found, lost
+
+
+def _of_task_vector(vector: Adapter, base: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
+    """Each tensor of the base gets what a task vector calls by its name, all of it."""
+    found, lost = dict[str, Wanted](), dict[str, str]()
+    for name, layout in vector.layout.items():
+        if name not in base.layout or base.layout[name].matrix != layout.shape:
+            lost[name] = f"is {list(layout.shape)}, and the base has no such tensor"
+            continue
+        rows, columns = layout.shape
+        found[name] = Wanted(name, places=[Place(name, range(rows), slice(0, columns))])
     return found, lost
 
 

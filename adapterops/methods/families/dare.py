@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import CONVENTION, DENSITY, MAJORITY, SEED, bernoulli, elected_mean, weighted_sum
+from adapterops.methods.vocabulary import (
+    CONVENTION,
+    DENSITY,
+    DISJOINT,
+    MAJORITY,
+    SEED,
+    bernoulli,
+    elected,
+    weighted_sum,
+)
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -28,6 +37,7 @@ def _not_the_papers(weights: Sequence[float], parameters: Mapping[str, Any]) -> 
     density=DENSITY,
     majority=MAJORITY,
     convention=CONVENTION,
+    disjoint=DISJOINT,
     seed=SEED,
 )
 def dare_ties(
@@ -37,6 +47,7 @@ def dare_ties(
     density: float = 0.5,
     majority: str = "total",
     convention: str | None = None,
+    disjoint: str | None = None,
     seed: int = 0,
 ) -> Callable[[int], Array]:
     """Drop entries at random, rescale by 1/density, elect one sign per entry, average what agrees with it.
@@ -44,7 +55,7 @@ def dare_ties(
     The mask of an update depends on the seed, the module and the adapter alone. The election and the mean are those of
     TIES.
     """
-    return deltas.map(lambda tile: elected_mean(bernoulli(tile, density, seed), weights, majority, convention, 1.0))
+    return deltas.map(lambda tile: elected(bernoulli(tile, density, seed), weights, majority, convention, disjoint))
 
 
 @method("dare_linear", source="Yu et al. 2024, arXiv:2311.03099", density=DENSITY, seed=SEED)

@@ -9,7 +9,7 @@ import numpy as np
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import Parameter, method
-from adapterops.methods.vocabulary import DENSITY, MAJORITY, SEED, elected_mean, weighted_sum
+from adapterops.methods.vocabulary import DENSITY, DISJOINT, MAJORITY, SEED, elected, weighted_sum
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -37,6 +37,7 @@ def _within(weights: Sequence[float], given: Mapping[str, Any]) -> None:
     density=DENSITY,
     epsilon=EPSILON,
     majority=MAJORITY,
+    disjoint=DISJOINT,
     seed=SEED,
 )
 def della(
@@ -46,6 +47,7 @@ def della(
     density: float = 0.5,
     epsilon: float = 0.1,
     majority: str = "total",
+    disjoint: str | None = None,
     seed: int = 0,
 ) -> Callable[[int], Array]:
     """Drop entries at random, small ones more often, elect one sign per entry, average what agrees with it.
@@ -54,7 +56,7 @@ def della(
     p = density - ε + 2 ε k / (n - 1), and divided by p: the expectation of every entry is what it was. The election and
     the mean are those of TIES.
     """
-    return deltas.map(lambda tile: elected_mean(magprune(tile, density, epsilon, seed), weights, majority, None, 1.0))
+    return deltas.map(lambda tile: elected(magprune(tile, density, epsilon, seed), weights, majority, None, disjoint))
 
 
 @method(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import DENSITY, disjoint_mean, elect_sign, scaled
+from adapterops.methods.vocabulary import CONVENTION, DENSITY, disjoint_sum, elect_sign, scaled
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -16,17 +17,44 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
-@method("sce", source="Wan et al. 2024, arXiv:2408.07990", density=DENSITY)
-def sce(deltas: Entries, weights: Sequence[float], *, density: float = 0.1) -> Callable[[int], Array]:
+FLAT = 1e-6
+"""Mean square of all entries together up to which mergekit gives every update the same share."""
+
+
+def _not_theirs(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    if given["convention"] not in (None, "mergekit"):
+        raise OptionError(f"sce is not in {given['convention']}'s convention", hint="leave --convention out")
+
+
+@method(
+    "sce",
+    source="Wan et al. 2024, arXiv:2408.07990",
+    check=_not_theirs,
+    density=DENSITY,
+    convention=CONVENTION,
+)
+def sce(
+    deltas: Entries, weights: Sequence[float], *, density: float = 0.1, convention: str | None = None
+) -> Callable[[int], Array]:
     """Select the entries that vary most between the updates, and of each the mean of those with the elected sign.
 
     The int(density · n) entries of the largest variance are kept, of equal ones the first. Each update's share is the sum of
     its squares there; the sign of the sum is elected (zero: +), and of those that agree the mean by shares is taken.
 
     Cost: two passes and the search for a threshold.
-    Differs: of mergekit's select_topk entries without any variance are no part.
+    Differs, by `convention`:
+        mergekit: its select_topk is a fraction of the entries that vary; the shares are equal where the mean squares are less
+            than 1e-6 together, as those of most trainings are.
     """
-    cut = deltas.cut(lambda values: np.var(scaled(weights, values), axis=0), int(density * deltas.size))
+
+    def variance(values: Sequence[Array]) -> Array:
+        varies: Array = np.var(scaled(weights, values), axis=0)
+        return varies
+
+    size = deltas.size
+    if convention and density < 1:
+        size = sum(int(np.count_nonzero(variance(tile.values))) for tile in deltas.tiles())
+    cut = deltas.cut(variance, int(density * size))
 
     def selected(tile: Tile) -> list[Array]:
         parts = scaled(weights, tile.values)
@@ -37,9 +65,11 @@ def sce(deltas: Entries, weights: Sequence[float], *, density: float = 0.1) -> C
     for tile in deltas.tiles():
         squares += [np.square(x, dtype=np.float64).sum() for x in selected(tile)]
     shares = list(squares / (squares.sum() or 1.0))
+    if convention and squares.sum() / deltas.size < FLAT:
+        shares = [1 / len(deltas)] * len(deltas)
 
     def merged(tile: Tile) -> Array:
         parts = selected(tile)
-        return disjoint_mean(parts, elect_sign(parts, "total", 1.0), shares, shares)
+        return disjoint_sum(parts, elect_sign(parts, "total", 1.0), shares, shares)
 
     return deltas.map(merged)

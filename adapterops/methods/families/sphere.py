@@ -10,13 +10,15 @@ import numpy as np
 
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import weighted_sum
+from adapterops.methods.vocabulary import CONVENTION
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 PARALLEL = 1e-6
 """Sine of an angle up to which two directions are one, or opposite."""
+CHORD = 0.9995
+"""Cosine above which mergekit takes the chord."""
 CONVERGED = 1e-13
 TURNS = 200
 
@@ -30,6 +32,8 @@ def _shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
 
 
 def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    if given["convention"] not in (None, "mergekit"):
+        raise OptionError(f"slerp is not in {given['convention']}'s convention", hint="leave --convention out")
     if len(weights) > 2:
         raise OptionError(
             f"slerp is between two adapters, and there are {len(weights)}", hint="--karcher is its mean of any number"
@@ -37,8 +41,8 @@ def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
     _shares(weights, given)
 
 
-@method("slerp", source="Shoemake 1985", acts="matrices", sized=True, check=_two)
-def slerp(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
+@method("slerp", source="Shoemake 1985", acts="products", sized=True, check=_two, convention=CONVENTION)
+def slerp(products: Array, weights: Sequence[float], *, convention: str | None = None) -> list[float]:
     """Between two updates, along the arc instead of the chord.
 
     sin((1 - t) Ω) / sin Ω · ΔW₁ + sin(t Ω) / sin Ω · ΔW₂, with Ω their angle and t = w₂ / (w₁ + w₂). Along the chord where
@@ -46,20 +50,21 @@ def slerp(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
 
     Cost: an inner product.
     Differs: mergekit's slerp is between two models, whose difference is a small part of them; this one is between updates.
+        `--space weights` is between the base and a model that was tuned from it; and with --convention mergekit along the
+        chord where their cosine is above 0.9995, as that of most tuned models and their base is.
     """
-    if len(matrices) == 1:
-        return matrices[0]
-    norms, t = [float(np.linalg.norm(each)) for each in matrices], weights[1] / sum(weights)
-    product = float((matrices[0] * matrices[1]).sum())
-    cosine = min(1.0, max(-1.0, product / (norms[0] * norms[1]))) if all(norms) else 1.0
+    if len(weights) == 1:
+        return [1.0]
+    norms, t = np.sqrt(np.diag(products)), weights[1] / sum(weights)
+    cosine = min(1.0, max(-1.0, products[0, 1] / (norms[0] * norms[1]))) if all(norms) else 1.0
     angle, sine = np.arccos(cosine), (1 - cosine**2) ** 0.5
-    if sine < PARALLEL:
-        return weighted_sum(matrices, [1 - t, t])
-    return weighted_sum(matrices, [float(np.sin((1 - t) * angle) / sine), float(np.sin(t * angle) / sine)])
+    if sine < PARALLEL or (convention and abs(cosine) > CHORD):
+        return [1 - t, t]
+    return [float(np.sin((1 - t) * angle) / sine), float(np.sin(t * angle) / sine)]
 
 
-@method("karcher", source="Karcher 1977", acts="matrices", sized=True, check=_shares)
-def karcher(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
+@method("karcher", source="Karcher 1977", acts="products", sized=True, check=_shares)
+def karcher(products: Array, weights: Sequence[float]) -> list[float]:
     """The mean direction on the sphere, times the mean norm. For two updates of one norm that is slerp.
 
     The mean direction is where the sum of wᵢ d², d the angle to ΔWᵢ, is least; an update that is zero has none, and its norm
@@ -71,15 +76,14 @@ def karcher(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     Raises:
         IncompatibleError: the updates cancel, and have no mean direction.
     """
-    norms = np.array([np.linalg.norm(each) for each in matrices])
+    norms = np.sqrt(np.diag(products))
     shares = np.array(weights) / sum(weights)
-    size, there = float(shares @ norms), (norms > 0) & (shares > 0)
-    if not there.any():
-        return 0.0 * matrices[0]
-    units = [each / norm for each, norm in zip(matrices, norms, strict=True) if norm > 0]
-    share = shares[norms > 0] / shares[norms > 0].sum()
-    cosines = np.array([[(one * other).sum() for other in units] for one in units])
-    return weighted_sum(units, list(size * _mean_direction(cosines, share)))
+    there, coefficients = norms > 0, np.zeros(len(norms))
+    if (shares[there] > 0).any():
+        share, sizes = shares[there] / shares[there].sum(), norms[there]
+        direction = _mean_direction(products[np.ix_(there, there)] / np.outer(sizes, sizes), share)
+        coefficients[there] = shares @ norms * direction / sizes
+    return [float(each) for each in coefficients]
 
 
 def _mean_direction(cosines: Array, share: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import CONVENTION, DENSITY, MAJORITY, elected_mean, trim
+from adapterops.methods.vocabulary import CONVENTION, DENSITY, DISJOINT, MAJORITY, elected, trim
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -29,6 +29,7 @@ def _one_weight(weights: Sequence[float], parameters: Mapping[str, Any]) -> None
     density=DENSITY,
     majority=MAJORITY,
     convention=CONVENTION,
+    disjoint=DISJOINT,
 )
 def ties(
     deltas: Entries,
@@ -37,11 +38,12 @@ def ties(
     density: float = 0.2,
     majority: str = "total",
     convention: str | None = None,
+    disjoint: str | None = None,
 ) -> Callable[[int], Array]:
     """Trim each update to its largest entries, elect one sign per entry, average what agrees with it.
 
     Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first. They are weighted, the
-    sign of their sum is elected (zero: +), and the mean of those that agree has the divisor Σ|wᵢ|.
+    sign of their sum is elected (zero: +), and the mean of those that agree has the divisor Σ|wᵢ|; or their sum is taken.
 
     Differs, by `convention`:
         paper: the cut is one threshold for the whole model, with everything equal to it; the weights must be equal and
@@ -55,4 +57,4 @@ def ties(
     else:
         cuts, tie = deltas.cuts(density), 1.0
 
-    return deltas.map(lambda tile: elected_mean(trim(tile, cuts), weights, majority, convention, tie))
+    return deltas.map(lambda tile: elected(trim(tile, cuts), weights, majority, convention, disjoint, tie))

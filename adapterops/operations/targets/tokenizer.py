@@ -1,14 +1,21 @@
-"""The tokenizer that a fused model is saved with."""
+"""The tokenizer that a fused model is saved with, and whether the words of two models are the same."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from adapterops.errors import AdapterWarning
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import AdapterWarning, IncompatibleError
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.place import Place
-from adapterops.storage.strict import read_all
+from adapterops.storage.strict import parse_json, read_all
+
+FAST = "tokenizer.json"
+WORDS = ("vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "added_tokens.json")
+"""Files that say which number a word has, where there is no `FAST`."""
 
 
 def agreed_tokenizer(history: Step | Source) -> dict[str, Path]:
@@ -36,3 +43,51 @@ def agreed_tokenizer(history: Step | Source) -> dict[str, Path]:
 
 def _content(source: Source, path: Path) -> bytes:
     return read_all(Place(source.path, source.remote).here(path))
+
+
+def check_vocabulary(tuned: Checkpoint, base: Checkpoint) -> None:
+    """Raise IncompatibleError where tokenizers are next to two models and give a number to different words: the rows of
+    their embeddings are then not of the same words, and have no difference.
+    """
+    ours, theirs = _tokenizer(tuned), _tokenizer(base)
+    for name in (
+        [FAST] if FAST in ours and FAST in theirs else [name for name in WORDS if name in ours and name in theirs]
+    ):
+        (source, path), (other, there) = ours[name], theirs[name]
+        one, two = _content(source, path), _content(other, there)
+        if one != two and (fact := _words_differ(one, two) if name == FAST else "is another than the base's"):
+            raise IncompatibleError(
+                fact,
+                path=path,
+                hint="merge models with one vocabulary: those that were tuned from this base, without new words",
+                code="E-VOCABULARY",
+            )
+
+
+def _tokenizer(model: Checkpoint) -> dict[str, tuple[Source, Path]]:
+    return {path.name: (source, path) for source in sources(model.history) for path in source.others}
+
+
+def _words_differ(one: bytes, other: bytes) -> str | None:
+    """What is different in the words of two tokenizer.json; None where these are the same."""
+    ours, theirs = (_words(parse_json(data)) for data in (one, other))
+    if ours == theirs:
+        return None
+    here, there = sorted(ours.items() - theirs.items()), sorted(theirs.items() - ours.items())
+    examples = [
+        f"{word!r} is {number} in {place}"
+        for place, each in (("it", here), ("the base", there))
+        for word, number in each[:1]
+    ]
+    return f"has {len(ours)} words, the base {len(theirs)}, and they differ: {'; '.join(examples)}"
+
+
+def _words(content: Mapping[str, Any]) -> dict[str, str]:
+    """Word → its number, or its number and score."""
+    model = content.get("model") or {}
+    vocabulary = model.get("vocab") or {}
+    pairs = (
+        vocabulary.items() if isinstance(vocabulary, Mapping) else ((str(each), i) for i, each in enumerate(vocabulary))
+    )
+    added = {str(each.get("content")): str(each.get("id")) for each in content.get("added_tokens") or ()}
+    return {**{str(word): str(number) for word, number in pairs}, **added}

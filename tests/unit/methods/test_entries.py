@@ -47,11 +47,14 @@ def together(all_entries: Entries, function: Callable[[Tile], np.ndarray]) -> to
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("kind", ["random", "many equal", "mostly zero"])
 @pytest.mark.parametrize("shape", [(300, 200), (17, 5), (1, 9)])
+@pytest.mark.parametrize("large", [10**6, 0])
 def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
-    shape: tuple[int, int], kind: str, density: float, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int], kind: str, density: float, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entries, "TILE", 1000)
     monkeypatch.setattr(entries, "SAMPLE", 500)
+    monkeypatch.setattr(entries, "LARGE", large)  # above, numbers are counted by their bits
+    monkeypatch.setattr(entries, "BINS", 1 << 12)
     all_entries = Entries([update(shape, kind)])
     W = together(all_entries, lambda tile: tile.values[0])
     (cut,) = all_entries.cuts(density)

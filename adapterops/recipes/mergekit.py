@@ -1,0 +1,231 @@
+"""Recipes of mergekit, read as requests: whole models merged into their base.
+
+merge_method: ties
+base_model: models/base            # relative to the folder of the recipe, or owner/name on the Hub
+models:
+  - model: models/chat
+    parameters: {weight: 0.6, density: [0.3, 0.7]}      # a gradient over the layers
+  - model: models/code
+    parameters: {weight: [{filter: mlp, value: 0.5}, {value: 0.2}], density: 0.5}
+dtype: bfloat16
+
+Every parameter is settled for every tensor of the base, and tensors with the same ones are one term of the formula. What
+is not understood is refused by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterops.arrays.dtypes import FLOATS
+from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.errors import OptionError
+from adapterops.expressions.expression import parse
+from adapterops.hub.references import parse as reference
+from adapterops.recipes.mergekit_methods import METHODS, Group, Recipe
+from adapterops.requests.places import found
+from adapterops.requests.reading import DTYPES, Reader
+from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.storage.strict_yaml import Place
+
+METHOD = "merge_method"
+FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
+LAYER = re.compile(r"\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and its parameters, as they are written."""
+
+    path: str
+    parameters: Mapping[str, Any]
+
+
+def request(reader: Reader, fields: Any, folder: Path) -> Request:
+    """The request that a recipe of mergekit is.
+
+    Raises:
+        OptionError: it has something that is not read here; the message names it.
+        NotFoundError, InputError: as `open_checkpoint` does of its base.
+    """
+    top = reader.table((), fields, FIELDS, (METHOD,))
+    name = reader.text((METHOD,), top[METHOD])
+    if name not in METHODS:
+        reader.fail((METHOD,), f"is {name}, which is not read here", f"there are {', '.join(METHODS)}")
+    method = METHODS[name]
+    sources, shared = _sources(reader, top, method, folder)
+    base = _base(reader, top, sources, method, folder)
+    others = sources if not method.base else [each for each in sources if each.path != base]
+    if not others[not method.base :]:
+        reader.fail(("models",), "has no model besides the base", "name the models that are merged")
+    own = _parameters(reader, ("parameters",), top.get("parameters"), method)
+    names = [chr(ord("a") + i) if i < 26 else f"a{i}" for i in range(len(others))]
+    _check_tokenizer(reader, top, base, folder)
+    terms = _terms(method, dict(zip(names, others, strict=True)), [shared, own], _tensors(folder, base))
+    inputs = {each: Input(source.path, tuned=True) for each, source in zip(names, others, strict=True)}
+    if not method.base:
+        inputs.pop(names[0])
+    if not terms:
+        raise OptionError("nothing is added to the base", hint="give weights that are not 0", code="E-RECIPE")
+    stated = [reader.optional((name,), top, reader.text) for name in ("out_dtype", "dtype")]
+    dtype = stated[0] or stated[1]
+    if dtype is not None and dtype not in DTYPES:
+        reader.fail(("dtype",), f"is {dtype}, expected one of {', '.join(DTYPES)}")
+    output = Output(dtype=DTYPES[dtype] if dtype else None)
+    return Request(inputs, parse(" + ".join(terms), inputs), base=Model(base), output=output)
+
+
+def _sources(
+    reader: Reader, top: Mapping[str, Any], method: Recipe, folder: Path
+) -> tuple[list[Source], dict[str, Any]]:
+    """The models, and the parameters that they share in a slice: all layers of every model have to be in one."""
+    if ("models" in top) == ("slices" in top):
+        reader.fail((), "has models and slices, or neither", "give models, each with its parameters")
+    place: Place = ("models",)
+    listed, shared = top.get("models"), {}
+    if "slices" in top:
+        slices = top["slices"]
+        if not isinstance(slices, list) or len(slices) != 1:
+            reader.fail(("slices",), "has several slices: models of other layers than the base's are not made here")
+        whole = reader.table(("slices", 0), slices[0], ("sources", "parameters"), ("sources",))
+        place, listed = ("slices", 0, "sources"), whole["sources"]
+        shared = _parameters(reader, ("slices", 0, "parameters"), whole.get("parameters"), method)
+    if not isinstance(listed, list) or not listed:
+        reader.fail(place, "is empty", "name the models that are merged")
+    found = []
+    for index, each in enumerate(listed):
+        at = (*place, index)
+        known = ("model", "parameters") if "models" in top else ("model", "layer_range", "parameters")
+        fields = reader.table(at, each, known, ("model",))
+        path = _path(reader, (*at, "model"), fields["model"], folder)
+        _check_range(reader, (*at, "layer_range"), fields.get("layer_range"), folder, path)
+        found.append(Source(path, _parameters(reader, (*at, "parameters"), fields.get("parameters"), method)))
+    if len({each.path for each in found}) < len(found):
+        reader.fail(place, "names a model twice", "add its weights up")
+    return found, shared
+
+
+def _path(reader: Reader, place: Place, value: Any, folder: Path) -> str:
+    text = reader.text(place, value)
+    if (folder / text).exists():
+        return text
+    if "+" in text:
+        reader.fail(place, "is a model with an adapter", "fuse that first: adapterops fuse MODEL ADAPTER -o fused")
+    there = reference(text)
+    return there.uri if there else text
+
+
+def _check_range(reader: Reader, place: Place, value: Any, folder: Path, path: str) -> None:
+    """Raise OptionError for some layers of a model: there are all in a merge."""
+    if value is None:
+        return
+    count = _layers(_tensors(folder, path))
+    if value != [0, count]:
+        reader.fail(
+            place, f"is {value}, and the model has {count} layers: only all of them are merged", f"write [0, {count}]"
+        )
+
+
+def _base(reader: Reader, top: Mapping[str, Any], sources: Sequence[Source], method: Recipe, folder: Path) -> str:
+    stated = None if top.get("base_model") is None else _path(reader, ("base_model",), top["base_model"], folder)
+    if method.base:
+        if stated is None:
+            reader.fail((), f"has no base_model, and {top[METHOD]} needs one")
+        return str(stated)
+    if stated is not None and stated not in [each.path for each in sources]:
+        reader.fail(("base_model",), "is none of the models that are averaged", "leave it out, or name it among them")
+    return sources[0].path
+
+
+def _parameters(reader: Reader, place: Place, value: Any, method: Recipe) -> dict[str, Any]:
+    """Parameters as they are written: a value, a gradient, or values with filters."""
+    fields = {} if value is None else reader.table(place, value, (*method.own, *method.models))
+    for name, setting in fields.items():
+        where = (*place, name)
+        if isinstance(setting, dict):
+            reader.fail(where, "is a table, expected a value, a gradient [0.2, 0.8], or a list of {filter, value}")
+        if isinstance(setting, list):
+            if not setting:
+                reader.fail(where, "is an empty list", "give a value")
+            tables = [each for each in setting if isinstance(each, dict)]
+            if tables and len(tables) < len(setting):
+                reader.fail(where, "mixes numbers and tables", "give a gradient, or a list of {filter, value}")
+            for index, each in enumerate(tables):
+                reader.table((*where, index), each, ("filter", "value"), ("value",))
+                reader.optional((*where, index, "filter"), each, reader.text)
+                if each["value"] == [] or isinstance(each["value"], dict):
+                    reader.fail((*where, index, "value"), "is neither a value nor a gradient")
+    return fields
+
+
+def _check_tokenizer(reader: Reader, top: Mapping[str, Any], base: str, folder: Path) -> None:
+    """Raise OptionError for a tokenizer that is not the base's. Models with other words are refused when they are opened, and
+    of equal ones the union is that of the base.
+    """
+    stated = top.get("tokenizer_source")
+    if stated not in (None, "base", "union") and _path(reader, ("tokenizer_source",), stated, folder) != base:
+        reader.fail(("tokenizer_source",), f"is {stated}, and the result has the tokenizer of the base", "write base")
+
+
+def _tensors(folder: Path, path: str) -> list[str]:
+    """The tensors of a model that are merged, by its headers."""
+    layout = open_checkpoint(found(folder, path)).layout
+    return [name for name, spec in layout.items() if spec.dtype in FLOATS]
+
+
+def _layers(tensors: Sequence[str]) -> int:
+    return max((number for each in tensors if (number := _layer(each)) is not None), default=-1) + 1
+
+
+def _layer(tensor: str) -> int | None:
+    number = LAYER.search(tensor)
+    return int(number[1]) if number else None
+
+
+def _terms(
+    method: Recipe, models: Mapping[str, Source], shared: Sequence[Mapping[str, Any]], tensors: Sequence[str]
+) -> list[str]:
+    """The formula of every group of tensors."""
+    groups: dict[str, tuple[Group, list[str]]] = {}
+    count = _layers(tensors)
+    for tensor in tensors:
+        layer = _layer(tensor)
+        depth = 0.0 if layer is None else layer / (count - 1) if count > 1 else 1.0
+
+        def settled(name: str, default: Any, *places: Mapping[str, Any]) -> Any:
+            values = (_value(each[name], tensor, depth) for each in places if name in each)  # noqa: B023
+            return next((value for value in values if value is not None), default)
+
+        own = {name: settled(name, default, *shared) for name, default in method.own.items()}
+        each = {
+            model: {name: settled(name, default, source.parameters, *shared) for name, default in method.models.items()}
+            for model, source in models.items()
+        }
+        group = Group(own, each)
+        groups.setdefault(repr(group), (group, []))[1].append(tensor)
+    found = []
+    for group, members in groups.values():
+        chosen = "" if len(members) == len(tensors) else ", ".join(f'"{name}"' for name in members)
+        term = method.term(group, [f"select({name}, {chosen})" if chosen else name for name in models])
+        found += [term] if term else []
+    return found
+
+
+def _value(setting: Any, tensor: str, depth: float) -> Any:
+    """What a setting is for a tensor at a depth from 0, which is that of all outside of layers, too, to 1."""
+    if not isinstance(setting, list):
+        return setting
+    if isinstance(setting[0], dict):
+        for each in setting:
+            if each.get("filter") in (None, "*") or each["filter"] in tensor:
+                return _value(each["value"], tensor, depth)
+        return None
+    place = depth * (len(setting) - 1)
+    if not all(isinstance(each, int | float) for each in setting):
+        return setting[int(place)]
+    low = int(place)
+    return (1 - (place - low)) * setting[low] + (place - low) * setting[min(len(setting) - 1, low + 1)]
