@@ -33,6 +33,7 @@ EXAMPLES = {
     "methods": "methods",
 }
 NOT_RUN = {
+    "gram": "gram base-nf4 lines.txt --adapter my-adapter -o grams.safetensors",
     "finalize": "finalize model",
     "card": "card merged -o merged/README.md",
     "split": "split unmerged-model --alpha 16 -o parts",

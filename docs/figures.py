@@ -15,6 +15,7 @@ STORED = Path(__file__).parents[1] / "benchmarks/results"
 RESULTS = STORED / "cpu.json"
 MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 QUALITY = re.compile(r"(?<=<!-- quality -->\n).*?(?=<!-- end of quality -->)", re.DOTALL)
+ROUNDING = re.compile(r"(?<=<!-- rounding -->\n).*?(?=<!-- end of rounding -->)", re.DOTALL)
 
 ROWS = {
     "linear merge, 168 modules: PEFT cat / ours, whole process": ("sum of two adapters, 168 modules", "PEFT"),
@@ -44,7 +45,25 @@ def figures() -> str:
 
 def with_figures(page: str) -> str:
     """A page with the tables of now between its marks."""
-    return QUALITY.sub(lambda _: quality(), MARKED.sub(lambda _: figures(), page))
+    for mark, table in ((QUALITY, quality), (MARKED, figures), (ROUNDING, rounding)):
+        page = mark.sub(lambda _, made=table: made(), page)  # type: ignore[misc]
+    return page
+
+
+def rounding() -> str:
+    """How far models are from base and live adapter, by way of rounding and by model."""
+    results = json.loads((STORED / "rounding.json").read_text(encoding="utf-8"))
+    models = list(results)
+    lines = [f"| way | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    for way in [way for way, each in results[models[0]][0].items() if isinstance(each, dict) and "distance" in each]:
+        cells = []
+        for rows in results.values():
+            found = [row[way]["distance"] for row in rows]
+            nearer = sum(row[way]["distance"] < row["stochastic"]["distance"] for row in rows)
+            beside = "" if way == "stochastic" else f", nearer in {nearer} of {len(rows)}"
+            cells.append(f"{fmean(found):.4f} ± {stdev(found) / len(found) ** 0.5:.4f}{beside}")
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def quality() -> str:
