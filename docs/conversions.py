@@ -22,6 +22,7 @@ TABLE = {
     "PEFT: rsLoRA, rank and alpha patterns": dict.fromkeys(LANGUAGE, YES),
     "PEFT: LoHa": dict.fromkeys(LANGUAGE, YES),
     "PEFT: LoKr": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: DoRA": dict.fromkeys(LANGUAGE, YES),
     "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO},
     "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES),
     "kohya: LoRA": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},

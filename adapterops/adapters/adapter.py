@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
+from adapterops.adapters.pairs import warn_of_pairs
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
 from adapterops.formats.peft.combining import combine
@@ -113,6 +114,7 @@ def combined(
             check_needs_no_base(adapter, "added")
     check_named(adapters)
     _check_alike(adapters)
+    warn_of_pairs([(name(adapter), adapter.config.format) for adapter in adapters])
     configs = [adapter.config for adapter in adapters]
     if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
         configs = on_first_base(configs, step)

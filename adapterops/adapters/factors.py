@@ -11,7 +11,7 @@ from adapterops.adapters.proof import Image, image
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, at
 from adapterops.formats.registry import Arrangement
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -61,18 +61,13 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[
 
 
 def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> Factors:
-    from adapterops.arrays.floats import checked, widened
+    from adapterops.arrays.floats import widened
     from adapterops.linalg.factor import moved, reduced
+    from adapterops.updates.kronecker import thin
 
-    found = reduced(update, layout.rank, exact)
-    stored = []
-    for role, factor in (("A", found.A), ("B", found.folded())):
-        try:
-            stored.append(checked(factor, dtype, Scratch()))
-        except IncompatibleError as error:
-            raise IncompatibleError(
-                f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
-            ) from None
+    whole_rank = layout.kind == DIFFERENCE and layout.rank >= min(layout.shape)
+    found = thin(update) if whole_rank else reduced(update, layout.rank, exact)
+    stored = _rounded("A", found.A, dtype), _rounded("B", found.folded(), dtype)
     norm, distance = found.norm(), 0.0
     if norm and isfinite(norm):
         A, B = (widened(each, dtype, Scratch()) for each in stored)
@@ -80,3 +75,14 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
     whole = update.lowrank() if found.error == 0 else None
     seen = image(found if whole is None else whole, distance)
     return Factors(module, stored[0], stored[1], norm, found.error, distance / norm if distance else 0.0, seen)
+
+
+def _rounded(role: str, factor: Array, dtype: str) -> Array:
+    from adapterops.arrays.floats import checked
+
+    try:
+        return checked(factor, dtype, Scratch())
+    except IncompatibleError as error:
+        raise IncompatibleError(
+            f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
+        ) from None

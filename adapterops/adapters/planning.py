@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
     """How an adapter is written; see `save_adapter`."""
+    adapter = with_magnitudes(adapter)
     format = format or adapter.config.format
     if format not in FORMATS:
         raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")

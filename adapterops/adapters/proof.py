@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adapterops.engine import local
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.linalg.factor import reduced
@@ -22,6 +26,8 @@ SLACK = 1e-12
 ENTRIES = 1 << 16
 """How many numbers of a factor are in float64 at a time."""
 
+SHAPES = 16
+"""For how many shapes the random numbers are kept: a model has a few, and drawing them takes as long as the products."""
 
 PROJECTIONS, FAR = 4, 16.0
 """Numbers that are kept of ΔW x, and how many times its expected length D x may be long: never met by chance."""
@@ -61,13 +67,22 @@ def image(update: LowRank, distance: float = 0.0) -> Image:
     """
     import numpy as np
 
-    (out, into), random = update.shape, np.random.default_rng(0)
-    x, Y = random.standard_normal(into), random.standard_normal((PROJECTIONS, out)) / np.sqrt(PROJECTIONS)
+    out, (x, Y) = update.shape[0], _probes(update.shape)
     with np.errstate(all="ignore"):
         factors = abs(update.scale) * float(np.linalg.norm(update.B)) * float(np.linalg.norm(update.A))
         v = update.scale * _times(update.B, _times(update.A, x))
         within = FAR * distance + SLACK * factors * float(np.linalg.norm(x))
         return Image(Y @ v, float(np.linalg.norm(v)), float(v.sum() / np.sqrt(out)), within)
+
+
+@lru_cache(SHAPES)
+def _probes(shape: tuple[int, int]) -> tuple[Array, Array]:
+    """x and Y for matrices of a shape (out, in)."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    x = random.standard_normal(shape[1])
+    return x, random.standard_normal((PROJECTIONS, shape[0])) / np.sqrt(PROJECTIONS)
 
 
 def _times(matrix: Array, x: Array) -> Array:
@@ -79,7 +94,7 @@ def _times(matrix: Array, x: Array) -> Array:
     return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
-def prove(written: Adapter, images: Mapping[str, Image]) -> float:
+def prove(written: Adapter, images: Mapping[str, Image], how: Execution = DEFAULT) -> float:
     """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ over all modules, ΔW' being what is read from the file.
 
     Args:
@@ -90,20 +105,27 @@ def prove(written: Adapter, images: Mapping[str, Image]) -> float:
         AdapterOpsError: a module is missing or new, or another update. That is a bug of ours.
     """
     names = _names(written, images)
-    worst = 0.0
-    for module, expected in images.items():
-        update: Any = written.updates[names[module]]
-        ordered = names[module] not in written.interleaved
-        found = update.lowrank() or reduced(update, written.layout[names[module]].rank, exact=True)
-        moved = expected.distance(image(found), ordered)
-        if moved > expected.within and written.config.reversed:  # extracted in the sides that PEFT takes it for
-            moved = min(moved, expected.distance(image(LowRank(found.A.T, found.B.T, found.scale)), ordered))
-        if not isfinite(expected.within):
-            continue  # such numbers were asked for
-        if moved > expected.within:
-            raise _other(f"was written as another update: ΔW x differs by {moved:.2g} of {expected.size:.2g}", module)
-        worst = max(worst, moved / expected.size if expected.size else 0.0)
-    return worst
+
+    def moved(module: str) -> float:
+        return _moved(written, names[module], images[module], module)
+
+    with closing(local.run(moved, images, how=how)) as distances:
+        return max(distances, default=0.0)
+
+
+def _moved(written: Adapter, name: str, expected: Image, module: str) -> float:
+    """‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of one module, which the file calls `name`; 0 of numbers that are not finite."""
+    update: Any = written.updates[name]
+    ordered = name not in written.interleaved
+    found = update.lowrank() or reduced(update, written.layout[name].rank, exact=True)
+    moved = expected.distance(image(found), ordered)
+    if moved > expected.within and written.config.reversed:  # extracted in the sides that PEFT takes it for
+        moved = min(moved, expected.distance(image(LowRank(found.A.T, found.B.T, found.scale)), ordered))
+    if not isfinite(expected.within):  # such numbers were asked for
+        return 0.0
+    if moved > expected.within:
+        raise _other(f"was written as another update: ΔW x differs by {moved:.2g} of {expected.size:.2g}", module)
+    return moved / expected.size if expected.size else 0.0
 
 
 def _names(written: Adapter, images: Mapping[str, Image]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
 from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
+from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.planning import arrangement, check_dtype, working_memory
 from adapterops.adapters.proof import prove
@@ -38,6 +39,7 @@ from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.outputs import check_output
 from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back, write_safetensors
+from adapterops.updates.layout import magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
@@ -59,6 +61,8 @@ def save_adapter(
 ) -> Saved:
     """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is
     complete, or absent.
+
+    DoRA is written as it was opened, where the format has a place for its lengths; what was made of it is not.
 
     An adapter to which nothing was done is copied, where its format would have the same tensors: with its scales, and
     all that its header and config say.
@@ -86,17 +90,26 @@ def save_adapter(
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
     for source in inputs:
         source.fetch()
-    arranged = arrangement(adapter, dtype, format)
+    arranged, opened, adapter = arrangement(adapter, dtype, format), adapter, with_magnitudes(adapter)
     with local.background() as background, staged(out, force=force) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
         modules, copies = (
             chain(*arranged.groups.values()),
-            unchanged(adapter, arranged, format or adapter.config.format, dtype),
+            unchanged(opened, arranged, format or adapter.config.format, dtype),
         )
         compute = as_stored(adapter, arranged) if copies else factored(adapter, arranged, exact)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
-                adapter, arranged, results, hashes.result, folder, out, exact=exact, origin=origin, copies=copies
+                adapter,
+                arranged,
+                results,
+                hashes.result,
+                folder,
+                out,
+                exact=exact,
+                origin=origin,
+                copies=copies,
+                how=replace(how, progress=None),
             )
 
 
@@ -105,7 +118,7 @@ def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
     if not adapter.layout:
         only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
-    check_needs_no_base(adapter, "saved as LoRA")
+    check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
     check_ordered(adapter)
     check_dtype(dtype)
 
@@ -121,6 +134,7 @@ def complete_adapter(
     exact: bool,
     origin: Origin,
     copies: Mapping[str, Path] | None = None,
+    how: Execution = DEFAULT,
 ) -> Saved:
     """The files of an adapter, in a folder that will be `out` when it is complete: tensors, documents, and the manifest.
 
@@ -144,9 +158,11 @@ def complete_adapter(
     for file, path in (copies or {}).items():
         write_file(folder / file, path)
     with read_back():
-        again = open_adapter(folder, allow_nonfinite=True)
+        again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
+    vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
-    saved = replace(saved, proven=prove(again, found.images), copied=copies is not None)
+    saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
+    saved = replace(saved, proven=prove(again, found.images, how), copied=copies is not None)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()

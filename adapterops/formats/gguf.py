@@ -25,7 +25,7 @@ from adapterops.formats.stacks import padded
 from adapterops.storage.gguf import SUFFIX, WIDE, GgufFile
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import MAGNITUDE, Layout, magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -151,6 +151,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
+        **dict.fromkeys(magnitudes_of(layout), MAGNITUDE),
     }
     for name, what in cannot.items():
         raise UnsupportedError(
@@ -170,6 +171,11 @@ def _architecture(fields: Mapping[str, Any]) -> str:
         raise UnsupportedError(f"adapter.type is {fields.get('adapter.type')!r}, and only lora is handled")
     if "adapter.alora.invocation_tokens" in fields:
         raise UnsupportedError("is an aLoRA, which is active only after certain tokens, and cannot be added")
+    if (parts := fields.get("split.count", 1)) not in (0, 1):
+        raise UnsupportedError(
+            f"is one file of {parts} (split.count), and has some of the modules",
+            hint="join them with llama.cpp: llama-gguf-split --merge FIRST OUT",
+        )
     found = fields.get("general.architecture")
     if not isinstance(found, str) or found not in ARCHITECTURES:
         raise UnsupportedError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adapterops.arrays.scratch import Scratch
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -26,3 +27,10 @@ def as_kernels(A: Array, B: Array, layout: Layout) -> tuple[Array, Array]:
     """A (r, in) and B (out, r) in the dimensions that the weight has."""
     kernel = layout.kernel or layout.shape[1:]
     return A.reshape(len(A), *kernel), B.reshape(*B.shape, *(1,) * (len(kernel) - 1))
+
+
+def entries(A: Array, B: Array, dtype: str) -> Array:
+    """B A as it is stored, of factors as they are stored, one of which is the identity: exact."""
+    from adapterops.arrays.floats import checked, widened
+
+    return checked(widened(B, dtype, Scratch()) @ widened(A, dtype, Scratch()), dtype, Scratch())

@@ -15,6 +15,8 @@ from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import check_dotted
 from adapterops.formats.further import further_weights
+from adapterops.formats.kernels import entries
+from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
@@ -23,17 +25,16 @@ from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
 from adapterops.updates.kinds import KINDS, Kind
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import BY_OUTPUTS, Layout, magnitudes_of, widest
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
     from adapterops.updates.protocol import Array
 
 WEIGHTS = "adapters.safetensors"
-MAGNITUDES = "lora_magnitude_vector"
 NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
-ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": MAGNITUDES}
+ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
 
 KIND = {"lora": "LoRA", "dora": "DoRA"}
@@ -72,28 +73,33 @@ class Mlx:
     ) -> Arrangement:
         """One rank for all modules: factors of fewer dimensions are filled up with zeros. The scale is 1."""
         _check_held(layout, config, full)
-        rank = max(each.rank for each in layout.values())
+        vectors = {name: f"{module}.m" for name, (module, _) in of_outputs(layout).items()}
+        linear = {module: each for module, each in layout.items() if module not in vectors}
+        rank = max(each.rank for each in linear.values())
         dtypes = {module: dtype or widest([each.dtype for each in layout.values()]) for module in layout}
         tensors = {
             f"{module}.{role}": Spec(dtypes[module], shape)
-            for module, each in layout.items()
+            for module, each in linear.items()
             for role, shape in (("lora_a", (each.shape[1], rank)), ("lora_b", (rank, each.shape[0])))
         }
+        tensors |= {key: Spec(dtypes[name], layout[name].shape[1:]) for name, key in vectors.items()}
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             import numpy as np
 
             A, B = factors[module]
+            if module in vectors:
+                return {vectors[module]: entries(A, B, dtypes[module])[0]}, 1
             missing = (0, rank - len(A))
             padded = np.pad(A, (missing, (0, 0))), np.pad(B, ((0, 0), missing))
             return {f"{module}.lora_a": padded[0].T, f"{module}.lora_b": padded[1].T}, len(A)
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
-            inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in layout})
+            inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in linear})
             parameters = {"rank": rank, "scale": 1.0, "dropout": 0.0, "keys": inner}
             return {
                 CONFIG: {
-                    "fine_tune_type": "lora",
+                    "fine_tune_type": "dora" if vectors else "lora",
                     "num_layers": -1,
                     "lora_parameters": parameters,
                     "model": config.base_model,
@@ -165,7 +171,7 @@ def _parts(
         of_weight = {
             "lora_A": shapes["lora_a"][::-1],
             "lora_B": shapes["lora_b"][::-1],
-            MAGNITUDES: shapes.get("m", ()),
+            BY_OUTPUTS: shapes.get("m", ()),
         }
         shape, found, bound, _ = kind.measure(of_weight)
         if found != rank:
@@ -182,12 +188,14 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
     for module in layout:
         check_dotted(module)
+    vectors = magnitudes_of(layout)
+    single = [module for module, each in layout.items() if each.dense and each.shape[0] == 1 and module not in vectors]
     cannot = {
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
-        **dict.fromkeys((module for module, each in layout.items() if each.dense and each.shape[0] == 1), "a vector"),
+        **dict.fromkeys(single, "a vector"),
     }
     for name, what in cannot.items():
         raise UnsupportedError(

@@ -10,7 +10,7 @@ from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import LowRank, gram, zero
+from adapterops.updates.lowrank import TALL, LowRank, gram, zero
 from adapterops.updates.protocol import Array, Linear, norm
 
 OVERSAMPLING = 2
@@ -56,7 +56,13 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     """
     B0, A0 = update.B, update.A
     same = np.array_equal(A0, A)
-    if same and np.array_equal(B0 if update.scale == 1 else np.multiply(B0, update.scale, dtype=np.float64), B):
+    power = math.frexp(update.scale)[0] in (0.5, -0.5)  # which moves no bit of the fraction
+    wide = B0.dtype if power else np.float64
+
+    def scaled(rows: slice) -> bool:
+        return np.array_equal(np.multiply(B0[rows], update.scale, dtype=wide), B[rows])
+
+    if same and all(scaled(slice(begin, begin + TALL)) for begin in range(0, len(B), TALL)):
         return 0.0
 
     def left(rows: slice) -> Array:

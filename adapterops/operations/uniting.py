@@ -27,7 +27,7 @@ from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import DORA, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Update
@@ -162,7 +162,10 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
     layouts = [adapter.layout[piece.source] for piece in pieces]
     if len(pieces) == 1 and layouts[0].shape == shape:
         return layouts[0]
+    divided = len(pieces) == 1 and pieces[0].height == shape[0]
     for each in layouts:
+        if each.kind == DORA and each.reads == "rows" and divided:
+            return replace(each, shape=shape)
         if each.needs_base:
             raise UnsupportedError(
                 f"is {each.kind}, and the base has it in another division than the adapter",

@@ -127,7 +127,7 @@ def write_safetensors(
                 size > most for size, most in zip(tensor.shape, largest, strict=True)
             ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            file.write(tensor.tobytes())
+            file.write(tensor.data if tensor.flags.c_contiguous else tensor.tobytes())
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         if callable(metadata):

@@ -79,10 +79,12 @@ class Dense:
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """Of a tensor of any shape, as the matrix that it is added to as."""
+    """Of a tensor of any shape, as the matrix that it is added to as. A vector has no dimensions after the first, and is
+    told from a matrix of one row by that.
+    """
     shape = shapes["diff"]
     matrix = (shape[0], math.prod(shape[1:])) if len(shape) > 3 else (math.prod(shape[:-1]), shape[-1] if shape else 1)
-    return Measure(matrix, min(matrix), min(matrix))
+    return Measure(matrix, min(matrix), min(matrix), () if len(shape) == 3 else shape[1:])
 
 
 KINDS.add(

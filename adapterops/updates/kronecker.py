@@ -56,7 +56,7 @@ class Kronecker:
 
     def lowrank(self) -> LowRank:
         """Exact factors of rank r₁ r₂: (B₁ A₁) ⊗ (B₂ A₂) = (B₁ ⊗ B₂) (A₁ ⊗ A₂)."""
-        one, two = _thin(self.outer), _thin(self.inner)
+        one, two = thin(self.outer), thin(self.inner)
         return LowRank(np.kron(one.folded(), two.folded()), np.kron(one.A, two.A), self.scale)
 
     def dense(self) -> Array:
@@ -104,8 +104,8 @@ class Kronecker:
     __rmul__ = __mul__
 
 
-def _thin(side: LowRank | Dense) -> LowRank:
-    """Factors of no more dimensions than the matrix has."""
+def thin(side: Any) -> LowRank:
+    """Exact factors of no more dimensions than the matrix has: of one without any, the identity and itself."""
     least = min(side.shape)
     if isinstance(side, LowRank) and side.rank <= least:
         return side

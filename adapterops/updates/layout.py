@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterops.arrays.dtypes import BITS
@@ -12,6 +13,12 @@ TILE = 200_000
 
 DIFFERENCE = "a full difference"
 """The kind that is stored entry by entry."""
+
+DORA, MAGNITUDE = "DoRA", "a magnitude vector of DoRA"
+"""The kind that gives the sum of weight and update lengths of its own, and the vector of these by itself."""
+
+BY_OUTPUTS, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
+"""What files call the lengths; the second those of inputs, where a shape tells them from those of outputs."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,8 @@ def widest(dtypes: list[str]) -> str:
     if len(distinct) == 1:
         return distinct.pop()
     return "F64" if "F64" in distinct else "F32"
+
+
+def magnitudes_of(layout: Mapping[str, Layout]) -> dict[str, str]:
+    """The modules that are magnitude vectors of DoRA → the module that each belongs to."""
+    return {name: name.rpartition(".")[0] for name, each in layout.items() if each.kind == MAGNITUDE}

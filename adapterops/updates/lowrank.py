@@ -212,15 +212,21 @@ def matrix(shapes: Mapping[str, Shape], role: str) -> tuple[int, int]:
         InputError: it has fewer than two dimensions.
         UnsupportedError: it has three, as those of a convolution in one dimension have.
     """
+    check_dimensions(shapes, role)
     shape = shapes[role]
-    if len(shape) == 3:
-        raise UnsupportedError(
-            f"{role} has the shape {list(shape)} of a convolution in one dimension, which is not handled",
-            hint="merge it with the tool that trained it",
-        )
     if len(shape) < 2:
         raise InputError(f"{role} has the shape {list(shape)}, expected two dimensions", code="E-SHAPE")
     return shape[0], math.prod(shape[1:])
+
+
+def check_dimensions(shapes: Mapping[str, Shape], role: str) -> None:
+    """Raise UnsupportedError for an array of a convolution in one dimension: the weights of these have as many dimensions
+    as those of stacked experts, and are not told from them."""
+    if len(shapes[role]) == 3:
+        raise UnsupportedError(
+            f"{role} has the shape {list(shapes[role])} of a convolution in one dimension, which is not handled",
+            hint="merge it with the tool that trained it",
+        )
 
 
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:

@@ -13,11 +13,8 @@ import numpy as np
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.updates import embedding, hadamard, kronecker, lowrank, tucker  # noqa: F401  whose kinds it is of
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DORA
 from adapterops.updates.protocol import Array, Linear, Part
-
-VECTOR = "lora_magnitude_vector"
-BY_INPUTS = "dora_scale"
-"""What files call the lengths; the second those of inputs, where a shape tells them from those of outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +115,7 @@ def _inputs(found: Measure, stated: Shape, kind: Kind) -> int:
 def _dora(kind: Kind, role: str) -> Kind:
     """The kind whose updates are V - W, with V the sum of the weight and an update of `kind`. PEFT has it of LoRA."""
     of, by_inputs = (_inputs if role == BY_INPUTS else _outputs), role == BY_INPUTS or kind.embedding
-    known = kind.peft_type == "LORA" and role == VECTOR
+    known = kind.peft_type == "LORA" and role == BY_OUTPUTS
 
     def measured(shapes: Mapping[str, Shape]) -> Measure:
         found, stated = kind.measure(shapes), shapes[role]
@@ -133,7 +130,7 @@ def _dora(kind: Kind, role: str) -> Kind:
         return Magnitude(direction, lengths, by_inputs, direction.shape[1] // len(lengths) if by_inputs else 1)
 
     return Kind(
-        "DoRA",
+        DORA,
         {**kind.roles, role: ""},
         measured,
         built,
@@ -145,7 +142,7 @@ def _dora(kind: Kind, role: str) -> Kind:
 
 
 for _kind, _role in product(
-    [kind for kind in KINDS.registered() if not (kind.dense or kind.reads)], (VECTOR, BY_INPUTS)
+    [kind for kind in KINDS.registered() if not (kind.dense or kind.reads)], (BY_OUTPUTS, BY_INPUTS)
 ):
-    _plain = _role == VECTOR and _kind.roles == lowrank.LORA
-    KINDS.add("DoRA" if _plain else f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))
+    _plain = _role == BY_OUTPUTS and _kind.roles == lowrank.LORA
+    KINDS.add(DORA if _plain else f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))

@@ -128,6 +128,7 @@ SOURCES: dict[str, Callable[[Path], Deltas]] = {
     ),
     "PEFT: LoHa": lambda path: of_peft_kind(path, peft.LoHaConfig(r=2, alpha=3, target_modules=["q_proj"])),
     "PEFT: LoKr": lambda path: of_peft_kind(path, peft.LoKrConfig(r=2, alpha=3, target_modules=["q_proj"])),
+    "PEFT: DoRA": lambda path: of_peft_kind(path, peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True)),
     "PEFT: full tensors (modules_to_save)": with_full_tensors,
     "MLX-LM: LoRA": of_mlx,
     "kohya: LoRA": lambda path: of_authors(path, kohya),

@@ -269,6 +269,10 @@ MODULES = {
 }
 
 
+UNSEEN = {"DoRA of LoKr by inputs"}
+"""Of which the file does not say how many numbers of a kernel are of one input."""
+
+
 @pytest.mark.parametrize("kind", MODULES)
 @pytest.mark.filterwarnings("ignore")
 def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
@@ -293,6 +297,13 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
     (tmp_path / "base").mkdir()
     save_file({"blocks.0.attn.q.weight": W}, tmp_path / "base" / BASE)
     save_file(state, tmp_path / "a.safetensors")
+    based = ["--base", str(tmp_path / "base")]
+    written = {"comfy": based, "kohya": []}
+    if options.get("wd_on_out"):
+        written["peft"] = based
+    for form, named in written.items() if options.get("weight_decompose") and kind not in UNSEEN else ():
+        out = str(tmp_path / form)
+        assert run(["convert", str(tmp_path / "a.safetensors"), "--to", form, *named, "-o", out]) == 0
     inputs = torch.eye(shape[1]) if len(shape) == 2 else torch.randn(2, shape[1], 5, 5)
     module.apply_to()
     module.eval()
@@ -301,6 +312,38 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
         layer.forward = type(layer).forward.__get__(layer)
         layer.weight.data = fused(tmp_path, tmp_path / "a.safetensors")["blocks.0.attn.q.weight"]
         torch.testing.assert_close(layer(inputs), wanted, atol=1e-5, rtol=1e-4)
+        for form in written:
+            if (tmp_path / form).exists():
+                layer.weight.data = fused(tmp_path, tmp_path / form, "--force")["blocks.0.attn.q.weight"]
+                torch.testing.assert_close(layer(inputs), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dora_of_a_joined_weight_is_written_in_its_parts(tmp_path: Path) -> None:
+    """By outputs each row has a length of its own; PEFT and diffusers apply what is written."""
+    model, key = flux(tmp_path / "base"), "lora_unet_double_blocks_0_img_attn_qkv"
+    names = [f"transformer_blocks.0.attn.to_{part}.weight" for part in "qkv"]
+    tensors = pair(key, (3 * WIDTH, WIDTH), 4, 3.0) | {f"{key}.dora_scale": 1 + torch.rand(3 * WIDTH, 1)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    added = 3 / 4 * tensors[f"{key}.lora_up.weight"] @ tensors[f"{key}.lora_down.weight"]
+    V = torch.cat([model.state_dict()[name] for name in names]) + added
+    wanted = tensors[f"{key}.dora_scale"] * V / V.norm(dim=1, keepdim=True)
+    for form in ("peft", "diffusers"):
+        out, base = str(tmp_path / form), str(tmp_path / "base")
+        assert run(["convert", str(tmp_path / "a.safetensors"), "--to", form, "--base", base, "-o", out]) == 0
+        applied = diffusers.FluxTransformer2DModel.from_pretrained(base)
+        if form == "peft":
+            applied = pytest.importorskip("peft").PeftModel.from_pretrained(applied, out).merge_and_unload()
+        else:
+            mixin = diffusers.loaders.FluxLoraLoaderMixin
+            state, alphas, known = mixin.lora_state_dict(out, return_alphas=True, return_lora_metadata=True)
+            mixin.load_lora_into_transformer(state, alphas, applied, metadata=known)
+            applied.fuse_lora()
+            applied.unload_lora()
+        merged = applied.state_dict()
+        torch.testing.assert_close(torch.cat([merged[name] for name in names]), wanted, atol=2e-6, rtol=1e-5)
+        found = fused(tmp_path, tmp_path / form, "--force")
+        torch.testing.assert_close(torch.cat([found[name] for name in names]), wanted, atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

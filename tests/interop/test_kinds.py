@@ -138,6 +138,21 @@ def test_lokr_that_was_never_trained_is_seen_as_such(tmp_path: Path, config: dic
     assert len(found["zero"]) == found["modules"] == 4
 
 
+@pytest.mark.parametrize("through", ["mlx", "comfy"])
+@pytest.mark.filterwarnings("ignore")
+def test_dora_in_another_format_and_back_is_what_peft_applies(
+    base: Path, tmp_path: Path, typed: Typed, through: str
+) -> None:
+    wanted = trained(base, tmp_path / "dora", "dora")
+    typed("convert", tmp_path / "dora", "--to", through, "-o", tmp_path / through)
+    written = tmp_path / through / ("lora.safetensors" if through == "comfy" else "")
+    typed("convert", written, "--to", "peft", "--base", base, "-o", tmp_path / "back")
+    found = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "back")
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(found(ids).logits, wanted.eval()(ids).logits, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_what_needs_the_weight_is_refused_without_it(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed

@@ -92,6 +92,17 @@ def test_fused_as_mlx_applies_it(base: Path, tmp_path: Path, layers: int, parame
     assert np.abs(expected - logits(model())).max() > 1e-2
 
 
+def test_dora_goes_there_and_back(base: Path, tmp_path: Path) -> None:
+    from mlx_lm.tuner.utils import load_adapters
+
+    expected = trained(tmp_path / "a", 2, dora=True, scale=1.5)
+    assert run(["convert", str(tmp_path / "a"), "--to", "peft", "-o", str(tmp_path / "peft")]) == 0
+    assert json.loads((tmp_path / "peft/adapter_config.json").read_text())["use_dora"] is True
+    assert run(["convert", str(tmp_path / "peft"), "--to", "mlx", "-o", str(tmp_path / "out")]) == 0
+    applied = logits(load_adapters(model(), str(tmp_path / "out")))
+    np.testing.assert_allclose(applied, expected, atol=1e-4 * np.abs(applied).max())
+
+
 @pytest.mark.parametrize("options", [[], ["--rank", "3"], ["--dtype", "bfloat16"]], ids=" ".join)
 def test_mlx_applies_what_is_written_for_it(base: Path, tmp_path: Path, options: list[str]) -> None:
     from mlx_lm.tuner.utils import load_adapters

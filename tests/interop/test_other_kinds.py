@@ -13,6 +13,7 @@ import peft
 import pytest
 import torch
 from peft.tuners.lora import KasaConfig
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from adapterops.cli.main import run
@@ -159,6 +160,34 @@ def test_what_is_linear_is_written_as_lora(tmp_path: Path, kind: str, capsys: py
         based = ["--base", "base"] if kind in BASED else []
         assert run([*command, *based, "-o", "out", "--force"]) == 0
         close(loaded(tmp_path, tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize("targets", [["input_layernorm", "norm"], r".*\.post_attention_layernorm"], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_trained_norms_take_the_place_of_the_base_s(
+    tmp_path: Path, targets: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = made(tmp_path, "llama", peft.LNTuningConfig(target_modules=targets))
+    assert run(["show", "adapter"]) == 0
+    assert "full tensors" in capsys.readouterr().out
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    assert run(["verify", "fused"]) == 0
+    assert run(["merge", "adapter", "adapter", "-o", "out"]) == 2
+    assert "full tensors, which are neither merged nor cut" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_biases_in_bfloat16_are_written(tmp_path: Path) -> None:
+    """Whose stored numbers are bits, and no numbers to multiply."""
+    made(tmp_path, "llama", LINEAR["lora_bias"][1]())
+    path = tmp_path / "adapter/adapter_model.safetensors"
+    save_file({name: each.bfloat16() for name, each in load_file(path).items()}, path, {"format": "pt"})
+    expected = loaded(tmp_path, tmp_path / "adapter")
+    assert run(["truncate", "adapter", "--rank", "32", "-o", "out"]) == 0
+    found = loaded(tmp_path, tmp_path / "out")
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=1e-2)
+    assert {each.dtype for each in load_file("out/adapter_model.safetensors").values()} == {torch.bfloat16}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
+from adapterops.errors import UnsupportedError
 from adapterops.formats.models.wrappers import unwrapped
 
 DENOISER = "denoiser"
@@ -99,16 +100,25 @@ def without_part(name: str) -> str:
 
 
 def alone(modules: Collection[str]) -> dict[str, str]:
-    """What each module is called in the model that it is in, where all are in one: that is what PEFT wraps. Those of
-    several models of a pipeline keep what tells them apart.
+    """What each module is called in the model that it is in: that is what PEFT wraps. Modules that would have one name
+    keep what tells them apart.
+
+    Raises:
+        UnsupportedError: they are in several models of a pipeline.
 
     >>> alone(["diffusion_model.blocks.0.attn.q", "blocks.1.attn.q"])
     {'diffusion_model.blocks.0.attn.q': 'blocks.0.attn.q', 'blocks.1.attn.q': 'blocks.1.attn.q'}
     """
     parts = {module: flat(module).part for module in modules}
     names = {module: without_part(module) if part else module for module, part in parts.items()}
-    one = len({part or DENOISER for part in parts.values()}) == 1 and len(set(names.values())) == len(names)
-    return names if one else {module: module for module in modules}
+    found = {part or DENOISER: module for module, part in parts.items()}
+    if len(found) > 1:
+        raise UnsupportedError(
+            f"are in {len(found)} models of a pipeline, and PEFT wraps one: it would load nothing",
+            tensor=" and ".join(sorted(found.values())),
+            hint="write diffusers' format, which holds all of them: --to diffusers",
+        )
+    return names if len(set(names.values())) == len(names) else {module: module for module in modules}
 
 
 def _divided(name: str) -> tuple[str, str]:

@@ -18,8 +18,9 @@ from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
-from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, underscored
-from adapterops.formats.kernels import as_kernels, kernel_shapes
+from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, single, underscored
+from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
+from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
@@ -28,7 +29,7 @@ from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import DIFFERENCE, Layout
+from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, Layout, magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -92,50 +93,60 @@ class Diffusion:
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """Factors, and an alpha that is the rank, so that the scale is 1; diffusers has none, and takes that for 1, too."""
-        _check_held(layout, config, full)
-        names = {module: self._names(module) for module in layout}
-        _check_apart(names)
+        """Factors, and an alpha that is the rank, so that the scale is 1; diffusers has none, and takes that for 1, too. What
+        has no factors, a difference of a whole tensor or a magnitude vector of DoRA, is one tensor.
+        """
+        _check_held(layout, config, full, self.name)
+        own = {module: self._stored(module, each) for module, each in layout.items()}
+        if self.name == "diffusers":
+            own |= {
+                name: {f"{in_pipeline(module)}.{BY_OUTPUTS}": shape}
+                for name, (module, shape) in of_outputs(layout).items()
+            }
+        _check_apart(own)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
-        tensors = {}
-        for module, (down, up, alpha) in names.items():
-            for name, shape in zip((down, up), kernel_shapes(layout[module]), strict=True):
-                tensors[name] = Spec(dtypes[module], shape)
-            if alpha:
-                tensors[alpha] = Spec("F32", (1,))
+        tensors = {name: Spec(dtypes[module], shape) for module, each in own.items() for name, shape in each.items()}
+        called = {module: NAMED[self.name](module) for module, each in layout.items() if not self._single(each)}
+        alphas = {} if self.name == "diffusers" else {module: f"{start}.alpha" for module, start in called.items()}
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
             import numpy as np
 
             A, B = factors[module]
-            rank = len(A)
-            down, up, alpha = names[module]
-            found = dict(zip((down, up), as_kernels(A, B, layout[module]), strict=True))
-            return found | ({alpha: np.full(1, rank, "float32")} if alpha else {}), rank
-
-        called = {module: NAMED[self.name](module) for module in layout}
+            if module not in called:
+                ((name, shape),) = own[module].items()
+                return {name: entries(A, B, dtypes[module]).reshape(shape)}, len(A)
+            found = dict(zip(own[module], as_kernels(A, B, layout[module]), strict=True))
+            return found | ({alphas[module]: np.full(1, len(A), "float32")} if alphas else {}), len(A)
 
         def metadata(ranks: Mapping[str, int], stored: Tensors) -> dict[str, str]:
-            own = {called[module]: rank for module, rank in ranks.items()}
-            return headers.WRITTEN[self.name](config.metadata, own, stored)
+            known = {called[module]: rank for module, rank in ranks.items() if module in called}
+            return headers.WRITTEN[self.name](config.metadata, known, stored)
 
         return Arrangement(
             DIFFUSERS if self.name == "diffusers" else WRITTEN,
             {module: [module] for module in layout},
             dtypes,
-            tensors,
+            tensors | dict.fromkeys(alphas.values(), Spec("F32", (1,))),
             {},
             joined,
             lambda ranks: {},
             metadata=metadata,
-            room=headers.room(config.metadata, {called[module]: each.rank for module, each in layout.items()}),
+            room=headers.room(config.metadata, {called[module]: layout[module].rank for module in called}),
         )
 
-    def _names(self, module: str) -> tuple[str, str, str | None]:
-        """What A, B and alpha of a module are called."""
+    def _stored(self, module: str, layout: Layout) -> dict[str, tuple[int, ...]]:
+        """The tensors that a module is, and the largest that they can be: A and B, or one."""
+        if self._single(layout):
+            name, shape = single(module, layout, NAMED[self.name])
+            return {name: shape}
         start = NAMED[self.name](module)
-        down, up = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
-        return f"{start}.{down}.weight", f"{start}.{up}.weight", None if self.name == "diffusers" else f"{start}.alpha"
+        halves = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
+        return {f"{start}.{half}.weight": shape for half, shape in zip(halves, kernel_shapes(layout), strict=True)}
+
+    def _single(self, layout: Layout) -> bool:
+        """Whether a module is stored as one tensor; diffusers has matrices as factors, one of which is the identity."""
+        return (layout.dense and layout.shape[0] == 1) or (layout.kind == DIFFERENCE and self.name != "diffusers")
 
 
 NAMED = {"kohya": underscored, "comfy": dotted, "diffusers": in_pipeline}
@@ -150,7 +161,7 @@ def _spelled(names: Collection[str]) -> str:
     return "diffusers" if own else "comfy"
 
 
-def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
+def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], name: str) -> None:
     """Raise UnsupportedError for what these files cannot hold, or what is not written to them."""
     task = config.fields.get("task_type")
     if task in LANGUAGE:
@@ -158,26 +169,30 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
             f"the adapter is of a language model (task_type {task}), and this format is of image and video models",
             hint="--to peft, mlx and gguf are for language models",
         )
-    lone = [module for module, each in layout.items() if (each.dense and each.shape[0] == 1) or each.kind == DIFFERENCE]
+    single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
+    vectors = sorted(single - magnitudes_of(layout).keys())
     cannot = {
-        **dict.fromkeys(lone, "a difference of a whole tensor"),
+        **dict.fromkeys(vectors if name == "diffusers" else (), "a difference of a vector"),
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
     }
-    for name, what in cannot.items():
+    for tensor, what in cannot.items():
         raise UnsupportedError(
-            f"is {what}, which is not written for image models", tensor=name, hint="fuse the adapter into its base"
+            f"is {what}, which the format {name} does not have", tensor=tensor, hint="fuse the adapter into its base"
         )
 
 
-def _check_apart(names: Mapping[str, tuple[str, str, str | None]]) -> None:
+def _check_apart(own: Mapping[str, Collection[str]]) -> None:
     """Raise UnsupportedError where two modules would be written under one name."""
     first: dict[str, str] = {}
-    for module, (down, _, _) in names.items():
-        if (other := first.setdefault(down, module)) != module:
-            raise UnsupportedError(
-                f"and {other} would both be {down}", tensor=module, hint="write each model of the pipeline by itself"
-            )
+    for module, names in own.items():
+        for name in names:
+            if (other := first.setdefault(name, module)) != module:
+                raise UnsupportedError(
+                    f"and {other} would both be {name}",
+                    tensor=module,
+                    hint="write each model of the pipeline by itself",
+                )
 
 
 def _weights(place: Place) -> Path | None:

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from adapterops.formats.peft.files import EMBEDDED
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.storage.strict import json_text
+from adapterops.updates.layout import BY_OUTPUTS
 
 if TYPE_CHECKING:
     from adapterops.storage.writer import Tensors
@@ -46,7 +47,7 @@ def room(metadata: Mapping[str, str], ranks: Mapping[str, int]) -> int:
         **dict.fromkeys(DIMENSIONS, "Dynamic"),
         **{name: "0" * size for name, size in HASHES.items()},
     }
-    return len(json_text({"__metadata__": {"format": "pt", **every, **_patterns(ranks, 0)}}))
+    return len(json_text({"__metadata__": {"format": "pt", **every, **_patterns(ranks, 0, dora=True)}}))
 
 
 def of_kohya(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Tensors) -> dict[str, str]:
@@ -67,9 +68,12 @@ def of_comfy(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Ten
 
 
 def of_diffusers(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Tensors) -> dict[str, str]:
-    """The header of a file of diffusers: ranks that differ are said to PEFT, which else divides one alpha by each."""
+    """The header of a file of diffusers: ranks that differ, and DoRA, are said to PEFT, which else
+    divides one alpha by each and takes no magnitude vectors.
+    """
     most = max(ranks.values())
-    patterns = _patterns(ranks, most) if len(set(ranks.values())) > 1 else {}
+    dora = any(name.endswith(BY_OUTPUTS) for name in tensors.layout)
+    patterns = _patterns(ranks, most, dora) if dora or len(set(ranks.values())) > 1 else {}
     return {"format": "pt", **metadata, **patterns}
 
 
@@ -77,13 +81,18 @@ WRITTEN = {"kohya": of_kohya, "comfy": of_comfy, "diffusers": of_diffusers}
 """The header of a format, by what was kept of another, the rank of every module by its name there, and the tensors."""
 
 
-def _patterns(ranks: Mapping[str, int], most: int) -> dict[str, str]:
+def _patterns(ranks: Mapping[str, int], most: int, dora: bool) -> dict[str, str]:
     """What diffusers hands over to PEFT's LoraConfig, for each component of a pipeline: alpha is the rank."""
     fields: dict[str, object] = {}
     for component in sorted({name.partition(".")[0] for name in ranks}):
         own = {name.partition(".")[2]: rank for name, rank in ranks.items() if name.startswith(f"{component}.")}
         others = {name: rank for name, rank in own.items() if rank != most}
-        named = {"rank_pattern": others, "alpha_pattern": others, "target_modules": sorted(own)}
+        named = {
+            "rank_pattern": others,
+            "alpha_pattern": others,
+            "target_modules": sorted(own),
+            **({"use_dora": True} if dora else {}),
+        }
         fields |= {f"{component}.{key}": value for key, value in {"r": most, "lora_alpha": most, **named}.items()}
     return {EMBEDDED: json.dumps(fields, sort_keys=True)}
 

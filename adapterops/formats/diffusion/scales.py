@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from adapterops.errors import InputError, at
+from adapterops.errors import InputError
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
-from adapterops.formats.peft.files import EMBEDDED
+from adapterops.formats.peft.header import ALPHAS, entries, of_each, packed
 from adapterops.formats.peft.parts import Parts
-from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
-from adapterops.storage.strict import parse_json
+from adapterops.formats.peft.scaling import Scaling, check_alpha, number
 from adapterops.storage.tensors import TensorFile
-
-ALPHAS = ("lora_alpha", "network_alpha", "alpha")
-"""Last words of header entries that say alpha, after the part of a pipeline that they are for."""
 
 
 def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
@@ -52,29 +47,23 @@ def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, list[Sca
     A part is what its name means: `transformer.lora_alpha` is the alpha of `diffusion_model.blocks.0.attn.q`, too, and of
     a name that says no part.
     """
-    fields: dict[str, Any] = {key: _value(value) for key, value in file.metadata.items()}
-    if EMBEDDED in fields:
-        with at(tensor=f"header entry {EMBEDDED}"):
-            packed = parse_json(file.metadata[EMBEDDED].encode())
-            fields |= packed if isinstance(packed, dict) else {}
+    fields, whole = entries(file.metadata), packed(file.metadata)
+    fields |= whole if isinstance(whole, dict) else {}
     found: dict[str, list[Scaling]] = {}
     for entry, alpha in fields.items():
         part, _, word = entry.rpartition(".")
         if word not in ALPHAS or alpha is None:
             continue
         start = f"{part}." if part else ""
-        inside = _inside(start, ranks)
         own = {key.removeprefix(start): value for key, value in fields.items() if key.startswith(start)}
-        patterns = {key: own.get(key) for key in ("rank_pattern", "alpha_pattern", "use_rslora")}
-        with at(tensor="the header"):
-            r = own.get("r", own.get("rank"))
-            for rank in {r} if r is not None else {ranks[module] for module in inside}:
-                these = {
-                    name: ranks[module] for module, name in inside.items() if r is not None or ranks[module] == rank
-                }
-                known = scalings({"r": rank, "lora_alpha": alpha, **patterns}, these)
-                for module, name in inside.items():
-                    found.setdefault(module, []).extend([known[name]] if name in known else [])
+        known = {key: own.get(key) for key in ("rank_pattern", "alpha_pattern", "use_rslora")}
+        inside = _inside(start, ranks)
+        scales = of_each(
+            {"r": own.get("r", own.get("rank")), "lora_alpha": alpha, **known},
+            {name: ranks[module] for module, name in inside.items()},
+        )
+        for module, name in inside.items():
+            found.setdefault(module, []).append(scales[name])
     return found
 
 
@@ -84,15 +73,3 @@ def _inside(start: str, modules: Collection[str]) -> dict[str, str]:
     part = flat(f"{start}x").part
     same = [module for module in modules if part and (flat(module).part or DENOISER) == part]
     return named or {module: without_part(module) for module in same}
-
-
-def _value(text: str) -> Any:
-    """A number or a truth value of a header, whose values are text."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return {"true": True, "false": False}.get(text.lower(), text)

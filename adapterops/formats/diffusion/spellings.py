@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
 
 OF_IMAGES = ("kohya", "comfy", "diffusers")
 """The formats of adapters of image and video models."""
@@ -16,8 +17,6 @@ LANGUAGE = {"CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS"}
 """Tasks of PEFT's config that no model of a pipeline has."""
 
 ROLE = {"down": "lora_A", "up": "lora_B", "mid": "lora_mid", "A": "lora_A", "B": "lora_B", None: ""}
-VECTOR, BY_INPUTS = "lora_magnitude_vector", "dora_scale"
-"""Lengths of the outputs, and of the inputs, of DoRA."""
 OUT = {"to_out": "to_out.0", "to_add_out": "to_add_out"}
 """Projections that diffusers has inside of a list, and names without."""
 
@@ -64,7 +63,7 @@ XLABS = re.compile(
 )
 OTHERS = re.compile(
     rf"(?P<module>.+?)(?:[._](?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_(?:w[12](?:_[ab])?|t2))|\.(?P<alpha>alpha)"
-    rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{VECTOR})(?:\.weight)?)"
+    rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{BY_OUTPUTS})(?:\.weight)?)"
 )
 DIFFERENCES = {
     "diff": "",
@@ -134,7 +133,7 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
         return Key(f"{found['above']}.{projection}", ROLE[found["half"]])
     if found := OTHERS.fullmatch(name):
         by_inputs = found["vector"] == BY_INPUTS and len(shape) > 1 and shape[0] == 1 != math.prod(shape)
-        return Key(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else VECTOR))
+        return Key(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else BY_OUTPUTS))
     module, _, end = name.rpartition(".")
     if module and end in DIFFERENCES:
         return Key(module + DIFFERENCES[end], "diff")

@@ -7,11 +7,13 @@ Names of diffusers' models have a prefix of their own in all three: `transformer
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
+from adapterops.updates.layout import BY_INPUTS, MAGNITUDE, Layout
 
 COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
@@ -19,6 +21,9 @@ COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.
 UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
 BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 """How names of diffusers' models begin."""
+
+ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
+"""How the names of text encoders begin, of which a pipeline has several."""
 
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
@@ -37,6 +42,7 @@ def underscored(module: str) -> str:
     """
     if is_underscored(module):
         return module
+    _check_placed(module)
     key, part = flat(module)
     if part not in ("", DENOISER) and not part.isdecimal():
         raise UnsupportedError(
@@ -57,9 +63,20 @@ def dotted(module: str) -> str:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
     """
     check_dotted(module)
+    _check_placed(module)
     if flat(module).part or COMPONENT.match(module):
         return module
     return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
+
+
+def _check_placed(module: str) -> None:
+    """Raise UnsupportedError for a module of a text encoder that does not say of which one."""
+    if ENCODER.match(module):
+        raise UnsupportedError(
+            "is of a text encoder, and does not say which one of a pipeline: no program would find it",
+            tensor=module,
+            hint="keep the names of the file: leave --base out, or write PEFT's format",
+        )
 
 
 def in_pipeline(module: str) -> str:
@@ -95,3 +112,33 @@ def _check_own(module: str, inner: str) -> None:
         raise UnsupportedError(
             "is a name by the authors of the model, which diffusers' has not", tensor=module, hint=BASE
         )
+
+
+ENDS = {".bias": "diff_b", ".modulation": "diff_m"}
+"""Ends of the names of differences of tensors that are no weights → what files call them."""
+
+
+def single(module: str, layout: Layout, named: Callable[[str], str]) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of what is one tensor: a difference of another one, or a magnitude vector of DoRA.
+
+    >>> single("blocks.0.ffn.0.bias", Layout((1, 8), 1, "F32", True), dotted)
+    ('diffusion_model.blocks.0.ffn.0.diff_b', (8,))
+
+    Raises:
+        UnsupportedError: it is a difference in three dimensions, of which two are not told from each other.
+    """
+    if layout.kind == MAGNITUDE:
+        owner, _, role = module.rpartition(".")
+        count = layout.shape[1]
+        sides = (1, count) if role == BY_INPUTS else (count, 1)
+        return f"{named(owner)}.{BY_INPUTS}", (*sides, *layout.kernel)
+    end = next((end for end in ENDS if module.endswith(end)), "")
+    rows, columns = layout.shape
+    if not layout.kernel and rows > 1 and end != ".modulation":
+        raise UnsupportedError(
+            "is a difference in three dimensions, which is not written for image models",
+            tensor=module,
+            hint="fuse the adapter into its base",
+        )
+    shape = (1, rows, columns) if end == ".modulation" else (rows, *layout.kernel) if layout.kernel else (columns,)
+    return f"{named(module.removesuffix(end))}.{ENDS.get(end, 'diff')}", shape

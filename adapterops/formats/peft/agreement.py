@@ -13,6 +13,7 @@ from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.scaling import Scaling
 from adapterops.storage.tensors import Header, no_numbers
 from adapterops.updates.kinds import KINDS
 
@@ -103,3 +104,16 @@ def check_float(file: Header, parts: Parts) -> None:
     for name in parts.tensors.values():
         if file.entries[name].dtype not in FLOATS:
             raise no_numbers(file.entries[name].dtype, file.path, name)
+
+
+def agreeing(known: dict[str, Scaling], alphas: Mapping[str, float], where: str) -> dict[str, Scaling]:
+    """The scalings, of which every alpha is what the tensors, or a user, say it is."""
+    for module, value in alphas.items():
+        if value != known[module].alpha:
+            raise InputError(
+                f"its alpha is {value:g} by its tensor or --alpha, and the {where} says {known[module].alpha:g}",
+                tensor=module,
+                hint="correct the one that is wrong",
+                code="E-ALPHA",
+            )
+    return known

@@ -12,6 +12,7 @@ from adapterops.formats.adapter_files import CONFIG
 from adapterops.formats.experts import along_experts, by_expert, parameters, square
 from adapterops.formats.peft.agreement import (
     OTHERS,
+    agreeing,
     check_biases,
     check_float,
     check_kinds,
@@ -21,8 +22,9 @@ from adapterops.formats.peft.agreement import (
     check_saved,
 )
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
-from adapterops.formats.peft.keys import BIAS, full_tensors, token_rows
-from adapterops.formats.peft.parts import Parts, parts
+from adapterops.formats.peft.header import of_each, stated
+from adapterops.formats.peft.keys import BIAS, full_tensors, of_norms, token_rows
+from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
 from adapterops.formats.peft.tokens import of_rows, token_indices
 from adapterops.formats.peft.variants import variant
@@ -48,18 +50,18 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     Raises:
         InputError, UnsupportedError: as `read_files` does.
     """
-    weights, fields = file.path, of_rows(fields)
-    stated = config_path if config_path.exists() else weights
-    with at(path=stated):
+    weights, fields = file.path, of_norms(of_rows(fields), file.entries)
+    said_in = config_path if config_path.exists() else weights
+    with at(path=said_in):
         config = _config(fields)
     full, repeated = full_tensors(file, config)
-    check_saved(config, full, stated)
+    check_saved(config, full, said_in)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
     rows = token_rows(file)
-    with at(path=stated):
+    with at(path=said_in):
         of = variant(fields)
     raw = parts(file, {*full.values(), *repeated, *rows.values()}, of)
-    with at(path=stated):
+    with at(path=said_in):
         tokens = _tokens(fields, rows)
         check_rows(file, rows, tokens)
     with at(path=weights):
@@ -77,7 +79,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
-    needed = fields is None and not any(pair.alpha for pair in found.values())
+    needed = fields is None and not stated(file.metadata) and not any(pair.alpha for pair in found.values())
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     config = replace(
         config, experts=experts, reversed=sides, unannounced=unannounced, embeddings=embeddings, tokens=tokens
@@ -164,15 +166,12 @@ def _scalings(
     if fields is not None:
         with at(path=config_path if config_path.exists() else None):
             known = scalings(fields, ranks, stacked)
-        for module, value in written.items():
-            if value != known[module].alpha:
-                raise InputError(
-                    f"its alpha tensor says {value:g}, the config says {known[module].alpha:g}",
-                    tensor=module,
-                    hint="correct the one that is wrong",
-                    code="E-ALPHA",
-                )
-        return known
+        return agreeing(known, written, "config")
+    ranks = {module: None if found[module].kind.name == PRUNED else rank for module, rank in ranks.items()}
+    if header := stated(file.metadata):
+        known = of_each(header, {module: _rank(module, rank) for module, rank in ranks.items()})
+        given = {} if alpha is None else dict.fromkeys(known, check_alpha("alpha", alpha))
+        return agreeing(agreeing(known, written, "header"), given, "header")
     if written and len(written) < len(found):
         module = next(module for module in found if module not in written)
         raise InputError(

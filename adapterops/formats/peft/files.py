@@ -12,17 +12,15 @@ from adapterops.formats.further import further_weights
 from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.peft.contents import contents
+from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.storage.place import Place
-from adapterops.storage.strict import parse_json, read_json, similar
+from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Header
 
 OF_MODELS = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 """The names of files that hold models."""
-
-EMBEDDED = "lora_adapter_metadata"
-"""The header entry in which a lone file may carry its config."""
 
 
 def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
@@ -109,7 +107,4 @@ def _fields(file: Header, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         return read_json(config_path)
-    if EMBEDDED in file.metadata:
-        with at(tensor=f"header entry {EMBEDDED}"):
-            return parse_json(file.metadata[EMBEDDED].encode())
-    return None
+    return packed(file.metadata)

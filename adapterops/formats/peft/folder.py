@@ -10,7 +10,8 @@ from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedErr
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
 from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
-from adapterops.formats.kernels import Shape, as_kernels, kernel_shapes
+from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
+from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
@@ -20,7 +21,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
-from adapterops.updates.layout import DIFFERENCE, Layout, widest
+from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -64,14 +65,19 @@ class Peft:
         }
         copied = {_full_name(tensor, layout, full): stored for tensor, stored in full.items()}
 
+        def joined(stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            return stacked.joined(dtypes[stack], stack, factors)
+
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             kept = replace(config, experts=stacked.experts)
             if len(ranks) < len(stacked.groups):
                 kept = replace(kept, targets=None, target_parameters=None)
-            return {CONFIG: write_config(kept, ranks, full, stacked.rank if stacked.single else None)}
+            factors = {stack: each for stack, each in ranks.items() if stack not in stacked.vectors}
+            fields = write_config(kept, factors, full, stacked.rank if stacked.single else None)
+            return {CONFIG: dict(sorted({**fields, **({"use_dora": True} if stacked.vectors else {})}.items()))}
 
         specs = stacked.specs(dtypes) | {name: stored.spec for name, stored in copied.items()}
-        return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, stacked.joined, documents)
+        return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, joined, documents)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class _Stacked:
         experts: the stacks of experts of one parameter → how many there are.
         single: those of experts that are modules, all of which have `rank`.
         biases: those that are biases of LoRA.
+        vectors: those that are magnitude vectors of DoRA → their key, and the shape that they have there.
         embeddings: those that have A of the transposed weight as their B, and B as their A.
     """
 
@@ -94,6 +101,7 @@ class _Stacked:
     single: Collection[str]
     rank: int
     biases: Collection[str]
+    vectors: Mapping[str, tuple[str, tuple[int, ...]]]
     embeddings: Collection[str]
 
     def specs(self, dtypes: Mapping[str, str]) -> dict[str, Spec]:
@@ -101,19 +109,24 @@ class _Stacked:
         found = {
             key: Spec(dtypes[stack], shape[::-1] if stack in self.embeddings else shape)
             for stack in self.groups
-            if stack not in self.biases
+            if stack not in self.biases and stack not in self.vectors
             for key, shape in zip(self._keys(stack), self._shapes(stack), strict=True)
         }
-        heights = {stack: each[0].shape[0] for stack, each in self.layouts.items() if stack not in self.biases}
+        found |= {key: Spec(dtypes[name], shape) for name, (key, shape) in self.vectors.items()}
+        adapted = self.layouts.keys() - self.biases - self.vectors.keys()
+        heights = {stack: each[0].shape[0] for stack, each in self.layouts.items() if stack in adapted}
         return found | {_bias(stack): Spec(dtypes[stack], (heights[stack],)) for stack in heights if self.biases}
 
-    def joined(self, stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
-        """The tensors of a stack, and its rank."""
+    def joined(self, dtype: str, stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+        """The tensors of a stack, which are stored in `dtype`, and its rank."""
         if stack in self.transposed:
             factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
         A, B, own = together(stack, factors, self.experts)
         if stack in self.biases:
-            return {_bias(stack.removesuffix(".bias")): (B @ A)[0]}, 1
+            return {_bias(stack.removesuffix(".bias")): entries(A, B, dtype)[0]}, 1
+        if stack in self.vectors:
+            key, shape = self.vectors[stack]
+            return {key: entries(A, B, dtype).reshape(shape)}, 1
         if self.biases and not own:
             A, B, own = *padded(A, B, 1), 1  # what its bias belongs to
         if stack in self.single:
@@ -149,7 +162,11 @@ def _stacked(layout: Mapping[str, Layout], config: AdapterConfig) -> _Stacked:
     single = {stack for stack in groups if stack not in experts and is_single_expert(stack)}
     rank = max((each.rank for stack in single for each in layouts[stack]), default=0)
     layouts |= {stack: [replace(each, rank=rank) for each in layouts[stack]] for stack in single}
-    return _Stacked(groups, layouts, transposed, experts, single, rank, _biases(layout), config.embeddings)
+    vectors = {
+        name: (render(Key(module, BY_OUTPUTS, end="")), shape)
+        for name, (module, shape) in of_outputs(layout, config.embeddings).items()
+    }
+    return _Stacked(groups, layouts, transposed, experts, single, rank, _biases(layout), vectors, config.embeddings)
 
 
 def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:

@@ -8,8 +8,10 @@ Reads what PEFT writes, and its variants: no prefix, the adapter's name left in 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
@@ -26,9 +28,11 @@ SPELLINGS = [
     re.compile(r"\.modules_to_save(?:\.default)?\."),
     re.compile(r"\.original_module\."),
     re.compile(r"(?:\.token_adapter)?\.base_layer\."),
+    NORM := re.compile(r"\.ln_tuning_layers(?:\.default)?\."),
 ]
 """What PEFT puts into the name of a tensor: of a module that modules_to_save names, of the one that this was before it
-was trained, and of a module that is adapted, as it was before. A name without them comes first, then these in turn.
+was trained, of a module that is adapted, as it was before, and of a norm that is trained by itself. A name without them
+comes first, then these in turn.
 """
 
 BIAS = "lora_bias"
@@ -57,7 +61,7 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
-    (r"^oft_|\.b?oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
+    (r"^oft_|\.oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
     (
@@ -181,6 +185,20 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     others = set(names) - set(found.values())
     repeated = {name for name in others if _spelling(name) and plain(unwrapped(name)) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
+
+
+def of_norms(fields: Any, names: Collection[str]) -> Any:
+    """A config as that of LoRA: where norms alone are trained (LN_TUNING), of LoRA on nothing that has them as full tensors.
+
+    >>> fields = {"peft_type": "LN_TUNING", "target_modules": ".*norm"}
+    >>> of_norms(fields, ["base_model.model.layers.0.norm.ln_tuning_layers.weight"])["modules_to_save"]
+    ['layers.0.norm']
+    """
+    if not isinstance(fields, dict) or fields.get("peft_type") != "LN_TUNING":
+        return fields
+    norms = {plain(unwrapped(name)).rpartition(".")[0] for name in names if NORM.search(name)}
+    own = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": None}
+    return {**fields, **own, "modules_to_save": sorted(norms) + list(fields.get("modules_to_save") or [])}
 
 
 def token_rows(file: Header) -> dict[str, str]:

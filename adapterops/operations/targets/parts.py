@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.operations.targets.target import Targets
@@ -29,17 +29,25 @@ def by_part(adapter: Adapter, targets: Targets) -> Adapter:
             return update
         target = parts[module]
         update = adapter.updates[target.source]
-        return rows_of(update.T if target.transposed else update, slice(target.first, target.first + target.shape[0]))
+        part: Linear = rows_of(
+            update.T if target.transposed else update, slice(target.first, target.first + target.shape[0])
+        )
+        return part
 
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)
 
 
-def rows_of(update: Linear, rows: slice) -> Linear:
-    """Some rows of an update, as an update: no further from what it stands for than all of them are."""
+def rows_of(update: Any, rows: slice) -> Any:
+    """Some rows of an update, as an update: no further from what it stands for than all of them are. Of DoRA by outputs
+    each row has a length of its own.
+    """
     from adapterops.updates.dense import Dense
+    from adapterops.updates.magnitude import Magnitude
 
     if (rows.start, rows.stop) == (0, update.shape[0]):
         return update
+    if isinstance(update, Magnitude):
+        return replace(update, direction=rows_of(update.direction, rows), magnitude=update.magnitude[rows])
     factors = update.lowrank()
     return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])
 

@@ -60,10 +60,6 @@ def test_names_without_dots_need_a_base(capsys: Capture) -> None:
 
 REFUSED = {
     "a full tensor": ({f"{PREFIX}norm.weight": torch.ones(8)}, {"modules_to_save": ["norm"]}),
-    "DoRA": (
-        {f"{PREFIX}layers.0.q_proj.lora_magnitude_vector": torch.ones(12)},
-        {"use_dora": True},
-    ),
 }
 
 

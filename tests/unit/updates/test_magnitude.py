@@ -7,7 +7,7 @@ import pytest
 
 from adapterops.errors import InputError
 from adapterops.updates.kinds import kind_of
-from adapterops.updates.magnitude import BY_INPUTS, VECTOR
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
 
 LINEAR = {"lora_A": (2, 5), "lora_B": (6, 2)}
 CONV = {"lora_A": (2, 5, 3, 3), "lora_B": (6, 2, 1, 1)}
@@ -18,14 +18,14 @@ LOKR = {"lokr_w1": (2, 5), "lokr_w2": (3, 1, 3, 3)}
 @pytest.mark.parametrize(
     ("shapes", "role", "lengths", "reads"),
     [
-        (LINEAR, VECTOR, (6,), "rows"),
-        (LINEAR, VECTOR, (6, 1), "rows"),
-        (CONV, VECTOR, (1, 6, 1, 1), "rows"),
-        (CONV, VECTOR, (6, 1, 1, 1), "rows"),
+        (LINEAR, BY_OUTPUTS, (6,), "rows"),
+        (LINEAR, BY_OUTPUTS, (6, 1), "rows"),
+        (CONV, BY_OUTPUTS, (1, 6, 1, 1), "rows"),
+        (CONV, BY_OUTPUTS, (6, 1, 1, 1), "rows"),
         (LINEAR, BY_INPUTS, (1, 5), "columns"),
         (CONV, BY_INPUTS, (1, 5, 1, 1), "columns"),
         (LOKR, BY_INPUTS, (1, 5, 1, 1), "columns"),
-        (EMBEDDING, VECTOR, (4,), "columns"),
+        (EMBEDDING, BY_OUTPUTS, (4,), "columns"),
     ],
 )
 def test_every_length_is_the_one_that_is_stated(shapes, role, lengths, reads) -> None:
@@ -47,12 +47,12 @@ def test_every_length_is_the_one_that_is_stated(shapes, role, lengths, reads) ->
 @pytest.mark.parametrize(
     ("shapes", "role", "lengths"),
     [
-        (LINEAR, VECTOR, (5,)),
-        (LINEAR, VECTOR, (1, 6)),
+        (LINEAR, BY_OUTPUTS, (5,)),
+        (LINEAR, BY_OUTPUTS, (1, 6)),
         (LINEAR, BY_INPUTS, (1, 6)),
         (CONV, BY_INPUTS, (1, 45, 1, 1)),
-        (EMBEDDING, VECTOR, (9,)),
-        (LINEAR, VECTOR, ()),
+        (EMBEDDING, BY_OUTPUTS, (9,)),
+        (LINEAR, BY_OUTPUTS, ()),
     ],
 )
 def test_lengths_of_another_number(shapes, role, lengths) -> None:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from adapterops.errors import InputError
+from adapterops.errors import InputError, UnsupportedError
 from adapterops.testing import check_update
 from adapterops.updates.kinds import KINDS
 
-rng = np.random.default_rng(0)
-A, MID, B = rng.standard_normal((2, 5, 1, 1)), rng.standard_normal((2, 2, 3, 3)), rng.standard_normal((4, 2, 1, 1))
 KIND = KINDS["Tucker"]
 
 
-def test_entries() -> None:
-    found = KIND.measure({"lora_A": A.shape, "lora_mid": MID.shape, "lora_B": B.shape})
-    assert found == ((4, 45), 2, 2, (5, 3, 3))
-    update: Any = KIND.build(
-        {"lora_A": A.reshape(2, 5), "lora_mid": MID.reshape(2, 18), "lora_B": B.reshape(4, 2)}, 1.5
-    )
-    wanted = 1.5 * np.einsum("mnkl,im,nj->ijkl", MID, B[:, :, 0, 0], A[:, :, 0, 0])
-    np.testing.assert_allclose(update.dense(), wanted.reshape(4, 45), rtol=1e-12)
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 3, 2)])
+def test_entries(kernel: tuple[int, ...]) -> None:
+    rng, ones = np.random.default_rng(0), (1,) * len(kernel)
+    A, mid, B = (rng.standard_normal(shape) for shape in ((2, 5, *ones), (2, 2, *kernel), (4, 2, *ones)))
+    found = KIND.measure({"lora_A": A.shape, "lora_mid": mid.shape, "lora_B": B.shape})
+    assert found == ((4, 5 * math.prod(kernel)), 2, 2, (5, *kernel))
+    A, B = A.reshape(2, 5), B.reshape(4, 2)
+    update: Any = KIND.build({"lora_A": A, "lora_mid": mid.reshape(2, -1), "lora_B": B}, 1.5)
+    wanted = 1.5 * np.einsum("mn...,im,nj->ij...", mid, B, A)
+    np.testing.assert_allclose(update.dense(), wanted.reshape(4, -1), rtol=1e-12)
     check_update(update)
+
+
+def test_of_one_dimension_is_refused_by_its_name() -> None:
+    with pytest.raises(UnsupportedError, match="a convolution in one dimension"):
+        KIND.measure({"lora_A": (2, 5, 1), "lora_mid": (2, 2, 3), "lora_B": (4, 2, 1)})
 
 
 @pytest.mark.parametrize(
     "shapes",
     [
         ((2, 5), (2, 3, 3, 3), (4, 2)),
-        ((2, 5), (2, 2, 3), (4, 2)),
+        ((2, 5), (2, 2), (4, 2)),
         ((3, 5), (2, 2, 3, 3), (4, 2)),
         ((2, 5, 3, 3), (2, 2, 3, 3), (4, 2)),
     ],

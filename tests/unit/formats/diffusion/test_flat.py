@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.diffusion.flat import flat
+from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.flat import alone, flat
 
 SAME = [
     ["lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q", "model.diffusion_model.blocks.0.attn.q.weight", "blocks.0.attn.q"],
@@ -31,3 +32,11 @@ def test_names_of_one_weight_meet(names: list[str]) -> None:
 )
 def test_names_of_two_weights_do_not(one: str, other: str) -> None:
     assert not flat(one).meets(flat(other))
+
+
+def test_peft_wraps_one_model() -> None:
+    one = ["transformer.blocks.0.q", "diffusion_model.blocks.1.q"]
+    assert list(alone(one).values()) == ["blocks.0.q", "blocks.1.q"]
+    with pytest.raises(UnsupportedError, match="in 2 models of a pipeline") as caught:
+        alone([*one, "text_encoder.text_model.x"])
+    assert "--to diffusers" in str(caught.value.hint)

@@ -87,10 +87,38 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     flat = ao.open_adapter(saved(tmp_path / "a.safetensors", factors(KOHYA)))
     with pytest.raises(UnsupportedError, match="underscores for dots"):
         ao.save_adapter(flat, tmp_path / "out", format="comfy")
-    whole = ao.open_adapter(saved(tmp_path / "b.safetensors", {f"{DOTTED}.diff_b": torch.ones(5), **factors(DOTTED)}))
-    with pytest.raises(UnsupportedError, match="a difference of a whole tensor"):
-        ao.save_adapter(whole, tmp_path / "out")
+    vector = ao.open_adapter(saved(tmp_path / "b.safetensors", {f"{DOTTED}.diff_b": torch.ones(5), **factors(DOTTED)}))
+    with pytest.raises(UnsupportedError, match="a difference of a vector, which the format diffusers does not have"):
+        ao.save_adapter(vector, tmp_path / "out", format="diffusers")
+    stack = ao.open_adapter(saved(tmp_path / "c.safetensors", {f"{DOTTED}.diff": torch.ones(2, 3, 4)}))
+    with pytest.raises(UnsupportedError, match="a difference in three dimensions"):
+        ao.save_adapter(2 * stack, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+WHOLE = {
+    "diffusion_model.blocks.0.q.diff": (3, 4),
+    "diffusion_model.blocks.0.q.diff_b": (3,),
+    "diffusion_model.blocks.0.one.diff": (1, 4),
+    "diffusion_model.blocks.0.norm.diff": (4,),
+    "diffusion_model.blocks.0.diff_m": (1, 6, 4),
+    "diffusion_model.patch.diff": (4, 2, 1, 2, 2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", ["comfy", "kohya"])
+def test_differences_of_whole_tensors_are_written_as_they_are(tmp_path: Path, form: str, dtype: torch.dtype) -> None:
+    tensors = {name: torch.randn(shape).to(dtype) for name, shape in WHOLE.items()}
+    adapter = ao.open_adapter(saved(tmp_path / "a.safetensors", tensors))
+    ao.save_adapter(2 * adapter, tmp_path / "twice", format=form)
+    written = load_file(tmp_path / "twice/lora.safetensors")
+    for name, each in tensors.items():
+        if form == "kohya":
+            *module, end = name.removeprefix("diffusion_model.").split(".")
+            name = f"lora_unet_{'_'.join(module)}.{end}"
+        torch.testing.assert_close(written.pop(name), 2 * each, rtol=0, atol=0)
+    assert not written
 
 
 def test_differences_of_vectors_are_no_lora(tmp_path: Path) -> None:

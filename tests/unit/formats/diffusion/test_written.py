@@ -25,6 +25,13 @@ def test_the_second_transformer_of_a_pipeline_is_a_component(named: Callable[[st
     assert named("transformer_2.blocks.0.attn1.to_q") == "transformer_2.blocks.0.attn1.to_q"
 
 
+@pytest.mark.parametrize("named", [underscored, dotted])
+def test_which_text_encoder_has_to_be_said(named: Callable[[str], str]) -> None:
+    """A name without a prefix would be taken for the denoiser's, and loaded by no program."""
+    with pytest.raises(UnsupportedError, match="does not say which one"):
+        named("text_model.encoder.layers.0.mlp.fc1")
+
+
 @pytest.mark.parametrize(
     ("module", "said"),
     [

@@ -1,0 +1,71 @@
+"""The scale of a lone file of PEFT's names: what its header says counts, and what contradicts it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import adapterops as ao
+from adapterops.errors import InputError
+
+Q, K = "base_model.model.layers.0.q_proj", "base_model.model.layers.0.k_proj"
+
+
+def scales(
+    path: Path, header: dict[str, str], alpha: float | None = None, more: dict[str, torch.Tensor] | None = None
+) -> list[float]:
+    """Those of k, of rank 2, and of q, of rank 4."""
+    tensors = dict(more or {})
+    for module, rank in ((Q, 4), (K, 2)):
+        tensors |= {f"{module}.lora_A.weight": torch.ones(rank, 6), f"{module}.lora_B.weight": torch.ones(5, rank)}
+    save_file(tensors, path / "a.safetensors", header)
+    return [each.scale for each in ao.open_adapter(path / "a.safetensors", alpha=alpha).scalings.values()]
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ({"lora_alpha": "8"}, [4.0, 2.0]),
+        ({"network_alpha": "8.0", "alpha": "8"}, [4.0, 2.0]),
+        ({"lora_alpha": "8", "r": "4", "rank_pattern": '{"k_proj": 2}'}, [4.0, 2.0]),
+        ({"lora_alpha": "8", "use_rslora": "true"}, [8 / 2**0.5, 4.0]),
+        ({"lora_alpha": "8", "alpha_pattern": '{"layers.0.._proj": 4}'}, [2.0, 1.0]),
+    ],
+)
+def test_entries_are_a_config(tmp_path: Path, header: dict[str, str], found: list[float]) -> None:
+    assert scales(tmp_path, header) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"lora_alpha": "8", "alpha": "4"}, "the header states lora_alpha 8 and alpha 4"),
+        ({"lora_alpha": "8", "r": "4"}, "says rank 4, the tensors have rank 2"),
+        ({"lora_alpha": "many"}, "lora_alpha is 'many'"),
+        ({"lora_alpha": "8", "rank_pattern": "{"}, "rank_pattern"),
+        ({"format": "pt", "rank": "4"}, "does not state its scale"),
+    ],
+)
+def test_what_does_not_hold(tmp_path: Path, header: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        scales(tmp_path, header)
+
+
+def test_another_alpha_is_refused(tmp_path: Path) -> None:
+    assert scales(tmp_path, {"lora_alpha": "8"}, alpha=8) == [4.0, 2.0]
+    with pytest.raises(InputError, match="its alpha is 4 by its tensor or --alpha, and the header says 8"):
+        scales(tmp_path, {"lora_alpha": "8"}, alpha=4)
+    alphas = {f"{Q}.alpha": torch.tensor(2.0), f"{K}.alpha": torch.tensor(8.0)}
+    with pytest.raises(InputError, match="its alpha is 2"):
+        scales(tmp_path, {"lora_alpha": "8"}, more=alphas)
+
+
+def test_what_is_left_of_adalora_does_not_say_its_divisor(tmp_path: Path) -> None:
+    """Training cuts the rank, and alpha stays over the one that it began with, which only the config has."""
+    arrays = {"lora_A": torch.ones(3, 6), "lora_B": torch.ones(5, 3), "lora_E": torch.ones(3, 1)}
+    save_file({f"{Q}.{role}": each for role, each in arrays.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="do not say the rank that alpha is divided by"):
+        ao.open_adapter(tmp_path / "a.safetensors", alpha=8)
