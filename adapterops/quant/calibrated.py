@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from adapterops.arrays.floats import Array
 from adapterops.quant.checks import check_finite
 from adapterops.quant.grid import SMALLEST, Coded, at, below, grid_of
 from adapterops.quant.scheme import Encoder, Kept, Read, torch_dtype
@@ -14,6 +13,8 @@ from adapterops.quant.used import decoded_to
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from adapterops.arrays.floats import Array
 
 RIDGE = 0.01
 """Of the mean of the diagonal, added to it."""

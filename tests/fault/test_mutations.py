@@ -594,7 +594,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "NF4 codes one too low": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._packed", one_too_low)),
     "NF4 scales too large": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._absmax", lambda found, *_: found * 1.25)),
     "int8 codes one too low": (coded("int8"), wrapped("adapterops.quant.int8._Nearest.rows", clipped)),
-    "a third of the change": (coded("nf4", seed=1), wrapped("adapterops.quant.blocks.times", lambda found, *_: found / 3)),
+    "a third of the change": (
+        coded("nf4", seed=1),
+        wrapped("adapterops.quant.fourbit.FourBit.scales", lambda found, *_: (3 * found[0], found[1])),
+    ),
 }  # fmt: skip
 
 

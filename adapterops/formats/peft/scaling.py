@@ -151,10 +151,10 @@ def number(file: Header, name: str) -> float:
     """
     entry = file.entries[name]
     code = CODES.get(entry.dtype)
-    if code is None or math.prod(entry.shape) != 1:
+    data = bytes(file.read(name)) if math.prod(entry.shape) == 1 else b""
+    if code is None or not data:
         shown = f"{entry.dtype} of shape {list(entry.shape)}"
         raise InputError(f"is {shown}, expected one number", tensor=name, code="E-ALPHA")
-    data = bytes(file.read(name))
     value = float(struct.unpack(code, b"\0\0" + data if entry.dtype == "BF16" else data)[0])
     if not math.isfinite(value):
         raise InputError(f"is {value}, expected one number", tensor=name, code="E-ALPHA")

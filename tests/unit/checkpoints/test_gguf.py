@@ -13,7 +13,7 @@ from gguf_models import mixed, write
 import adapterops as ao
 from adapterops.checkpoints.gguf import check_fits, check_folder
 from adapterops.errors import AdapterWarning, OptionError, OutputExistsError, ResourceError, UnsupportedError
-from adapterops.storage.staging import manifest_of
+from adapterops.storage.outputs import manifest_of
 
 
 def test_copied_a_model_is_the_same_bytes(tmp_path: Path) -> None:

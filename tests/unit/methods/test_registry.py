@@ -50,6 +50,7 @@ def test_defaults_fill_what_is_not_given() -> None:
         "density": 1.0,
         "majority": "total",
         "convention": None,
+        "disjoint": None,
     }
     with pytest.raises(OptionError, match="whole number"):
         METHODS["dare_ties"].complete({"seed": 0.5})
