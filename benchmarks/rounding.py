@@ -37,6 +37,9 @@ FOOD, TOOL = (
 )
 COLOUR = ["red", "blue", "green", "yellow", "black", "white"]
 
+MASK: list[Tensor] = []
+"""Which tokens of the last batch are no padding, where it has any."""
+
 Task = Callable[[random.Random, bool], str]
 
 
@@ -135,14 +138,14 @@ class Subject:
         return {n: (SCALE * B[n] @ A[n]).detach() for n in self.names}, head
 
     @torch.no_grad()
-    def grams(self, words: Sequence[str]) -> dict[str, Any]:
-        """Of the model in codes, as `adapterops gram` measures it."""
-        self.put(self.base)
+    def grams(self, words: Sequence[str], delta: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Of the model in codes with the adapter at work in it, as `adapterops gram --adapter` measures it."""
+        self.put({name: self.base[name] + each for name, each in delta.items()})
         sums: dict[str, Tensor] = {}
 
         def hook(name: str) -> Any:
             def listen(module: Any, given: Any) -> None:
-                x = given[0].reshape(-1, given[0].shape[-1])
+                x = given[0][MASK[0]] if MASK else given[0].reshape(-1, given[0].shape[-1])
                 sums[name] = sums.get(name, 0) + x.T @ x
 
             return listen
@@ -202,8 +205,8 @@ def measured(subject: Subject, task: str, seed: int) -> dict[str, Any]:
     words, classes = texts(task, TESTED, seed + 1000)
     others = [text for other in TASKS if other != task for text in texts(other, SEEN // 9, seed + 2000)[0]]
     inputs = {
-        "inputs of the task": subject.grams(texts(task, SEEN, seed + 3000)[0]),
-        "inputs of other tasks": subject.grams(others),
+        "inputs of the task": subject.grams(texts(task, SEEN, seed + 3000)[0], delta),
+        "inputs of other tasks": subject.grams(others, delta),
     }
     subject.put({name: subject.base[name] + each for name, each in delta.items()})
     wanted, loss = subject.answer(words), float(subject.loss(words, classes, head))
@@ -230,6 +233,7 @@ def encoder() -> Subject:
 
     def pooled(words: Sequence[str]) -> Tensor:
         batch = tokenizer(list(words), padding=True, return_tensors="pt")
+        MASK[:] = [batch["attention_mask"].bool()]
         mask = batch["attention_mask"][..., None]
         return (network(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)
 
@@ -271,6 +275,7 @@ def language_model() -> Subject:
         found, wanted = logits(words)
         return found[wanted != 0]
 
+    MASK.clear()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     for step in range(300):
         words = [text for task in TASKS for text in texts(task, 4, 10 + step)[0]]

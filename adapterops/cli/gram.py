@@ -22,7 +22,10 @@ LIMIT = 512
 @click.argument("model", type=values.SOURCE)
 @click.argument("texts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--adapter", type=values.SOURCE, metavar="SOURCE", help="Of its modules alone.  [default: all Linear layers]"
+    "--adapter",
+    type=values.SOURCE,
+    metavar="SOURCE",
+    help="The adapter that will be fused, at work in the model.  [default: none, and all layers]",
 )
 @click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="Lines of TEXTS that are used.")
 @options.alpha
@@ -45,8 +48,8 @@ def command(
 ) -> None:
     """What the modules of a model take in over the lines of TEXTS, in UTF-8: for each the mean of x xᵀ over all tokens.
 
-    The model is run by transformers, with its own tokenizer. A few hundred lines like those that the adapter is for are
-    enough.
+    The model is run by transformers, with its own tokenizer, and with --adapter by PEFT. A few hundred lines like those
+    that the adapter is for are enough.
 
     \b
     adapterops gram base-nf4 lines.txt --adapter my-adapter -o grams.safetensors
@@ -56,12 +59,12 @@ def command(
     from adapterops.live import grams as live
 
     checkpoint = open_checkpoint(model, allow_pickle=allow_pickle)
-    live.check_runnable(checkpoint)
-    modules = None if adapter is None else open_adapter(adapter, alpha=alpha, allow_pickle=allow_pickle).layout
+    live.check_runnable(checkpoint, adapter is not None)
+    there = None if adapter is None else open_adapter(adapter, alpha=alpha, allow_pickle=allow_pickle)
     check_documents({out: MARK}, [texts], force)
     lines = _lines(texts, limit)
     with progress("running") as report:
-        found = live.grams(checkpoint, lines, modules, report)
+        found = live.grams(checkpoint, lines, there, report)
     data = grams_file(found.modules, found.tokens)
     write_documents({out: data}, force)
     told = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.saving import save_adapter
 from adapterops.arrays.floats import Array
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import Progress
@@ -32,19 +35,20 @@ class Grams:
     texts: int
 
 
-def check_runnable(model: Checkpoint) -> None:
+def check_runnable(model: Checkpoint, adapter: bool = False) -> None:
     """Raise, before any work, what keeps a model from being run.
 
     Raises:
         NotFoundError: transformers is not installed.
         OptionError: config.json names no class of transformers.
     """
-    if find_spec("transformers") is None or find_spec("torch") is None:
-        raise NotFoundError(
-            "running a model needs torch and transformers, which are not installed",
-            hint="pip install torch transformers",
-            code="E-NOT-INSTALLED",
-        )
+    for name in ("torch", "transformers", *(["peft"] if adapter else [])):
+        if find_spec(name) is None:
+            raise NotFoundError(
+                f"running a model needs {name}, which is not installed",
+                hint="pip install torch transformers peft",
+                code="E-NOT-INSTALLED",
+            )
     if model_class(model) is None:
         raise OptionError(
             "config.json names no class of transformers that runs it",
@@ -54,14 +58,15 @@ def check_runnable(model: Checkpoint) -> None:
 
 
 def grams(
-    model: Checkpoint, texts: Sequence[str], modules: Collection[str] | None = None, progress: Progress | None = None
+    model: Checkpoint, texts: Sequence[str], adapter: Adapter | None = None, progress: Progress | None = None
 ) -> Grams:
-    """The Gram matrices of the inputs of the Linear layers of a model, of all but its output head, or of some.
+    """The Gram matrices of the inputs of the Linear layers of a model, of all but its output head; or, with an adapter
+    at work in it, of those that it adapts. What a model takes in after training may be far from what it did before.
 
     Texts are cut after `LONGEST` tokens; padding does not count. Modules that take in the same share the work.
 
     Args:
-        modules: by the names that the model has in memory.
+        adapter: its modules have the names that the model has in memory.
 
     Raises:
         OptionError: transformers cannot load or run it.
@@ -82,7 +87,9 @@ def grams(
         raise _not_run(error, path) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    layers = _layers(network, modules, path)
+    if adapter is not None:
+        network = _with(adapter, network, path)
+    layers = _layers(network, None if adapter is None else adapter.layout, path)
     seen = _Seen(layers)
     with ExitStack() as hooks, torch.no_grad():
         for name, layer in layers.items():
@@ -101,6 +108,18 @@ def grams(
             if progress:
                 progress(min(first + AT_ONCE, len(texts)), len(texts))
     return Grams(dict(seen.means()), seen.tokens, len(texts))
+
+
+def _with(adapter: Adapter, network: Any, path: Path) -> Any:
+    """The network with an adapter at work in it."""
+    from peft import PeftModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapter(adapter, Path(folder) / "adapter", format="peft")
+        try:
+            return PeftModel.from_pretrained(network, Path(folder) / "adapter").eval().get_base_model()
+        except NOT_RUN as error:
+            raise _not_run(error, path) from error
 
 
 class _Seen:
@@ -145,7 +164,11 @@ def _layers(network: Any, modules: Collection[str] | None, path: Path) -> dict[s
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    found = {name: each for name, each in network.named_modules() if isinstance(each, torch.nn.Linear | Conv1D)}
+    found = {
+        name.removesuffix(".base_layer"): each
+        for name, each in network.named_modules()
+        if isinstance(each, torch.nn.Linear | Conv1D) and ".lora_" not in name
+    }
     if modules is None:
         head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
         found = {name: each for name, each in found.items() if each is not head}

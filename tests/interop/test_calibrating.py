@@ -47,11 +47,12 @@ def test_the_matrices_are_those_of_hooks(place: Path, tmp_path: Path, capsys: py
     typed("gram", place / "base", place / "lines.txt", "--adapter", place / "adapter", "-o", out, "--json")
     told = json.loads(capsys.readouterr().out)
     network = AutoModelForCausalLM.from_pretrained(place / "base", dtype="auto").eval()
+    peft.PeftModel.from_pretrained(network, place / "adapter")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(place / "base")
     seen: dict[str, list[Tensor]] = {}
     found = load_file(out)
     for name in found:
-        network.get_submodule(name).register_forward_pre_hook(
+        network.get_submodule(f"{name}.base_layer").register_forward_pre_hook(
             lambda layer, given, name=name: seen.setdefault(name, []).append(given[0][0].double())
         )
     with torch.no_grad():
@@ -70,7 +71,7 @@ def test_codes_by_inputs_are_nearer_to_base_and_live_adapter(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grams, adapter, base = tmp_path / "grams.safetensors", place / "adapter", place / "nf4"
-    typed("gram", base, place / "lines.txt", "-o", grams)
+    typed("gram", base, place / "lines.txt", "--adapter", adapter, "-o", grams)
     typed("fuse", base, adapter, "--rounding", "calibrated", "--grams", grams, "-o", tmp_path / "calibrated")
     assert "survived rounding, for its inputs" in capsys.readouterr().out
     typed("fuse", base, adapter, "--rounding", "stochastic", "-o", tmp_path / "stochastic")
