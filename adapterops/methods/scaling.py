@@ -86,11 +86,11 @@ def describe(scale: Scale, count: int) -> str:
     """What the result is multiplied by.
 
     >>> describe("auto", 4)
-    'auto: as it is, smaller where a module is large, no smaller than the mean'
+    'auto: full size, reduced where the update of a module is large, at most to the mean'
     >>> describe("mean", 4)
     'mean: 0.25 times'
     """
     factor = fixed(scale, count)
     if factor is not None:
         return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g} times"
-    return f"{AUTO}: as it is, smaller where a module is large, no smaller than the mean"
+    return f"{AUTO}: full size, reduced where the update of a module is large, at most to the mean"

@@ -74,7 +74,7 @@ def test_the_noise_of_a_mask_is_one_minus_its_density(n: int, density: float) ->
 
 def test_a_plan_has_the_commands_for_the_other_scales(shown: Shown) -> None:
     plan = shown("merge a b --ties --dry-run -o out")
-    assert "  scale auto: as it is, smaller where a module is large, no smaller than the mean" in plan
+    assert "  scale auto: full size, reduced where the update of a module is large, at most to the mean" in plan
     assert "    sum, 1 times: adapterops merge a b --ties -o out --scale sum\n" in plan
     assert "    mean, 0.5 times: adapterops merge a b --ties -o out --scale mean\n" in plan
     plan = shown("fuse base a b --scale mean --dry-run")
