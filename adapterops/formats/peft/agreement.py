@@ -20,6 +20,7 @@ from adapterops.updates.kinds import KINDS
 CLASSIFIERS = {"classifier", "score"}
 """Names that PEFT always lists for sequence classification, whichever of them the model has."""
 
+TENSOR = "its alpha tensor"
 OTHERS = "the config belongs to another adapter, or was edited"
 
 
@@ -106,12 +107,14 @@ def check_float(file: Header, parts: Parts) -> None:
             raise no_numbers(file.entries[name].dtype, file.path, name)
 
 
-def agreeing(known: dict[str, Scaling], alphas: Mapping[str, float], where: str) -> dict[str, Scaling]:
+def agreeing(
+    known: dict[str, Scaling], alphas: Mapping[str, float], where: str, said: str = TENSOR
+) -> dict[str, Scaling]:
     """The scalings, of which every alpha is what the tensors, or a user, say it is."""
     for module, value in alphas.items():
         if value != known[module].alpha:
             raise InputError(
-                f"its alpha is {value:g} by its tensor or --alpha, and the {where} says {known[module].alpha:g}",
+                f"{said} says {value:g}, the {where} says {known[module].alpha:g}",
                 tensor=module,
                 hint="correct the one that is wrong",
                 code="E-ALPHA",

@@ -171,7 +171,7 @@ def _scalings(
     if header := stated(file.metadata):
         known = of_each(header, {module: _rank(module, rank) for module, rank in ranks.items()})
         given = {} if alpha is None else dict.fromkeys(known, check_alpha("alpha", alpha))
-        return agreeing(agreeing(known, written, "header"), given, "header")
+        return agreeing(agreeing(known, written, "header"), given, "header", "--alpha")
     if written and len(written) < len(found):
         module = next(module for module in found if module not in written)
         raise InputError(

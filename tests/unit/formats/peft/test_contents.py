@@ -32,5 +32,5 @@ def test_a_module_states_its_own(tmp_path: Path) -> None:
 
 
 def test_the_config_and_the_module_state_others(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="its alpha is 8 by its tensor or --alpha, and the config says 4"):
+    with pytest.raises(InputError, match="its alpha tensor says 8, the config says 4"):
         read_files(adapter(tmp_path, {}, **{"q.alpha": np.asarray(8, np.float32)}))
