@@ -46,7 +46,8 @@ def figures() -> str:
 def with_figures(page: str) -> str:
     """A page with the tables of now between its marks."""
     for mark, table in ((QUALITY, quality), (MARKED, figures), (ROUNDING, rounding)):
-        page = mark.sub(lambda _, made=table: made(), page)  # type: ignore[misc]
+        if found := mark.search(page):
+            page = page[: found.start()] + table() + page[found.end() :]
     return page
 
 

@@ -164,7 +164,8 @@ class _Merging:
         whole = block if len(present) == len(self._adapters) else self._completed(present, block)
         if method.acts == "products":
             factors = method.kernel(inner_products(whole.updates), whole.weights, **self._parameters)
-            return sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])  # type: ignore[no-any-return]
+            combined: Linear = sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])
+            return combined
         if method.acts == "matrices":
             matrices = [each.dense().astype(np.float64, copy=False) for each in whole.updates]
             return Dense(method.kernel(matrices, whole.weights, **self._parameters))

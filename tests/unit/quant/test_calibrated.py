@@ -13,6 +13,7 @@ from torch import Tensor
 from adapterops.errors import InputError
 from adapterops.quant.calibrated import calibrated, hessian
 from adapterops.quant.registry import kept, make
+from adapterops.quant.scheme import Writable
 from adapterops.quant.transposed import Transposed
 
 SHAPE, RANK = (96, 64), 4
@@ -24,7 +25,7 @@ def inputs(seed: int = 5) -> np.ndarray:
     return (x.T @ x / len(x)).numpy()
 
 
-def stored(scheme: str) -> tuple[object, dict[str, Tensor], Tensor]:
+def stored(scheme: str) -> tuple[Writable, dict[str, Tensor], Tensor]:
     made = make(scheme)
     parts = encode(made.encoder(SHAPE), 0.02 * normal(1, *SHAPE))
     return made, parts, made.decode(SHAPE, reader(parts), 0, SHAPE[0]).float().clone()
@@ -35,8 +36,8 @@ def update(size: float = 0.03) -> Tensor:
     return delta * size * 0.02 * math.sqrt(SHAPE[0] * SHAPE[1]) / delta.norm()
 
 
-def numbers(scheme: object, parts: dict[str, Tensor]) -> Tensor:
-    return scheme.decode(SHAPE, reader(parts), 0, SHAPE[0]).float().clone()  # type: ignore[attr-defined]
+def numbers(scheme: Writable, parts: dict[str, Tensor]) -> Tensor:
+    return scheme.decode(SHAPE, reader(parts), 0, SHAPE[0]).float().clone()
 
 
 def far(found: Tensor, wanted: Tensor, gram: Tensor) -> float:
@@ -50,8 +51,8 @@ def test_codes_are_nearer_for_the_inputs_than_by_chance_or_by_themselves(scheme:
     gram, target = inputs(), W + update()
     G = torch.from_numpy(gram).double()
     read = reader(parts)
-    chosen = encode(calibrated(kept(made), SHAPE, read, lambda: gram), target)  # type: ignore[arg-type]
-    random = encode(kept(made).on_grid(SHAPE, read, "key"), target)  # type: ignore[arg-type]
+    chosen = encode(calibrated(kept(made), SHAPE, read, lambda: gram), target)
+    random = encode(kept(made).on_grid(SHAPE, read, "key"), target)
     found, chance = (numbers(made, {**parts, **each}) for each in (chosen, random))
     assert far(found, target, G) < 0.3 * far(chance, target, G)
     assert far(found, target, hessian(G, update())) < 0.5 * far(W, target, hessian(G, update()))
@@ -60,11 +61,11 @@ def test_codes_are_nearer_for_the_inputs_than_by_chance_or_by_themselves(scheme:
 @pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
 def test_what_is_not_changed_keeps_its_codes(scheme: str) -> None:
     made, parts, W = stored(scheme)
-    same = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W)  # type: ignore[arg-type]
+    same = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W)
     assert torch.equal(same["weight"].view(torch.uint8), parts["weight"].view(torch.uint8))
     delta = update()
     delta[10:20] = 0
-    chosen = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W + delta)  # type: ignore[arg-type]
+    chosen = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W + delta)
     found = numbers(made, {**parts, **chosen})
     assert torch.equal(found[10:20], W[10:20])
     assert not torch.equal(found[20:], W[20:])
@@ -73,15 +74,15 @@ def test_what_is_not_changed_keeps_its_codes(scheme: str) -> None:
 def test_a_weight_that_is_stored_transposed() -> None:
     made, parts, W = stored("nf4")
     delta = update()
-    turned = encode(calibrated(Transposed(kept(made)), SHAPE[::-1], reader(parts), inputs), (W + delta).T)  # type: ignore[arg-type]
-    plain = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W + delta)  # type: ignore[arg-type]
+    turned = encode(calibrated(Transposed(kept(made)), SHAPE[::-1], reader(parts), inputs), (W + delta).T)
+    plain = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W + delta)
     assert torch.equal(turned["weight"], plain["weight"])
 
 
 def test_inputs_that_are_all_zero_leave_the_update() -> None:
     made, parts, W = stored("int8")
     nothing = np.zeros((SHAPE[1], SHAPE[1]), np.float32)
-    chosen = encode(calibrated(kept(made), SHAPE, reader(parts), lambda: nothing), W + update())  # type: ignore[arg-type]
+    chosen = encode(calibrated(kept(made), SHAPE, reader(parts), lambda: nothing), W + update())
     H = hessian(torch.zeros(SHAPE[1], SHAPE[1], dtype=torch.float64), update())
     assert far(numbers(made, {**parts, **chosen}), W + update(), H) < 0.1 * far(W, W + update(), H)
 
@@ -90,4 +91,4 @@ def test_numbers_that_are_none_are_refused() -> None:
     made, parts, W = stored("nf4")
     W[3, 3] = float("nan")
     with pytest.raises(InputError):
-        calibrated(kept(made), SHAPE, reader(parts), inputs).rows(W, 0)  # type: ignore[arg-type]
+        calibrated(kept(made), SHAPE, reader(parts), inputs).rows(W, 0)
