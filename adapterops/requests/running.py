@@ -12,7 +12,7 @@ from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_bas
 from adapterops.adapters.planning import plan_adapter, working_memory
 from adapterops.adapters.saved import Saved
 from adapterops.adapters.saving import save_adapter
-from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import CALIBRATED, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.gguf import is_file
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
@@ -252,6 +252,12 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
             "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",
             path=path,
             hint="give one of the two",
+        )
+    if request.rounding == CALIBRATED and not base.schemes:
+        raise OptionError(
+            "--rounding calibrated chooses codes, and this base has none",
+            path=path,
+            hint="leave it and --grams out, or name a base in 4 or 8 bits",
         )
     if request.rounding == STOCHASTIC and not base.schemes and not _in_16_bits(base, output.dtype):
         raise OptionError(

@@ -102,6 +102,7 @@ def test_what_does_not_fit_is_said(place: Path, tmp_path: Path, capsys: pytest.C
     typed("gram", place / "nf4", place / "lines.txt", "--limit", "4", "-o", grams)
     for arguments, code, said in (
         (("fuse", place / "nf4", adapter, "--rounding", "calibrated"), 2, "--grams FILE"),
+        (("fuse", place / "base", adapter, "--rounding", "calibrated", "--grams", grams), 2, "this base has none"),
         (("fuse", place / "nf4", adapter, "--grams", grams), 2, "--rounding calibrated"),
         (("fuse", place / "nf4", adapter, "--rounding", "calibrated", "--grams", place / "lines.txt"), 3, "lines.txt"),
         (("fuse", place / "nf4", adapter, "--rounding", "calibrated", "--grams", place / "base"), 4, "adapterops gram"),
