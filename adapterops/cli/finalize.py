@@ -12,6 +12,7 @@ from adapterops.cli.results import print_result
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import as_result
 from adapterops.engine.execution import Execution
+from adapterops.recipes.running import stored
 from adapterops.requests.parts import finalize
 
 
@@ -37,7 +38,7 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
     """
     with progress("checking") as report:
         how = Execution(workers, sync=not no_sync, progress=report)
-        done = finalize(out, force=force, accept_loss=accept_loss, how=how)
+        done = finalize(out, force=force, accept_loss=accept_loss, files=stored, how=how)
     with written(out):
         if done is None and as_json:
             print_json("finalized", {"path": str(out)})

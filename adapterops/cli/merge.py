@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,7 +9,6 @@ import click
 from adapterops.cli import options, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
-from adapterops.cli.spreading import Spread
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output, Request
 
@@ -22,7 +20,6 @@ from adapterops.requests.request import Output, Request
 @options.output("merged")
 @options.naming
 @options.dtype
-@options.spreading
 @options.running
 @options.reading
 def command(
@@ -32,7 +29,6 @@ def command(
     out: Path,
     base: str | None,
     dtype: str | None,
-    spread: Spread,
     running: options.Running,
     alpha: float | None,
     allow_nonfinite: bool,
@@ -56,4 +52,4 @@ def command(
         allow_pickle=allow_pickle,
         **options.based(cut, base, dtype),
     )
-    write(request, out, replace(running, spread=spread))
+    write(request, out, running)

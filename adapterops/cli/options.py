@@ -149,14 +149,14 @@ class Running:
     spread: Spread = ONE_PROCESS
 
 
-def _running(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
+def _running(
+    force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool, **spreading: str | None
+) -> Running:
     most = None if memory is None else size(memory, "--memory")
-    return Running(force, dry_run, as_json, Execution(workers=workers, memory=most))
+    return Running(force, dry_run, as_json, Execution(workers=workers, memory=most), spread=spread(**spreading))
 
 
-running = group(
-    "running",
-    _running,
+_RUNNING = (
     click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
     click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
     workers,
@@ -171,7 +171,11 @@ running = group(
     detailed,
     as_json,
 )
+here = group("running", _running, *_RUNNING)
 """Options of every command that writes something, as `running`."""
+
+running = group("running", _running, *SPREADING, *_RUNNING)
+"""The same, where several processes may make it."""
 
 dtype = click.option(
     "--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"
@@ -186,13 +190,14 @@ class Modelling:
     allow_pickle: bool
     resume: bool
     sync: bool
-    spread: Spread
+    push: Reference | None
+    private: bool | None
     device: str = "cpu"
 
     def run(self, running: Running) -> Running:
         """The way to work, with what is chosen for models only."""
         how = replace(running.how, device=self.device, sync=self.sync)
-        return replace(running, resume=self.resume, how=how, spread=self.spread)
+        return replace(running, resume=self.resume, how=how, spread=sent(running.spread, self.push, self.private))
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
@@ -203,17 +208,12 @@ def _modelling(
     resume: bool,
     no_sync: bool,
     allow_pickle: bool,
-    part: str | None,
-    engine: str | None,
-    address: str | None,
     push: Reference | None,
     private: bool | None,
     device: str = "cpu",
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(
-        most, allow_pickle, resume, not no_sync, sent(spread(part, engine, address, device), push, private), device
-    )
+    return Modelling(most, allow_pickle, resume, not no_sync, push, private, device)
 
 
 allow_pickle = click.option(
@@ -228,9 +228,6 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
-spreading = group("spread", spread, *SPREADING)
-"""Whether several processes make an adapter, as `spread`."""
-
 _MODELLING = (
     click.option(
         "--max-shard-size",
@@ -239,7 +236,6 @@ _MODELLING = (
     ),
     resume,
     no_sync,
-    *SPREADING,
     *SENDING,
     allow_pickle,
 )

@@ -25,7 +25,7 @@ from adapterops.storage.place import Place
 @options.output("split")
 @options.resume
 @options.no_sync
-@options.running
+@options.here
 def command(
     model: Place,
     alpha: float | None,

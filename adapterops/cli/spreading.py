@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import click
 
 from adapterops.cli.values import REPO
-from adapterops.engine.execution import DEVICES, Share
+from adapterops.engine.execution import Share
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 
@@ -48,7 +48,7 @@ SENDING = (
 """For models, which have several files."""
 
 
-def spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
+def spread(part: str | None = None, engine: str | None = None, address: str | None = None) -> Spread:
     """What the options say.
 
     Raises:
@@ -56,11 +56,6 @@ def spread(part: str | None, engine: str | None, address: str | None, device: st
     """
     if part and engine:
         raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
-    if engine and device != DEVICES[0]:
-        raise OptionError(
-            f"--engine {engine} computes on processors, and --device {device} is asked for",
-            hint="leave one of them out; with --part each process has its own device",
-        )
     if address and not engine:
         raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
     return Spread(None if part is None else Share.read(part), engine is not None, address)

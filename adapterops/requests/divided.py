@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.copying import unchanged
 from adapterops.adapters.portions import portions, stored, write_portions
 from adapterops.adapters.portions import read as read_portion
 from adapterops.adapters.saving import arrangement, check_saveable, complete_adapter, plan_adapter, working_memory
@@ -20,7 +21,7 @@ from adapterops.checkpoints.saving import check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
-from adapterops.engine.records import Noted, Records, hashes, noted
+from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
@@ -142,6 +143,10 @@ class DividedAdapter:
     def plan(self) -> Plan:
         output = self.output
         check_saveable(self.adapter, output.dtype, self.out)
+        if unchanged(self.adapter, self._arranged, output.format or self.adapter.config.format, output.dtype):
+            raise UnsupportedError(
+                "nothing is done to the adapter: its files are copied as they are", hint="leave --part and --engine out"
+            )
         plan = plan_adapter(self.adapter, dtype=output.dtype, exact=output.exact, format=output.format, how=self.how)
         return replace(plan, jobs=portions(self.adapter, self._arranged))
 
@@ -166,15 +171,16 @@ class DividedAdapter:
     def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
-        known = hashes(jobs, files)
+        inputs = sources(self.adapter.history)
+        note_hashes(inputs, jobs, files)
 
-        def inputs() -> list[dict[str, Any]]:
-            return [source.as_json(known) for source in sources(self.adapter.history)]
+        def described() -> list[dict[str, Any]]:
+            return [source.as_json() for source in inputs]
 
         results = stored(place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
-                self.adapter, self._arranged, results, inputs, folder, place.out, exact=exact, origin=origin
+                self.adapter, self._arranged, results, described, folder, place.out, exact=exact, origin=origin
             )
             place.commit(folder)
         return saved

@@ -24,7 +24,7 @@ from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import Divided, base_of, check_divisible, divided, with_base
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import read_request
-from adapterops.requests.running import Made, Written, make
+from adapterops.requests.running import RECIPE_COMMAND, Files, Made, Written, make
 from adapterops.storage import parts
 from adapterops.storage.parts import KEPT, Parts
 from adapterops.storage.staging import writing
@@ -93,6 +93,7 @@ def spread(
     *,
     force: bool = False,
     command: Sequence[str] = (),
+    files: Files | None = None,
     how: Execution = DEFAULT,
 ) -> Written:
     """Make an output by an engine, a job for each file, and finalize it. What is finished already is kept.
@@ -110,7 +111,7 @@ def spread(
         for done, _ in enumerate(results, 1):
             if how.progress:
                 how.progress(done, len(texts))
-    finished = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
+    finished = finalize(out, force=force, accept_loss=made.request.accept_loss, files=files, how=how)
     assert finished
     return finished[1]
 
@@ -143,10 +144,18 @@ def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
 
 
 def finalize(
-    out: Path, *, force: bool = False, accept_loss: bool = False, how: Execution = DEFAULT
+    out: Path,
+    *,
+    force: bool = False,
+    accept_loss: bool = False,
+    files: Files | None = None,
+    how: Execution = DEFAULT,
 ) -> tuple[Made, Written] | None:
     """Make an output of its parts: every file is compared with what was noted of it, the others are written next to
     them, and one rename is the commit. What was made, and what was written; None where that was done before.
+
+    Args:
+        files: what else is in an output that is made by a recipe.
 
     Raises:
         NotFoundError: there are no parts, or some are missing; the message names the files.
@@ -180,7 +189,9 @@ def finalize(
         _check_finished(place, work, how)
         for source in sources(made.result.history):
             source.fetch()
-        origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
+        command = tuple(place.plan["command"])
+        others = files(made, place.out) if files and command == RECIPE_COMMAND else {}
+        origin = Origin(command, anonymous(made.seen_from(place.out), place.out).as_json(), others)
         saved = work.publish(place, origin, force=force, accept_loss=request.accept_loss, how=how)
     place.remove()
     return made, replace(saved, path=out)

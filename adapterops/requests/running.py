@@ -30,10 +30,12 @@ from adapterops.provenance.history import Step
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
-from adapterops.storage.staging import check_output
+from adapterops.storage.staging import RECIPE, check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]
+RECIPE_COMMAND = ("adapterops", "run", RECIPE)
+"""What the manifest of an output notes as its command that holds the recipe it was made by."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ def make(
     if out is not None:
         check_output(out, opened.paths, force)
     return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+
+
+Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
+"""What else there is to be in an output."""
 
 
 def plan(made: Made, how: Execution = DEFAULT) -> Plan:

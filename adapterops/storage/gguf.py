@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +102,9 @@ class GgufFile:
 
     def hashes(self) -> dict[str, str]:
         return self._file.hashes()
+
+    def note(self, hashes: Mapping[str, str]) -> None:
+        self._file.note(hashes)
 
 
 def _range(entry: Entry) -> tuple[int, int]:
