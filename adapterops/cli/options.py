@@ -83,6 +83,12 @@ component = click.option(
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
 )
+memory = click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=lambda context, parameter, value: None if value is None else size(value, "--memory"),
+    help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
+)
 nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinite numbers as they are.")
 
 
@@ -150,21 +156,16 @@ class Running:
 
 
 def _running(
-    force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool, **spreading: str | None
+    force: bool, dry_run: bool, workers: int | None, memory: int | None, as_json: bool, **spreading: str | None
 ) -> Running:
-    most = None if memory is None else size(memory, "--memory")
-    return Running(force, dry_run, as_json, Execution(workers=workers, memory=most), spread=spread(**spreading))
+    return Running(force, dry_run, as_json, Execution(workers=workers, memory=memory), spread=spread(**spreading))
 
 
 _RUNNING = (
     click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
     click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
     workers,
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
-    ),
+    memory,
     verifying,
     strict,
     quieted,
@@ -228,6 +229,9 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
+spreading = group("spread", spread, *SPREADING)
+"""The options of that alone, as `spread`."""
+
 _MODELLING = (
     click.option(
         "--max-shard-size",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +17,19 @@ from adapterops.cli import options, output, values
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.recognising import recognise
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.spreading import Spread
 from adapterops.cli.terminal import painted, quiet, verbose
+from adapterops.cli.writing import print_part
+from adapterops.engine import ray
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
-from adapterops.requests.places import HERE, found, open_inputs
+from adapterops.requests.parts import spread as spread_over
+from adapterops.requests.parts import write_part
+from adapterops.requests.places import HERE, open_inputs
+from adapterops.requests.places import found as found_at
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
+from adapterops.requests.verifying import check_there, contradiction, proof, recorded
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
@@ -60,7 +67,9 @@ SHOWN = 5
 @options.allow_pickle
 @options.alpha
 @options.component
+@options.spreading
 @options.workers
+@options.memory
 @options.verifying
 @options.quieted
 @options.detailed
@@ -79,7 +88,9 @@ def command(
     allow_pickle: bool,
     alpha: float | None,
     component: str | None,
+    spread: Spread,
     workers: int | None,
+    memory: int | None,
     as_json: bool,
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
@@ -95,7 +106,13 @@ def command(
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     adapterops verify fused --sarif verify.sarif
     adapterops verify merged --base base --adapter my-adapter --made-by peft
+    adapterops verify fused --part 1/8
     """
+    if (spread.part or spread.ray) and (made_by or logits or sarif or model.remote):
+        raise OptionError(
+            "--part and --engine compare a folder here, file by file, and print what all of that comes to",
+            hint="leave --made-by, --logits and --sarif to one process; pull what is on the Hub first",
+        )
     if made_by:
         if base is None or not sources:
             raise OptionError(
@@ -118,27 +135,52 @@ def command(
 
         check_sarif(sarif)
     opened = open_inputs(request, verify=values.verified())
-    if logits:
-        from adapterops.verification.logits import check_comparable, compare
-
-        check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
-        proof = prove(checkpoint, request, opened, Execution(workers=workers, progress=report))
+        how = Execution(workers=workers, memory=memory, progress=report)
+        asked = proof(checkpoint, request, opened, how=how)
+        if spread.part:
+            print_part(write_part(asked, folder, spread.part, how=how), spread.part, as_json)
+            return
+        if logits:
+            from adapterops.verification.logits import check_comparable, compare
+
+            check_comparable(checkpoint, asked.adapter)
+        if spread.ray:
+            found: Any = spread_over(asked, folder, partial(ray.run, address=spread.address), how=how)
+        else:
+            found = asked.verification(how)
     if sarif:
-        write_sarif(sarif, folder, proof.found.problems)
-    certificate = proof.found.as_json()
-    if logits and proof.found.ok and request.base:
+        write_sarif(sarif, folder, found.problems)
+    distances = None
+    if logits and found.ok and request.base:
         stored = {spec.dtype for spec in checkpoint.layout.values() if spec.dtype in FLOATS}
-        before = found(HERE, request.base.path).local()
-        certificate["logits"] = compare(checkpoint, before, proof.adapter, min(stored, key=BITS.__getitem__))
-    if as_json and proof.found.ok:
+        before = found_at(HERE, request.base.path).local()
+        distances = compare(checkpoint, before, asked.adapter, min(stored, key=BITS.__getitem__))
+    tell(model, request, found, record, as_json, distances)
+
+
+def tell(
+    model: Place | Path,
+    request: Request,
+    found: Verification,
+    record: Request | None,
+    as_json: bool,
+    logits: dict[str, float] | None = None,
+) -> None:
+    """Print what was found of a model that a request should make. `record`: the one in its manifest.
+
+    Raises:
+        VerificationError: it is not what it should be.
+    """
+    certificate = found.as_json() | ({"logits": logits} if logits else {})
+    if as_json and found.ok:
         output.print_json("verification", certificate)
-    elif not as_json and not (quiet() and proof.found.ok):
-        _print(proof.found, certificate.get("logits"))
-    if not proof.found.ok:
-        worst = proof.found.problems[0]
+    elif not as_json and not (quiet() and found.ok):
+        _print(found, logits)
+    if not found.ok:
+        worst = found.problems[0]
         raise VerificationError(
-            f"{worst.what} ({count(len(proof.found.problems), 'problem')})",
+            f"{worst.what} ({count(len(found.problems), 'problem')})",
             path=model,
             tensor=worst.place,
             hint=contradiction(record, request) or "fuse again, or look for what changed it",

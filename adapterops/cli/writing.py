@@ -23,6 +23,7 @@ from adapterops.engine import ray
 from adapterops.engine.execution import DEVICES, Share
 from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError, count
+from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
 from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
@@ -79,11 +80,12 @@ def write(
         noted = command_line() if command is None else command
         if running.spread.part:
             part = write_part(made, out, running.spread.part, command=noted, how=how)
-            _print_part(part, running.spread.part, running.as_json)
+            print_part(part, running.spread.part, running.as_json)
             return
         if running.spread.ray:
             engine = partial(ray.run, address=running.spread.address)
-            saved: Written = spread(made, out, engine, force=running.force, command=noted, files=stored, how=how)
+            saved = spread(made, out, engine, force=running.force, command=noted, files=stored, how=how)
+            assert not isinstance(saved, Verification)
         elif push:
             saved, commit = publish(made, push, private=running.spread.private, command=noted, how=how)
             out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
@@ -98,7 +100,8 @@ def write(
             print_result(made, saved, more)
 
 
-def _print_part(part: Part, share: Share, as_json: bool) -> None:
+def print_part(part: Part, share: Share, as_json: bool) -> None:
+    """What one of several processes did, and what is left."""
     if as_json:
         print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.copying import unchanged
@@ -24,12 +24,17 @@ from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import UnsupportedError
 from adapterops.formats.registry import Arrangement
+from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
+from adapterops.requests.proving import DividedProof
 from adapterops.requests.request import Output, Request
 from adapterops.requests.running import Made, Written
+from adapterops.requests.verifying import Proof
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
+
+Outcome: TypeAlias = Written | Verification
 
 
 class Divided(Protocol):
@@ -54,32 +59,40 @@ class Divided(Protocol):
     def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
         """The files of some jobs."""
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
-        """The output, of all files, which are there."""
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Outcome:
+        """The output, of all files, which are there; or what all that was found comes to."""
 
 
-def divided(made: Made, out: Path, how: Execution) -> Divided:
-    """How what is made is made in parts.
+Asked: TypeAlias = Made | Proof
+"""What may be divided: an output to make, or one to compare."""
+
+
+def divided(asked: Asked, out: Path, how: Execution) -> Divided:
+    """How what is asked for is done in parts.
 
     Raises:
         UnsupportedError: it cannot be.
         ResourceError: as `plan_checkpoint` and `plan_adapter` do.
     """
-    if isinstance(made.result, Checkpoint):
-        return DividedModel(made.result, plan_checkpoint(made.result, how))
-    return DividedAdapter(made.result, made.request.output, out, how)
+    if isinstance(asked, Proof):
+        return DividedProof(asked, out, how)
+    if isinstance(asked.result, Checkpoint):
+        return DividedModel(asked.result, plan_checkpoint(asked.result, how))
+    return DividedAdapter(asked.result, asked.request.output, out, how)
 
 
-def base_of(made: Made) -> str | None:
+def base_of(asked: Asked) -> str | None:
     """What the config of an adapter calls its base: for one that is extracted the path that was typed."""
-    return made.result.config.base_model if isinstance(made.result, Adapter) else None
+    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+        return None
+    return asked.result.config.base_model
 
 
-def with_base(made: Made, base_model: str | None) -> Made:
+def with_base(asked: Asked, base_model: str | None) -> Asked:
     """The same, where the config calls the base so, wherever it was opened from."""
-    if not isinstance(made.result, Adapter):
-        return made
-    return replace(made, result=replace(made.result, config=replace(made.result.config, base_model=base_model)))
+    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+        return asked
+    return replace(asked, result=replace(asked.result, config=replace(asked.result.config, base_model=base_model)))
 
 
 def check_divisible(request: Request) -> None:

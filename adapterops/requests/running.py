@@ -26,7 +26,7 @@ from adapterops.operations.quantization import dequantize, quantize, rounding, v
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
-from adapterops.provenance.history import Step
+from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
@@ -46,6 +46,11 @@ class Made:
     folder: Path
     opened: Opened
     result: Adapter | Checkpoint
+
+    @property
+    def inputs(self) -> list[Source]:
+        """All that is read."""
+        return sources(self.result.history)
 
     def seen_from(self, out: Path) -> Request:
         """The request with paths as they are from `out`."""
