@@ -193,12 +193,15 @@ class Modelling:
     sync: bool
     push: Reference | None
     private: bool | None
+    as_delta: bool
     device: str = "cpu"
 
     def run(self, running: Running) -> Running:
         """The way to work, with what is chosen for models only."""
         how = replace(running.how, device=self.device, sync=self.sync)
-        return replace(running, resume=self.resume, how=how, spread=sent(running.spread, self.push, self.private))
+        return replace(
+            running, resume=self.resume, how=how, spread=sent(running.spread, self.push, self.private, self.as_delta)
+        )
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
@@ -211,10 +214,11 @@ def _modelling(
     allow_pickle: bool,
     push: Reference | None,
     private: bool | None,
+    as_delta: bool,
     device: str = "cpu",
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
-    return Modelling(most, allow_pickle, resume, not no_sync, push, private, device)
+    return Modelling(most, allow_pickle, resume, not no_sync, push, private, as_delta, device)
 
 
 allow_pickle = click.option(

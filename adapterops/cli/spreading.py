@@ -21,6 +21,7 @@ class Spread:
     address: str | None = None
     push: Reference | None = None
     private: bool | None = None
+    as_delta: bool = False
 
 
 ONE_PROCESS = Spread()
@@ -43,6 +44,11 @@ SENDING = (
         type=REPO,
         help="Send every file to this repository once it is finished, and keep none: one commit at the end.",
     ),
+    click.option(
+        "--as-delta",
+        is_flag=True,
+        help="With --push: send what the model is made of, and its hashes; `pull` makes the same bytes of that.",
+    ),
     click.option("--private/--public", default=None, help="With --push: visibility that the repository must have."),
 )
 """For models, which have several files."""
@@ -61,7 +67,7 @@ def spread(part: str | None = None, engine: str | None = None, address: str | No
     return Spread(None if part is None else Share.read(part), engine is not None, address)
 
 
-def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread:
+def sent(spread: Spread, push: Reference | None, private: bool | None, as_delta: bool) -> Spread:
     """The same, on its way to a repository.
 
     Raises:
@@ -76,4 +82,6 @@ def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread
             "--private and --public go with --push",
             hint="add --push OWNER/NAME, or leave them out: folders have no visibility",
         )
-    return replace(spread, push=push, private=private)
+    if as_delta and not push:
+        raise OptionError("--as-delta goes with --push", hint="add --push OWNER/NAME")
+    return replace(spread, push=push, private=private, as_delta=as_delta)

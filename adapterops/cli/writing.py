@@ -87,7 +87,8 @@ def write(
             saved = spread(made, out, engine, force=running.force, command=noted, files=stored, how=how)
             assert not isinstance(saved, Verification)
         elif push:
-            saved, commit = publish(made, push, private=running.spread.private, command=noted, how=how)
+            private, as_delta = running.spread.private, running.spread.as_delta
+            saved, commit = publish(made, push, private=private, as_delta=as_delta, command=noted, how=how)
             out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
         else:
             files = stored(made, out) if stored else {}
