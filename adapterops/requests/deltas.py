@@ -68,7 +68,7 @@ class Delta:
         for name, model in made.seen_from(Path()).models.items():
             if not model.path.startswith(SCHEME):
                 raise UnsupportedError(
-                    f"is the {name}, and is on this machine only: whoever pulls the delta has it not",
+                    f"is the {name}, which is on this machine, and who pulls a delta needs it on the Hub",
                     path=model.path,
                     hint="name it on the Hub, hf://OWNER/NAME, or leave --as-delta out",
                 )
