@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import BLOCK, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -22,7 +22,11 @@ from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, tensor_checks
+from adapterops.storage.safetensors import CHUNK
 from adapterops.verification.witness import Witness, witness
+
+ARRAYS, OF_CODES = 12, 34
+"""Of a block in float32, that are held at a time: the base's, the model's, what it should be, and how they differ."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,15 @@ class Comparison:
         """All that there is to compare, in the order in which it is told."""
         return [*self.tensors, *self.stated]
 
+    def working_memory(self, workers: int) -> int:
+        """About how many bytes so many workers hold at a time: of each what comparing a tensor takes, or judging it."""
+        together, arrays = self.expected.together, OF_CODES if self.expected.schemes else ARRAYS
+        kept = max(self.expected.holding.values(), default=0)
+        return workers * (max(arrays * 4 * max(BLOCK, together), self.second.memory(together)) + kept) + CHUNK
+
     def run(self, items: Sequence[str | Path], how: Execution) -> Generator[Finding, None, None]:
         """What is found of some items, in their order."""
-        how = how.within(self.expected.working_memory)
+        how = how.within(self.working_memory)
         return local.run(self._check, items, needs_torch=lambda item: self.expected.needs_torch, how=how)
 
     def _check(self, item: str | Path) -> Finding:

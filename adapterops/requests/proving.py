@@ -41,7 +41,7 @@ class DividedProof:
 
     @property
     def memory(self) -> int:
-        return self.proof.comparison.expected.working_memory(1)
+        return self.proof.comparison.working_memory(1)
 
     @property
     def torch(self) -> bool:
@@ -49,11 +49,11 @@ class DividedProof:
 
     @cached_property
     def plan(self) -> Plan:
-        expected, jobs = self.proof.comparison.expected, tuple(map(self._job, self._items))
+        needed, jobs = self.proof.comparison.working_memory, tuple(map(self._job, self._items))
         inputs = list(map(identity, self.proof.inputs))
         text = json_text([inputs, self.proof.seen_from(self.out).as_json(), [list(job.tensors) for job in jobs]])
-        workers = self.how.within(expected.working_memory).threads
-        return Plan(jobs, expected.working_memory(workers), {}, (), digest(text))
+        workers = self.how.within(needed).threads
+        return Plan(jobs, needed(workers), {}, (), digest(text))
 
     def _job(self, file: str) -> Job:
         model = self.proof.comparison.model
