@@ -231,7 +231,7 @@ def test_jobs_are_text(place: Path) -> None:
 def test_a_machine_without_the_disk(place: Path) -> None:
     made = fused()
     request, name = made.seen_from(place / "out").as_json(), "model-00001-of-00004.safetensors"
-    job = {"request": request, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
+    job = {"request": request, "proves": False, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
     with pytest.raises(NotFoundError, match="is not on this machine"):
         do(json_text(job).decode())
 
