@@ -27,8 +27,11 @@ from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step
 from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
-TILE = 1 << 19
+TILE = 1 << 17
 """Entries judged at a time."""
+
+ARRAYS, OF_CODES = 14, 32
+"""Of so many entries, in float64, that are held at a time: what is judged, what it should be, and how far it may be off."""
 
 SIGMAS = 8.0
 """Standard deviations of what is left of an update that chance may explain."""
@@ -58,6 +61,11 @@ class Witness:
     wanted: dict[str, Wanted]
     chance: bool = False
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
+
+    def memory(self, together: int) -> int:
+        """About how many bytes judging a tensor holds, where so many entries at most have to be judged together."""
+        coded = any(stored.scheme for stored in self.model.stored.values())
+        return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together)
 
     def tensor(self, name: str) -> Iterator[Doubt]:
         """What is wrong with a tensor.
