@@ -1,12 +1,12 @@
 """Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
 
-An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, an outer and an inner matrix
-LoKr's, a direction and a magnitude DoRA's, factors those of (IA)³, terms those of a sum. What has none of these has no
-formula but its own: one of full rank, which a method made entry by entry, and the kinds of other packages.
+`FORMULAS` has one for each class of `updates` that files are read as. What is not there has no formula but its own: an
+update of full rank, which a method made entry by entry, and the kinds of other packages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,41 +33,48 @@ class Formula:
 
     @property
     def entire(self) -> bool:
-        """Whether a row of ΔW cannot be known without the others: the length of a column is theirs."""
-        return hasattr(self._update, "magnitude") and self._update.by_inputs != self._transposed
+        """Whether rows of ΔW cannot be known without the others: the length of a column is theirs, and what looks at the
+        weight by no formula of this room may look at all of it.
+        """
+        name = _name(self._update)
+        if name == DORA:
+            return bool(self._update.by_inputs != self._transposed)
+        return name not in FORMULAS and not hasattr(self._update, "dense")
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
         return self._of(self._update, own, W)
 
     def _of(self, update: Any, own: slice, W: Matrix) -> Delta:
-        if hasattr(update, "terms"):
-            parts = [self._of(term, own, W) for term in update.terms]
-            values, slack = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
-            return Delta(values, 2 * slack)
-        if hasattr(update, "magnitude"):
-            added = self._of(update.direction, own, W)
-            V = W + added.values
-            ratio = self._lengthened(update, own, V)
-            size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
-            return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
-        if hasattr(update, "factors"):
-            across = update.by_inputs != self._transposed
-            gain = update.factors.astype(np.float64)[slice(None) if across else own]
-            values = W * ((gain[None, :] if across else gain[:, None]) - 1)
-            return Delta(values, 4 * UNIT * (np.abs(values) + np.abs(W)))
-        if hasattr(update, "first"):
-            one, two = self._of(update.first, own, W), self._of(update.second, own, W)
-            slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack
-            return Delta(update.scale * one.values * two.values, 4 * abs(update.scale) * slack)
-        if hasattr(update, "outer"):
-            return self._kronecker(update, own, W)
-        if hasattr(update, "B"):
-            left, right = (update.A.T, update.B.T) if self._transposed else (update.B, update.A)
-            B, A = update.scale * left[own].astype(np.float64), right.astype(np.float64)
-            return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
-        values = self._entries(update, own, W)
-        return Delta(values, 4 * UNIT * np.abs(values))
+        return FORMULAS.get(_name(update), Formula._entries)(self, update, own, W)
+
+    def _lora(self, update: Any, own: slice, W: Matrix) -> Delta:
+        left, right = (update.A.T, update.B.T) if self._transposed else (update.B, update.A)
+        B, A = update.scale * left[own].astype(np.float64), right.astype(np.float64)
+        return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
+
+    def _sum(self, update: Any, own: slice, W: Matrix) -> Delta:
+        parts = [self._of(term, own, W) for term in update.terms]
+        values, slack = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+        return Delta(values, 2 * slack)
+
+    def _loha(self, update: Any, own: slice, W: Matrix) -> Delta:
+        one, two = self._of(update.first, own, W), self._of(update.second, own, W)
+        slack = np.abs(one.values) * two.slack + np.abs(two.values) * one.slack
+        return Delta(update.scale * one.values * two.values, 4 * abs(update.scale) * slack)
+
+    def _ia3(self, update: Any, own: slice, W: Matrix) -> Delta:
+        across = update.by_inputs != self._transposed
+        gain = update.factors.astype(np.float64)[slice(None) if across else own]
+        values = W * ((gain[None, :] if across else gain[:, None]) - 1)
+        return Delta(values, 4 * UNIT * (np.abs(values) + np.abs(W)))
+
+    def _dora(self, update: Any, own: slice, W: Matrix) -> Delta:
+        added = self._of(update.direction, own, W)
+        V = W + added.values
+        ratio = self._lengthened(update, own, V)
+        size = UNIT * (max(W.shape) ** 0.5 + 8) * np.abs(ratio * V) + UNIT * np.abs(W)
+        return Delta(ratio * V - W, size + 2 * np.abs(ratio) * (added.slack + UNIT * np.abs(V)))
 
     def _lengthened(self, update: Any, own: slice, V: Matrix) -> Matrix:
         """What the entries of V are multiplied by, so that its outputs, or its inputs, have their lengths."""
@@ -77,7 +84,7 @@ class Formula:
         ratio: Matrix = np.repeat((stated if across else stated[own]) / lengths, update.width)
         return ratio[None, :] if across else ratio[:, None]
 
-    def _kronecker(self, update: Any, own: slice, W: Matrix) -> Delta:
+    def _lokr(self, update: Any, own: slice, W: Matrix) -> Delta:
         """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""
         side = int(self._transposed)
         high = update.inner.shape[side]
@@ -96,11 +103,36 @@ class Formula:
         slack = product(np.abs(one.values), two.slack) + product(one.slack, np.abs(two.values))
         return Delta(product(one.values, two.values), 4 * np.abs(slack))
 
-    def _entries(self, update: Any, own: slice, W: Matrix) -> Matrix:
-        if self._transposed:
+    def _entries(self, update: Any, own: slice, W: Matrix) -> Delta:
+        values = self._computed(update, own, W).astype(np.float64)
+        return Delta(values, 4 * UNIT * np.abs(values))
+
+    def _computed(self, update: Any, own: slice, W: Matrix) -> Matrix:
+        if self._transposed and hasattr(update, "dense"):
             if id(update) not in self._turned:
                 self._turned[id(update)] = update.dense().T
-            return self._turned[id(update)][own].astype(np.float64)
+            return self._turned[id(update)][own]
+        update = update.T if self._transposed else update
         shape = (own.stop - own.start, update.shape[1])
         found: Matrix = update.change((own, slice(0, shape[1])), W.astype(update.dtype), np.empty(shape, update.dtype))
-        return found.astype(np.float64)
+        return found
+
+
+def _name(update: Any) -> str:
+    """Module and name of its class."""
+    return f"{type(update).__module__}.{type(update).__qualname__}"
+
+
+DORA = "adapterops.updates.magnitude.Magnitude"
+
+FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
+    "adapterops.updates.lowrank.LowRank": Formula._lora,
+    "adapterops.updates.sums.Sum": Formula._sum,
+    "adapterops.updates.hadamard.Hadamard": Formula._loha,
+    "adapterops.updates.kronecker.Kronecker": Formula._lokr,
+    "adapterops.updates.gain.Gain": Formula._ia3,
+    DORA: Formula._dora,
+}
+"""By the class, which is named, not imported: nothing of `updates` is used here. Looks alone would take an update of
+another package for one of these.
+"""

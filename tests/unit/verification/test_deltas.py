@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Magnitude
 from adapterops.updates.sums import Sum
-from adapterops.verification.deltas import Formula
+from adapterops.verification.deltas import FORMULAS, Formula
 
 rng = np.random.default_rng(0)
 ONE, TWO = (LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 5)), 1.5) for _ in range(2))
@@ -84,3 +86,42 @@ def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
     found = Formula(update, transposed=True).rows(slice(2, 5), W.T[2:5])
     assert np.allclose(found.values, update.dense().T[2:5], rtol=1e-12)
+
+
+@dataclass
+class Outside:
+    """ΔW = W + Σ W, of another package: it has what LoRA has, and what a sum has."""
+
+    B: Any
+    A: Any
+    terms: Any = ()
+    factors: Any = None
+    transposed: bool = False
+
+    dtype = np.dtype(np.float64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (5, 6) if self.transposed else (6, 5)
+
+    @property
+    def T(self) -> Outside:
+        return Outside(self.B, self.A, self.terms, self.factors, not self.transposed)
+
+    def change(self, part: Any, W: Any, out: Any) -> Any:
+        assert W.shape == self.shape, "it needs all of the weight"
+        return (W + W.sum())[part]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_an_update_of_another_package_is_known_by_its_class_and_not_by_what_it_has(transposed: bool) -> None:
+    formula, stored = Formula(Outside("b", "a"), transposed), W.T if transposed else W
+    assert formula.entire
+    assert np.array_equal(formula.rows(slice(0, len(stored)), stored).values, stored + stored.sum())
+
+
+def test_every_class_that_has_a_formula_is_there() -> None:
+    for name in FORMULAS:
+        module, _, cls = name.rpartition(".")
+        assert hasattr(import_module(module), cls), name
+    assert {f"{type(each).__module__}.{type(each).__qualname__}" for each in UPDATES.values()} == set(FORMULAS)
