@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import click
 
 from adapterops.cli.options import group
-from adapterops.cli.values import REPO
+from adapterops.cli.values import ENGINE, REPO
 from adapterops.engine.execution import Share
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
@@ -18,7 +18,7 @@ class Spread:
     """What a process makes of an output that several make; which engine has them do it; which repository it goes to."""
 
     part: Share | None = None
-    ray: bool = False
+    engine: str | None = None
     address: str | None = None
     push: Reference | None = None
     private: bool | None = None
@@ -34,7 +34,9 @@ SPREADING = (
         metavar="K/N",
         help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
     ),
-    click.option("--engine", type=click.Choice(("ray",)), help="Make the files on a cluster of Ray, and finalize."),
+    click.option(
+        "--engine", type=ENGINE, help="Make the files on many machines (ray: a cluster of Ray), and finalize."
+    ),
     click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
 )
 
@@ -64,8 +66,8 @@ def spread(part: str | None = None, engine: str | None = None, address: str | No
     if part and engine:
         raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
     if address and not engine:
-        raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
-    return Spread(None if part is None else Share.read(part), engine is not None, address)
+        raise OptionError("--address is that of a cluster", hint="add --engine ray")
+    return Spread(None if part is None else Share.read(part), engine, address)
 
 
 def sent(spread: Spread, push: Reference | None, private: bool | None, as_delta: bool) -> Spread:
@@ -74,7 +76,7 @@ def sent(spread: Spread, push: Reference | None, private: bool | None, as_delta:
     Raises:
         OptionError: the options do not go together.
     """
-    if push and (spread.part or spread.ray):
+    if push and (spread.part or spread.engine):
         raise OptionError(
             "--push makes the model here, file by file", hint="leave --part and --engine out, or push later"
         )

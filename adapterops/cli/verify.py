@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.cli.writing import print_part
-from adapterops.engine import ray
+from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
 from adapterops.requests.parts import spread as spread_over
@@ -98,7 +97,7 @@ def command(
     adapterops verify merged --base base --adapter my-adapter --made-by peft
     adapterops verify fused --part 1/8
     """
-    if (spread.part or spread.ray) and (made_by or logits or sarif or model.remote):
+    if (spread.part or spread.engine) and (made_by or logits or sarif or model.remote):
         raise OptionError(
             "--part and --engine compare a folder here, file by file, and print what all of that comes to",
             hint="leave --made-by, --logits and --sarif to one process; pull what is on the Hub first",
@@ -132,8 +131,8 @@ def command(
             from adapterops.live.logits import check_comparable
 
             check_comparable(checkpoint, asked.adapter)
-        if spread.ray:
-            found: Any = spread_over(asked, folder, partial(ray.run, address=spread.address), how=how)
+        if spread.engine:
+            found: Any = spread_over(asked, folder, ENGINES[spread.engine], address=spread.address, how=how)
         else:
             found = asked.verification(how)
     if sarif:

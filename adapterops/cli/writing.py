@@ -20,9 +20,9 @@ from adapterops.cli.running import Running
 from adapterops.cli.terminal import verbose
 from adapterops.cli.typed import command_line
 from adapterops.cli.values import verified
-from adapterops.engine import ray
 from adapterops.engine.execution import DEVICES, Share
 from adapterops.engine.plan import Plan
+from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, count
 from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
@@ -56,9 +56,9 @@ def write(
     push = running.spread.push
     if push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
-    if running.spread.ray and running.how.device != DEVICES[0]:
+    if running.spread.engine and running.how.device != DEVICES[0]:
         raise OptionError(
-            f"--engine ray computes on processors, and --device {running.how.device} is asked for",
+            f"--engine {running.spread.engine} computes on processors, and --device {running.how.device} is asked for",
             hint="leave one of them out; with --part each process has its own device",
         )
     with progress("working") as report:
@@ -83,9 +83,11 @@ def write(
             part = write_part(made, out, running.spread.part, command=noted, how=how)
             print_part(part, running.spread.part, running.as_json)
             return
-        if running.spread.ray:
-            engine = partial(ray.run, address=running.spread.address)
-            saved = spread(made, out, engine, force=running.force, command=noted, files=stored, how=how)
+        if running.spread.engine:
+            engine, address = ENGINES[running.spread.engine], running.spread.address
+            saved = spread(
+                made, out, engine, address=address, force=running.force, command=noted, files=stored, how=how
+            )
             assert not isinstance(saved, Verification)
         elif push:
             private, as_delta = running.spread.private, running.spread.as_delta

@@ -11,6 +11,7 @@ from typing import Any
 
 from adapterops.engine.execution import DEFAULT, Execution, open_files
 from adapterops.engine.local import background
+from adapterops.engine.registry import ENGINES
 from adapterops.errors import NotFoundError, ResourceError
 
 RETRIES = 5
@@ -109,3 +110,6 @@ def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:
             f"a job was given up: {str(error).splitlines()[0]}",
             hint="finished files are kept: look at the memory of the machines, and run the same command again",
         ) from error
+
+
+ENGINES.add("ray", run)

@@ -6,17 +6,18 @@ or says in what its own differs. Tensors never travel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, Share
 from adapterops.engine.plan import Job, identity
 from adapterops.engine.records import Noted, whole
+from adapterops.engine.registry import Engine
 from adapterops.errors import IncompatibleError, InputError, NotFoundError, count
 from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
@@ -31,17 +32,6 @@ from adapterops.storage.staging import writing
 from adapterops.storage.strict import json_text, parse_json
 
 SCHEMA = 1
-
-
-class Engine(Protocol):
-    """Calls a function with each of some texts, somewhere, and gives what it returns, in any order.
-
-    `memory`: the bytes that one call takes.
-    """
-
-    def __call__(
-        self, function: Callable[[str], str], items: Sequence[str], *, memory: int, how: Execution
-    ) -> Generator[str, None, None]: ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,7 @@ def spread(
     out: Path,
     engine: Engine,
     *,
+    address: str | None = None,
     force: bool = False,
     command: Sequence[str] = (),
     files: Files | None = None,
@@ -107,7 +98,7 @@ def spread(
     noted = {name: place.plan[name] for name in ("request", "proves")}
     shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
     texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in kept]
-    with place.keeping(), closing(engine(do, texts, memory=work.memory, how=how)) as results:
+    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=how)) as results:
         for done, _ in enumerate(results, 1):
             if how.progress:
                 how.progress(done, len(texts))

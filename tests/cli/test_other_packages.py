@@ -1,4 +1,4 @@
-"""A method, a format and a kind of update of another package, which nothing here knows of: entry points are all it takes.
+"""A method, a format, a kind of update and an engine of another package, which nothing here knows of: entry points are all it takes.
 
 Schemes are in test_schemes.py.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from corpus import write_adapter
+from corpus import MODULES, write_adapter
 from safetensors.torch import load_file, save_file
 
 from adapterops import open_adapter
@@ -108,6 +108,19 @@ KINDS.add(
 )
 """
 
+ENGINE = """
+from adapterops.engine.registry import ENGINES
+
+
+def run(function, items, *, memory, address, how):
+    for item in reversed(items):
+        print(f"{address} has {memory > 0}")
+        yield function(item)
+
+
+ENGINES.add("toy", run)
+"""
+
 
 def written(folder: Path, group: str, code: str) -> Path:
     """A package with one entry point, as pip installs it."""
@@ -194,6 +207,24 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     assert update.shape == (6, 4)
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"inside": True}))
     assert "inside is set: it is the inner product then" in python.adapterops("show", "a", code=4)
+
+
+def test_an_engine(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a")
+    (tmp_path / "base").mkdir()
+    save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
+    python = Python(tmp_path, "adapterops.engines", ENGINE)
+    assert "[ray|toy]" in python.adapterops("fuse", "--help")
+    fuse = ("fuse", "base", "a", "--max-shard-size", "0.4kB", "-o")
+    python.adapterops(*fuse, "here")
+    shown = python.adapterops(*fuse, "there", "--engine", "toy", "--address", "home")
+    files = sorted(path.name for path in (tmp_path / "here").glob("*.safetensors"))
+    assert shown.count("home has True") == len(files) > 1
+    for name in files:
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    verified = python.adapterops("verify", "there", "--engine", "toy", "--address", "home")
+    assert "home has True" in verified
+    assert verified.endswith("verified\n")
 
 
 def products(folder: Path) -> dict[str, torch.Tensor]:

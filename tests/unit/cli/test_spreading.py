@@ -14,7 +14,7 @@ from adapterops.errors import OptionError
 def test_what_the_options_say() -> None:
     assert spread(None, None, None) == Spread()
     assert spread("2/3", None, None) == Spread(Share(2, 3))
-    assert spread(None, "ray", "auto") == Spread(None, True, "auto")
+    assert spread(None, "ray", "auto") == Spread(None, "ray", "auto")
 
 
 @pytest.mark.parametrize(

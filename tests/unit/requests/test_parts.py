@@ -211,7 +211,7 @@ def test_jobs_are_text(place: Path) -> None:
     """What an engine is given has paths and names, and no number of any tensor; each text alone makes its file."""
     texts: list[str] = []
 
-    def engine(function, items, *, memory, how):  # type: ignore[no-untyped-def]
+    def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
         assert function is do
         assert memory > 0
         texts.extend(items)
