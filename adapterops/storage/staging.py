@@ -21,6 +21,7 @@ from adapterops.storage.outputs import MANIFEST, check_replaceable, empty
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
+ELSEWHERE = "free some space, or write elsewhere with -o"
 
 
 @contextmanager
@@ -53,40 +54,37 @@ def staged(
     keep = published = False
     journal = b""
     try:
-        yield folder
-        if (folder / JOURNAL).exists():
-            journal = (folder / JOURNAL).read_bytes()
-            (folder / JOURNAL).unlink()
+        with writing(out, f"nothing was left behind; {ELSEWHERE}"):
+            yield folder
+            if (folder / JOURNAL).exists():
+                journal = (folder / JOURNAL).read_bytes()
+                (folder / JOURNAL).unlink()
+            if sync:
+                sync_folders(folder)
+            (publish_file if single else publish)(folder, out, force)
+            published = True
         if sync:
-            sync_folders(folder)
-        (publish_file if single else publish)(folder, out, force)
-        published = True
-        if sync:
-            sync_folder(out.parent)
-    except OSError as error:
-        if error.errno in DISK:
-            left = (
-                "the output is whole, but may not survive a power failure" if published else "nothing was left behind"
-            )
-            raise ResourceError(
-                f"writing failed: {error.strerror}",
-                path=out,
-                hint=f"{left}; free some space, or write elsewhere with -o",
-            ) from error
+            with writing(out, f"the output is whole, but may not survive a power failure; {ELSEWHERE}"):
+                sync_folder(out.parent)
+    except Exception:
         raise
-    except BaseException as error:
+    except BaseException as stop:  # a signal
         if published or not folder.exists():
-            error.add_note(f"{out.name} is written")
-        elif journal and not isinstance(error, Exception):
-            (folder / JOURNAL).write_bytes(journal)
-        keep = not isinstance(error, Exception) and len(entries(folder / JOURNAL)) > 1
-        if keep:
-            error.add_note("run it again with --resume to go on from here")
+            stop.add_note(f"{out.name} is written")
+        elif keep := _kept(folder, journal):
+            stop.add_note("run it again with --resume to go on from here")
         raise
     finally:
         if not keep:
             remove(folder)
         os.close(lock)
+
+
+def _kept(folder: Path, journal: bytes) -> bool:
+    """Whether what an interrupted run left is worth to go on from; its journal is put back where it was taken away."""
+    if journal:
+        (folder / JOURNAL).write_bytes(journal)
+    return len(entries(folder / JOURNAL)) > 1
 
 
 @contextmanager
