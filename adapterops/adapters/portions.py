@@ -93,7 +93,7 @@ def write_portions(
                 "file": job.file,
                 **file_digests(folder / job.file, BLAKE3),
                 "figures": {each.module: [value.hex() for value in each[3:6]] for each in found},
-                "inputs": [file.hashes() for file in job.inputs],
+                "inputs": [file.identity.hashes() for file in job.inputs],
             }
             records.add(record)
 

@@ -106,7 +106,7 @@ class _Files:
         """Create them; what is read from now on of their input files is hashed."""
         for file in self.source.values():
             if file.path in self._inputs:
-                file.hash_as_read()
+                file.identity.hash_as_read()
         self.writers |= ((job.file, _writer(self.checkpoint, folder, job)) for job in self.jobs)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class _Files:
 
     def do(self, item: Item) -> tuple[Item, Found | Mapping[str, str]]:
         if not isinstance(item, str):
-            return item, item.hashes()
+            return item, item.identity.hashes()
         writer = self.writers[self._tensors[item]]
         if item in self._computed:
             with at(path=self.source[item].path, tensor=item):

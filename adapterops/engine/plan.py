@@ -148,5 +148,5 @@ def identity(source: Source) -> dict[str, Any]:
     alpha = {} if source.alpha is None else {"alpha": source.alpha}
     if source.remote is not None:
         return {**alpha, "reference": source.remote.reference, "revision": source.remote.revision}
-    files = {source.named(file.path): list(file.origin) for file in source.tensors}
+    files = {source.named(file.path): list(file.identity.origin) for file in source.tensors}
     return {**alpha, **files, **{source.named(path): file_digests(path, BLAKE3)[BLAKE3] for path in source.others}}

@@ -51,7 +51,7 @@ def note_hashes(inputs: Iterable[Source], jobs: Sequence[Job], files: Mapping[st
     known = {file.path: hashes for pair in pairs for file, hashes in pair}
     for source in inputs:
         for file in source.tensors:
-            file.note(known.get(file.path, {}))
+            file.identity.note(known.get(file.path, {}))
 
 
 def whole(folder: Path, name: str, blake3: str, sync: bool) -> bool:

@@ -65,12 +65,12 @@ class Source:
 
     def digest(self, algorithm: str = BLAKE3) -> str:
         """What identifies the tensors: the hash of their file, or of the hashes of several."""
-        hashes = [file.digest(algorithm) for file in self.tensors]
+        hashes = [file.identity.digest(algorithm) for file in self.tensors]
         return hashes[0] if len(hashes) == 1 else digest(" ".join(hashes).encode(), algorithm)
 
     def digests(self, algorithm: str) -> dict[str, str]:
         """The hash of every file, by its name."""
-        hashes = {self.named(file.path): file.digest(algorithm) for file in self.tensors}
+        hashes = {self.named(file.path): file.identity.digest(algorithm) for file in self.tensors}
         return hashes | {self.named(path): self._described(path, algorithm)[algorithm] for path in self.others}
 
     def named(self, path: Path) -> str:
@@ -96,7 +96,7 @@ class Source:
     def check_unchanged(self) -> None:
         """Raise InputError if a file is no longer the one that was opened."""
         for file in self.tensors:
-            file.check_unchanged()
+            file.identity.check_unchanged()
         for path in self.others:
             self._check_unchanged(path)
 
@@ -116,7 +116,9 @@ class Source:
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
-        files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
+        files: dict[Path, dict[str, Any]] = {
+            file.path: {"size": file.identity.size, **file.identity.hashes()} for file in self.tensors
+        }
         for path in self.others:
             algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
             files[path] = self._described(path, *algorithms)

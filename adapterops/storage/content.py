@@ -51,7 +51,7 @@ class OnDisk:
     Never memory-mapped: a file that shrinks while it is read is an error here, and kills the process there.
     """
 
-    algorithms = (BLAKE3,)
+    algorithms: Sequence[str] = (BLAKE3,)
     remedy = "download or save it again"
 
     def __init__(self, path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.ggml import Blocks
 from adapterops.arrays.scratch import Scratch
-from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.gguf_header import Value, read_gguf
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Entry
@@ -42,7 +41,7 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self.raw = SafetensorsFile(path, header=self._header)
-        self.path, self.size, self.metadata = path, self.raw.size, self.raw.metadata
+        self.path, self.identity, self.metadata = path, self.raw.identity, self.raw.metadata
         self.entries = {name: self._decoded(name, entry) for name, entry in self.raw.entries.items()}
 
     def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
@@ -63,10 +62,6 @@ class GgufFile:
             return shape
         kind = self.blocks[name]
         return (*shape[:-1], shape[-1] // kind.bytes * kind.entries)
-
-    @property
-    def origin(self) -> tuple[int, ...]:
-        return self.raw.origin
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         if not self._wide(name):
@@ -89,18 +84,3 @@ class GgufFile:
         values = blocks["scale"].astype(np.float32)[:, None] * blocks["codes"].astype(np.float32)
         whole: Array = values.reshape(self.shape(name))
         return whole if rows is None else whole.reshape(self.entries[name].spec.matrix)[rows[0] : rows[1]]
-
-    def check_unchanged(self) -> None:
-        self.raw.check_unchanged()
-
-    def hash_as_read(self) -> None:
-        self.raw.hash_as_read()
-
-    def digest(self, algorithm: str = BLAKE3) -> str:
-        return self.raw.digest(algorithm)
-
-    def hashes(self) -> dict[str, str]:
-        return self.raw.hashes()
-
-    def note(self, hashes: Mapping[str, str]) -> None:
-        self.raw.note(hashes)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError
-from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.gguf import GgufFile
 from adapterops.storage.output import OutputFile
 from adapterops.storage.safetensors import CHUNK
@@ -31,12 +30,8 @@ class GgufRows:
 
     def __init__(self, file: GgufFile, names: Mapping[str, str], heads: Mapping[str, int]) -> None:
         self.file, self.names, self.heads = file, names, heads
-        self.path, self.size, self.metadata = file.path, file.size, file.metadata
+        self.path, self.identity, self.metadata = file.path, file.identity, file.metadata
         self.entries = {name: file.raw.entries[stored] for name, stored in names.items()}
-
-    @property
-    def origin(self) -> tuple[int, ...]:
-        return self.file.origin
 
     def row(self, name: str) -> int:
         """Bytes of a row: of all dimensions but the first."""
@@ -81,21 +76,6 @@ class GgufRows:
         found: Array = np.frombuffer(self.read(name, begin * width, end * width), STORED[spec.dtype])
         return found.reshape(spec.shape if rows is None else (end - begin, spec.matrix[1]))
 
-    def check_unchanged(self) -> None:
-        self.file.check_unchanged()
-
-    def hash_as_read(self) -> None:
-        self.file.hash_as_read()
-
-    def digest(self, algorithm: str = BLAKE3) -> str:
-        return self.file.digest(algorithm)
-
-    def hashes(self) -> dict[str, str]:
-        return self.file.hashes()
-
-    def note(self, hashes: Mapping[str, str]) -> None:
-        self.file.note(hashes)
-
 
 class GgufCopy:
     """A new GGUF file with the header of another, whose tensors come in any order and from several threads, by names and
@@ -103,15 +83,15 @@ class GgufCopy:
     """
 
     def __init__(self, path: Path, like: GgufRows) -> None:
-        self._path, self._like, self.size = path, like, like.size
+        self._path, self._like, self.size = path, like, like.identity.size
         self._start = like.file.start
-        self._file = OutputFile(path, like.size)
+        self._file = OutputFile(path, like.identity.size)
         try:
             position = 0
             for entry in sorted(like.entries.values(), key=lambda entry: entry.begin):
                 self._copy(position, self._start + entry.begin)
                 position = self._start + entry.end
-            self._copy(position, like.size)
+            self._copy(position, like.identity.size)
         except BaseException:
             self.close()
             raise

@@ -21,7 +21,6 @@ from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.floats import STORED, Array
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
-from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.header import check_name
 from adapterops.storage.safetensors import CHUNK, SafetensorsFile
 from adapterops.storage.tensors import Entry, no_numbers
@@ -68,7 +67,7 @@ class PickleFile:
             )
         self._strided: dict[str, Strided] = {}
         self._file = SafetensorsFile(path, header=self._header)
-        self.path, self.size = path, self._file.size
+        self.path, self.identity = path, self._file.identity
         self.metadata, self.entries = self._file.metadata, self._file.entries
 
     def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
@@ -85,10 +84,6 @@ class PickleFile:
                 if not tensor.is_contiguous():
                     self._strided[name] = place
         return {"format": "pt"}, entries, 0
-
-    @property
-    def origin(self) -> tuple[int, ...]:
-        return self._file.origin
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         if name not in self._strided:
@@ -118,21 +113,6 @@ class PickleFile:
         data = np.frombuffer(self._file.span(name, place.begin, place.extent(item)), f"V{item}")
         strided = np.lib.stride_tricks.as_strided(data, place.shape, place.strides, writeable=False)
         return np.ascontiguousarray(strided)
-
-    def check_unchanged(self) -> None:
-        self._file.check_unchanged()
-
-    def hash_as_read(self) -> None:
-        self._file.hash_as_read()
-
-    def digest(self, algorithm: str = BLAKE3) -> str:
-        return self._file.digest(algorithm)
-
-    def hashes(self) -> dict[str, str]:
-        return self._file.hashes()
-
-    def note(self, hashes: Mapping[str, str]) -> None:
-        self._file.note(hashes)
 
 
 class _Stream(io.RawIOBase):

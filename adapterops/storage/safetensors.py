@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, at
-from adapterops.storage.checksums import BLAKE3, FileHash
 from adapterops.storage.content import Content, OnDisk
 from adapterops.storage.header import HEADER_LIMIT, read_header
+from adapterops.storage.identity import Identity
 from adapterops.storage.strict import reading
 from adapterops.storage.tensors import Entry, no_numbers
 
@@ -44,17 +44,12 @@ class SafetensorsFile:
             header: reads that of another format, whose tensors are stored in the same way.
             content: the bytes, where they are not on the disk under `path`.
         """
-        self.path, self._content = path, OnDisk(path) if content is None else content
-        self.size = self._content.size
-        self._hashing: dict[str, FileHash] = {}
-        self._digests: dict[str, str] = {}
+        self.path = path
+        self._content: Content = OnDisk(path) if content is None else content
         with at(path=path, hint=self._content.remedy):
-            self.metadata, self.entries, self._start = (header or read_header)(self._bytes, self.size, header_limit)
-
-    @property
-    def origin(self) -> tuple[int, ...]:
-        """What tells whether it was written to or replaced; see `Content`."""
-        return self._content.origin
+            found = (header or read_header)(self._bytes, self._content.size, header_limit)
+        self.metadata, self.entries, self._start = found
+        self.identity = Identity(path, self._content, self._start)
 
     def span(self, name: str, begin: int, count: int) -> bytearray:
         """Bytes of the file from a position on, wherever its tensors are; `name` is for messages."""
@@ -63,7 +58,7 @@ class SafetensorsFile:
         return buffer
 
     def _bytes(self, begin: int, count: int) -> bytes:
-        buffer = bytearray(max(0, min(count, self.size - begin)))
+        buffer = bytearray(max(0, min(count, self._content.size - begin)))
         with reading():
             return bytes(buffer[: self._content.read_into(memoryview(buffer), begin, alone=True)]) if buffer else b""
 
@@ -99,8 +94,7 @@ class SafetensorsFile:
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count
-        for hashed in self._hashing.values():
-            hashed.saw(first, whole)
+        self.identity.saw(first, whole)
 
     def chunks(self, name: str) -> Iterator[bytearray]:
         """The bytes of one tensor, in pieces of at most `CHUNK` bytes,
@@ -129,38 +123,3 @@ class SafetensorsFile:
             begin = rows[0] * values.nbytes // shape[0] if rows else 0
             self._fill(values.data.cast("B"), name, begin)
         return values
-
-    def check_unchanged(self) -> None:
-        """Raise InputError if the file is no longer the one that was opened."""
-        self._content.check_unchanged()
-
-    def hash_as_read(self, *algorithms: str) -> None:
-        """From now on, take in what is read of the file: these hashes, or those that identify it, will be asked for."""
-        for algorithm in algorithms or self._content.algorithms:
-            if algorithm not in self._hashing:
-                hashed = FileHash(self._content.read_into, algorithm)
-                with at(path=self.path):
-                    hashed.saw(0, memoryview(self._bytes(0, self._start)))
-                self._hashing = {**self._hashing, algorithm: hashed}  # anew: other threads may go through the old one
-
-    def digest(self, algorithm: str = BLAKE3) -> str:
-        """The hash of the whole file, every byte of which is read once: with its tensors, or now.
-
-        Raises:
-            InputError: the file changed since it was opened, or cannot be read.
-        """
-        if algorithm not in self._digests:
-            self.hash_as_read(algorithm)
-            with at(path=self.path), reading():
-                found = self._hashing[algorithm].hexdigest()
-            self.check_unchanged()
-            self._digests[algorithm] = found
-        return self._digests[algorithm]
-
-    def hashes(self) -> dict[str, str]:
-        """What identifies the file, by algorithm."""
-        return {algorithm: self.digest(algorithm) for algorithm in self._content.algorithms}
-
-    def note(self, hashes: Mapping[str, str]) -> None:
-        """Take these hashes for its own: another process took them, of the same file."""
-        self._digests |= hashes

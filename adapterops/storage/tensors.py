@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import UnsupportedError
-from adapterops.storage.checksums import BLAKE3
+from adapterops.storage.identity import Identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,17 +81,10 @@ class Header(Protocol):
 class TensorFile(Header, Protocol):
     """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
 
-    size: int
+    identity: Identity
 
-    @property
-    def origin(self) -> tuple[int, ...]: ...
     def chunks(self, name: str) -> Iterator[bytearray]: ...
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array: ...
-    def check_unchanged(self) -> None: ...
-    def hash_as_read(self) -> None: ...
-    def digest(self, algorithm: str = BLAKE3) -> str: ...
-    def hashes(self) -> dict[str, str]: ...
-    def note(self, hashes: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True)

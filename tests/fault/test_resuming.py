@@ -39,7 +39,7 @@ from interrupted import (
     the_base_s,
 )
 
-from adapterops.storage.safetensors import SafetensorsFile
+from adapterops.storage.identity import Identity
 
 
 def test_killed_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
@@ -99,13 +99,13 @@ def test_input_files_of_finished_shards_are_not_hashed_again(
     place: Path, whole: dict[str, str], fuse: Fuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill_after(2)
-    finished, hashed, real = journaled(place), set(), SafetensorsFile.hash_as_read
+    finished, hashed, real = journaled(place), set(), Identity.hash_as_read
 
-    def hash_as_read(file: SafetensorsFile, *algorithms: str) -> None:
+    def hash_as_read(file: Identity, *algorithms: str) -> None:
         hashed.add(file.path.name)
         real(file, *algorithms)
 
-    monkeypatch.setattr(SafetensorsFile, "hash_as_read", hash_as_read)
+    monkeypatch.setattr(Identity, "hash_as_read", hash_as_read)
     assert fuse("--resume") == (0, "")
     assert hashed & set(SHARDS) == set(SHARDS) - set(finished)
     assert tree(place / "out") == whole

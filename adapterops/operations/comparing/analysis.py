@@ -104,7 +104,7 @@ def inspect(
         tuple(sorted({parts.kind.name for parts in files.modules.values()})),
         files.config.base_model,
         files.config.revision,
-        files.file.size,
+        files.file.identity.size,
         _groups(files),
         len(layouts),
         sum(map(files.parameters, layouts)),

@@ -126,11 +126,11 @@ class Passing(Remote):
 def test_a_file_that_passes_is_read_by_one_request_and_hashed(tmp_path: Path) -> None:
     remote = Passing(tmp_path)
     file = remote.open()
-    file.hash_as_read()
+    file.identity.hash_as_read()
     names = sorted(file.entries, key=lambda name: file.entries[name].begin)
     found = b"".join(bytes(piece) for name in names for piece in file.chunks(name))
     assert remote.there.read_bytes().endswith(found)
-    assert file.hashes() == file_digests(remote.there, BLAKE3, SHA256)
+    assert file.identity.hashes() == file_digests(remote.there, BLAKE3, SHA256)
     assert len([begin for begin, count in remote.asked if count < 0]) == 1
     assert remote.closed == 1
     assert not remote.here.exists()

@@ -245,7 +245,7 @@ def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatc
     def again(file: object, *algorithms: str) -> None:
         raise AssertionError("a file was hashed again")
 
-    monkeypatch.setattr("adapterops.storage.safetensors.SafetensorsFile.hash_as_read", again)
+    monkeypatch.setattr("adapterops.storage.identity.Identity.hash_as_read", again)
     assert finalize(out, files=stored)
     assert "blake3" in Path("out/recipe.yaml").read_text()
     assert finalize(out, files=stored) is None

@@ -47,18 +47,18 @@ def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(
 def test_threads_that_read_the_same_file(tmp_path: Path) -> None:
     save_file({f"t{i}": torch.randn(64, 64) for i in range(20)}, tmp_path / "x.safetensors")
     file = SafetensorsFile(tmp_path / "x.safetensors")
-    file.hash_as_read()
+    file.identity.hash_as_read()
     names = sorted(file.entries, key=lambda name: file.entries[name].begin)
     threads = [
         threading.Thread(target=lambda part: [file.read(name) for name in part], args=(names[i::3],)) for i in range(3)
     ]
-    threads.append(threading.Thread(target=file.digest))
-    threads.append(threading.Thread(target=file.digest, args=(SHA256,)))
+    threads.append(threading.Thread(target=file.identity.digest))
+    threads.append(threading.Thread(target=file.identity.digest, args=(SHA256,)))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = {algorithm: file.digest(algorithm) for algorithm in (BLAKE3, SHA256)}
+    found = {algorithm: file.identity.digest(algorithm) for algorithm in (BLAKE3, SHA256)}
     assert found == file_digests(file.path, BLAKE3, SHA256)
     assert found == {algorithm: digest(file.path.read_bytes(), algorithm) for algorithm in found}
 
