@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from adapterops.storage.lazy import Lazy
 from adapterops.updates.lowrank import LowRank
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Linear
+    from adapterops.updates.protocol import Update
 
 CLOSE = 1e-3
 """How far two updates may be apart, relative to their norm, and be one that was rounded in two ways."""
@@ -61,11 +61,10 @@ def _nothing(adapter: Adapter, parts: Sequence[str]) -> bool:
     return all(not adapter.layout[part].needs_base and adapter.updates[part].norm() == 0 for part in parts)
 
 
-def _same(whole: Any, parts: Sequence[Any]) -> bool:
+def _same(whole: Update, parts: Sequence[Update]) -> bool:
     """Whether the rows of a joined update are those of its parts, one after the other."""
-    updates: list[Linear | None] = [getattr(each, "lowrank", lambda: None)() for each in (whole, *parts)]
-    factors = [each for each in updates if isinstance(each, LowRank)]
-    if len(factors) != len(updates) or sum(each.shape[0] for each in factors[1:]) != factors[0].shape[0]:
+    factors = [each for update in (whole, *parts) if (each := update.lowrank()) is not None]
+    if len(factors) <= len(parts) or sum(each.shape[0] for each in factors[1:]) != factors[0].shape[0]:
         return False
     first, apart = 0, 0.0
     for part in factors[1:]:
