@@ -124,39 +124,12 @@ def _difference_of(
     full = _rest(others, tuned, rest, found)
     known = loading(tuned.config)
     for module, weight in found.items():
-        if not SHARED_LAYERS.isdisjoint(module.split(".")):
-            raise UnsupportedError(
-                "is used at several depths, and an adapter on it would be used at one",
-                tensor=module,
-                hint="use the tuned model itself",
-            )
-        check_oriented(module, weight)
-        if weight.parameter:
-            _check_loaded(weight.parameter, known)
+        _check_adaptable(module, weight, known)
     layout = {module: _layout(tuned, weight) for module, weight in sorted(found.items())}
 
-    def rows(piece: Piece) -> Array:
-        import numpy as np
-
-        update = subtracted(tuned, piece.tensor, base, pairs[piece.tensor])
-        out = np.empty((piece.end - piece.begin, update.shape[1]), update.dtype)
-        return update.rows((slice(piece.begin, piece.end), slice(0, update.shape[1])), out)
-
     def compute(module: str) -> Linear:
-        import numpy as np
-
-        from adapterops.updates.dense import Dense
-
-        weight = found[module]
         with at(tensor=module):
-            delta = np.concatenate([rows(piece) for piece in weight.pieces])
-            if not all_finite(delta):
-                raise InputError(
-                    "one of the models has numbers that are NaN or infinite",
-                    hint="use another checkpoint",
-                    code="E-NONFINITE",
-                )
-            return Dense(delta.T if weight.transposed else delta)
+            return _delta(found[module], pairs, tuned, base)
 
     return Adapter(
         Lazy(layout, compute),
@@ -165,6 +138,38 @@ def _difference_of(
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
+
+
+def _delta(weight: Weight, pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> Linear:
+    """What training made of one weight, of the rows of its tensors."""
+    import numpy as np
+
+    from adapterops.updates.dense import Dense
+
+    def rows(piece: Piece) -> Array:
+        update = subtracted(tuned, piece.tensor, base, pairs[piece.tensor])
+        out = np.empty((piece.end - piece.begin, update.shape[1]), update.dtype)
+        return update.rows((slice(piece.begin, piece.end), slice(0, update.shape[1])), out)
+
+    delta = np.concatenate([rows(piece) for piece in weight.pieces])
+    if not all_finite(delta):
+        raise InputError(
+            "one of the models has numbers that are NaN or infinite", hint="use another checkpoint", code="E-NONFINITE"
+        )
+    return Dense(delta.T if weight.transposed else delta)
+
+
+def _check_adaptable(module: str, weight: Weight, known: Loading) -> None:
+    """Raise for a weight whose difference no adapter can hold, or whose orientation is not known."""
+    if not SHARED_LAYERS.isdisjoint(module.split(".")):
+        raise UnsupportedError(
+            "is used at several depths, and an adapter on it would be used at one",
+            tensor=module,
+            hint="use the tuned model itself",
+        )
+    check_oriented(module, weight)
+    if weight.parameter:
+        _check_loaded(weight.parameter, known)
 
 
 def _check_loaded(parameter: str, known: Loading) -> None:
