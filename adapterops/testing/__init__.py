@@ -1,4 +1,4 @@
-"""Laws that every method, scheme, format and kind of update obeys, for the tests of packages that add one.
+"""Laws that every method, scheme, format, kind of update and engine obeys, for the tests of packages that add one.
 
     >>> check_method("linear", seeds=range(2))
 
@@ -8,6 +8,7 @@ Raises:
     AssertionError: a law does not hold, with its name, the member and the seed.
 """
 
+from adapterops.testing.engines import check_engine as check_engine
 from adapterops.testing.formats import check_format as check_format
 from adapterops.testing.methods import METHOD_LAWS as METHOD_LAWS
 from adapterops.testing.methods import Law as Law

@@ -225,6 +225,7 @@ def test_an_engine(tmp_path: Path) -> None:
     verified = python.adapterops("verify", "there", "--engine", "toy", "--address", "home")
     assert "home has True" in verified
     assert verified.endswith("verified\n")
+    python("-c", "from adapterops.testing import check_engine; check_engine('toy')")
 
 
 def products(folder: Path) -> dict[str, torch.Tensor]:

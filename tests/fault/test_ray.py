@@ -20,6 +20,7 @@ from interrupted import CLEAN, SHARDS, Fuse, made, names, remove
 from tiny_models import write_base
 
 from adapterops.requests import parts
+from adapterops.testing import check_engine
 
 ray = pytest.importorskip("ray")
 SMALL = {"object_store_memory": 100 << 20}
@@ -72,6 +73,10 @@ def once(marker: Path, act: Callable[[], None]) -> Callable[[str], str]:
         return real(text)
 
     return do
+
+
+def test_the_laws(cluster: Any) -> None:
+    check_engine("ray", cluster.address)
 
 
 def test_the_bytes_are_those_of_one_process(place: Path, whole: dict[str, str], on_ray: Fuse) -> None:
