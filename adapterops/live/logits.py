@@ -78,8 +78,10 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
         except NOT_RUN as error:
             raise _not_run(error, path) from error
 
-    def adapted(network: Any, adapter: Path) -> Any:
+    def adapted(network: Any, adapter: Path, words: int) -> Any:
         try:
+            if _words(network) != words:
+                network.resize_token_embeddings(words, mean_resizing=False)
             return PeftModel.from_pretrained(network, adapter)
         except NOT_RUN as error:
             raise _not_run(error, base, "PEFT cannot put the adapter on it") from error
@@ -94,11 +96,11 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
         return first.double().cpu()
 
     fused = loaded(path)
-    found, labels = answers(fused), _labels(fused.config)
+    found, labels, words = answers(fused), _labels(fused.config), _words(fused)
     del fused
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(adapter, Path(folder) / "adapter", dtype="F32")
-        unmerged = adapted(loaded(base, **labels), Path(folder) / "adapter")
+        unmerged = adapted(loaded(base, **labels), Path(folder) / "adapter", words)
         layers = _layers(unmerged.config)
         bound = SLACK * math.sqrt(layers) * torch.finfo(getattr(torch, FLOATS[stored])).eps + 1e-5
         relative = _far(found, answers(unmerged.get_base_model()))
@@ -143,6 +145,14 @@ def _decoded(network: Any) -> Any:
 def _labels(config: Any) -> dict[str, Any]:
     """What makes of a base the classifier that an adapter has the head of: as many labels, whatever its own head has."""
     return {"num_labels": config.num_labels, "ignore_mismatched_sizes": True}
+
+
+def _words(network: Any) -> int:
+    """The size of the vocabulary that a model has embeddings for; 0 for one without any."""
+    try:
+        return int(network.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError, IndexError):
+        return 0
 
 
 def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> UnjudgedError:

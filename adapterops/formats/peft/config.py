@@ -117,7 +117,9 @@ class AdapterConfig:
         """
         parents = tensor.split(".")[:-1]
         modules = (".".join(parents[: count + 1]) for count in range(len(parents)))
-        return next((each for each in modules if each.endswith(self.saved)), None)  # "norm" names "input_layernorm", too
+        return next(
+            (each for each in modules if each.endswith(self.saved)), None
+        )  # "norm" names "input_layernorm", too
 
 
 def read_config(fields: Any) -> AdapterConfig:
