@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import peft
 import torch
-from torch import nn
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -28,6 +27,8 @@ from transformers import (
     RobertaForMaskedLM,
     T5Config,
     T5ForConditionalGeneration,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 
 WORDS, MORE = 96, 101
@@ -83,6 +84,22 @@ LAYERS = {"layers": 1, "attention_heads": 4, "ffn_dim": 48}
 bart, marian = of_bart(BartConfig, BartForConditionalGeneration), of_bart(MarianConfig, MarianMTModel)
 
 
+def whisper(tied: bool) -> WhisperForConditionalGeneration:
+    """Its output embedding has a name of its own."""
+    sizes = {f"{part}_{size}": each for part in ("encoder", "decoder") for size, each in LAYERS.items()}
+    words = {"pad_token_id": 1, "decoder_start_token_id": 2, "eos_token_id": 2, "bos_token_id": 0}
+    config = WhisperConfig(
+        vocab_size=WORDS,
+        d_model=32,
+        num_mel_bins=8,
+        max_source_positions=20,
+        tie_word_embeddings=tied,
+        **sizes,
+        **words,
+    )
+    return WhisperForConditionalGeneration(config)
+
+
 class Family(NamedTuple):
     """A model, whether it ties its ends, what of it is adapted, and what its ends are called."""
 
@@ -106,6 +123,7 @@ MODELS = {
     "bart": Family(bart, False, ["q_proj"], "shared", "lm_head"),
     "bart, tied": Family(bart, True, ["q_proj"], "shared", "lm_head"),
     "marian, tied": Family(marian, True, ["q_proj"], "shared", "lm_head"),
+    "whisper, tied": Family(whisper, True, ["q_proj"], "embed_tokens", "proj_out"),
     "t5, tied": Family(t5, True, ["q"], "shared", "lm_head"),
 }
 
@@ -144,12 +162,15 @@ def trained(name: str, base: Path, folder: Path, *, words: int = MORE, save: Any
     return found.eval()
 
 
-def logits(model: nn.Module, words: int = MORE) -> torch.Tensor:
+def logits(model: Any, words: int = MORE) -> torch.Tensor:
     """Of ids that reach the last word, and none of which stands for an image."""
     known = [word for word in range(words - 31, words) if word != 95]
     ids = {"input_ids": torch.tensor([known[:10], known[-10:]])}
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         ids["decoder_input_ids"] = ids["input_ids"]
+    if model.main_input_name == "input_features":
+        ids["input_features"] = torch.randn(2, 8, 40, generator=torch.Generator().manual_seed(0))
+        del ids["input_ids"]
     with torch.no_grad():
         found: torch.Tensor = model(**ids).logits.double()
     return found

@@ -60,7 +60,7 @@ def main() -> NoReturn:
     handled = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
     for number in handled:
         signal.signal(number, _leave_early)
-    from adapterops.cli import commands  # noqa: F401  # imported before signals are handled: `run` uses it
+    from adapterops.cli import commands, usage  # noqa: F401  # imported before signals are handled: `run` uses them
     from adapterops.cli.process import tune
 
     tune()
@@ -95,8 +95,8 @@ def run(arguments: list[str]) -> int:
     else:
         warnings.simplefilter("always", AdapterWarning)
     warnings.showwarning = _show_warning
-    _hush(bool({"-q", "--quiet"} & set(arguments)))
     try:
+        _hush(bool({"-q", "--quiet"} & set(arguments)))
         return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False) or 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -136,11 +136,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    from adapterops.engine import local
-
     for each in SIGNALS:
         signal.signal(each, _ignore)  # a second one must not interrupt the cleaning up, which waits for nobody
-    local.STOPPING.set()
+    engine = sys.modules.get(
+        "adapterops.engine.local"
+    )  # nothing is imported here: the signal may come inside an import
+    if stopping := getattr(engine, "STOPPING", None):
+        stopping.set()
     raise Terminated(number)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from adapterops.errors import IncompatibleError, count
 from adapterops.formats.diffusion.families import by_authors, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
-from adapterops.formats.models.divisions import whole_of
+from adapterops.formats.models.divisions import wholes_of
 from adapterops.formats.models.naming import canonical, expert
 from adapterops.formats.models.suffixes import moves, roots
 
@@ -144,6 +144,8 @@ def _divisions(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
     found = [
         (first[whole], each)
         for name, each in first.items()
-        if not expert(name) and (whole := whole_of(name)) is not None and whole in first
+        if not expert(name)
+        for whole in wholes_of(name)
+        if whole in first
     ]
     return Difference("being divided: one matrix, and in parts", len(found), *found[0]) if found else None

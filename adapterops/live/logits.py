@@ -13,7 +13,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import save_adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import NotFoundError, OptionError, VerificationError
+from adapterops.errors import NotFoundError, OptionError, UnjudgedError, VerificationError
 from adapterops.formats.models.naming import classes
 
 TOKENS = 32
@@ -63,7 +63,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
     codes is decoded by transformers and the library that owns these.
 
     Raises:
-        OptionError: transformers cannot load the model, or it takes other inputs than tokens, images and sound.
+        UnjudgedError: transformers or PEFT cannot load it, or it takes other inputs than tokens, images and sound.
         VerificationError: they differ by more than rounding explains.
     """
     import torch
@@ -71,12 +71,20 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
 
     path, kind = _path(model), model_class(model)
 
-    def loaded(path: Path) -> Any:
+    def loaded(path: Path, **labels: Any) -> Any:
         try:
-            network = kind.from_pretrained(path, dtype=torch.float32)
+            network = kind.from_pretrained(path, dtype=torch.float32, **labels)
             return _decoded(network) if getattr(network, "hf_quantizer", None) else network
         except NOT_RUN as error:
             raise _not_run(error, path) from error
+
+    def adapted(network: Any, adapter: Path, words: int) -> Any:
+        try:
+            if _words(network) != words:
+                network.resize_token_embeddings(words, mean_resizing=False)
+            return PeftModel.from_pretrained(network, adapter)
+        except NOT_RUN as error:
+            raise _not_run(error, base, "PEFT cannot put the adapter on it") from error
 
     @torch.no_grad()
     def answers(network: Any) -> Any:
@@ -88,11 +96,11 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
         return first.double().cpu()
 
     fused = loaded(path)
-    found = answers(fused)
+    found, labels, words = answers(fused), _labels(fused.config), _words(fused)
     del fused
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(adapter, Path(folder) / "adapter", dtype="F32")
-        unmerged = PeftModel.from_pretrained(loaded(base), Path(folder) / "adapter")
+        unmerged = adapted(loaded(base, **labels), Path(folder) / "adapter", words)
         layers = _layers(unmerged.config)
         bound = SLACK * math.sqrt(layers) * torch.finfo(getattr(torch, FLOATS[stored])).eps + 1e-5
         relative = _far(found, answers(unmerged.get_base_model()))
@@ -134,9 +142,22 @@ def _decoded(network: Any) -> Any:
     return network.dequantize().float()
 
 
-def _not_run(error: Exception, path: Path) -> OptionError:
+def _labels(config: Any) -> dict[str, Any]:
+    """What makes of a base the classifier that an adapter has the head of: as many labels, whatever its own head has."""
+    return {"num_labels": config.num_labels, "ignore_mismatched_sizes": True}
+
+
+def _words(network: Any) -> int:
+    """The size of the vocabulary that a model has embeddings for; 0 for one without any."""
+    try:
+        return int(network.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError, IndexError):
+        return 0
+
+
+def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> UnjudgedError:
     said = str(error).strip().partition("\n")[0]
-    return OptionError(f"transformers cannot run it for --logits: {said}", path=path, hint="leave --logits out")
+    return UnjudgedError(f"{what} for --logits: {said}", path=path, hint="leave --logits out")
 
 
 def _answer(network: Any) -> Any:

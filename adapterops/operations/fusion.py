@@ -208,7 +208,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter without those of its full tensors that are the base's, byte for byte.
 
     PEFT saves the weight of an output embedding with its factors; where it was not trained, the adapter can be scaled
-    and added like any other.
+    and added like any other. A module that the config names is kept whole, or left out whole, as PEFT loads it.
     """
     if not adapter.full:
         return adapter
@@ -218,7 +218,9 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
         _, before = found.get(full, (full, None))
         return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
 
-    return replace(adapter, full={full: stored for full, stored in adapter.full.items() if not copied(full, stored)})
+    modules = {full: adapter.config.replaced(full) or full for full in adapter.full}
+    changed = {modules[full] for full, stored in adapter.full.items() if not copied(full, stored)}
+    return replace(adapter, full={full: each for full, each in adapter.full.items() if modules[full] in changed})
 
 
 def _reads_all(adapter: Adapter, target: Target) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -25,6 +25,7 @@ from adapterops.operations.targets.parts import placed, rows_of
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
+from adapterops.operations.targets.weights import Weight, weights
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import DORA, Layout, widest
@@ -69,7 +70,9 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         for target in edit.targets:
             name, piece, shape = _piece(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape
-            if _list(target.source) and len(stored := base.layout[edit.start or tensor].shape) == 3:
+            if stack := names.stacked.get(tensor):
+                listed[str(stack.weight.parameter)] = stack.weight.experts
+            elif _list(target.source) and len(stored := base.layout[edit.start or tensor].shape) == 3:
                 listed[names.of(tensor)] = stored[0]
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
@@ -113,12 +116,31 @@ def _with_rows(
     return replace(config, tokens=tokens), {name: adapter.full[each] for name, each in named.items()}
 
 
+class _Stack(NamedTuple):
+    """The matrix in memory that a tensor of a single expert is in, from `row` on."""
+
+    module: str
+    weight: Weight
+    row: int
+
+
 class _Names:
-    """What the model of a base calls its tensors."""
+    """What the model of a base calls its tensors.
+
+    `stacked` are those of single experts that the model has in one parameter, where PEFT would load LoRA on each as nothing.
+    """
 
     def __init__(self, base: Checkpoint) -> None:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
-        self._loading = loading(base.config)
+        self._loading = known = loading(base.config)
+        there = weights(base.layout, base.config) if known.stacked and not known.taken else {}
+        self.stacked = {
+            piece.tensor: _Stack(module, weight, sum(each.end - each.begin for each in weight.pieces[:place]))
+            for module, weight in there.items()
+            if weight.experts > 1 and len({each.tensor for each in weight.pieces}) == len(weight.pieces)
+            for place, piece in enumerate(weight.pieces)
+            if len(base.layout[piece.tensor].shape) == 2
+        }
 
     def of(self, tensor: str) -> str:
         return with_prefix(self._loading.name(tensor), self._prefix)
@@ -131,6 +153,8 @@ def _piece(
     name = _module(tensor, target, names)
     if expert(target.source) is not None:
         own = adapter.layout[target.source].shape
+        if stack := names.stacked.get(tensor):
+            return stack.module, Piece(target.source, 0, stack.row, own[0]), stack.weight.shape
         return name, Piece(target.source, 0, 0, own[0]), own
     rows, columns = names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from adapterops.errors import AdapterWarning
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 from adapterops.storage.outputs import MANIFEST
@@ -53,7 +55,7 @@ def write_manifest(
     torch: bool = True,
     sync: bool = True,
 ) -> None:
-    """Write the manifest of what is in `folder`.
+    """Write the manifest of what is in `folder`. Warns of an input that is given twice.
 
     Args:
         inputs: what `Source.as_json` says of each source of the history, in its order.
@@ -61,6 +63,7 @@ def write_manifest(
         outputs: for each file its size and BLAKE3.
         torch: whether it was computed by torch, too, and not by numpy alone.
     """
+    _check_distinct(inputs)
     operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
     content = {
         "schema": SCHEMA,
@@ -74,6 +77,18 @@ def write_manifest(
     }
     stored = parse_json(json_text(plain(content)))  # as it will be read
     write_json(folder / MANIFEST, {**stored, "seal": seal(stored)}, sync)
+
+
+def _check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of an input that is given twice, under one path or as a copy."""
+    for number, each in enumerate(inputs):
+        first = next(place for place, other in enumerate(inputs) if other["files"] == each["files"])
+        if first != number:
+            warnings.warn(
+                f"{inputs[first]['path']} and {each['path']} are the same files, byte for byte, and count twice",
+                AdapterWarning,
+                stacklevel=3,
+            )
 
 
 def versions(*, torch: bool) -> dict[str, str]:

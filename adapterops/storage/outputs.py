@@ -77,7 +77,7 @@ def check_replaceable(out: Path) -> None:
     if not manifest_of(out).is_file():
         fact = f"was not written by adapterops (it has no {MANIFEST})"
     elif (named := _named(out)) is None:
-        fact = f"has a {MANIFEST} that does not say which files adapterops wrote"
+        fact = f"its {MANIFEST} does not say which files adapterops wrote"
     elif added := [name for name, path in _inside(out, named) if not _written(name, path, named)]:
         fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
     if fact:

@@ -50,7 +50,8 @@ def is_input(tensor: str) -> bool:
 def is_output(tensor: str) -> bool:
     """Whether it is an output embedding."""
     parts = key(tensor)
-    return tensor.endswith(".weight") and any(parts[-len(end) :] == end for end in OUT)
+    ends = parts == ("proj_out",) or any(parts[-len(end) :] == end for end in OUT)
+    return tensor.endswith(".weight") and ends
 
 
 def is_bias(tensor: str) -> bool:

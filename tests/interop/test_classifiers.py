@@ -113,7 +113,7 @@ def answers(model: Any) -> torch.Tensor:
 
 def check(base: Path, adapter: Path, out: Path, task: str, live: Any, labels: int = 3) -> Any:
     assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
-    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--logits"]) == 0
     made, told = TASKS[task].from_pretrained(out, output_loading_info=True)
     assert not told["missing_keys"]
     assert not told["mismatched_keys"]
@@ -136,6 +136,18 @@ def test_the_class_may_be_said_instead_of_the_task(tmp_path: Path) -> None:
     base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
     live = train(base, tmp_path / "a", "SEQ_CLS", "q_proj", stated=False)
     check(base, tmp_path / "a", tmp_path / "out", "SEQ_CLS", live)
+
+
+@pytest.mark.parametrize("command", [["truncate", "--rank", "4"], ["convert", "--to", "peft"], ["merge", "-w", "1"]])
+def test_a_head_of_several_layers_is_written_as_one_module(command: list[str], tmp_path: Path) -> None:
+    """PEFT copies the module that the task names whole, and looks for all of it in the file."""
+    base = save("RobertaForMaskedLM", ROBERTA, tmp_path / "base")
+    live = train(base, tmp_path / "a", "SEQ_CLS", "query")
+    assert run([command[0], str(tmp_path / "a"), *command[1:], "-o", str(tmp_path / "out")]) == 0
+    model = TASKS["SEQ_CLS"].from_pretrained(base, num_labels=3)
+    found = peft.PeftModel.from_pretrained(model, tmp_path / "out").eval()
+    torch.testing.assert_close(answers(found), answers(live), rtol=1e-5, atol=1e-5)
+    assert json.loads((tmp_path / "out/adapter_config.json").read_text())["bias"] == "none"
 
 
 @pytest.mark.parametrize("labels", [2, 5])

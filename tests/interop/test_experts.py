@@ -25,6 +25,10 @@ from transformers import (
     Llama4TextConfig,
     MixtralConfig,
     MixtralForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
@@ -58,6 +62,21 @@ def qwen3_moe(intermediate: int = 12) -> nn.Module:
     return Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **sizes))
 
 
+def qwen2_moe() -> nn.Module:
+    sizes = {
+        "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 16,
+        "num_experts": 4,
+        "intermediate_size": 40,
+    }
+    return Qwen2MoeForCausalLM(Qwen2MoeConfig(**SIZES, **sizes, num_experts_per_tok=2))
+
+
+def phimoe() -> nn.Module:
+    """Its experts are called w1, w2 and w3 in its files."""
+    return PhimoeForCausalLM(PhimoeConfig(**SIZES, intermediate_size=20, num_local_experts=3, num_experts_per_tok=2))
+
+
 def gpt_oss(intermediate: int = 32) -> nn.Module:
     """Its down_proj is square, as in the released models; its experts are stored as (in, out), gate and up in turn."""
     sizes = {"intermediate_size": intermediate, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
@@ -74,6 +93,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "mixtral": mixtral,
     "qwen3_moe": qwen3_moe,
     "qwen3_moe, square gate_up_proj": lambda: qwen3_moe(16),
+    "qwen2_moe": qwen2_moe,
+    "phimoe": phimoe,
     "gpt_oss, square down_proj": gpt_oss,
     "gpt_oss": lambda: gpt_oss(20),
 }
@@ -378,6 +399,27 @@ def test_files_that_have_all_experts_in_one_weight(made: Make, tmp_path: Path) -
     adapter = trained(base, tmp_path / "adapter", r=2, target_modules=[], target_parameters=BOTH)
     assert run(["normalize", str(adapter), "--base", str(base), "--names", "files", "-o", str(tmp_path / "each")]) == 4
     assert not (tmp_path / "each").exists()
+@pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
+@pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
+def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
+    made: Make, tmp_path: Path, model: str, left_out: str
+) -> None:
+    """PEFT converts LoRA on each for some types of models alone, and loads nothing of it, or an error, for others."""
+    base = made(model, "each by itself")
+    weights = load_file(base / "model.safetensors")
+    tensors, changed = {}, dict(weights)
+    for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
+        A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
+        module = "base_model.model." + name.removesuffix(".weight")
+        tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
+        changed[name] = weights[name] + 2 * B @ A
+    (tmp_path / "a").mkdir()
+    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    shutil.copytree(base, tmp_path / "changed")
+    save_file(changed, tmp_path / "changed/model.safetensors", {"format": "pt"})
+    assert run(["truncate", str(tmp_path / "a"), "--rank", "4", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(unmerged(base, tmp_path / "out"), load(tmp_path / "changed"), base)
 
 
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:

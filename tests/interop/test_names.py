@@ -114,14 +114,15 @@ def test_wrappers_are_no_part_of_a_name(wrapper: Callable[[str], str], tmp_path:
     close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "mean")), expected)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "model.model.model.", "model.policy_model.model.", "model.model.module."])
 @pytest.mark.parametrize("task", [{"task_type": "CAUSAL_LM"}, {}])
-def test_names_of_a_bare_model_are_not_written_of_one_with_a_head(
-    task: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_names_of_a_bare_model_or_a_trainers_are_not_written_of_one_with_a_head(
+    task: dict[str, Any], prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """PEFT would load nothing of them, and only warn."""
     base = saved(llama(), tmp_path / "base")
     adapter, expected = trained(llama(), tmp_path / "a", target_modules=["q_proj"], **task)
-    bare = renamed(adapter, tmp_path / "bare", lambda name: name.replace("model.model.layers", "model.layers"))
+    bare = renamed(adapter, tmp_path / "bare", lambda name: name.replace("model.model.layers", f"{prefix}layers"))
     assert run(["truncate", str(bare), "--rank", "4", "-o", str(tmp_path / "no")]) == 4
     assert "PEFT would load nothing of it" in capsys.readouterr().err
     done("truncate", bare, "--rank", 4, "--base", base, "-o", tmp_path / "cut")

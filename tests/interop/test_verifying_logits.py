@@ -151,7 +151,7 @@ def test_logits_of_a_base_in_codes(scheme: str, width: int, tmp_path: Path, caps
     code = run(["verify", out, "--base", base, "--adapter", str(tmp_path / "a"), "--logits", "--json"])
     shown, said = capsys.readouterr()
     if width % 64:
-        assert code == 2
+        assert code == 9
         assert "bitsandbytes decodes 4-bit rows of 48 wrongly on a CPU" in shown + said
         return
     assert code == 0, shown + said

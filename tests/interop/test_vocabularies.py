@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 def fused(name: str, base: Path, adapter: Path, out: Path, words: int = MORE) -> torch.Tensor:
     """The logits of what fuse makes, which verify has confirmed."""
     assert run(["fuse", str(base), str(adapter), "-o", str(out)]) == 0
-    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter), "--logits"]) == 0
     return logits(type(MODELS[name].model(True)).from_pretrained(out).eval(), words)
 
 
@@ -45,7 +45,7 @@ def test_a_bias_of_all_logits_loses_words_that_are_cut(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("ends", [("takes",), ("gives",), ("takes", "gives")], ids="+".join)
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("llama", "gpt2", "llava"))])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("llama", "gpt2", "llava", "whisper"))])
 def test_trained_ends_of_a_resized_vocabulary(name: str, ends: tuple[str, ...], tmp_path: Path) -> None:
     """PEFT has each of them under several names then, also as it was before it was trained."""
     base = make(name, tmp_path / "base")

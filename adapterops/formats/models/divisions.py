@@ -35,6 +35,10 @@ JOINED = {
 }
 """Ends of the names of joined projections."""
 
+QKV = {"q_proj", "k_proj", "v_proj", "query", "key", "value", "q", "k", "v", "to_q", "to_k", "to_v"}
+ATTENTION = ("qkv_proj", "query_key_value", "Wqkv", "wqkv", "c_attn", "qkv", "to_qkv", "in_proj")
+"""What models call q, k and v, and all three in one matrix."""
+
 
 def joined(name: str) -> Joined | None:
     """What a projection consists of, by its canonical name.
@@ -57,6 +61,19 @@ def whole_of(name: str) -> str | None:
         if part in each.parts and end.startswith(f"{parent}."):
             return f"{above}.{end.rpartition('.')[2]}"
     return None
+
+
+def wholes_of(name: str) -> list[str]:
+    """What matrices a projection may be a part of, in any model: the joined one whose order of rows is known, and those of
+    attention, which models call and order otherwise.
+
+    >>> wholes_of("blocks.0.attn.k_proj")[:2], wholes_of("blocks.0.attn.o_proj")
+    (['blocks.0.attn.qkv_proj', 'blocks.0.attn.query_key_value'], [])
+    """
+    above, _, part = name.rpartition(".")
+    whole = whole_of(name)
+    others = [f"{above}.{each}" for each in ATTENTION] if part in QKV else []
+    return list(dict.fromkeys([*([whole] if whole else []), *others]))
 
 
 def divided(above: str, parts: Mapping[str, int], whole: Joined, height: int) -> dict[str, int] | None:

@@ -54,7 +54,10 @@ def holds_base(names: Iterable[str]) -> bool:
     (True, False)
     """
     return any(
-        BASE.search(name) and not updates().fullmatch(name) and not name.endswith("bias") and not is_end(plain(name))
+        BASE.search(name)
+        and not updates().fullmatch(name)
+        and not name.endswith("bias")
+        and not is_end(plain(unwrapped(name)))
         for name in names
     )
 

@@ -22,6 +22,9 @@ INPUTS = {
 OUTPUTS = (HEAD, "lm_head.decoder", "embed_out", "predictions.decoder", "generator_lm_head", "vocab_projector")
 """How the names of output embeddings end."""
 
+WHISPERS = "proj_out"
+"""The name of another one, which is also that of layers inside image models."""
+
 BUFFER = "final_logits_bias"
 """A bias of encoder-decoders that is never trained, and belongs to no module that could be saved with an adapter."""
 
@@ -49,7 +52,8 @@ def is_output(tensor: str) -> bool:
     (True, True, False)
     """
     module = tensor.removesuffix(WEIGHT)
-    return tensor.endswith(WEIGHT) and any(module == end or module.endswith(f".{end}") for end in OUTPUTS)
+    ends = module == WHISPERS or any(module == end or module.endswith(f".{end}") for end in OUTPUTS)
+    return tensor.endswith(WEIGHT) and ends
 
 
 def is_end(tensor: str) -> bool:

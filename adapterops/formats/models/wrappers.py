@@ -21,6 +21,17 @@ PEFT = ["base_model", "model"]
 """What PEFT calls the model that it wraps; twice, where it was wrapped twice."""
 
 
+def held(name: str) -> bool:
+    """Whether a name begins with what a trainer holds a model in, which PEFT's prefix does not end: no model for words has
+    such a name.
+
+    >>> held("policy_model.model.layers.0.mlp"), held("model.model.layers.0.mlp"), held("model.layers.0.mlp")
+    (True, True, False)
+    """
+    first, second, *_ = [*name.split("."), ""]
+    return first in OUTER - {"model"} or (first == "model" and second in OUTER)
+
+
 def unwrapped(name: str) -> str:
     """The name of a module or tensor in the model itself, without what was put around it.
 

@@ -107,11 +107,19 @@ class AdapterConfig:
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
-        *parents, role = tensor.split(".")
-        modules = (".".join(parents[:count]) for count in range(1, len(parents) + 1))
-        return (self.biases and role == "bias") or any(
-            module.endswith(self.saved) for module in modules
-        )  # "norm" means "input_layernorm", too: PEFT's rule
+        return (self.biases and tensor.rpartition(".")[2] == "bias") or self.replaced(tensor) is not None
+
+    def replaced(self, tensor: str) -> str | None:
+        """The outermost module with a tensor that the config names, which PEFT copies whole; None where it names none.
+
+        >>> AdapterConfig(saved=("classifier", "dense")).replaced("classifier.dense.weight")
+        'classifier'
+        """
+        parents = tensor.split(".")[:-1]
+        modules = (".".join(parents[: count + 1]) for count in range(len(parents)))
+        return next(
+            (each for each in modules if each.endswith(self.saved)), None
+        )  # "norm" names "input_layernorm", too
 
 
 def read_config(fields: Any) -> AdapterConfig:

@@ -106,5 +106,8 @@ def _further_in(place: Place) -> str:
 def _fields(file: Header, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
-        return read_json(config_path)
+        fields = read_json(config_path)
+        if fields is None:
+            raise InputError("is null, expected an object", path=config_path, code="E-CONFIG")
+        return fields
     return packed(file.metadata)

@@ -13,6 +13,7 @@ from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_o
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
+from adapterops.formats.models.wrappers import held
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
@@ -202,18 +203,21 @@ def _bias(stack: str) -> str:
 
 
 def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
-    """Raise IncompatibleError for names of a bare model where the config tells of one that makes words, around it.
+    """Raise IncompatibleError for names of a bare model where the config tells of one that makes words, around it, and for
+    those of what a trainer held such a model in.
 
     PEFT loads none of them then, and only warns.
     """
     mapped = config.fields.get("auto_mapping")
     stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) else None
     causal = config.fields.get("task_type") == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
-    if causal and layout and all(module.startswith("layers.") for module in layout):
+    if causal and layout and all(module.startswith("layers.") or held(module) for module in layout):
+        first = next(iter(layout))
+        begins = ".".join(first.split(".")[: 2 if held(first) else 1])
         raise IncompatibleError(
-            f"begins with 'layers', and the adapter is of {stated or 'a model for CAUSAL_LM'}, which has its layers inside "
-            "another module: PEFT would load nothing of it",
-            tensor=next(iter(layout)),
+            f"begins with {begins!r}, and the adapter is of {stated or 'a model for CAUSAL_LM'}, which calls its layers "
+            "otherwise: PEFT would load nothing of it",
+            tensor=first,
             hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",
             code="E-SPELLING",
         )

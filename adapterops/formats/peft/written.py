@@ -34,9 +34,10 @@ def write_config(
     parameters = [name for name in ranks if name in config.experts]
     announced = [tensor for tensor in full if tensor not in {*config.unannounced, *config.tokens}]
     tokens = {name.removesuffix(TOKEN_ROWS): list(rows) for name, rows in config.tokens.items() if name in full}
-    saved_in = {tensor.rpartition(".")[0] for tensor in announced if not tensor.endswith(".bias")}
+    modules = {tensor: config.replaced(tensor) or tensor.rpartition(".")[0] for tensor in announced}
+    saved_in = {module for tensor, module in modules.items() if not tensor.endswith(".bias")}
     saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
-    biases = any(tensor.endswith(".bias") and tensor.removesuffix(".bias") not in saved for tensor in full)
+    biases = any(tensor.endswith(".bias") and modules.get(tensor) not in saved for tensor in full)
     names = one_each(ranks, config.model is not None) if len(set(ranks.values())) > 1 else {}
     patterns = {names[module]: ranks[module] for module in names}
     return dict(

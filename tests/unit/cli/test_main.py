@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
 
 from adapterops.cli import main
 from adapterops.errors import AdapterWarning, InputError
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r} and "adapterops" in sys.modules:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+for name in list(sys.modules):
+    if name.partition(".")[0] in ("json", "logging"):
+        del sys.modules[name]
+sys.meta_path.insert(0, Interrupt())
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +110,27 @@ def test_a_warning_is_an_error_under_strict(
     assert capsys.readouterr().err == "warning: half of it is lost\n"
     assert main.run(["methods", "--strict"]) == 3
     assert "half of it is lost (an error under --strict)" in capsys.readouterr().err
+
+
+def test_a_signal_inside_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come where the engine is imported in part."""
+    monkeypatch.setitem(sys.modules, "adapterops.engine.local", ModuleType("adapterops.engine.local"))
+    monkeypatch.delattr("adapterops.engine.local", raising=False)
+    before = {number: signal.getsignal(number) for number in main.SIGNALS}
+    try:
+        with pytest.raises(main.Terminated):
+            main._terminate(signal.SIGINT, None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("module", ["json", "adapterops.cli.commands", "logging"])
+def test_ctrl_c_while_the_command_is_imported(module: str, tmp_path: Path) -> None:
+    """No traceback, whatever is imported when it comes."""
+    path = tmp_path / "sitecustomize.py"
+    path.write_text(INTERRUPTED.format(module=module))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "adapterops", "show", "a"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped by SIGINT; nothing was written\n")
