@@ -57,8 +57,8 @@ class NVFP4:
         found = (codes.dtype, scales and scales.dtype, whole.dtype)
         if found != ("U8", "F8_E4M3", "F32") or len(codes.shape) != 2 or whole.shape not in ((), (1,)):
             parts = f"codes {shown(codes)}, weight_scale {shown(scales)}, {role} {shown(whole)}"
-            known = "U8 [out, in / 2], F8_E4M3 [out, in / 16] and one F32, which is NVFP4"
-            raise foreign(f"two kinds of scales in a way ({parts}; known is {known})", tensor)
+            known = "U8 [out, in / 2], F8_E4M3 [out, in / 16] and one F32"
+            raise foreign(f"NVFP4 in another way, or something like it ({parts}; known are {known})", tensor)
         scheme, shape = cls(role, whole.shape, header.used_as), (codes.shape[0], 2 * codes.shape[1])
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(scheme, shape, {**scheme.parts(shape), **extras})
