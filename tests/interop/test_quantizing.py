@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -43,6 +44,7 @@ from transformers import (
 )
 
 from adapterops.cli.main import run
+from adapterops.storage.grams import grams_file
 
 Made = Callable[..., Path]
 
@@ -594,6 +596,24 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
         assert {key for key in before if not torch.equal(before[key], after[key])} == {
             f"{module}.weight" for module in deltas(adapter)
         }
+
+
+def test_codes_of_experts_are_not_chosen_by_inputs(
+    made: Made, mxfp4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A matrix of their inputs is for no expert of several, and for no column of what is stored transposed."""
+    parameter = "model.layers.0.mlp.experts.down_proj"
+    adapter = write_lora(
+        tmp_path / "a", made("gpt_oss"), "gpt_oss", target_modules=[], target_parameters=["mlp.experts.down_proj"]
+    )
+    grams = tmp_path / "grams.safetensors"
+    grams.write_bytes(grams_file({parameter: np.eye(128, dtype=np.float32)}, 10))
+    options = ["--rounding", "calibrated", "--grams", grams, "-o", tmp_path / "out"]
+    assert run([str(each) for each in ("fuse", mxfp4, adapter, *options)]) == 4
+    said = capsys.readouterr().err
+    assert parameter in said
+    assert "with other experts in one tensor, of which codes are not chosen by inputs" in said
+    assert "--rounding stochastic" in said
 
 
 # An adapter that was trained on codes
