@@ -9,6 +9,7 @@ import warnings
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import CALIBRATED, Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
+from adapterops.formats.models.converted import EXPERT
 from adapterops.quant.registry import is_coded, is_kept, is_written
 
 RELATIVE, ANOTHER = 0.03, 0.5
@@ -50,9 +51,11 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     """Raise IncompatibleError where a weight that is rounded by its inputs has no Gram matrix of them."""
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)]
     for name in names:
-        if not is_coded(checkpoint.schemes[name]):
+        scheme, matrix = checkpoint.schemes[name], len(checkpoint.layout[name].shape) == 2
+        if not (is_coded(scheme) and matrix):
+            what = scheme.name if matrix else f"{scheme.name} with other experts in one tensor"
             raise UnsupportedError(
-                f"is stored in {checkpoint.schemes[name].name}, whose codes are not chosen by inputs",
+                f"is stored in {what}, of which codes are not chosen by inputs",
                 tensor=name,
                 path=checkpoint.files.path if checkpoint.files else None,
                 hint="use --rounding stochastic",
@@ -60,11 +63,13 @@ def _check_grams(checkpoint: Checkpoint) -> None:
             )
     without = [name for name in names if name not in checkpoint.grams]
     if without:
+        experts = any(EXPERT.search(name) for name in without)
+        makes = "adapterops gram makes them, of all modules or with --adapter of those that it adapts"
         raise IncompatibleError(
             f"{count(len(without), 'adapted weight')} in codes without a Gram matrix of the inputs",
             tensor=without[0],
             path=checkpoint.files.path if checkpoint.files else None,
-            hint="adapterops gram makes them, of all modules or with --adapter of those that it adapts; or --rounding stochastic",
+            hint=f"{'adapterops gram makes none of experts: use' if experts else f'{makes}; or'} --rounding stochastic",
             code="E-NAMES",
         )
 

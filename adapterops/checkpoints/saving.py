@@ -259,7 +259,8 @@ def _check_survival(modules: Facts, out: Path) -> None:
             f"{quantized[worst].for_inputs:.1%} of the update survives in {worst}, {total.for_inputs:.1%} in all {modules_}; "
             f"less than {LEAST_HEARD if total.said else LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
-            hint="round with --rounding stochastic, write 16 bits with --dtype bfloat16, or take the loss with --accept-loss",
+            hint="write 16 bits with --dtype bfloat16, use --rounding stochastic where this was not, or take the loss with "
+            "--accept-loss",
             code="E-LOST",
             details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
         )

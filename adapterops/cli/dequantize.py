@@ -20,7 +20,7 @@ from adapterops.requests.request import Model, Request
 @options.dtype
 @modelling
 def command(source: str, out: Path | None, dtype: str | None, modelling: Modelling) -> None:
-    """A model in NF4, FP4, int8, FP8, MXFP4 or GGUF with every weight as it is when used: in 16 bits, or in --dtype.
+    """A model in NF4, FP4, int8, FP8, MXFP4, NVFP4 or GGUF with every weight as it is when used: in 16 bits, or in --dtype.
 
     \b
     adapterops dequantize model-nf4 --dtype bfloat16 -o model

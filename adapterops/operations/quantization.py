@@ -12,7 +12,8 @@ from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.converted import convertible, described, skipped, without
+from adapterops.formats.models.converted import DESCRIBED, convertible, described, skipped, without
+from adapterops.formats.models.model_files import ModelFiles
 from adapterops.formats.models.naming import conv1d, namesakes
 from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
@@ -56,6 +57,7 @@ def quantize(
     return replace(
         checkpoint,
         layout=layout,
+        files=_undescribed(checkpoint),
         schemes=schemes,
         config=described(checkpoint.config, chosen, skipped(checkpoint.layout, schemes, checkpoint.config)),
         history=Step("quantize", {"to": to, **chosen.parameters}, (checkpoint.history,)),
@@ -91,7 +93,8 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
     if config and dtype:
         config |= {key: FLOATS[dtype] for key in ("dtype", "torch_dtype") if key in config}
     step = Step("dequantize", {"dtype": dtype} if dtype else {}, (checkpoint.history,))
-    return replace(checkpoint, layout=layout, schemes={}, config=config, history=step)
+    files = _undescribed(checkpoint)
+    return replace(checkpoint, layout=layout, files=files, schemes={}, config=config, history=step)
 
 
 def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0, grams: Checkpoint | None = None) -> Checkpoint:
@@ -186,6 +189,12 @@ def as_stored(checkpoint: Checkpoint, model: Checkpoint) -> Checkpoint:
     for name in {*schemes, *checkpoint.schemes} & set(model.layout):
         layout[name] = layout[name]._replace(dtype=model.layout[name].dtype)
     return replace(checkpoint, layout=layout, schemes=schemes)
+
+
+def _undescribed(checkpoint: Checkpoint) -> ModelFiles | None:
+    """Its files without what says how the weights were quantized."""
+    files = checkpoint.files
+    return files and replace(files, others=tuple(path for path in files.others if path.name != DESCRIBED))
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:

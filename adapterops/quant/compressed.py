@@ -53,8 +53,9 @@ class Compressed:
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
-        """By the config: one number of bits for the whole model, in groups or by row."""
-        if header.section.get("quant_method") != "compressed-tensors":
+        """By the config: one number of bits for the whole model, in groups or by row. Codes in bytes are NVFP4."""
+        packed = header.part(tensor, role)
+        if header.section.get("quant_method") != "compressed-tensors" or (packed and packed.dtype == "U8"):
             return None
         arguments = _arguments(header.section, tensor, ordered=bool(header.roles(tensor, ("weight_g_idx",))))
         name, lengths = key(tensor, "weight_shape"), header.part(tensor, "weight_shape")

@@ -19,6 +19,10 @@ SMALLEST = 1e-38
 """A scale below counts as 0, so that a group of zeros stays one."""
 
 
+MOST = 2.0
+"""How many times as far as its update an entry moves at most, for the sake of others that cannot."""
+
+
 class Coded(Scheme, Protocol):
     """A scheme whose entries have a code, a scale and a zero point each."""
 
@@ -36,7 +40,10 @@ class Coded(Scheme, Protocol):
 
 
 class OnGrid:
-    """To the next lower number on the grid or the next higher, at random, so that the mean is right."""
+    """To the next lower number on the grid or the next higher, at random, so that the mean is right.
+
+    Where numbers are past the ends of the grid, it is that of the row along its update; see `share`.
+    """
 
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
@@ -60,9 +67,10 @@ class OnGrid:
             start = torch.where(start.isfinite(), start, before * inverse)
         s = (values - before).mul_(inverse).add_(start)
         lower = below(s, grid.values, at(grid.places, there))
-        low = at(grid.values, lower)
+        low, gap = at(grid.values, lower), at(grid.values[1:] - grid.values[:-1], lower)
+        share(s, start, low, low + gap, scale)
         draws = torch.rand(s.shape, generator=generator(self.key, begin))
-        higher = s.sub_(low) > draws.mul_(at(grid.values[1:] - grid.values[:-1], lower))
+        higher = s.sub_(low) > draws.mul_(gap)
         moved = at(grid.codes, lower.add_(higher))
         same = (values == before) | (at(numbers, moved.int()) == start)  # of two zeros the one there is
         result, found = torch.where(same, codes, moved), torch.where(same, start, at(numbers, moved.int()))
@@ -84,6 +92,25 @@ def changed(
     made = scheme.codes(shape, lambda wanted, first, last: data[first:last], 0, end - begin)
     assert role in scheme.parts(shape)
     return made != scheme.codes(shape, read, begin, end)
+
+
+def share(s: Tensor, start: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> None:
+    """What the ends of the grid do not hold of an update is held by the rest of its row; s is changed in place.
+
+    An entry on the last number holds nothing of an update that goes further. With δ the update of a row and h what the
+    grid holds of it, every h is made longer by the same factor c = ⟨δ, δ⟩ / ⟨δ, h⟩, at most `MOST`, so that the row as a
+    whole keeps ⟨δ, δ⟩. No entry leaves its two neighbours, and a row that is held is left as it is.
+
+    Args:
+        start, s: where an entry is and where it is to be, in numbers of the grid.
+        low, high: the two numbers next to s.
+    """
+    held = s.clamp(low, high)
+    step = held - start
+    delta, lost = (s - start).mul_(scale), (s - held).mul_(scale)
+    missing, found = delta.mul(lost).sum(dim=1, keepdim=True), delta.mul_(step).mul_(scale).sum(dim=1, keepdim=True)
+    more = (missing / found).nan_to_num_(0).clamp_(0, MOST - 1)
+    s.copy_(held.addcmul_(step, more).clamp_(low, high))
 
 
 def at(table: Tensor, places: Tensor) -> Tensor:

@@ -77,7 +77,8 @@ class Kept(Scheme, Protocol):
     """A scheme whose stored grid takes other numbers: scales stay, codes are written."""
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        """Each number to one of its two neighbours on the stored grid, at random, so that the mean is right.
+        """Each number to one of its two neighbours on the stored grid, at random, so that the mean is right; where some
+        are past its ends, that of ⟨W' - W, ΔW⟩ in each row.
 
         The scales stay what they are, and a number that is on the grid keeps its code: decode(on_grid(W)) = W for the
         stored W.

@@ -198,6 +198,21 @@ def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     return rows
 
 
+def _nvfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
+    width = shape[-1]
+    inverse = scheme.whole == "weight_global_scale"
+    whole = floats(raw(stored, scheme.whole), "F32")[0]
+    scales = floats(raw(stored, "weight_scale"), "F8_E4M3").reshape(shape[0], -1) * (1 / whole if inverse else whole)
+
+    def rows(begin: int, end: int) -> Entries:
+        codes = "weight_packed" if inverse else "weight"
+        data = raw(stored, codes, begin * width // 2, end * width // 2)
+        found = np.stack([data & 15, data >> 4], axis=1).reshape(-1, width)
+        return _of_table(np.array(E2M1), found, np.repeat(scales[begin:end], 16, axis=1)[:, :width])
+
+    return rows
+
+
 def stream(data: Matrix, bits: int) -> Matrix:
     """Rows of bytes as codes of so many bits, from the lowest bit on; a code may go on in the next byte."""
     spread = np.unpackbits(data, axis=1, bitorder="little").reshape(len(data), -1, bits)
@@ -254,6 +269,7 @@ Formula: TypeAlias = Callable[[StoredTensor, Any, tuple[int, ...]], Decoder]
 GRIDS: Mapping[str, Callable[[StoredTensor, Any, tuple[int, ...]], Grid]] = {
     "fp8": _fp8,
     "mxfp4": _mxfp4,
+    "nvfp4": _nvfp4,
     "awq": _awq,
     "gptq": _gptq,
     "compressed-tensors": _compressed,

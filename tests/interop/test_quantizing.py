@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from compressed_tensors.compressors.nvfp4 import NVFP4PackedCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from corpus import tree
 from quantized_models import (
     SCHEMES,
@@ -32,9 +35,16 @@ from quantized_models import (
 )
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, FineGrainedFP8Config, Mxfp4Config
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    CompressedTensorsConfig,
+    FineGrainedFP8Config,
+    Mxfp4Config,
+)
 
 from adapterops.cli.main import run
+from adapterops.storage.grams import grams_file
 
 Made = Callable[..., Path]
 
@@ -490,10 +500,45 @@ def mxfp4(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_as(tmp_path_factory.mktemp("mxfp4") / "model", made("gpt_oss"), tensors, {"quant_method": "mxfp4"})
 
 
-@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+@pytest.fixture(scope="module")
+def nvfp4(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with every matrix of a layer in NVFP4, packed by compressed-tensors."""
+    args = QuantizationArgs(num_bits=4, type="float", strategy="tensor_group", symmetric=True, group_size=16)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in files_of(made("small llama")).items():
+        tensors[name] = tensor
+        if "_proj" in name:
+            W = tensors.pop(name).float()
+            factor = 448 * 6 / W.abs().max()
+            scales = (W.view(len(W), -1, 16).abs().amax(2) / 6 * factor).to(torch.float8_e4m3fn).float()
+            parts = {"weight": W, "weight_scale": scales, "weight_global_scale": factor.view(1)}
+            for role, part in NVFP4PackedCompressor.compress(parts, scheme).items():
+                tensors[name.replace("weight", role)] = part.contiguous()
+    form = "nvfp4-pack-quantized"
+    group = {"targets": ["Linear"], "weights": args.model_dump(mode="json"), "format": form}
+    section = {
+        "quant_method": "compressed-tensors",
+        "format": form,
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": group},
+    }
+    return write_as(tmp_path_factory.mktemp("nvfp4") / "model", made("small llama"), tensors, section)
+
+
+KEPT = {
+    "fp8": ("even qwen3_moe", FineGrainedFP8Config(dequantize=True)),
+    "mxfp4": ("gpt_oss", Mxfp4Config(dequantize=True)),
+    "nvfp4": ("small llama", CompressedTensorsConfig(dequantize=True)),
+}
+"""The model of each, and how transformers decodes it."""
+
+
+@pytest.mark.parametrize("kind", KEPT)
 def test_it_is_dequantized_as_transformers_does(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
     base = request.getfixturevalue(kind)
-    theirs = FineGrainedFP8Config(dequantize=True) if kind == "fp8" else Mxfp4Config(dequantize=True)
+    theirs = KEPT[kind][1]
     expected = AutoModelForCausalLM.from_pretrained(base, quantization_config=theirs, dtype=torch.bfloat16).state_dict()
     typed("dequantize", base, "-o", tmp_path / "out")
     found = load(tmp_path / "out").state_dict()
@@ -502,7 +547,7 @@ def test_it_is_dequantized_as_transformers_does(request: pytest.FixtureRequest, 
         assert torch.equal(found[name], tensor), name
 
 
-@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+@pytest.mark.parametrize("kind", KEPT)
 def test_it_is_quantized_and_nothing_of_it_stays_as_it_was(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
@@ -516,9 +561,9 @@ def test_it_is_quantized_and_nothing_of_it_stays_as_it_was(
     load(tmp_path / "one")
 
 
-@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+@pytest.mark.parametrize("kind", KEPT)
 def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
-    base, name = request.getfixturevalue(kind), {"fp8": "even qwen3_moe", "mxfp4": "gpt_oss"}[kind]
+    base, (name, theirs) = request.getfixturevalue(kind), KEPT[kind]
     adapter = made(name, "adapter")
     typed("dequantize", base, "--dtype", "float32", "-o", tmp_path / "decoded")
     for way in (["--dtype", "bfloat16"], ["--quantize", "nf4"]):
@@ -528,14 +573,13 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
         assert_alike(one, {name: each.to(one[name].dtype) for name, each in two.items()})
         load(tmp_path / ("one" + way[1]))
         verified(tmp_path / ("one" + way[1]), "--base", base, "--adapter", adapter)
-    if kind == "fp8":
+    if kind != "mxfp4":
         typed("fuse", base, adapter, "--rounding", "stochastic", "--accept-loss", "-o", tmp_path / "codes")
         verified(tmp_path / "codes", "--base", base, "--adapter", adapter)
         before, after = files_of(base), files_of(tmp_path / "codes")
         assert {
             key for key in before if not torch.equal(before[key].view(torch.uint8), after[key].view(torch.uint8))
-        } == {f"{module}.weight" for module in deltas(adapter)}
-        theirs = FineGrainedFP8Config(dequantize=True)
+        } == {f"{module}.weight{'_packed' if kind == 'nvfp4' else ''}" for module in deltas(adapter)}
         model = AutoModelForCausalLM.from_pretrained(
             tmp_path / "codes", quantization_config=theirs, dtype=torch.float32
         )
@@ -544,13 +588,32 @@ def test_an_adapter_is_fused_into_it(made: Made, request: pytest.FixtureRequest,
         own = load(
             tmp_path / "own",
         ).state_dict()
-        assert all(torch.equal(own[name].to(tensor.dtype), tensor) for name, tensor in stands.items())
-    if kind == "mxfp4":  # whose attention is in 16 bits: the experts stay as they are
+        seen = torch.bfloat16 if kind == "nvfp4" else torch.float32  # compressed-tensors decodes NVFP4 in bfloat16
+        assert all(torch.equal(own[name].to(seen), tensor.to(seen)) for name, tensor in stands.items())
+    else:  # its attention is in 16 bits: the experts stay as they are
         typed("fuse", base, adapter, "-o", tmp_path / "kept")
         before, after = files_of(base), files_of(tmp_path / "kept")
         assert {key for key in before if not torch.equal(before[key], after[key])} == {
             f"{module}.weight" for module in deltas(adapter)
         }
+
+
+def test_codes_of_experts_are_not_chosen_by_inputs(
+    made: Made, mxfp4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A matrix of their inputs is for no expert of several, and for no column of what is stored transposed."""
+    parameter = "model.layers.0.mlp.experts.down_proj"
+    adapter = write_lora(
+        tmp_path / "a", made("gpt_oss"), "gpt_oss", target_modules=[], target_parameters=["mlp.experts.down_proj"]
+    )
+    grams = tmp_path / "grams.safetensors"
+    grams.write_bytes(grams_file({parameter: np.eye(128, dtype=np.float32)}, 10))
+    options = ["--rounding", "calibrated", "--grams", grams, "-o", tmp_path / "out"]
+    assert run([str(each) for each in ("fuse", mxfp4, adapter, *options)]) == 4
+    said = capsys.readouterr().err
+    assert parameter in said
+    assert "with other experts in one tensor, of which codes are not chosen by inputs" in said
+    assert "--rounding stochastic" in said
 
 
 # An adapter that was trained on codes

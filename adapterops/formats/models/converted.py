@@ -47,6 +47,9 @@ TIED_HEADS = {
 One that shares its weight with the input embedding is in the model and not in the file.
 """
 
+DESCRIBED = "hf_quant_config.json"
+"""Where modelopt says of a model that it is quantized, next to config.json or instead of it."""
+
 NUMBERED = re.compile(r"\.\d+\.")
 EXPERT = re.compile(r"\.experts\.\d+\.")
 TORCHS_OWN = ".in_proj_weight"

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from codes import encode, normal, reader
+from codes import encode, normal, raw, reader
 from torch import Tensor
 
 from adapterops.errors import InputError
 from adapterops.quant.calibrated import calibrated, hessian
+from adapterops.quant.nvfp4 import NVFP4
 from adapterops.quant.registry import kept, make
-from adapterops.quant.scheme import Writable
+from adapterops.quant.scheme import Kept
 from adapterops.quant.transposed import Transposed
 
 SHAPE, RANK = (96, 64), 4
@@ -25,9 +26,19 @@ def inputs(seed: int = 5) -> np.ndarray:
     return (x.T @ x / len(x)).numpy()
 
 
-def stored(scheme: str) -> tuple[Writable, dict[str, Tensor], Tensor]:
-    made = make(scheme)
-    parts = encode(made.encoder(SHAPE), 0.02 * normal(1, *SHAPE))
+def stored(scheme: str) -> tuple[Kept, dict[str, Tensor], Tensor]:
+    if scheme == "nvfp4":
+        made: Kept = NVFP4("weight_scale_2")
+        parts = {
+            "weight": torch.randint(
+                0, 256, (SHAPE[0], SHAPE[1] // 2), generator=torch.Generator().manual_seed(1)
+            ).byte(),
+            "weight_scale": torch.full((SHAPE[0], SHAPE[1] // 16), 2.0).to(torch.float8_e4m3fn),
+            "weight_scale_2": torch.tensor(0.003),
+        }
+    else:
+        new = made = make(scheme)
+        parts = encode(new.encoder(SHAPE), 0.02 * normal(1, *SHAPE))
     return made, parts, made.decode(SHAPE, reader(parts), 0, SHAPE[0]).float().clone()
 
 
@@ -36,7 +47,7 @@ def update(size: float = 0.03) -> Tensor:
     return delta * size * 0.02 * math.sqrt(SHAPE[0] * SHAPE[1]) / delta.norm()
 
 
-def numbers(scheme: Writable, parts: dict[str, Tensor]) -> Tensor:
+def numbers(scheme: Kept, parts: dict[str, Tensor]) -> Tensor:
     return scheme.decode(SHAPE, reader(parts), 0, SHAPE[0]).float().clone()
 
 
@@ -45,7 +56,7 @@ def far(found: Tensor, wanted: Tensor, gram: Tensor) -> float:
     return float(((error @ gram) * error).sum())
 
 
-@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
+@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8", "nvfp4"])
 def test_codes_are_nearer_for_the_inputs_than_by_chance_or_by_themselves(scheme: str) -> None:
     made, parts, W = stored(scheme)
     gram, target = inputs(), W + update()
@@ -58,11 +69,11 @@ def test_codes_are_nearer_for_the_inputs_than_by_chance_or_by_themselves(scheme:
     assert far(found, target, hessian(G, update())) < 0.5 * far(W, target, hessian(G, update()))
 
 
-@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
+@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8", "nvfp4"])
 def test_what_is_not_changed_keeps_its_codes(scheme: str) -> None:
     made, parts, W = stored(scheme)
     same = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W)
-    assert torch.equal(same["weight"].view(torch.uint8), parts["weight"].view(torch.uint8))
+    assert torch.equal(raw(same["weight"]), raw(parts["weight"]))
     delta = update()
     delta[10:20] = 0
     chosen = encode(calibrated(kept(made), SHAPE, reader(parts), inputs), W + delta)

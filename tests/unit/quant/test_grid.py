@@ -15,17 +15,22 @@ from adapterops.quant.awq import AWQ
 from adapterops.quant.compressed import Compressed
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.gptq import GPTQ
+from adapterops.quant.grid import share
 from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.nvfp4 import NVFP4
 from adapterops.quant.registry import is_kept, kept, writable
 from adapterops.testing import check_grid
 
 OUT, INTO = 64, 96
+FLOATS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F8_E4M3": torch.float8_e4m3fn}
 KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "fp8 in blocks": (FP8((48, 32), "weight_scale_inv", "F8_E4M3", "F32", (2, 3)), (OUT, INTO)),
     "fp8 by row": (FP8((1, INTO), "weight_scale", "F8_E4M3", "BF16", (OUT, 1)), (OUT, INTO)),
     "fp8 with one scale": (FP8((OUT, INTO), "weight_scale", "F8_E5M2", "F32", (1,)), (OUT, INTO)),
     "fp8 with powers of two": (FP8((32, 32), "weight_scale_inv", "F8_E4M3", "U8", (2, 3)), (OUT, INTO)),
     "mxfp4": (MXFP4(), (2, OUT, 32)),
+    "nvfp4 of modelopt": (NVFP4("weight_scale_2"), (OUT, INTO)),
+    "nvfp4 of compressed-tensors": (NVFP4("weight_global_scale", (1,)), (OUT, INTO)),
     "gptq of 4 bits": (GPTQ(4, 32), (OUT, INTO)),
     "gptq of 3 bits": (GPTQ(3, 32, ordered=False, offset=0), (OUT, INTO)),
     "awq": (AWQ(32, symmetric=False), (OUT, INTO)),
@@ -56,7 +61,7 @@ def stored(scheme: Any, shape: tuple[int, ...], seed: int = 0) -> dict[str, Tens
             found[role] = torch.from_numpy(random.integers(120, 125, part.shape, dtype=np.uint8))
         else:
             numbers_ = torch.from_numpy(random.random(part.shape).astype(np.float32)) + 0.5
-            found[role] = numbers_.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[part.dtype])
+            found[role] = numbers_.to(FLOATS[part.dtype])
     return found
 
 
@@ -97,3 +102,39 @@ def test_what_is_kept_is_not_made_anew() -> None:
         assert kept(scheme) is scheme
         with pytest.raises(Exception, match="is not made anew"):
             writable(scheme)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_of_one_percent_is_held_on_average(kind: str) -> None:
+    """⟨W' - W, ΔW⟩ / ‖ΔW‖², though codes at the ends of the grid cannot follow: of 16 equally frequent ones, two."""
+    scheme, shape = KINDS[kind]
+    read, height = reader(stored(scheme, shape)), math.prod(shape[:-1])
+    before = scheme.decode(shape, read, 0, height).clone()
+    random = torch.Generator().manual_seed(2)
+    update = torch.randn(height, 4, generator=random) @ torch.randn(4, shape[-1], generator=random)
+    update *= 0.01 * before.norm() / update.norm()
+    gains = []
+    for draw in range(60):
+        moved = scheme.on_grid(shape, read, str(draw)).rows(before + update, 0)[1]() - before
+        gains.append(float((moved * update).sum() / update.square().sum()))
+    error = float(np.std(gains)) / len(gains) ** 0.5
+    assert abs(np.mean(gains) - 1) < max(0.02, 4 * error)
+    assert error < 0.015
+
+
+def test_what_the_ends_do_not_hold_the_rest_of_the_row_does() -> None:
+    """On the grid 0, 1, 2, 3: by the formula, in a row of which an end takes nothing, and one that is held."""
+    start = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [3.0, 3.0, 0.0]])
+    update = torch.tensor([[0.2, 0.1, -0.3], [-0.2, 0.1, -0.3], [0.2, 0.1, -0.3]])
+    scale = torch.tensor([[2.0, 1.0, 1.0]] * 3)
+    s = start + update
+    low = s.floor().clamp(0, 2)
+    found = s.clone()
+    share(found, start, low, low + 1, scale)
+    held = s.clamp(0, 3) - start
+    power, rest = ((update * scale) ** 2).sum(dim=1), (update * held * scale**2).sum(dim=1)
+    expected = start[0] + held[0] * min(2, float(power[0] / rest[0]))
+    assert torch.allclose(found[0], expected)
+    assert torch.equal(found[1], s[1])
+    assert torch.equal(found[2], s[2].clamp(0, 3))  # nothing is held, so that nothing can make up for it
+    assert bool(((found >= low) & (found <= low + 1)).all())

@@ -48,6 +48,7 @@ def test_every_file_of_the_folder_that_registers_is_found() -> None:
         "int8",
         "fp8",
         "mxfp4",
+        "nvfp4",
         "awq",
         "gptq",
     }

@@ -23,6 +23,7 @@ from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.nvfp4 import NVFP4
 from adapterops.quant.scheme import Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import SafetensorsFile
@@ -58,6 +59,14 @@ def made(kind: str) -> tuple[Scheme, tuple[int, ...], dict[str, Tensor]]:
         blocks = torch.randint(0, 256, (2, 48, 2, 16), dtype=torch.uint8)
         scales = torch.randint(110, 135, (2, 48, 2), dtype=torch.uint8)
         return MXFP4(), (2, 64, 48), {"_blocks": blocks, "_scales": scales}
+    if kind == "nvfp4":
+        packed = torch.randint(0, 256, (out, into // 2), dtype=torch.uint8)
+        scales = normal(5, out, into // 16).abs().mul(40).to(torch.float8_e4m3fn)
+        return (
+            NVFP4("weight_global_scale", (1,)),
+            SHAPE,
+            {"weight_packed": packed, "weight_scale": scales, "weight_global_scale": torch.tensor([270.3])},
+        )
     if kind == "awq":
         parts = {"qweight": words(1, into, out // 8), "scales": half, "qzeros": words(2, 4, out // 8)}
         return AWQ(16, symmetric=False), SHAPE, parts
@@ -66,7 +75,7 @@ def made(kind: str) -> tuple[Scheme, tuple[int, ...], dict[str, Tensor]]:
     return Compressed(4, 16, kind == "symmetric"), SHAPE, {**packed, **zeros}
 
 
-KINDS = ["nf4", "fp4", "nested", "int8", "fp8", "mxfp4", "awq", "symmetric", "compressed"]
+KINDS = ["nf4", "fp4", "nested", "int8", "fp8", "mxfp4", "nvfp4", "awq", "symmetric", "compressed"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
