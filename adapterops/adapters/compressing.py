@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -32,14 +32,14 @@ from adapterops.provenance.history import Step, sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, write_manifest
 from adapterops.provenance.manifest import described as hashed
 from adapterops.provenance.reader import read_manifest
-from adapterops.quant.coded import Array, Own, factors, sliced
+from adapterops.quant.coded import factors, sliced
 from adapterops.storage.outputs import check_output
 from adapterops.storage.place import COLLECTION, Place
 from adapterops.storage.spool import Spool
 from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text
 from adapterops.storage.writer import read_back
-from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array
 
 ERROR = 0.01
 """The relative error that an update gets where no other is asked for."""
@@ -65,6 +65,7 @@ class Compressed:
         bytes: of the file; those of codes and bases where nothing is written.
         in_16_bits: what B and A of all adapters take in 16 bits.
         alone: about what codes take for the same error where nothing is shared.
+        asked, cut: the error that was asked for, and whether a rank was, which may make it larger.
     """
 
     path: Path | None
@@ -74,6 +75,8 @@ class Compressed:
     bytes: int
     in_16_bits: int
     alone: int
+    asked: float
+    cut: bool
 
     def as_json(self) -> dict[str, Any]:
         error, member, module = self.worst
@@ -116,7 +119,7 @@ def compress(
     _check(adapters, error, rank)
     how = how.within(partial(_memory, adapters))
     codes = _codes(adapters, error, rank, how)
-    found = _Found(list(adapters))
+    found = _Found(list(adapters), error, rank is not None)
     if out is None:
         with closing(codes):
             for module, members, each in codes:
@@ -131,13 +134,15 @@ def compress(
             for module, members, each in codes:
                 found.add(module, members, each)
                 for key, array in _tensors(each, list(adapters), members).items():
-                    spool.add(f"{module}:{key}", DTYPES[array.dtype.type], array)
+                    spool.add(f"{module}:{key}", DTYPES[array.dtype.name], array)
             text = json_text(described(_configs(adapters), found.shapes, error)).decode()
             spool.into(folder / COLLECTION, {"format": FORMAT, "schema": SCHEMA, "collection": text}, how.sync)
         with read_back():
             found.check(folder)
         result = found.compressed(adapters, out, (folder / COLLECTION).stat().st_size)
-        unique = sources(step := Step("compress", {"error": error, "rank": rank}, tuple(a.history for a in adapters.values())))
+        unique = sources(
+            step := Step("compress", {"error": error, "rank": rank}, tuple(a.history for a in adapters.values()))
+        )
         read = [source.as_json() for source in unique]
         for source in unique:
             source.check_unchanged()
@@ -152,7 +157,7 @@ def compress(
 
 def _codes(
     adapters: Mapping[str, Adapter], error: float, rank: int | None, how: Execution
-) -> Iterator[tuple[str, Sequence[str], Code]]:
+) -> Generator[tuple[str, Sequence[str], Code], None, None]:
     """Each module, the adapters that have it, and its code."""
     modules = sorted({module for adapter in adapters.values() for module in adapter.layout})
 
@@ -167,7 +172,11 @@ def _codes(
 
 def _tensors(found: Code, names: Sequence[str], members: Sequence[str]) -> dict[str, Array]:
     """What is stored of a module, by name."""
-    columns = (("numbers", found.numbers, np.int32), ("norms", found.norms, np.float64), ("errors", found.errors, np.float64))
+    columns = (
+        ("numbers", found.numbers, np.int32),
+        ("norms", found.norms, np.float64),
+        ("errors", found.errors, np.float64),
+    )
     at_ = {member: place for place, member in enumerate(members)}
     tensors: dict[str, Array] = {
         key: np.array([values[at_[name]] if name in at_ else empty for name in names], dtype)
@@ -186,7 +195,8 @@ def _tensors(found: Code, names: Sequence[str], members: Sequence[str]) -> dict[
 class _Found:
     """What has been coded so far."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], asked: float, cut: bool) -> None:
+        self._asked, self._cut = asked, cut
         self._squares = {name: np.zeros(2) for name in names}
         self._worst = (0.0, "", "")
         self._probes: dict[str, list[float]] = {}
@@ -208,7 +218,7 @@ class _Found:
         errors = {name: math.sqrt(lost / total) if total else 0.0 for name, (lost, total) in self._squares.items()}
         plain = sum(2 * each.parameters for adapter in adapters.values() for each in adapter.layout.values())
         stored = {module: len(probes) for module, probes in self._probes.items()}
-        return Compressed(out, errors, self._worst, stored, size, plain, self._alone)
+        return Compressed(out, errors, self._worst, stored, size, plain, self._alone, self._asked, self._cut)
 
     def check(self, folder: Path) -> None:
         """Raise AdapterOpsError if the file that was written has another update than was measured, of any module."""
@@ -292,7 +302,11 @@ def _check_carried(adapter: Adapter) -> None:
         )
     if not adapter.layout:
         raise UnsupportedError("has no modules to compress", path=name(adapter), hint=leave)
-    dense = {module: f"{each.kind}, which has no factors of its rank" for module, each in adapter.layout.items() if each.dense}
+    dense = {
+        module: f"{each.kind}, which has no factors of its rank"
+        for module, each in adapter.layout.items()
+        if each.dense
+    }
     kernels = {module: "of a convolution" for module, each in adapter.layout.items() if len(each.kernel) > 1}
     cannot = {
         **dict.fromkeys(adapter.full, "a full tensor (of modules_to_save, or a bias)"),

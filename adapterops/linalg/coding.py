@@ -78,7 +78,7 @@ def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> C
         for first in firsts
     }
     trained = [first for first in firsts if norms[first] > 0]
-    best = alone = _way(None, None, canonical[0].shape, error)
+    best, alone = _way(None, None, canonical[0].shape, error), 0.0
     if trained:
         sample = [canonical[at] for at in trained[:: -(-len(trained) // SAMPLE)]]
         sizes = [norms[at] for at in trained[:: -(-len(trained) // SAMPLE)]]
@@ -100,7 +100,7 @@ def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> C
             "has numbers that are too large for float32", hint="divide it by a number first: adapterops calc"
         )
     numbers = [firsts.index(first) for first, _ in same]
-    return Code(way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone if trained else 0))
+    return Code(way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone))
 
 
 def _nonzero(update: LowRank) -> LowRank:
@@ -160,7 +160,9 @@ class _Way:
         rows = C if self.shared.mean is None else C - self.shared.mean
         rest = _nonzero(balanced(self.rest(update, C)))
         B, A = rest.B.T, rest.A
-        sides = np.square(A).sum(axis=1)[:, None] * squared_errors(B) + np.square(B).sum(axis=1)[:, None] * squared_errors(A)
+        sides = np.square(A).sum(axis=1)[:, None] * squared_errors(B) + np.square(B).sum(axis=1)[
+            :, None
+        ] * squared_errors(A)
         sides[:, 0] /= 2
         errors, costs = np.concatenate([squared_errors(rows), sides]), self._costs(len(rows), len(B))
         cut = 0.0 if rank is None else float(sides[rank:, 0].sum())
@@ -171,7 +173,7 @@ class _Way:
             mine, others = bits[: len(rows)], bits[len(rows) :]
             own = Own(mine, _encoded(rows, mine), _encoded(B, others), _encoded(A, others))
             found = distance(update, LowRank(*factors(self.shared, own)))
-            if found <= target or choice.all() and (choice == len(BITS)).all():
+            if found <= target or (bits == BITS[-1]).all():
                 break
             budget *= 0.8 * (target / found) ** 2
         return own

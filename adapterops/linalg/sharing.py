@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from adapterops.linalg.qr import orthonormal
+from adapterops.linalg.qr import orthonormal, triangle
 from adapterops.linalg.singular import svd
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
@@ -25,7 +25,7 @@ GAP = 1.5
 def distance(a: LowRank, b: LowRank) -> float:
     """‖ΔW_a - ΔW_b‖_F, of the difference itself and not of two norms. Cost: O((out + in) (r_a + r_b)²)."""
     B = np.concatenate([a.scale * a.B.astype(np.float64), -b.scale * b.B.astype(np.float64)], axis=1)
-    Q, R = np.linalg.qr(np.concatenate([a.A, b.A]).astype(np.float64).T)
+    R = triangle(np.concatenate([a.A, b.A]).astype(np.float64).T)
     return float(np.linalg.norm(B @ R.T))
 
 
@@ -50,7 +50,9 @@ def alike(updates: Sequence[LowRank], norms: Sequence[float], within: float) -> 
     return found
 
 
-def bases(updates: Sequence[LowRank], norms: Sequence[float], within: float) -> Iterator[tuple[Array | None, Array | None]]:
+def bases(
+    updates: Sequence[LowRank], norms: Sequence[float], within: float
+) -> Iterator[tuple[Array | None, Array | None]]:
     """Orthonormal L (out, k) and R (in, l) that may be worth sharing, None where a side is not shared; the first is
     neither.
 

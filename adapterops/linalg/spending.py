@@ -27,12 +27,13 @@ def spend(errors: Array, costs: Array, budget: float) -> Array:
     >>> spend(np.array([[1.0, 0.1], [0.5, 0.05]]), np.array([[0.0, 8.0], [0.0, 8.0]]), 0.7).tolist()
     [1, 0]
     """
-    least = errors.argmin(axis=1)
+    least: Array = errors.argmin(axis=1)
     if not len(errors) or budget <= 0:
         return least
 
     def chosen(price: float) -> Array:
-        return np.asarray((costs + price / budget * errors).argmin(axis=1))
+        found: Array = (costs + price / budget * errors).argmin(axis=1)
+        return found
 
     def fits(choice: Array) -> bool:
         return float(np.take_along_axis(errors, choice[:, None], axis=1).sum()) <= budget

@@ -117,7 +117,9 @@ class Source:
             InputError: a file changed since it was opened, or has not the content that is known where it came from.
         """
         self.fetch()
-        described: dict[str, Any] = {"path": str(Place(Path(Path(os.path.abspath(self.path)).name), member=self.member))}
+        described: dict[str, Any] = {
+            "path": str(Place(Path(Path(os.path.abspath(self.path)).name), member=self.member))
+        }
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}

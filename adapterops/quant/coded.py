@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from adapterops.quant.rows import BITS, CODES, Array, Rows, decode, held
+from adapterops.quant.rows import BITS, CODES, Rows, decode, held
+
+Array = NDArray[Any]
 
 Read: TypeAlias = Callable[[str, int, int], Array]
 """The rows [begin, end) of a stored array, by its name."""
@@ -44,9 +47,9 @@ class Shared:
 
     def factors(self, C: Array) -> tuple[Array, Array]:
         """B (out, r) and A (r, in) of the shared part, of rank min(k, l)."""
-        if self.left is None and self.right is None:
-            return np.zeros((self.shape[0], 0), C.dtype), np.zeros((0, self.shape[1]), C.dtype)
         if self.left is None:
+            if self.right is None:
+                return np.zeros((self.shape[0], 0), C.dtype), np.zeros((0, self.shape[1]), C.dtype)
             return C.T, self.right
         if self.right is None:
             return self.left.T, C
@@ -112,9 +115,9 @@ def stacked(owns: Sequence[Own], shared: Shared) -> tuple[Tables, dict[str, Arra
 ROLES = ("coefficients", "B", "A")
 
 
-def expected(tables: Tables, shared: Shared) -> dict[str, tuple[type, tuple[int, ...]]]:
+def expected(tables: Tables, shared: Shared) -> dict[str, tuple[type[Any], tuple[int, ...]]]:
     """The arrays that `stacked` makes of such tables: name → dtype and shape."""
-    found: dict[str, tuple[type, tuple[int, ...]]] = {}
+    found: dict[str, tuple[type[Any], tuple[int, ...]]] = {}
     for place, bits in enumerate(BITS):
         own = int(tables.own[:, place].sum())
         counts = {"coefficients": int(np.count_nonzero(tables.bits == bits)), "B": own, "A": own}
@@ -142,7 +145,10 @@ def sliced(tables: Tables, number: int, read: Read) -> Own:
     before, counts = tables.own[:number].sum(axis=0), tables.own[number]
     places = [(bits, int(before[at]), int(counts[at])) for at, bits in enumerate(BITS) if counts[at]]
     return Own(
-        mine, coefficients, {bits: rows("B", bits, *at) for bits, *at in places}, {bits: rows("A", bits, *at) for bits, *at in places}
+        mine,
+        coefficients,
+        {bits: rows("B", bits, *at) for bits, *at in places},
+        {bits: rows("A", bits, *at) for bits, *at in places},
     )
 
 

@@ -13,7 +13,7 @@ BITS = (4, 8, 16, 32)
 LARGEST = {4: 7, 8: 127, 16: 32767}
 """The largest code; the least is its negative."""
 
-CODES = {4: np.uint8, 8: np.int8, 16: np.int16, 32: np.float32}
+CODES: dict[int, type[Any]] = {4: np.uint8, 8: np.int8, 16: np.int16, 32: np.float32}
 """What holds the codes: those of 4 bits in pairs, the first one in the lower half, 8 added to each."""
 
 SINGLE = float(np.finfo(np.float32).eps)

@@ -20,7 +20,8 @@ class Spool:
     """A new file of the bytes of tensors, one after the other, in the order in which they come."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, open(path, "x+b")
+        self._path = path
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+b")
         self._layout: dict[str, Spec] = {}
 
     def add(self, name: str, dtype: str, array: Array) -> None:

@@ -10,16 +10,27 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapterops.errors import InputError, NotFoundError, at, count
-from adapterops.quant.coded import Array, Own, Shared, Tables, expected, factors, sliced
+from adapterops.quant.coded import Own, Shared, Tables, expected, factors, sliced
 from adapterops.quant.rows import BITS, CODES, Rows, decode, held
 from adapterops.storage.place import COLLECTION, SEPARATOR, Place
 from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import Spec, TensorFile
 
+Array = NDArray[Any]
+
 FORMAT, SCHEMA = "adapterops-collection", "1"
-DTYPES = {np.uint8: "U8", np.int8: "I8", np.int16: "I16", np.int32: "I32", np.float32: "F32", np.float64: "F64"}
+DTYPES = {
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "float32": "F32",
+    "float64": "F64",
+}
+"""What files call the dtypes of the arrays."""
 NONE = -1
 """The number of an adapter that does not have a module."""
 
@@ -87,7 +98,7 @@ class Collection:
                 raise _damaged("has rows of impossible numbers of bits")
             if not (np.isfinite(norms).all() and np.isfinite(errors).all()):
                 raise _damaged("has errors that are no numbers")
-            wanted = {name: Spec(DTYPES[dtype], shape) for name, (dtype, shape) in expected(tables, shared).items()}
+            wanted = {name: Spec(_short(dtype), shape) for name, (dtype, shape) in expected(tables, shared).items()}
             for name, spec in wanted.items():
                 self._check(module, name, spec)
             known = {*wanted, "numbers", "norms", "errors", "bits", "own", "mean", *_SIDES}
@@ -104,7 +115,9 @@ class Collection:
         own: Own = sliced(stored.tables, number, partial(self._rows, module))
         B, A = factors(stored.shared, own)
         if not (np.isfinite(B).all() and np.isfinite(A).all()):
-            raise InputError("has numbers that are NaN or infinite", path=self.file.path, tensor=module, code="E-NONFINITE")
+            raise InputError(
+                "has numbers that are NaN or infinite", path=self.file.path, tensor=module, code="E-NONFINITE"
+            )
         return B, A
 
     def _shared(self, module: str) -> Shared:
@@ -135,15 +148,15 @@ class Collection:
             found = "nothing" if entry is None else f"{entry.dtype} {list(entry.shape)}"
             raise _damaged(f"{name} is {found}, expected {spec.dtype} {list(spec.shape)}")
 
-    def _array(self, module: str, name: str, dtype: type, shape: tuple[int, ...]) -> Array:
-        self._check(module, name, Spec(DTYPES[dtype], shape))
+    def _array(self, module: str, name: str, dtype: type[Any], shape: tuple[int, ...]) -> Array:
+        self._check(module, name, Spec(_short(dtype), shape))
         return np.frombuffer(self.file.read(f"{module}:{name}"), dtype).reshape(shape)
 
     def _rows(self, module: str, name: str, begin: int, end: int) -> Array:
         key = f"{module}:{name}"
         entry = self.file.entries[key]
         row = entry.spec.bytes // entry.shape[0]
-        dtype = next(each for each, short in DTYPES.items() if short == entry.dtype)
+        dtype = np.dtype(next(each for each, short in DTYPES.items() if short == entry.dtype))
         return np.frombuffer(self.file.read(key, begin * row, end * row), dtype).reshape(end - begin, *entry.shape[1:])
 
 
@@ -160,7 +173,9 @@ def open_collection(place: Place) -> Collection:
     file = place.open(path)
     with at(path=path):
         if file.metadata.get("format") != FORMAT:
-            raise InputError(f"does not say that it is a collection (format {FORMAT})", hint="compress the adapters again")
+            raise InputError(
+                f"does not say that it is a collection (format {FORMAT})", hint="compress the adapters again"
+            )
         if file.metadata.get("schema") != SCHEMA:
             raise InputError(
                 f"has schema {file.metadata.get('schema')!r}, and {SCHEMA!r} is read",
@@ -173,7 +188,9 @@ def open_collection(place: Place) -> Collection:
     return Collection(file, members, modules, error)
 
 
-def described(members: Mapping[str, Mapping[str, Any]], modules: Mapping[str, tuple[int, int]], error: float) -> dict[str, Any]:
+def described(
+    members: Mapping[str, Mapping[str, Any]], modules: Mapping[str, tuple[int, int]], error: float
+) -> dict[str, Any]:
     """What `open_collection` reads in the header."""
     return {"error": error, "members": dict(members), "modules": {name: list(shape) for name, shape in modules.items()}}
 
@@ -195,14 +212,25 @@ def _fields(content: Any) -> tuple[dict[str, Any], dict[str, tuple[int, int]], f
 
 def check_member(name: str) -> None:
     """Raise InputError for a name that could not be given after a path."""
-    if not name or not name.isprintable() or any(letter in name for letter in f"{SEPARATOR}/\\=") or name.strip() != name:
+    if (
+        not name
+        or not name.isprintable()
+        or any(letter in name for letter in f"{SEPARATOR}/\\=")
+        or name.strip() != name
+    ):
         raise InputError(
             f"{name[:80]!r} cannot be the name of an adapter in a collection", hint="give it another: NAME=SOURCE"
         )
 
 
+def _short(dtype: type[Any]) -> str:
+    return DTYPES[np.dtype(dtype).name]
+
+
 def _shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(each) is int and 0 < each < 1 << 31 for each in value)
+    return (
+        isinstance(value, list) and len(value) == 2 and all(type(each) is int and 0 < each < 1 << 31 for each in value)
+    )
 
 
 def _damaged(fact: str) -> InputError:

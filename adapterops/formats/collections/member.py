@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from adapterops.arrays.scratch import Scratch
-from adapterops.formats.collections.contents import NONE, Array, Collection, Stored
+from adapterops.formats.collections.contents import NONE, Collection, Stored
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Entry, Spec
+
+Array = NDArray[Any]
 
 HELD = 8
 """How many pairs of factors stay in memory: B is asked for after A."""
