@@ -33,7 +33,7 @@ _HOMES = {
     "cast": "checkpoints.layouts",
     "check": "operations.serving",
     "compare": "operations.comparing.comparison",
-    "Compressed": "adapters.compressing",
+    "Compressed": "adapters.compressed",
     "compress": "adapters.compressing",
     "dequantize": "operations.quantization",
     "diagnose": "verification.diagnosis.diagnosing",
@@ -77,7 +77,7 @@ __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter as Adapter
-    from adapterops.adapters.compressing import Compressed as Compressed
+    from adapterops.adapters.compressed import Compressed as Compressed
     from adapterops.adapters.compressing import compress as compress
     from adapterops.adapters.opening import open_adapter as open_adapter
     from adapterops.adapters.saved import Saved as Saved

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from adapterops.adapters.compressing import ERROR, Compressed
+from adapterops.adapters.compressed import Compressed
+from adapterops.adapters.compressing import ERROR
 from adapterops.adapters.compressing import compress as save
 from adapterops.adapters.opening import open_adapter
 from adapterops.cli import options, values

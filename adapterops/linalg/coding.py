@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,11 @@ class Code:
     errors: list[float]
     alone: int
 
+    def rows(self, name: str, begin: int, end: int) -> Array:
+        """Some rows of one of the arrays."""
+        rows: Array = self.arrays[name][begin:end]
+        return rows
+
 
 def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> Code:
     """Updates of one shape, each within `error` of its norm; with a `rank` cut to so many dimensions of their own, besides
@@ -69,8 +75,15 @@ def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> C
 
     Cost: O(n (out + in) r²) time, times the ways to share; memory for all factors in float64, and for codes.
     """
+    with np.errstate(all="ignore"):  # what is too large is found in the errors
+        return _code(updates, error, rank)
+
+
+def _code(updates: Sequence[LowRank], error: float, rank: int | None) -> Code:
     canonical = [_nonzero(balanced(update)) for update in updates]
     norms = [float(np.linalg.norm(np.linalg.norm(each.A, axis=1) ** 2)) for each in canonical]
+    if not all(norm < math.sqrt(sys.float_info.max) for norm in norms):
+        raise _too_large()
     same = alike(canonical, norms, SAME * error)
     firsts = sorted({first for first, _ in same})
     budgets = {
@@ -96,11 +109,14 @@ def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> C
     found = {first: LowRank(*factors(way.shared, own)) for first, own in zip(firsts, owns, strict=True)}
     errors = [distance(update, found[first]) for update, (first, _) in zip(updates, same, strict=True)]
     if not all(map(math.isfinite, errors)):
-        raise IncompatibleError(
-            "has numbers that are too large for float32", hint="divide it by a number first: adapterops calc"
-        )
+        raise _too_large()
     numbers = [firsts.index(first) for first, _ in same]
     return Code(way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone))
+
+
+def _too_large() -> IncompatibleError:
+    hint = "are those the weights, and is that the alpha, that were meant?"
+    return IncompatibleError("has numbers that are too large for float32", hint=hint, code="E-OVERFLOW")
 
 
 def _nonzero(update: LowRank) -> LowRank:
