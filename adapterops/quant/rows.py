@@ -62,7 +62,7 @@ def decode(rows: Rows, bits: int, width: int) -> Array:
     """
     codes, steps = rows
     if bits == 4:
-        pairs = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
+        pairs = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), 2 * codes.shape[1])
         codes = pairs[:, :width].astype(np.int8) - np.int8(8)
     with np.errstate(all="ignore"):
         found: Array = codes * steps[:, None]
