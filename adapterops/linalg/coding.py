@@ -12,8 +12,8 @@ import numpy as np
 from adapterops.errors import IncompatibleError
 from adapterops.linalg.factor import balanced
 from adapterops.linalg.sharing import alike, bases, distance
-from adapterops.linalg.ways import nonzero, way_of
-from adapterops.quant.coded import Shared, Tables, factors, stacked
+from adapterops.linalg.ways import Way, nonzero, way_of
+from adapterops.quant.coded import Shared, Tables, factors, size, stacked
 from adapterops.quant.rows import Rows
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
@@ -80,19 +80,8 @@ def _code(updates: Sequence[LowRank], error: float, rank: int | None) -> Code:
         for first in firsts
     }
     trained = [first for first in firsts if norms[first] > 0]
-    best, alone = way_of(None, None, canonical[0].shape, error), 0.0
-    if trained:
-        sample = [canonical[at] for at in trained[:: -(-len(trained) // SAMPLE)]]
-        sizes = [norms[at] for at in trained[:: -(-len(trained) // SAMPLE)]]
-        ways = [
-            way_of(left, right, canonical[0].shape, error)
-            for left, right in bases([canonical[at] for at in trained], [norms[at] for at in trained], error / 2)
-        ]
-        costs = [way.expected(sample, sizes, error, rank) for way in ways]
-        many = len(trained) / len(sample)
-        best = min(zip(ways, costs, strict=True), key=lambda each: each[0].fixed() + many * each[1])[0]
-        alone = costs[0] * sum(norm > 0 for norm in norms) / len(sample)
-    way = best.centred([canonical[first] for first in firsts])
+    best, alone = _best([canonical[at] for at in trained], [norms[at] for at in trained], error, rank)
+    way = (best or way_of(None, None, canonical[0].shape, error)).centred([canonical[first] for first in firsts])
     owns = [way.own(canonical[first], budgets[first], rank) for first in firsts]
     tables, arrays = stacked(owns, way.shared)
     found = {first: LowRank(*factors(way.shared, own)) for first, own in zip(firsts, owns, strict=True)}
@@ -100,7 +89,27 @@ def _code(updates: Sequence[LowRank], error: float, rank: int | None) -> Code:
     if not all(map(math.isfinite, errors)):
         raise _too_large()
     numbers = [firsts.index(first) for first, _ in same]
-    return Code(way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone))
+    return Code(
+        way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone * sum(norm > 0 for norm in norms))
+    )
+
+
+def _best(
+    updates: Sequence[LowRank], norms: Sequence[float], error: float, rank: int | None
+) -> tuple[Way | None, float]:
+    """The way to store these under which the bytes are expected to be fewest, judged by some of them; and the bytes of one
+    where nothing is shared. None of them is zero.
+    """
+    if not updates:
+        return None, 0.0
+    every = -(-len(updates) // SAMPLE)
+    sample, sizes = updates[::every], norms[::every]
+    ways = [way_of(*sides, updates[0].shape, error) for sides in bases(updates, norms, error / 2)]
+    costs = [way.expected(sample, sizes, error, rank) * len(updates) / len(sample) + way.fixed() for way in ways]
+    by_itself = ways[0]  # nothing is shared
+    owns = [by_itself.own(each, error * norm, rank) for each, norm in zip(sample, sizes, strict=True)]
+    alone = size(stacked(owns, by_itself.shared)[1].values()) / len(sample)
+    return ways[costs.index(min(costs))], alone
 
 
 def _too_large() -> IncompatibleError:

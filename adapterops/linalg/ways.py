@@ -21,11 +21,15 @@ FINE = 1e-3
 
 ROUNDS = 8
 OPTIONS = (0, *BITS)
-PEAK = 4.0
-"""What the largest number of a row is expected to be, as a multiple of their root mean square."""
 
-EXPECTED = np.array([1.0, *(PEAK**2 / LARGEST[bits] ** 2 / 12 for bits in BITS if bits in LARGEST), SINGLE**2 / 12])
-"""The squared relative error that is expected of a row in each of `OPTIONS`."""
+
+def _expected(width: int) -> Array:
+    """The squared relative error that is expected of a row of so many numbers in each of `OPTIONS`: the largest of n normal
+    numbers is about √(2 ln n) of them.
+    """
+    peak = 2 * math.log(max(width, 2))
+    rounded = [peak / LARGEST[bits] ** 2 / 12 for bits in BITS if bits in LARGEST]
+    return np.array([1.0, *rounded, SINGLE**2 / 12])
 
 
 def nonzero(update: LowRank) -> LowRank:
@@ -61,12 +65,14 @@ class Way:
     def expected(self, updates: Sequence[LowRank], norms: Sequence[float], error: float, rank: int | None) -> float:
         """About the bytes of the codes of these updates."""
         rows = [self.C(update) for update in updates]
-        mean = _mean(rows)
+        mean, (height, width) = _mean(rows), self.shared.shape
+        product = _expected(height) + _expected(width)
+        product[0] = 1.0
         total = 0.0
         for update, norm, C in zip(updates, norms, rows, strict=True):
             squares = spectrum(self.rest(update, C)) ** 2
             lines = np.square(C - (0 if mean is None else mean)).sum(axis=1)
-            errors = np.concatenate([lines[:, None] * EXPECTED, squares[:, None] * _both(EXPECTED)])
+            errors = np.concatenate([lines[:, None] * _expected(self.shared.width), squares[:, None] * product])
             costs = self._costs(len(lines), len(squares))
             total += float(_spent(errors, costs, (error * norm) ** 2, len(lines), rank)[1])
         return total / 8
@@ -124,11 +130,6 @@ def _mean(rows: Sequence[Array]) -> Array | None:
     mean: Array = sum(rows) / len(rows)  # type: ignore[assignment]  # there is one at least
     squares = sum(float(np.square(each).sum()) for each in rows)
     return mean if 2 * len(rows) * float(np.square(mean).sum()) > squares else None
-
-
-def _both(relative: Array) -> Array:
-    """The squared relative error of a product, of those of its two sides."""
-    return np.concatenate([relative[:1], 2 * relative[1:]])
 
 
 def _spent(errors: Array, costs: Array, budget: float, rows: int, rank: int | None) -> tuple[Array, float]:

@@ -82,7 +82,7 @@ def test_updates_that_share_nothing_take_what_they_would_by_themselves() -> None
     found = code(CASES["unrelated"], 0.01)
     assert found.shared.left is None
     assert found.shared.right is None
-    assert stored(found) == pytest.approx(found.alone, rel=0.2)
+    assert stored(found) == pytest.approx(found.alone, rel=0.05)
     assert 0.4 < share(found, CASES["unrelated"]) < 0.75
 
 
@@ -107,6 +107,6 @@ def test_a_rank_makes_an_error_that_is_stated() -> None:
 
 
 def test_what_is_too_large_is_refused() -> None:
-    for size_ in (1e200, 1e39):
+    for size_ in (1e200, 1e100):
         with pytest.raises(IncompatibleError, match="too large for float32"):
             code([LowRank(np.full((OUT, 1), size_), np.ones((1, IN)))], 0.01)

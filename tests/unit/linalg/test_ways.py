@@ -45,9 +45,9 @@ def test_the_bytes_are_about_what_is_expected() -> None:
 
 def test_the_mean_is_taken_out_where_updates_are_near_it() -> None:
     base, way = update(3), way_of(basis(OUT, 5), basis(IN, 5), (OUT, IN), 0.01)
-    near = [base + 0.01 * update(3) for _ in range(4)]
+    near = [balanced(base + 0.01 * update(3)) for _ in range(4)]
     assert way.centred(near).shared.mean is not None
-    assert way.centred([base, -1.0 * base]).shared.mean is None
+    assert way.centred([base, balanced(-1.0 * base)]).shared.mean is None
     assert way_of(None, None, (OUT, IN), 0.01).centred(near).shared.mean is None
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from adapterops.storage.spool import Spool
-from adapterops.storage.writer import file_size
 from adapterops.storage.tensors import Spec
+from adapterops.storage.writer import file_size
 
 
 def test_all_tensors_arrive_and_the_spool_is_gone(tmp_path: Path) -> None:
