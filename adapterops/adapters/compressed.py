@@ -33,9 +33,10 @@ class Compressed:
         errors: for each adapter the root of Σ‖ΔW - ΔW'‖_F² / Σ‖ΔW‖_F² over its modules.
         worst: of any adapter the largest ‖ΔW - ΔW'‖_F / ‖ΔW‖_F of a module: the error, the adapter, the module.
         modules: for each module how many different updates are stored.
-        bytes: of the file; those of codes and bases where nothing is written.
+        bytes: of the file of tensors.
         in_16_bits: what B and A of all adapters take in 16 bits.
-        alone: about what codes take for the same error where nothing is shared.
+        codes: those of them that are codes and what these share, and not tables or names.
+        alone: about what codes would be for the same error if nothing was shared.
         asked, cut: the error that was asked for, and whether a rank was, which may make it larger.
     """
 
@@ -45,6 +46,7 @@ class Compressed:
     modules: Mapping[str, int]
     bytes: int
     in_16_bits: int
+    codes: int
     alone: int
     asked: float
     cut: bool
@@ -58,6 +60,10 @@ class Compressed:
             "worst": {"error": error, "adapter": member, "module": module},
             "modules": dict(self.modules),
         }
+
+
+TABLES = ("numbers", "norms", "errors", "bits", "own")
+"""What is stored of a module besides codes."""
 
 
 class Found:
@@ -74,19 +80,19 @@ class Found:
         self._probes: dict[str, list[tuple[float, float]]] = {}
         self._shapes: dict[str, tuple[int, int]] = {}
         self._layout: dict[str, Spec] = {}
-        self._alone = 0
+        self._codes = self._alone = 0
 
     def add(self, module: str, members: Sequence[str], code: Code) -> dict[str, tuple[str, Array]]:
         """The tensors of one more module, and their dtypes, by the names that they get."""
         for member, norm, error in zip(members, code.norms, code.errors, strict=True):
             self._squares[member] += error**2, norm**2
-            if norm:
-                self._worst = max(self._worst, (error / norm, member, module))
+            self._worst = max(self._worst, (error / norm if norm else 0.0, member, module))
         own = (sliced(code.tables, number, code.rows) for number in range(len(code.tables.own)))
         self._probes[module] = [_probe(*factors(code.shared, each)) for each in own]
         self._shapes[module] = code.shared.shape
-        self._alone += code.alone
         arrays = _arrays(code, list(self._adapters), members)
+        self._codes += sum(array.nbytes for key, array in arrays.items() if key not in TABLES)
+        self._alone += code.alone
         tensors = {f"{module}:{key}": (DTYPES[array.dtype.name], array) for key, array in arrays.items()}
         self._layout |= {name: Spec(dtype, array.shape) for name, (dtype, array) in tensors.items()}
         return tensors
@@ -103,7 +109,9 @@ class Found:
         plain = sum(2 * each.parameters for adapter in self._adapters.values() for each in adapter.layout.values())
         stored = {module: len(probes) for module, probes in self._probes.items()}
         size = file_size(self._layout, self.metadata())
-        return Compressed(out, errors, self._worst, stored, size, plain, self._alone, self._error, self._cut)
+        return Compressed(
+            out, errors, self._worst, stored, size, plain, self._codes, self._alone, self._error, self._cut
+        )
 
     def check(self, folder: Path) -> None:
         """Raise AdapterOpsError if the file that was written has another update than was measured, of any module."""

@@ -125,14 +125,14 @@ def _print(done: Compressed, out: Path, as_json: bool) -> None:
     line(f"  size: {percent(done.bytes / done.in_16_bits)} of the {whole} that B and A take in 16 bits")
     line(f"  error: at most {at_most(done.errors[most])} of an adapter, in {most}")
     line(f"  and at most {at_most(error)} of a module, in {module} of {member}")
-    saved = 1 - done.bytes / done.alone if done.alone else 0.0
+    saved = 1 - done.codes / done.alone if done.alone else 0.0
     if saved >= GAIN:
         by_themselves = amount(done.alone, "B")
         line(
             f"  sharing saves about {saved:.0%} of the {by_themselves} that codes by themselves take for such an error"
         )
     else:
-        remark("note", "the adapters share nothing that makes them smaller: what is saved, is saved by fewer bits")
+        remark("note", "the adapters share nothing that makes them smaller: only fewer bits do")
     if done.bytes >= done.in_16_bits:
         remark(
             "warning", "the collection is no smaller than the adapters in 16 bits: give a larger --error, or keep them"

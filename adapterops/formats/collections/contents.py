@@ -113,7 +113,8 @@ class Collection:
             InputError: they are not finite.
         """
         own: Own = sliced(stored.tables, number, partial(self._rows, module))
-        B, A = factors(stored.shared, own)
+        with np.errstate(all="ignore"):
+            B, A = factors(stored.shared, own)
         if not (np.isfinite(B).all() and np.isfinite(A).all()):
             raise InputError(
                 "has numbers that are NaN or infinite", path=self.file.path, tensor=module, code="E-NONFINITE"
