@@ -18,7 +18,7 @@ from adapterops.quant.rows import Rows
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
-SAME = 0.25
+SAME = 0.5
 """The part of the error by which updates may differ that are stored as one."""
 
 SAMPLE = 12
@@ -54,7 +54,7 @@ def code(updates: Sequence[LowRank], error: float, rank: int | None = None) -> C
     """Updates of one shape, each within `error` of its norm; with a `rank` cut to so many dimensions of their own, besides
     what is shared, and then with the error that this makes.
 
-    Those that are equal up to a quarter of the error are stored once. Shared bases are those, of some that may be worth
+    Those that are equal up to half of the error are stored once. Shared bases are those, of some that may be worth
     it, or none, under which the bytes are expected to be fewest. What is left of an update in them are its singular
     values and vectors; each row of codes has the bits at which all of them together cost least for the error. Nothing
     depends on the factors by which the updates are given, up to rounding.

@@ -50,14 +50,15 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """An open collection: the config of each adapter by its name, the shape of each module, the error that was asked for.
-    What belongs to a module is read when asked for.
+    """An open collection: the config of each adapter by its name, the shape of each module, the error that was asked for, and
+    what the arrays of each module are called. They are read when asked for.
     """
 
     file: TensorFile
     members: Mapping[str, Mapping[str, Any]]
     modules: Mapping[str, tuple[int, int]]
     error: float
+    names: Mapping[str, set[str]]
 
     def number(self, member: str) -> int:
         """Which adapter has this name.
@@ -94,7 +95,7 @@ class Collection:
             )
             if numbers.min(initial=NONE) < NONE or not codes:
                 raise _damaged("names updates that are not there")
-            if not np.isin(tables.bits, (0, *BITS)).all() or tables.own.min(initial=0) < 0:
+            if not {*np.unique(tables.bits).tolist()} <= {0, *BITS} or tables.own.min(initial=0) < 0:
                 raise _damaged("has rows of impossible numbers of bits")
             if not (np.isfinite(norms).all() and np.isfinite(errors).all()):
                 raise _damaged("has errors that are no numbers")
@@ -102,24 +103,15 @@ class Collection:
             for name, spec in wanted.items():
                 self._check(module, name, spec)
             known = {*wanted, "numbers", "norms", "errors", "bits", "own", "mean", *_SIDES}
-            for name in self._names(module) - known:
+            for name in self.names[module] - known:
                 raise _damaged(f"has {name}, which is no part of it")
             return Stored(shared, tables, numbers, norms, errors)
 
     def factors(self, module: str, stored: Stored, number: int) -> tuple[Array, Array]:
-        """B (out, r) and A (r, in) of one of the updates of a module, in float32.
-
-        Raises:
-            InputError: they are not finite.
-        """
+        """B (out, r) and A (r, in) of one of the updates of a module, in float32; what was damaged may not be finite."""
         own: Own = sliced(stored.tables, number, partial(self._rows, module))
         with np.errstate(all="ignore"):
-            B, A = factors(stored.shared, own)
-        if not (np.isfinite(B).all() and np.isfinite(A).all()):
-            raise InputError(
-                "has numbers that are NaN or infinite", path=self.file.path, tensor=module, code="E-NONFINITE"
-            )
-        return B, A
+            return factors(stored.shared, own)
 
     def _shared(self, module: str) -> Shared:
         height, width = shape = self.modules[module]
@@ -138,10 +130,6 @@ class Collection:
         if f"{module}:mean" not in self.file.entries:
             return shared
         return Shared(shape, **sides, mean=self._array(module, "mean", np.float32, (shared.rows, shared.width)))
-
-    def _names(self, module: str) -> set[str]:
-        start = f"{module}:"
-        return {name.removeprefix(start) for name in self.file.entries if name.startswith(start)}
 
     def _check(self, module: str, name: str, spec: Spec) -> None:
         entry = self.file.entries.get(f"{module}:{name}")
@@ -184,9 +172,13 @@ def open_collection(place: Place) -> Collection:
             )
         content = parse_json(file.metadata.get("collection", "").encode())
         members, modules, error = _fields(content)
-        for name in {key.rpartition(":")[0] for key in file.entries} - modules.keys():
-            raise _damaged(f"has tensors of {name[:80]!r}, which is none of its modules")
-    return Collection(file, members, modules, error)
+        names: dict[str, set[str]] = {module: set() for module in modules}
+        for key in file.entries:
+            module, _, name = key.rpartition(":")
+            if module not in modules:
+                raise _damaged(f"has tensors of {module[:80]!r}, which is none of its modules")
+            names[module].add(name)
+    return Collection(file, members, modules, error, names)
 
 
 def described(

@@ -85,3 +85,6 @@ class MemberFile:
 
     def hashes(self) -> dict[str, str]:
         return self._file.hashes()
+
+    def note(self, hashes: Mapping[str, str]) -> None:
+        self._file.note(hashes)
