@@ -33,6 +33,8 @@ _HOMES = {
     "cast": "checkpoints.layouts",
     "check": "operations.serving",
     "compare": "operations.comparing.comparison",
+    "Compressed": "adapters.compressed",
+    "compress": "adapters.compressing",
     "dequantize": "operations.quantization",
     "diagnose": "verification.diagnosis.diagnosing",
     "evaluate": "expressions.calculator",
@@ -40,6 +42,7 @@ _HOMES = {
     "fuse": "operations.fusion",
     "in_components": "operations.targets.components",
     "inspect": "operations.comparing.analysis",
+    "inspect_collection": "operations.collections",
     "inspect_model": "operations.models",
     "locate": "hub.snapshot",
     "merge": "operations.algebra",
@@ -74,6 +77,8 @@ __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter as Adapter
+    from adapterops.adapters.compressed import Compressed as Compressed
+    from adapterops.adapters.compressing import compress as compress
     from adapterops.adapters.opening import open_adapter as open_adapter
     from adapterops.adapters.saved import Saved as Saved
     from adapterops.adapters.saving import save_adapter as save_adapter
@@ -93,6 +98,7 @@ if TYPE_CHECKING:
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
     from adapterops.operations.algebra import merge as merge
+    from adapterops.operations.collections import inspect_collection as inspect_collection
     from adapterops.operations.comparing.analysis import inspect as inspect
     from adapterops.operations.comparing.analysis import spectra as spectra
     from adapterops.operations.comparing.comparison import compare as compare

@@ -22,6 +22,7 @@ EXAMPLES = {
     "normalize": "normalize style -o served",
     "check": "check served --for vllm",
     "calc": 'calc "0.7*a - 0.2*b" a=style b=domain -o mix',
+    "compress": "compress style domain -o both",
     "run": "run mix/recipe.yaml -o again",
     "fuse": "fuse base style -o model",
     "unfuse": "unfuse model style -o restored",

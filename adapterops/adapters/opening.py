@@ -79,7 +79,7 @@ def open_adapter(
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote, files.tokenizer),
+        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote, files.tokenizer, place.member),
         files.scalings,
         {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
         files.interleaved,

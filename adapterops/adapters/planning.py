@@ -11,7 +11,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import OptionError
-from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.registry import Arrangement, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 
@@ -23,9 +23,10 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
     """How an adapter is written; see `save_adapter`."""
     adapter = with_magnitudes(adapter)
     format = format or adapter.config.format
-    if format not in FORMATS:
-        raise OptionError(f"there is no format {format!r}", hint=f"there are {', '.join(FORMATS)}")
-    return FORMATS[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
+    formats = written()
+    if format not in formats:
+        raise OptionError(f"there is no format {format!r} to write", hint=f"there are {', '.join(formats)}")
+    return formats[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
 
 
 def plan_adapter(

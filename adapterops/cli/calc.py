@@ -10,15 +10,19 @@ from adapterops.cli import options, values
 from adapterops.cli.making import Making, cutting, making
 from adapterops.cli.run import follow
 from adapterops.cli.sections import Sectioned
-from adapterops.errors import OptionError
-from adapterops.expressions.expression import parse
+from adapterops.errors import OptionError, count
+from adapterops.expressions.expression import names_in, parse
+from adapterops.operations.collections import holds_collection, member_names
 from adapterops.recipes.schema import Recipe
 from adapterops.requests.request import Output
+from adapterops.storage.place import SEPARATOR, Place
+
+SHOWN = 8
 
 
 @click.command("calc", cls=Sectioned, short_help="An expression of adapters.")
 @click.argument("expression")
-@click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE...")
+@click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE... | COLLECTION")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
 @cutting
 @options.output("calculated")
@@ -34,22 +38,52 @@ def command(
     adapterops calc "ties(a, b, density=0.2, weights=[0.7, 0.3])" a=runs/a b=runs/b
     adapterops calc 'select(a, "*.mlp.*") + scale(b, {"layers.0-11": 0.3})' a=runs/a b=runs/b
     adapterops calc "a + truncate(b - a, rank=8)" a=runs/a b=owner/b@v2 --dry-run
+    adapterops calc "0.7*x + 0.5*y" my-collection
+
+    Names that a collection has need no source: all names of the expression that are in it are its adapters.
 
     One that begins with a minus goes in parentheses: "(-a + b)". `adapterops run out/recipe.yaml` makes the output
         again.
     """
-    adapters = making.inputs(_named(inputs))
+    adapters = making.inputs(_named(inputs, expression))
     request = making.request(adapters, parse(expression, adapters), cut, allow_base_mismatch=allow_base_mismatch)
     follow(Recipe(request), out, making.running)
 
 
-def _named(inputs: tuple[str, ...]) -> dict[str, str]:
+def _named(inputs: tuple[str, ...], expression: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in inputs:
-        name, separator, path = each.partition("=")
-        if not separator or not path:
-            raise OptionError(f"{each!r} gives no name to an adapter", hint="write name=path, such as a=runs/a")
-        if name in found:
-            raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
-        found[name] = values.text(path)
+        for name, path in _of_collection(each, expression) or [_pair(each)]:
+            if name in found:
+                raise OptionError(f"{name} is given twice", hint="give each adapter a name of its own")
+            found[name] = values.text(path)
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, path = text.partition("=")
+    if not separator or not path:
+        hint = "write name=path, such as a=runs/a, or name a collection"
+        raise OptionError(f"{text!r} gives no name to an adapter", hint=hint)
+    return name, path
+
+
+def _of_collection(path: str, expression: str) -> list[tuple[str, str]]:
+    """The adapters of the collection at a path that an expression names; none where it is no collection.
+
+    Raises:
+        OptionError: it has none of them.
+    """
+    place = Place.of(path)
+    if not holds_collection(place):
+        return []
+    known, asked = member_names(place), sorted(names_in(expression))
+    found = [(name, f"{path}{SEPARATOR}{name}") for name in asked if name in known]
+    if not found:
+        raise OptionError(
+            f"none of the names in the expression ({', '.join(asked)}) is that of one of its {count(len(known), 'adapter')}",
+            path=path,
+            hint=f"it has {', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}; one whose name has other signs "
+            f"than letters, digits and _ is x={path}{SEPARATOR}NAME",
+        )
     return found

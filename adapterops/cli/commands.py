@@ -12,7 +12,7 @@ from adapterops.cli.usage import listed
 from adapterops.errors import OptionError
 
 COMMANDS = {
-    "show": "What is inside an adapter, or a model.",
+    "show": "What is inside an adapter, a collection, or a model.",
     "compare": "How adapters relate, and what to do about it.",
     "report": "A page about adapters: figures, tables, and what they mean.",
     "merge": "One adapter of several.",
@@ -21,6 +21,7 @@ COMMANDS = {
     "normalize": "An adapter in the form that every program applies alike.",
     "check": "Whether a program that serves adapters applies one as it was trained.",
     "calc": "An expression of adapters.",
+    "compress": "Many adapters as one collection, which stores once what they share.",
     "run": "What a recipe asks for.",
     "fuse": "Adapters into a base model.",
     "unfuse": "An adapter out of a model again.",
@@ -46,6 +47,7 @@ MEANT = {
     "bake": "fuse",
     "blend": "merge",
     "cat": "merge",
+    "collect": "compress",
     "combine": "merge",
     "dare": "merge",
     "detect": "diagnose",
@@ -77,6 +79,7 @@ MEANT = {
     "unapply": "unfuse",
     "unmerge": "unfuse",
     "upload": "push",
+    "pack": "compress",
     "validate": "check",
     "version": "--version",
     "view": "show",

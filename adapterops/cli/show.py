@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adapterops.cli import options, output, values
+from adapterops.cli.collections import show_collection
 from adapterops.cli.looking import Looking, looking
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
@@ -15,6 +16,7 @@ from adapterops.errors import OptionError, count, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.registry import DEFAULT
+from adapterops.operations.collections import holds_collection
 from adapterops.operations.comparing import analysis
 from adapterops.operations.comparing.bases import bases
 from adapterops.operations.models import inspect_model, stored
@@ -31,7 +33,7 @@ SHOWN = 4
 BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
-@click.command("show", cls=Sectioned, short_help="What is inside an adapter, or a model.")
+@click.command("show", cls=Sectioned, short_help="What is inside an adapter, a collection, or a model.")
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."
@@ -45,7 +47,7 @@ BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 def command(
     source: Place, spectrum: bool, base: Place | None, original: Place | None, allow_nonfinite: bool, looking: Looking
 ) -> None:
-    """What is inside an adapter, or a model: in the current folder, or at SOURCE.
+    """What is inside an adapter, a collection, or a model: in the current folder, or at SOURCE.
 
     \b
     adapterops show my-adapter
@@ -53,12 +55,23 @@ def command(
     adapterops show hf://owner/adapter@v2
     adapterops show my-adapter --base base-nf4 --original base
     adapterops show model-nf4
+    adapterops show my-collection
+    adapterops show my-collection#name
     """
     if (base is None) != (original is None):
         raise OptionError(
             "--base and --original are compared with each other",
             hint="name both: a quantized model, and what it was made of",
         )
+    if holds_collection(source):
+        if spectrum or base:
+            raise OptionError(
+                "is a collection, and --spectrum and --base are for one adapter",
+                path=source,
+                hint=f"name one: {source}#NAME",
+            )
+        show_collection(source, looking.as_json)
+        return
     if holds_model(source):
         if spectrum or base:
             given = "--spectrum is" if spectrum else "--base and --original are"

@@ -12,6 +12,7 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.cli.usage import meant
 from adapterops.engine.registry import ENGINES
 from adapterops.formats.registry import FORMATS
+from adapterops.formats.registry import written as writable
 from adapterops.hub.references import Reference, choose, parse
 from adapterops.quant.registry import SCHEMES, written
 from adapterops.storage.place import Place
@@ -98,7 +99,7 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
-SCHEME, FORMAT = Registered("scheme", written, lambda: SCHEMES), Registered("format", lambda: FORMATS)
+SCHEME, FORMAT = Registered("scheme", written, lambda: SCHEMES), Registered("format", writable, lambda: FORMATS)
 ENGINE = Registered("engine", lambda: ENGINES)
 
 
@@ -112,7 +113,7 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
             return Place.of(value)
         target = choose(value)
         if not isinstance(target, Reference):
-            return Place(target)
+            return Place.of(target)
         from adapterops.hub.snapshot import locate
 
         return locate(target, verify=verified(ctx))

@@ -86,6 +86,21 @@ def parse(text: str, names: Collection[str]) -> Expression:
         raise pointing(text, mistake.index, mistake.fact, mistake.hint) from None
 
 
+def names_in(text: str) -> set[str]:
+    """The names in a text that may be those of adapters.
+
+    >>> sorted(names_in("0.7*x + ties(y, z, density=0.2)"))
+    ['density', 'x', 'y', 'z']
+
+    Raises:
+        OptionError: as `parse` does.
+    """
+    try:
+        return {token.text for token in _tokens(text[:LENGTH]) if token.kind == "name"} - {*known()}
+    except ExpressionError as mistake:
+        raise pointing(text, mistake.index, mistake.fact, mistake.hint) from None
+
+
 def check_name(name: str) -> None:
     """Raise OptionError for what cannot be the name of an adapter."""
     if not NAME.fullmatch(name):

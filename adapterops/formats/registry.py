@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adapterops.errors import InputError
 from adapterops.registry import Registry
@@ -57,7 +57,7 @@ class Arrangement:
 
 
 class Format(Protocol):
-    """One way in which adapters are stored."""
+    """One way in which adapters are stored. One that is written is a `Writable`, too."""
 
     def claims(self, place: Place) -> bool:
         """Whether the files are in this format, by their names and headers."""
@@ -68,6 +68,11 @@ class Format(Protocol):
         Raises:
             NotFoundError, InputError, UnsupportedError: it is missing, damaged or of a kind that is not handled.
         """
+
+
+@runtime_checkable
+class Writable(Format, Protocol):
+    """One that an adapter can be saved in."""
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
@@ -80,6 +85,11 @@ class Format(Protocol):
 
 
 FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats")
+
+
+def written() -> dict[str, Writable]:
+    """The formats that an adapter can be saved in."""
+    return {name: each for name, each in FORMATS.items() if isinstance(each, Writable)}
 
 
 def format_of(place: Place) -> str:

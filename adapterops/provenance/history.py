@@ -22,7 +22,8 @@ from adapterops.storage.tensors import TensorFile
 class Source:
     """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it.
 
-    `tokenizer` are files next to an adapter that only a model takes along; see `with_tokenizer`.
+    `tokenizer` are files next to an adapter that only a model takes along; see `with_tokenizer`. `member` is which one of a
+    collection it is.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Source:
     alpha: float | None = None
     remote: Remote | None = None
     tokenizer: tuple[Path, ...] = ()
+    member: str = ""
     _seen: dict[Path, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
     """What tells each of `others` that is here from any other file, and from itself once it was written to."""
 
@@ -40,7 +42,7 @@ class Source:
     @property
     def name(self) -> str:
         """How messages call it."""
-        return str(Place(self.path, self.remote))
+        return str(Place(self.path, self.remote, member=self.member))
 
     def fetch(self) -> None:
         """Bring the files here that are no tensors' and not here yet.
@@ -112,7 +114,9 @@ class Source:
             InputError: a file changed since it was opened, or has not the content that is known where it came from.
         """
         self.fetch()
-        described: dict[str, Any] = {"path": Path(os.path.abspath(self.path)).name}
+        described: dict[str, Any] = {
+            "path": str(Place(Path(Path(os.path.abspath(self.path)).name), member=self.member))
+        }
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
@@ -179,7 +183,7 @@ def with_tokenizer(node: Step | Source, names: Collection[str]) -> Step | Source
 def key(node: Step | Source) -> str:
     """What identifies the direction of an adapter: its content and operations, not its path and not its scale."""
     if isinstance(node, Source):
-        return node.digest()
+        return digest(f"{node.digest()} {node.member}".encode()) if node.member else node.digest()
     if node.operation == "scale":
         return key(node.inputs[0])
     text = json.dumps([node.operation, dict(node.parameters), [key(inner) for inner in node.inputs]], sort_keys=True)

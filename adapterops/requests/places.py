@@ -99,7 +99,7 @@ def found(folder: Path, path: str, *, verify: bool = False, streamed: bool = Fal
     """The place that a path stands for: in `folder`, or on the Hub."""
     if path.startswith(SCHEME):
         return locate(path, verify=verify, streamed=streamed)
-    return Place(Path(path) if folder == HERE else located(folder, path))
+    return Place.of(path if folder == HERE else located(folder, path))
 
 
 def located(folder: Path, path: str) -> Path:
@@ -118,7 +118,7 @@ def named_after(path: str, suffix: str) -> Path:
     ('runs/a-r8', 'sub-r8')
     """
     if not path.startswith(SCHEME):
-        return Place(Path(path)).sibling(suffix)
+        return Place.of(path).sibling(suffix)
     return Path(referred(path).place.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix)
 
 

@@ -15,7 +15,7 @@ from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
-from adapterops.formats.registry import FORMATS
+from adapterops.formats.registry import written as writable
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.truncation import whole
@@ -260,7 +260,7 @@ class Reader:
             place,
             Output,
             dtype=DTYPES[dtype] if dtype else None,
-            format=self._choice((*place, "format"), fields.get("format"), FORMATS),
+            format=self._choice((*place, "format"), fields.get("format"), writable()),
             adapter=self.truth((*place, "adapter"), fields.get("adapter")),
             names=self._choice((*place, "names"), fields.get("names"), NAMES),
             normalize=self.truth((*place, "normalize"), fields.get("normalize")),

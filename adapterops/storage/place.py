@@ -17,6 +17,9 @@ from adapterops.storage.tensors import TensorFile
 PICKLES = (".bin", ".pt", ".pth")
 """Ends of files that hold the same as safetensors next to them."""
 
+COLLECTION, SEPARATOR = "collection.safetensors", "#"
+"""The file of many adapters in one, and what the name of one of them follows in a path."""
+
 
 class Remote(Protocol):
     """Where the files of a place come from, pinned to one commit.
@@ -52,7 +55,8 @@ class Remote(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed.
+    """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed. `member` is
+    the name of one adapter, where the path is that of a collection.
 
     >>> Place.of("runs/a").sibling("-r8").as_posix()
     'runs/a-r8'
@@ -61,17 +65,24 @@ class Place:
     path: Path
     remote: Remote | None = None
     allow_pickle: bool = False
+    member: str = ""
 
     @classmethod
     def of(cls, source: str | os.PathLike[str]) -> Place:
-        return source if isinstance(source, Place) else cls(Path(source))
+        if isinstance(source, Place):
+            return source
+        path, separator, member = os.fspath(source).rpartition(SEPARATOR)
+        there = separator and member and not os.path.lexists(source)
+        if there and (os.path.isfile(os.path.join(path, COLLECTION)) or os.path.basename(path) == COLLECTION):
+            return cls(Path(path), member=member)
+        return cls(Path(source))
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def __str__(self) -> str:
         if self.remote is None:
-            return str(self.path)
+            return f"{self.path}{SEPARATOR}{self.member}" if self.member else str(self.path)
         name, colon, inner = self.remote.reference.partition(":")
         return f"{name}@{self.remote.revision[:12]}{colon}{inner}"
 
@@ -163,6 +174,8 @@ class Place:
                 self.remote.reference.replace(":", "/").rpartition("/")[2].removesuffix(".safetensors") + suffix
             )
         place = self.path.resolve()
+        if self.member:
+            return self.path.parent / (self.member + suffix)
         parent = self.path.parent if self.path.name not in ("", "..") else self.path / ".."
         return parent / ((place.name if place.is_dir() else place.stem) + suffix)
 

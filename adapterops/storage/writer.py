@@ -64,6 +64,15 @@ class SafetensorsWriter:
         self._file.close()
 
 
+def file_size(layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> int:
+    """The bytes of a file of these tensors.
+
+    >>> file_size({"x": Spec("F32", (2,))}, {})
+    80
+    """
+    return 8 + len(_header_text(layout, metadata, 0)) + sum(spec.bytes for spec in layout.values())
+
+
 @dataclass(frozen=True)
 class Tensors:
     """The tensors of a new file that has no header yet.

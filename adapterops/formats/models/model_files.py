@@ -29,7 +29,7 @@ from adapterops.formats.models.weight_files import (
 )
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
-from adapterops.storage.place import Place, check_inside
+from adapterops.storage.place import COLLECTION, Place, check_inside
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Stored, TensorFile
 
@@ -82,6 +82,8 @@ def holds_model(source: Path | Place) -> bool:
     """Whether a model is at `source`, and no adapter: a folder by its files, a file by the names of its tensors."""
     place = Place.of(source)
     path = place.path
+    if place.member or path.name == COLLECTION:
+        return False
     if place.folder:
         known = any(place.has(path / name) for name in (*MODEL_FILES, PIPELINE))
         return not any(place.has(path / name) for name in ADAPTERS) and (known or bool(gguf_files(place)))
@@ -108,6 +110,8 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
     source = place.path
     if not place.exists:
         raise NotFoundError("does not exist", path=source, hint=similar(source))
+    if place.member or (place.has(source / COLLECTION) if place.folder else source.name == COLLECTION):
+        raise _adapter(place, "a collection of adapters")
     if not place.folder:
         if SHARD.search(source.name):
             raise InputError(
@@ -201,9 +205,9 @@ OF_ADAPTERS = re.compile(r"\.(?:lora(?:_\w+)?|hada_\w+|lokr_\w+|alpha|dora_scale
 """What the names of adapters have after a module."""
 
 
-def _adapter(place: Place) -> InputError:
+def _adapter(place: Place, what: str = "an adapter") -> InputError:
     hint = "name the folder of the model; fuse has it before the adapters, or as --base"
-    return InputError("is an adapter, where a model is expected", path=place, hint=hint, code="E-FOLDER")
+    return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-FOLDER")
 
 
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:

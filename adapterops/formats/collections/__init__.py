@@ -1,0 +1,1 @@
+"""Collections: many adapters in one file, which share what they have in common."""
