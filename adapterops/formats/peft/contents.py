@@ -15,6 +15,7 @@ from adapterops.formats.peft.agreement import (
     agreeing,
     check_biases,
     check_float,
+    check_kernels,
     check_kinds,
     check_lora_bias,
     check_not_tied,
@@ -105,6 +106,7 @@ def _known(
         with at(path=config_path):
             named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
             check_kinds(named, own)
+            check_kernels(file, named)
             check_not_tied(named, own)
             check_lora_bias(any(name.startswith(prefix) for name in biases), own)
         scales = _scalings(file, inside, own, alpha, config_path, stacked)
