@@ -64,7 +64,7 @@ def open_adapter(
         parts = files.modules[module]
         if parts.experts == 1 or parts.rows:
             arrays = {role: read(name, parts.rows.get(role)) for role, name in parts.tensors.items()}
-            arrays = arrays if parts.kind.dense else {role: _matrix(array) for role, array in arrays.items()}
+            arrays = {role: _matrix(array) for role, array in arrays.items()} if parts.kernel else arrays
         else:
             rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank

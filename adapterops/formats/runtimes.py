@@ -38,6 +38,7 @@ FACTS = {
     "other": "a kind that is LoRA in another form",
     "started": "LoRA that was trained on a changed base",
     "gain": "(IA)³",
+    "rotation": "OFT or BOFT",
     "difference": "differences of whole tensors",
     "saved": "modules_to_save",
     "biases": "trained biases",
@@ -153,6 +154,7 @@ OTHERS = {
     "other": refused("reads LoRA alone", BASED),
     "started": STARTED,
     "gain": refused("reads LoRA alone", FUSE),
+    "rotation": refused("reads LoRA alone", FUSE),
 }
 NOT_LORA = {
     **OTHERS,

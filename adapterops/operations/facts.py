@@ -23,11 +23,11 @@ from adapterops.storage.strict import read_json
 from adapterops.updates.layout import DIFFERENCE
 
 KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
-KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain"}
+KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""
 
-UNSCALED = ("AdaLoRA", "VeRA", "(IA)³")
+UNSCALED = ("AdaLoRA", "VeRA", "(IA)³", "OFT", "BOFT")
 """Kinds whose scale is not the alpha of their config."""
 
 ROTATED = ("q_proj", "k_proj")

@@ -1,8 +1,8 @@
 """Updates by their formulas, in float64, from what their files hold: not by the code that adds them.
 
 An update is known by what it has: B and A are LoRA's, a first and a second product LoHa's, an outer and an inner matrix
-LoKr's, a direction and a magnitude DoRA's, factors those of (IA)³, terms those of a sum. What has none of these has no
-formula but its own: one of full rank, which a method made entry by entry, and the kinds of other packages.
+LoKr's, a direction and a magnitude DoRA's, factors those of (IA)³, skew-symmetric blocks those of OFT, terms those of a sum.
+What has none of these has no formula but its own: one of full rank, which a method made entry by entry, and the kinds of other packages.
 """
 
 from __future__ import annotations
@@ -34,13 +34,16 @@ class Formula:
     @property
     def entire(self) -> bool:
         """Whether a row of ΔW cannot be known without the others: the length of a column is theirs."""
-        return hasattr(self._update, "magnitude") and self._update.by_inputs != self._transposed
+        rotates = hasattr(self._update, "skew") and self._transposed
+        return rotates or (hasattr(self._update, "magnitude") and self._update.by_inputs != self._transposed)
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
         return self._of(self._update, own, W)
 
     def _of(self, update: Any, own: slice, W: Matrix) -> Delta:
+        if hasattr(update, "skew"):
+            return self._rotated(update, own, W)
         if hasattr(update, "terms"):
             parts = [self._of(term, own, W) for term in update.terms]
             values, slack = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
@@ -77,6 +80,25 @@ class Formula:
         ratio: Matrix = np.repeat((stated if across else stated[own]) / lengths, update.width)
         return ratio[None, :] if across else ratio[:, None]
 
+    def _rotated(self, update: Any, own: slice, W: Matrix) -> Delta:
+        """W R₁ᵀ R₂ᵀ ... - W, each R as one matrix, and its outputs times their lengths."""
+        V = W.T if self._transposed else W
+        found, size = V, len(update.skew) * update.skew.shape[-1] + 8
+        for index, skew in enumerate(update.skew.astype(np.float64)):
+            width, inputs = skew.shape[-1], V.shape[1]
+            R = np.zeros((inputs, inputs))
+            for block in range(inputs // width):
+                rows = np.arange(block * width, (block + 1) * width)
+                rows = update.orders[index][rows] if len(update.orders) else rows
+                R[np.ix_(rows, rows)] = _cayley(skew[block % len(skew)], update.terms)
+            found = found @ R.T
+        if update.lengths is not None:
+            lengths = update.lengths.astype(np.float64)
+            found = found * (lengths if self._transposed else lengths[own])[:, None]
+        lengths = np.linalg.norm(V, axis=1, keepdims=True) + np.abs(found) + np.abs(V)
+        slack = UNIT * size * np.broadcast_to(lengths, V.shape)
+        return Delta((found - V).T, slack.T) if self._transposed else Delta(found - V, slack)
+
     def _kronecker(self, update: Any, own: slice, W: Matrix) -> Delta:
         """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""
         side = int(self._transposed)
@@ -104,3 +126,14 @@ class Formula:
         shape = (own.stop - own.start, update.shape[1])
         found: Matrix = update.change((own, slice(0, shape[1])), W.astype(update.dtype), np.empty(shape, update.dtype))
         return found.astype(np.float64)
+
+
+def _cayley(Q: Matrix, terms: int | None) -> Matrix:
+    """(I - Q)(I + Q)⁻¹, or the beginning of its series with half of the last term."""
+    one = np.eye(len(Q))
+    if terms is None:
+        found: Matrix = (one - Q) @ np.linalg.inv(one + Q)
+        return found
+    halves = [1.0] + [2.0] * (terms - 2) + [1.0 if terms > 2 else 2.0] * (terms > 1)
+    series: Matrix = np.sum([factor * np.linalg.matrix_power(Q, power) for power, factor in enumerate(halves)], axis=0)
+    return series

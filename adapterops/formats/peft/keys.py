@@ -61,6 +61,7 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
+    (r"\.oft_embedding_R", "OFT of an embedding", "merge it into its base with PEFT: merge_and_unload"),
     (r"^oft_|\.oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
