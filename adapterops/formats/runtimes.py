@@ -39,6 +39,7 @@ FACTS = {
     "started": "LoRA that was trained on a changed base",
     "gain": "(IA)³",
     "rotation": "OFT or BOFT",
+    "attention": "LoRA on a MultiheadAttention of torch",
     "difference": "differences of whole tensors",
     "saved": "modules_to_save",
     "biases": "trained biases",
@@ -155,6 +156,7 @@ OTHERS = {
     "started": STARTED,
     "gain": refused("reads LoRA alone", FUSE),
     "rotation": refused("reads LoRA alone", FUSE),
+    "attention": refused("adapts Linear layers, and not what is inside of a MultiheadAttention", FUSE),
 }
 NOT_LORA = {
     **OTHERS,

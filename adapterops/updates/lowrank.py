@@ -221,9 +221,15 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
     """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1).
 
     Raises:
-        InputError: they do not share a rank.
+        InputError: they do not share a rank, or B has a kernel.
     """
     A, B = matrix(shapes, down), matrix(shapes, up)
+    if math.prod(shapes[up][2:]) != 1:
+        raise InputError(
+            f"{up} has the shape {list(shapes[up])}, expected (out, rank), or that of a kernel of one entry",
+            hint="if it has a pair of factors for each expert, save each expert by itself",
+            code="E-SHAPE",
+        )
     if A[0] != B[1]:
         raise InputError(
             f"{down} has rank {A[0]} and {up} has rank {B[1]}",

@@ -22,6 +22,7 @@ from adapterops.formats.peft.agreement import (
     check_rows,
     check_saved,
 )
+from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
 from adapterops.formats.peft.header import of_each, stated
 from adapterops.formats.peft.keys import BIAS, full_tensors, of_norms, token_rows
@@ -68,11 +69,13 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     with at(path=weights):
         biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
         check_biases(biases, raw, file)
+        outputs = taken_out(raw)
         found = parameters(raw, config.target_parameters or (), knows_sides(fields))
-        for pair in found.values():
+        for pair in (*found.values(), *outputs.values()):
             check_float(file, pair)
         known = _known(file, found, raw, biases, fields, alpha, config_path)
         split, of_each, experts = by_expert(found, known, raw.keys())
+        split, of_each = in_model(split, of_each, outputs, fields)
         split = dict(sorted({**split, **biases}.items()))
         of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))

@@ -78,12 +78,7 @@ OTHER_KINDS = [
         "keep it in a folder of its own, with its adapter_config.json",
     ),
     (
-        r"\.base_layer\.out_proj\.lora_[AB]\b",
-        "LoRA on a MultiheadAttention of torch, whose out_proj PEFT 0.21 and before adds twice (#3774)",
-        "merge it into its base with the PEFT that it was trained with: merge_and_unload adds it as often as training did",
-    ),
-    (
-        r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
+        r"base_layer\.(?!base_layer\.|(?:out_proj\.)?lora_[AB]\.)",
         "a weight of the base model (a resized or trained layer)",
         "it replaces the base's and cannot be added",
     ),
