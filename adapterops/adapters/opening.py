@@ -17,7 +17,7 @@ from adapterops.formats.registry import read_adapter
 from adapterops.provenance.history import Source
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
-from adapterops.storage.tensors import Stored, matrix
+from adapterops.storage.tensors import Stored
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
@@ -63,7 +63,8 @@ def open_adapter(
     def compute(module: str) -> Update:
         parts = files.modules[module]
         if parts.experts == 1 or parts.rows:
-            arrays = {role: _matrix(read(name, parts.rows.get(role))) for role, name in parts.tensors.items()}
+            arrays = {role: read(name, parts.rows.get(role)) for role, name in parts.tensors.items()}
+            arrays = {role: _matrix(array) for role, array in arrays.items()} if parts.kernel else arrays
         else:
             rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank
@@ -88,8 +89,8 @@ def open_adapter(
 
 
 def _matrix(array: Array) -> Array:
-    """An array of more than two dimensions as the matrix that it is; see `Spec.matrix`."""
-    return array if array.ndim < 3 else array.reshape(matrix(array.shape))
+    """An array of a convolution as a matrix: all dimensions but the first are one."""
+    return array if array.ndim < 3 else array.reshape(len(array), -1)
 
 
 def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:

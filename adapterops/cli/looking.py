@@ -15,7 +15,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options
 from adapterops.engine.execution import Execution, Progress
-from adapterops.operations.targets.heads import in_order
+from adapterops.operations.targets.based import on_base
 from adapterops.storage.place import Place
 
 
@@ -35,8 +35,8 @@ class Looking:
         return open_checkpoint(place, allow_pickle=self.allow_pickle)
 
     def adapters_for(self, base: Checkpoint, places: Sequence[Place]) -> list[Adapter]:
-        """Adapters with the parts of their projections in the order of this model."""
-        return [in_order(self.adapter(each), base) for each in places]
+        """Adapters with the parts of their projections in the order of this model, and what else it settles."""
+        return [on_base(self.adapter(each), base) for each in places]
 
     def how(self, progress: Progress | None) -> Execution:
         return Execution(workers=self.workers, progress=progress)

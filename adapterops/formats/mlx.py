@@ -129,7 +129,14 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
         raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
-    return KINDS[KIND[kind]], rank, check_alpha("lora_parameters: scale", stated.get("scale"))
+    scale = check_alpha("lora_parameters: scale", stated.get("scale"))
+    if stated.get("alpha") not in (None, rank) and "fine_tune_type" not in fields:
+        raise UnsupportedError(
+            f"lora_parameters: alpha is {stated['alpha']!r} next to scale {scale:g} and rank {rank}: the first versions of MLX-LM "
+            "trained with scale · alpha / rank, later ones with scale alone, and which one it was the config does not say",
+            hint="take alpha out, and write the scale that it was trained with",
+        )
+    return KINDS[KIND[kind]], rank, scale
 
 
 def _base(fields: Any) -> str | None:

@@ -38,6 +38,8 @@ FACTS = {
     "other": "a kind that is LoRA in another form",
     "started": "LoRA that was trained on a changed base",
     "gain": "(IA)³",
+    "rotation": "OFT or BOFT",
+    "attention": "LoRA on a MultiheadAttention of torch",
     "difference": "differences of whole tensors",
     "saved": "modules_to_save",
     "biases": "trained biases",
@@ -154,6 +156,8 @@ OTHERS = {
     "other": refused("reads LoRA alone", BASED),
     "started": STARTED,
     "gain": refused("reads LoRA alone", FUSE),
+    "rotation": refused("reads LoRA alone", FUSE),
+    "attention": refused("adapts Linear layers, and not what is inside of a MultiheadAttention", FUSE),
 }
 NOT_LORA = {
     **OTHERS,

@@ -14,6 +14,7 @@ from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_im
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
+from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.stacks import is_single_expert
 from adapterops.operations.targets.based import fitted
@@ -23,11 +24,11 @@ from adapterops.storage.strict import read_json
 from adapterops.updates.layout import DIFFERENCE
 
 KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
-KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain"}
+KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""
 
-UNSCALED = ("AdaLoRA", "VeRA", "(IA)³")
+UNSCALED = ("AdaLoRA", "VeRA", "(IA)³", "OFT", "BOFT")
 """Kinds whose scale is not the alpha of their config."""
 
 ROTATED = ("q_proj", "k_proj")
@@ -118,7 +119,12 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     if experts := tuple(m for m in rooted if is_single_expert(m) or files.modules[m].experts > 1):
         yield Fact("rslora_experts", "true", experts)
     alpha, r = config.get("lora_alpha", config.get("alpha")), config.get("r")
-    stated = {m: each for m, each in files.scalings.items() if files.modules[m].kind.name not in UNSCALED}
+    twice = doubled(files.modules) if kind == "peft" else set()
+    stated = {
+        m: each for m, each in files.scalings.items() if files.modules[m].kind.name not in UNSCALED and m not in twice
+    }
+    if twice:
+        yield Fact("attention", min(twice), tuple(sorted(twice)))
     if config and (others := tuple(m for m, each in stated.items() if each.alpha != alpha)):
         yield Fact("alpha_pattern", f"{files.scalings[others[0]].alpha:g} for {others[0]}", others)
     ranks = sorted({each.rank for each in files.scalings.values()})

@@ -27,6 +27,7 @@ from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.operations.targets.tokenizer import agreed_tokenizer
 from adapterops.operations.task_vectors import placed
+from adapterops.operations.views import Viewed
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Spec
@@ -90,7 +91,11 @@ def _fused(
             start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
         start = with_words(start, edit.words) if edit.words else start
         wide = "float64" if base.layout[tensor].dtype == "F64" else precision
-        return Addition(start, [_piece(adapter, target) for target in edit.targets], wide) if edit.targets else start
+        own, matrix = [_piece(adapter, each) for each in edit.targets], base.layout[tensor].matrix
+        for seen in dict.fromkeys(piece.target.seen for piece in own):
+            added = Addition(start, [piece for piece in own if piece.target.seen == seen], wide)
+            start = Viewed(start, added, seen, matrix) if seen else added
+        return start
 
     return replace(
         base,
@@ -108,7 +113,7 @@ def _fused(
         },
         entire={
             *base.entire,
-            *(name for name, those in added.items() if any(_reads_all(adapter, each) for each in those)),
+            *(name for name, those in added.items() if any(each.seen or _reads_all(adapter, each) for each in those)),
         },
     )
 

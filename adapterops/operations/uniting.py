@@ -38,12 +38,15 @@ EXPERTS = ".experts."
 
 @dataclass(frozen=True)
 class Piece:
-    """What one module of an adapter is in a module of the base: its rows from `first` on, `height` of them, at `row`."""
+    """What one module of an adapter is in a module of the base: its rows from `first` on, `height` of them, at `row`; of a
+    bias its columns.
+    """
 
     source: str
     first: int
     row: int
     height: int
+    bias: bool = False
 
 
 def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
@@ -79,8 +82,7 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
 
     def compute(name: str) -> Update:
-        height = layout[name].shape[0]
-        update: Update = sum_of([_placed(piece, height, adapter) for piece in pieces[name]])
+        update: Update = sum_of([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}
@@ -156,10 +158,11 @@ def _piece(
         if stack := names.stacked.get(tensor):
             return stack.module, Piece(target.source, 0, stack.row, own[0]), stack.weight.shape
         return name, Piece(target.source, 0, 0, own[0]), own
-    rows, columns = names.base.layout[start].matrix
+    rows, columns = target.seen or names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)
-    height = shape[0] if target.shape == (rows, columns) else target.shape[0]
-    return name, Piece(target.source, target.first, target.row, height), shape
+    bias = target.transposed and target.seen is not None
+    height = shape[0] if target.shape == (rows, columns) and not bias else target.shape[0]
+    return name, Piece(target.source, target.first, target.row, height, bias), shape
 
 
 def _module(tensor: str, target: Target, names: _Names) -> str:
@@ -176,11 +179,12 @@ def _list(module: str) -> bool:
     return module.rpartition(EXPERTS)[2].partition(".")[0] in EXPERT_LISTS
 
 
-def _placed(piece: Piece, height: int, adapter: Adapter) -> Any:
-    update = adapter.updates[piece.source]
-    if piece.height == height == update.shape[0]:
-        return update
-    return placed(rows_of(update, slice(piece.first, piece.first + piece.height)), piece.row, height)
+def _placed(piece: Piece, shape: tuple[int, int], adapter: Adapter) -> Any:
+    update, height = adapter.updates[piece.source], shape[int(piece.bias)]
+    update = update.T if piece.bias else update
+    if not piece.height == height == update.shape[0]:
+        update = placed(rows_of(update, slice(piece.first, piece.first + piece.height)), piece.row, height)
+    return update.T if piece.bias else update
 
 
 def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Adapter) -> Layout:

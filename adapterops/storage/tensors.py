@@ -54,6 +54,15 @@ def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1] if shape else 1
 
 
+def kernel(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The weight of a convolution as LoRA has it: its outputs, and all other dimensions as one.
+
+    >>> kernel((8, 4, 3))
+    (8, 12)
+    """
+    return shape[0], math.prod(shape[1:])
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where one tensor is stored: bytes [begin, end) of the data."""

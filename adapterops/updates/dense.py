@@ -79,12 +79,19 @@ class Dense:
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """Of a tensor of any shape, as the matrix that it is added to as. A vector has no dimensions after the first, and is
-    told from a matrix of one row by that.
-    """
+    """A vector has no dimensions after the first, and is told from a matrix of one row by that."""
     shape = shapes["diff"]
-    matrix = (shape[0], math.prod(shape[1:])) if len(shape) > 3 else (math.prod(shape[:-1]), shape[-1] if shape else 1)
-    return Measure(matrix, min(matrix), min(matrix), () if len(shape) == 3 else shape[1:])
+    matrix = _matrix(shape)
+    return Measure(matrix, min(matrix), min(matrix), () if len(shape) == 3 and shape[0] == 1 else shape[1:])
+
+
+def _matrix(shape: Shape) -> tuple[int, int]:
+    """A tensor of any shape as a matrix: a vector is one row, of a kernel all dimensions but the first are one, and a
+    first dimension of one in front of a matrix (`modulation` of Wan) is none.
+    """
+    if len(shape) < 2:
+        return 1, math.prod(shape)
+    return (shape[1], shape[2]) if len(shape) == 3 and shape[0] == 1 else (shape[0], math.prod(shape[1:]))
 
 
 KINDS.add(
@@ -93,7 +100,7 @@ KINDS.add(
         DIFFERENCE,
         {"diff": ""},
         _measure,
-        lambda arrays, scale: Dense(np.atleast_2d(arrays["diff"])) * scale,
+        lambda arrays, scale: Dense(arrays["diff"].reshape(_matrix(arrays["diff"].shape))) * scale,
         peft_type=None,
         dense=True,
     ),

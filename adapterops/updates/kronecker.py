@@ -121,7 +121,7 @@ def _side(number: int, shapes: Mapping[str, Shape]) -> Measure:
     if role not in shapes:
         return measure(shapes, f"{role}_b", f"{role}_a")
     shape = matrix(shapes, role)
-    return Measure(shape, None, min(shape))
+    return Measure(shape, None, min(shape), shapes[role][1:] if len(shapes[role]) > 2 else ())
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:

@@ -11,7 +11,7 @@ import numpy as np
 
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.floats import numbers
-from adapterops.errors import IncompatibleError, InputError, ShapeError, UnsupportedError
+from adapterops.errors import IncompatibleError, InputError, ShapeError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, whole
 
@@ -210,33 +210,26 @@ def matrix(shapes: Mapping[str, Shape], role: str) -> tuple[int, int]:
 
     Raises:
         InputError: it has fewer than two dimensions.
-        UnsupportedError: it has three, as those of a convolution in one dimension have.
     """
-    check_dimensions(shapes, role)
     shape = shapes[role]
     if len(shape) < 2:
         raise InputError(f"{role} has the shape {list(shape)}, expected two dimensions", code="E-SHAPE")
     return shape[0], math.prod(shape[1:])
 
 
-def check_dimensions(shapes: Mapping[str, Shape], role: str) -> None:
-    """Raise UnsupportedError for an array of a convolution in one dimension: the weights of these have as many dimensions
-    as those of stacked experts, and are not told from them."""
-    if len(shapes[role]) == 3:
-        raise UnsupportedError(
-            f"{role} has the shape {list(shapes[role])} of a convolution in one dimension, which is not handled",
-            hint="merge it with the tool that trained it",
-        )
-
-
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
     """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1).
 
     Raises:
-        InputError: they do not share a rank.
-        UnsupportedError: they are those of a convolution in one dimension.
+        InputError: they do not share a rank, or B has a kernel.
     """
     A, B = matrix(shapes, down), matrix(shapes, up)
+    if math.prod(shapes[up][2:]) != 1:
+        raise InputError(
+            f"{up} has the shape {list(shapes[up])}, expected (out, rank), or that of a kernel of one entry",
+            hint="if it has a pair of factors for each expert, save each expert by itself",
+            code="E-SHAPE",
+        )
     if A[0] != B[1]:
         raise InputError(
             f"{down} has rank {A[0]} and {up} has rank {B[1]}",

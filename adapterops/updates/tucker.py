@@ -7,19 +7,18 @@ from collections.abc import Mapping
 
 from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.lowrank import LowRank, check_dimensions
+from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 
 ROLES = ("lora_A", "lora_mid", "lora_B")
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """A (r, in, 1, 1), the kernel (r, r, height, width), B (out, r, 1, 1); in three dimensions each has one more."""
-    check_dimensions(shapes, ROLES[1])
+    """A (r, in, 1, 1), the kernel (r, r, height, width), B (out, r, 1, 1); each has as many dimensions as the weight."""
     A, mid, B = (shapes[role] for role in ROLES)
     rank = A[0]
     plain = all(len(each) >= 2 and math.prod(each[2:]) == 1 for each in (A, B))
-    if not plain or len(mid) < 4 or mid[:2] != (rank, rank) or B[1] != rank:
+    if not plain or len(mid) < 3 or mid[:2] != (rank, rank) or B[1] != rank:
         shown = ", ".join(f"{role} {list(shapes[role])}" for role in ROLES)
         raise InputError(f"its shapes do not fit: {shown}", hint="all must come from one training", code="E-SHAPE")
     kernel = A[1:2] + mid[2:]
@@ -46,10 +45,9 @@ def product(B: Array, mid: Array, A: Array, scale: float = 1.0) -> LowRank:
 
 def measure_turned(shapes: Mapping[str, Shape], up: str, mid: str, down: str) -> Measure:
     """That of LyCORIS' two other kinds, which store B transposed: (r, out), (r, r, height, width) and (r, in)."""
-    check_dimensions(shapes, mid)
     B, kernels, A = (shapes[role] for role in (up, mid, down))
     rank = A[0]
-    if any(len(each) != 2 for each in (A, B)) or len(kernels) < 4 or (B[0], *kernels[:2]) != (rank,) * 3:
+    if any(len(each) != 2 for each in (A, B)) or len(kernels) < 3 or (B[0], *kernels[:2]) != (rank,) * 3:
         shown = ", ".join(f"{role} {list(shapes[role])}" for role in (up, mid, down))
         raise InputError(f"its shapes do not fit: {shown}", hint="all must come from one training", code="E-SHAPE")
     kernel = A[1:] + kernels[2:]

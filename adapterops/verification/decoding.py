@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
+from adapterops.storage.tensors import Spec
 from adapterops.verification.ggml import TERMS, Terms, terms
 from adapterops.verification.rounding import Matrix, rounded_to
 
@@ -41,6 +42,14 @@ FP4 = tuple(sign * n / 12 for sign in (1, -1) for n in (0, 0.0625, 8, 12, 4, 6, 
 E2M1 = tuple(sign * n for sign in (1, -1) for n in (0, 0.5, 1, 1.5, 2, 3, 4, 6))
 AWQ_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 NESTED = 256
+
+
+def as_seen(rows: Decoder | None, spec: Spec, shape: tuple[int, int] | None) -> Decoder | None:
+    """Rows of a tensor as a matrix of another shape; all of it is read for each."""
+    if rows is None or shape is None:
+        return rows
+    matrix = shape
+    return lambda begin, end: rows(0, spec.matrix[0]).reshape(matrix)[begin:end]
 
 
 def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder | None:

@@ -39,7 +39,7 @@ class Formula:
         name = _name(self._update)
         if name == DORA:
             return bool(self._update.by_inputs != self._transposed)
-        return name not in FORMULAS and not hasattr(self._update, "dense")
+        return (name == OFT and self._transposed) or (name not in FORMULAS and not hasattr(self._update, "dense"))
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
@@ -84,6 +84,25 @@ class Formula:
         ratio: Matrix = np.repeat((stated if across else stated[own]) / lengths, update.width)
         return ratio[None, :] if across else ratio[:, None]
 
+    def _rotated(self, update: Any, own: slice, W: Matrix) -> Delta:
+        """W R₁ᵀ R₂ᵀ ... - W, each R as one matrix, and its outputs times their lengths."""
+        V = W.T if self._transposed else W
+        found, size = V, len(update.skew) * update.skew.shape[-1] + 8
+        for index, skew in enumerate(update.skew.astype(np.float64)):
+            width, inputs = skew.shape[-1], V.shape[1]
+            R = np.zeros((inputs, inputs))
+            for block in range(inputs // width):
+                rows = np.arange(block * width, (block + 1) * width)
+                rows = update.orders[index][rows] if len(update.orders) else rows
+                R[np.ix_(rows, rows)] = _cayley(skew[block % len(skew)], update.terms)
+            found = found @ R.T
+        if update.lengths is not None:
+            lengths = update.lengths.astype(np.float64)
+            found = found * (lengths if self._transposed else lengths[own])[:, None]
+        lengths = np.linalg.norm(V, axis=1, keepdims=True) + np.abs(found) + np.abs(V)
+        slack = UNIT * size * np.broadcast_to(lengths, V.shape)
+        return Delta((found - V).T, slack.T) if self._transposed else Delta(found - V, slack)
+
     def _lokr(self, update: Any, own: slice, W: Matrix) -> Delta:
         """Rows of scale · W₁ ⊗ W₂: for each row of W₁ the rows of W₂ that are wanted of its products."""
         side = int(self._transposed)
@@ -123,7 +142,18 @@ def _name(update: Any) -> str:
     return f"{type(update).__module__}.{type(update).__qualname__}"
 
 
-DORA = "adapterops.updates.magnitude.Magnitude"
+def _cayley(Q: Matrix, terms: int | None) -> Matrix:
+    """(I - Q)(I + Q)⁻¹, or the beginning of its series with half of the last term."""
+    one = np.eye(len(Q))
+    if terms is None:
+        found: Matrix = (one - Q) @ np.linalg.inv(one + Q)
+        return found
+    halves = [1.0] + [2.0] * (terms - 2) + [1.0 if terms > 2 else 2.0] * (terms > 1)
+    series: Matrix = np.sum([factor * np.linalg.matrix_power(Q, power) for power, factor in enumerate(halves)], axis=0)
+    return series
+
+
+DORA, OFT = "adapterops.updates.magnitude.Magnitude", "adapterops.updates.rotation.Rotation"
 
 FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
     "adapterops.updates.lowrank.LowRank": Formula._lora,
@@ -132,6 +162,7 @@ FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
     "adapterops.updates.kronecker.Kronecker": Formula._lokr,
     "adapterops.updates.gain.Gain": Formula._ia3,
     DORA: Formula._dora,
+    OFT: Formula._rotated,
 }
 """By the class, which is named, not imported: nothing of `updates` is used here. Looks alone would take an update of
 another package for one of these.

@@ -159,6 +159,11 @@ class Base:
             return shape[0], math.prod(shape[1:])
         return math.prod(shape[:-1]), shape[-1] if shape else 1
 
+    def kernel(self, name: str) -> tuple[int, int]:
+        """A tensor as the kernel of a convolution: all dimensions but that of its outputs are one."""
+        shape = self.layout[name].shape
+        return (shape[0], math.prod(shape[1:])) if len(shape) > 2 else self.matrix(name)
+
     def ending(self, end: str, module: str) -> str | None:
         """The tensor whose name ends so, and has least before that, in the part of a pipeline that a module is in.
 

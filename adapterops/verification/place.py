@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Place:
-    """tensor[rows, columns] += ΔW[first:], or ΔWᵀ; the tensor as a matrix, all dimensions but the last taken for one."""
+    """tensor[rows, columns] += ΔW[first:], or ΔWᵀ; the tensor as a matrix, all dimensions but the last taken for one, or
+    all of it as one of the shape `seen`.
+    """
 
     source: str
     rows: range
     columns: slice
     first: int = 0
     transposed: bool = False
+    seen: tuple[int, int] | None = None
 
     def within(self, begin: int, end: int) -> tuple[slice, slice] | None:
         """Which of the rows [begin, end) of the tensor it covers, and which rows of ΔW these are."""

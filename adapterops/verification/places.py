@@ -163,7 +163,7 @@ def _places(
         yield end, Place(module, range(shape[0]), slice(0, shape[1]))
         return
     name = base.find(module, (shape, shape[::-1]))
-    if name is not None and (len(base.layout[name].shape) == 2 or base.matrix(name) == shape):
+    if name is not None and (len(base.layout[name].shape) == 2 or shape in (base.matrix(name), base.kernel(name))):
         yield name, _whole(module, shape, name, base)
     elif (parts := split(module, shape, base)) is not None:
         yield from parts
@@ -177,6 +177,8 @@ def _places(
 
 def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
     stored = base.matrix(name)
+    if base.kernel(name) == shape != stored:
+        return _all(module, shape, name, base)
     own = not base.types.isdisjoint(STORED_TRANSPOSED) and key(module)[-1] in TRANSPOSED_MODULES
     if sorted(stored) != sorted(shape):
         raise UnplacedError(f"is {list(shape)}, and {name} is {list(stored)}")
@@ -184,12 +186,46 @@ def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
     return Place(module, range(stored[0]), slice(0, stored[1]), transposed=transposed)
 
 
+def _all(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
+    """All of a tensor, which may be the kernel of a convolution in one dimension."""
+    return Place(module, range(shape[0]), slice(0, shape[1]), seen=None if base.matrix(name) == shape else shape)
+
+
+def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place]]:
+    """Where the rows of a weight are, of its bias, as a column; nothing where another program has both by one name."""
+    weight, every = module.removesuffix(".bias"), slice(0, 1)
+
+    def place(name: str, row: int, height: int, first: int) -> tuple[str, Place]:
+        (total,) = base.layout[name].shape
+        start = row % total if row < 0 else row
+        return name, Place(module, range(start, start + height), every, first, transposed=True, seen=(total, 1))
+
+    for way, rows in enumerate(elsewhere(weight, (size, 0))):
+        bias, above = (
+            base.ending(f"{rows[0].name.removesuffix('_weight')}_bias", module),
+            base.ending(rows[0].name, module),
+        )
+        if bias is None or above is None or (len(rows) == 1 and base.layout[bias].shape == (size,)):
+            continue
+        rows = list(elsewhere(weight, (size, base.matrix(above)[1])))[way]
+        return [place(bias, each.row, each.height, each.first) for each in rows]
+    for names in in_parts(weight):
+        parts = [base.ending(f"{name.removesuffix('_weight')}_bias", module) for name in names]
+        heights = [base.layout[name].shape[0] for name in parts if name]
+        if len(heights) == len(names) and sum(heights) == size:
+            firsts = [sum(heights[:index]) for index in range(len(heights))]
+            return [place(name, 0, *each) for name, *each in zip(parts, heights, firsts, strict=True) if name]
+    return []
+
+
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
+    if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
+        return of_bias
     every = slice(0, shape[1])
-    same = [name for name in alike(module, base.layout) if base.matrix(name) == shape]
+    same = [name for name in alike(module, base.layout) if shape in (base.matrix(name), base.kernel(name))]
     if len(same) == 1 and letters(same[0]).endswith(letters(HEADS.sub("", module))):
-        return [(same[0], Place(module, range(shape[0]), every))]
+        return [(same[0], _all(module, shape, same[0], base))]
     for rows in elsewhere(module, shape):
         found = base.ending(rows[0].name, module)
         if found is None or base.matrix(found)[1] != shape[1]:
@@ -208,4 +244,4 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
                 for name, height, first in zip(tensors, heights, firsts, strict=True)
                 if name
             ]
-    return [(same[0], Place(module, range(shape[0]), every))] if len(same) == 1 else None
+    return [(same[0], _all(module, shape, same[0], base))] if len(same) == 1 else None

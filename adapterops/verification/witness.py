@@ -169,7 +169,7 @@ class Witness:
         spec = self.model.layout[name]
         height, width = spec.matrix
         formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
-        rows = height if any(formula.entire for _, formula in formulas) else judge.rows
+        rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
         gain = Gain()
@@ -233,13 +233,14 @@ def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int)
     """W + ΔW of some rows, and how far float32 may be from it."""
     S, slack = W.copy(), 2 * UNIT * np.abs(W)
     for place, formula in formulas:
-        part = place.within(begin, end)
+        part = place.within(begin, end) if place.seen is None else place.within(0, place.seen[0])
         if part is None:
             continue
         there = (part[0], place.columns)
-        delta = formula.rows(part[1], S[there])
-        S[there] += delta.values
-        slack[there] += delta.slack + 2 * UNIT * np.abs(delta.values)
+        sums, off = (S, slack) if place.seen is None else (S.reshape(place.seen), slack.reshape(place.seen))
+        delta = formula.rows(part[1], sums[there])
+        sums[there] += delta.values
+        off[there] += delta.slack + 2 * UNIT * np.abs(delta.values)
     return S, slack
 
 

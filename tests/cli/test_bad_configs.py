@@ -138,8 +138,7 @@ def test_config_of_a_kind_that_is_not_handled(refused_config, fields, phrase):
 NAMES = {
     "RandLoRA": f"{PREFIX}{Q}.randlora_gamma",
     "LILY": f"{PREFIX}{Q}.lily_A.weight",
-    "a MultiheadAttention of torch": f"{PREFIX}attn.base_layer.out_proj.lora_A.weight",
-    "OFT": f"{PREFIX}{Q}.oft_R",
+    "PSOFT": f"{PREFIX}{Q}.psoft_R.weight",
     "HRA": f"{PREFIX}{Q}.hra_u",
     "a prompt of virtual tokens": "prompt_embeddings",
     "a full tensor": f"{PREFIX}model.norm.weight",

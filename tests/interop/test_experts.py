@@ -399,6 +399,8 @@ def test_files_that_have_all_experts_in_one_weight(made: Make, tmp_path: Path) -
     adapter = trained(base, tmp_path / "adapter", r=2, target_modules=[], target_parameters=BOTH)
     assert run(["normalize", str(adapter), "--base", str(base), "--names", "files", "-o", str(tmp_path / "each")]) == 4
     assert not (tmp_path / "each").exists()
+
+
 @pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
 @pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
 def test_single_experts_are_written_as_the_parameter_that_peft_adapts(

@@ -247,7 +247,7 @@ def test_the_difference_of_two_unets(tmp_path: Path, form: str) -> None:
         torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
-LINEAR, CONV = (24, 20), (24, 12, 3, 3)
+LINEAR, CONV, CONV_1D = (24, 20), (24, 12, 3, 3), (24, 12, 3)
 MODULES = {
     "LoCon": ("locon", {}, LINEAR),
     "LoCon of a convolution": ("locon", {}, CONV),
@@ -265,6 +265,13 @@ MODULES = {
     "DoRA by inputs": ("locon", {"weight_decompose": True, "wd_on_out": False}, (20, 20)),
     "DoRA by inputs of a convolution": ("locon", {"weight_decompose": True, "wd_on_out": False}, CONV),
     "DoRA of LoHa": ("loha", {"weight_decompose": True, "wd_on_out": True}, LINEAR),
+    "LoCon of a convolution in one dimension": ("locon", {}, CONV_1D),
+    "Tucker in one dimension": ("locon", {"use_tucker": True}, CONV_1D),
+    "LoHa in one dimension": ("loha", {}, CONV_1D),
+    "LoHa, Tucker in one dimension": ("loha", {"use_tucker": True}, CONV_1D),
+    "LoKr in one dimension": ("lokr", {"factor": 4}, CONV_1D),
+    "DoRA in one dimension": ("locon", {"weight_decompose": True, "wd_on_out": True}, CONV_1D),
+    "DoRA by inputs in one dimension": ("locon", {"weight_decompose": True, "wd_on_out": False}, CONV_1D),
     "DoRA of LoKr by inputs": ("lokr", {"factor": 4, "weight_decompose": True, "wd_on_out": False}, CONV),
 }
 
@@ -280,8 +287,9 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
     name, options, shape = MODULES[kind]
     cls = {"locon": modules.LoConModule, "loha": modules.LohaModule, "lokr": modules.LokrModule}[name]
     layer: Any = torch.nn.Linear(shape[1], shape[0], bias=False)
-    if len(shape) == 4:
-        layer = torch.nn.Conv2d(shape[1], shape[0], 3, padding=1, bias=False)
+    if len(shape) > 2:
+        convolution: Any = torch.nn.Conv2d if len(shape) == 4 else torch.nn.Conv1d
+        layer = convolution(shape[1], shape[0], 3, padding=1, bias=False)
     W = layer.weight.data.clone()
     module = cls("lora_unet_blocks_0_attn_q", layer, 1.0, 2, 3.0, **options)
     for parameter in module.parameters():
@@ -304,7 +312,7 @@ def test_kinds_of_lycoris(tmp_path: Path, kind: str) -> None:
     for form, named in written.items() if options.get("weight_decompose") and kind not in UNSEEN else ():
         out = str(tmp_path / form)
         assert run(["convert", str(tmp_path / "a.safetensors"), "--to", form, *named, "-o", out]) == 0
-    inputs = torch.eye(shape[1]) if len(shape) == 2 else torch.randn(2, shape[1], 5, 5)
+    inputs = torch.eye(shape[1]) if len(shape) == 2 else torch.randn(2, shape[1], *[5] * (len(shape) - 2))
     module.apply_to()
     module.eval()
     with torch.no_grad():

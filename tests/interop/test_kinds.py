@@ -244,30 +244,34 @@ def test_a_weight_that_is_stored_transposed(tmp_path: Path, monkeypatch: pytest.
 class Convolutions(nn.Module):
     """Two layers that PEFT adapts, and nothing that has to be loaded by transformers."""
 
-    def __init__(self) -> None:
+    def __init__(self, dimensions: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(8, 12, 3, padding=1)
-        self.point = nn.Conv2d(12, 8, 1)
+        layer: Any = (nn.Conv1d, nn.Conv2d)[dimensions - 1]
+        self.conv = layer(8, 12, (3, 2)[:dimensions])
+        self.point = layer(12, 8, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.point(self.conv(x).tanh())
         return found
 
 
-@pytest.mark.parametrize("kind", ["LoRA", "LoHa", "LoKr", "DoRA"])
+@pytest.mark.parametrize(
+    ("kind", "dimensions"),
+    [(kind, each) for kind in ("LoRA", "LoHa", "LoKr", "DoRA") for each in (1, 2)],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_convolutions_as_peft_merges_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed, kind: str, dimensions: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     configs: dict[str, Any] = {
         "LoRA": lambda: peft.LoraConfig(r=3, lora_alpha=5, target_modules=["conv", "point"]),
         "DoRA": lambda: peft.LoraConfig(r=3, lora_alpha=5, target_modules=["conv", "point"], use_dora=True),
         "LoHa": lambda: peft.LoHaConfig(r=3, alpha=5, target_modules=["conv", "point"]),
-        "LoKr": lambda: peft.LoKrConfig(r=2, alpha=5, target_modules=["conv", "point"]),
+        "LoKr": lambda: peft.LoKrConfig(r=1, alpha=5, target_modules=["conv", "point"]),
     }
     torch.manual_seed(0)
-    plain = Convolutions()
+    plain = Convolutions(dimensions)
     (tmp_path / "base").mkdir()
     save_file(plain.state_dict(), tmp_path / "base/model.safetensors")
     model = peft.get_peft_model(plain, configs[kind]())
@@ -279,6 +283,14 @@ def test_convolutions_as_peft_merges_them(
     model.save_pretrained(tmp_path / "adapter")
     typed("fuse", "base", "adapter", "-o", "fused")
     typed("verify", "fused")
+    typed("diagnose", "fused", "--base", "base", "--adapter", "adapter")
     wanted, found = model.merge_and_unload().state_dict(), load_file(tmp_path / "fused/model.safetensors")
     for name, weight in found.items():
         torch.testing.assert_close(weight, wanted[name], atol=2e-6, rtol=1e-4)
+
+
+def test_lokr_that_peft_arranges_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = peft.LoKrConfig(r=8, alpha=5, target_modules=["conv"])
+    peft.get_peft_model(Convolutions(1), config).save_pretrained("adapter")
+    assert "a convolution in one dimension with all of lokr_w2" in typed("show", "adapter", code=4)

@@ -4,6 +4,7 @@ where they are linear written as LoRA again, which PEFT loads.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,18 @@ GAINS: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: peft.IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"]),
     ),
 }
-KINDS = {**LINEAR, **BASED, **GAINS}
+OFT = {"oft_block_size": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+ROTATIONS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "OFT": ("llama", lambda: peft.OFTConfig(**OFT)),
+    "OFT, three terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=3)),
+    "OFT, two terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=2)),
+    "OFT, Cayley": ("llama", lambda: peft.OFTConfig(**OFT, use_cayley_neumann=False)),
+    "OFT, one block for all": ("llama", lambda: peft.OFTConfig(**OFT, block_share=True)),
+    "OFT, constrained": ("llama", lambda: peft.OFTConfig(**OFT, coft=True, eps=0.2)),
+    "OFT by a number of blocks": ("llama", lambda: peft.OFTConfig(**{**OFT, "oft_block_size": 0}, r=2)),
+    "BOFT": ("llama", lambda: peft.BOFTConfig(boft_block_size=4, target_modules=OFT["target_modules"])),
+}
+KINDS = {**LINEAR, **BASED, **GAINS, **ROTATIONS}
 
 
 def made(folder: Path, name: str, config: Any) -> torch.Tensor:
@@ -140,6 +152,7 @@ def test_fused_and_verified(tmp_path: Path, kind: str) -> None:
     close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
     assert float((logits(AutoModelForCausalLM.from_pretrained(tmp_path / "base")) - expected).abs().max()) > 1e-3
     assert run(["verify", "fused"]) == 0
+    assert run(["diagnose", "fused", "--base", "base", "--adapter", "adapter"]) == 0
 
 
 @pytest.mark.parametrize("kind", [*LINEAR, *BASED])
@@ -244,7 +257,7 @@ def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.Capt
     assert "is VeRA, and vera_A, which all modules share, is not in the file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³"])
+@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT"])
 @pytest.mark.filterwarnings("ignore")
 def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What `check` names as the way on makes an adapter that is fine."""
@@ -258,3 +271,65 @@ def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: p
     if kind in BASED or kind in LINEAR:
         assert run(["normalize", "adapter", "--base", "base", "-o", "normalized"]) == 0
         assert run(["check", "normalized", "--for", "vllm"]) == 0
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+@pytest.mark.filterwarnings("ignore")
+def test_butterflies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factors: int) -> None:
+    """PEFT has several factors with its CUDA kernel alone, for which torch's block_diag stands here."""
+    from peft.tuners.boft import layer
+
+    class Blocks:
+        @staticmethod
+        def apply(each: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.block_diag(*one) for one in each])
+
+    monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
+    monkeypatch.setattr(layer, "FastBlockDiag", Blocks)
+    targets = ["q_proj", "v_proj", "down_proj"]
+    config = peft.BOFTConfig(boft_block_size=2, boft_n_butterfly_factor=factors, target_modules=targets)
+    expected = made(tmp_path, "llama", config)
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    assert run(["verify", "fused"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"peft_version": "0.17.1"}, "whose terms are others since PEFT 0.18"),
+        ({"peft_version": None}, "whose terms are others since PEFT 0.18"),
+        ({"oft_block_size": ...}, "it is OFT of PEFT 0.13 or earlier"),
+        ({"num_cayley_neumann_terms": "5"}, "num_cayley_neumann_terms is '5'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_rotations_that_the_config_does_not_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
+) -> None:
+    made(tmp_path, "llama", peft.OFTConfig(**OFT))
+    path = tmp_path / "adapter/adapter_config.json"
+    fields = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: value for name, value in fields.items() if value is not ...}))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) in (3, 4)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rotations_of_embeddings_and_convolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, "llama", peft.OFTConfig(**{**OFT, "target_modules": ["embed_tokens", "q_proj"]}))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
+    assert "OFT of an embedding" in capsys.readouterr().err
+    plain = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3))
+    save_file(plain.state_dict(), tmp_path / "base/model.safetensors")
+    peft.get_peft_model(plain, peft.OFTConfig(oft_block_size=8, target_modules=["0"])).save_pretrained("adapter")
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
+    assert "only that of linear layers is handled" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rotations_without_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, "llama", peft.OFTConfig(**OFT))
+    (tmp_path / "adapter/adapter_config.json").unlink()
+    assert run(["fuse", "base", "adapter/adapter_model.safetensors", "--alpha", "8", "-o", "fused"]) == 4
+    assert "is OFT, and no config says how it rotates" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_logits_are_those_of_the_summed_weights(trained: Trained, tmp_path: Path
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "oft": (lambda: peft.OFTConfig(oft_block_size=8, target_modules=["q_proj"]), "OFT"),
+    "hra": (lambda: peft.HRAConfig(r=2, target_modules=["q_proj"]), "HRA"),
     "hira": (lambda: peft.HiraConfig(r=2, target_modules=["q_proj"]), "HiRA"),
     "randlora": (lambda: peft.RandLoraConfig(r=2, target_modules=["q_proj"]), "convert_to_lora"),
     "vb-lora": (lambda: peft.VBLoRAConfig(r=2, num_vectors=4, vector_length=8, target_modules=["q_proj"]), "VB-LoRA"),

@@ -66,6 +66,21 @@ def check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
                 )
 
 
+def check_kernels(file: Header, found: Mapping[str, Parts]) -> None:
+    """Raise UnsupportedError for LoKr of a convolution in one dimension whose W₂ is stored whole, which PEFT multiplies in an
+    order of its own: as (1, out, in) with (out, in, width), and the numbers of that are taken for (out, in, width).
+    """
+    for module, each in found.items():
+        name = each.tensors.get("lokr_w2")
+        if name and len(file.entries[name].shape) == 3:
+            raise UnsupportedError(
+                "is LoKr of a convolution in one dimension with all of lokr_w2, whose entries PEFT 0.21 arranges "
+                "otherwise than those of any other convolution",
+                tensor=module,
+                hint="merge it into its base with PEFT: merge_and_unload",
+            )
+
+
 def check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
     """Where PEFT is to keep two ends tied, it has one update for both, under two names. Of full tensors the file shows
     whether it did.

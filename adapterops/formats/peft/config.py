@@ -162,8 +162,13 @@ def read_config(fields: Any) -> AdapterConfig:
 
 def knows_sides(fields: Any) -> bool:
     """Whether an adapter is of a version of PEFT that takes experts for (out, in), except where their model says (in, out)."""
+    return is_at_least(fields, SIDES)
+
+
+def is_at_least(fields: Any, version: tuple[int, int]) -> bool:
+    """Whether a config states that a version of PEFT, or a later one, wrote it."""
     found = re.match(r"(\d+)\.(\d+)", str(fields.get("peft_version"))) if isinstance(fields, dict) else None
-    return found is not None and tuple(map(int, found.groups())) >= SIDES
+    return found is not None and tuple(map(int, found.groups())) >= version
 
 
 def _list(what: str, names: Any) -> tuple[str, ...]:

@@ -15,12 +15,14 @@ from adapterops.formats.peft.agreement import (
     agreeing,
     check_biases,
     check_float,
+    check_kernels,
     check_kinds,
     check_lora_bias,
     check_not_tied,
     check_rows,
     check_saved,
 )
+from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
 from adapterops.formats.peft.header import of_each, stated
 from adapterops.formats.peft.keys import BIAS, full_tensors, of_norms, token_rows
@@ -67,11 +69,13 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     with at(path=weights):
         biases = {name: raw.pop(name) for name in list(raw) if BIAS in raw[name].tensors}
         check_biases(biases, raw, file)
+        outputs = taken_out(raw)
         found = parameters(raw, config.target_parameters or (), knows_sides(fields))
-        for pair in found.values():
+        for pair in (*found.values(), *outputs.values()):
             check_float(file, pair)
         known = _known(file, found, raw, biases, fields, alpha, config_path)
         split, of_each, experts = by_expert(found, known, raw.keys())
+        split, of_each = in_model(split, of_each, outputs, fields)
         split = dict(sorted({**split, **biases}.items()))
         of_each |= {name: known[name.removesuffix(".bias")] for name in biases}
         sides = frozenset(name for name in experts if found[name].transposed and knows_sides(fields))
@@ -105,6 +109,7 @@ def _known(
         with at(path=config_path):
             named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
             check_kinds(named, own)
+            check_kernels(file, named)
             check_not_tied(named, own)
             check_lora_bias(any(name.startswith(prefix) for name in biases), own)
         scales = _scalings(file, inside, own, alpha, config_path, stacked)

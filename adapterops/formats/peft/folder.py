@@ -14,6 +14,7 @@ from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.models.wrappers import held
+from adapterops.formats.peft.attentions import check_written
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
@@ -55,6 +56,7 @@ class Peft:
         """
         for module in layout:
             check_dotted(module)
+        check_written(layout)
         names = alone(layout) if config.format in OF_IMAGES and config.model is None else {}
         if any(module != name for module, name in names.items()):
             renamed = {name: layout[module] for module, name in names.items()}

@@ -61,6 +61,7 @@ OTHER_KINDS = [
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (rf"{KOHYA}.*\.lokr_", "LoKr in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
     (r"\.dora_scale$", "DoRA in the names of kohya or diffusers", "convert its names to PEFT's first"),
+    (r"\.oft_embedding_R", "OFT of an embedding", "merge it into its base with PEFT: merge_and_unload"),
     (r"^oft_|\.oft_", "OFT, which rotates the weights of the base", "merge it with the tool that trained it"),
     (r"\.on_input$", "(IA)3, which scales the weights of the base", "merge it with the tool that trained it"),
     (rf"{KOHYA}.*\.[ab][12]\.weight$", "GLoRA", "merge it with the tool that trained it"),
@@ -77,12 +78,7 @@ OTHER_KINDS = [
         "keep it in a folder of its own, with its adapter_config.json",
     ),
     (
-        r"\.base_layer\.out_proj\.lora_[AB]\b",
-        "LoRA on a MultiheadAttention of torch, whose out_proj PEFT 0.21 and before adds twice (#3774)",
-        "merge it into its base with the PEFT that it was trained with: merge_and_unload adds it as often as training did",
-    ),
-    (
-        r"base_layer\.(?!base_layer\.|lora_[AB]\.)",
+        r"base_layer\.(?!base_layer\.|(?:out_proj\.)?lora_[AB]\.)",
         "a weight of the base model (a resized or trained layer)",
         "it replaces the base's and cannot be added",
     ),

@@ -32,8 +32,6 @@ TYPES = {
     "SHIRA": Type("SHiRA", "shira_", MERGE),
     "WAVEFT": Type("WaveFT", "waveft_", CONVERT),
     "HIRA": Type("HiRA", "hira_", MERGE),
-    "OFT": Type("OFT", "oft_", MERGE),
-    "BOFT": Type("BOFT", "boft_", MERGE),
     "HRA": Type("HRA", "hra_", MERGE),
     "ROAD": Type("RoAd", "road_", MERGE),
     "OSF": Type("OSF", "osf_", MERGE),

@@ -1,4 +1,4 @@
-"""LoRA that is stored as LoRA, and means something else: the config tells it, the tensors do not."""
+"""What tensors mean that are stored like others: LoRA that is not the plain one, and OFT. The config tells it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.peft.config import is_at_least
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ Variant = Callable[[str, Kind], Kind]
 
 STARTED = {"pissa": "PiSSA", "olora": "OLoRA"}
 """Values of init_lora_weights under which the factors belong to a base that can be computed from the stored one."""
+
+CAYLEY_NEUMANN = 0, 18
+"""The version of PEFT since which the terms of OFT's series are as they are."""
 
 BLOCKS = {"target_modules_bd_a": "lora_A", "target_modules_bd_b": "lora_B"}
 """Which factor is block-diagonal in the modules that a field of use_bdlora names."""
@@ -32,9 +36,10 @@ def variant(fields: Any) -> Variant:
 
     Raises:
         InputError: the config's description of its blocks is damaged.
-        UnsupportedError: it sets two.
+        UnsupportedError: it sets two, or the version of PEFT decides and is not stated.
     """
     fields = fields if isinstance(fields, dict) else {}
+    rotation = _rotation(fields) if fields.get("peft_type") == "OFT" else None
     start, blocks = STARTED.get(str(fields.get("init_lora_weights"))), fields.get("use_bdlora")
     if start and (blocks or fields.get("use_dora") or fields.get("kasa_config")):
         raise UnsupportedError(
@@ -44,6 +49,14 @@ def variant(fields: Any) -> Variant:
     sides = _sides(blocks) if blocks else ()
 
     def of(module: str, kind: Kind) -> Kind:
+        if kind is KINDS["OFT"]:
+            if rotation is None:
+                raise UnsupportedError(
+                    "is OFT, and no config says how it rotates",
+                    tensor=module,
+                    hint="put the adapter_config.json that it was saved with into its folder",
+                )
+            return rotation
         if kind is not KINDS["LoRA"]:
             return kind
         if start:
@@ -55,6 +68,33 @@ def variant(fields: Any) -> Variant:
         return _in_blocks(kind, found.pop(), int(blocks["nblocks"])) if found else kind
 
     return of
+
+
+def _rotation(fields: Mapping[str, Any]) -> Kind:
+    """OFT as a config has it."""
+    from adapterops.updates.rotation import oft
+
+    if "oft_block_size" not in fields:
+        raise UnsupportedError(
+            "has no oft_block_size: it is OFT of PEFT 0.13 or earlier, which rotates in another way",
+            hint="merge it into its base with that version: merge_and_unload",
+        )
+    terms, most = fields.get("num_cayley_neumann_terms", 5), fields.get("eps", 6e-5)
+    if type(terms) is not int or terms < 1 or isinstance(most, bool) or not isinstance(most, int | float):
+        raise InputError(
+            f"num_cayley_neumann_terms is {terms!r} and eps is {most!r}, expected numbers", code="E-CONFIG"
+        )
+    series = bool(fields.get("use_cayley_neumann", True))
+    if series and not is_at_least(fields, CAYLEY_NEUMANN):
+        raise UnsupportedError(
+            "use_cayley_neumann is set, whose terms are others since PEFT 0.18, and peft_version states no such version",
+            hint="merge it into its base with the version of PEFT that trained it: merge_and_unload",
+        )
+    return oft(
+        shared=bool(fields.get("block_share")),
+        terms=(4 if terms == 3 else terms) if series else None,  # PEFT adds the power after the last but one of three
+        most=float(most) if fields.get("coft") else None,
+    )
 
 
 def _sides(blocks: Any) -> list[tuple[str, str]]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import UnsupportedError
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules
 from adapterops.operations.targets.heads import in_order
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.storage.lazy import Lazy
+from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
@@ -79,7 +81,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     for module, each in adapter.layout.items():
         if each.reads == "entries" and module.endswith(".bias") and not names.candidates(module):
             continue
-        shape = each.shape if all(each.shape) else _shape(module, each.shape, names)
+        shape = each.shape if all(each.shape) else _shape(module, each, names)
         layout[module] = replace(each, shape=shape, reads="" if each.reads == "shape" and all(shape) else each.reads)
 
     def compute(module: str) -> Any:
@@ -93,10 +95,20 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)
 
 
-def _shape(module: str, known: tuple[int, int], names: Names) -> tuple[int, int]:
-    """The (out, in) of a module by the only tensor that it can be; what is known of it, where there is none."""
-    found = names.candidates(module)
+def _shape(module: str, layout: Layout, names: Names) -> tuple[int, int]:
+    """The (out, in) of a module by the only tensor that it can be; what is known of it, where there is none.
+
+    Raises:
+        UnsupportedError: the tensor is the kernel of a convolution.
+    """
+    found, known = names.candidates(module), layout.shape
     stored = names.base[found[0].start].shape if len(found) == 1 else ()
+    if len(stored) > 2:
+        raise UnsupportedError(
+            f"is {layout.kind}, and {found[0].start} of the base has the shape {list(stored)}: only that of linear layers is handled",
+            tensor=module,
+            hint="merge it into its base with PEFT: merge_and_unload",
+        )
     if len(stored) != 2:
         return known
     sides = (stored[0], stored[1]), (stored[1], stored[0])  # the second of a weight that is stored transposed

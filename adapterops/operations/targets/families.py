@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from adapterops.errors import IncompatibleError
 from adapterops.formats.diffusion.families import (
+    BIAS,
     by_authors,
     divided,
     first_rows,
@@ -18,12 +19,14 @@ from adapterops.formats.diffusion.models import Joined
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.operations.targets.share import Share
+from adapterops.storage.tensors import kernel
 
 Shape = tuple[int, int]
 
 
 def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) -> list[Share]:
-    """The places of a module that the base has by another program's name; none where it has no such.
+    """The places of a module that the base has by another program's name; none where it has no such. A bias is where the
+    rows of its weight are.
 
     Args:
         rows: flat name of each module of the adapter → its rows.
@@ -35,8 +38,7 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
     if alias := by_authors(name.key):
         name = Flat(alias, name.part)
         for tensor in names.flattened(name)[:1]:
-            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
-            return [Share(module, module, shape, within=(tensor,))]
+            return _under_another_name(module, shape, tensor, names)
     if first := weight_of_first_rows(name.key):
         for tensor in names.flattened(Flat(first, name.part))[:1]:
             height, width = names.base[tensor].matrix
@@ -44,16 +46,35 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
             return [Share(module, module, shape, within=(tensor,))]
     for key in renamed(name.key):
         for tensor in names.flattened(Flat(key, name.part))[:1]:
-            _check(module, shape, tensor, names.base[tensor].matrix == shape, names)
-            return [Share(module, module, shape, within=(tensor,))]
-    for joined, index, number in wholes(name.key):
-        for tensor in names.flattened(Flat(joined.whole.replace("#", number), name.part))[:1]:
-            return _inside(module, shape, joined, index, number, tensor, rows, names)
-    for joined, number in divided(name.key):
-        parts = [names.flattened(Flat(part.replace("#", number), name.part)) for part in joined.parts]
+            return _under_another_name(module, shape, tensor, names)
+    end = BIAS if name.key.endswith(BIAS) and shape[0] == 1 else ""
+    weight, column = name.key.removesuffix(end), shape[::-1] if end else shape
+
+    def found(key: str, number: str) -> list[str]:
+        whole = key.replace("#", number)
+        return names.flattened(Flat(f"{whole.removesuffix('_weight')}{end}" if end else whole, name.part))
+
+    for joined, index, number in wholes(weight):
+        for tensor in found(joined.whole, number)[:1]:
+            return _inside(module, column, joined, index, number, tensor, rows, names)
+    for joined, number in divided(weight):
+        parts = [found(part, number) for part in joined.parts]
         if all(len(each) == 1 for each in parts):
-            return _apart(module, shape, joined, [each[0] for each in parts], names)
+            return _apart(module, column, joined, [each[0] for each in parts], names)
     return []
+
+
+def _under_another_name(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
+    """All of a tensor, which may be the kernel of a convolution."""
+    spec = names.base[tensor]
+    _check(module, shape, tensor, shape in (spec.matrix, *([kernel(spec.shape)] if len(spec.shape) > 2 else [])), names)
+    return [Share(module, module, shape, within=(tensor,))]
+
+
+def _stored(tensor: str, names: Names) -> Shape:
+    """A weight as rows and columns, a bias as a column."""
+    spec = names.base[tensor]
+    return (spec.shape[0], 1) if len(spec.shape) == 1 else spec.matrix
 
 
 def _inside(
@@ -66,41 +87,55 @@ def _inside(
     rows: Mapping[str, int],
     names: Names,
 ) -> list[Share]:
-    """The rows of a joined weight that a module is."""
-    height, width = names.base[tensor].matrix
+    """The rows of a joined weight that a module is, or of its bias."""
+    height, width = _stored(tensor, names)
     if joined.swapped:
         return _swapped(module, shape, tensor, names)
     keys = [part.replace("#", number) for part in joined.parts]
-    known = {part: rows[key] for part, key in enumerate(keys) if key in rows}
-    firsts = first_rows(joined, known, height, width)
+    known = {part: rows[key] for part, key in enumerate(keys) if key in rows} | {index: shape[0]}
+    above = tensor.removesuffix(".bias") + WEIGHT
+    firsts = first_rows(joined, known, height, _stored(above, names)[1] if above in names.base else width)
     fits = firsts is not None and shape == (firsts[index + 1] - firsts[index], width)
     _check(module, shape, tensor, fits, names)
     assert firsts
-    return [Share(module, module, shape, within=(tensor,), row=firsts[index])]
+    return [Share(module, module, shape, transposed=_is_column(tensor, names), within=(tensor,), row=firsts[index])]
 
 
 def _apart(module: str, shape: Shape, joined: Joined, tensors: Sequence[str], names: Names) -> list[Share]:
-    """The tensors that a joined weight is in the base."""
+    """The tensors that a joined weight, or its bias, is in the base."""
     if joined.swapped:
         return _swapped(module, shape, tensors[0], names)
-    stored = [names.base[tensor].matrix for tensor in tensors]
+    stored = [_stored(tensor, names) for tensor in tensors]
     fits = sum(height for height, _ in stored) == shape[0] and all(width == shape[1] for _, width in stored)
     _check(module, shape, tensors[0], fits, names)
     found, first = [], 0
     for tensor, each in zip(tensors, stored, strict=True):
-        found.append(Share(module, tensor.removesuffix(WEIGHT), each, first, within=(tensor,)))
+        part = tensor.removesuffix(WEIGHT)
+        found.append(Share(module, part, each, first, _is_column(tensor, names), within=(tensor,)))
         first += each[0]
     return found
 
 
 def _swapped(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
-    """Both halves of a weight, each in the place of the other."""
-    _check(module, shape, tensor, names.base[tensor].matrix == shape and shape[0] % 2 == 0, names)
+    """Both halves of a weight, or of its bias, each in the place of the other."""
+    _check(module, shape, tensor, _stored(tensor, names) == shape and shape[0] % 2 == 0, names)
     half = shape[0] // 2, shape[1]
     return [
-        Share(module, f"{module}[{first // half[0]}]", half, first, within=(tensor,), row=half[0] - first)
+        Share(
+            module,
+            f"{module}[{first // half[0]}]",
+            half,
+            first,
+            _is_column(tensor, names),
+            within=(tensor,),
+            row=half[0] - first,
+        )
         for first in (0, half[0])
     ]
+
+
+def _is_column(tensor: str, names: Names) -> bool:
+    return len(names.base[tensor].shape) == 1
 
 
 def _check(module: str, shape: Shape, tensor: str, fits: bool, names: Names) -> None:

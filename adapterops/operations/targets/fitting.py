@@ -18,7 +18,7 @@ from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
 from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
 from adapterops.operations.targets.share import Share
 from adapterops.operations.targets.target import Target
-from adapterops.storage.tensors import Spec
+from adapterops.storage.tensors import Spec, kernel
 
 
 def candidates_of(part: Share, names: Names) -> list[Candidate]:
@@ -33,10 +33,20 @@ def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     spec = names.base[candidate.start]
     if len(spec.shape) == 3 and candidate.expert is not None:
         return _fit_expert(candidate, part, names)
-    if part.within:
-        return Target(candidate.tensor, part.source, part.module, part.shape, part.row, first=part.first)
+    seen = _seen(spec, part)
+    if part.within or seen:
+        return Target(
+            candidate.tensor,
+            part.source,
+            part.module,
+            part.shape,
+            part.row,
+            first=part.first,
+            transposed=part.transposed,
+            seen=seen,
+        )
     own, stored = candidate.start == candidate.tensor, spec.matrix
-    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution in one dimension
+    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution
         return None
     if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
@@ -46,6 +56,13 @@ def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     return Target(
         candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed
     )
+
+
+def _seen(spec: Spec, part: Share) -> tuple[int, int] | None:
+    """As what matrix an update sees a tensor, where that is not the tensor's own."""
+    if len(spec.shape) == 1 and part.transposed:
+        return spec.shape[0], 1
+    return kernel(spec.shape) if len(spec.shape) == 3 and part.shape == kernel(spec.shape) != spec.matrix else None
 
 
 def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | None:

@@ -16,12 +16,14 @@ class Target:
     tensor[row:, column:] += ΔW[first:], in a rectangle of `shape`.
 
     Attributes:
-        tensor: seen as a matrix, all dimensions but the last taken for one.
+        tensor: seen as a matrix; see `Spec.matrix`.
         source: the adapter's module whose update it is.
         module: what that is called: the source, or a part of it.
         shape: rows and columns of the tensor.
         first: the row of the update that the rectangle begins with.
         transposed: the update is transposed first, so that rows of it are rows of the tensor.
+        seen: the matrix that the tensor is for this update, where that is another: the kernel (out, in, width) of a
+            convolution in one dimension is (out, in · width), and a bias with parts a column.
     """
 
     tensor: str
@@ -32,6 +34,7 @@ class Target:
     column: int = 0
     first: int = 0
     transposed: bool = False
+    seen: tuple[int, int] | None = None
 
     def within(self, begin: int, end: int) -> Part | None:
         """What it covers of the tensor's rows [begin, end), as rows and columns of these."""

@@ -10,7 +10,8 @@ import numpy as np
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.decoding import Decoder, decoder
+from adapterops.storage.tensors import Spec
+from adapterops.verification.decoding import Decoder, as_seen, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
 from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding
@@ -98,12 +99,14 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     if not wanted.places:
         yield from Rest(tensor, found, start, FULL if kind == FULL else TIED, every).findings([(0, height)])
         return
-    free, at = [], 0
-    for unit in sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start):
+    units = sorted((each for each in subject.units if each.tensor == tensor), key=lambda each: each.rows.start)
+    seen = next((each.seen for each in units if each.seen), None)
+    free, at, height = [], 0, seen[0] if seen else height
+    for unit in units:
         free.append((at, unit.rows.start))
         at = max(at, unit.rows.stop)
     free.append((at, height))
-    yield from Rest(tensor, found, start, CHANGED, every).findings([(a, b) for a, b in free if b > a])
+    yield from Rest(tensor, found, start, CHANGED, every, seen=seen).findings([(a, b) for a, b in free if b > a])
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Rest:
 
     Attributes:
         codes: the scheme that they were in, where they were in one.
+        seen: as what matrix they are rows of the tensor, where that is not its own.
     """
 
     tensor: str
@@ -120,10 +124,12 @@ class Rest:
     kind: str
     every: bool
     codes: str | None = None
+    seen: tuple[int, int] | None = None
 
     def findings(self, parts: Sequence[tuple[int, int]]) -> Iterator[Finding]:
         """What is wrong in some runs of rows."""
-        after, before, dtype = decoder(self.found), self.before, self.found.dtype
+        spec, dtype = Spec(self.found.dtype, self.found.shape), self.found.dtype
+        after, before = (as_seen(each, spec, self.seen) for each in (decoder(self.found), self.before))
         if dtype not in FLOATS:
             yield Finding(self.kind, self.tensor, WRONG[self.kind])
             return

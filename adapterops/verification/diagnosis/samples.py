@@ -12,7 +12,7 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
-from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.decoding import Decoder, as_seen, decoder
 from adapterops.verification.deltas import Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.place import Place, Wanted
@@ -42,6 +42,8 @@ class Unit:
     tensor: str
     rows: range
     columns: slice
+    seen: tuple[int, int] | None = None
+    """As what matrix these are rows of the tensor, where that is not its own."""
 
     @property
     def whole(self) -> Place:
@@ -138,8 +140,8 @@ class Subject:
                 if tensor not in self.model.layout or self.shape(tensor, wanted) != self.model.layout[tensor].shape:
                     continue
                 for place in wanted.places:
-                    where = (tensor, place.rows, place.columns.start, place.columns.stop)
-                    found.setdefault(where, Unit(place.source, tensor, place.rows, place.columns))
+                    unit = Unit(place.source, tensor, place.rows, place.columns, place.seen)
+                    found.setdefault((tensor, place.rows, place.columns.start, place.columns.stop), unit)
         return list(found.values())
 
     def shape(self, tensor: str, wanted: Wanted) -> tuple[int, ...] | None:
@@ -173,14 +175,17 @@ class Subject:
 
         Cost: they are read once, of base and model, and ΔW is formed for them alone; all rows where an update needs them.
         """
-        before, found = (ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor])
+        before, found = (
+            as_seen(each, self.model.layout[unit.tensor], unit.seen)
+            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor]))
+        )
         if before is None or found is None:
             return None
         adders = [
             _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)])
             for adapter, places in zip(self.adapters, self.places(unit.tensor), strict=True)
         ]
-        height, width = self.model.layout[unit.tensor].matrix
+        height, width = unit.seen or self.model.layout[unit.tensor].matrix
         entire = any(formula.entire for adder in adders for _, formula in adder.formulas)
         pieces = []
         for begin, end in [(0, height)] if entire else blocks(unit.rows, width, self.entries):
@@ -203,7 +208,7 @@ class Subject:
     def other(self, unit: Unit, k: int, place: Place, transposed: bool) -> Delta:
         """ΔW that adapter k has for another place of the same shape, in the rows of a unit that its sample has."""
         formula = Formula(self.adapters[k].updates[place.source], transposed)
-        width, found = self.model.layout[unit.tensor].matrix[1], []
+        width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
         for begin, end in blocks(unit.rows, width, self.entries):
             part = unit.whole.within(begin, end)
             if part is not None:

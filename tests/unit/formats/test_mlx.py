@@ -146,3 +146,18 @@ def test_memory_counts_what_is_written_in_its_dtype(tmp_path: Path) -> None:
     half, double = (plan_adapter(adapter, dtype=dtype) for dtype in ("F16", "F64"))
     assert half.memory < double.memory
     assert len({plan_adapter(adapter, format=form).hash for form in ("peft", "mlx")}) == 2
+
+
+@pytest.mark.parametrize("alpha", [None, RANK, 16])
+def test_alpha_next_to_scale(tmp_path: Path, alpha: int | None) -> None:
+    """Of the first versions, which state no fine_tune_type, another alpha than the rank may have been a factor."""
+    parameters = {"rank": RANK, "scale": SCALE, "dropout": 0.0, "alpha": alpha}
+    folder = write(tmp_path / "new", lora_parameters=parameters)
+    assert ao.open_adapter(folder).scalings["model.layers.7.mlp.down_proj"].scale == SCALE
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({"lora_layers": 2, "lora_parameters": parameters}))
+    if alpha != 16:
+        assert len(ao.open_adapter(folder).layout) == len(SHAPES)
+        return
+    with pytest.raises(ao.AdapterOpsError, match="which one it was the config does not say"):
+        ao.open_adapter(folder)

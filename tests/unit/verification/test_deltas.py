@@ -15,12 +15,14 @@ from adapterops.updates.hadamard import Hadamard
 from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Magnitude
+from adapterops.updates.rotation import Rotation
 from adapterops.updates.sums import Sum
 from adapterops.verification.deltas import FORMULAS, Formula
 
 rng = np.random.default_rng(0)
 ONE, TWO = (LowRank(rng.standard_normal((6, 2)), rng.standard_normal((2, 5)), 1.5) for _ in range(2))
 W = rng.standard_normal((6, 5))
+SKEW = (SQUARE := rng.standard_normal((1, 5, 5))) - SQUARE.swapaxes(1, 2)
 UPDATES: dict[str, Any] = {
     "LoRA": ONE,
     "LoHa": Hadamard(ONE, TWO, 0.5),
@@ -32,6 +34,9 @@ UPDATES: dict[str, Any] = {
     "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
     "(IA)³": Gain(rng.standard_normal(6), False, (6, 5)),
     "(IA)³ by inputs": Gain(rng.standard_normal(5), True, (6, 5)),
+    "OFT": Rotation(SKEW[None], (6, 5)),
+    "OFT of a series": Rotation(SKEW[None] / 4, (6, 5), 5),
+    "BOFT": Rotation(np.stack([SKEW, -SKEW]), (6, 5), None, rng.standard_normal(6), [rng.permutation(5)] * 2),
 }
 
 
@@ -52,6 +57,13 @@ def test_of_dora_of_a_weight_that_is_stored_transposed() -> None:
     formula, whole = Formula(UPDATES["DoRA"], transposed=True), (slice(0, 5), slice(0, 6))
     assert formula.entire
     expected = UPDATES["DoRA"].T.change(whole, W.T, np.empty((5, 6)))
+    assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
+
+
+def test_of_a_rotation_of_a_weight_that_is_stored_transposed() -> None:
+    formula, whole = Formula(UPDATES["BOFT"], transposed=True), (slice(0, 5), slice(0, 6))
+    assert formula.entire
+    expected = UPDATES["BOFT"].T.change(whole, W.T, np.empty((5, 6)))
     assert np.allclose(formula.rows(whole[0], W.T).values, expected, rtol=1e-12)
 
 
@@ -81,7 +93,7 @@ def test_of_gains_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     assert np.allclose(found.values, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [name for name in UPDATES if name != "DoRA" and not name.startswith("(IA)³")])
+@pytest.mark.parametrize("kind", [name for name, update in UPDATES.items() if hasattr(update, "dense")])
 def test_of_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind]
     found = Formula(update, transposed=True).rows(slice(2, 5), W.T[2:5])

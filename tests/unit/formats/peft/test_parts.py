@@ -42,9 +42,9 @@ def test_what_all_experts_share_is_there_once(tmp_path: Path) -> None:
         (f"{EXPERTS}.down_proj", (1, 2, 8), (1, 6, 2), UnsupportedError, "one update of all experts"),
         (f"{EXPERTS}.down_proj", (3, 2, 8), (4, 6, 2), InputError, "different numbers of experts"),
         (f"{EXPERTS}.down_proj", (3, 2, 8), (3, 6, 4), InputError, "lora_A has rank 2 and lora_B has rank 4"),
-        (f"{EXPERTS}.router", (3, 2, 8), (3, 6, 2), UnsupportedError, "of a convolution"),
-        ("conv", (3, 2, 8), (3, 6, 2), UnsupportedError, "of a convolution"),
-        (f"{EXPERTS}.down_proj", (3, 2), (3, 6, 2), UnsupportedError, "of a convolution"),
+        (f"{EXPERTS}.router", (3, 2, 8), (3, 6, 2), InputError, "expected .out, rank., or that of a kernel"),
+        ("conv", (3, 2, 8), (3, 6, 2), InputError, "expected .out, rank., or that of a kernel"),
+        (f"{EXPERTS}.down_proj", (3, 2), (3, 6, 2), InputError, "expected .out, rank., or that of a kernel"),
     ],
 )
 def test_what_has_no_axis_of_experts_is_refused(

@@ -14,6 +14,7 @@ from adapterops.errors import IncompatibleError
 from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.families import JOINED
 from adapterops.formats.diffusion.models import MODELS, Joined
+from adapterops.operations.uniting import named_as
 from adapterops.operations.verifying import verify
 
 WIDTH = 8
@@ -86,6 +87,36 @@ def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
     wanted = torch.cat([delta(seed, height) for seed, height in enumerate(adapter.values())])
     wanted = wanted.roll(6, 0) if joined.swapped else wanted
     torch.testing.assert_close(torch.cat([found[weight(name)] for name in base]), wanted)
+
+
+@pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")
+@pytest.mark.parametrize("back", [False, True])
+def test_joined_biases(tmp_path: Path, joined: Joined, back: bool) -> None:
+    """A difference of a bias is where the rows of its weight are; both judges agree."""
+    rows = heights(joined)
+    parts = {named(part): height for part, height in zip(joined.parts, rows, strict=True)}
+    whole = {named(joined.whole): sum(rows)}
+    adapter, base = (whole, parts) if back else (parts, whole)
+    biases = {name: f"{name[:-7]}_bias" if name.endswith("_weight") else f"{name}.bias" for name in base}
+    zeros = {weight(name): torch.zeros(height, WIDTH) for name, height in base.items()}
+    zeros |= {biases[name]: torch.zeros(height) for name, height in base.items()}
+    (tmp_path / "base").mkdir()
+    save_file(zeros, tmp_path / "base/model.safetensors")
+    (tmp_path / "base/config.json").write_text("{}")
+    stored = {name: torch.rand(height) for name, height in adapter.items()}
+    save_file({f"diffusion_model.{name}.diff_b": each for name, each in stored.items()}, tmp_path / "a.safetensors")
+    opened = ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "a.safetensors")
+    ao.save_checkpoint(ao.fuse(*opened), tmp_path / "out")
+    assert verify(ao.open_checkpoint(tmp_path / "out"), *opened).problems == []
+    found, wanted = load_file(tmp_path / "out/model.safetensors"), torch.cat(list(stored.values()))
+    assert torch.equal(
+        torch.cat([found[biases[name]] for name in base]), wanted.roll(len(wanted) // 2) if joined.swapped else wanted
+    )
+    assert not any(found[weight(name)].any() for name in base)
+    united = named_as(opened[1], opened[0])
+    assert {name: update.shape for name, update in united.updates.items()} == {
+        each: (1, base[name]) for name, each in biases.items()
+    }
 
 
 def test_a_part_that_is_missing_is_zero(tmp_path: Path) -> None:
