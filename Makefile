@@ -6,14 +6,16 @@
 # make docs    the site of docs/, in site/: open site/index.html
 # make pages   docs/commands.md, and the outputs and figures that README and docs/ show, as they are now
 # make picture docs/report.png, the picture in README, with Chromium
-# make bench   speed and memory, ours and the peers'
+# make bench   speed and memory, ours and the peers': a quarter of an hour; PARTS="models memory" for some of it
+# make bench-report  docs/performance.md and its figures, from the stored results
+# make bench-gpu     what needs a GPU, where torch finds one
 # make bench-architectures  what is right for which models of transformers: docs/architectures.md
 
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
-.PHONY: demo test test-gpu fuzz check docs pages picture bench bench-architectures clean
+.PHONY: demo test test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -45,7 +47,14 @@ picture: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(INSTALL) --group bench
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(PARTS)
+
+bench-report: $(VENV)/.dev
+	$(BIN)/python docs/performance.py
+
+bench-gpu: $(VENV)/.dev
+	$(INSTALL) --group bench
+	$(BIN)/python benchmarks/run.py gpu
 
 bench-architectures: $(VENV)/.dev
 	$(BIN)/python benchmarks/architectures.py

@@ -6,8 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench import HERE, OURS, Bench, measure, middle
-from shapes import LLAMA, modules
+from bench import HERE, OURS, Bench, measure, middle, tensor_bytes
+from shapes import LLAMA, QWEN, modules
 
 CHECK_TORCH = "import sys; from adapterops.cli.main import run; code = run(sys.argv[1:]); sys.exit(code or int('torch' in sys.modules))"
 
@@ -32,6 +32,7 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
         "x",
         ours=whole,
         peer=kohya,
+        bytes=tensor_bytes(adapter) * 9 / 8,
     )
     bench.note("truncate 64 -> 8, 224 modules: whole command", middle(whole), "s", 1.7)
     bench.note("truncate 64 -> 8, 224 modules: peak memory", middle(whole, "mb"), "MB", 200)
@@ -51,6 +52,7 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
         True,
         ours=ours,
         peer=peer,
+        bytes=2 * tensor_bytes(a, b),
     )
     bench.note("linear merge, 168 modules: peak memory", middle(ours, "mb"), "MB", 100)
     ties = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT"]
@@ -66,6 +68,8 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
         True,
         ours=ours,
         peer=peer,
+        bytes=tensor_bytes(a, b, a),
+        flops=2 * 2 * 16 * sum(out * into for out, into in modules(**QWEN).values()),
     )
     bench.note(
         "TIES to rank 16: plain torch / ours, whole process", middle(plain) / middle(ours), "x", 4, True, peer=plain

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import timeit
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,13 +65,32 @@ class Bench:
     def note(
         self, what: str, value: float, unit: str, target: float | None = None, at_least: bool = False, **raw: Any
     ) -> None:
-        """A figure; without a target it is one to look at."""
+        """A figure; without a target it is one to look at.
+
+        What `docs/performance.py` shows beside it: `ours` and `peer`, runs; `bytes` that are read and written at least,
+        `flops` that are computed at least; or `curve`, seconds of several sizes.
+        """
         holds = target is None or (value >= target if at_least else value <= target)
         self.figures.append(
             {"what": what, "value": value, "unit": unit, "target": target, "at_least": at_least, "holds": holds, **raw}
         )
         bound = "" if target is None else f"{'>=' if at_least else '<='} {target:g} {unit}"
         print(f"{what:64} {value:9.3g} {unit:3} {bound:12} {'ok' if holds else 'MISSED'}", flush=True)
+
+
+def curve(over: str, at: Sequence[float], runs: Sequence[list[dict[str, float]]]) -> dict[str, Any]:
+    """Medians at several sizes of one thing."""
+    return {
+        "over": over,
+        "at": list(at),
+        "seconds": [middle(each) for each in runs],
+        "mb": [middle(each, "mb") for each in runs],
+    }
+
+
+def tensor_bytes(*folders: Path) -> int:
+    """Bytes of the files of tensors in folders."""
+    return sum(file.stat().st_size for folder in folders for file in folder.glob("*.safetensors"))
 
 
 def middle(results: list[dict[str, float]], what: str = "seconds") -> float:
@@ -102,12 +122,36 @@ def hashing(size: int = 1 << 26) -> dict[str, float]:
     return {algorithm: speed(algorithm) for algorithm in (BLAKE3, SHA256)}
 
 
-def machine() -> dict[str, Any]:
+def copying(folder: Path, size: int = 1 << 28) -> float:
+    """GB/s, read and written, of a file that is copied from memory to memory through the file system, best of three."""
+    source = folder / "copied"
+    source.write_bytes(os.urandom(size))
+
+    def copy() -> None:
+        shutil.copyfile(source, folder / "copy")
+        (folder / "copy").unlink()
+
+    seconds = min(timeit.repeat(copy, number=1, repeat=3))
+    source.unlink()
+    return 2 * size / 1e9 / seconds
+
+
+def multiplying(size: int = 2048) -> float:
+    """GFLOP/s of float32 matrices on all processors, best of three, as numpy multiplies them; in a process of its own."""
+    code = (
+        "import numpy, timeit; M = numpy.ones(({0}, {0}), 'f');"
+        "print(min(timeit.repeat(lambda: M @ M, number=1, repeat=4)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code.format(size)], capture_output=True, text=True, check=True)
+    return 2 * size**3 / 1e9 / float(printed.stdout)
+
+
+def machine(folder: Path) -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     versions = {}
-    for name in ("torch", "peft", "transformers", "numpy", "mergekit", "bitsandbytes"):
+    for name in ("torch", "peft", "transformers", "numpy", "mergekit", "bitsandbytes", "ray"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -118,6 +162,8 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "sha_ni": any("sha_ni" in line.split() for line in lines) and MASK not in os.environ,
         "hashing GB/s": hashing(),
+        "copying GB/s": copying(folder),
+        "GFLOP/s": multiplying(),
         "python": platform.python_version(),
         **versions,
     }

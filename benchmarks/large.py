@@ -8,7 +8,7 @@ import sys
 
 from bench import HERE, Bench, measure, middle
 
-WORKERS = 2
+WORKERS = 4
 
 
 def planning(bench: Bench) -> None:
@@ -27,8 +27,8 @@ def spreading(bench: Bench) -> None:
     base, a = bench.folder / "base4", bench.folder / "a4"
     measure(sys.executable, HERE / "shapes.py", base, "model", 96, "bfloat16", 0)
     measure(sys.executable, HERE / "shapes.py", a, "qwen4", 16, "float32", 0)
-    own = [sys.executable, HERE / "own_ray.py"]
-    threads, ray = bench.runs([*own, "threads", base, a, "OUT"], [*own, "ray", base, a, "OUT"])
+    own = [[sys.executable, HERE / "own_ray.py", engine, WORKERS, base, a, "OUT"] for engine in ("threads", "ray")]
+    threads, ray = bench.runs(*own)
     what = f"fuse into 3 GB bf16 by {WORKERS} processes of Ray / by {WORKERS} threads, without Ray's start, no fsync"
     ratio = middle(ray, "inner") / middle(threads, "inner")
     bench.note(what, ratio, "x", 1.2, threads=threads, ray=ray)

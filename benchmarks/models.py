@@ -12,14 +12,19 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from bench import HERE, OURS, Bench, measure, middle
+from bench import HERE, OURS, Bench, measure, middle, tensor_bytes
 from shapes import QWEN, modules
 
 LAYERS = 24
+RANK = 16
+
+ENTRIES = sum(out * into for out, into in modules(**QWEN).values())
+"""Entries of all weights that an adapter changes."""
 
 
 def fusing(bench: Bench, base: Path, a: Path) -> None:
     peft = [sys.executable, HERE / "peers/peft_fuse.py", base, a, "OUT"]
+    floor = {"bytes": 2 * tensor_bytes(base) + tensor_bytes(a), "flops": 2 * RANK * ENTRIES}
     fuse = [*OURS, "fuse", base, a, "-o", "OUT"]
     ours, peer = bench.runs([*fuse, "--no-sync"], peft)
     bench.note(
@@ -30,6 +35,7 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
         True,
         ours=ours,
         peer=peer,
+        **floor,
     )
     bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 200)
     ours, peer = bench.runs(fuse, [*peft, "--sync"])
@@ -41,39 +47,13 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
         True,
         ours=ours,
         peer=peer,
+        **floor,
     )
-    for how, sync, most in (("no fsync", [], 3.5), ("both synced", ["--sync"], 2)):
+    for how, sync, most in (("no fsync", [], 3), ("both synced", ["--sync"], 1.5)):
         command = [sys.executable, HERE / "fuse_beside_copy.py", base, a, bench.out(), 3 * bench.repeats, *sync]
         seconds = json.loads(subprocess.run(map(str, command), check=True, capture_output=True, text=True).stdout)
         ratio = median(seconds["ours"]) / median(seconds["peer"])
-        bench.note(f"fuse without start-up: ours / cp -r, {how}", ratio, "x", most, **seconds)
-
-
-def growing(bench: Bench, base: Path, a: Path) -> None:
-    """The base, and bases of two and four times its layers."""
-    times, memory, sizes = [], [], []
-    for times_larger in (1, 2, 4):
-        model, adapter = base, a
-        if times_larger > 1:
-            model, adapter = bench.folder / f"base{times_larger}", bench.folder / f"a{times_larger}"
-            measure(sys.executable, HERE / "shapes.py", model, "model", times_larger * LAYERS, "bfloat16", 0)
-            measure(sys.executable, HERE / "shapes.py", adapter, f"qwen{times_larger}", 16, "float32", 0)
-        (ours,) = bench.runs([*OURS, "fuse", model, adapter, "-o", "OUT", "--no-sync"])
-        times.append(middle(ours))
-        memory.append(middle(ours, "mb"))
-        sizes.append(sum(file.stat().st_size for file in model.glob("*.safetensors")))
-        if times_larger > 1:
-            shutil.rmtree(model)
-    slopes = [(times[i + 1] - times[i]) / (sizes[i + 1] - sizes[i]) for i in (0, 1)]
-    bench.note(
-        "fuse, base 1x, 2x, 4x: seconds per byte, 2-4 / 1-2",
-        slopes[1] / slopes[0],
-        "x",
-        1.3,
-        seconds=times,
-        bytes=sizes,
-    )
-    bench.note("fuse, base 1x, 2x, 4x: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1, mb=memory)
+        bench.note(f"fuse without start-up: ours / cp -r, {how}", ratio, "x", most, **seconds, **floor)
 
 
 def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
@@ -111,6 +91,8 @@ def merging(bench: Bench, base: Path, a: Path, b: Path) -> None:
         True,
         ours=ours,
         peer=[peer],
+        bytes=2 * tensor_bytes(base) + tensor_bytes(a, b),
+        flops=4 * RANK * ENTRIES,
     )
     bench.note("fuse A B --ties: peak memory", middle(ours, "mb"), "MB", 200)
 
@@ -129,8 +111,9 @@ def whole_models(bench: Bench, base: Path) -> None:
     recipe.write_text(json.dumps(fields))
     (ours,) = bench.runs([*OURS, "run", recipe, "-o", "OUT"])
     peer = measure(sys.executable, "-m", "mergekit.scripts.run_yaml", recipe, bench.out(), "--no-write-model-card")
+    moved = tensor_bytes(base, base, *tuned)  # all are read, and one of their size is written
     what = "whole-model TIES of three 0.5B, one recipe: mergekit / ours"
-    bench.note(what, peer["seconds"] / middle(ours), "x", 5, True, ours=ours, peer=[peer])
+    bench.note(what, peer["seconds"] / middle(ours), "x", 5, True, ours=ours, peer=[peer], bytes=moved)
     bench.note(f"{what}, peak memory", peer["mb"] / middle(ours, "mb"), "x", 8, True)
 
 
@@ -151,6 +134,7 @@ def extracting(bench: Bench, base: Path) -> None:
         True,
         ours=ours,
         peer_seconds=peer,
+        bytes=tensor_bytes(base, tuned),
     )
     (own,) = bench.runs([sys.executable, HERE / "own_extract.py", "4096", "4096"])
     peer = measure(sys.executable, HERE / "peers/dense_extract.py", 4096, 4096)["inner"]
@@ -182,6 +166,8 @@ def verifying(bench: Bench, base: Path, a: Path) -> None:
         3,
         ours=ours,
         peer=peer,
+        bytes=tensor_bytes(base, fused, a),
+        flops=2 * RANK * ENTRIES,
     )
     (ours,) = bench.runs([*OURS, "diagnose", fused, "--base", base, "--adapter", a])
     bench.note("diagnose a merge of 0.5B bf16: whole command", middle(ours), "s", 5, ours=ours)
@@ -199,4 +185,3 @@ def models(bench: Bench) -> None:
     extracting(bench, base)
     merging(bench, base, a, b)
     whole_models(bench, base)
-    growing(bench, base, a)

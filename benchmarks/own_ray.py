@@ -1,5 +1,5 @@
-"""Seconds of `fuse BASE A -o OUT` by two processes of Ray, or by two threads, without Python's start and Ray's:
-`own_ray.py ray|threads BASE A OUT`.
+"""Seconds of `fuse BASE A -o OUT` by processes of Ray, or by threads, without Python's start and Ray's:
+`own_ray.py ray|threads WORKERS BASE A OUT`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from adapterops.requests.parts import spread
 from adapterops.requests.request import Input, Model, Request
 from adapterops.requests.running import make, save
 
-engine, base, adapter, out = sys.argv[1], *map(Path, sys.argv[2:])
+engine, workers, base, adapter, out = sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:])
 request = Request({"a": Input(str(adapter))}, parse("a", ["a"]), base=Model(str(base)))
-how, starting = Execution(workers=2, sync=False), 0.0
+how, starting = Execution(workers=workers, sync=False), 0.0
 
 
 def timed(function, *arguments):  # type: ignore[no-untyped-def]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench import HERE, OURS, Bench, measure, middle
+from bench import HERE, OURS, Bench, measure, middle, tensor_bytes
 
 KERNELS = [
     ("quantize", "NF4 quantize bf16 4096 x 14336: bitsandbytes / ours", 6),
@@ -30,8 +30,16 @@ def whole(bench: Bench, base: Path) -> None:
         [*OURS, "quantize", base, "--to", "nf4", "-o", "OUT"],
         [sys.executable, HERE / "peers/transformers_quantize.py", base, "OUT"],
     )
+    moved = tensor_bytes(base, bench.folder / "out")  # what transformers wrote is as large as ours
     what = "quantize a checkpoint of 1 GB"
     bench.note(
-        f"{what}: transformers / ours, whole process", middle(peer) / middle(ours), "x", 5, True, ours=ours, peer=peer
+        f"{what}: transformers / ours, whole process",
+        middle(peer) / middle(ours),
+        "x",
+        5,
+        True,
+        ours=ours,
+        peer=peer,
+        bytes=moved,
     )
     bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 500)

@@ -18,9 +18,12 @@ from adapters import adapters, core
 from bench import HERE, MASK, Bench, gpu_name, machine
 from gpu import gpu
 from large import large
+from memory import memory
 from models import models
 from quantized import quantized
+from scaling import scaling
 from seeing import seeing
+from wire import wire
 
 import adapterops
 
@@ -31,6 +34,9 @@ PARTS = {
     "quantized": quantized,
     "seeing": seeing,
     "large": large,
+    "scaling": scaling,
+    "memory": memory,
+    "wire": wire,
     "gpu": gpu,
 }
 
@@ -47,7 +53,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             bench = Bench(Path(name), 1 if quick else 3)
             PARTS[part](bench)
-        results[part] = {"machine": machine(), "repeats": bench.repeats, "figures": bench.figures}
+            about = machine(Path(name))
+        results[part] = {"machine": about, "repeats": bench.repeats, "figures": bench.figures}
         missed += sum(not figure["holds"] for figure in bench.figures)
         file.write_text(json.dumps(results, indent=2) + "\n")
     sys.exit(min(missed, 1))

@@ -1,7 +1,7 @@
 """Adapters and models of real shapes with random numbers.
 
-`shapes.py FOLDER qwen|qwen2|qwen4|llama RANK DTYPE SEED` writes an adapter as PEFT does, `shapes.py FOLDER model|tuned LAYERS DTYPE SEED`
-a sharded checkpoint.
+`shapes.py FOLDER qwen-third|qwen|qwen2|qwen4|llama RANK DTYPE SEED` writes an adapter as PEFT does,
+`shapes.py FOLDER model|tuned LAYERS DTYPE SEED` a sharded checkpoint.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ def main(folder: Path, kind: str, number: int, dtype: str, seed: int) -> None:
     if kind in ("model", "tuned"):
         write_model(folder, number, dtype, seed, kind == "tuned")
     else:
-        shapes = {"qwen": QWEN, "qwen2": {**QWEN, "layers": 48}, "qwen4": {**QWEN, "layers": 96}, "llama": LLAMA}
-        write_adapter(folder, modules(**shapes[kind]), number, dtype, seed)
+        layers = {"qwen-third": 8, "qwen": 24, "qwen2": 48, "qwen4": 96}
+        shape = LLAMA if kind == "llama" else {**QWEN, "layers": layers[kind]}
+        write_adapter(folder, modules(**shape), number, dtype, seed)
 
 
 if __name__ == "__main__":

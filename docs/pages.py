@@ -96,9 +96,11 @@ def main() -> None:
     from conversions import with_conversions
     from example_folder import make
     from figures import picture, with_figures
+    from performance import written
 
     (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
-    (DOCS / "quality.svg").write_text(picture(), encoding="utf-8")
+    for path, text in {DOCS / "quality.svg": picture(), **written()}.items():
+        path.write_text(text, encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         models = Path(name) / "models"
         make(models)

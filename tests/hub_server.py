@@ -72,6 +72,8 @@ class Repo:
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     pulls: dict[int, str] = field(default_factory=dict)
+    objects: set[str] = field(default_factory=set)
+    """What was uploaded to it, or copied from another repository: no other may take it from here."""
 
     def add(self, ref: str, message: str, files: dict[str, Stored]) -> Commit:
         parent = self.refs.get(ref)
@@ -160,6 +162,7 @@ class Hub:
             }
         before = there.commits[there.refs.get(ref, there.refs["main"])]
         added = {f"{inner}/{name}" if inner else name: self.stored(name, data) for name, data in folder.items()}
+        there.objects |= {file.sha256 for file in added.values()}
         return there.add(ref, "put", {**before.files, **added}).sha
 
     def stored(self, name: str, data: bytes) -> Stored:
@@ -355,10 +358,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def batch(self, request: Request, repo: str) -> Any:
         objects: list[dict[str, Any]] = []
+        there = self._repo(repo)
         for each in json.loads(request.body)["objects"]:
             objects.append(dict(each))
-            if each["oid"] not in self.hub.objects:
-                upload = {"href": f"{self.hub.url}/lfs/{each['oid']}?X-Amz-Signature={SECRET}", "header": {}}
+            if each["oid"] not in there.objects & self.hub.objects.keys():
+                href = f"{self.hub.url}/lfs/{each['oid']}?X-Amz-Signature={SECRET}&repo={repo}"
+                upload = {"href": href, "header": {}}
                 objects[-1]["actions"] = {"upload": upload, "verify": {"href": f"{self.hub.url}/lfs/verify"}}
         return _json({"transfer": "basic", "objects": objects})
 
@@ -366,7 +371,16 @@ class Handler(BaseHTTPRequestHandler):
         if hashlib.sha256(request.body).hexdigest() != oid:
             raise Answer(400, None, "the bytes are not those of the oid")
         self.hub.objects[oid] = request.body
+        self.hub.repos[self.query["repo"][0]].objects.add(oid)  # a signed URL needs no token
         return 200, {}, b""
+
+    def duplicate(self, request: Request, repo: str) -> Any:
+        """Files of this repository for another one."""
+        asked, own = json.loads(request.body), self._repo(repo).objects
+        wanted = {each["sha256"] for each in asked["files"]}
+        self._repo(asked["target"]["name"]).objects |= wanted & own
+        failed = [{"sha256": sha256, "error": "is not here"} for sha256 in sorted(wanted - own)]
+        return _json({"success": sorted(wanted & own), "failed": failed})
 
     def verify(self, request: Request) -> Any:
         asked = json.loads(request.body)
@@ -393,7 +407,7 @@ class Handler(BaseHTTPRequestHandler):
                 data = base64.b64decode(value["content"])
                 files[value["path"]] = Stored(len(data), hashlib.sha256(data).hexdigest(), data)
             elif change["key"] == "lfsFile":
-                if self.hub.xet is None and value["oid"] not in self.hub.objects:
+                if self.hub.xet is None and value["oid"] not in there.objects & self.hub.objects.keys():
                     raise Answer(400, None, f"the object {value['oid']} was not uploaded")
                 size = value["size"] if "size" in value else len(self.hub.objects[value["oid"]])  # none of a copy
                 files[value["path"]] = Stored(size, value["oid"])
@@ -473,7 +487,8 @@ def _json(value: Any, status: int = 200) -> tuple[int, dict[str, str], bytes]:
 
 
 def _item(name: str, file: Stored) -> dict[str, Any]:
-    lfs = {"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 134}} if file.lfs else {}
+    large = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
+    lfs = {"lfs": large, "xetHash": file.sha256} if file.lfs else {}
     return {"type": "file", "path": name, "size": file.size, "oid": file.blob, **lfs}
 
 
@@ -498,6 +513,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", f"/api/models/{ID}/commit/{REVISION}", Handler.commit),
     ("POST DELETE", f"/api/models/{ID}/branch/{REVISION}", Handler.branch),
     ("GET", f"/api/models/{ID}/discussions", Handler.discussions),
+    ("POST", f"/api/models/{ID}/lfs-files/duplicate", Handler.duplicate),
     ("POST", f"/{ID}.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.upload),
     ("POST", "/lfs/verify", Handler.verify),

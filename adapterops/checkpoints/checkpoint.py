@@ -213,11 +213,11 @@ class Checkpoint:
 
     def working_memory(self, workers: int) -> int:
         """About how many bytes saving holds at a time:
-        for each worker a few tiles in float32, more where they become codes, and what the largest edit keeps, with the
-        tiles that it is made of.
+        for each worker a few tiles in float32, more where they become codes, most where chance chooses these, and what the
+        largest edit keeps, with the tiles that it is made of.
         """
-        kept = max(self.holding.values(), default=0)
-        arrays, wide = 8 + 4 * bool(self.schemes) + 8 * bool(kept), 4
+        kept, codes = max(self.holding.values(), default=0), bool(self.schemes)
+        arrays, wide = 8 + 4 * codes + 8 * bool(kept) + 16 * (codes and self.rounding == STOCHASTIC), 4
         return workers * (arrays * wide * max(BLOCK, self.together) + kept) + CHUNK
 
     @property

@@ -26,6 +26,7 @@ class Looking:
     alpha: float | None
     allow_pickle: bool
     workers: int | None
+    memory: int | None
     as_json: bool
 
     def adapter(self, place: Place, *, allow_nonfinite: bool = False) -> Adapter:
@@ -39,7 +40,7 @@ class Looking:
         return [on_base(self.adapter(each), base) for each in places]
 
     def how(self, progress: Progress | None) -> Execution:
-        return Execution(workers=self.workers, progress=progress)
+        return Execution(workers=self.workers, memory=self.memory, progress=progress)
 
 
 looking = options.group(
@@ -48,6 +49,7 @@ looking = options.group(
     options.alpha,
     options.allow_pickle,
     options.workers,
+    options.memory,
     options.verifying,
     options.quieted,
     options.detailed,

@@ -31,6 +31,7 @@ from adapterops.storage.place import Place
 @options.allow_pickle
 @options.alpha
 @options.workers
+@options.memory
 @options.verifying
 @options.quieted
 @options.as_json
@@ -45,6 +46,7 @@ def command(
     allow_pickle: bool,
     alpha: float | None,
     workers: int | None,
+    memory: int | None,
     as_json: bool,
 ) -> None:
     """A page about one adapter or several: a diagnosis, spectra, norms, overlaps, memory. One HTML file that needs
@@ -69,7 +71,7 @@ def command(
             output.line(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
         return
     with output.progress("measuring") as progress:
-        how = Execution(workers=workers, progress=progress)
+        how = Execution(workers=workers, memory=memory, progress=progress)
         done = report(adapters, out, base=model, figures=figures, force=force, command=command_line(), how=how)
     with output.written(out):
         if as_json:

@@ -65,7 +65,6 @@ SHOWN = 5
 @sarif
 @options.component
 @spreading
-@options.memory
 @looking
 def command(
     model: Place,
@@ -79,7 +78,6 @@ def command(
     sarif: Path | None,
     component: str | None,
     spread: Spread,
-    memory: int | None,
     looking: Looking,
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
@@ -122,7 +120,7 @@ def command(
     check_there(request, record, folder)
     opened = open_inputs(request, verify=values.verified())
     with output.progress("verifying") as report:
-        how = replace(looking.how(report), memory=memory)
+        how = looking.how(report)
         asked = proof(checkpoint, request, opened, how=how)
         if spread.part:
             print_part(write_part(asked, folder, spread.part, how=how), spread.part, looking.as_json)

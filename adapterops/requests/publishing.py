@@ -81,7 +81,8 @@ def publish(
         NotFoundError, OutputExistsError: as `push` does.
         IncompatibleError, InputError, ResourceError, VerificationError: as `save_checkpoint` does.
 
-    Cost: the bytes of the base once over the wire, those of the model once; a disk for the largest file. Files are made
+    Cost: the bytes of the base once over the wire, those of the model once but for files that are the base's own, which
+    the Hub copies; a disk for the largest file. Files are made
     by one worker, in the order in which the base is stored: what comes out of order would come twice.
     """
     checkpoint, how = made.result, replace(how, workers=1)
@@ -89,10 +90,13 @@ def publish(
         raise UnsupportedError("an adapter is one file, which goes to the Hub when it is made", hint="push it then")
     model = DividedModel(checkpoint, plan_checkpoint(checkpoint, how))
     jobs = model.plan.jobs
-    sink: Sink = Delta.begin(made, repo, private) if as_delta else Publication.begin(repo, model.plan.hash, private)
+    inputs = sources(checkpoint.history)
+    sink: Sink = (
+        Delta.begin(made, repo, private) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
+    )
     out = Path(sink.target.repo.rpartition("/")[2])
     place = parts.begin(out, document(made, model, out, command))
-    for source in sources(checkpoint.history):
+    for source in inputs:
         source.fetch()
     with place.working() as work:
         hashes = {entry["file"]: entry.get(SHA256) for entry in place.entries()}

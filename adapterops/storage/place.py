@@ -37,6 +37,9 @@ class Remote(Protocol):
     def open(self, path: Path) -> TensorFile:
         """A file of tensors. Its header is read, and the rest when asked for."""
 
+    def name(self, path: Path) -> str:
+        """What a file is called there."""
+
     def comes(self, path: Path) -> bool:
         """Whether a file is brought here when it is read, and not read as it passes."""
 

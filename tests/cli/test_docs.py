@@ -14,6 +14,7 @@ from conversions import with_conversions
 from example_folder import make
 from figures import MARKED, picture, with_figures
 from pages import DOCS, PAGES, compared, renewed, run_page
+from performance import curves, drawing, floor, page, written
 
 import adapterops
 from adapterops.cli.commands import COMMANDS
@@ -57,6 +58,32 @@ def test_figures_are_those_of_the_last_run(page: Path) -> None:
     assert with_figures(text) == text, "python docs/pages.py"
     assert bool(MARKED.search(text)) == (page.name in ("README.md", "comparison.md"))
     assert (DOCS / "quality.svg").read_text(encoding="utf-8") == picture()
+
+
+def test_the_page_of_performance_is_that_of_the_last_run() -> None:
+    for path, text in written().items():
+        assert path.read_text(encoding="utf-8") == text, "make bench-report"
+
+
+def test_a_page_of_performance_says_what_missed_and_what_the_machine_needs() -> None:
+    machine = {"cpu": "a processor", "cores": 2, "copying GB/s": 4.0, "GFLOP/s": 100.0, "numpy": "2"}
+    runs = [{"seconds": 3.0, "mb": 50.0}, {"seconds": 2.0, "mb": 60.0}, {"seconds": 9.0, "mb": 55.0}]
+    beside = {"value": 4.0, "unit": "x", "target": 5, "at_least": True, "holds": False, "ours": runs}
+    curve = {"over": "workers", "at": [1, 2], "seconds": [4.0, 2.0], "mb": [1.0, 1.0]}
+    figures = [
+        {"what": "fuse: x / ours", **beside, "peer": [{"seconds": 12.0, "mb": 900.0}], "bytes": 8e9, "flops": 1e11},
+        {"what": "a part: x / ours", **beside, "peer": [{"seconds": 1.0, "mb": 900.0}]},
+        {"what": "two", "value": 2, "unit": "x", "target": None, "at_least": True, "holds": True, "curve": curve},
+    ]
+    parts = {"models": {"machine": machine, "repeats": 3, "figures": figures}}
+    assert floor(figures[0], machine) == 2.0
+    shown = page(parts)
+    assert "| fuse: x / ours | 4 x | ≥ 5 x **missed** | 3 s, 55 MB | 12 s, 900 MB | 2 s |" in shown
+    assert "a processor, 2 cores, 4 copying GB/s, 100 GFLOP/s; numpy 2; median of 3." in shown
+    assert "scaling.svg" in shown
+    assert "fuse: x / ours" in drawing(parts)
+    assert "a part" not in drawing(parts), "its times are not those of the figure"
+    assert curves(parts).count("<circle") == 2
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from corpus import tree
 from interrupted import CLEAN, COMMAND, Fuse, names, remove
 from tiny_models import write_base, write_tuned
 
+from adapterops.cli.main import run
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.updates import survival
@@ -96,3 +98,49 @@ def test_memory_runs_out_in_a_worker(
     assert shown.count("error:") == 1
     assert "Traceback" not in shown
     assert names(place) == CLEAN
+
+
+LOOKING = [
+    ["show", "a", "--spectrum"],
+    ["compare", "a", "b"],
+    ["report", "a", "--base", "base", "-o", "page.html"],
+    ["report", "a", "b", "-o", "page.html"],
+    ["diagnose", "fused", "--base", "base", "--adapter", "a"],
+    ["diagnose", "fused", "--base", "base"],
+    ["verify", "fused"],
+    ["verify", "fused", "--base", "base", "--adapter", "a", "--made-by", "peft"],
+]
+MAKING = [
+    ["truncate", "a", "--rank", "1"],
+    ["merge", "a", "b", "--ties"],
+    ["convert", "a", "--to", "kohya"],
+    ["fuse", "base", "a"],
+    ["unfuse", "fused", "a"],
+    ["extract", "fused", "--base", "base", "--rank", "1"],
+    ["quantize", "base", "--to", "int8"],
+]
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_base(tmp_path / "base")
+    write_tuned(tmp_path / "a")
+    write_tuned(tmp_path / "b", seed=2)
+    assert run(["fuse", "base", "a", "-o", "fused"]) == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command", [*LOOKING, *([*each, "-o", "out"] for each in MAKING)], ids=lambda command: " ".join(command)
+)
+def test_every_command_that_reads_weights_says_how_much_memory_it_takes(
+    models: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Less is refused, with what would do; with that it does."""
+    before = names(models)
+    assert run([*command, "--memory", "0.1kB"]) == 7
+    least = re.search(r"the least that works is --memory (\d+kB)", capsys.readouterr().err)
+    assert least
+    assert names(models) == before
+    assert run([*command, "--memory", least[1], "--workers", "3"]) == 0

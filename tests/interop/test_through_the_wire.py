@@ -118,6 +118,44 @@ def test_one_commit_of_the_same_bytes_and_nothing_here(
     assert run(["verify", "../got", "--base", "../base", "--adapter", "../a"]) == 0
 
 
+def untouched(hub: Hub, expected: dict[str, str]) -> set[str]:
+    """The files of tensors that are the base's own."""
+    there = hub.repos["me/base"].at("main").files
+    return {n for n, sha256 in expected.items() if n.endswith(".safetensors") and there[n].sha256 == sha256}
+
+
+def test_what_the_base_has_is_copied_on_the_hub_and_not_sent(hub: Hub, expected: dict[str, str]) -> None:
+    same = untouched(hub, expected)
+    assert same
+    assert run(COMMAND) == 0
+    assert pushed(hub) == expected
+    assert len(hub.asked("POST .*me/base/lfs-files/duplicate")) == len(same)
+    sent = {hashlib.sha256(each.body).hexdigest() for each in hub.asked("PUT /lfs")}
+    assert sent & set(expected.values()) == {expected[n] for n in expected if n.endswith(".safetensors")} - {
+        expected[n] for n in same
+    }
+
+
+def test_what_the_hub_does_not_copy_is_sent(
+    hub: Hub, expected: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.faults = [Fault("POST .*duplicate", 400, count=100)]
+    assert run(COMMAND) == 0
+    assert pushed(hub) == expected
+    assert "does not copy" in capsys.readouterr().err
+    sent = {hashlib.sha256(each.body).hexdigest() for each in hub.asked("PUT /lfs")}
+    assert {expected[name] for name in untouched(hub, expected)} <= sent
+
+
+def test_into_the_repository_of_the_base_nothing_of_it_is_sent(hub: Hub, expected: dict[str, str]) -> None:
+    same = untouched(hub, expected)
+    assert run(["fuse", "hf://me/base", "../a", "--push", "me/base"]) == 0
+    sent = {hashlib.sha256(each.body).hexdigest() for each in hub.asked("PUT /lfs")}
+    assert not sent & {expected[name] for name in same}
+    there = hub.repos["me/base"].at("main").files
+    assert {name: there[name].sha256 for name in expected} == expected
+
+
 def test_again_sends_nothing_twice(hub: Hub, expected: dict[str, str]) -> None:
     assert run(COMMAND) == 0
     hub.log.clear()

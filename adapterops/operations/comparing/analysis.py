@@ -188,6 +188,10 @@ class Spectra:
         }
 
 
+SPECTRUM = 6
+"""Times the factors of an update: in float64, their orthogonal bases, and what these are made of."""
+
+
 def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     """The singular values of every update, without forming any of them.
 
@@ -201,6 +205,8 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
         with at(tensor=module):
             return measured(spectrum(reduced(adapter.updates[module], adapter.layout[module].rank)))
 
+    largest = max((layout.held for layout in adapter.layout.values()), default=0)
+    how = how.within(lambda workers: workers * SPECTRUM * largest)
     found = dict(zip(adapter.layout, local.run(one, adapter.layout, how=how), strict=True))
     return Spectra(found, (rank_of(found.values(), LITTLE), rank_of(found.values(), ENERGY)))
 

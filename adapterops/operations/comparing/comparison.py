@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +142,7 @@ def compare(
             found.weight = weight_norm(base, tensor, target)
         return found
 
+    how = how.within(partial(_working_memory, adapters, layout, base))
     modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
     profiles = _profiles(adapters, modules)
     many = len(adapters) > 1
@@ -153,6 +154,18 @@ def compare(
         {module: found.weight for module, found in modules.items()} if base else {},
         base,
     )
+
+
+def _working_memory(adapters: Sequence[Adapter], layout: Collection[str], base: Checkpoint | None, workers: int) -> int:
+    """About how many bytes so many workers hold: of each the factors of one module in all adapters, in float64, with their
+    bases and the joint core, and a few tiles of the base.
+    """
+    together = max((sum(a.layout[m].held for a in adapters if m in a.layout) for m in layout), default=0)
+    return workers * (FACTORS * together + (base.working_memory(1) if base else 0))
+
+
+FACTORS = 12
+"""Times the factors of a module, of all adapters: as measured, 9."""
 
 
 def _profiles(adapters: Sequence[Adapter], modules: Mapping[str, _Module]) -> list[Profile]:

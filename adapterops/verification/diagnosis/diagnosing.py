@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from adapterops.verification.diagnosis.grounds import LOOSE, of_checkpoint, roun
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
-from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum
+from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,
@@ -137,6 +138,7 @@ def diagnose(
         return _difference(model, base, common, how)
     pairs = [witness(model, base, adapter) for adapter in adapters.values()]
     subject = Subject(model, [each for each, _ in pairs])
+    how = how.within(subject.working_memory)
     found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
     read = {(each.unit.tensor, each.unit.module) for each in found}
@@ -223,6 +225,7 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     changed = [name for name, each in zip(common, local.run(differs, common, how=how), strict=True) if each]
     same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
     matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
+    how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
     how_rounded = list(local.run(lambda name: rounded_alone(model, base, name), matrices, how=how))
     left = [name for name, scheme in zip(matrices, how_rounded, strict=True) if not scheme]
     found = [each for each in local.run(lambda name: spectrum(model, base, name), left, how=how) if each]

@@ -12,6 +12,7 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.safetensors import CHUNK
 from adapterops.verification.decoding import Decoder, as_seen, decoder
 from adapterops.verification.deltas import Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
@@ -29,6 +30,9 @@ FEWEST = 1 << 12
 TILE = 1 << 19
 BLOCKS = 8
 """Runs of neighbouring rows that the rows looked at are in."""
+
+ARRAYS, FURTHER = 16, 8
+"""As large as what is looked at of a unit: of the two models, and further ones of each update."""
 
 Ground = Callable[[str], Decoder | None]
 """Tensor → rows of what it was before anything was added."""
@@ -161,6 +165,16 @@ class Subject:
     def entries(self) -> int:
         """Looked at of each unit."""
         return self.most or min(ENTRIES, max(FEWEST, ALL_ENTRIES // max(1, len(self.units))))
+
+    def working_memory(self, workers: int) -> int:
+        """About how many bytes so many workers hold: of each the rows of one unit that are looked at, in both models and
+        of every update, in float64 and with what they are judged by; and the factors of these updates.
+        """
+        layouts = [each.layout for each in self.adapters]
+        reading = any(layout.reads in ("rows", "columns") for each in layouts for layout in each.values())
+        looked = max((each.entries if reading else min(self.entries, each.entries) for each in self.units), default=0)
+        factors = sum(max((layout.held for layout in each.values()), default=0) for each in layouts)
+        return workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
 
     def below(self, tensor: str) -> Decoder | None:
         """Rows of the base."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,15 @@ class Spectrum:
             "rank_99": self.rank(0.99),
             "energies": [float(each) for each in self.energies[:16]],
         }
+
+
+def working_memory(shapes: Sequence[tuple[int, ...]], workers: int) -> int:
+    """About how many bytes so many workers hold: of each a tile of both models with their difference, in float64, and as
+    many columns and rows of the largest matrix as there are probes, with their orthogonal basis.
+    """
+    tile = max((min(TILE, height * width) for height, width in shapes), default=0)
+    sides = max((height + width for height, width in shapes), default=0)
+    return workers * (8 * 8 * tile + 4 * 4 * PROBES * sides)
 
 
 def spectrum(model: Checkpoint, base: Checkpoint, tensor: str) -> Spectrum | None:

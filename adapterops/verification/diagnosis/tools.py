@@ -106,6 +106,7 @@ def recognised(
     pairs = [witness(model, base, adapter) for adapter in adapters]
     subject = Subject(model, [each for each, _ in pairs], TILE)
     judge = Judge(subject, Guess(np.ones(len(adapters))), None, 0.0, TOOLS[tool].conventions)
+    how = how.within(subject.working_memory)
     units = list(local.run(lambda unit: _convention(judge, unit), subject.units, how=how))
     wrong = [unit for unit, name in zip(subject.units, units, strict=True) if name is None]
     findings = list(name_findings(subject, [doubts for _, doubts in pairs]))

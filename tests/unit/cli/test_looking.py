@@ -21,7 +21,7 @@ def command(sarif: Path | None, looking: Looking) -> None:
 
 def test_options_become_one_value() -> None:
     done = CliRunner().invoke(command, ["--alpha", "8", "--workers", "2", "--json"])
-    assert done.output == f"None {Looking(8.0, False, 2, True)}\n"
+    assert done.output == f"None {Looking(8.0, False, 2, None, True)}\n"
 
 
 def test_another_file_is_not_replaced_by_a_log(tmp_path: Path) -> None:

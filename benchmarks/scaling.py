@@ -1,0 +1,78 @@
+"""How time and memory grow: with the model, adapters, ranks and workers."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench import HERE, OURS, Bench, curve, measure, middle, tensor_bytes
+
+LAYERS = 24
+SIZES, ADAPTERS, RANKS, WORKERS = (1, 2, 4), (2, 4, 8, 16), (16, 32, 64, 128), (1, 2)
+
+
+def sizes(bench: Bench, base: Path, a: Path) -> None:
+    """The base, and bases of two and four times its layers."""
+    runs, moved = [], []
+    for larger in SIZES:
+        model, adapter = base, a
+        if larger > 1:
+            model, adapter = bench.folder / f"base{larger}", bench.folder / f"a{larger}"
+            measure(sys.executable, HERE / "shapes.py", model, "model", larger * LAYERS, "bfloat16", 0)
+            measure(sys.executable, HERE / "shapes.py", adapter, f"qwen{larger}", 16, "float32", 0)
+        runs += bench.runs([*OURS, "fuse", model, adapter, "-o", "OUT", "--no-sync"])
+        moved.append(tensor_bytes(model))
+        if larger > 1:
+            shutil.rmtree(model)
+    found = curve("GB of the base", [size / 1e9 for size in moved], runs)
+    times, memory = found["seconds"], found["mb"]
+    slopes = [(times[i + 1] - times[i]) / (moved[i + 1] - moved[i]) for i in (0, 1)]
+    what = "fuse, base of 24, 48, 96 layers"
+    bench.note(f"{what}: seconds per byte, 2-4 / 1-2", slopes[1] / slopes[0], "x", 1.3, curve=found)
+    bench.note(f"{what}: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1)
+
+
+def adapters(bench: Bench) -> None:
+    several = [bench.folder / f"several-{seed}" for seed in range(max(ADAPTERS))]
+    for seed, adapter in enumerate(several):
+        measure(sys.executable, HERE / "shapes.py", adapter, "qwen", 16, "float32", seed)
+    commands = ([*OURS, "merge", *several[:many], "--tsv", "--rank", "16", "-o", "OUT"] for many in ADAPTERS)
+    found = curve("adapters of rank 16", ADAPTERS, bench.runs(*commands))
+    bench.note(
+        "TSV-Merge of 16 adapters / of 2, to rank 16", found["seconds"][-1] / found["seconds"][0], "x", curve=found
+    )
+    for adapter in several:
+        shutil.rmtree(adapter)
+
+
+def ranks(bench: Bench) -> None:
+    of = [bench.folder / f"rank-{rank}" for rank in RANKS]
+    for rank, adapter in zip(RANKS, of, strict=True):
+        measure(sys.executable, HERE / "shapes.py", adapter, "llama", rank, "bfloat16", 0)
+    found = curve("rank", RANKS, bench.runs(*([*OURS, "truncate", each, "--rank", "8", "-o", "OUT"] for each in of)))
+    what = "truncate to rank 8, 224 modules of 8B: from rank 128 / from 16"
+    bench.note(what, found["seconds"][-1] / found["seconds"][0], "x", curve=found)
+    for adapter in of:
+        shutil.rmtree(adapter)
+
+
+def workers(bench: Bench, a: Path) -> None:
+    """What computes more than it reads: TIES of the entries, and their best approximation."""
+    b = bench.folder / "b"
+    measure(sys.executable, HERE / "shapes.py", b, "qwen", 16, "float32", 1)
+    command = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT"]
+    runs = bench.runs(*([*command, "--workers", str(number)] for number in WORKERS))
+    one, two = map(middle, runs)
+    found = curve("workers", WORKERS, runs)
+    bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", 1.8, True, curve=found)
+
+
+def scaling(bench: Bench) -> None:
+    base, a = bench.folder / "base", bench.folder / "a"
+    measure(sys.executable, HERE / "shapes.py", base, "model", LAYERS, "bfloat16", 0)
+    measure(sys.executable, HERE / "shapes.py", a, "qwen", 16, "float32", 0)
+    sizes(bench, base, a)
+    adapters(bench)
+    ranks(bench)
+    workers(bench, a)
