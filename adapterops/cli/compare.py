@@ -61,7 +61,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
     from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
-    from adapterops.reports.rows import joint_line, module_rows, pair_rows, summary_rows
+    from adapterops.reports.rows import module_rows, pair_rows, summary_rows
     from adapterops.reports.summary import summary
 
     findings = diagnose(found)
@@ -82,9 +82,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         output.line(found.profiles[index].name)
         output.print_table(*module_rows(found, index))
         output.line()
-    output.line(joint_line(found))
     if merges:
-        output.line()
         output.print_table(*outlook_rows(found, merges))
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)

@@ -98,7 +98,7 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     if zero:
         every = len(zero) == len(saved.modules)
         which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
-        line(f"  {which} zero: B was never trained, or nothing was kept")
+        line(f"  {which} zero: the base stays as it is there")
     if verbose():
         rows = [
             [module, str(each.rank), three(each.norm), percent(each.energy), percent(each.rounding)]
