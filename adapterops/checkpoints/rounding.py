@@ -32,7 +32,7 @@ def check_rounding(checkpoint: Checkpoint) -> None:
                 "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
             )
         elif is_kept(scheme):
-            fact = f"{weights}, of which the grid is kept, and none is made"
+            fact = f"{weights}, whose grid is kept: rounding to nearest loses what is below half a step of it"
             hint = (
                 "--rounding stochastic rounds to it at random, so that the mean is right; or write 16 bits, with "
                 "--dtype bfloat16, or 4, with --quantize nf4"
@@ -52,7 +52,7 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     for name in names:
         if not is_coded(checkpoint.schemes[name]):
             raise UnsupportedError(
-                f"is stored in {checkpoint.schemes[name].name}, whose codes are not chosen by inputs",
+                f"is stored in {checkpoint.schemes[name].name}, and calibrated rounding does not choose codes of that kind",
                 tensor=name,
                 path=checkpoint.files.path if checkpoint.files else None,
                 hint="use --rounding stochastic",

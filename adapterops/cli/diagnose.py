@@ -127,7 +127,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
         output.line(f"  rounded {first.says}{exact}{more}")
     elif found.kept is not None and not found.coded:
-        output.line("  rounded as no convention that is known here")
+        output.line("  rounded in a way that is not known here")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
     if found.spectra:
@@ -137,7 +137,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         output.line(f"  {each.kind}  {each.place}: {each.what}")
     if len(found.findings) > len(shown):
         kinds = Counter(each.kind for each in found.findings)
-        output.line(f"  all in all {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; -v lists them")
+        output.line(f"  total: {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; -v lists them")
 
 
 def _print_spectra(found: Diagnosis) -> None:

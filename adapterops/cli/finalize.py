@@ -42,7 +42,7 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
         if done is None and as_json:
             print_json("finalized", {"path": str(out)})
         elif done is None:
-            line(f"{out} is whole already: there is nothing to do")
+            line(f"{out} is complete already: there is nothing to do")
         elif as_json:
             print_json(*as_result(done[1], {}))
         else:

@@ -138,7 +138,8 @@ def _print_model(saved: SavedCheckpoint) -> None:
         noise = sum(saved.quantized.values(), type(saved.total)()).noise
         worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
         highest = f"highest {percent(saved.quantized[worst].noise)} in {worst}"
-        line(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}, {highest}")
+        noun = "other weight" if saved.modules else "weight"
+        line(f"  quantized: {count(len(saved.quantized), noun)}, rounding error {percent(noise)}, {highest}")
     if saved.modules:
         _print_survival(saved)
 
@@ -153,12 +154,14 @@ def _print_survival(saved: SavedCheckpoint) -> None:
     if total.sampled:
         highest = max(saved.modules, key=lambda module: saved.modules[module].original)
         line(
-            f"  the base in codes is {total.original:.2g} times the update away from its original, where the adapter reads; "
-            f"at most {saved.modules[highest].original:.2g} times, in {highest}"
+            f"  the quantized base differs from its original by {total.original:.2g} times the update in the directions "
+            f"that the adapter reads; by {saved.modules[highest].original:.2g} times in {highest}"
         )
     if total.codes:
-        cosine = f"cosine {total.cosine:.4f} with the update in its rows"
-        line(f"  rounding error: {percent(total.noise)} of the weights; {cosine}")
+        line(
+            f"  rounding error of the adapted weights: {percent(total.noise)}; what is stored of the update has cosine "
+            f"{total.cosine:.4f} with it"
+        )
     if verbose():
         header = ["module", "update of weight", "survived", "rounding error" if total.codes else "entries changed"]
         rows = [

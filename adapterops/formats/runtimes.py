@@ -165,7 +165,7 @@ NOT_LORA = {
 RUNTIMES = {
     "vllm": Runtime(
         "vLLM",
-        "its source of about September 2026, and older files of 2026",
+        "its source of about September 2026, some files older",
         FOLDER,
         TO_PEFT,
         {
@@ -183,7 +183,7 @@ RUNTIMES = {
             "embeddings": refused("a whole weight of an embedding or a head stops it (#32599, #4186)", FUSE),
             "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
             "experts": wrong(
-                "depends on the model: wired nowhere without a word for Gemma 4 (#41754), the base alone for Qwen 3.5"
+                "depends on the model: silently not applied for Gemma 4 (#41754), the base alone for Qwen 3.5"
                 " before #41384, not loaded for Nemotron-H (#47088)",
                 FUSE,
             ),
@@ -195,7 +195,7 @@ RUNTIMES = {
     ),
     "sglang": Runtime(
         "SGLang",
-        "its source of about September 2026, and older files of 2026",
+        "its source of about September 2026, some files older",
         FOLDER,
         TO_PEFT,
         {
@@ -211,7 +211,7 @@ RUNTIMES = {
             "embeddings": unknown("not established; added tokens stop it", FUSE),
             "head": unknown("not established"),
             "experts": wrong(
-                "names with experts.base_layer are dropped without a word, unless --lora-strict-loading (#25528)", FUSE
+                "names with experts.base_layer are dropped silently, unless --lora-strict-loading (#25528)", FUSE
             ),
             "rank": refused("is above max_lora_rank of the server", TRUNCATE),
         },

@@ -36,7 +36,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
     if fused_from(tuned, other):
         return other
     if fused_from(other, tuned):
-        raise OptionError(f"{other} was fused from {tuned}, which is the base", hint=_command(other, tuned))
+        raise OptionError(f"{tuned} is the base of {other}, which was fused from it", hint=_command(other, tuned))
     raise OptionError(
         f"which of {tuned} and {other} is the base, no manifest says",
         hint=f"if it is {other}: {_command(tuned, other)}",

@@ -55,7 +55,7 @@ def verdict_of(
     if findings and all(each.kind == CODES for each in findings):
         return (
             UNKNOWN,
-            f"this is {sum_}{at} in all that can be read, and some is in codes without a formula here",
+            f"this is {sum_}{at} in all that can be decoded, and some weights are in codes that cannot",
             UNJUDGED,
         )
     if findings:
