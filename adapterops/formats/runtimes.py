@@ -16,7 +16,10 @@ REFUSED, WRONG, IGNORED, UNKNOWN, FINE = SEVERITIES = (
     "not established",
     "fine",
 )
-"""From the worst on. The first two make `check` fail."""
+"""From the worst on."""
+
+BAD = (REFUSED, WRONG)
+"""What makes `check` fail."""
 
 FACTS = {
     "format": "the format",
@@ -122,7 +125,7 @@ class Runtime:
     @property
     def reads(self) -> list[str]:
         """The formats that are no fault."""
-        return [name for name, rule in self.formats.items() if rule.severity not in (REFUSED, WRONG)]
+        return [name for name, rule in self.formats.items() if rule.severity not in BAD]
 
 
 def refused(says: str, remedy: str = "") -> Rule:

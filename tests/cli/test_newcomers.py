@@ -148,7 +148,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             "base: the base that it is compared with is missing",
             "adapterops extract base --base BASE",
         ),
-        ("extract base fused", 2, "base is the base of fused, which was fused from it", "adapterops extract fused --base base"),
+        (
+            "extract base fused",
+            2,
+            "base is the base of fused, which was fused from it",
+            "adapterops extract fused --base base",
+        ),
         ("extract base other", 2, "no manifest says", "if it is other: adapterops extract base --base other"),
         ("diagnose base", 2, "--base is missing", "usage: adapterops diagnose [OPTIONS] MODEL"),
         (
