@@ -32,6 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"x": torch.ones(2)}, place / "pickled/adapter_model.bin")
     with chdir(place):
         assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
+    shutil.copy(place / "a/adapter_model.safetensors", place / "lone.safetensors")
     (place / "empty").mkdir()
     (place / "taken").mkdir()
     (place / "taken/notes.txt").write_text("mine")
@@ -109,6 +110,10 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),
         ("merge a runs/y", 5, "runs/y: does not exist", "A repository on the Hub is hf://runs/y"),
         ("show runs/ten/x\\\\y", 5, "does not exist", "write it with slashes: runs/ten/x/y"),
+        ("show pickle", 5, "pickle: does not exist", "did you mean pickled?"),
+        ("show lone", 5, "lone: does not exist", "did you mean lone.safetensors?"),
+        ("show other.safetensors", 5, "other.safetensors: does not exist", "did you mean other or other-tuned?"),
+        ("card nothing", 5, "nothing: does not exist", "name the folder that holds"),
         ("show runs", 3, "holds several adapters: ten, twenty", "name one, such as runs/ten"),
         ("show all", 3, "has no adapter_model.safetensors", "name one, such as all/runs/ten"),
         ("show a b", 2, "too many arguments: b", "see adapterops show --help"),
@@ -185,7 +190,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("fuse base tuned --push o/r --dry-run", 0, "", ""),
         ("fuse base tuned --private", 2, "--private and --public go with --push", "add --push OWNER/NAME"),
         ("fuse base tuned --double-quant", 2, "go with --quantize", "add --quantize nf4"),
-        ("push missing o/r", 5, "missing: is not a folder", "name the folder that holds"),
+        ("push missing o/r", 5, "missing: does not exist", "name the folder that holds"),
         ("merge a b --tsv --ties", 2, "--ties and --tsv exclude each other", "leave the others out"),
         ("merge a b --tsv --space factors", 2, "tsv does not act in space 'factors'", "one of core, delta"),
         ("merge a b --method iso", 2, "there is no method 'iso'", "did you mean iso_c?"),
