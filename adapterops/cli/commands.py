@@ -58,6 +58,8 @@ MEANT = {
     "explain": "diagnose",
     "help": "--help",
     "info": "show",
+    "mergekit": "run",
+    "mergekit-yaml": "run",
     "inspect": "show",
     "linear": "merge",
     "lint": "check",

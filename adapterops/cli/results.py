@@ -65,7 +65,7 @@ def print_scales(made: Made, *, planned: bool) -> None:
     for step in merges(made):
         scale, number = step.parameters["scale"], len(step.inputs)
         weighted = set(step.parameters["weights"]) != {1.0}
-        if scale == SUM and (weighted or number == 1 or not planned):
+        if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
         line(f"  scale {describe(scale, number)}")
         if planned and click.get_current_context().info_name in WITH_SCALE:

@@ -33,6 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(place):
         assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
     shutil.copy(place / "a/adapter_model.safetensors", place / "lone.safetensors")
+    (place / "recipe.yaml").write_text("models:\n  - model: base\nmerge_method: linear\n")
     (place / "empty").mkdir()
     (place / "taken").mkdir()
     (place / "taken/notes.txt").write_text("mine")
@@ -50,6 +51,8 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     ("command", "code", "fact", "step"),
     [
         ("mrege a b", 2, "there is no command 'mrege'", "did you mean adapterops merge?"),
+        ("mergekit recipe.yaml", 2, "there is no command 'mergekit'", "did you mean adapterops run?"),
+        ("merge recipe.yaml a", 3, "is not a safetensors file: this is text", "adapterops run"),
         ("info a", 2, "there is no command 'info'", "did you mean adapterops show?"),
         ("requantize a", 2, "there is no command 'requantize'", "did you mean adapterops quantize?"),
         ("help merge", 2, "there is no command 'help'", "did you mean adapterops --help?"),
@@ -75,7 +78,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge https://huggingface.co/me/x/tree/main a", 2, "is not opened", "write hf://me/x"),
         ("show https://a.b/x.safetensors", 2, "an address of the web is not opened", "download it, and name the file"),
         ("merge a/adapter_config.json b", 3, "this is JSON text: a config, or an error", "name the folder of a config"),
-        ("show taken/notes.txt", 3, "is not a safetensors file", ""),
+        ("show taken/notes.txt", 3, "is not a safetensors file: this is text", "name a folder or a .safetensors file"),
         ("merge a b --method average", 2, "there is no method 'average'", "did you mean linear?"),
         ("merge a b --method task_arithmetic", 2, "there is no method 'task_arithmetic'", "did you mean linear?"),
         ("merge a b --method svd", 2, "there is no method 'svd'", "did you mean linear?"),
