@@ -89,9 +89,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         highest = percent(saved.modules[worst].rounding)
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
     if click.get_current_context().info_name in CONVERTING:
-        line(
-            f"  read back and compared in float64: every update is the same, relative error at most {saved.proven:.1g}"
-        )
+        error = f"relative error at most {saved.proven:.1g}" if saved.proven else "exactly"
+        line(f"  read back and compared in float64: every update is the same, {error}")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
@@ -140,6 +139,8 @@ def _print_model(saved: SavedCheckpoint) -> None:
         highest = f"highest {percent(saved.quantized[worst].noise)} in {worst}"
         noun = "other weight" if saved.modules else "weight"
         line(f"  quantized: {count(len(saved.quantized), noun)}, rounding error {percent(noise)}, {highest}")
+    elif click.get_current_context().info_name == "quantize":
+        line("  every weight of a Linear layer is in 4 or 8 bits already, and stays as it is")
     if saved.modules:
         _print_survival(saved)
 

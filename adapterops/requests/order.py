@@ -33,6 +33,8 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
             warnings.warn(fact, AdapterWarning, stacklevel=2)
         return base
     assert other is not None
+    if _same(tuned, other):
+        raise OptionError("is compared with itself", path=tuned, hint=f"name its base: {_command(tuned, 'BASE')}")
     if fused_from(tuned, other):
         return other
     if fused_from(other, tuned):
