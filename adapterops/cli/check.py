@@ -52,6 +52,7 @@ def command(
     adapterops check my-adapter
     adapterops check my-adapter --for vllm --max-rank 64
     adapterops check my-adapter --for ollama --base base --json
+    adapterops check my-adapter --for vllm --sarif check.sarif
     """
     if sarif and not runtime:
         raise OptionError(

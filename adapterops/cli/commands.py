@@ -29,7 +29,7 @@ COMMANDS = {
     "quantize": "A model in 4 or 8 bits.",
     "dequantize": "A quantized model in 16 or 32 bits.",
     "gram": "What the modules of a model take in, for calibrated rounding.",
-    "finalize": "A model or an adapter of its parts.",
+    "finalize": "A model or an adapter, from its parts.",
     "verify": "Whether a model is its base plus an adapter, and nothing else.",
     "diagnose": "What a merged model is, and whether the adapter is in it.",
     "pull": "An adapter or a model from the Hub.",

@@ -24,7 +24,9 @@ from adapterops.storage.place import Place
 @click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, help=NAMES)
-@click.option("--advise", is_flag=True, help="What a merge would hold of each adapter, at every scale that has a name.")
+@click.option(
+    "--advise", is_flag=True, help="What a merge would hold of each adapter, with --scale auto, sum and mean."
+)
 @click.option(
     "--plan",
     type=click.Path(path_type=Path, readable=False),

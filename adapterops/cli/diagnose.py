@@ -49,7 +49,7 @@ def command(
     looking: Looking,
 ) -> None:
     """What MODEL is, whichever program merged it: the base, the base plus adapters and with which weights, how it was
-    rounded, and which modules are not so. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
+    rounded, and which modules are otherwise. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
     if the files do not show it.
 
     Rows spread over every adapted weight are compared in float64; every other tensor by its bytes. Without an adapter the
