@@ -253,5 +253,6 @@ def _rounded(rounded: Mapping[str, str]) -> str:
     """What was only rounded: of tensors the schemes."""
     schemes = sorted(set(rounded.values()))
     return " and ".join(
-        f"{count(sum(each == scheme for each in rounded.values()), 'weight')} only rounded to {scheme}" for scheme in schemes
+        f"{count(sum(each == scheme for each in rounded.values()), 'weight')} only rounded to {scheme}"
+        for scheme in schemes
     )
