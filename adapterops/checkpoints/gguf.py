@@ -34,7 +34,13 @@ def called(checkpoint: Checkpoint, out: Path) -> Checkpoint:
 
     Raises:
         OptionError: it is no GGUF model, or in several files.
+
+    Warns:
+        AdapterWarning: the output has the name of a file, and is a folder.
     """
+    if out.suffix == ".safetensors":
+        fact = f"{out} is a folder: its weights are in {out / next(iter(checkpoint.shards), '')}"
+        warnings.warn(fact, AdapterWarning, stacklevel=2)
     if out.suffix != SUFFIX:
         return checkpoint
     if not checkpoint.gguf:

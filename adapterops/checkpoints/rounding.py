@@ -33,7 +33,7 @@ def check_rounding(checkpoint: Checkpoint) -> None:
                 "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
             )
         elif is_kept(scheme):
-            fact = f"{weights}, of which the grid is kept, and none is made"
+            fact = f"{weights}, whose grid is kept: rounding to nearest loses what is below half a step of it"
             hint = (
                 "--rounding stochastic rounds to it at random, so that the mean is right; or write 16 bits, with "
                 "--dtype bfloat16, or 4, with --quantize nf4"
@@ -55,7 +55,7 @@ def _check_grams(checkpoint: Checkpoint) -> None:
         if not (is_coded(scheme) and matrix):
             what = scheme.name if matrix else f"{scheme.name} with other experts in one tensor"
             raise UnsupportedError(
-                f"is stored in {what}, of which codes are not chosen by inputs",
+                f"is stored in {what}, and calibrated rounding does not choose codes of that kind",
                 tensor=name,
                 path=checkpoint.files.path if checkpoint.files else None,
                 hint="use --rounding stochastic",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.looking import sarif
 from adapterops.cli.sections import Sectioned
-from adapterops.errors import VerificationError, count
-from adapterops.formats.runtimes import FACTS, FINE, RUNTIMES
+from adapterops.errors import OptionError, VerificationError, count
+from adapterops.formats.runtimes import BAD, FACTS, FINE, RUNTIMES
+from adapterops.operations.output_files import Problem
 from adapterops.operations.serving import Finding, Verdict, check
 from adapterops.storage.place import Place
 
@@ -24,6 +28,7 @@ from adapterops.storage.place import Place
 @click.option("--base", type=values.SOURCE, metavar="BASE", help="The model that it will be served on: its headers.")
 @options.alpha
 @options.allow_pickle
+@sarif
 @options.verifying
 @options.as_json
 @options.strict
@@ -34,6 +39,7 @@ def command(
     base: Place | None,
     alpha: float | None,
     allow_pickle: bool,
+    sarif: Path | None,
     as_json: bool,
 ) -> None:
     """Whether a program that serves or loads adapters applies one as it was trained: the adapter in the current folder,
@@ -46,12 +52,19 @@ def command(
     adapterops check my-adapter
     adapterops check my-adapter --for vllm --max-rank 64
     adapterops check my-adapter --for ollama --base base --json
+    adapterops check my-adapter --for vllm --sarif check.sarif
     """
+    if sarif and not runtime:
+        raise OptionError(
+            "--sarif is for what one program does", hint=f"name it with --for: one of {', '.join(RUNTIMES)}"
+        )
     model = None if base is None else open_checkpoint(base, allow_pickle=allow_pickle)
     names = [runtime] if runtime else list(RUNTIMES)
     found = check(source, names, base=model, max_rank=max_rank, alpha=alpha, allow_pickle=allow_pickle)
     judged = {"path": str(source), "runtimes": {name: verdict.as_json() for name, verdict in found.items()}}
     failed = found[runtime] if runtime and not found[runtime].ok else None
+    if sarif and runtime:
+        _write(sarif, source.path, found[runtime])
     if as_json and not failed:
         output.print_json("check", judged)
     elif not as_json and runtime:
@@ -67,6 +80,19 @@ def command(
             code="E-RUNTIME",
             details=judged,
         )
+
+
+def _write(out: Path, folder: Path, verdict: Verdict) -> None:
+    """What is refused or silently wrong, for code scanning."""
+    from adapterops.reports.sarif import CHECKED, write_sarif
+
+    title = verdict.runtime.title
+    problems = [
+        Problem(_named(each), f"{each.rule.severity} in {title}: {each.rule.says}; {each.remedy}".removesuffix("; "))
+        for each in verdict.findings
+        if each.rule.severity in BAD
+    ]
+    write_sarif(out, folder, problems, CHECKED)
 
 
 def _print(source: Place, verdict: Verdict) -> None:

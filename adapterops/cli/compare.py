@@ -24,7 +24,9 @@ from adapterops.storage.place import Place
 @click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, help=NAMES)
-@click.option("--advise", is_flag=True, help="What a merge would hold of each adapter, at every scale that has a name.")
+@click.option(
+    "--advise", is_flag=True, help="What a merge would hold of each adapter, with --scale auto, sum and mean."
+)
 @click.option(
     "--plan",
     type=click.Path(path_type=Path, readable=False),
@@ -61,7 +63,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
     from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
-    from adapterops.reports.rows import joint_line, module_rows, pair_rows, summary_rows
+    from adapterops.reports.rows import module_rows, pair_rows, summary_rows
     from adapterops.reports.summary import summary
 
     findings = diagnose(found)
@@ -82,9 +84,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         output.line(found.profiles[index].name)
         output.print_table(*module_rows(found, index))
         output.line()
-    output.line(joint_line(found))
     if merges:
-        output.line()
         output.print_table(*outlook_rows(found, merges))
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)

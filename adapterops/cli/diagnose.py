@@ -51,7 +51,7 @@ def command(
     looking: Looking,
 ) -> None:
     """What MODEL is, whichever program merged it: the base, the base plus adapters and with which weights, how it was
-    rounded, and which modules are not so. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
+    rounded, and which modules are otherwise. Exit code 0 if it is the base plus all of the adapters, 8 if not, and 9
     if the files do not show it.
 
     Rows spread over every adapted weight are compared in float64; every other tensor by its bytes. Without an adapter the
@@ -139,7 +139,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
         output.line(f"  rounded {first.says}{exact}{more}")
     elif found.kept is not None and not found.coded:
-        output.line("  rounded as no convention that is known here")
+        output.line("  rounded in a way that is not known here")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
     if found.spectra:
@@ -149,7 +149,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         output.line(f"  {each.kind}  {each.place}: {each.what}")
     if len(found.findings) > len(shown):
         kinds = Counter(each.kind for each in found.findings)
-        output.line(f"  all in all {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; -v lists them")
+        output.line(f"  total: {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; -v lists them")
 
 
 def _print_spectra(found: Diagnosis) -> None:

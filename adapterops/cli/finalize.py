@@ -21,7 +21,7 @@ from adapterops.requests.running import Made
 from adapterops.requests.verifying import absolute, recorded
 
 
-@click.command("finalize", cls=Sectioned, short_help="A model or an adapter of its parts.")
+@click.command("finalize", cls=Sectioned, short_help="A model or an adapter, from its parts.")
 @click.argument("out", type=click.Path(path_type=Path, readable=False))
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update.")
@@ -31,7 +31,7 @@ from adapterops.requests.verifying import absolute, recorded
 @options.detailed
 @options.as_json
 def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_sync: bool, as_json: bool) -> None:
-    """A model or an adapter of the parts that commands made with --part. Every file is compared with what was noted of it;
+    """A model or an adapter, from the parts that commands made with --part. Every file is compared with what was noted of it;
     index, config and manifest are written; one rename is the commit. Of the parts of `verify`: what all of them found.
 
     The bytes are those that one process writes. Done a second time it changes nothing.
@@ -48,7 +48,7 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
         if done is None and as_json:
             print_json("finalized", {"path": str(out)})
         elif done is None:
-            line(f"{out} is whole already: there is nothing to do")
+            line(f"{out} is complete already: there is nothing to do")
         else:
             _print(out, *done, as_json)
 

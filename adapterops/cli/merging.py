@@ -139,8 +139,8 @@ merging = group(
     click.option(
         "--scale",
         metavar=f"[{AUTO}|{SUM}|{MEAN}|NUMBER]",
-        help="What the result is multiplied by: 1 (sum), 1 / number of adapters (mean), a number, or 1, "
-        "less in modules that are large, no less than the mean (auto).  [default: "
+        help="What the result is multiplied by. sum: 1; mean: 1 / number of adapters; auto: 1, and less, down to the mean, "
+        "in modules whose update is large; or a number.  [default: "
         + _defaults(lambda method: SUM if method.sized else AUTO)
         + "; sum with -w]",
     ),

@@ -22,7 +22,11 @@ from adapterops.hub.references import Reference
 )
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("-m", "--message", help="Message of the commit.")
-@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing; does not wait for the Hub.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print what would be sent, and send nothing; waits for the Hub three seconds at most.",
+)
 @options.quieted
 @options.as_json
 @options.strict

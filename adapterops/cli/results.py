@@ -65,7 +65,7 @@ def print_scales(made: Made, *, planned: bool) -> None:
     for step in merges(made):
         scale, number = step.parameters["scale"], len(step.inputs)
         weighted = set(step.parameters["weights"]) != {1.0}
-        if scale == SUM and (weighted or number == 1 or not planned):
+        if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
         line(f"  scale {describe(scale, number)}")
         if planned and click.get_current_context().info_name in WITH_SCALE:
@@ -89,16 +89,15 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         highest = percent(saved.modules[worst].rounding)
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
     if click.get_current_context().info_name in CONVERTING:
-        line(
-            f"  read back and compared in float64: every update is the same, relative error at most {saved.proven:.1g}"
-        )
+        error = f"relative error at most {saved.proven:.1g}" if saved.proven else "exactly"
+        line(f"  read back and compared in float64: every update is the same, {error}")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
         every = len(zero) == len(saved.modules)
         which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
-        line(f"  {which} zero: B was never trained, or nothing was kept")
+        line(f"  {which} zero: the base stays as it is there")
     if verbose():
         rows = [
             [module, str(each.rank), three(each.norm), percent(each.energy), percent(each.rounding)]
@@ -138,7 +137,10 @@ def _print_model(saved: SavedCheckpoint) -> None:
         noise = sum(saved.quantized.values(), type(saved.total)()).noise
         worst = max(saved.quantized, key=lambda tensor: saved.quantized[tensor].noise)
         highest = f"highest {percent(saved.quantized[worst].noise)} in {worst}"
-        line(f"  quantized: {count(len(saved.quantized), 'weight')}, rounding error {percent(noise)}, {highest}")
+        noun = "other weight" if saved.modules else "weight"
+        line(f"  quantized: {count(len(saved.quantized), noun)}, rounding error {percent(noise)}, {highest}")
+    elif click.get_current_context().info_name == "quantize":
+        line("  every weight of a Linear layer is in 4 or 8 bits already, and stays as it is")
     if saved.modules:
         _print_survival(saved)
 
@@ -153,12 +155,14 @@ def _print_survival(saved: SavedCheckpoint) -> None:
     if total.sampled:
         highest = max(saved.modules, key=lambda module: saved.modules[module].original)
         line(
-            f"  the base in codes is {total.original:.2g} times the update away from its original, where the adapter reads; "
-            f"at most {saved.modules[highest].original:.2g} times, in {highest}"
+            f"  the quantized base differs from its original by {total.original:.2g} times the update in the directions "
+            f"that the adapter reads; by {saved.modules[highest].original:.2g} times in {highest}"
         )
     if total.codes:
-        cosine = f"cosine {total.cosine:.4f} with the update in its rows"
-        line(f"  rounding error: {percent(total.noise)} of the weights; {cosine}")
+        line(
+            f"  rounding error of the adapted weights: {percent(total.noise)}; what is stored of the update has cosine "
+            f"{total.cosine:.4f} with it"
+        )
     if verbose():
         header = ["module", "update of weight", "survived", "rounding error" if total.codes else "entries changed"]
         rows = [

@@ -166,7 +166,7 @@ def _print_bases(between: Bases) -> None:
             [module, output.percent(each.of_weights), f"{each.of_update:.3g}"]
             for module, each in between.modules.items()
         ]
-        output.print_table(["module", "apart, of the weights", "where the adapter reads, of the update"], rows)
+        output.print_table(["module", "difference, of the weights", "where the adapter reads, times the update"], rows)
 
 
 def _print_modules(found: Inspection, spectra: Spectra | None) -> None:

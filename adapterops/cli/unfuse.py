@@ -13,6 +13,7 @@ from adapterops.cli.modelling import Modelling
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.errors import AdapterWarning
+from adapterops.hub.references import SCHEME
 from adapterops.requests.request import Request
 from adapterops.requests.verifying import fusion_of, other_adapters
 
@@ -29,7 +30,12 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     \b
     adapterops unfuse fused my-adapter -o restored
     """
-    record = request.base and fusion_of(request.base.path)
-    if record and (other := other_adapters(record, request)):
-        warnings.warn(f"{request.base.path if request.base else ''}: {other}", AdapterWarning, stacklevel=1)
+    assert request.base is not None
+    model = request.base.path
+    record = fusion_of(model)
+    doubt = other_adapters(record, request) if record else None
+    if record is None and not model.startswith(SCHEME):
+        doubt = "no manifest says what was fused into it; adapterops diagnose shows whether the adapter is in it"
+    if doubt:
+        warnings.warn(f"{model}: {doubt}", AdapterWarning, stacklevel=1)
     write(request, out, modelling.running)

@@ -276,10 +276,10 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
         total = sum(survivals[1:], survivals[0])
         output.line(
             f"  {exact} of {entries} entries have the code of W + ΔW"
-            + (f", {near} one that is as near" if near else "")
+            + (f", {near} another one that is as near" if near else "")
         )
         output.line(
-            f"  survived: {output.percent(total.gain)} of the update; {output.percent(total.noise)} of the weights is error of rounding"
+            f"  survived: {output.percent(total.gain)} of the update; rounding error: {output.percent(total.noise)} of the weights"
         )
     elif found.modules:
         worst = max(found.modules, key=lambda module: found.modules[module].identity)

@@ -138,7 +138,7 @@ def _tensor(module: str, architecture: str, model: Mapping[str, Any]) -> tuple[s
     match = LAYER.fullmatch(module)
     if match is None or match["inner"] not in inner:
         raise UnsupportedError(
-            f"is no linear layer of {architecture} that llama.cpp adds LoRA to by a name that is known here",
+            f"is not a linear layer of {architecture} whose name in llama.cpp is known here",
             tensor=module,
             hint="fuse the adapter into its base, and convert that",
         )

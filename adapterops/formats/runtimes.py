@@ -16,7 +16,10 @@ REFUSED, WRONG, IGNORED, UNKNOWN, FINE = SEVERITIES = (
     "not established",
     "fine",
 )
-"""From the worst on. The first two make `check` fail."""
+"""From the worst on."""
+
+BAD = (REFUSED, WRONG)
+"""What makes `check` fail."""
 
 FACTS = {
     "format": "the format",
@@ -125,7 +128,7 @@ class Runtime:
     @property
     def reads(self) -> list[str]:
         """The formats that are no fault."""
-        return [name for name, rule in self.formats.items() if rule.severity not in (REFUSED, WRONG)]
+        return [name for name, rule in self.formats.items() if rule.severity not in BAD]
 
 
 def refused(says: str, remedy: str = "") -> Rule:
@@ -170,7 +173,7 @@ NOT_LORA = {
 RUNTIMES = {
     "vllm": Runtime(
         "vLLM",
-        "its source of about September 2026, and older files of 2026",
+        "its source of about September 2026, some files older",
         FOLDER,
         TO_PEFT,
         {
@@ -188,7 +191,7 @@ RUNTIMES = {
             "embeddings": refused("a whole weight of an embedding or a head stops it (#32599, #4186)", FUSE),
             "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
             "experts": wrong(
-                "depends on the model: wired nowhere without a word for Gemma 4 (#41754), the base alone for Qwen 3.5"
+                "depends on the model: silently not applied for Gemma 4 (#41754), the base alone for Qwen 3.5"
                 " before #41384, not loaded for Nemotron-H (#47088); models whose files have each expert by itself take LoRA on"
                 " every one of them",
                 EACH_EXPERT,
@@ -201,7 +204,7 @@ RUNTIMES = {
     ),
     "sglang": Runtime(
         "SGLang",
-        "its source of about September 2026, and older files of 2026",
+        "its source of about September 2026, some files older",
         FOLDER,
         TO_PEFT,
         {
@@ -217,7 +220,7 @@ RUNTIMES = {
             "embeddings": unknown("not established; added tokens stop it", FUSE),
             "head": unknown("not established"),
             "experts": wrong(
-                "names with experts.base_layer are dropped without a word, unless --lora-strict-loading (#25528)", FUSE
+                "names with experts.base_layer are dropped silently, unless --lora-strict-loading (#25528)", FUSE
             ),
             "rank": refused("is above max_lora_rank of the server", TRUNCATE),
         },

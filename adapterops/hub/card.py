@@ -230,7 +230,7 @@ def _figures(made: Made) -> list[tuple[str, str]]:
                 *(
                     [
                         (
-                            "the base in codes from its original, where the adapter reads, of the update",
+                            "distance of the quantized base from its original, in the directions that the adapter reads, times the update",
                             f"{survival['original']:.2g}",
                         )
                     ]

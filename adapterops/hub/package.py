@@ -91,7 +91,8 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         _adapter(folder)
         return {folder.name: folder}, ()
     if not folder.is_dir():
-        raise NotFoundError("is not a folder", path=folder, hint="name the folder that holds the adapter or the model")
+        fact = "is not a folder" if os.path.lexists(folder) else "does not exist"
+        raise NotFoundError(fact, path=folder, hint="name the folder that holds the adapter or the model")
     if holds_model(folder):
         model = read_model(folder)
         if model.components:

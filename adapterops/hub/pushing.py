@@ -131,7 +131,10 @@ def _check_visibility(target: Reference, there: There, private: bool | None) -> 
         wanted, is_ = ("private", "public") if private else ("public", "private")
         hint = f"change it at {api().endpoint}/{target.repo}/settings, or name another"
         raise OutputExistsError(
-            f"is {is_}, and was to be {wanted}: nothing was sent", path=target.repo, hint=hint, code="E-HUB-VISIBILITY"
+            f"is {is_}, and {wanted} was asked for: nothing was sent",
+            path=target.repo,
+            hint=hint,
+            code="E-HUB-VISIBILITY",
         )
 
 

@@ -18,7 +18,7 @@ SEARCH_LIMIT = 100_000
 def check_energy(energy: float) -> None:
     """Raise OptionError unless `energy` is a fraction to keep."""
     if not 0 < energy <= 1:
-        hint = f"{energy:g} % is {energy / 100:g}" if 1 < energy <= 100 else "0.99 keeps 99 %"
+        hint = f"{energy:g} % is {energy / 100:g}" if 2 <= energy <= 100 else "0.99 keeps 99 %"
         raise OptionError(f"the energy to keep must be above 0 and at most 1, got {energy:g}", hint=hint)
 
 

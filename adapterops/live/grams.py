@@ -198,4 +198,6 @@ def _path(model: Checkpoint) -> Path:
 
 def _not_run(error: Exception, path: Path) -> OptionError:
     said = str(error).strip().partition("\n")[0]
-    return OptionError(f"transformers cannot run it: {said}", path=path, hint="is it whole, with its tokenizer?")
+    return OptionError(
+        f"transformers cannot run it: {said}", path=path, hint="is the folder complete, with its tokenizer?"
+    )

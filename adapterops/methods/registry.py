@@ -56,7 +56,7 @@ class Parameter:
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
         if not self.low <= value <= self.high:
-            hint = f"{value:g} % is {value / 100:g}" if self.high == 1 < value <= 100 else None
+            hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None
             raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}", hint=hint)
         if not abs(value) <= sys.float_info.max:
             raise OptionError(f"{name} must be a finite number, got {_shown(value)}")

@@ -92,5 +92,5 @@ def describe(scale: Scale, count: int) -> str:
     """
     factor = fixed(scale, count)
     if factor is not None:
-        return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g} times"
+        return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g}"
     return f"{AUTO}: full size, reduced where the update of a module is large, at most to the mean"

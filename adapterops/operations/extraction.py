@@ -176,7 +176,7 @@ def _check_loaded(parameter: str, known: Loading) -> None:
     """Raise UnsupportedError for experts whose update PEFT would look for under another name, and so leave out."""
     if (loaded := known.loaded(parameter)) != parameter:
         raise UnsupportedError(
-            f"changed, and cannot be in an adapter: PEFT renames it to {loaded} when it loads it, which the model has not",
+            f"changed, and cannot be in an adapter: PEFT renames it to {loaded} when it loads it, which the model does not have",
             tensor=parameter,
             hint="restore it in the tuned model first, or use the tuned model itself",
         )

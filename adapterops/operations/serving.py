@@ -12,6 +12,7 @@ from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, format_of
 from adapterops.formats.runtimes import (
+    BAD,
     ELSEWHERE,
     FINE,
     FUSE,
@@ -76,7 +77,7 @@ class Verdict:
     @property
     def ok(self) -> bool:
         """Whether nothing is refused, and nothing silently wrong."""
-        return self.severity not in (REFUSED, WRONG)
+        return self.severity not in BAD
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     with at(path=path):
         content = read_json(path, MANIFEST_LIMIT)
         if not isinstance(content, dict) or content.get("seal") != seal(content):
-            _fail("is damaged: its seal does not fit its content")
+            _fail("is damaged: its checksum does not fit its content")
         if content.get("schema") != SCHEMA:
             _fail(f"has schema {content.get('schema')!r}, expected {SCHEMA}")
         for name in NEEDED:
@@ -76,7 +76,7 @@ def _each(content: Mapping[str, Any], field: str, check: Callable[[str, Any], ob
 
 def _texts(content: Mapping[str, Any], field: str) -> None:
     if not all(isinstance(each, str) for each in _list(content.get(field, []), field)):
-        _fail(f"{field} holds something else than text")
+        _fail(f"{field} holds something other than text")
 
 
 def _output(name: str, stated: Any) -> None:

@@ -239,7 +239,7 @@ def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ..
                 f"says {what}", hint="the checkpoint is damaged, or of a kind that is not known here", code="E-QUANT"
             )
 
-    need(isinstance(state, dict), "nothing: it is no object")
+    need(isinstance(state, dict), "nothing, as it is not an object")
     shape, size, dtype = state.get("shape"), state.get("blocksize"), state.get("dtype")
     dtypes = {long: short for short, long in LONG_NAMES.items()}
     need(state.get("quant_type") == kind, f"quant_type {state.get('quant_type')!r}, and its name says {kind}")
@@ -253,5 +253,5 @@ def _stated(state: Any, kind: str, storage: str) -> tuple[FourBit, tuple[int, ..
         need(state.get("nested_blocksize") == NESTED_BLOCK, f"nested_blocksize {state.get('nested_blocksize')!r}")
         need(state.get("nested_dtype") == "float32", f"nested_dtype {state.get('nested_dtype')!r}")
         need(type(offset) in (int, float) and abs(offset) < LARGEST, f"nested_offset {offset!r}")
-    need(storage in ("U8", "BF16", "F16", "F32"), f"nothing of a weight in {storage}")
+    need(storage in ("U8", "BF16", "F16", "F32"), f"nothing of codes in {storage}")
     return FourBit(kind, size, nested, dtypes[dtype], storage, float(offset)), tuple(shape)

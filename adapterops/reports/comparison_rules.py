@@ -8,7 +8,7 @@ from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_o
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.pairs import Pair
 from adapterops.reports.figures import percent, signed
-from adapterops.reports.findings import Finding, some, times
+from adapterops.reports.findings import Finding, some, span, times
 
 SAME, ALIKE, OPPOSED = 0.99, 0.5, -0.5
 """Cosines of whole updates."""
@@ -35,25 +35,25 @@ def bases(comparison: Comparison) -> Iterator[Finding]:
 
 def disjoint(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if not pair.modules]
-    text = "{} have no module in common: each changes other weights."
+    text = "{who} have no module in common: each changes other weights."
     yield from _about("disjoint", "note", comparison, pairs, text, lambda pairs: "")
 
 
 def same(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine >= SAME]
-    text = "{} are nearly the same update."
+    text = "{who} are nearly the same update{how}."
     yield from _about("same", "warning", comparison, pairs, text, _cosines)
 
 
 def alike(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if ALIKE <= pair.cosine < SAME]
-    text = "{} point the same way: a sum counts twice what they share. Try weights that add up to 1."
+    text = "{who} point the same way{how}: a sum counts twice what they share. Try weights that add up to 1."
     yield from _about("alike", "note", comparison, pairs, text, _cosines)
 
 
 def opposed(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.cosine <= OPPOSED]
-    text = "{} point opposite ways: in a sum they cancel."
+    text = "{who} point opposite ways{how}: in a sum they cancel."
     yield from _about("opposed", "warning", comparison, pairs, text, _cosines)
 
 
@@ -64,7 +64,8 @@ def shared(comparison: Comparison) -> Iterator[Finding]:
         if abs(pair.cosine) < ALIKE and min(beyond_chance(pair), default=0.0) >= SHARED
     ]
     text = (
-        "{} change the same directions in different ways. A merge may lose some of each: compare it with the adapters."
+        "{who} change the same directions in different ways{how}. A merge may lose some of each: compare it with the "
+        "adapters."
     )
     yield from _about("shared-subspaces", "note", comparison, pairs, text, _overlaps)
 
@@ -75,7 +76,7 @@ def separate(comparison: Comparison) -> Iterator[Finding]:
         for p in comparison.pairs
         if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE
     ]
-    text = "The updates of {} are as unrelated as random ones. That does not say whether a merge keeps both tasks."
+    text = "{who} are as unrelated as random updates{how}. That does not say whether a merge keeps both tasks."
     yield from _about("separate", "note", comparison, pairs, text, _overlaps)
 
 
@@ -85,9 +86,9 @@ def room(comparison: Comparison) -> Iterator[Finding]:
     if len([profile for profile in comparison.profiles if profile.norm]) < 2 or not any(each.norm for each in spectra):
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
-    text = f"Rank {rank} keeps {percent(kept)} of the energy of the sum of all"
-    text += f", rank {needed} {percent(ENERGY)}" if needed != rank else ""
-    text += ". A lower rank may lose no accuracy: try both." if kept < ENERGY else "."
+    text = f"Of the sum of all, rank {rank} keeps {percent(kept)} of the energy"
+    text += f" and rank {needed} {percent(ENERGY)}" if needed != rank else ""
+    text += ". Try both ranks: the lower one may lose no accuracy." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)
 
@@ -95,14 +96,14 @@ def room(comparison: Comparison) -> Iterator[Finding]:
 def start(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.shared_start and min(pair.norms)]
     text = (
-        "{} began with the same A, and that is why their A's and row spaces are alike; B's and columns are their own."
+        "{who} began with the same A{how}, so their A's and row spaces are alike. Their B's and columns are their own."
     )
     yield from _about("shared-start", "note", comparison, pairs, text, _factors)
 
 
 def unrelated(comparison: Comparison) -> Iterator[Finding]:
     pairs = [pair for pair in comparison.pairs if pair.conflict and abs(pair.conflict[0] - 0.5) <= UNRELATED]
-    text = "The signs of {} are opposed in half of the entries, as those of unrelated updates."
+    text = "{who} have opposite signs in about half of their entries{how}, as unrelated updates have."
     yield from _about("unrelated-signs", "note", comparison, pairs, text, _conflicts)
 
 
@@ -136,33 +137,22 @@ def _about(
     text: str,
     measured: Callable[[Sequence[Pair]], str],
 ) -> Iterator[Finding]:
-    """One finding for all pairs that a rule is true of, with the range of what was measured; a table has each."""
+    """One finding for all pairs that a rule is true of: `text` with who they are, and how, the range of what was measured."""
     if not pairs:
         return
     named = [" and ".join(comparison.profiles[i].name for i in (pair.first, pair.second)) for pair in pairs]
     every = len(pairs) == len(comparison.pairs)
     subject = f"all {len(pairs)} pairs" if every else f"{len(pairs)} of {len(comparison.pairs)} pairs"
-    if len(pairs) == 1:
-        subject, named = named[0], []
-    elif text.startswith("{}"):
-        subject = subject.capitalize()
-    details = [", ".join(named)] * (len(named) <= NAMED and not every) + [measured(pairs)]
-    more = "; ".join(detail for detail in details if detail)
+    subject = named[0] if len(pairs) == 1 else subject.capitalize()
+    if 1 < len(pairs) <= NAMED and not every:
+        subject += f" ({', '.join(named)})"
+    how = measured(pairs)
     numbers = [
         {"pair": [pair.first, pair.second], "cosine": pair.cosine, "columns": pair.columns, "rows": pair.rows}
         for pair in pairs
     ]
     everybody = tuple(sorted({index for pair in pairs for index in (pair.first, pair.second)}))
-    yield Finding(rule, level, text.format(f"{subject} ({more})" if more else subject), everybody, {"pairs": numbers})
-
-
-def span(values: Sequence[float], form: Callable[[float], str]) -> str:
-    """
-    >>> span([0.1, 0.3, 0.2], signed), span([0.001, 0.002], signed)
-    ('+0.10 to +0.30', '0.00')
-    """
-    low, high = form(min(values)), form(max(values))
-    return low if low == high else f"{low} to {high}"
+    yield Finding(rule, level, text.format(who=subject, how=f" ({how})" if how else ""), everybody, {"pairs": numbers})
 
 
 def _cosines(pairs: Sequence[Pair]) -> str:
@@ -174,10 +164,12 @@ def _conflicts(pairs: Sequence[Pair]) -> str:
 
 
 def _overlaps(pairs: Sequence[Pair]) -> str:
-    columns, rows = (span([getattr(pair, side) or 0.0 for pair in pairs], percent) for side in ("columns", "rows"))
-    random = (span([pair.chance[side] if pair.chance else 0.0 for pair in pairs], percent) for side in (0, 1))
-    overlaps = f"columns overlap by {columns}, rows by {rows}, random ones by {' and '.join(random)}"
-    return f"{overlaps}; {_cosines(pairs)}"
+    overlaps = []
+    for index, side in enumerate(("columns", "rows")):
+        shared = span([getattr(pair, side) or 0.0 for pair in pairs], percent)
+        random = span([pair.chance[index] if pair.chance else 0.0 for pair in pairs], percent)
+        overlaps.append(f"{side} overlap by {shared}, random ones by {random}")
+    return "; ".join([*overlaps, _cosines(pairs)])
 
 
 def _factors(pairs: Sequence[Pair]) -> str:

@@ -44,6 +44,15 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
+def span(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """
+    >>> span([0.1, 0.3, 0.2], str), span([0.1, 0.1], str)
+    ('0.1 to 0.3', '0.1')
+    """
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
 def times(ratio: float) -> str:
     """
     >>> times(5.23), times(math.inf)

@@ -33,14 +33,14 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
     separate = condition(comparison)
     apart = "infinite: one is a combination of the others" if math.isinf(separate) else f"{separate:.3g}"
     reason = (
-        f"{smaller} of {len(chosen.factors)} modules of the sum are large, and made smaller"
+        f"which makes {smaller} of {len(chosen.factors)} modules of the sum smaller: their updates are large"
         if smaller
-        else "no module of the sum is large"
+        else "which is the sum here: no module of it is large"
     )
     return [
-        "kept + added by the others, in norms of the adapter: not a forecast, which no such figure was good enough for",
-        f"condition of their cosines: {apart} (1: orthogonal)",
-        f"advice: --scale {chosen.scale}, since {reason}",
+        "what is kept of an adapter + what the others add to it, relative to its norm; no forecast of accuracy",
+        f"condition number of their cosines: {apart} (1: all are orthogonal)",
+        f"advice: --scale {chosen.scale}, {reason}",
     ]
 
 

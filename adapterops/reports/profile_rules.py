@@ -9,7 +9,7 @@ from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.kinds import located
 from adapterops.operations.comparing.sizes import cut
 from adapterops.reports.figures import percent, size
-from adapterops.reports.findings import Finding, shares, some, times
+from adapterops.reports.findings import Finding, shares, some, span, times
 
 FLAT = 0.8
 """From this effective rank on, as a fraction of the rank, the dimensions carry nearly equal shares."""
@@ -53,23 +53,26 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
 
 def flat(comparison: Comparison) -> Iterator[Finding]:
     """The energy-weighted mean of effective rank / rank, over modules whose rank could be higher."""
+    fullness: dict[int, float] = {}
     for index, profile in enumerate(comparison.profiles):
         wide = {m: each for m, each in profile.layout.items() if FLAT_FROM <= each.rank < min(each.shape)}
         total = sum(profile.spectra[m].norm ** 2 for m in wide)
-        if not total:
-            continue
-        fullness = (
-            sum(
-                profile.spectra[m].norm ** 2 * profile.spectra[m].effective_rank / each.rank for m, each in wide.items()
-            )
-            / total
+        used = (
+            profile.spectra[m].norm ** 2 * profile.spectra[m].effective_rank / each.rank for m, each in wide.items()
         )
-        if fullness >= FLAT:
-            text = (
-                f"The update of {profile.name} is flat: its {profile.rank} dimensions carry nearly equal shares "
-                f"(effective rank {profile.effective_rank:.1f}). A higher rank may help: try one."
-            )
-            yield Finding("flat", "note", text, (index,), {"effective_share_of_rank": fullness, "threshold": FLAT})
+        if total and (share := sum(used) / total) >= FLAT:
+            fullness[index] = share
+    if not fullness:
+        return
+    flat = [comparison.profiles[index] for index in fullness]
+    names = some([each.name for each in flat])
+    which = f"The update of {names} is flat: its" if len(flat) == 1 else f"The updates of {names} are flat: their"
+    text = (
+        f"{which} {span([each.rank for each in flat], str)} dimensions carry nearly equal shares (effective rank "
+        f"{span([each.effective_rank for each in flat], '{:.1f}'.format)}). A higher rank may help: try one."
+    )
+    numbers = {"effective_share_of_rank": list(fullness.values()), "threshold": FLAT}
+    yield Finding("flat", "note", text, tuple(fullness), numbers)
 
 
 def tail(comparison: Comparison) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
+from adapterops.operations.comparing.analysis import ENERGY, rank_of
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.sizes import cuts, sizes
 from adapterops.reports.figures import percent, signed, size, three
@@ -157,10 +157,3 @@ def kind_rows(comparison: Comparison, index: int) -> Table:
         share = percent(energy.get(kind, 0.0))
         rows.append([kind, str(len(modules)), three(norm), *ratio, share, str(rank_of(spectra, ENERGY))])
     return header, rows
-
-
-def joint_line(comparison: Comparison) -> str:
-    """What one adapter of the largest rank holds of the sum of all."""
-    joint, rank = comparison.sum.values(), comparison.rank
-    kept = percent(kept_energy(joint, rank))
-    return f"their sum: rank {rank} keeps {kept} of its energy, rank {rank_of(joint, ENERGY)} keeps {ENERGY:.0%}"

@@ -1,4 +1,4 @@
-"""What `verify` found, as SARIF 2.1.0: what code scanning shows next to a file.
+"""What `verify` and `check` found, as SARIF 2.1.0: what code scanning shows next to a file.
 
 Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
 """
@@ -6,7 +6,7 @@ Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from adapterops.version import __version__
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 HOME = "https://github.com/adapterops/adapterops"
-RULE = {
+VERIFIED = {
     "id": "not-base-plus-adapter",
     "shortDescription": {"text": "A model that is not its base plus its adapters"},
     "fullDescription": {
@@ -27,10 +27,19 @@ RULE = {
     "help": {"text": "Fuse again, or name the base and the adapters that it was made of: adapterops verify --help"},
     "defaultConfiguration": {"level": "error"},
 }
+CHECKED = {
+    "id": "not-applied-as-trained",
+    "shortDescription": {"text": "An adapter that a program does not apply as it was trained"},
+    "fullDescription": {
+        "text": "The program refuses the adapter, or applies another update than the one that was trained."
+    },
+    "help": {"text": "What mends it: adapterops check ADAPTER --for PROGRAM"},
+    "defaultConfiguration": {"level": "error"},
+}
 
 
-def sarif(model: Path, problems: Sequence[Problem]) -> dict[str, Any]:
-    """The log of one run on one model: a result for each problem, in their order.
+def sarif(model: Path, problems: Sequence[Problem], rule: Mapping[str, Any] = VERIFIED) -> dict[str, Any]:
+    """The log of one run on one model or adapter: a result for each problem, in their order; all are against one rule.
 
     The place is the file where a problem names one of the model's, else the model; a tensor is a logical location.
     Paths are relative to the current folder where they are under it, as code scanning wants them.
@@ -45,10 +54,10 @@ def sarif(model: Path, problems: Sequence[Problem]) -> dict[str, Any]:
                         "name": "adapterops",
                         "version": __version__,
                         "informationUri": HOME,
-                        "rules": [RULE],
+                        "rules": [rule],
                     }
                 },
-                "results": [_result(model, problem) for problem in problems],
+                "results": [_result(model, problem, rule) for problem in problems],
             }
         ],
     }
@@ -67,12 +76,12 @@ def check_sarif(out: Path) -> None:
         raise
 
 
-def write_sarif(out: Path, model: Path, problems: Sequence[Problem]) -> None:
+def write_sarif(out: Path, model: Path, problems: Sequence[Problem], rule: Mapping[str, Any] = VERIFIED) -> None:
     """Write the log, whole or not at all."""
-    write_documents({out: json_text(sarif(model, problems), indent=1) + b"\n"}, force=True)
+    write_documents({out: json_text(sarif(model, problems, rule), indent=1) + b"\n"}, force=True)
 
 
-def _result(model: Path, problem: Problem) -> dict[str, Any]:
+def _result(model: Path, problem: Problem, rule: Mapping[str, Any]) -> dict[str, Any]:
     file = model / problem.place if model.is_dir() else model
     place = file if file.exists() else model
     location: dict[str, Any] = {
@@ -81,7 +90,7 @@ def _result(model: Path, problem: Problem) -> dict[str, Any]:
     if place is model:
         location["logicalLocations"] = [{"fullyQualifiedName": problem.place, "kind": "member"}]
     return {
-        "ruleId": RULE["id"],
+        "ruleId": rule["id"],
         "ruleIndex": 0,
         "level": "error",
         "message": {"text": f"{problem.place}: {problem.what}"},

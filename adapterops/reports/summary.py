@@ -10,9 +10,8 @@ from adapterops.errors import count
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison, Profile
 from adapterops.operations.comparing.sizes import cut, sizes
-from adapterops.reports.comparison_rules import span
 from adapterops.reports.figures import brief, percent, signed, size
-from adapterops.reports.findings import Finding, shares
+from adapterops.reports.findings import Finding, shares, span
 
 STOP = {"never-trained", "dwarfs", "bases", "same"}
 """Warnings after which neither a merge nor a smaller copy is what to do next."""
@@ -116,18 +115,29 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
     profiles = comparison.profiles
     trained = [profile for profile in profiles if profile.norm]
     stop = next((finding for finding in findings if finding.rule in STOP), None)
-    chosen = [profiles[stop.adapters[0]]] if stop else trained
+    chosen = [profiles[index] for index in stop.adapters] if stop else trained
     sources = [profile.source for profile in chosen if profile.source]
     if len(sources) < len(chosen):
         return [], ""
     if stop:
-        return ["adapterops", "show", *sources, "--spectrum"], "Look at this one before anything else:"
+        return _stopped(stop, sources)
     if len(trained) == 1:
         return _alone(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
     rank, most = rank_of(comparison.sum.values(), ENERGY), sum(profile.rank for profile in trained)
     smaller = ["--rank", str(rank)] if rank < most else []
     why = "Try a merge, and measure it on every task next to the single adapters:"
     return ["adapterops", "merge", *sources, *smaller, "-o", "merged"], why
+
+
+def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:
+    """What a warning has to be followed by, before a merge or a cut."""
+    if stop.rule == "bases":
+        why = "Only if these names mean one model, or models that were made from one another:"
+        return ["adapterops", "merge", *sources, "--allow-base-mismatch", "-o", "merged"], why
+    if stop.rule == "same":
+        first, second = sources[:2]
+        return ["adapterops", "calc", "a - b", f"a={first}", f"b={second}", "-o", "difference"], "What they differ by:"
+    return ["adapterops", "show", sources[0], "--spectrum"], "Look at this adapter before anything else:"
 
 
 def _alone(comparison: Comparison, profile: Profile, source: str, tail: bool) -> tuple[list[str], str]:

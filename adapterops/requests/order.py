@@ -33,10 +33,12 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
             warnings.warn(fact, AdapterWarning, stacklevel=2)
         return base
     assert other is not None
+    if _same(tuned, other):
+        raise OptionError("is compared with itself", path=tuned, hint=f"name its base: {_command(tuned, 'BASE')}")
     if fused_from(tuned, other):
         return other
     if fused_from(other, tuned):
-        raise OptionError(f"{other} was fused from {tuned}, which is the base", hint=_command(other, tuned))
+        raise OptionError(f"{tuned} is the base of {other}, which was fused from it", hint=_command(other, tuned))
     raise OptionError(
         f"which of {tuned} and {other} is the base, no manifest says",
         hint=f"if it is {other}: {_command(tuned, other)}",

@@ -7,6 +7,7 @@ without holes. What is accepted is a subset of what the safetensors library acce
 from __future__ import annotations
 
 import math
+import string
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ TENSOR_LIMIT = 200_000
 RANK_LIMIT = 8
 NAME_LIMIT = 512
 
+TEXT = string.printable.encode()
 FOREIGN = [
     (
         b"version https://git-lfs",
@@ -155,6 +157,9 @@ def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
     for magic, what, hint in FOREIGN:
         if start.lstrip()[: len(magic)] == magic:
             return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
+    if all(byte in TEXT for byte in start):
+        hint = "a recipe is made by adapterops run; otherwise name a folder or a .safetensors file"
+        return InputError("is not a safetensors file: this is text", hint=hint, code="E-ST-FOREIGN")
     if length > size - 8:
         return InputError(
             f"is not a safetensors file, or truncated: its header would take {length} bytes, the file has {size}",

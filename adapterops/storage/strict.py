@@ -141,10 +141,23 @@ def similar(path: Path) -> str:
         there = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return f"the folder {path.parent} does not exist either: check the path"
-    close = get_close_matches(path.name, there, n=3)
+    alike = get_close_matches(_bare(path.name), {_bare(name) for name in there}, n=3)
+    close = sorted((name for name in there if _bare(name) in alike), key=lambda name: (alike.index(_bare(name)), name))[
+        :3
+    ]
     meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path"
     hub = path if len(path.parts) == 2 and not path.is_absolute() else "owner/name"
     return meant if path.suffix else f"{meant}{'' if close else '.'} A repository on the Hub is hf://{hub}"
+
+
+def _bare(name: str) -> str:
+    """A name without what says the kind of file, which all files of a folder may share, or which was left out.
+
+    >>> _bare("style.safetensors"), _bare("style-v1.5")
+    ('style', 'style-v1.5')
+    """
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix.isalpha() else name
 
 
 def open_regular(path: Path) -> int:

@@ -133,7 +133,7 @@ def _place_rows(rows: str, adapter: Adapter, base: Base, joint: bool, own: Any, 
     tensor = of_rows(rows)
     name = (None if joint else own(tensor)) or base.find(tensor) or shared(tensor, base, joint)
     if name is None:
-        raise UnplacedError("are rows of a tensor that the base has none of")
+        raise UnplacedError("are rows of a tensor that the base does not have")
     each = found.setdefault(name, Wanted(name))
     if each.rows is not None and not adapter.full[each.rows].same_bytes(adapter.full[rows]):
         raise UnplacedError(f"are other rows of {name} than {each.rows}")

@@ -162,7 +162,7 @@ class Witness:
         if left > whole:
             yield Doubt(
                 name,
-                f"is {math.sqrt(left / whole) if whole else math.inf:.3g} times as far from the sum as the base is, by what it takes in",
+                f"is {math.sqrt(left / whole) if whole else math.inf:.3g} times as far from the sum as the base is, for its inputs",
             )
 
     def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:

@@ -1,4 +1,4 @@
-"""`verify --sarif` writes what it found, and ends as it does without."""
+"""`verify --sarif` and `check --sarif` write what they found, and end as they do without."""
 
 from __future__ import annotations
 
@@ -46,3 +46,17 @@ def test_no_other_file_is_replaced(model: Path) -> None:
     before = (model / "model.safetensors").read_bytes()
     assert run(["verify", "model", "--sarif", "model/model.safetensors"]) == 6
     assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_check_writes_what_one_program_does_wrong(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path("adapter/adapter_config.json")
+    assert run(["check", "adapter", "--for", "sglang", "--sarif", "check.sarif"]) == 0
+    assert results("check.sarif") == []
+    config.write_text(json.dumps({**json.loads(config.read_text()), "use_rslora": True}))
+    assert run(["check", "adapter", "--for", "sglang", "--sarif", "check.sarif"]) == 8
+    (found,) = results("check.sarif")
+    assert "silently wrong in SGLang" in found["message"]["text"]
+    assert "adapterops normalize adapter" in found["message"]["text"]
+    capsys.readouterr()
+    assert run(["check", "adapter", "--sarif", "check.sarif"]) == 2
+    assert "name it with --for" in capsys.readouterr().err

@@ -32,6 +32,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"x": torch.ones(2)}, place / "pickled/adapter_model.bin")
     with chdir(place):
         assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
+    shutil.copy(place / "a/adapter_model.safetensors", place / "lone.safetensors")
+    (place / "recipe.yaml").write_text("models:\n  - model: base\nmerge_method: linear\n")
     (place / "empty").mkdir()
     (place / "taken").mkdir()
     (place / "taken/notes.txt").write_text("mine")
@@ -49,6 +51,8 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     ("command", "code", "fact", "step"),
     [
         ("mrege a b", 2, "there is no command 'mrege'", "did you mean adapterops merge?"),
+        ("mergekit recipe.yaml", 2, "there is no command 'mergekit'", "did you mean adapterops run?"),
+        ("merge recipe.yaml a", 3, "is not a safetensors file: this is text", "adapterops run"),
         ("info a", 2, "there is no command 'info'", "did you mean adapterops show?"),
         ("requantize a", 2, "there is no command 'requantize'", "did you mean adapterops quantize?"),
         ("help merge", 2, "there is no command 'help'", "did you mean adapterops --help?"),
@@ -74,7 +78,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge https://huggingface.co/me/x/tree/main a", 2, "is not opened", "write hf://me/x"),
         ("show https://a.b/x.safetensors", 2, "an address of the web is not opened", "download it, and name the file"),
         ("merge a/adapter_config.json b", 3, "this is JSON text: a config, or an error", "name the folder of a config"),
-        ("show taken/notes.txt", 3, "is not a safetensors file", ""),
+        ("show taken/notes.txt", 3, "is not a safetensors file: this is text", "name a folder or a .safetensors file"),
         ("merge a b --method average", 2, "there is no method 'average'", "did you mean linear?"),
         ("merge a b --method task_arithmetic", 2, "there is no method 'task_arithmetic'", "did you mean linear?"),
         ("merge a b --method svd", 2, "there is no method 'svd'", "did you mean linear?"),
@@ -109,6 +113,10 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),
         ("merge a runs/y", 5, "runs/y: does not exist", "A repository on the Hub is hf://runs/y"),
         ("show runs/ten/x\\\\y", 5, "does not exist", "write it with slashes: runs/ten/x/y"),
+        ("show pickle", 5, "pickle: does not exist", "did you mean pickled?"),
+        ("show lone", 5, "lone: does not exist", "did you mean lone.safetensors?"),
+        ("show other.safetensors", 5, "other.safetensors: does not exist", "did you mean other or other-tuned?"),
+        ("card nothing", 5, "nothing: does not exist", "name the folder that holds"),
         ("show runs", 3, "holds several adapters: ten, twenty", "name one, such as runs/ten"),
         ("show all", 3, "has no adapter_model.safetensors", "name one, such as all/runs/ten"),
         ("show a b", 2, "too many arguments: b", "see adapterops show --help"),
@@ -133,6 +141,11 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             "for a base that is quantized",
             "--quantize nf4 writes",
         ),
+        ("unfuse base tuned -o x", 0, "base: no manifest says what was fused into it", "adapterops diagnose shows"),
+        ("extract base base --rank 2", 2, "base: is compared with itself", "adapterops extract base --base BASE"),
+        ("check a --runtime vllm", 2, "there is no option --runtime", "did you mean --for?"),
+        ("fuse base tuned -o x.safetensors", 0, "x.safetensors is a folder", "in x.safetensors/model"),
+        ("merge a b --ties --density 1.5", 2, "density must be between 0 and 1, got 1.5\n", ""),
         ("unfuse fused other-tuned -o x", 0, "the manifest names the adapter tuned, and other-tuned was given", ""),
         ("verify fused --adapter other-tuned", 8, "the manifest names the adapter tuned", "leave --adapter out"),
         ("quantize base --to nf5 -o x", 2, "there is no scheme 'nf5'", "did you mean nf4?"),
@@ -148,7 +161,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             "base: the base that it is compared with is missing",
             "adapterops extract base --base BASE",
         ),
-        ("extract base fused", 2, "fused was fused from base, which", "adapterops extract fused --base base"),
+        (
+            "extract base fused",
+            2,
+            "base is the base of fused, which was fused from it",
+            "adapterops extract fused --base base",
+        ),
         ("extract base other", 2, "no manifest says", "if it is other: adapterops extract base --base other"),
         ("diagnose base", 2, "--base is missing", "usage: adapterops diagnose [OPTIONS] MODEL"),
         (
@@ -180,7 +198,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("fuse base tuned --push o/r --dry-run", 0, "", ""),
         ("fuse base tuned --private", 2, "--private and --public go with --push", "add --push OWNER/NAME"),
         ("fuse base tuned --double-quant", 2, "go with --quantize", "add --quantize nf4"),
-        ("push missing o/r", 5, "missing: is not a folder", "name the folder that holds"),
+        ("push missing o/r", 5, "missing: does not exist", "name the folder that holds"),
         ("merge a b --tsv --ties", 2, "--ties and --tsv exclude each other", "leave the others out"),
         ("merge a b --tsv --space factors", 2, "tsv does not act in space 'factors'", "one of core, delta"),
         ("merge a b --method iso", 2, "there is no method 'iso'", "did you mean iso_c?"),

@@ -77,7 +77,7 @@ def test_an_adapter_is_fused_into_the_codes_where_that_is_asked_for(
     command = ["fuse", str(base), str(adapter), "-o", str(out)]
     assert run(command) == 2
     error = capsys.readouterr().err
-    assert "1 adapted weight of the base stored in gptq, of which the grid is kept, and none is made" in error
+    assert "1 adapted weight of the base stored in gptq, whose grid is kept: rounding to nearest loses" in error
     assert "--rounding stochastic" in error
     assert run([*command, "--rounding", "nearest"]) == 4
     assert "gptq is not made anew" in capsys.readouterr().err

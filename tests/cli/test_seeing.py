@@ -105,16 +105,19 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["falling"], "note: Rank 2 of falling keeps 99% of the energy of rank"),
         (
             ["slow", "slow"],
-            "warning: slow (1) and slow (2) (cosine +1.00) are nearly the same update.",
+            "warning: slow (1) and slow (2) are nearly the same update (cosine +1.00).",
         ),
-        (["slow", "turned"], "note: slow and turned (columns overlap by 100%, rows by 100%"),
         (
             ["slow", "turned"],
-            "change the same directions in different ways. A merge may lose some of each",
+            "note: slow and turned change the same directions in different ways (columns overlap by 100%, ",
         ),
-        (["flat", "other"], "note: Rank 8 keeps "),
+        (
+            ["slow", "turned"],
+            "; cosine 0.00). A merge may lose some of each",
+        ),
+        (["flat", "other"], "note: Of the sum of all, rank 8 keeps "),
         (["first", "second"], "began with the same A"),
-        (["slow", "other"], "note: Rank 8 keeps 9"),
+        (["slow", "other"], "note: Of the sum of all, rank 8 keeps 9"),
         (["slow", "falling", "--base", "base"], "of W0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -150,7 +153,7 @@ def test_compare_prints_tables_and_what_they_mean(capsys: pytest.CaptureFixture[
     shown = printed(capsys, "compare", "slow", "turned", "flat")
     assert "1 slow" in shown
     assert "slow and turned" in shown
-    assert "their sum: rank 8 keeps" in shown
+    assert "note: Of the sum of all, rank 8 keeps" in shown
     assert "note: The update of flat is flat" in shown
 
 

@@ -180,7 +180,7 @@ def test_who_commits_meanwhile_is_not_overwritten(hub: Hub, place: Path, capsys:
 def test_nothing_is_sent_where_more_would_see_it(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub.put("me/new", {"config.txt": b""})
     assert run([*PUSHING, "--private"]) == 6
-    assert "me/new: is public, and was to be private: nothing was sent" in capsys.readouterr().err
+    assert "me/new: is public, and private was asked for: nothing was sent" in capsys.readouterr().err
     assert not hub.asked("POST|PUT")
 
 

@@ -281,7 +281,7 @@ def test_pushed_once(hub: Hub, place: Path, tmp_path: Path, token: str, capsys: 
     assert "nothing new in merged: me/merged has it all" in succeeds(capsys, "push", "merged", "me/merged")[0]
     assert len(repo.history()) == 2
     assert run(["push", "merged", "me/merged", "--public"]) == 6
-    assert "me/merged: is private, and was to be public" in capsys.readouterr().err
+    assert "me/merged: is private, and public was asked for" in capsys.readouterr().err
     monkey = succeeds(capsys, "pull", "me/merged", "-o", "back")
     assert monkey[0].startswith("wrote back")
     assert tree(place / "back")[WEIGHTS] == tree(place / "merged")[WEIGHTS]

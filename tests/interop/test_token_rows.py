@@ -190,4 +190,4 @@ def test_rows_that_the_file_lacks(tmp_path: Path, capsys: Capture) -> None:
     trained("llama", base, tmp_path / "a", words=WORDS, save=False)
     change(tmp_path / "a", [3, 4])
     assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 3
-    assert "names rows of the input embedding, of which the tensors have nothing" in capsys.readouterr().err
+    assert "names rows of the input embedding, and no tensor holds them" in capsys.readouterr().err

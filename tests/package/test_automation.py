@@ -87,6 +87,18 @@ def test_the_action_fails_and_has_a_log_where_something_is_wrong(model: Path) ->
     assert json.loads(Path("adapterops.sarif").read_text())["runs"][0]["results"]
 
 
+def test_the_action_checks_an_adapter_for_a_program(model: Path) -> None:
+    assert step("check", source="my adapter", runtime="vllm", base="base").returncode == 0
+    assert json.loads(Path("adapterops.sarif").read_text())["runs"][0]["results"] == []
+    write_adapter(Path("wide"), rank=24)
+    found = step("check", source="wide", runtime="vllm")
+    assert found.returncode == 8, found.stderr
+    (result,) = json.loads(Path("adapterops.sarif").read_text())["runs"][0]["results"]
+    assert result["ruleId"] == "not-applied-as-trained"
+    assert result["message"]["text"].startswith("the rank (24): refused in vLLM: ")
+    assert "adapterops truncate wide --rank 16" in result["message"]["text"]
+
+
 def test_steps_put_no_input_into_a_script() -> None:
     """An input in a script would be run; in the environment it is text."""
     for each in read("action.yml")["runs"]["steps"]:
@@ -94,7 +106,7 @@ def test_steps_put_no_input_into_a_script() -> None:
 
 
 def test_the_hooks_run(model: Path) -> None:
-    folders = {"adapterops-show": "my adapter", "adapterops-verify": "model"}
+    folders = {"adapterops-show": "my adapter", "adapterops-check": "my adapter", "adapterops-verify": "model"}
     hooks = read(".pre-commit-hooks.yaml")
     assert {hook["id"] for hook in hooks} == set(folders)
     for hook in hooks:

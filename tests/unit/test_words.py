@@ -17,7 +17,9 @@ PROJECT = PACKAGE.parent
 ODD = re.compile(
     r"\b(lies?|beside|apart|together|heavy|light|lightly|turned|coded|by chance|told|said"
     r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d"
-    r"|(?<!there )(is|and) no (name|folder|file|repository|reference|function|value)|(reads?|says?) nothing of)\b",
+    r"|(?<!there )(is|and) no (name|folder|file|repository|reference|function|value)|(reads?|says?) nothing of"
+    r"|all in all|(another|else|otherwise) than|has none of|which the \w+ has not|is error of|without a word"
+    r"|was to be (public|private)|rows in turn|is no (linear|object))\b",
     re.IGNORECASE,
 )
 ESTABLISHED = re.compile(r"training diverged|were trained on different", re.IGNORECASE)

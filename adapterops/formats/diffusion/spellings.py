@@ -164,7 +164,7 @@ def check_dotted(module: str) -> None:
     """Raise UnsupportedError for a module whose name has underscores for dots."""
     if is_underscored(module):
         raise UnsupportedError(
-            "has underscores for dots, and which were dots only a base knows",
+            "has underscores in the place of dots, and only the base shows which ones",
             tensor=module,
             hint="name the model that it is for with --base, or write kohya's format",
         )

@@ -96,7 +96,9 @@ def in_pipeline(module: str) -> str:
     inner = re.sub(r"^(?:model\.)?diffusion_model\.", "", module)
     _check_own(module, inner)
     if inner == module and flat(module).part not in ("", DENOISER):
-        raise UnsupportedError("says its part as diffusers does not", tensor=module, hint=BASE)
+        raise UnsupportedError(
+            "names its part of the pipeline in a way that diffusers does not know", tensor=module, hint=BASE
+        )
     return f"{'unet' if UNET.match(inner) else 'transformer'}.{inner}"
 
 
@@ -110,7 +112,9 @@ def _check_own(module: str, inner: str) -> None:
     blocks = {name for name, number in forms(flat(inner).key) if number}
     if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes}):
         raise UnsupportedError(
-            "is a name by the authors of the model, which diffusers' has not", tensor=module, hint=BASE
+            "is the name that the authors of the model use, and diffusers calls the module otherwise",
+            tensor=module,
+            hint=BASE,
         )
 
 

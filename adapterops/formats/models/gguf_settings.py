@@ -114,7 +114,11 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
         found["query_pre_attn_scalar"] = wide if config["num_hidden_layers"] == LARGEST[architecture] else head
     for file, name in ((each, name) for each in files for name in each.raw.entries):
         if name.endswith(".bias") and name.split(".")[-2] not in BIASES.get(architecture, ()):
-            raise UnsupportedError("is a bias that config.json has to speak of", tensor=name, hint=ORIGINAL)
+            raise UnsupportedError(
+                "is a bias, and how config.json of this architecture states it is not known here",
+                tensor=name,
+                hint=ORIGINAL,
+            )
         if name in CONSTANTS:
             stated = _llama3(config, file.array(name).reshape(-1)) if name == FREQUENCIES else None
             if stated is None:

@@ -56,7 +56,7 @@ def token_indices(fields: Any, names: Collection[str]) -> dict[str, tuple[int, .
         there = isinstance(key, str) and any(name.removesuffix(TOKEN_ROWS).endswith(key) for name in names)
         if not (there or (not isinstance(stated, dict) and names)) and rows not in map(list, found.values()):
             raise InputError(
-                f"trainable_token_indices names rows of {key}, of which the tensors have nothing",
+                f"trainable_token_indices names rows of {key}, and no tensor holds them",
                 hint="save it again",
                 code="E-KEY",
             )

@@ -100,7 +100,9 @@ def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> No
     if (names.types and INTERLEAVED.isdisjoint(names.types)) or not (names.types or transposed):
         return
     found = (
-        "have their rows in turn" if names.types else "may have their rows in turn: no config.json says the model_type"
+        "have their rows alternating"
+        if names.types
+        else "may have their rows alternating: no config.json says the model_type"
     )
     raise UnsupportedError(
         f"is in {tensor}, where gate and up cannot be told apart: they {found}",

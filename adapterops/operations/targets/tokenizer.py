@@ -55,7 +55,7 @@ def check_vocabulary(tuned: Checkpoint, base: Checkpoint) -> None:
     ):
         (source, path), (other, there) = ours[name], theirs[name]
         one, two = _content(source, path), _content(other, there)
-        if one != two and (fact := _words_differ(one, two) if name == FAST else "is another than the base's"):
+        if one != two and (fact := _words_differ(one, two) if name == FAST else "differs from the base's"):
             raise IncompatibleError(
                 fact,
                 path=path,

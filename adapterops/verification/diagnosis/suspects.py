@@ -22,7 +22,7 @@ MISSING, SCALED, SWAPPED, TRANSPOSED, PARTLY, OTHER = (
     "changed",
 )
 
-CODES, UNREADABLE = "codes", "is in codes that have no formula here"
+CODES, UNREADABLE = "codes", "is in codes that cannot be decoded here"
 
 
 @dataclass(frozen=True)

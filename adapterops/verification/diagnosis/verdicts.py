@@ -19,7 +19,7 @@ HEALTHY, SICK, UNJUDGED = 0, 8, 9
 UNDER = {
     "base": "the base",
     "original": "the original",
-    "nf4": "what the base is as if quantized to NF4 and back",
+    "nf4": "the base quantized to NF4 and back",
 }
 HALF = 0.5
 """Of an update that codes have to hold, or it counts as lost."""
@@ -50,24 +50,23 @@ def verdict_of(
     if _lost(found, weights):
         ((name, (weight, _)),) = weights.items()
         return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
-    sum_ = _sum_of(guess, weights, found)
-    at = "" if under == "base" else f", on {UNDER[under]}"
+    sum_ = _sum_of(guess, weights, found, UNDER[under])
     if findings and all(each.kind == CODES for each in findings):
         return (
             UNKNOWN,
-            f"this is {sum_}{at} in all that can be read, and some is in codes without a formula here",
+            f"this is {sum_} in all that can be decoded, and some weights are in codes that cannot",
             UNJUDGED,
         )
     if findings:
-        where = f"in {right} of {len(judged)} modules" if right < len(judged) else "in all modules, and others differ"
-        return PARTLY, f"this is {sum_}{at} {where}", SICK
+        where = f" in {right} of {len(judged)} modules" if right < len(judged) else "; other tensors differ"
+        return PARTLY, f"this is {sum_}{where}", SICK
     if len(weights) == 1 and (guess.factor is not None or abs(guess.weights[0] - 1) > 1e-9):
-        return ADAPTED, f"this is {sum_}{at}, and not the base and the adapter as it was trained", SICK
+        return ADAPTED, f"this is {sum_}; that is not the adapter as it was trained", SICK
     if any(abs(weight) <= 1e-3 for weight, _ in weights.values()):
-        return ADAPTED, f"this is {sum_}{at}: an adapter is not in it", SICK
+        return ADAPTED, f"this is {sum_}: an adapter is not in it", SICK
     if under == "nf4":
-        return ADAPTED, f"this is {sum_}{at}", SICK
-    return ADAPTED, f"this is {sum_}{at}, complete", HEALTHY
+        return ADAPTED, f"this is {sum_}", SICK
+    return ADAPTED, f"this is {sum_}, complete", HEALTHY
 
 
 def _lost(found: Sequence[Look], weights: Mapping[str, tuple[float, float]]) -> bool:
@@ -75,17 +74,18 @@ def _lost(found: Sequence[Look], weights: Mapping[str, tuple[float, float]]) -> 
     return all(each.coded for each in found) and len(weights) == 1 and next(iter(weights.values()))[0] < HALF
 
 
-def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
+def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look], under: str) -> str:
+    """What the model is a sum of: `under` is the base, or what is in its place."""
     names = list(weights)
     if len(names) > 1:
         parts = [f"{weight:.4g} times {name}" for name, (weight, _) in weights.items()]
         blurred = [name for name, (_, error) in weights.items() if not np.isfinite(error)]
         told = f"; the weights of {' and '.join(blurred)} cannot be told apart" if blurred else ""
-        return f"the base and {' and '.join(parts)}{told}"
+        return f"{under} and {' and '.join(parts)}{told}"
     facts = list(dict.fromkeys(each for look in found for each in look.scaled if each))
     factors = sorted({float(guess.of([fact])[0]) for fact in facts}) or [float(guess.weights[0])]
     if factors == [1.0]:
-        return f"the base and {names[0]}"
+        return f"{under} and {names[0]}"
     span = " to ".join(f"{each:.4g}" for each in dict.fromkeys((factors[0], factors[-1])))
     looks = [set(as_if(float(guess.of([fact])[0]), [fact])) for fact in facts]
     shared = [
@@ -93,4 +93,4 @@ def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Seq
         for each in dict.fromkeys(as_if(float(guess.of(facts[:1])[0]), facts[:1]))
         if all(each in some for some in looks)
     ]
-    return f"the base and {span} times {names[0]}" + (f", as if {' or '.join(shared)}" if shared else "")
+    return f"{under} and {span} times {names[0]}" + (f", as if {' or '.join(shared)}" if shared else "")

@@ -27,7 +27,7 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert run(["finalize", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "saved-checkpoint"
     assert run(["finalize", "out"]) == 0
-    assert capsys.readouterr().out == "out is whole already: there is nothing to do\n"
+    assert capsys.readouterr().out == "out is complete already: there is nothing to do\n"
     assert run(["finalize", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "finalized"
     assert run(["finalize", "nothing", "--json"]) == 5

@@ -80,7 +80,7 @@ def test_a_plan_has_the_commands_for_the_other_scales(shown: Shown) -> None:
     plan = shown("fuse base a b --scale mean --dry-run")
     assert "  scale mean: 0.5 times\n    auto: adapterops fuse base a b --scale auto\n    sum, 1 times: " in plan
     plan = shown("merge a b --scale=0.3 --dry-run")
-    assert "  scale 0.3 times\n    auto: adapterops merge a b --scale auto\n" in plan
+    assert "  scale 0.3\n    auto: adapterops merge a b --scale auto\n" in plan
 
 
 def test_weights_are_the_scale(shown: Shown) -> None:

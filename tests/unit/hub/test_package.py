@@ -54,7 +54,7 @@ def test_a_recipe_with_absolute_paths_stays(folder: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="is not a folder"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         files(tmp_path / "missing")
 
 
@@ -73,7 +73,7 @@ def test_what_is_not_as_the_manifest_says_is_refused(folder: Path) -> None:
 def test_a_manifest_that_was_edited_is_refused(folder: Path) -> None:
     manifest = folder / "adapterops.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "command": ["mine"]}))
-    with pytest.raises(InputError, match="its seal"):
+    with pytest.raises(InputError, match="its checksum"):
         about(folder)
 
 

@@ -38,7 +38,7 @@ def test_a_dry_run_asks_and_sends_nothing(hub: Hub, folder: Path, monkeypatch: p
 
 def test_a_public_repository_is_not_sent_what_is_private(hub: Hub, folder: Path) -> None:
     hub.put("me/a", {}, private=False)
-    with pytest.raises(OutputExistsError, match="is public, and was to be private"):
+    with pytest.raises(OutputExistsError, match="is public, and private was asked for"):
         push(folder, "me/a", private=True)
     assert not hub.asked("POST .*/commit/")
 

@@ -94,7 +94,7 @@ def test_what_is_no_scale(wrong: Any) -> None:
 def test_the_words_are_those_of_the_factor() -> None:
     assert fixed("auto", 4) is None
     assert describe("auto", 4) == "auto: full size, reduced where the update of a module is large, at most to the mean"
-    assert describe(0.4, 4) == "0.4 times"
+    assert describe(0.4, 4) == "0.4"
     assert describe("auto", 1) == "auto: 1 times"
 
 

@@ -26,14 +26,23 @@ def test_subspaces() -> None:
     rotated = Adapter.of({m: LowRank(u.B[:, ::-1], u.A) for m, u in a.updates.items()})  # the same spaces, another map
     assert "change the same directions in different ways" in rules(a, rotated)["shared-subspaces"]
     unrelated = rules(a, adapter(2, SLOW))
-    assert "as unrelated as random ones" in unrelated["separate"]
+    assert "are as unrelated as random updates (columns overlap by 8.5%, random ones by " in unrelated["separate"]
     assert (
-        "Rank 8 keeps 73% of the energy of the sum of all, rank 16 99%"
+        "Of the sum of all, rank 8 keeps 73% of the energy and rank 16 99%. Try both ranks"
         in rules(adapter(1, FLAT), adapter(2, FLAT))["room"]
     )
-    assert "opposed in half of the entries" in unrelated["unrelated-signs"]
+    assert (
+        "have opposite signs in about half of their entries (50%), as unrelated updates have"
+        in unrelated["unrelated-signs"]
+    )
     assert "shared-subspaces" not in unrelated
-    assert rules(a, rotated)["room"].endswith("%.")
+    assert rules(a, rotated)["room"].endswith("rank 8 keeps 100% of the energy and rank 4 99%.")
+
+
+def test_of_several_pairs_first_who_they_are_then_what_was_measured() -> None:
+    a, b, c = adapter(1, SLOW), adapter(2, SLOW), adapter(3, SLOW)
+    assert rules(a, b, c)["separate"].startswith("All 3 pairs are as unrelated as random updates (columns overlap by ")
+    assert rules(a, 2.0 * a, b)["same"].endswith(" are nearly the same update (cosine +1.00).")
 
 
 def test_one_start() -> None:

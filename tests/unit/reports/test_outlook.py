@@ -22,8 +22,8 @@ def test_a_row_for_every_scale_that_has_a_name() -> None:
 
 def test_the_advice_has_a_reason_and_promises_nothing() -> None:
     text = "\n".join(outlook_sentences(FOUND, MERGES))
-    assert "advice: --scale auto, since" in text
-    assert "not a forecast" in text
+    assert "advice: --scale auto, which" in text
+    assert "no forecast of accuracy" in text
 
 
 def test_the_condition_of_a_combination_is_infinite() -> None:

@@ -24,6 +24,12 @@ def test_flat() -> None:
     assert "flat" not in rules(adapter(1, SLOW))
 
 
+def test_several_flat_updates_are_one_note() -> None:
+    (found,) = [each for each in diagnose(compare([adapter(seed, FLAT) for seed in (1, 2, 3)])) if each.rule == "flat"]
+    assert "are flat: their 8 dimensions carry nearly equal shares (effective rank 8.0)" in found.text
+    assert found.adapters == (0, 1, 2)
+
+
 def test_empty_tail() -> None:
     text = rules(adapter(1, FALLING))["empty-tail"]
     assert "Rank 4 of (memory) keeps 99% of the energy of rank 8" in text

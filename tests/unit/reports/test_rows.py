@@ -8,7 +8,7 @@ import pytest
 from known_spectra import FALLING, MODULES, SHAPE, SLOW, adapter
 
 from adapterops.operations.comparing.comparison import Comparison, compare
-from adapterops.reports.rows import cut_rows, joint_line, module_rows, pair_rows, size_rows, summary_rows
+from adapterops.reports.rows import cut_rows, module_rows, pair_rows, size_rows, summary_rows
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,3 @@ def test_parameters_are_counted(comparison: Comparison) -> None:
     rows = {name: parameters for name, parameters, *_ in size_rows(comparison)[1]}
     assert rows["(memory) (1)"] == f"{len(MODULES) * 8 * sum(SHAPE):,}"
     assert rows["weights, 16 bits"] == f"{len(MODULES) * SHAPE[0] * SHAPE[1]:,}"
-
-
-def test_what_one_adapter_holds_of_the_sum(comparison: Comparison) -> None:
-    assert joint_line(compare([adapter(1, SLOW), adapter(1, SLOW)])).startswith("their sum: rank 8 keeps 100% of it")
-    assert "rank 8 keeps 9" in joint_line(comparison)

@@ -41,7 +41,7 @@ ZERO = adapter(3, [0.0] * 8)
         ([ZERO], "adapterops show a --spectrum"),
         ([adapter(1, SLOW), adapter(2, FALLING)], "adapterops merge a b --rank 10 -o merged"),
         ([adapter(1, FLAT), adapter(2, FLAT)], "adapterops merge a b -o merged"),
-        ([adapter(1, SLOW), adapter(1, SLOW)], "adapterops show a --spectrum"),
+        ([adapter(1, SLOW), adapter(1, SLOW)], "adapterops calc a - b a=a b=b -o difference"),
         ([adapter(1, SLOW), ZERO], "adapterops show b --spectrum"),
     ],
 )
@@ -49,6 +49,14 @@ def test_one_command_follows_from_the_numbers(adapters: list[ao.Adapter], comman
     found = short(stored(compare(adapters)))
     assert " ".join(found.command) == command
     assert found.why
+
+
+def test_of_two_bases_a_merge_is_for_names_of_one_model() -> None:
+    comparison = stored(compare([adapter(1, SLOW), adapter(2, SLOW)]))
+    profiles = [replace(each, base_model=name) for each, name in zip(comparison.profiles, "xy", strict=True)]
+    found = short(replace(comparison, profiles=profiles))
+    assert " ".join(found.command) == "adapterops merge a b --allow-base-mismatch -o merged"
+    assert found.why.startswith("Only if these names mean one model")
 
 
 def test_a_base_that_is_known_is_named() -> None:

@@ -24,9 +24,9 @@ def test_commits_and_adapters_that_came_along() -> None:
 @pytest.mark.parametrize(
     ("stated", "fact"),
     [
-        (None, "no delta of schema 1"),
-        ({"schema": 2, "request": GOOD}, "no delta of schema 1"),
-        ({"schema": 1}, "no delta of schema 1"),
+        (None, "not a delta of schema 1"),
+        ({"schema": 2, "request": GOOD}, "not a delta of schema 1"),
+        ({"schema": 1}, "not a delta of schema 1"),
         ({"schema": 1, "request": {**GOOD, "allow_pickle": True}}, "pickles"),
         ({"schema": 1, "request": {**GOOD, "base": {"path": "adapters/a"}}}, "neither a commit"),
         ({"schema": 1, "request": {**GOOD, "base": {"path": "hf://me/base@main"}}}, "neither a commit"),

@@ -29,7 +29,7 @@ def test_what_is_named_as_the_base_is_it(place: Path) -> None:
 def test_a_manifest_shows_the_order(place: Path) -> None:
     assert base_of("fused", "base", None) == "base"
     assert base_of("fused", "./base", None) == "./base"
-    with pytest.raises(OptionError, match="fused was fused from base") as found:
+    with pytest.raises(OptionError, match="base is the base of fused, which was fused from it") as found:
         base_of("base", "fused", None)
     assert found.value.hint == "adapterops extract fused --base base"
 

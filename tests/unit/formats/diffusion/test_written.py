@@ -36,9 +36,9 @@ def test_which_text_encoder_has_to_be_said(named: Callable[[str], str]) -> None:
     ("module", "said"),
     [
         ("lora_unet_blocks_0_attn_q", "underscores for dots"),
-        ("double_blocks.0.img_attn.qkv", "by the authors"),
-        ("diffusion_model.double_blocks.0.img_attn.qkv", "by the authors"),
-        ("transformer.single_blocks.0.linear1", "by the authors"),
+        ("double_blocks.0.img_attn.qkv", "the name that the authors"),
+        ("diffusion_model.double_blocks.0.img_attn.qkv", "the name that the authors"),
+        ("transformer.single_blocks.0.linear1", "the name that the authors"),
         ("cond_stage_model.transformer.text_model.fc1", "its part"),
     ],
 )

@@ -23,7 +23,7 @@ def test_rows_that_are_not_stated(stated: object) -> None:
 
 
 def test_rows_that_the_file_has_not() -> None:
-    with pytest.raises(InputError, match="of which the tensors have nothing"):
+    with pytest.raises(InputError, match="and no tensor holds them"):
         token_indices({"trainable_token_indices": {"embed_tokens": [1]}}, [])
 
 

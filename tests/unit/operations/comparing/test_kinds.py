@@ -33,6 +33,13 @@ def test_a_name_that_is_alone_is_short() -> None:
         ("classifier.0", ("", None, "classifier")),
         ("0", ("", None, "0")),
         ("h.²", ("", None, "h.²")),
+        ("lora_te_layers_3_mlp_fc1", ("lora_te_layers", 3, "mlp_fc1")),
+        (
+            "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q",
+            ("lora_unet_input_blocks", 4, "transformer_blocks.attn1_to_q"),
+        ),
+        ("lora_unet_mid_block_1_attn1_to_out_0", ("lora_unet_mid_block", 1, "attn1_to_out")),
+        ("to_out_0", ("", None, "to_out")),
     ],
 )
 def test_located(module: str, where: tuple[str, int | None, str]) -> None:

@@ -29,10 +29,15 @@ def test_complete() -> None:
 
 def test_another_scale() -> None:
     assert said(Guess(np.array([3.0])))[1:] == (
-        "this is the base and 3 times a, as if it were scaled by alpha / sqrt(r), and not by alpha / r, "
-        "and not the base and the adapter as it was trained",
+        "this is the base and 3 times a, as if it were scaled by alpha / sqrt(r), and not by alpha / r; "
+        "that is not the adapter as it was trained",
         8,
     )
+
+
+def test_what_is_under_the_update_is_named_once() -> None:
+    under = verdict_of(ONE, [LOOK], [RIGHT], [Finding("changed", "n", "changed")], "nf4", {"a": (1.0, 0.01)})
+    assert under[1] == "this is the base quantized to NF4 and back and a; other tensors differ"
 
 
 def test_below_a_step() -> None:
