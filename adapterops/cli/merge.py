@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
-from adapterops.cli.making import Making, cutting, making, named
+from adapterops.cli.making import Making, cutting, making, named, with_grams
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.spreading import Spread, spreading
@@ -23,7 +23,22 @@ from adapterops.requests.request import Output
 @spreading
 @options.output("merged")
 @making
-def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, spread: Spread) -> None:
+@click.option(
+    "--grams",
+    multiple=True,
+    type=values.TEXT,
+    metavar="FILE",
+    help="What the modules of an adapter take in, as adapterops gram sums it up; one for each adapter, for regmean.",
+)
+def command(
+    sources: tuple[str, ...],
+    merge: Merge,
+    cut: Output,
+    out: Path,
+    making: Making,
+    spread: Spread,
+    grams: tuple[str, ...],
+) -> None:
     """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
     Ranks, scales and targets may differ. A module that an adapter lacks counts as zero.
@@ -33,7 +48,8 @@ def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, maki
     adapterops merge a.safetensors b.safetensors --ties
     adapterops merge owner/a owner/b@v2:subfolder --ties -o merged
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
+    adapterops merge a b --regmean --grams a-grams.safetensors --grams b-grams.safetensors
     """
-    adapters = making.inputs(named(sources))
+    adapters = with_grams(making.inputs(named(sources)), grams)
     request = making.request(adapters, merge.expression(adapters), cut, allow_base_mismatch=merge.allow_base_mismatch)
     write(request, out, replace(making.running, spread=spread))

@@ -28,7 +28,7 @@ ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""
 
 MODEL = ("path", *ALGORITHMS)
-ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned")
+ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned", "grams")
 TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
 REQUEST = (
     *(
@@ -213,6 +213,7 @@ class Reader:
             self.truth((*place, "allow_nonfinite"), fields.get("allow_nonfinite")),
             self.optional((*place, "component"), fields, self.text),
             self.truth((*place, "tuned"), fields.get("tuned")),
+            self.optional((*place, "grams"), fields, self._model),
         )
         return read
 

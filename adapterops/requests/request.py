@@ -45,7 +45,8 @@ class Model:
 @dataclass(frozen=True)
 class Input:
     """An adapter to read; see `Model` and `open_adapter`. `component`: of a pipeline the model that it is for. `tuned`: it
-    is a model that was tuned from the base, and stands for their difference.
+    is a model that was tuned from the base, and stands for their difference. `grams`: the Gram matrices of what its modules
+    took in, for methods that ask for them.
     """
 
     path: str
@@ -54,9 +55,10 @@ class Input:
     allow_nonfinite: bool = False
     component: str | None = None
     tuned: bool = False
+    grams: Model | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "allow_nonfinite", "component") if self.tuned else ():
+        for name in ("alpha", "allow_nonfinite", "component", "grams") if self.tuned else ():
             if getattr(self, name):
                 raise OptionError(f"{name} is for adapters, and {self.path} is a tuned model", hint="leave it out")
 
@@ -179,12 +181,18 @@ class Request:
         """The checkpoints it names, by what they are."""
         tuned = self.extract.tuned if self.extract else None
         named = {"tuned": tuned, "base": self.base, "original": self.original, "grams": self.grams}
+        named |= {grams_of(name): each.grams for name, each in self.inputs.items()}
         return {name: model for name, model in named.items() if model is not None}
 
     def as_json(self) -> dict[str, Any]:
         """What `read_request` reads as this request. Defaults are in it; what is None or empty is not."""
         content: dict[str, Any] = _plain(self)
         return content
+
+
+def grams_of(name: str) -> str:
+    """What the Gram matrices of an input are called among the models of a request."""
+    return f"grams of {name}"
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ from adapterops.operations.quantization import dequantize, quantize, rounding, v
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
-from adapterops.provenance.history import Step
+from adapterops.provenance.history import Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
@@ -200,8 +200,20 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
     assert request.result
     output = request.output
     found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
+    _check_used(request, adapters, found)
     cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
     return _formed(cut, request)
+
+
+def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapter) -> None:
+    """Raise OptionError for Gram matrices that nothing in the result asks for."""
+    read = sources(found.history)
+    for name, each in adapters.items():
+        if each.grams is not None and each.grams.history not in read:
+            raise OptionError(
+                f"Gram matrices are given for {name}, and nothing in {request.result} asks for them",
+                hint="merge with --regmean, or leave them out",
+            )
 
 
 def _formed(found: Adapter, request: Request) -> Adapter:
