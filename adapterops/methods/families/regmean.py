@@ -37,13 +37,13 @@ def regmean(
     from adapterops.updates.lowrank import LowRank
 
     total: Array = np.zeros((updates[0].shape[1],) * 2)
-    rows = []
+    rows: list[Array] = []
     for update, weight, gram in zip(updates, weights, grams, strict=True):
         diagonal = np.diagonal(gram).astype(np.float64)
         own = (1 - shrink) * diagonal + (RIDGE * diagonal.mean() or 1.0)
-        A = weight * update.scale * np.asarray(update.A, np.float64)
+        A: Array = weight * update.scale * np.asarray(update.A, np.float64)
         rows.append(shrink * (A @ gram) + A * own)
         total += weight * shrink * np.asarray(gram, np.float64)
         np.einsum("ii->i", total)[:] += weight * own
-    A = np.linalg.solve(total, np.concatenate(rows).T).T
-    return LowRank(np.concatenate([np.asarray(update.B, np.float64) for update in updates], axis=1), A)
+    solved = np.linalg.solve(total, np.concatenate(rows).T).T
+    return LowRank(np.concatenate([np.asarray(update.B, np.float64) for update in updates], axis=1), solved)
