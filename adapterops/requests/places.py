@@ -18,7 +18,7 @@ from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
 from adapterops.operations.task_vectors import task_vector
 from adapterops.provenance.history import Source, Step
-from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request, grams_of
+from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request, grams_of, layers_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 
@@ -156,6 +156,7 @@ def with_models(request: Request, models: Mapping[str, Model]) -> Request:
     return replace(
         request,
         inputs=inputs,
+        stack=tuple(replace(each, model=models.get(layers_of(each.model), each.model)) for each in request.stack),
         base=models.get("base", request.base),
         original=models.get("original", request.original),
         grams=models.get("grams", request.grams),

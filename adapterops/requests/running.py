@@ -26,13 +26,25 @@ from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
 from adapterops.provenance.history import Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
-from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
+from adapterops.requests.request import (
+    DEQUANTIZE,
+    DEQUANTIZED,
+    EXTRACT,
+    FUSE,
+    MERGE,
+    QUANTIZE,
+    STACK,
+    UNFUSE,
+    Request,
+    layers_of,
+)
 from adapterops.storage.outputs import check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
@@ -147,6 +159,8 @@ def result(
         return _formed(truncate(change, **output.cut, exact=output.exact), request)
     if request.kind == QUANTIZE:
         model = quantized(request, models["base"])
+    elif request.kind == STACK:
+        model = stack([Slice(models[layers_of(each.model)], each.first, each.end) for each in request.stack])
     elif request.kind == DEQUANTIZE:
         model = dequantize(models["base"], output.dtype)
     else:
