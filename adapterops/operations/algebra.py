@@ -99,7 +99,8 @@ def _grams(adapter: Adapter, method: Method) -> Grams:
     if adapter.grams is None:
         raise OptionError(
             f"{method.name} needs the Gram matrices of the inputs of every adapter, and {name(adapter)} has none",
-            hint="name a file for each adapter, in their order: --grams FILE --grams FILE; adapterops gram makes them",
+            hint="give a file for each adapter, in their order: adapterops merge A B --regmean --grams FILE --grams FILE; "
+            "adapterops gram makes them",
         )
     return adapter.grams
 

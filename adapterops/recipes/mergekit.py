@@ -88,15 +88,17 @@ def _stacked(reader: Reader, top: Mapping[str, Any], folder: Path) -> Request:
     """The request of a passthrough: layers of one model after those of another."""
     if "models" in top or not isinstance(top.get("slices"), list) or not top["slices"]:
         reader.fail(("slices",), "is missing or empty", "give slices, each with one source and its layer_range")
-    reader.table(("parameters",), top.get("parameters") or {}, ())
     found = []
     for index, each in enumerate(top["slices"]):
         place: Place = ("slices", index)
-        sources = reader.table(place, each, ("sources",), ("sources",))["sources"]
+        sources = reader.table(place, each, ("sources", "parameters"), ("sources",))["sources"]
         if not isinstance(sources, list) or len(sources) != 1:
             reader.fail((*place, "sources"), f"is not one model: {PASSTHROUGH} copies the layers of one")
         at = (*place, "sources", 0)
-        fields = reader.table(at, sources[0], ("model", "layer_range"), ("model", "layer_range"))
+        fields = reader.table(at, sources[0], ("model", "layer_range", "parameters"), ("model", "layer_range"))
+        for where, table in (((), top), (place, each), (at, fields)):
+            if table.get("parameters"):
+                reader.fail((*where, "parameters"), "scales what is copied, which is not done here", "leave it out")
         layers = fields["layer_range"]
         if not isinstance(layers, list) or len(layers) != 2 or not all(type(number) is int for number in layers):
             reader.fail((*at, "layer_range"), "is not two numbers", "such as [0, 16], the layers 0 to 15")

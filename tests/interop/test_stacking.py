@@ -129,7 +129,7 @@ def test_what_it_wrote_makes_it_again(tmp_path: Path) -> None:
         ([("one", 2, 2)], {}, 2, "the model has 4"),
         ([("one", 0, 2)], {"base_model": "two"}, 2, "is not the model of the first slice"),
         ([("one", 0, 2), ("other", 0, 2)], {}, 4, "of type gpt2"),
-        ([("one", 0, 2)], {"parameters": {"scale": 0.5}}, 2, "scale is unknown"),
+        ([("one", 0, 2)], {"parameters": {"scale": 0.5}}, 2, "parameters scales what is copied"),
         ([], {}, 2, "is missing or empty"),
     ],
 )
