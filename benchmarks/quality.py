@@ -1,4 +1,4 @@
-"""How right merges are, by method and scale: `quality.py [--seeds N] [SUITE...]`, minutes on two cores, no downloads.
+"""How right merges are, by method and scale: `quality.py [--seeds N] [--methods A,B] [SUITE...]`, minutes on two cores, no downloads.
 
 Written to benchmarks/results/quality.json; `python docs/pages.py` makes the tables of docs/merging.md of it. Accuracies
 are divided by those of the single adapters, task by task. PEFT's `linear` and `ties` are PEFT's own
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,15 @@ SUITES: dict[str, Callable[[int], Suite]] = {
 }
 METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
-    "iso_c", "iso_cts", "ctm", "svc", "pico", "karcher",
+    "iso_c", "iso_cts", "iso_cts --common 0 --flatness 0.5", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
 )  # fmt: skip
-FEW = {"encoder": ("linear", "ties", "tsv", "iso_c")}
+FEW = {
+    "encoder": ("linear", "ties", "tsv", "iso_c", "iso_cts --common 0 --flatness 0.5", "wudi", "pcb", "regmean"),
+}
 """Of a suite that takes long, the methods that are measured."""
+
+PEFT = "PEFT "
+THEIRS = (f"{PEFT}linear", f"{PEFT}ties")
 
 GRID = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 4.5)
 """Factors that `tuned` is the best of, on validation data; the same for all."""
@@ -55,16 +60,16 @@ def times(deltas: Deltas, factor: float) -> Deltas:
     return {module: factor * each for module, each in deltas.items()}
 
 
-def merges(suite: Suite) -> Iterator[tuple[str, Deltas, Deltas | None]]:
+def merges(suite: Suite, methods: Sequence[str]) -> Iterator[tuple[str, Deltas, Deltas | None]]:
     """By name: the result times 1, and that of `--scale auto`, which PEFT has none of."""
-    for method in FEW.get(suite.name, METHODS):
-        yield (
-            method,
-            entries(merge(suite.adapters, method, scale="sum")),
-            entries(merge(suite.adapters, method, scale="auto")),
-        )
-    for combination in ("linear", "ties"):
-        yield f"PEFT {combination}", by_peft(suite.adapters, combination), None
+    for name in methods:
+        if name.startswith(PEFT):
+            yield name, by_peft(suite.adapters, name.removeprefix(PEFT)), None
+            continue
+        method, *options = name.split(" --")
+        given = {option: float(value) for option, value in map(str.split, options)}
+        plain, automatic = (entries(merge(suite.adapters, method, scale=scale, **given)) for scale in ("sum", "auto"))
+        yield name, plain, automatic
 
 
 def by_peft(adapters: list[Adapter], combination: str) -> Deltas:
@@ -95,12 +100,12 @@ def by_peft(adapters: list[Adapter], combination: str) -> Deltas:
         return {module: layer.get_delta_weight("merged").detach().numpy() for module, layer in layers.items()}
 
 
-def measured(suite: Suite) -> dict[str, Any]:
+def measured(suite: Suite, methods: Sequence[str]) -> dict[str, Any]:
     """Of each method and scale: the mean over tasks of the accuracy relative to the single adapter's, and the worst."""
     single = suite.accuracy(suite.single, "test")
     nothing = suite.accuracy(times(entries(suite.adapters[0]), 0.0), "test")
     result: dict[str, Any] = {"single": float(single.mean()), "base": float((nothing / single).mean())}
-    for name, plain, automatic in merges(suite):
+    for name, plain, automatic in merges(suite, methods):
         best = max(GRID, key=lambda factor: suite.accuracy(times(plain, factor), "validation").mean())
         tried = {
             "sum": plain,
@@ -119,13 +124,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], default=list(SUITES))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--methods", help="Measure these alone, with commas between them, and keep what is known of others."
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in chosen.suites:
-        results[name] = []
+        known = results[name] if chosen.methods and name in results else [{} for _ in range(chosen.seeds)]
+        methods = chosen.methods.split(",") if chosen.methods else (*FEW.get(name, METHODS), *THEIRS)
+        results[name] = known
         for seed in range(chosen.seeds):
-            results[name].append(measured(SUITES[name](seed)))
+            known[seed] |= measured(SUITES[name](seed), methods)
             print(name, seed, file=sys.stderr, flush=True)
             RESULTS.write_text(json.dumps(results) + "\n")
 

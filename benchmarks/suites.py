@@ -20,6 +20,8 @@ Data = tuple[Tensor, Tensor]
 """Inputs and labels, (tasks, n, ...)."""
 
 RANK, ALPHA = 8, 16
+SEEN = 256
+"""Inputs of every task, without labels, that Gram matrices are of."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,20 @@ def trained(
 
     training = Training(steps[-1], rate, 0.0, noise, batch)
     run(lambda x: forward(weights, adapted, x), [*A.values(), *B.values()], tasks, training)
+    grams = {}
+
+    def watched(module: str, x: Tensor) -> Tensor:
+        rows = x.flatten(1, -2)
+        grams[module] = (rows.mT @ rows / rows.shape[1]).numpy()
+        return adapted(module, x)
+
+    with torch.no_grad():
+        forward(weights, watched, tasks[0][:, :SEEN])
     adapters = [
-        Adapter.of({m: LowRank(B[m][i].numpy(), A[m][i].numpy(), ALPHA / RANK) for m in shapes}) for i in range(count)
+        Adapter.of({m: LowRank(B[m][i].numpy(), A[m][i].numpy(), ALPHA / RANK) for m in shapes}).with_grams(
+            {m: grams[m][i] for m in shapes}
+        )
+        for i in range(count)
     ]
     splits = {"validation": validation, "test": test}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from adapterops import Adapter, LowRank, merge
+from adapterops.testing.examples import inputs
 from adapterops.updates.protocol import Array, Linear
 
 SCALARS = st.sampled_from([-2.0, -0.5, 0.0, 0.3, 1.0, 3.0])
@@ -32,7 +33,8 @@ def low_rank(
 
 def merged(updates: list[LowRank], method: str, **options: Any) -> Array:
     """The entries of what a method makes of one module, its own size kept."""
-    adapters = [Adapter.of({"m": update}) for update in updates]
+    shapes = {"m": updates[0].shape}
+    adapters = [with_inputs(Adapter.of({"m": update}), index, shapes) for index, update in enumerate(updates)]
     return merge(adapters, method, **{"scale": "sum", **options}).updates["m"].dense()
 
 
@@ -70,10 +72,17 @@ MODULES = {"layers.0.q": (7, 5), "layers.0.v": (4, 5), "layers.1.q": (7, 5)}
 def adapters(draw: st.DrawFn, count: int = 2) -> list[Adapter]:
     """Adapters with ranks of their own; every one has `layers.0.q`, the other modules may be missing."""
     found = []
-    for _ in range(count):
+    for index in range(count):
         names = ["layers.0.q", *draw(st.lists(st.sampled_from(list(MODULES)), unique=True))]
-        found.append(Adapter.of({name: draw(updates(MODULES[name])) for name in set(names)}))
+        found.append(
+            with_inputs(Adapter.of({name: draw(updates(MODULES[name])) for name in set(names)}), index, MODULES)
+        )
     return found
+
+
+def with_inputs(adapter: Adapter, index: int, shapes: Mapping[str, tuple[int, int]]) -> Adapter:
+    """The adapter with Gram matrices of inputs of its own, for every module of these shapes."""
+    return adapter.with_grams(inputs(index, shapes))
 
 
 def dense(adapter: Adapter) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
+from adapterops.adapters.grams import Grams
 from adapterops.adapters.pairs import warn_of_pairs
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
@@ -20,7 +21,7 @@ from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Linear
+    from adapterops.updates.protocol import Array, Linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Adapter:
             model's order; without a base they are neither combined nor saved.
         task_vector: it is the difference of a whole model and its base: the modules are all tensors of that base, by
             their names there. It is combined with others of its kind, and fused with that base.
+        grams: what its modules took in while it was at work, for methods that ask for it.
     """
 
     updates: Mapping[str, Any]
@@ -50,6 +52,7 @@ class Adapter:
     full: Mapping[str, Stored] = field(default_factory=dict)
     interleaved: Mapping[str, str] = field(default_factory=dict)
     task_vector: bool = False
+    grams: Grams | None = None
 
     @classmethod
     def of(cls, updates: Mapping[str, Any], config: AdapterConfig | None = None, dtype: str | None = None) -> Adapter:
@@ -60,6 +63,10 @@ class Adapter:
             rank = min(update.shape) if factors is None else factors.rank
             layout[module] = Layout(update.shape, rank, dtype or f"F{8 * update.dtype.itemsize}", dense=factors is None)
         return cls(dict(sorted(updates.items())), layout, config or AdapterConfig())
+
+    def with_grams(self, matrices: Mapping[str, Array]) -> Adapter:
+        """The adapter and what its modules took in: module → the mean of x xᵀ, (in, in)."""
+        return replace(self, grams=Grams.of(matrices))
 
     def map(self, operation: Step, layout: Mapping[str, Layout], function: Callable[[str, Any], Any]) -> Adapter:
         """The adapter whose update of each module in `layout` is `function` of this one's."""

@@ -119,6 +119,22 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     return {chr(ord("a") + index) if index < 26 else f"a{index}": source for index, source in enumerate(sources)}
 
 
+def with_grams(inputs: Mapping[str, Input], files: Sequence[str]) -> dict[str, Input]:
+    """The inputs, each with a file of Gram matrices, where there are any.
+
+    Raises:
+        OptionError: there are more or fewer files than inputs.
+    """
+    if not files:
+        return dict(inputs)
+    if len(files) != len(inputs):
+        raise OptionError(
+            f"{count(len(files), 'file')} of Gram matrices for {count(len(inputs), 'adapter')}",
+            hint="give one --grams for each adapter, in their order",
+        )
+    return {name: replace(each, grams=Model(file)) for (name, each), file in zip(inputs.items(), files, strict=True)}
+
+
 def inputs(
     sources: Mapping[str, str],
     alpha: float | None = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from adapterops.cli import options, values
-from adapterops.cli.making import Making, cutting, making, named
+from adapterops.cli.making import Making, cutting, making, named, with_grams
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
@@ -20,7 +20,16 @@ from adapterops.requests.request import Output
 @cutting
 @options.output("merged")
 @making
-def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making) -> None:
+@click.option(
+    "--grams",
+    multiple=True,
+    type=values.TEXT,
+    metavar="FILE",
+    help="What the modules of an adapter take in, as adapterops gram sums it up; one for each adapter, for regmean.",
+)
+def command(
+    sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, grams: tuple[str, ...]
+) -> None:
     """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
     Ranks, scales and targets may differ. A module that an adapter lacks counts as zero.
@@ -30,7 +39,8 @@ def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, maki
     adapterops merge a.safetensors b.safetensors --ties
     adapterops merge owner/a owner/b@v2:subfolder --ties -o merged
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
+    adapterops merge a b --regmean --grams a-grams.safetensors --grams b-grams.safetensors
     """
-    adapters = making.inputs(named(sources))
+    adapters = with_grams(making.inputs(named(sources)), grams)
     request = making.request(adapters, merge.expression(adapters), cut, allow_base_mismatch=merge.allow_base_mismatch)
     write(request, out, making.running)

@@ -75,9 +75,10 @@ K = TypeVar("K", bound=Callable[..., Any])
 
 What acts on updates gets anything that has + and scalar *, updates or matrices, and returns such a thing. What acts on
 products gets the inner products of the updates, (T, T) in float64, and returns what each of them is multiplied by before they
-are added. What acts on matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in core space small
-ones. What acts on entries gets `Entries`, may look at all of them, and returns a function from the first row of a tile
-to its result.
+are added. What acts on matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in
+core space small ones. What acts on inputs gets the factors of the updates, and after the weights the Gram matrices of their
+inputs, (in, in) for each, and returns factors. What acts on entries gets `Entries`, may look at all of them, and returns a
+function from the first row of a tile to its result.
 """
 
 
@@ -86,7 +87,7 @@ class Method:
     """A named way to combine updates.
 
     Attributes:
-        acts: on `updates`, on `products`, on `matrices` or on `entries`.
+        acts: on `updates`, on `products`, on `matrices`, on `inputs` or on `entries`.
         spaces: where it may act: see `spaces`. The first is its own, where no other is asked for.
         parameters: its own, by name.
         capped: whether a rank above that of the matrix is compressed away.
@@ -146,7 +147,7 @@ ANYWHERE = ("delta", "core", "knots", "factors")
 MATRICES = ("core", "delta")
 """A method on matrices has one answer in both, where f(P X Qᵀ) = P f(X) Qᵀ: fast in the core, slow in all entries."""
 
-SPACES_OF = {"matrices": MATRICES, "products": (*MATRICES, "weights")}
+SPACES_OF = {"matrices": MATRICES, "products": (*MATRICES, "weights"), "inputs": ("delta",)}
 
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 

@@ -20,6 +20,7 @@ from adapterops.updates.protocol import Linear
 
 if TYPE_CHECKING:
     from adapterops.linalg.core import JointCore
+    from adapterops.updates.lowrank import LowRank
 
 Back = Callable[[Sequence[Linear]], Linear]
 
@@ -102,13 +103,22 @@ def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Bl
 def _joint(updates: Sequence[Linear]) -> JointCore:
     from adapterops.linalg.core import JointCore
 
+    return JointCore.of(factored(updates))
+
+
+def factored(updates: Sequence[Linear]) -> list[LowRank]:
+    """The factors of every update.
+
+    Raises:
+        UnsupportedError: one has none.
+    """
     factors = [factors for update in updates if (factors := update.lowrank()) is not None]
     if len(factors) < len(updates):
         raise UnsupportedError(
-            "has no factors of low rank, and the joint core is made of these",
-            hint="use --space delta, or a method that acts there",
+            "has no factors of low rank, and what is asked for is computed from these",
+            hint="use a method that acts in --space delta, or adapterops truncate first, which finds some",
         )
-    return JointCore.of(factors)
+    return factors
 
 
 def _core_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
@@ -120,7 +130,7 @@ def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
     from adapterops.updates.dense import Dense
     from adapterops.updates.lowrank import LowRank
 
-    pairs = [factors for update in updates if (factors := update.lowrank()) is not None]
+    pairs = factored(updates)
     scales = [weight * pair.scale for weight, pair in zip(weights, pairs, strict=True)]
     roots = [abs(scale) ** 0.5 for scale in scales]
     signed = [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)]

@@ -6,13 +6,14 @@ what is kept, 1 or 0: in numpy a tenth of the time that choosing takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
 import numpy as np
 
+from adapterops.errors import OptionError
 from adapterops.methods.registry import Parameter
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.updates.protocol import Array
@@ -27,6 +28,15 @@ CONVENTION = Parameter(
 )
 DISJOINT = Parameter("Of the entries that agree with the elected sign the mean, or the sum.", choices=("mean", "sum"))
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)
+
+
+def check_shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
+    """Raise OptionError for weights that are no shares of a mean."""
+    if min(weights) < 0 or not sum(weights):
+        raise OptionError(
+            f"the weights are shares of a mean, and must be at least 0, not all of them 0; got {list(weights)}",
+            hint="--linear takes negative ones",
+        )
 
 
 def trim(tile: Tile, cuts: Sequence[Cut]) -> list[Array]:

@@ -13,15 +13,20 @@ from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
-from adapterops.methods.spaces import SPACES, Block
+from adapterops.methods.spaces import SPACES, Block, factored
+from adapterops.operations.grams import file_of, matched
 from adapterops.provenance.history import Step, key
+from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
+    from adapterops.adapters.grams import Grams
     from adapterops.methods.entries import Entries, Model
-    from adapterops.updates.protocol import Linear
+    from adapterops.updates.protocol import Array, Linear
 
 
+GRAM = 28
+"""Bytes for each entry of a Gram matrix: one in float32, their sum, and what solving with it copies."""
 OWN = 5
 """Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
 
@@ -51,7 +56,7 @@ def merge(
             not depend on how they are factored; `knots`, the singular vectors that they share; or `factors`, the A's
             and B's separately, which reproduces PEFT: ranks must be equal, and the result has cross terms. By default
             the first of the method's.
-        parameters: those of the method; see `adapterops methods`.
+        parameters: those of the method; see `adapterops methods`. What `regmean` knows of inputs are the adapters' `grams`.
 
     Returns:
         For linear methods the exact sum, of rank Σ rᵢ or that of the matrix; in core and knots space an update of that rank, too;
@@ -60,8 +65,8 @@ def merge(
         of every other tensor the result is the weighted mean, times a scale that is a number.
 
     Raises:
-        OptionError: a parameter is impossible, or the number of weights is wrong.
-        IncompatibleError: the adapters share no module, or differ in base or shapes.
+        OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
+        IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
     chosen, options = settings(method, len(adapters), weights=weights, scale=scale, space=space, **parameters)
     weights, space = options["weights"], options["space"]
@@ -72,25 +77,51 @@ def merge(
             check_linear(adapter, "scaled")
         if chosen.acts != "updates" or space != "delta":
             check_needs_no_base(adapter, "merged by its entries or factors")
-    step = Step(
-        "merge",
-        {"method": chosen.name, **options},
-        tuple(a.history for a in adapters),
-    )
+    given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
+    read = (*(a.history for a in adapters), *(each.history for each in given))
+    step = Step("merge", {"method": chosen.name, **options}, read)
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
     if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
         space = "delta"  # it has one answer in both, and these have no factors
     options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
-    merging = _Merging(adapters, chosen, **options)
+    widths = {module: each.shape[1] for module, each in layout.items()}
+    merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], **options)
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
             return merging.update(module)
 
-    from adapterops.storage.lazy import Lazy
-
     return replace(total, updates=Lazy(layout, compute), layout=layout)
+
+
+def _grams(adapter: Adapter, method: Method) -> Grams:
+    if adapter.grams is None:
+        raise OptionError(
+            f"{method.name} needs the Gram matrices of the inputs of every adapter, and {name(adapter)} has none",
+            hint="give a file for each adapter, in their order: adapterops merge A B --regmean --grams FILE --grams FILE; "
+            "adapterops gram makes them",
+        )
+    return adapter.grams
+
+
+def _named(grams: Grams, widths: Mapping[str, int]) -> Mapping[str, Array]:
+    """The matrices by the modules of a merge.
+
+    Raises:
+        IncompatibleError: a module has none, or one of another shape.
+    """
+    found = matched(grams.shapes, widths, grams.history)
+    for module in widths:
+        if module not in found:
+            raise IncompatibleError(
+                "has no Gram matrix there, and an adapter that lacks the module counts as zero on its own inputs",
+                path=file_of(grams.history),
+                tensor=module,
+                hint="make the file of all layers, with adapterops gram and no --adapter; or merge the others, with select",
+                code="E-NAMES",
+            )
+    return Lazy(found, lambda module: grams.matrices[found[module]])
 
 
 def _layout(
@@ -101,6 +132,8 @@ def _layout(
         layout = SPACES[options["space"]].layout(method, inputs, total)
     if method.acts == "matrices" and total.matrix and total.working is not None:
         layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
+    if method.acts == "inputs":
+        layout = replace(layout, working=GRAM * layout.shape[1] ** 2)
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
@@ -113,13 +146,14 @@ class _Merging:
         self,
         adapters: Sequence[Adapter],
         method: Method,
+        grams: Sequence[Mapping[str, Array]],
         *,
         weights: Sequence[float],
         scale: Scale,
         space: str,
         **parameters: Any,
     ) -> None:
-        self._adapters, self._weights, self._scale = adapters, weights, scale
+        self._adapters, self._grams, self._weights, self._scale = adapters, grams, weights, scale
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
@@ -162,6 +196,10 @@ class _Merging:
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
         whole = block if len(present) == len(self._adapters) else self._completed(present, block)
+        if method.acts == "inputs":
+            grams = (each[module] for each in self._grams)
+            found: Linear = method.kernel(factored(whole.updates), whole.weights, grams, **self._parameters)
+            return found
         if method.acts == "products":
             factors = method.kernel(inner_products(whole.updates), whole.weights, **self._parameters)
             combined: Linear = sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])

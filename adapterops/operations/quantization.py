@@ -14,7 +14,8 @@ from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.converted import DESCRIBED, convertible, described, skipped, without
 from adapterops.formats.models.model_files import ModelFiles
-from adapterops.formats.models.naming import conv1d, namesakes
+from adapterops.formats.models.naming import conv1d
+from adapterops.operations.grams import matched
 from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
 from adapterops.quant.transposed import Transposed
@@ -127,19 +128,12 @@ def grams_of(grams: Checkpoint, checkpoint: Checkpoint) -> dict[str, StoredTenso
         IncompatibleError: one has not the shape of its inputs, or none is of a module of this model.
     """
     weights = {name.removesuffix(WEIGHT): name for name in checkpoint.schemes}
-    found: dict[str, StoredTensor] = {}
-    for gram, modules in namesakes(grams.layout, weights).items():
-        for name in (weights[module] for module in modules):
-            width = checkpoint.layout[name].shape[0 if conv1d(name, checkpoint.config) else -1]
-            if grams.layout[gram].shape != (width, width):
-                raise IncompatibleError(
-                    f"is {list(grams.layout[gram].shape)}, and its module takes inputs of {width} numbers",
-                    path=grams.files.path if grams.files else None,
-                    tensor=gram,
-                    hint="make it from the model that is fused, with adapterops gram",
-                    code="E-NAMES",
-                )
-            found[name] = grams.stored[gram]
+    widths = {
+        module: checkpoint.layout[name].shape[0 if conv1d(name, checkpoint.config) else -1]
+        for module, name in weights.items()
+    }
+    names = matched({name: spec.shape for name, spec in grams.layout.items()}, widths, grams.history)
+    found = {weights[module]: grams.stored[name] for module, name in names.items()}
     if not found:
         raise IncompatibleError(
             f"has no Gram matrix of a module in codes of this model: {', '.join(list(grams.layout)[:2])} ..., "

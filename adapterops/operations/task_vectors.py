@@ -53,7 +53,7 @@ def task_vector(tuned: Checkpoint, base: Checkpoint) -> Adapter:
     """
     for model in (tuned, base):
         model.check_one("compared")
-    _check_configs(tuned, base)
+    check_configs(tuned, base)
     pairs = _pairs(tuned, base)
     check_vocabulary(tuned, base)
     layout = {name: _layout(tuned, other, base, name) for name, other in pairs.items()}
@@ -148,7 +148,7 @@ def _layout(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> Layou
     )
 
 
-def _check_configs(tuned: Checkpoint, base: Checkpoint) -> None:
+def check_configs(tuned: Checkpoint, base: Checkpoint) -> None:
     """Raise IncompatibleError for another type of model; warn of other fields that differ."""
     one, other = tuned.config, base.config
     if one is None or other is None:

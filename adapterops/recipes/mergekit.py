@@ -1,4 +1,4 @@
-"""Recipes of mergekit, read as requests: whole models merged into their base.
+"""Recipes of mergekit, read as requests: whole models merged into their base, or their layers stacked.
 
 merge_method: ties
 base_model: models/base            # relative to the folder of the recipe, or owner/name on the Hub
@@ -29,10 +29,10 @@ from adapterops.hub.references import parse as reference
 from adapterops.recipes.mergekit_methods import METHODS, Group, Recipe
 from adapterops.requests.places import found
 from adapterops.requests.reading import DTYPES, Reader
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.request import Input, Layers, Model, Output, Request
 from adapterops.storage.strict_yaml import Place
 
-METHOD = "merge_method"
+METHOD, PASSTHROUGH = "merge_method", "passthrough"
 FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
 LAYER = re.compile(r"\.(\d+)\.")
 
@@ -54,8 +54,10 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
     """
     top = reader.table((), fields, FIELDS, (METHOD,))
     name = reader.text((METHOD,), top[METHOD])
+    if name == PASSTHROUGH:
+        return _stacked(reader, top, folder)
     if name not in METHODS:
-        reader.fail((METHOD,), f"is {name}, which is not read here", f"there are {', '.join(METHODS)}")
+        reader.fail((METHOD,), f"is {name}, which is not read here", f"there are {', '.join((*METHODS, PASSTHROUGH))}")
     method = METHODS[name]
     sources, shared = _sources(reader, top, method, folder)
     base = _base(reader, top, sources, method, folder)
@@ -71,12 +73,41 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
         inputs.pop(names[0])
     if not terms:
         raise OptionError("nothing is added to the base", hint="give weights that are not 0", code="E-RECIPE")
+    return Request(inputs, parse(" + ".join(terms), inputs), base=Model(base), output=_output(reader, top))
+
+
+def _output(reader: Reader, top: Mapping[str, Any]) -> Output:
     stated = [reader.optional((name,), top, reader.text) for name in ("out_dtype", "dtype")]
     dtype = stated[0] or stated[1]
     if dtype is not None and dtype not in DTYPES:
         reader.fail(("dtype",), f"is {dtype}, expected one of {', '.join(DTYPES)}")
-    output = Output(dtype=DTYPES[dtype] if dtype else None)
-    return Request(inputs, parse(" + ".join(terms), inputs), base=Model(base), output=output)
+    return Output(dtype=DTYPES[dtype] if dtype else None)
+
+
+def _stacked(reader: Reader, top: Mapping[str, Any], folder: Path) -> Request:
+    """The request of a passthrough: layers of one model after those of another."""
+    if "models" in top or not isinstance(top.get("slices"), list) or not top["slices"]:
+        reader.fail(("slices",), "is missing or empty", "give slices, each with one source and its layer_range")
+    found = []
+    for index, each in enumerate(top["slices"]):
+        place: Place = ("slices", index)
+        sources = reader.table(place, each, ("sources", "parameters"), ("sources",))["sources"]
+        if not isinstance(sources, list) or len(sources) != 1:
+            reader.fail((*place, "sources"), f"is not one model: {PASSTHROUGH} copies the layers of one")
+        at = (*place, "sources", 0)
+        fields = reader.table(at, sources[0], ("model", "layer_range", "parameters"), ("model", "layer_range"))
+        for where, table in (((), top), (place, each), (at, fields)):
+            if table.get("parameters"):
+                reader.fail((*where, "parameters"), "scales what is copied, which is not done here", "leave it out")
+        layers = fields["layer_range"]
+        if not isinstance(layers, list) or len(layers) != 2 or not all(type(number) is int for number in layers):
+            reader.fail((*at, "layer_range"), "is not two numbers", "such as [0, 16], the layers 0 to 15")
+        found.append(Layers(Model(_path(reader, (*at, "model"), fields["model"], folder)), *layers))
+    first = found[0].model.path
+    if top.get("base_model") is not None and _path(reader, ("base_model",), top["base_model"], folder) != first:
+        reader.fail(("base_model",), "is not the model of the first slice, whose config the result has", "leave it out")
+    _check_tokenizer(reader, top, first, folder)
+    return Request(stack=tuple(found), output=_output(reader, top))
 
 
 def _sources(

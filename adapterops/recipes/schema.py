@@ -3,7 +3,7 @@
 adapterops: 1
 inputs:
   a: runs/a                        # relative to the folder of the recipe
-  b: {path: runs/b, blake3: ...}   # or sha256; of its tensors, or of each file by its name; also alpha, allow_nonfinite
+  b: {path: runs/b, blake3: ...}   # or sha256; of its tensors, or of each file by its name; also alpha, allow_nonfinite, grams
 result: 0.7*a - ties(a, b, density=0.2)
 base: models/base                  # the result is fused into it
 quantize: nf4

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.grams import grams_in
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import open_checkpoint
@@ -17,7 +18,7 @@ from adapterops.hub.references import SCHEME, referred
 from adapterops.hub.snapshot import locate
 from adapterops.operations.task_vectors import task_vector
 from adapterops.provenance.history import Source, Step
-from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request
+from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request, grams_of, layers_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 
@@ -40,8 +41,9 @@ class Opened:
 
     @property
     def adapter_sources(self) -> list[Source]:
-        """What was read of the adapters."""
-        return list(map(_source, self.adapters.values()))
+        """What was read of the adapters, and of what goes with them."""
+        models = [model for name, model in self.models.items() if name.startswith(grams_of(""))]
+        return [*map(_source, self.adapters.values()), *map(_source, models)]
 
     @property
     def sources(self) -> list[Source]:
@@ -87,6 +89,9 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
     }
     models = {name: model(each) for name, each in used.items()}
     adapters = {name: adapter(each) for name, each in request.inputs.items()}
+    for name in adapters:
+        if grams_of(name) in models:
+            adapters[name] = replace(adapters[name], grams=grams_in(models[grams_of(name)]))
     given = any(each.alpha is not None for each in request.inputs.values())
     if given and all(_source(each).alpha is None for each in adapters.values()):
         raise OptionError(
@@ -143,10 +148,15 @@ def seen_from(out: Path, request: Request, folder: Path, opened: Opened) -> Requ
 
 
 def with_models(request: Request, models: Mapping[str, Model]) -> Request:
-    """The request with other models: `base`, `original`, `tuned`."""
+    """The request with other models: `base`, `original`, `tuned`, and the Gram matrices of rounding and of inputs."""
+    inputs = {
+        name: replace(each, grams=models.get(grams_of(name), each.grams)) for name, each in request.inputs.items()
+    }
     extract = request.extract and replace(request.extract, tuned=models.get("tuned", request.extract.tuned))
     return replace(
         request,
+        inputs=inputs,
+        stack=tuple(replace(each, model=models.get(layers_of(each.model), each.model)) for each in request.stack),
         base=models.get("base", request.base),
         original=models.get("original", request.original),
         grams=models.get("grams", request.grams),
@@ -158,7 +168,9 @@ def hashed(request: Request, opened: Opened) -> Request:
     """The request with the hash of every file of its inputs; of a model that only gives its names nothing is read."""
     inputs = {name: _pinned(each, opened.adapters[name]) for name, each in request.inputs.items()}
     models = {
-        name: _pinned(each, opened.models[name]) if name in opened.models and request.kind != MERGE else each
+        name: _pinned(each, opened.models[name])
+        if name in opened.models and (name != "base" or request.kind != MERGE)
+        else each
         for name, each in request.models.items()
     }
     return with_models(replace(request, inputs=inputs), models)

@@ -20,7 +20,7 @@ from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.truncation import whole
 from adapterops.quant.registry import written
-from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
+from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.strict_yaml import Marks, Place
 
@@ -28,7 +28,7 @@ ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""
 
 MODEL = ("path", *ALGORITHMS)
-ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned")
+ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned", "grams")
 TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
 REQUEST = (
     *(
@@ -43,6 +43,7 @@ REQUEST = (
         "grams",
         "precision",
         "quantize",
+        "stack",
         "output",
     ),
     *TRUTHS,
@@ -95,7 +96,7 @@ class Reader:
 
     def request(self, fields: Any) -> Request:
         top = self.table((), fields, REQUEST)
-        if not any(top.get(name) for name in ("extract", "dequantize")) and (
+        if not any(top.get(name) for name in ("extract", "dequantize", "stack")) and (
             top.get("quantize") is None or "inputs" in top
         ):
             self.table((), top, REQUEST, ("inputs", "result"))
@@ -119,6 +120,7 @@ class Reader:
             grams=self.optional(("grams",), top, self._model),
             precision=self._choice(("precision",), top.get("precision"), PRECISIONS) or PRECISIONS[0],
             quantize=self.optional(("quantize",), top, self._quantize),
+            stack=self.optional(("stack",), top, self._stack) or (),
             output=self._output(top.get("output")),
             **{name: self.truth((name,), top.get(name)) for name in TRUTHS},
         )
@@ -213,6 +215,7 @@ class Reader:
             self.truth((*place, "allow_nonfinite"), fields.get("allow_nonfinite")),
             self.optional((*place, "component"), fields, self.text),
             self.truth((*place, "tuned"), fields.get("tuned")),
+            self.optional((*place, "grams"), fields, self._model),
         )
         return read
 
@@ -251,6 +254,16 @@ class Reader:
             self.truth((*place, "double_quant"), fields.get("double_quant")),
             self.optional((*place, "block_size"), fields, self._whole_number),
         )
+
+    def _stack(self, place: Place, value: Any) -> tuple[Layers, ...]:
+        if not isinstance(value, list) or not value:
+            self.fail(place, f"is {_kind(value)}, expected a list of layers: {{model: PATH, first: 0, end: 16}}")
+        return tuple(self._layers((*place, index), each) for index, each in enumerate(value))
+
+    def _layers(self, place: Place, value: Any) -> Layers:
+        fields = self.table(place, value, ("model", "first", "end"), ("model", "first", "end"))
+        first, end = (self._whole_number((*place, name), fields[name]) for name in ("first", "end"))
+        return Layers(self._model((*place, "model"), fields["model"]), first, end)
 
     def _output(self, value: Any) -> Output:
         place = ("output",)

@@ -14,13 +14,14 @@ from adapterops.expressions.expression import Expression
 from adapterops.formats.registry import DEFAULT
 from adapterops.operations.truncation import budget, check_cut
 
-MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
+MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE, STACK = KINDS = (
     "merge",
     "fuse",
     "unfuse",
     "extract",
     "quantize",
     "dequantize",
+    "stack",
 )
 
 IN_MEMORY, IN_FILES = NAMES = ("model", "files")
@@ -50,7 +51,8 @@ class Model:
 @dataclass(frozen=True)
 class Input:
     """An adapter to read; see `Model` and `open_adapter`. `component`: of a pipeline the model that it is for. `tuned`: it
-    is a model that was tuned from the base, and stands for their difference.
+    is a model that was tuned from the base, and stands for their difference. `grams`: the Gram matrices of what its modules
+    took in, for methods that ask for them.
     """
 
     path: str
@@ -59,9 +61,10 @@ class Input:
     allow_nonfinite: bool = False
     component: str | None = None
     tuned: bool = False
+    grams: Model | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "allow_nonfinite", "component") if self.tuned else ():
+        for name in ("alpha", "allow_nonfinite", "component", "grams") if self.tuned else ():
             if getattr(self, name):
                 raise OptionError(f"{name} is for adapters, and {self.path} is a tuned model", hint="leave it out")
 
@@ -73,6 +76,15 @@ class Quantize:
     scheme: str
     double_quant: bool = False
     block_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers [first, end) of a model."""
+
+    model: Model
+    first: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ class Request:
         precision: of ΔW and the sum.
         quantize: the scheme to write the model in.
         dequantize: write the base in 16 or 32 bits.
+        stack: layers of models, one above the other.
         accept_loss: write even if too little of an update survives in codes.
 
     Raises:
@@ -162,6 +175,7 @@ class Request:
     precision: str = "float32"
     quantize: Quantize | None = None
     dequantize: bool = False
+    stack: tuple[Layers, ...] = ()
     accept_loss: bool = False
     allow_pickle: bool = False
     output: Output = field(default_factory=Output)
@@ -178,13 +192,15 @@ class Request:
         """One of `KINDS`."""
         if self.result is not None:
             return MERGE if self.base is None or self.output.adapter else UNFUSE if self.unfuse else FUSE
-        return EXTRACT if self.extract else QUANTIZE if self.quantize else DEQUANTIZE
+        return EXTRACT if self.extract else QUANTIZE if self.quantize else STACK if self.stack else DEQUANTIZE
 
     @property
     def models(self) -> dict[str, Model]:
         """The checkpoints it names, by what they are."""
         tuned = self.extract.tuned if self.extract else None
         named = {"tuned": tuned, "base": self.base, "original": self.original, "grams": self.grams}
+        named |= {grams_of(name): each.grams for name, each in self.inputs.items()}
+        named |= {layers_of(each.model): each.model for each in self.stack}
         return {name: model for name, model in named.items() if model is not None}
 
     def as_json(self) -> dict[str, Any]:
@@ -193,9 +209,21 @@ class Request:
         return content
 
 
+def grams_of(name: str) -> str:
+    """What the Gram matrices of an input are called among the models of a request."""
+    return f"grams of {name}"
+
+
+def layers_of(model: Model) -> str:
+    """What a model whose layers are stacked is called among the models of a request."""
+    return f"layers of {model.path}"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Expression):
         return str(value)
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if not is_dataclass(value):
@@ -205,7 +233,7 @@ def _plain(value: Any) -> Any:
     return {
         name: _plain(inner)
         for name, inner in given.items()
-        if inner is not None and (name, inner) not in (("inputs", {}), ("tuned", False))
+        if inner is not None and (name, inner) not in (("inputs", {}), ("tuned", False), ("stack", ()))
     }
 
 
@@ -223,15 +251,17 @@ def _check_fields(request: Request) -> None:
                 f"{name} needs a base", hint=f"{why}: name the one to fuse the result into".removeprefix(": ")
             )
     if request.result is None:
-        sets = [name for name in ("extract", "quantize", "dequantize") if getattr(request, name)]
+        sets = [name for name in ("extract", "quantize", "dequantize", "stack") if getattr(request, name)]
         if len(sets) != 1:
             both = f"{' and '.join(sets)} exclude each other" if sets else "there is no result, and nothing else to do"
-            raise OptionError(both, hint="give a result, or one of extract, quantize and dequantize")
+            raise OptionError(both, hint="give a result, or one of extract, quantize, dequantize and stack")
         for name in ("inputs", "unfuse", "rounding", "original", "base_view", "grams"):
             if getattr(request, name):
                 raise OptionError(f"{name} needs a result", hint="such as result: a")
+        if request.stack and request.base is not None:
+            raise OptionError("base and stack exclude each other", hint="name models in stack alone")
     else:
-        for name in ("extract", "dequantize"):
+        for name in ("extract", "dequantize", "stack"):
             if getattr(request, name):
                 raise OptionError(f"{name} and result exclude each other", hint="leave one of them out")
     for name in ("unfuse", "quantize", "rounding", "original", "base_view", "grams") if request.output.adapter else ():
@@ -247,7 +277,7 @@ def _check_fields(request: Request) -> None:
         raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
     if request.output.normalize and request.kind not in (MERGE, EXTRACT):
         raise OptionError("normalize is for adapters, and this makes a model", hint="leave it out")
-    if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE):
+    if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE, STACK):
         raise OptionError(
             f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out"
         )

@@ -27,6 +27,7 @@ from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.in_files import named_in_files
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
+from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
@@ -41,8 +42,10 @@ from adapterops.requests.request import (
     IN_FILES,
     MERGE,
     QUANTIZE,
+    STACK,
     UNFUSE,
     Request,
+    layers_of,
 )
 from adapterops.storage.outputs import RECIPE, check_output
 
@@ -170,6 +173,8 @@ def result(
         return _formed(truncate(change, **output.cut, exact=output.exact), request)
     if request.kind == QUANTIZE:
         model = quantized(request, models["base"])
+    elif request.kind == STACK:
+        model = stack([Slice(models[layers_of(each.model)], each.first, each.end) for each in request.stack])
     elif request.kind == DEQUANTIZE:
         model = dequantize(models["base"], output.dtype)
     else:
@@ -223,8 +228,20 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
     assert request.result
     output = request.output
     found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
+    _check_used(request, adapters, found)
     cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
     return _formed(cut, request)
+
+
+def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapter) -> None:
+    """Raise OptionError for Gram matrices that nothing in the result asks for."""
+    read = sources(found.history)
+    for name, each in adapters.items():
+        if each.grams is not None and each.grams.history not in read:
+            raise OptionError(
+                f"Gram matrices are given for {name}, and nothing in {request.result} asks for them",
+                hint="merge with --regmean, or leave them out",
+            )
 
 
 def _formed(found: Adapter, request: Request) -> Adapter:

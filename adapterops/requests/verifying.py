@@ -101,12 +101,12 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
     """
     stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
     noted = {each.path for each in stated}
-    wanted = [(each.path, OPTIONS[name]) for name, each in request.models.items()]
+    wanted = [(each.path, OPTIONS.get(name)) for name, each in request.models.items()]
     wanted += [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
     for path, option in wanted:
         if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
             fact = f"was made from {Path(path).name}, and {path} does not exist"
-            raise OptionError(fact, path=model, hint=f"name its place: {option}")
+            raise OptionError(fact, path=model, hint=f"name its place: {option}" if option else "put it there again")
 
 
 def contradiction(record: Request | None, request: Request) -> str | None:

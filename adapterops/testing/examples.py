@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.provenance.history import Step
 from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array
 
 SHAPES = {"layers.0.q": (7, 5), "layers.0.v": (4, 5), "layers.1.q": (7, 5)}
 SEEDS = range(10)
@@ -39,5 +41,12 @@ def adapters(random: np.random.Generator, count: int) -> list[Adapter]:
 
 
 def named(adapter: Adapter, index: int) -> Adapter:
-    """With a history of its own, as adapters from different files have: random masks are keyed by it."""
-    return replace(adapter, history=Step("memory", {"name": str(index)}))
+    """With a history and inputs of its own, as adapters from different files have: random masks are keyed by the one."""
+    return replace(adapter.with_grams(inputs(index, SHAPES)), history=Step("memory", {"name": str(index)}))
+
+
+def inputs(index: int, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Array]:
+    """Gram matrices of inputs of every module, of few of them less than it takes in."""
+    random = np.random.default_rng(index)
+    found = {name: random.standard_normal((width, 3 + 2 * index)) for name, (_, width) in shapes.items()}
+    return {name: X @ X.T / X.shape[1] for name, X in found.items()}

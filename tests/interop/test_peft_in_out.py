@@ -12,10 +12,11 @@ import peft
 import pytest
 import torch
 from peft_models import CONFIGS, base, deltas, load, make
-from strategies import entries
+from strategies import entries, with_inputs
 from torch import nn
 
 import adapterops as ao
+from adapterops.testing.methods import accepted
 
 Trained = Callable[[str], Path]
 close = torch.testing.assert_close
@@ -48,7 +49,9 @@ def merged(adapters: list[ao.Adapter], name: str) -> ao.Adapter:
     """By a method: a mean has no negative weights, and slerp is between two."""
     if name == "slerp":
         return ao.merge(adapters[:2], name)
-    return ao.merge(adapters, name, weights=[0.5, 0.3, 0.2] if name == "karcher" else WEIGHTS)
+    shapes = {module: each.shape for adapter in adapters for module, each in adapter.layout.items()}
+    known = [with_inputs(adapter, index, shapes) for index, adapter in enumerate(adapters)]
+    return ao.merge(known, name, weights=accepted(name, WEIGHTS))
 
 
 RESULTS: dict[str, Callable[[list[ao.Adapter]], ao.Adapter]] = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import CONVENTION
+from adapterops.methods.vocabulary import CONVENTION, check_shares
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
@@ -23,14 +23,6 @@ CONVERGED = 1e-13
 TURNS = 200
 
 
-def _shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
-    if min(weights) < 0 or not sum(weights):
-        raise OptionError(
-            f"the weights are shares of a mean, and must be at least 0, not all of them 0; got {list(weights)}",
-            hint="--linear takes negative ones",
-        )
-
-
 def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
     if given["convention"] not in (None, "mergekit"):
         raise OptionError(f"slerp is not in {given['convention']}'s convention", hint="leave --convention out")
@@ -38,7 +30,7 @@ def _two(weights: Sequence[float], given: Mapping[str, Any]) -> None:
         raise OptionError(
             f"slerp is between two adapters, and there are {len(weights)}", hint="--karcher is its mean of any number"
         )
-    _shares(weights, given)
+    check_shares(weights, given)
 
 
 @method("slerp", source="Shoemake 1985", acts="products", sized=True, check=_two, convention=CONVENTION)
@@ -63,7 +55,7 @@ def slerp(products: Array, weights: Sequence[float], *, convention: str | None =
     return [float(np.sin((1 - t) * angle) / sine), float(np.sin(t * angle) / sine)]
 
 
-@method("karcher", source="Karcher 1977", acts="products", sized=True, check=_shares)
+@method("karcher", source="Karcher 1977", acts="products", sized=True, check=check_shares)
 def karcher(products: Array, weights: Sequence[float]) -> list[float]:
     """The mean direction on the sphere, times the mean norm. For two updates of one norm that is slerp.
 

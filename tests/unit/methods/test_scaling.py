@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from strategies import low_rank
+from strategies import low_rank, with_inputs
 
 from adapterops import METHODS, Adapter, evaluate, merge
 from adapterops.errors import OptionError
@@ -14,7 +14,11 @@ from adapterops.methods.scaling import check_scale, describe, fixed
 from adapterops.operations.algebra import settings
 
 A, B, C = (
-    Adapter.of({"q": low_rank(seed, 7, 5, 2), **({"v": low_rank(seed + 9, 4, 5, 2)} if seed else {})})
+    with_inputs(
+        Adapter.of({"q": low_rank(seed, 7, 5, 2), **({"v": low_rank(seed + 9, 4, 5, 2)} if seed else {})}),
+        seed,
+        {"q": (7, 5), "v": (4, 5)},
+    )
     for seed in range(3)
 )
 

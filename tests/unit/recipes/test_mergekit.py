@@ -59,7 +59,7 @@ def test_random_methods_are_read_and_keep_what_was_asked(place: Path, method: st
         ({"parameters": {"gamma": 0.1}}, "parameters.gamma is unknown"),
         ({"models": [{"model": "chat"}]}, "weight of a is missing"),
         ({"models": None, "slices": [{}, {}]}, "has models and slices"),
-        ({"merge_method": "passthrough"}, "passthrough, which is not read"),
+        ({"merge_method": "passthrough"}, "slices is missing or empty"),
         ({"base_model": None}, "has no base_model"),
         ({"dtype": ["float32"]}, "expected text"),
         ({"parameters": {"normalize": "no"}}, "normalize is 'no', expected true or false"),

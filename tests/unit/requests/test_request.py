@@ -14,14 +14,15 @@ from adapterops.expressions.expression import parse
 from adapterops.methods import METHODS
 from adapterops.operations.extraction import REST
 from adapterops.requests.reading import read_request
-from adapterops.requests.request import KINDS, VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
+from adapterops.requests.request import KINDS, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
 
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 HASHES = st.dictionaries(st.just("sha256"), DIGESTS | st.dictionaries(PATHS, DIGESTS, min_size=1, max_size=2))
 MODELS = st.builds(Model, PATHS, HASHES)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-INPUTS = st.builds(Input, PATHS, HASHES, st.none() | NUMBERS, st.booleans())
+INPUTS = st.builds(Input, PATHS, HASHES, st.none() | NUMBERS, st.booleans(), grams=st.none() | MODELS)
+STACKS = st.lists(st.builds(Layers, MODELS, st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=3).map(tuple)
 SCHEMES = st.builds(Quantize, st.sampled_from(["nf4", "fp4", "int8"]), st.booleans(), st.none() | st.integers(1, 4096))
 CUTS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"rank": st.integers(1, 99)}),
@@ -57,6 +58,8 @@ def requests(draw: st.DrawFn) -> Request:
         )
         cut = draw(st.just({}) | CUTS)
         return Request(**made, output=Output(dtype=dtype, exact=draw(st.booleans()), **form, **cut))
+    if kind == "stack":
+        return Request(**made, stack=draw(STACKS), output=Output(dtype=dtype))
     made["base"] = draw(MODELS)
     if kind == "extract":
         return Request(

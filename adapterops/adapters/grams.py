@@ -1,0 +1,57 @@
+"""What the modules of an adapter take in: their Gram matrices, read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from adapterops.arrays.finite import all_finite
+from adapterops.arrays.scratch import Scratch
+from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import InputError, at
+from adapterops.provenance.history import Source, Step
+from adapterops.storage.lazy import Lazy
+
+if TYPE_CHECKING:
+    from adapterops.updates.protocol import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """Module → the mean of x xᵀ over the inputs of a task, by names that the model has for it in memory.
+
+    Attributes:
+        matrices: (n, n) for a module that takes in n numbers, read on every access.
+        shapes: of each, known without reading any.
+    """
+
+    matrices: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int, ...]]
+    history: Step | Source = field(default_factory=lambda: Step("memory"))
+
+    @classmethod
+    def of(cls, matrices: Mapping[str, Array]) -> Grams:
+        """Matrices that are in memory."""
+        return cls(matrices, {name: each.shape for name, each in matrices.items()})
+
+
+def grams_in(file: Checkpoint) -> Grams:
+    """The matrices in a file that `adapterops gram` wrote. Nothing is read yet.
+
+    Raises:
+        InputError: when one is read, it has numbers that are NaN or infinite.
+    """
+
+    def read(name: str) -> Array:
+        found = file.stored[name].rows(0, file.layout[name].shape[0], Scratch())
+        with at(tensor=name, path=file.files.path if file.files else None):
+            if not all_finite(found):
+                raise InputError(
+                    "has numbers that are NaN or infinite, and is to be the mean of products of inputs",
+                    hint="make it anew, with adapterops gram",
+                    code="E-NONFINITE",
+                )
+        return found
+
+    return Grams(Lazy(file.layout, read), {name: spec.shape for name, spec in file.layout.items()}, file.history)
