@@ -91,7 +91,7 @@ def inspect_collection(source: str | os.PathLike[str]) -> CollectionInspection:
     }
     return CollectionInspection(
         place,
-        collection.file.size,
+        collection.file.identity.size,
         collection.error,
         members,
         {module: len(each.tables.own) for module, each in stored.items()},

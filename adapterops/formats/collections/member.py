@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.formats.collections.contents import NONE, Collection, Stored
-from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Entry, Spec
 
@@ -24,17 +23,16 @@ A, B = ".lora_A", ".lora_B"
 
 
 class MemberFile:
-    """The factors of one adapter, MODULE.lora_A (r, in) and MODULE.lora_B (out, r) in float32. Size and hashes are those of
-    the whole collection.
+    """The factors of one adapter, MODULE.lora_A (r, in) and MODULE.lora_B (out, r) in float32. Its identity is that of the
+    whole collection.
     """
 
     def __init__(self, collection: Collection, member: str) -> None:
         number = collection.number(member)
         self.path: Path = collection.file.path
-        self.size = collection.file.size
+        self.identity = collection.file.identity
         self.metadata: dict[str, str] = {}
         self.entries: dict[str, Entry] = {}
-        self._file = collection.file
         self.shapes: dict[str, tuple[int, int]] = {}
         stored: dict[str, Stored] = {}
         for module in collection.modules:
@@ -58,10 +56,6 @@ class MemberFile:
             begin = max((entry.end for entry in self.entries.values()), default=0)
             self.entries[module + role] = Entry("F32", shape, begin, begin + Spec("F32", shape).bytes)
 
-    @property
-    def origin(self) -> tuple[int, ...]:
-        return self._file.origin
-
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
         module, _, role = name.rpartition(".")
         found = self._pair(module)[f".{role}"]
@@ -73,18 +67,3 @@ class MemberFile:
     def chunks(self, name: str) -> Iterator[bytearray]:
         data = self.read(name)
         return (data[begin : begin + CHUNK] for begin in range(0, len(data), CHUNK))
-
-    def check_unchanged(self) -> None:
-        self._file.check_unchanged()
-
-    def hash_as_read(self) -> None:
-        self._file.hash_as_read()
-
-    def digest(self, algorithm: str = BLAKE3) -> str:
-        return self._file.digest(algorithm)
-
-    def hashes(self) -> dict[str, str]:
-        return self._file.hashes()
-
-    def note(self, hashes: Mapping[str, str]) -> None:
-        self._file.note(hashes)
