@@ -88,7 +88,7 @@ def test_an_engine(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record
     asked = proof_of(record, Path("fused"))
 
-    def engine(function, items, *, memory, how):  # type: ignore[no-untyped-def]
+    def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
         yield from map(do, items)
 
     found = spread(asked, Path("fused"), engine)
