@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import click
 
 from adapterops.cli.options import group
-from adapterops.cli.values import ENGINE, REPO
+from adapterops.cli.values import REPO, Registered
 from adapterops.engine.execution import Share
+from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 
@@ -35,7 +36,9 @@ SPREADING = (
         help="Make the K-th of N shares of the files; any machines may make the others. `finalize` comes last.",
     ),
     click.option(
-        "--engine", type=ENGINE, help="Make the files on many machines (ray: a cluster of Ray), and finalize."
+        "--engine",
+        type=Registered("engine", lambda: ENGINES),
+        help="Make the files on many machines (ray: a cluster of Ray), and finalize.",
     ),
     click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
 )

@@ -10,7 +10,6 @@ from click.shell_completion import CompletionItem
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.cli.usage import meant
-from adapterops.engine.registry import ENGINES
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
 from adapterops.hub.references import Reference, choose, parse
@@ -100,7 +99,6 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
 
 SCHEME, FORMAT = Registered("scheme", written, lambda: SCHEMES), Registered("format", writable, lambda: FORMATS)
-ENGINE = Registered("engine", lambda: ENGINES)
 
 
 class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
