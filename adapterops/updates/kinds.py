@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.registry import Registry
 
@@ -47,6 +47,7 @@ class Kind:
         flag: the field that is set for this kind and not for others of its type.
         fields: fields of the config that do not change the update.
         refused: fields under which it is not handled when they are set, and why.
+        stated: the kind that it is by the fields of the config, where its arrays do not say how they are meant.
         embedding: it is that of an embedding, which PEFT stores in another way than that of a Linear layer.
     """
 
@@ -63,6 +64,7 @@ class Kind:
     fields: Collection[str] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     embedding: bool = False
+    stated: Callable[[Mapping[str, Any]], Kind] | None = None
 
 
 KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapterops.updates")

@@ -128,6 +128,7 @@ def oft(*, shared: bool = False, terms: int | None = None, most: float | None = 
         reads="rows",
         peft_type="OFT",
         alpha=None,
+        stated=_stated,
         fields=(
             "module_dropout",
             "init_weights",
@@ -138,6 +139,21 @@ def oft(*, shared: bool = False, terms: int | None = None, most: float | None = 
             "use_cayley_neumann",
             "num_cayley_neumann_terms",
         ),
+    )
+
+
+def _stated(fields: Mapping[str, Any]) -> Kind:
+    """OFT as the config of PEFT has it."""
+    terms, most = fields.get("num_cayley_neumann_terms", 5), fields.get("eps", 6e-5)
+    if type(terms) is not int or terms < 1 or isinstance(most, bool) or not isinstance(most, int | float):
+        raise InputError(
+            f"num_cayley_neumann_terms is {terms!r} and eps is {most!r}, expected numbers", code="E-CONFIG"
+        )
+    series = fields.get("use_cayley_neumann", True)
+    return oft(
+        shared=bool(fields.get("block_share")),
+        terms=(4 if terms == 3 else terms) if series else None,  # PEFT adds the power after the last but one of three
+        most=float(most) if fields.get("coft") else None,
     )
 
 

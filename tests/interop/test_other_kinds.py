@@ -330,6 +330,11 @@ def test_rotations_of_embeddings_and_convolutions(tmp_path: Path, capsys: pytest
 @pytest.mark.filterwarnings("ignore")
 def test_rotations_without_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "llama", peft.OFTConfig(**OFT))
-    (tmp_path / "adapter/adapter_config.json").unlink()
+    path = tmp_path / "adapter/adapter_config.json"
+    fields = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
+    path.write_text(json.dumps(fields))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 3
+    assert "is OFT, and the config says LORA" in capsys.readouterr().err
+    path.unlink()
     assert run(["fuse", "base", "adapter/adapter_model.safetensors", "--alpha", "8", "-o", "fused"]) == 4
-    assert "is OFT, and no config says how it rotates" in capsys.readouterr().err
+    assert "is OFT, and no config says how it is computed" in capsys.readouterr().err

@@ -39,7 +39,8 @@ def variant(fields: Any) -> Variant:
         UnsupportedError: it sets two, or the version of PEFT decides and is not stated.
     """
     fields = fields if isinstance(fields, dict) else {}
-    rotation = _rotation(fields) if fields.get("peft_type") == "OFT" else None
+    if fields.get("peft_type") == "OFT":
+        _check_rotation(fields)
     start, blocks = STARTED.get(str(fields.get("init_lora_weights"))), fields.get("use_bdlora")
     if start and (blocks or fields.get("use_dora") or fields.get("kasa_config")):
         raise UnsupportedError(
@@ -49,14 +50,14 @@ def variant(fields: Any) -> Variant:
     sides = _sides(blocks) if blocks else ()
 
     def of(module: str, kind: Kind) -> Kind:
-        if kind is KINDS["OFT"]:
-            if rotation is None:
-                raise UnsupportedError(
-                    "is OFT, and no config says how it rotates",
-                    tensor=module,
-                    hint="put the adapter_config.json that it was saved with into its folder",
-                )
-            return rotation
+        if kind.stated is not None and fields.get("peft_type") == kind.peft_type:
+            return kind.stated(fields)
+        if kind.stated is not None and "peft_type" not in fields:
+            raise UnsupportedError(
+                f"is {kind.name}, and no config says how it is computed",
+                tensor=module,
+                hint="put the adapter_config.json that it was saved with into its folder",
+            )
         if kind is not KINDS["LoRA"]:
             return kind
         if start:
@@ -70,31 +71,18 @@ def variant(fields: Any) -> Variant:
     return of
 
 
-def _rotation(fields: Mapping[str, Any]) -> Kind:
-    """OFT as a config has it."""
-    from adapterops.updates.rotation import oft
-
+def _check_rotation(fields: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError for OFT of which the config does not say how this version of PEFT rotates."""
     if "oft_block_size" not in fields:
         raise UnsupportedError(
             "has no oft_block_size: it is OFT of PEFT 0.13 or earlier, which rotates in another way",
             hint="merge it into its base with that version: merge_and_unload",
         )
-    terms, most = fields.get("num_cayley_neumann_terms", 5), fields.get("eps", 6e-5)
-    if type(terms) is not int or terms < 1 or isinstance(most, bool) or not isinstance(most, int | float):
-        raise InputError(
-            f"num_cayley_neumann_terms is {terms!r} and eps is {most!r}, expected numbers", code="E-CONFIG"
-        )
-    series = bool(fields.get("use_cayley_neumann", True))
-    if series and not is_at_least(fields, CAYLEY_NEUMANN):
+    if fields.get("use_cayley_neumann", True) and not is_at_least(fields, CAYLEY_NEUMANN):
         raise UnsupportedError(
             "use_cayley_neumann is set, whose terms are others since PEFT 0.18, and peft_version states no such version",
             hint="merge it into its base with the version of PEFT that trained it: merge_and_unload",
         )
-    return oft(
-        shared=bool(fields.get("block_share")),
-        terms=(4 if terms == 3 else terms) if series else None,  # PEFT adds the power after the last but one of three
-        most=float(most) if fields.get("coft") else None,
-    )
 
 
 def _sides(blocks: Any) -> list[tuple[str, str]]:
