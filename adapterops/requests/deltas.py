@@ -203,7 +203,9 @@ def _safe(stated: Any, folder: Path) -> Request:
     """
     with at(path=folder / DELTA):
         if not isinstance(stated, dict) or stated.get("schema") != SCHEMA or "request" not in stated:
-            raise InputError(f"is not a delta of schema {SCHEMA}", hint="pull it with a newer adapterops", code="E-DELTA")
+            raise InputError(
+                f"is not a delta of schema {SCHEMA}", hint="pull it with a newer adapterops", code="E-DELTA"
+            )
         request = read_request(stated["request"])
         models: list[Model | Input] = list(request.models.values())
         for each in [*models, *request.inputs.values()]:
@@ -216,7 +218,9 @@ def _safe(stated: Any, folder: Path) -> Request:
                 fact = f"names the input {each.path}, which is neither a commit on the Hub nor in {ADAPTERS}/"
                 raise InputError(fact, hint="a delta that was pushed with --as-delta has no such input", code="E-DELTA")
         if request.allow_pickle:
-            raise InputError("asks for pickles, which can run code", hint="make the model with adapterops fuse", code="E-DELTA")
+            raise InputError(
+                "asks for pickles, which can run code", hint="make the model with adapterops fuse", code="E-DELTA"
+            )
     return request
 
 
