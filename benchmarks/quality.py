@@ -36,11 +36,9 @@ SUITES: dict[str, Callable[[int], Suite]] = {
 }
 METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
-    "iso_c", "iso_cts", "iso_cts --common 0 --flatness 0.5", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
+    "iso_c", "iso_cts", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
 )  # fmt: skip
-FEW = {
-    "encoder": ("linear", "ties", "tsv", "iso_c", "iso_cts --common 0 --flatness 0.5", "wudi", "pcb", "regmean"),
-}
+FEW = {"encoder": ("linear", "ties", "tsv", "iso_c")}
 """Of a suite that takes long, the methods that are measured."""
 
 PEFT = "PEFT "
@@ -66,9 +64,7 @@ def merges(suite: Suite, methods: Sequence[str]) -> Iterator[tuple[str, Deltas, 
         if name.startswith(PEFT):
             yield name, by_peft(suite.adapters, name.removeprefix(PEFT)), None
             continue
-        method, *options = name.split(" --")
-        given = {option: float(value) for option, value in map(str.split, options)}
-        plain, automatic = (entries(merge(suite.adapters, method, scale=scale, **given)) for scale in ("sum", "auto"))
+        plain, automatic = (entries(merge(suite.adapters, name, scale=scale)) for scale in ("sum", "auto"))
         yield name, plain, automatic
 
 

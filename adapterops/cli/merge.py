@@ -22,13 +22,14 @@ from adapterops.requests.request import Output
 @making
 @click.option(
     "--grams",
+    "inputs_of",
     multiple=True,
     type=values.TEXT,
     metavar="FILE",
     help="What the modules of an adapter take in, as adapterops gram sums it up; one for each adapter, for regmean.",
 )
 def command(
-    sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, grams: tuple[str, ...]
+    sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, inputs_of: tuple[str, ...]
 ) -> None:
     """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
@@ -41,6 +42,6 @@ def command(
     adapterops merge a b --dare-ties --density 0.3 --seed 7 --rank 16
     adapterops merge a b --regmean --grams a-grams.safetensors --grams b-grams.safetensors
     """
-    adapters = with_grams(making.inputs(named(sources)), grams)
+    adapters = with_grams(making.inputs(named(sources)), inputs_of)
     request = making.request(adapters, merge.expression(adapters), cut, allow_base_mismatch=merge.allow_base_mismatch)
     write(request, out, making.running)

@@ -74,8 +74,8 @@ def check_kernels(file: Header, found: Mapping[str, Parts]) -> None:
         name = each.tensors.get("lokr_w2")
         if name and len(file.entries[name].shape) == 3:
             raise UnsupportedError(
-                "is LoKr of a convolution in one dimension with all of lokr_w2, whose entries PEFT 0.21 arranges "
-                "otherwise than those of any other convolution",
+                "is LoKr of a convolution in one dimension with all of lokr_w2, whose entries PEFT 0.21 puts in "
+                "an order that no other convolution has",
                 tensor=module,
                 hint="merge it into its base with PEFT: merge_and_unload",
             )
