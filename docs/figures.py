@@ -69,7 +69,7 @@ def rounding() -> str:
 
 
 def collections() -> str:
-    """What collections take by what their adapters share, what trained ones lose, and how long one takes to open."""
+    """What collections take by what their adapters share, and how long one takes to open."""
     results = json.loads((STORED / "collections.json").read_text(encoding="utf-8"))
     lines = ["| what they share | size | by itself | largest error of a module |", "|---|---|---|---|"]
     for row in results["many"]:
@@ -77,23 +77,12 @@ def collections() -> str:
         lines.append(
             f"| {row['what']} | {row['bytes'] / whole:.1%} | {row['alone'] / whole:.1%} | {100 * row['module']:.2f} % |"
         )
-    lines += ["", "LoRA trained on tasks of sequences (benchmarks/compressing.py), with the adapters of a collection:", ""]
-    lines += ["| `--error` | codes, of 16 bits | accuracy | least change of a task |", "|---|---|---|---|"]
-    runs = results["trained"]
-    own = f"{100 * fmean(run['own'] for run in runs):.2f} % with the adapters themselves"
-    for error in dict.fromkeys(run["error"] for run in runs):
-        chosen = [run for run in runs if run["error"] == error]
-        size, right = (fmean(run[key] for run in chosen) for key in ("codes", "collection"))
-        worst, whole = min(run["worst change"] for run in chosen), fmean(run["in 16 bits"] for run in chosen)
-        lines.append(f"| {error:g} | {size / whole:.1%} | {100 * right:.2f} % | {100 * worst:+.2f} points |")
     one = results["expanded"][0]
     opened, saved = one["opened, all factors"], one["a folder of PEFT"]
     lines += [
         "",
-        f"The accuracy is {own}, and {100 * fmean(run['base'] for run in runs):.2f} % with the base alone.",
-        "",
-        f"One adapter of {one['modules']} modules, {one['parameters'] / 1e6:.1f} M parameters: {opened[0]:.0f} ms until all its factors are there "
-        f"({opened[1]:.0f} ms of a processor), {saved[0]:.0f} ms until it is a folder that PEFT loads.",
+        f"One adapter of {one['modules']} modules, {one['parameters'] / 1e6:.1f} M parameters: {opened[0]:.0f} ms until all "
+        f"its factors are there ({opened[1]:.0f} ms of a processor), {saved[0]:.0f} ms until it is a folder that PEFT loads.",
     ]
     return "\n".join([*lines, ""])
 
