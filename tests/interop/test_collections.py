@@ -10,6 +10,7 @@ import torch
 from peft_models import base, deltas, load, make
 
 import adapterops as ao
+from adapterops.cli.main import run
 
 NAMES = ("plain", "rslora", "all", "regex", "layer")
 TOKENS = torch.arange(24).reshape(2, 12) % 128
@@ -56,3 +57,13 @@ def test_the_error_is_that_of_what_peft_adds(tmp_path: Path) -> None:
         whole = sum(each.double().square().sum() for each in exact.values())
         assert float((lost / whole).sqrt()) == pytest.approx(done.errors[name], rel=1e-2)
         assert done.errors[name] <= 0.05
+
+
+def test_a_model_with_one_of_it_is_verified_by_its_manifest(tmp_path: Path) -> None:
+    base().save_pretrained(tmp_path / "base")
+    make(tmp_path / "one", 1, r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])
+    ao.compress({"one": ao.open_adapter(tmp_path / "one")}, tmp_path / "coll")
+    given = [str(tmp_path / "base"), f"{tmp_path / 'coll'}#one"]
+    assert run(["fuse", *given, "-o", str(tmp_path / "model")]) == 0
+    assert run(["verify", str(tmp_path / "model")]) == 0
+    assert run(["verify", str(tmp_path / "model"), "--base", given[0], "--adapter", given[1]]) == 0
