@@ -59,11 +59,12 @@ def test_the_error_is_that_of_what_peft_adds(tmp_path: Path) -> None:
         assert done.errors[name] <= 0.05
 
 
-def test_a_model_with_one_of_it_is_verified_by_its_manifest(tmp_path: Path) -> None:
-    base().save_pretrained(tmp_path / "base")
+def test_a_model_with_one_of_it_is_verified_by_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base().save_pretrained("base")
     make(tmp_path / "one", 1, r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])
-    ao.compress({"one": ao.open_adapter(tmp_path / "one")}, tmp_path / "coll")
-    given = [str(tmp_path / "base"), f"{tmp_path / 'coll'}#one"]
-    assert run(["fuse", *given, "-o", str(tmp_path / "model")]) == 0
-    assert run(["verify", str(tmp_path / "model")]) == 0
-    assert run(["verify", str(tmp_path / "model"), "--base", given[0], "--adapter", given[1]]) == 0
+    ao.compress({"one": ao.open_adapter("one")}, "coll")
+    assert run(["fuse", "base", "coll#one", "-o", "model"]) == 0
+    assert run(["verify", "model"]) == 0
+    assert run(["verify", "model", "--base", "base", "--adapter", "coll#one"]) == 0
+    assert run(["verify", "model", "--base", "base", "--adapter", "one"]) == 8
