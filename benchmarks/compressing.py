@@ -1,9 +1,8 @@
 """What collections of adapters take, and what they lose: `compressing.py`, minutes on two cores, no downloads.
 
 Written to benchmarks/results/collections.json; `python docs/pages.py` makes the tables of docs/collections.md of it. The
-200 adapters of the first part are random, in bfloat16, and share what their name says. Those of the second were trained: a
-LoRA for each task of `sequences.py`, and the accuracies are of models with the adapters of a collection. The third is how
-long it takes to have one adapter again.
+200 adapters of the first part are random, in bfloat16, and share what their name says. The second is how long it takes to
+have one adapter again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-from sequences import sequences
 
 from adapterops import Adapter, AdapterConfig, LowRank, compress, open_adapter, save_adapter
 from adapterops.adapters.compressed import Compressed
@@ -33,8 +31,6 @@ RESULTS = Path(__file__).parent / "results" / "collections.json"
 MANY, RANK = 200, 16
 MODULES = {"model.layers.0.self_attn.q_proj": (512, 512), "model.layers.0.mlp.up_proj": (768, 384)}
 LARGE = {f"model.layers.{layer}.mlp.up_proj": (2048, 1024) for layer in range(32)}
-ERRORS = (0.003, 0.01, 0.03, 0.1, 0.3)
-SEEDS = 2
 
 Random = np.random.Generator
 Made = Callable[[Random, LowRank, int], LowRank]
@@ -60,7 +56,7 @@ KINDS: dict[str, Made] = {
         random, of(np.random.default_rng(number % 20), RANK, base.shape)
     ),
     "one A, and a B each": lambda random, base, _: LowRank(of(random, RANK, base.shape).B, base.A),
-    "trained on from one, B and A moved by a twentieth": lambda random, base, _: LowRank(
+    "one adapter, and its B and A moved by a twentieth": lambda random, base, _: LowRank(
         base.B * (1 + 0.05 * random.standard_normal(base.B.shape)),
         base.A * (1 + 0.05 * random.standard_normal(base.A.shape)),
     ),
@@ -143,32 +139,8 @@ def check(given: dict[str, Adapter], path: Path, done: Compressed) -> None:
             assert distance(exact, again.updates[module]) <= done.worst[0] * exact.norm() * 1.001, (name, module)
 
 
-def trained() -> Iterator[dict[str, Any]]:
-    for seed in range(SEEDS):
-        suite = sequences(seed)
-        own = suite.accuracy(suite.single, "test")
-        base = suite.accuracy({module: 0 * each for module, each in suite.single.items()}, "test")
-        for error in ERRORS:
-            with tempfile.TemporaryDirectory() as name:
-                given = {f"task{number}": each for number, each in enumerate(suite.adapters)}
-                done = compress(given, Path(name) / "coll", error=error)
-                again = [open_adapter(f"{name}/coll#{each}") for each in given]
-                deltas = {m: np.stack([each.updates[m].dense() for each in again]) for m in suite.single}
-            accuracy = suite.accuracy(deltas, "test")
-            yield {
-                "seed": seed,
-                "error": error,
-                **row(done),
-                "base": float(base.mean()),
-                "own": float(own.mean()),
-                "collection": float(accuracy.mean()),
-                "worst change": float((accuracy - own).min()),
-            }
-
-
 PARTS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "many": many,
-    "trained": trained,
     "expanded": lambda: [expanded()],
 }
 

@@ -15,6 +15,7 @@ STORED = Path(__file__).parents[1] / "benchmarks/results"
 RESULTS = STORED / "cpu.json"
 MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 QUALITY = re.compile(r"(?<=<!-- quality -->\n).*?(?=<!-- end of quality -->)", re.DOTALL)
+COLLECTIONS = re.compile(r"(?<=<!-- collections -->\n).*?(?=<!-- end of collections -->)", re.DOTALL)
 ROUNDING = re.compile(r"(?<=<!-- rounding -->\n).*?(?=<!-- end of rounding -->)", re.DOTALL)
 
 ROWS = {
@@ -45,7 +46,7 @@ def figures() -> str:
 
 def with_figures(page: str) -> str:
     """A page with the tables of now between its marks."""
-    for mark, table in ((QUALITY, quality), (MARKED, figures), (ROUNDING, rounding)):
+    for mark, table in ((QUALITY, quality), (MARKED, figures), (ROUNDING, rounding), (COLLECTIONS, collections)):
         if found := mark.search(page):
             page = page[: found.start()] + table() + page[found.end() :]
     return page
@@ -64,6 +65,25 @@ def rounding() -> str:
             beside = "" if way == "stochastic" else f", nearer in {nearer} of {len(rows)}"
             cells.append(f"{fmean(found):.4f} ± {stdev(found) / len(found) ** 0.5:.4f}{beside}")
         lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def collections() -> str:
+    """What collections take by what their adapters share, and how long one takes to open."""
+    results = json.loads((STORED / "collections.json").read_text(encoding="utf-8"))
+    lines = ["| what they share | size | by itself | largest error of a module |", "|---|---|---|---|"]
+    for row in results["many"]:
+        whole = row["in 16 bits"]
+        lines.append(
+            f"| {row['what']} | {row['bytes'] / whole:.1%} | {row['alone'] / whole:.1%} | {100 * row['module']:.2f} % |"
+        )
+    one = results["expanded"][0]
+    opened, saved = one["opened, all factors"], one["a folder of PEFT"]
+    lines += [
+        "",
+        f"One adapter of {one['modules']} modules, {one['parameters'] / 1e6:.1f} M parameters: {opened[0]:.0f} ms until all "
+        f"its factors are there ({opened[1]:.0f} ms of a processor), {saved[0]:.0f} ms until it is a folder that PEFT loads.",
+    ]
     return "\n".join([*lines, ""])
 
 

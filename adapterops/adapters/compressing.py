@@ -50,7 +50,7 @@ def compress(
     """Write adapters of one base as a collection, a folder that is complete or absent. `open_adapter("OUT#NAME")` is one
     of them again.
 
-    Every update of every module is within `error` of its norm, by a measurement on what is stored. Modules are read, coded
+    Every update of every module is within `error` of its norm, by a measurement on what is stored. Modules are read, compressed
     and written one at a time. With a `rank`, an update keeps at most so many dimensions besides those that are shared, and
     the error is what that makes it.
 

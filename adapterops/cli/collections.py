@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from adapterops.cli.output import amount, line, print_json, print_table
 from adapterops.cli.terminal import verbose
 from adapterops.errors import count
 from adapterops.operations.collections import CollectionInspection, inspect_collection
 from adapterops.storage.place import Place
+
+TINY = 1e-9
+"""What an error may be above a round number and still be shown as that: less than float64 holds of it."""
 
 
 def show_collection(source: Place, as_json: bool) -> None:
@@ -42,12 +47,9 @@ def at_most(error: float) -> str:
     """An error in percent, to two digits, rounded up.
 
     >>> at_most(0.00991), at_most(0.0), at_most(0.0001)
-    ('1.0%', '0%', '0.010%')
+    ('1.00%', '0%', '0.010%')
     """
     if not error:
         return "0%"
-    shown = f"{100 * error:#.2g}"
-    if float(shown) < 100 * error:
-        digits = len(shown.partition(".")[2])
-        shown = f"{float(shown) + 10.0**-digits:.{digits}f}" if "e" not in shown else f"{105 * error:.2g}"
-    return f"{shown}%"
+    digits = max(0, 1 - math.floor(math.log10(100 * error)))
+    return f"{math.ceil(100 * error * 10**digits - TINY) / 10**digits:.{digits}f}%"

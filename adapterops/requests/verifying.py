@@ -27,6 +27,7 @@ from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
 from adapterops.storage.outputs import manifest_of
+from adapterops.storage.place import Place
 
 OPTIONS = {"base": "--base PATH", "original": "--original PATH", "grams": "--grams GRAMS"}
 
@@ -104,7 +105,7 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
     wanted = [(each.path, OPTIONS.get(name)) for name, each in request.models.items()]
     wanted += [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
     for path, option in wanted:
-        if path in noted and not path.startswith(SCHEME) and not Path(path).exists():
+        if path in noted and not path.startswith(SCHEME) and not Place.of(path).exists:
             fact = f"was made from {Path(path).name}, and {path} does not exist"
             raise OptionError(fact, path=model, hint=f"name its place: {option}" if option else "put it there again")
 

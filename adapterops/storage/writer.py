@@ -68,7 +68,7 @@ def file_size(layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> int:
     """The bytes of a file of these tensors.
 
     >>> file_size({"x": Spec("F32", (2,))}, {})
-    80
+    72
     """
     return 8 + len(_header_text(layout, metadata, 0)) + sum(spec.bytes for spec in layout.values())
 

@@ -10,6 +10,7 @@ import torch
 from peft_models import base, deltas, load, make
 
 import adapterops as ao
+from adapterops.cli.main import run
 
 NAMES = ("plain", "rslora", "all", "regex", "layer")
 TOKENS = torch.arange(24).reshape(2, 12) % 128
@@ -56,3 +57,14 @@ def test_the_error_is_that_of_what_peft_adds(tmp_path: Path) -> None:
         whole = sum(each.double().square().sum() for each in exact.values())
         assert float((lost / whole).sqrt()) == pytest.approx(done.errors[name], rel=1e-2)
         assert done.errors[name] <= 0.05
+
+
+def test_a_model_with_one_of_it_is_verified_by_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base().save_pretrained("base")
+    make(tmp_path / "one", 1, r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])
+    ao.compress({"one": ao.open_adapter("one")}, "coll")
+    assert run(["fuse", "base", "coll#one", "-o", "model"]) == 0
+    assert run(["verify", "model"]) == 0
+    assert run(["verify", "model", "--base", "base", "--adapter", "coll#one"]) == 0
+    assert run(["verify", "model", "--base", "base", "--adapter", "one"]) == 8

@@ -137,6 +137,7 @@ sys.exit(code)
         ["convert", "a", "--to", "mlx", "-o", "out"],
         ["convert", "a.gguf", "--to", "peft", "--base", "llama", "-o", "out"],
         ["normalize", "a", "-o", "out"],
+        ["compress", "a", "b=a", "-o", "out"],
         ["check", "a", "--base", "base"],
         ["check", "--help"],
         ["merge", "a", "a", "--ties", "--rank", "1", "-o", "out"],

@@ -52,6 +52,7 @@ MISSING = {
     "formats/peft/patterns.py",
     "formats/registry.py",
     "formats/stacks.py",
+    "live/logits.py",
     "methods/families/dare.py",
     "methods/families/della.py",
     "methods/families/linear.py",
@@ -70,7 +71,6 @@ MISSING = {
     "operations/quantization.py",
     "operations/targets/share.py",
     "operations/truncation.py",
-    "provenance/manifest.py",
     "quant/checks.py",
     "quant/scheme.py",
     "quant/transfer.py",
@@ -90,7 +90,6 @@ MISSING = {
     "updates/kinds.py",
     "updates/layout.py",
     "updates/protocol.py",
-    "live/logits.py",
 }
 """Modules without unit tests of their own yet. This list only shrinks."""
 

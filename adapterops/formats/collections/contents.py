@@ -176,7 +176,7 @@ def open_collection(place: Place) -> Collection:
         for key in file.entries:
             module, _, name = key.rpartition(":")
             if module not in modules:
-                raise _damaged(f"has tensors of {module[:80]!r}, and its header has no such module")
+                raise _damaged(f"has tensors of {module[:80]!r}, which is not one of its modules")
             names[module].add(name)
     return Collection(file, members, modules, error, names)
 

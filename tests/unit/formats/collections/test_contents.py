@@ -74,7 +74,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "a module of one side": (header("modules", {Q: [3]}), "its modules"),
     "a module of negative sides": (header("modules", {Q: [-3, 4]}), "its modules"),
     "modules without tensors": (header("modules", {**{k: list(v) for k, v in MODULES.items()}, "x": [3, 4]}), "numbers is nothing"),
-    "tensors without a module": (header("modules", {Q: [24, 20]}), "no such module"),
+    "tensors without a module": (header("modules", {Q: [24, 20]}), "not one of its modules"),
     "another shape": (header("modules", {**{k: list(v) for k, v in MODULES.items()}, Q: [25, 20]}), "expected"),
     "a member more": (header("members", {name: {} for name in "abcdef"}), "expected"),
     "no numbers": (without("numbers"), "numbers is nothing"),
