@@ -48,7 +48,7 @@ _HOMES = {
     "normalize": "operations.normalization",
     "open_adapter": "adapters.opening",
     "open_checkpoint": "checkpoints.opening",
-    "pull": "hub.pulling",
+    "pull": "requests.deltas",
     "push": "hub.pushing",
     "quantize": "operations.quantization",
     "report": "reports.writing",
@@ -88,7 +88,6 @@ if TYPE_CHECKING:
     from adapterops.expressions.calculator import evaluate as evaluate
     from adapterops.formats.peft.config import AdapterConfig as AdapterConfig
     from adapterops.hub.package import card as card
-    from adapterops.hub.pulling import pull as pull
     from adapterops.hub.pushing import push as push
     from adapterops.hub.snapshot import locate as locate
     from adapterops.methods import METHODS as METHODS
@@ -118,6 +117,7 @@ if TYPE_CHECKING:
     from adapterops.recipes.running import run_recipe as run_recipe
     from adapterops.recipes.schema import read_recipe as read_recipe
     from adapterops.reports.writing import report as report
+    from adapterops.requests.deltas import pull as pull
     from adapterops.requests.request import Request as Request
     from adapterops.requests.splitting import Split as Split
     from adapterops.requests.splitting import split as split

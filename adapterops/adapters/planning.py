@@ -74,7 +74,7 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
         for file in s.tensors
     )
     done = list(steps(adapter.history))
-    factors = 4 * (5 if any(map(_in_core, done)) else 2) * read
+    factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
     return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * 2 * written)
 
 

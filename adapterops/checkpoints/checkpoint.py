@@ -213,12 +213,17 @@ class Checkpoint:
 
     def working_memory(self, workers: int) -> int:
         """About how many bytes saving holds at a time:
-        for each worker a few tiles in float32, and what the largest edit keeps.
+        for each worker a few tiles in float32, more where they become codes, and what the largest edit keeps, with the
+        tiles that it is made of.
         """
-        wide = 4
         kept = max(self.holding.values(), default=0)
-        largest = max((self.group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
-        return workers * (8 * wide * max(BLOCK, largest) + kept) + CHUNK
+        arrays, wide = 8 + 4 * bool(self.schemes) + 8 * bool(kept), 4
+        return workers * (arrays * wide * max(BLOCK, self.together) + kept) + CHUNK
+
+    @property
+    def together(self) -> int:
+        """The entries that have to be computed together, at most."""
+        return max((self.group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
 
     def check_one(self, what: str) -> None:
         """Raise UnsupportedError for a pipeline, of which only a single component can be `what`: quantized, divided."""

@@ -16,7 +16,7 @@ from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
-from adapterops.engine.records import hashes, noted, whole
+from adapterops.engine.records import note_hashes, noted, whole
 from adapterops.errors import VerificationError, count
 from adapterops.formats.models.weight_files import index_name
 from adapterops.provenance.history import sources
@@ -191,6 +191,7 @@ def describe(
     """
     inputs, sync = sources(checkpoint.history), how.sync
     files = {job.file: files[job.file] for job in plan.jobs}
+    note_hashes(inputs, plan.jobs, files)
     for source in inputs:
         source.check_unchanged()
     others = []
@@ -210,7 +211,7 @@ def describe(
         write_file(folder / name, content, sync)
     outputs |= {name: described(folder / name) for name in (*others, *origin.files)}
     kept = {**_kept(modules), **_quantized(quantized)}
-    described_inputs = [source.as_json(hashes(plan.jobs, files)) for source in inputs]
+    described_inputs = [source.as_json() for source in inputs]
     torch = checkpoint.needs_torch
     write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():

@@ -11,7 +11,6 @@ from adapterops.cli import options, values
 from adapterops.cli.making import cutting
 from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
-from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
 from adapterops.requests.order import base_of
@@ -33,7 +32,6 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @options.allow_pickle
 @options.output("extracted")
 @options.dtype
-@spreading
 @running
 def command(
     tuned: str,
@@ -44,7 +42,6 @@ def command(
     allow_pickle: bool,
     out: Path,
     dtype: str | None,
-    spread: Spread,
     running: Running,
 ) -> None:
     """TUNED - BASE as a LoRA adapter, and how much of the difference it holds. The base needs no --base where the
@@ -57,4 +54,4 @@ def command(
     before = base_of(tuned, other, base)
     change = Extract(Model(tuned), rest)
     request = Request(base=Model(before), extract=change, allow_pickle=allow_pickle, output=replace(cut, dtype=dtype))
-    write(request, out, replace(running, spread=spread))
+    write(request, out, running)

@@ -10,9 +10,15 @@ from adapterops.cli import options
 from adapterops.cli.output import line, print_json, progress, written
 from adapterops.cli.results import print_result
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.verify import tell
 from adapterops.cli.writing import as_result
 from adapterops.engine.execution import Execution
+from adapterops.operations.verifying import Verification
+from adapterops.recipes.running import stored
+from adapterops.requests.divided import Asked, Outcome
 from adapterops.requests.parts import finalize
+from adapterops.requests.running import Made
+from adapterops.requests.verifying import absolute, recorded
 
 
 @click.command("finalize", cls=Sectioned, short_help="A model or an adapter of its parts.")
@@ -26,7 +32,7 @@ from adapterops.requests.parts import finalize
 @options.as_json
 def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_sync: bool, as_json: bool) -> None:
     """A model or an adapter of the parts that commands made with --part. Every file is compared with what was noted of it;
-    index, config and manifest are written; one rename is the commit.
+    index, config and manifest are written; one rename is the commit. Of the parts of `verify`: what all of them found.
 
     The bytes are those that one process writes. Done a second time it changes nothing.
 
@@ -37,13 +43,20 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
     """
     with progress("checking") as report:
         how = Execution(workers, sync=not no_sync, progress=report)
-        done = finalize(out, force=force, accept_loss=accept_loss, how=how)
+        done = finalize(out, force=force, accept_loss=accept_loss, files=stored, how=how)
     with written(out):
         if done is None and as_json:
             print_json("finalized", {"path": str(out)})
         elif done is None:
             line(f"{out} is whole already: there is nothing to do")
-        elif as_json:
-            print_json(*as_result(done[1], {}))
         else:
-            print_result(*done, {})
+            _print(out, *done, as_json)
+
+
+def _print(out: Path, asked: Asked, outcome: Outcome, as_json: bool) -> None:
+    if isinstance(outcome, Verification):
+        tell(out, absolute(asked.request, out), outcome, recorded(out), as_json)
+    elif as_json:
+        print_json(*as_result(outcome, {}))
+    elif isinstance(asked, Made):
+        print_result(asked, outcome, {})

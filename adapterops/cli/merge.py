@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +10,6 @@ from adapterops.cli import options, values
 from adapterops.cli.making import Making, cutting, making, named
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
-from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.writing import write
 from adapterops.requests.request import Output
 
@@ -20,10 +18,9 @@ from adapterops.requests.request import Output
 @click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @merging
 @cutting
-@spreading
 @options.output("merged")
 @making
-def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, spread: Spread) -> None:
+def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making) -> None:
     """One adapter of several: the weighted sum of their updates, or another method (--ties, --dare-ties, ...).
 
     Ranks, scales and targets may differ. A module that an adapter lacks counts as zero.
@@ -36,4 +33,4 @@ def command(sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, maki
     """
     adapters = making.inputs(named(sources))
     request = making.request(adapters, merge.expression(adapters), cut, allow_base_mismatch=merge.allow_base_mismatch)
-    write(request, out, replace(making.running, spread=spread))
+    write(request, out, making.running)

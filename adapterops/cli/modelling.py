@@ -11,7 +11,7 @@ import click
 from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.cli.options import allow_pickle, device, group, no_sync, resume
 from adapterops.cli.running import RUNNING, Running, run_with
-from adapterops.cli.spreading import SENDING, SPREADING, sent, spread
+from adapterops.cli.spreading import SENDING, sent
 from adapterops.cli.values import SCHEME, TEXT
 from adapterops.engine.execution import DEVICES
 from adapterops.errors import OptionError
@@ -38,17 +38,15 @@ def _modelling(
     resume: bool,
     no_sync: bool,
     allow_pickle: bool,
-    part: str | None,
-    engine: str | None,
-    address: str | None,
     push: Reference | None,
     private: bool | None,
+    as_delta: bool,
     device: str = DEVICES[0],
     **running: Any,
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
-    spreading = sent(spread(part, engine, address, device), push, private)
     run = run_with(**running)
+    spreading = sent(run.spread, push, private, as_delta)
     how = replace(run.how, device=device, sync=not no_sync)
     return Modelling(most, allow_pickle, replace(run, resume=resume, how=how, spread=spreading))
 
@@ -61,7 +59,6 @@ _MODELLING = (
     ),
     resume,
     no_sync,
-    *SPREADING,
     *SENDING,
     allow_pickle,
     *RUNNING,

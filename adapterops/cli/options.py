@@ -12,6 +12,7 @@ import click
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.values import TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
+from adapterops.requests.reading import size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,6 +70,12 @@ component = click.option(
 )
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
+)
+memory = click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=lambda context, parameter, value: None if value is None else size(value, "--memory"),
+    help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
 )
 nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinite numbers as they are.")
 allow_pickle = click.option(

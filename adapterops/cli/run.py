@@ -14,8 +14,10 @@ from adapterops.cli import options, output
 from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
-from adapterops.recipes.running import COMMAND, destination, push, stored
+from adapterops.errors import OptionError
+from adapterops.recipes.running import destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
+from adapterops.requests.running import RECIPE_COMMAND
 
 
 @click.command("run", cls=Sectioned, short_help="What a recipe asks for.")
@@ -46,6 +48,7 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     \b
     adapterops run recipe.yaml --dry-run
     adapterops run merged/recipe.yaml -o again
+    adapterops run recipe.yaml --part 1/8
     """
     read = read_recipe(recipe)
     how = replace(running.how, device=device, sync=not no_sync)
@@ -53,13 +56,22 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
 
 
 def follow(recipe: Recipe, out: Path, running: Running) -> None:
-    """Make what a recipe asks for, or print what would be made."""
+    """Make what a recipe asks for, or print what would be made.
+
+    Raises:
+        OptionError: it sends its output somewhere, which a part is not.
+    """
+    if running.spread.part and recipe.push:
+        raise OptionError(
+            "--part makes a share of the output, and the recipe pushes all of it",
+            hint="leave push out of the recipe, and push at the end: adapterops push OUT REPO",
+        )
     write(
         recipe.request,
         out,
         running,
         folder=recipe.folder,
-        command=COMMAND,
+        command=RECIPE_COMMAND,
         stored=stored,
         then=partial(_pushed, recipe, out),
     )

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import click
 
-from adapterops.cli.options import as_json, detailed, group, quieted, strict, verifying, workers
-from adapterops.cli.spreading import ONE_PROCESS, Spread
+from adapterops.cli.options import as_json, detailed, group, memory, quieted, strict, verifying, workers
+from adapterops.cli.spreading import ONE_PROCESS, SPREADING, Spread, spread
 from adapterops.engine.execution import Execution
-from adapterops.requests.reading import size
 
 
 @dataclass(frozen=True)
@@ -24,26 +23,27 @@ class Running:
     spread: Spread = ONE_PROCESS
 
 
-def run_with(force: bool, dry_run: bool, workers: int | None, memory: str | None, as_json: bool) -> Running:
+def run_with(
+    force: bool, dry_run: bool, workers: int | None, memory: int | None, as_json: bool, **spreading: str | None
+) -> Running:
     """What `RUNNING` say."""
-    most = None if memory is None else size(memory, "--memory")
-    return Running(force, dry_run, as_json, Execution(workers=workers, memory=most))
+    return Running(force, dry_run, as_json, Execution(workers=workers, memory=memory), spread=spread(**spreading))
 
 
-RUNNING = (
+_HERE = (
     click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete."),
     click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
     workers,
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
-    ),
+    memory,
     verifying,
     strict,
     quieted,
     detailed,
     as_json,
 )
+here = group("running", run_with, *_HERE)
+"""How a command goes about it that one process does, as `running`."""
+
+RUNNING = (*SPREADING, *_HERE)
 running = group("running", run_with, *RUNNING)
-"""How a command goes about it, as `running`."""
+"""The same, where several processes may do it."""

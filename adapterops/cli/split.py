@@ -10,7 +10,7 @@ import click
 from adapterops.checkpoints.unmerged import Unmerged, open_unmerged
 from adapterops.cli import options, values
 from adapterops.cli.output import amount, line, print_json, progress, span, written
-from adapterops.cli.running import Running, running
+from adapterops.cli.running import Running, here
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.typed import command_line
 from adapterops.engine.plan import Plan
@@ -27,7 +27,7 @@ from adapterops.storage.place import Place
 @options.output("split")
 @options.resume
 @options.no_sync
-@running
+@here
 def command(
     model: Place,
     alpha: float | None,

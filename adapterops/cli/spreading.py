@@ -8,7 +8,7 @@ import click
 
 from adapterops.cli.options import group
 from adapterops.cli.values import REPO
-from adapterops.engine.execution import DEVICES, Share
+from adapterops.engine.execution import Share
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 
@@ -22,6 +22,7 @@ class Spread:
     address: str | None = None
     push: Reference | None = None
     private: bool | None = None
+    as_delta: bool = False
 
 
 ONE_PROCESS = Spread()
@@ -44,12 +45,17 @@ SENDING = (
         type=REPO,
         help="Send every file to this repository once it is finished, and keep none: one commit at the end.",
     ),
+    click.option(
+        "--as-delta",
+        is_flag=True,
+        help="With --push: send what the model is made of, and its hashes; `pull` makes the same bytes of that.",
+    ),
     click.option("--private/--public", default=None, help="With --push: visibility that the repository must have."),
 )
 """For models, which have several files."""
 
 
-def spread(part: str | None, engine: str | None, address: str | None, device: str = DEVICES[0]) -> Spread:
+def spread(part: str | None = None, engine: str | None = None, address: str | None = None) -> Spread:
     """What the options say.
 
     Raises:
@@ -57,17 +63,12 @@ def spread(part: str | None, engine: str | None, address: str | None, device: st
     """
     if part and engine:
         raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
-    if engine and device != DEVICES[0]:
-        raise OptionError(
-            f"--engine {engine} computes on processors, and --device {device} is asked for",
-            hint="leave one of them out; with --part each process has its own device",
-        )
     if address and not engine:
         raise OptionError("--address is that of a cluster of Ray", hint="add --engine ray")
     return Spread(None if part is None else Share.read(part), engine is not None, address)
 
 
-def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread:
+def sent(spread: Spread, push: Reference | None, private: bool | None, as_delta: bool) -> Spread:
     """The same, on its way to a repository.
 
     Raises:
@@ -82,8 +83,10 @@ def sent(spread: Spread, push: Reference | None, private: bool | None) -> Spread
             "--private and --public go with --push",
             hint="add --push OWNER/NAME, or leave them out: folders have no visibility",
         )
-    return replace(spread, push=push, private=private)
+    if as_delta and not push:
+        raise OptionError("--as-delta goes with --push", hint="add --push OWNER/NAME")
+    return replace(spread, push=push, private=private, as_delta=as_delta)
 
 
 spreading = group("spread", spread, *SPREADING)
-"""Whether several processes make an adapter, as `spread`."""
+"""Whether several processes do it, as `spread`."""

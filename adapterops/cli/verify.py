@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,18 @@ from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import View, viewing
 from adapterops.cli.recognising import recognise
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.spreading import Spread, spreading
 from adapterops.cli.terminal import painted, quiet, verbose
+from adapterops.cli.writing import print_part
+from adapterops.engine import ray
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
+from adapterops.requests.parts import spread as spread_over
+from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
 from adapterops.requests.places import found as place
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import check_there, contradiction, expected, prove, recorded
+from adapterops.requests.verifying import check_there, contradiction, proof, recorded
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
@@ -59,6 +65,8 @@ SHOWN = 5
 )
 @sarif
 @options.component
+@spreading
+@options.memory
 @looking
 def command(
     model: Place,
@@ -71,6 +79,8 @@ def command(
     made_by: str | None,
     sarif: Path | None,
     component: str | None,
+    spread: Spread,
+    memory: int | None,
     looking: Looking,
 ) -> None:
     """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
@@ -86,7 +96,13 @@ def command(
     adapterops verify fused --base base --adapter a --adapter b --ties --density 0.2 --json
     adapterops verify fused --sarif verify.sarif
     adapterops verify merged --base base --adapter my-adapter --made-by peft
+    adapterops verify fused --part 1/8
     """
+    if (spread.part or spread.ray) and (made_by or logits or sarif or model.remote):
+        raise OptionError(
+            "--part and --engine compare a folder here, file by file, and print what all of that comes to",
+            hint="leave --made-by, --logits and --sarif to one process; pull what is on the Hub first",
+        )
     if made_by:
         if base is None or not sources:
             raise OptionError(
@@ -106,21 +122,47 @@ def command(
     request = _request(fused, base, sources, merge, view, dtype, component, looking)
     check_there(request, record, folder)
     opened = open_inputs(request, verify=values.verified())
-    if logits:
-        from adapterops.live.logits import check_comparable
-
-        check_comparable(checkpoint, expected(request, opened))
     with output.progress("verifying") as report:
-        proof = prove(checkpoint, request, opened, looking.how(report))
-    found = proof.found
+        how = replace(looking.how(report), memory=memory)
+        asked = proof(checkpoint, request, opened, how=how)
+        if spread.part:
+            print_part(write_part(asked, folder, spread.part, how=how), spread.part, looking.as_json)
+            return
+        if logits:
+            from adapterops.live.logits import check_comparable
+
+            check_comparable(checkpoint, asked.adapter)
+        if spread.ray:
+            found: Any = spread_over(asked, folder, partial(ray.run, address=spread.address), how=how)
+        else:
+            found = asked.verification(how)
     if sarif:
         from adapterops.reports.sarif import write_sarif
 
         write_sarif(sarif, folder, found.problems)
-    certificate = found.as_json()
-    if logits and found.ok:
-        certificate["logits"] = _compared(checkpoint, request, proof.adapter)
-    _report(found, certificate, looking.as_json)
+    distances = _compared(checkpoint, request, asked.adapter) if logits and found.ok else None
+    tell(model, request, found, record, looking.as_json, distances)
+
+
+def tell(
+    model: Place | Path,
+    request: Request,
+    found: Verification,
+    record: Request | None,
+    as_json: bool,
+    logits: dict[str, float] | None = None,
+) -> None:
+    """Print what was found of a model that a request should make; a failure is told as JSON with its error, and shown
+    even where nothing else is. `record`: the request in its manifest.
+
+    Raises:
+        VerificationError: it is not what it should be.
+    """
+    certificate = found.as_json() | ({"logits": logits} if logits else {})
+    if as_json and found.ok:
+        output.print_json("verification", certificate)
+    elif not as_json and not (quiet() and found.ok):
+        _print(found, logits)
     if not found.ok:
         worst = found.problems[0]
         raise VerificationError(
@@ -219,14 +261,6 @@ def _compared(model: Checkpoint, request: Request, adapter: Adapter) -> dict[str
     stored = {spec.dtype for spec in model.layout.values() if spec.dtype in FLOATS}
     before = place(HERE, request.base.path).local()
     return compare(model, before, adapter, min(stored, key=BITS.__getitem__))
-
-
-def _report(found: Verification, certificate: dict[str, Any], as_json: bool) -> None:
-    """A failure is told as JSON with its error, and shown even where nothing else is."""
-    if as_json and found.ok:
-        output.print_json("verification", certificate)
-    elif not as_json and not (quiet() and found.ok):
-        _print(found, certificate.get("logits"))
 
 
 def _print(found: Verification, logits: dict[str, float] | None) -> None:

@@ -21,20 +21,19 @@ from adapterops.cli.terminal import verbose
 from adapterops.cli.typed import command_line
 from adapterops.cli.values import verified
 from adapterops.engine import ray
-from adapterops.engine.execution import Share
+from adapterops.engine.execution import DEVICES, Share
 from adapterops.engine.plan import Plan
 from adapterops.errors import OptionError, count
+from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
 from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
 from adapterops.requests.publishing import publish
 from adapterops.requests.request import Request
-from adapterops.requests.running import Made, Written, make, plan, save
+from adapterops.requests.running import Files, Made, Written, make, plan, save
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""
-
-Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
 
 
 def write(
@@ -57,6 +56,11 @@ def write(
     push = running.spread.push
     if push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
+    if running.spread.ray and running.how.device != DEVICES[0]:
+        raise OptionError(
+            f"--engine ray computes on processors, and --device {running.how.device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
     with progress("working") as report:
         how, dry = replace(running.how, progress=report), running.dry_run
         made = make(
@@ -74,18 +78,21 @@ def write(
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json)
             return
-        files, noted = stored(made, out) if stored else {}, command_line() if command is None else command
+        noted = command_line() if command is None else command
         if running.spread.part:
             part = write_part(made, out, running.spread.part, command=noted, how=how)
-            _print_part(part, running.spread.part, running.as_json)
+            print_part(part, running.spread.part, running.as_json)
             return
         if running.spread.ray:
             engine = partial(ray.run, address=running.spread.address)
-            saved: Written = spread(made, out, engine, force=running.force, command=noted, how=how)
+            saved = spread(made, out, engine, force=running.force, command=noted, files=stored, how=how)
+            assert not isinstance(saved, Verification)
         elif push:
-            saved, commit = publish(made, push, private=running.spread.private, command=noted, how=how)
+            private, as_delta = running.spread.private, running.spread.as_delta
+            saved, commit = publish(made, push, private=private, as_delta=as_delta, command=noted, how=how)
             out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
         else:
+            files = stored(made, out) if stored else {}
             saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
     with written(out):
         more = then()
@@ -95,7 +102,8 @@ def write(
             print_result(made, saved, more)
 
 
-def _print_part(part: Part, share: Share, as_json: bool) -> None:
+def print_part(part: Part, share: Share, as_json: bool) -> None:
+    """What one of several processes did, and what is left."""
     if as_json:
         print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
         return

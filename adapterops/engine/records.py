@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from adapterops.engine.plan import Job
 from adapterops.errors import AdapterOpsError
+from adapterops.provenance.history import Source
 from adapterops.storage.checksums import BLAKE3, file_digests
 
 
@@ -44,10 +45,13 @@ def noted(
     return found
 
 
-def hashes(jobs: Sequence[Job], files: Mapping[str, Noted]) -> dict[Path, Mapping[str, str]]:
-    """The hashes of all input files that were taken along with files."""
+def note_hashes(inputs: Iterable[Source], jobs: Sequence[Job], files: Mapping[str, Noted]) -> None:
+    """Let the inputs have the hashes that any process took of them along with the files of jobs."""
     pairs = (zip(job.inputs, files[job.file].inputs, strict=True) for job in jobs)
-    return {file.path: each for pair in pairs for file, each in pair}
+    known = {file.path: hashes for pair in pairs for file, hashes in pair}
+    for source in inputs:
+        for file in source.tensors:
+            file.note(known.get(file.path, {}))
 
 
 def whole(folder: Path, name: str, blake3: str, sync: bool) -> bool:

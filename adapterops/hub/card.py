@@ -125,6 +125,20 @@ def render(made: Made) -> str:
     )
 
 
+def render_delta(repo: str, bases: Sequence[str]) -> str:
+    """The text of README.md of a delta: how the model is made, of these repositories."""
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(base_model=bases[0] if len(bases) == 1 else list(bases), tags=["adapterops", "delta"])
+    return template("adapterops.hub", "delta.md.j2").render(
+        metadata=str(data.to_yaml()).strip(),
+        mark=MARK,
+        title=repo.rpartition("/")[2].strip("."),
+        repo=repo,
+        bases=[_link(base) for base in bases],
+    )
+
+
 def _metadata(made: Made) -> str:
     from huggingface_hub import ModelCardData
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapterops.errors import NotFoundError, OptionError
@@ -46,10 +46,11 @@ class Publication:
         ask(target.repo, lambda: api().create_branch(target.repo, branch=branch, revision=before.head, exist_ok=True))
         return cls(target, branch, before)
 
-    def waiting(self) -> Mapping[str, Known]:
-        """The files that were sent, and what else the branch has."""
+    def waiting(self, finished: Mapping[str, Known]) -> set[str]:
+        """Those of finished files that were sent, and are there."""
         there = there_now(Reference(self.target.repo, self.branch))
-        return there.files if there else {}
+        found = there.files if there else {}
+        return {name for name, file in finished.items() if replace(found.get(name, Known(0)), blob=None) == file}
 
     def send(self, name: str, path: Path) -> str:
         """Send a finished file, which needs not stay here: its sha256."""

@@ -16,6 +16,7 @@ from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import Origin, described, write_manifest
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.outputs import MANIFEST, check_output
+from adapterops.storage.place import Place
 from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back
 
@@ -32,7 +33,7 @@ class Pulled:
 
 
 def pull(
-    source: Reference | str,
+    source: Place | Reference | str,
     out: str | os.PathLike[str] | None = None,
     *,
     force: bool = False,
@@ -51,7 +52,7 @@ def pull(
         InputError: there is nothing to take, or a file is not what the Hub says.
         NotFoundError, OutputExistsError, OptionError, ResourceError: as `locate`, `check_output` and `staged` do.
     """
-    place = locate(source)
+    place = source if isinstance(source, Place) else locate(source)
     assert place.remote is not None
     out = place.sibling("") if out is None else Path(out)
     files = wanted(place)

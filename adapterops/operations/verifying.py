@@ -4,14 +4,15 @@ and by the bytes of everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import CALIBRATED, NEAREST, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import BLOCK, CALIBRATED, NEAREST, STOCHASTIC, Checkpoint
 from adapterops.checkpoints.layouts import cast
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -21,7 +22,11 @@ from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored, rounding
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, check_tensor
-from adapterops.verification.witness import witness
+from adapterops.storage.safetensors import CHUNK
+from adapterops.verification.witness import Witness, witness
+
+ARRAYS, OF_CODES = 12, 34
+"""Of a block in float32, that are held at a time: the base's, the model's, what it should be, and how they differ."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,78 @@ class Verification:
             "problems": [{"place": problem.place, "what": problem.what} for problem in self.problems],
             "modules": {module: check.as_json() for module, check in self.modules.items()},
         }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one tensor, or of one file."""
+
+    modules: Mapping[str, ModuleCheck]
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model and what it should be, to be compared tensor by tensor and file by file.
+
+    Attributes:
+        tensors: those that are there as they should be, as far as headers say.
+        stated: the files that the manifest names, with what it says of them.
+        files: how many files are looked at.
+        problems: what headers alone show.
+    """
+
+    model: Checkpoint
+    expected: Checkpoint
+    second: Witness
+    tensors: Sequence[str]
+    stated: Mapping[Path, Mapping[str, Any]]
+    files: int
+    problems: Sequence[Problem]
+
+    @property
+    def folder(self) -> Path:
+        """Where the model is."""
+        return self.model.files.path if self.model.files else Path()
+
+    @property
+    def items(self) -> list[str | Path]:
+        """All that there is to compare, in the order in which it is told."""
+        return [*self.tensors, *self.stated]
+
+    def working_memory(self, workers: int) -> int:
+        """About how many bytes so many workers hold at a time: of each what comparing a tensor takes, or judging it."""
+        together, arrays = self.expected.together, OF_CODES if self.expected.schemes else ARRAYS
+        kept = max(self.expected.holding.values(), default=0)
+        return workers * (max(arrays * 4 * max(BLOCK, together), self.second.memory(together)) + kept) + CHUNK
+
+    def run(self, items: Sequence[str | Path], how: Execution) -> Generator[Finding, None, None]:
+        """What is found of some items, in their order."""
+        how = how.within(self.working_memory)
+        return local.run(self._check, items, needs_torch=lambda item: self.expected.needs_torch, how=how)
+
+    def _check(self, item: str | Path) -> Finding:
+        if isinstance(item, Path):
+            return Finding({}, list(differs(item, self.stated[item])))
+        with at(tensor=item):
+            checks, wrong = check_tensor(item, self.model, self.expected)
+            doubts = () if wrong else self.second.tensor(item)
+            return Finding(checks, [*wrong, *(Problem(doubt.place, doubt.what, doubt.size) for doubt in doubts)])
+
+    def verification(self, findings: Iterable[Finding]) -> Verification:
+        """The whole, of what was found of all items."""
+        modules: dict[str, ModuleCheck] = {}
+        problems, adapted = list(self.problems), 0
+        for found in findings:
+            modules |= found.modules
+            adapted += bool(found.modules)
+            problems += found.problems
+        if modules and not any(check.changed or (check.survival and check.survival.dot) for check in modules.values()):
+            none = "no entry of any adapted weight differs from the base: nothing was fused"
+            problems.append(Problem(str(self.folder), none))
+        problems.sort(key=lambda problem: -problem.size)
+        total, modules = len(self.tensors), dict(sorted(modules.items()))
+        return Verification(self.folder, modules, total, total - adapted, self.files, problems)
 
 
 def verify(
@@ -87,35 +164,40 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
+    found = comparison(model, base, adapter, dtype=dtype, precision=precision, seed=seed, grams=grams)
+    with closing(found.run(found.items, how)) as findings:
+        return found.verification(findings)
+
+
+def comparison(
+    model: Checkpoint,
+    base: Checkpoint,
+    adapter: Adapter,
+    *,
+    dtype: str | None = None,
+    precision: str = "float32",
+    seed: int | None = None,
+    grams: Checkpoint | None = None,
+) -> Comparison:
+    """What `verify` compares, of which only headers are read.
+
+    Raises:
+        IncompatibleError: the adapter does not fit the base.
+    """
     adapter = adapter if adapter.task_vector else on_base(adapter, base)
     expected = _expected(model, base, adapter, dtype, precision, seed, grams)
     second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams)
-    common = [name for name in expected.layout if model.layout.get(name) == expected.layout[name]]
     stated, files = sums(model), dict(files_of(model, base, expected))
-
-    def check(job: str | Path) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-        if isinstance(job, Path):
-            return {}, list(differs(job, stated[job]))
-        with at(tensor=job):
-            checks, wrong = check_tensor(job, model, expected)
-            seen = [] if wrong else [Problem(doubt.place, doubt.what, doubt.size) for doubt in second.tensor(job)]
-            return checks, [*wrong, *seen]
-
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
-    problems += filter(None, files.values())
-    modules: dict[str, ModuleCheck] = {}
-    jobs: list[str | Path] = [*common, *stated]
-    others, how = len(common), how.within(expected.working_memory)
-    for found, wrong in local.run(check, jobs, needs_torch=lambda job: expected.needs_torch, how=how):
-        modules |= found
-        others -= bool(found)
-        problems += wrong
-    place = model.files.path if model.files else Path()
-    if modules and not any(check.changed or (check.survival and check.survival.dot) for check in modules.values()):
-        problems.append(Problem(str(place), "no entry of any adapted weight differs from the base: nothing was fused"))
-    problems.sort(key=lambda problem: -problem.size)
-    read = len({*files, *(path.name for path in stated)})
-    return Verification(place, dict(sorted(modules.items())), len(common), others, read, problems)
+    return Comparison(
+        model,
+        expected,
+        second,
+        [name for name in expected.layout if model.layout.get(name) == expected.layout[name]],
+        stated,
+        len({*files, *(path.name for path in stated)}),
+        [*problems, *filter(None, files.values())],
+    )
 
 
 def _expected(

@@ -105,11 +105,8 @@ class Source:
         """Where it is, and all its files."""
         return [self.path, *(file.path for file in self.tensors), *self.others]
 
-    def as_json(self, known: Mapping[Path, Mapping[str, str]] | None = None) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """What the manifest says of it; of its path only the name, so that no machine is told of.
-
-        Args:
-            known: the hashes of files of tensors that were taken while they were read.
 
         Raises:
             InputError: a file changed since it was opened, or has not the content that is known where it came from.
@@ -119,10 +116,7 @@ class Source:
         if self.remote is not None:
             reference = self.remote.reference
             described = {"path": reference, "reference": reference, "revision": self.remote.revision}
-        known = known or {}
-        files: dict[Path, dict[str, Any]] = {
-            file.path: {"size": file.size, **(known.get(file.path) or file.hashes())} for file in self.tensors
-        }
+        files: dict[Path, dict[str, Any]] = {file.path: {"size": file.size, **file.hashes()} for file in self.tensors}
         for path in self.others:
             algorithms = (BLAKE3, SHA256) if self.remote and self.remote.sha256(path) else (BLAKE3,)
             files[path] = self._described(path, *algorithms)

@@ -14,15 +14,12 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
 from adapterops.requests.places import hashed
-from adapterops.requests.running import Made, Written, make, save
+from adapterops.requests.running import RECIPE_COMMAND, Made, Written, make, save
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.outputs import RECIPE
 
 if TYPE_CHECKING:
     from adapterops.hub.pushing import Pushed
-
-COMMAND = ("adapterops", "run", RECIPE)
-"""What makes an output again, as its manifest notes it."""
 
 
 def run_recipe(
@@ -46,7 +43,7 @@ def run_recipe(
     recipe = read_recipe(path)
     place = destination(recipe, out)
     made = make(recipe.request, place, folder=recipe.folder, force=force, how=how)
-    saved = save(made, place, force=force, command=COMMAND, files=stored(made, place), how=how)
+    saved = save(made, place, force=force, command=RECIPE_COMMAND, files=stored(made, place), how=how)
     push(recipe, place)
     return saved
 

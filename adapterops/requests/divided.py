@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.copying import unchanged
 from adapterops.adapters.planning import arrangement, plan_adapter, working_memory
 from adapterops.adapters.portions import portions, stored, write_portions
 from adapterops.adapters.portions import read as read_portion
@@ -22,15 +23,20 @@ from adapterops.checkpoints.saving import check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
-from adapterops.engine.records import Noted, Records, hashes, noted
+from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import UnsupportedError
 from adapterops.formats.registry import Arrangement
+from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
+from adapterops.requests.proving import DividedProof
 from adapterops.requests.request import Output, Request
 from adapterops.requests.running import Made, Written
+from adapterops.requests.verifying import Proof
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
+
+Outcome: TypeAlias = Written | Verification
 
 
 class Divided(Protocol):
@@ -55,34 +61,42 @@ class Divided(Protocol):
     def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
         """The files of some jobs."""
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
-        """The output, of all files, which are there."""
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Outcome:
+        """The output, of all files, which are there; or what all that was found comes to."""
 
 
-def divided(made: Made, out: Path, how: Execution) -> Divided:
-    """How what is made is made in parts.
+Asked: TypeAlias = Made | Proof
+"""What may be divided: an output to make, or one to compare."""
+
+
+def divided(asked: Asked, out: Path, how: Execution) -> Divided:
+    """How what is asked for is done in parts.
 
     Raises:
         UnsupportedError: it cannot be.
         OptionError: the output is to be a single file.
         ResourceError: as `plan_checkpoint` and `plan_adapter` do.
     """
-    if isinstance(made.result, Checkpoint):
-        check_folder(made.result, out)
-        return DividedModel(made.result, plan_checkpoint(made.result, how))
-    return DividedAdapter(made.result, made.request.output, out, how)
+    if isinstance(asked, Proof):
+        return DividedProof(asked, out, how)
+    if isinstance(asked.result, Checkpoint):
+        check_folder(asked.result, out)
+        return DividedModel(asked.result, plan_checkpoint(asked.result, how))
+    return DividedAdapter(asked.result, asked.request.output, out, how)
 
 
-def base_of(made: Made) -> str | None:
+def base_of(asked: Asked) -> str | None:
     """What the config of an adapter calls its base: for one that is extracted the path that was typed."""
-    return made.result.config.base_model if isinstance(made.result, Adapter) else None
+    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+        return None
+    return asked.result.config.base_model
 
 
-def with_base(made: Made, base_model: str | None) -> Made:
+def with_base(asked: Asked, base_model: str | None) -> Asked:
     """The same, where the config calls the base so, wherever it was opened from."""
-    if not isinstance(made.result, Adapter):
-        return made
-    return replace(made, result=replace(made.result, config=replace(made.result.config, base_model=base_model)))
+    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+        return asked
+    return replace(asked, result=replace(asked.result, config=replace(asked.result.config, base_model=base_model)))
 
 
 def check_divisible(request: Request) -> None:
@@ -146,6 +160,10 @@ class DividedAdapter:
     def plan(self) -> Plan:
         output = self.output
         check_saveable(self.adapter, output.dtype, self.out)
+        if unchanged(self.adapter, self._arranged, output.format or self.adapter.config.format, output.dtype):
+            raise UnsupportedError(
+                "nothing is done to the adapter: its files are copied as they are", hint="leave --part and --engine out"
+            )
         plan = plan_adapter(self.adapter, dtype=output.dtype, exact=output.exact, format=output.format, how=self.how)
         return replace(plan, jobs=portions(self.adapter, self._arranged))
 
@@ -170,15 +188,16 @@ class DividedAdapter:
     def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
-        known = hashes(jobs, files)
+        inputs = sources(self.adapter.history)
+        note_hashes(inputs, jobs, files)
 
-        def inputs() -> list[dict[str, Any]]:
-            return [source.as_json(known) for source in sources(self.adapter.history)]
+        def described() -> list[dict[str, Any]]:
+            return [source.as_json() for source in inputs]
 
         results = stored(place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
-                self.adapter, self._arranged, results, inputs, folder, place.out, exact=exact, origin=origin
+                self.adapter, self._arranged, results, described, folder, place.out, exact=exact, origin=origin
             )
             place.commit(folder)
         return saved

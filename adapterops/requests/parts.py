@@ -18,13 +18,13 @@ from adapterops.engine.execution import DEFAULT, Execution, Share
 from adapterops.engine.plan import Job, identity
 from adapterops.engine.records import Noted, whole
 from adapterops.errors import IncompatibleError, InputError, NotFoundError, count
-from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
-from adapterops.requests.divided import Divided, base_of, check_divisible, divided, with_base
+from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_divisible, divided, with_base
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import read_request
-from adapterops.requests.running import Made, Written, make
+from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
+from adapterops.requests.verifying import Proof, proof_of
 from adapterops.storage import parts
 from adapterops.storage.parts import KEPT, Parts
 from adapterops.storage.staging import writing
@@ -54,27 +54,27 @@ class Part:
     missing: tuple[str, ...]
 
 
-def write_part(made: Made, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT) -> Part:
-    """Make a share of the files of a model, or of the modules of an adapter. Those that are finished already are kept,
-    after their bytes are compared with what was noted of them.
+def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT) -> Part:
+    """Do a share of what is asked for: of the files of a model, made or compared, or of the modules of an adapter. What is
+    finished already is kept, after its bytes are compared with what was noted of them.
 
     Raises:
         UnsupportedError: every part would have to compute all.
         IncompatibleError: parts of another plan are being made; or as saving does.
         InputError, ResourceError: as saving does.
     """
-    work = divided(made, out, how)
-    place = parts.begin(out, document(made, work, out, command))
-    done = _write(made, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
+    work = divided(asked, out, how)
+    place = parts.begin(out, document(asked, work, out, command))
+    done = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     return replace(done, path=out)
 
 
-def _write(made: Made, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
+def _write(asked: Asked, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
     """The one way in which a file of a part is made, whoever asks for it."""
     kept = _whole(place, work.noted(place.entries(), jobs), how)
     left = [job for job in jobs if job.file not in kept]
     if left:
-        inputs = sources(made.result.history)
+        inputs = asked.inputs
         for source in inputs:
             source.fetch()
         with place.working() as own:
@@ -87,30 +87,31 @@ def _write(made: Made, work: Divided, place: Parts, jobs: Sequence[Job], how: Ex
 
 
 def spread(
-    made: Made,
+    asked: Asked,
     out: Path,
     engine: Engine,
     *,
     force: bool = False,
     command: Sequence[str] = (),
+    files: Files | None = None,
     how: Execution = DEFAULT,
-) -> Written:
-    """Make an output by an engine, a job for each file, and finalize it. What is finished already is kept.
+) -> Outcome:
+    """Do what is asked for by an engine, a job for each file, and finalize it. What is finished already is kept.
 
     Raises:
         As `write_part` and `finalize` do.
     """
-    work = divided(made, out, how)
-    place = parts.begin(out, document(made, work, out, command))
+    work = divided(asked, out, how)
+    place = parts.begin(out, document(asked, work, out, command))
     kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
-    request = made.seen_from(place.out).as_json()
-    shared = {"request": request, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
+    noted = {name: place.plan[name] for name in ("request", "proves")}
+    shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
     texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in kept]
     with place.keeping(), closing(engine(do, texts, memory=work.memory, how=how)) as results:
         for done, _ in enumerate(results, 1):
             if how.progress:
                 how.progress(done, len(texts))
-    finished = finalize(out, force=force, accept_loss=made.request.accept_loss, how=how)
+    finished = finalize(out, force=force, accept_loss=asked.request.accept_loss, files=files, how=how)
     assert finished
     return finished[1]
 
@@ -123,30 +124,46 @@ def do(text: str) -> str:
         IncompatibleError: the inputs or versions on this machine are others.
     """
     job = parse_json(text.encode())
-    made, work, place = _joined(json_text(job["request"]).decode(), Path(job["out"]))
+    asked, work, place = _joined(json_text({n: job[n] for n in ("request", "proves")}).decode(), Path(job["out"]))
     if work.plan.hash != job["plan"]:
         raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
     wanted = [each for each in work.plan.jobs if each.file == job["file"]]
-    _write(made, work, place, wanted, Execution(workers=1, sync=job["sync"]))
+    _write(asked, work, place, wanted, Execution(workers=1, sync=job["sync"]))
     return str(job["file"])
 
 
 @lru_cache(1)
-def _joined(request: str, out: Path) -> tuple[Made, Divided, Parts]:
+def _joined(text: str, out: Path) -> tuple[Asked, Divided, Parts]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
     be. A file that changed since is noticed when it is read.
     """
     how = Execution(workers=1)
-    made = make(read_request(parse_json(request.encode())), out, folder=out, force=True, how=how)
-    work = divided(made, out, how)
-    return made, work, parts.begin(out, document(made, work, out), create=False)
+    asked = _reopened(parse_json(text.encode()), out, force=True, how=how)
+    work = divided(asked, out, how)
+    return asked, work, parts.begin(out, document(asked, work, out), create=False)
+
+
+def _reopened(plan: Mapping[str, Any], out: Path, *, force: bool, how: Execution, **changes: Any) -> Asked:
+    """What is asked for, as a plan notes it, whose request has paths as they are from the output."""
+    request = replace(read_request(plan["request"]), **changes)
+    if plan["proves"]:
+        return proof_of(request, out, how)
+    return make(request, out, folder=out, force=force, how=how)
 
 
 def finalize(
-    out: Path, *, force: bool = False, accept_loss: bool = False, how: Execution = DEFAULT
-) -> tuple[Made, Written] | None:
+    out: Path,
+    *,
+    force: bool = False,
+    accept_loss: bool = False,
+    files: Files | None = None,
+    how: Execution = DEFAULT,
+) -> tuple[Asked, Outcome] | None:
     """Make an output of its parts: every file is compared with what was noted of it, the others are written next to
     them, and one rename is the commit. What was made, and what was written; None where that was done before.
+
+    Args:
+        files: what else is in an output that is made by a recipe.
 
     Raises:
         NotFoundError: there are no parts, or some are missing; the message names the files.
@@ -172,18 +189,22 @@ def finalize(
         if place.committed():
             place.remove()
             return None
-        request = replace(read_request(place.plan["request"]), accept_loss=accept_loss or place.plan["accept_loss"])
-        made = make(request, place.out, folder=place.out, force=force, how=how)
-        made = with_base(made, place.plan["base_model"])
-        work = divided(made, out, how)
-        parts.begin(out, document(made, work, out), create=False)
+        accept_loss = accept_loss or place.plan["accept_loss"]
+        asked = _reopened(place.plan, place.out, force=force, how=how, accept_loss=accept_loss)
+        asked = with_base(asked, place.plan["base_model"])
+        work = divided(asked, out, how)
+        parts.begin(out, document(asked, work, out), create=False)
         _check_finished(place, work, how)
-        for source in sources(made.result.history):
+        for source in asked.inputs:
             source.fetch()
-        origin = Origin(place.plan["command"], anonymous(made.seen_from(place.out), place.out).as_json())
-        saved = work.publish(place, origin, force=force, accept_loss=request.accept_loss, how=how)
+        command = tuple(place.plan["command"])
+        others: Mapping[str, bytes] = {}
+        if files and command == RECIPE_COMMAND and isinstance(asked, Made):
+            others = files(asked, place.out)
+        origin = Origin(command, anonymous(asked.seen_from(place.out), place.out).as_json(), others)
+        saved = work.publish(place, origin, force=force, accept_loss=accept_loss, how=how)
     place.remove()
-    return made, replace(saved, path=out)
+    return asked, replace(saved, path=out)
 
 
 def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
@@ -219,20 +240,21 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 
-def document(made: Made, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
     """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
-    check_divisible(made.request)
-    request = replace(made.seen_from(out), accept_loss=False)
+    check_divisible(asked.request)
+    request = replace(asked.seen_from(out), accept_loss=False)
     return {
         "schema": SCHEMA,
         "plan": work.plan.hash,
+        "proves": isinstance(asked, Proof),
         "request": request.as_json(),
-        "inputs": {str(index): identity(each) for index, each in enumerate(sources(made.result.history))},
+        "inputs": {str(index): identity(each) for index, each in enumerate(asked.inputs)},
         "versions": versions(torch=work.torch),
         "kernels": local.kernels(torch=work.torch),
         "command": list(command),
-        "base_model": base_of(made),
-        "accept_loss": made.request.accept_loss,
+        "base_model": base_of(asked),
+        "accept_loss": asked.request.accept_loss,
     }
 
 

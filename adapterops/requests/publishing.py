@@ -6,10 +6,10 @@ sent again by another run of the same plan; one commit takes it all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, describe, plan_checkpoint
@@ -18,8 +18,10 @@ from adapterops.errors import UnsupportedError
 from adapterops.hub.publishing import Publication
 from adapterops.hub.pushing import Pushed
 from adapterops.hub.references import Reference
+from adapterops.hub.snapshot import Known
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
+from adapterops.requests.deltas import Delta
 from adapterops.requests.divided import DividedModel
 from adapterops.requests.parts import document
 from adapterops.requests.places import anonymous
@@ -29,16 +31,31 @@ from adapterops.storage.checksums import SHA256
 from adapterops.storage.parts import Work
 
 
+class Sink(Protocol):
+    """Where finished files go. `target`: the repository."""
+
+    @property
+    def target(self) -> Reference: ...
+    def waiting(self, finished: Mapping[str, Known]) -> Collection[str]:
+        """Those of finished files that need not be made again."""
+
+    def send(self, name: str, path: Path) -> str:
+        """Take a file, which is removed then: its sha256."""
+
+    def finish(self, folder: Path, sent: Mapping[str, Mapping[str, str | int]]) -> Pushed:
+        """One commit, of what was sent and of all other files of the model, in a folder."""
+
+
 @dataclass(frozen=True)
 class _Sending:
     """Takes finished files over: they are sent, noted, and removed."""
 
-    publication: Publication
+    sink: Sink
     work: Work
 
     def add(self, entry: Mapping[str, Any]) -> None:
         name = entry["file"]
-        sha256 = self.publication.send(name, self.work.folder / name)
+        sha256 = self.sink.send(name, self.work.folder / name)
         self.work.note({**entry, SHA256: sha256})
         (self.work.folder / name).unlink()
 
@@ -48,6 +65,7 @@ def publish(
     repo: Reference | str,
     *,
     private: bool | None = None,
+    as_delta: bool = False,
     command: Sequence[str] = (),
     how: Execution = DEFAULT,
 ) -> tuple[SavedCheckpoint, Pushed]:
@@ -56,9 +74,10 @@ def publish(
     Args:
         made: of a request with `streamed`, so that nothing of the base stays.
         private: whether the repository has to be private; None: as it is, or as the Hub makes new ones.
+        as_delta: what the repository holds is a `Delta`, of which `deltas.pull` makes the model.
 
     Raises:
-        UnsupportedError: what is asked for is an adapter.
+        UnsupportedError: what is asked for is an adapter; or as `Delta.begin` does.
         NotFoundError, OutputExistsError: as `push` does.
         IncompatibleError, InputError, ResourceError, VerificationError: as `save_checkpoint` does.
 
@@ -70,34 +89,30 @@ def publish(
         raise UnsupportedError("an adapter is one file, which goes to the Hub when it is made", hint="push it then")
     model = DividedModel(checkpoint, plan_checkpoint(checkpoint, how))
     jobs = model.plan.jobs
-    publication = Publication.begin(repo, model.plan.hash, private)
-    out = Path(publication.target.repo.rpartition("/")[2])
+    sink: Sink = Delta.begin(made, repo, private) if as_delta else Publication.begin(repo, model.plan.hash, private)
+    out = Path(sink.target.repo.rpartition("/")[2])
     place = parts.begin(out, document(made, model, out, command))
     for source in sources(checkpoint.history):
         source.fetch()
     with place.working() as work:
-        there, files = publication.waiting(), model.noted(place.entries(), jobs)
         hashes = {entry["file"]: entry.get(SHA256) for entry in place.entries()}
-        done = {
-            name: shard
-            for name, shard in files.items()
-            if name in there and there[name].size == shard.size and there[name].sha256 == hashes.get(name)
-        }
+        files = model.noted(place.entries(), jobs)
+        done = sink.waiting({name: Known(shard.size, hashes[name]) for name, shard in files.items() if hashes[name]})
         progress = _Progress(how.progress, sum(len(job.tensors) for job in jobs))
         report = replace(how, progress=progress.of_next if how.progress else None)
         for job in jobs:
             if job.file not in done:
-                model.write([job], work.folder, _Sending(publication, work), report)
+                model.write([job], work.folder, _Sending(sink, work), report)
             progress.done += len(job.tensors)
-        done = model.noted(place.entries(), jobs)
+        files = model.noted(place.entries(), jobs)
         origin = Origin(command, anonymous(made.seen_from(place.out), place.out).as_json())
-        saved = describe(checkpoint, model.plan, work.folder, done, origin, how)
+        saved = describe(checkpoint, model.plan, work.folder, files, origin, how)
         check_kept(saved, out, made.request.accept_loss)
         sha256 = {entry["file"]: entry[SHA256] for entry in place.entries() if SHA256 in entry}
-        sent = {name: {"size": s.size, "blake3": s.blake3, SHA256: sha256[name]} for name, s in done.items()}
-        pushed = publication.finish(work.folder, sent)
+        sent = {name: {"size": s.size, "blake3": s.blake3, SHA256: sha256[name]} for name, s in files.items()}
+        pushed = sink.finish(work.folder, sent)
     place.remove()
-    return replace(saved, path=Path(publication.target.repo)), pushed
+    return replace(saved, path=Path(sink.target.repo)), pushed
 
 
 @dataclass

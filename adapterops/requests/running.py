@@ -24,19 +24,32 @@ from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.in_files import named_in_files
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
 from adapterops.operations.uniting import named_as, united
-from adapterops.provenance.history import Step
+from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
-from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
-from adapterops.storage.outputs import check_output
+from adapterops.requests.request import (
+    DEQUANTIZE,
+    DEQUANTIZED,
+    EXTRACT,
+    FUSE,
+    IN_FILES,
+    MERGE,
+    QUANTIZE,
+    UNFUSE,
+    Request,
+)
+from adapterops.storage.outputs import RECIPE, check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
 Truncate: TypeAlias = Callable[..., Adapter]
+RECIPE_COMMAND = ("adapterops", "run", RECIPE)
+"""What the manifest of an output notes as its command that holds the recipe it was made by."""
 
 
 IN_GGUF = 0
@@ -51,6 +64,11 @@ class Made:
     folder: Path
     opened: Opened
     result: Adapter | Checkpoint
+
+    @property
+    def inputs(self) -> list[Source]:
+        """All that is read."""
+        return sources(self.result.history)
 
     def seen_from(self, out: Path) -> Request:
         """The request with paths as they are from `out`."""
@@ -88,6 +106,10 @@ def make(
     if out is not None:
         check_output(out, opened.paths, force)
     return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+
+
+Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
+"""What else there is to be in an output."""
 
 
 def plan(made: Made, how: Execution = DEFAULT) -> Plan:
@@ -140,7 +162,8 @@ def result(
     truncate: Truncate = partial(bounded if planning else measured, how=how)
     output, models = request.output, opened.models
     if request.kind == MERGE:
-        return adapter(request, named(request, opened), truncate)
+        made = adapter(request, named(request, opened), truncate)
+        return named_in_files(made, models["base"]) if output.names == IN_FILES else made
     if request.kind == EXTRACT:
         assert request.extract
         change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)

@@ -6,21 +6,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterOpsError, OptionError, at
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
-from adapterops.operations.verifying import Verification
-from adapterops.requests.places import Opened, located, with_models
+from adapterops.operations.verifying import Comparison, Verification
+from adapterops.provenance.history import Source, sources
+from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
@@ -31,10 +33,29 @@ OPTIONS = {"base": "--base PATH", "original": "--original PATH", "grams": "--gra
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found of a model, and the adapter that it should hold."""
+    """A model, and what a request to fuse or to unfuse makes of its inputs, to be compared. `folder` is what the paths of
+    the request are relative to; `adapter` what was added to the base.
+    """
 
-    found: Verification
+    request: Request
+    folder: Path
+    opened: Opened
     adapter: Adapter
+    comparison: Comparison
+
+    @property
+    def inputs(self) -> list[Source]:
+        """All that is read."""
+        return [*sources(self.comparison.model.history), *self.opened.sources]
+
+    def seen_from(self, out: Path) -> Request:
+        """The request with paths as they are from `out`."""
+        return seen_from(out, self.request, self.folder, self.opened)
+
+    def verification(self, how: Execution = DEFAULT) -> Verification:
+        """What is found; see `verifying.verify`."""
+        with closing(self.comparison.run(self.comparison.items, how)) as findings:
+            return self.comparison.verification(findings)
 
 
 def recorded(folder: Path) -> Request | None:
@@ -48,8 +69,13 @@ def recorded(folder: Path) -> Request | None:
     if content is None or isinstance(content, Problem) or "request" not in content:
         return None
     with at(path=manifest_of(folder)):
-        request, place = read_request(content["request"]), Path(folder).resolve()
-        place = place.parent if place.is_file() else place
+        return absolute(read_request(content["request"]), folder)
+
+
+def absolute(request: Request, folder: Path) -> Request:
+    """The request with absolute paths, which are relative to a folder so far, or to that of a file."""
+    place = Path(folder).resolve()
+    place = place.parent if place.is_file() else place
 
     def there(path: str) -> str:
         return path if path.startswith(SCHEME) else str(located(place, path))
@@ -123,8 +149,10 @@ def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:
     return f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
 
 
-def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = DEFAULT) -> Proof:
-    """Compare a model with what a request to fuse or to unfuse makes of its inputs; see `verifying.verify`.
+def proof(
+    model: Checkpoint, request: Request, opened: Opened, *, folder: Path = HERE, how: Execution = DEFAULT
+) -> Proof:
+    """What there is to compare of a model: only headers are read, unless an adapter has to be measured.
 
     Raises:
         IncompatibleError: the inputs do not fit together.
@@ -133,18 +161,22 @@ def prove(model: Checkpoint, request: Request, opened: Opened, how: Execution = 
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
-    seed = IN_GGUF if base.gguf and request.seed is None else request.seed
-    found = verifying.verify(
+    compared = verifying.comparison(
         model,
         base,
         change,
         dtype=request.output.dtype,
         precision=request.precision,
-        seed=seed,
+        seed=IN_GGUF if base.gguf and request.seed is None else request.seed,
         grams=opened.models.get("grams"),
-        how=how,
     )
-    return Proof(found, change)
+    return Proof(request, folder, opened, change, compared)
+
+
+def proof_of(request: Request, folder: Path, how: Execution = DEFAULT) -> Proof:
+    """The proof of the model in a folder, by a request whose paths are relative to that."""
+    model = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=request.allow_pickle))
+    return proof(model, request, open_inputs(request, folder), folder=folder, how=how)
 
 
 def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adapter:

@@ -101,3 +101,6 @@ class GgufFile:
 
     def hashes(self) -> dict[str, str]:
         return self.raw.hashes()
+
+    def note(self, hashes: Mapping[str, str]) -> None:
+        self.raw.note(hashes)

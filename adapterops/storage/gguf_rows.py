@@ -93,6 +93,9 @@ class GgufRows:
     def hashes(self) -> dict[str, str]:
         return self.file.hashes()
 
+    def note(self, hashes: Mapping[str, str]) -> None:
+        self.file.note(hashes)
+
 
 class GgufCopy:
     """A new GGUF file with the header of another, whose tensors come in any order and from several threads, by names and

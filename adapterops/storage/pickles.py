@@ -131,6 +131,9 @@ class PickleFile:
     def hashes(self) -> dict[str, str]:
         return self._file.hashes()
 
+    def note(self, hashes: Mapping[str, str]) -> None:
+        self._file.note(hashes)
+
 
 class _Stream(io.RawIOBase):
     """The bytes of a file as torch and zipfile want them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -160,3 +160,7 @@ class SafetensorsFile:
     def hashes(self) -> dict[str, str]:
         """What identifies the file, by algorithm."""
         return {algorithm: self.digest(algorithm) for algorithm in self._content.algorithms}
+
+    def note(self, hashes: Mapping[str, str]) -> None:
+        """Take these hashes for its own: another process took them, of the same file."""
+        self._digests |= hashes

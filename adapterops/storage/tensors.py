@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -91,6 +91,7 @@ class TensorFile(Header, Protocol):
     def hash_as_read(self) -> None: ...
     def digest(self, algorithm: str = BLAKE3) -> str: ...
     def hashes(self) -> dict[str, str]: ...
+    def note(self, hashes: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True)

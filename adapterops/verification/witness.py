@@ -27,8 +27,11 @@ from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step
 from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
 
-TILE = 1 << 19
+TILE = 1 << 17
 """Entries judged at a time."""
+
+ARRAYS, OF_CODES = 14, 32
+"""Of so many entries, in float64, that are held at a time: what is judged, what it should be, and how far it may be off."""
 
 SIGMAS = 8.0
 """Standard deviations of what is left of an update that chance may explain."""
@@ -59,6 +62,11 @@ class Witness:
     chance: bool = False
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
 
+    def memory(self, together: int) -> int:
+        """About how many bytes judging a tensor holds, where so many entries at most have to be judged together."""
+        coded = any(stored.scheme for stored in self.model.stored.values())
+        return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together)
+
     def tensor(self, name: str) -> Iterator[Doubt]:
         """What is wrong with a tensor.
 
@@ -85,7 +93,7 @@ class Witness:
         if name in self.grams and before is not None and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
-        judge = _judge(found, self._by_chance(name, each))
+        judge = judge_of(found, self._by_chance(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
@@ -269,8 +277,8 @@ class Judge:
         return (off.T if transposed else off), value
 
 
-def _judge(found: StoredTensor, chance: bool) -> Judge | None:
-    """None for a scheme that is not written, or of another package."""
+def judge_of(found: StoredTensor, chance: bool = False) -> Judge | None:
+    """What judges a stored tensor; None for a scheme that is not written, or of another package."""
     scheme: Any = found.scheme
     value = decoder(found)
     if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):

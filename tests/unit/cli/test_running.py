@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from adapterops.cli.running import Running, run_with
-from adapterops.engine.execution import Execution
+from adapterops.cli.spreading import Spread
+from adapterops.engine.execution import Execution, Share
 
 
 def test_options_become_one_value() -> None:
-    expected = Running(True, False, True, Execution(workers=2, memory=4 * 10**9))
-    assert run_with(force=True, dry_run=False, workers=2, memory="4GB", as_json=True) == expected
+    how = Execution(workers=2, memory=4 * 10**9)
+    assert run_with(True, False, 2, 4 * 10**9, True) == Running(True, False, True, how)
+    assert run_with(True, False, 2, 4 * 10**9, True, part="2/3").spread == Spread(Share.read("2/3"))

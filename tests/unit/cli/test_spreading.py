@@ -15,14 +15,12 @@ def test_what_the_options_say() -> None:
     assert spread(None, None, None) == Spread()
     assert spread("2/3", None, None) == Spread(Share(2, 3))
     assert spread(None, "ray", "auto") == Spread(None, True, "auto")
-    assert spread("2/3", None, None, "cuda") == Spread(Share(2, 3))
 
 
 @pytest.mark.parametrize(
     ("given", "fact"),
     [
         (("1/2", "ray", None), "exclude each other"),
-        ((None, "ray", None, "cuda"), "computes on processors"),
         ((None, None, "auto"), "add --engine ray"),
         (("2", None, None), "expected K/N"),
         (("3/2", None, None), "is not one of 2 parts"),

@@ -9,6 +9,7 @@ from hub_server import SECRET, Hub
 
 from adapterops.errors import OptionError
 from adapterops.hub.publishing import Publication
+from adapterops.hub.snapshot import Known
 
 PLAN = "0123456789abcdef"
 
@@ -22,11 +23,13 @@ def publication(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Publication:
 def test_what_was_sent_is_found_by_another_run_of_the_plan(hub: Hub, publication: Publication, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"some bytes")
     sha256 = publication.send("x.safetensors", tmp_path / "x.safetensors")
+    finished = {"x.safetensors": Known(10, sha256), "y.safetensors": Known(10, sha256)}
     again = Publication.begin("me/model", PLAN)
     assert again.branch == publication.branch
-    assert again.waiting()["x.safetensors"].sha256 == sha256
+    assert again.waiting(finished) == {"x.safetensors"}
+    assert again.waiting({"x.safetensors": Known(10, "0" * 64)}) == set()
     assert "x.safetensors" not in hub.repos["me/model"].at("main").files
-    assert "x.safetensors" not in Publication.begin("me/model", "f" * 16).waiting()
+    assert not Publication.begin("me/model", "f" * 16).waiting(finished)
 
 
 def test_the_branch_goes_and_may_be_gone(hub: Hub, publication: Publication) -> None:

@@ -18,10 +18,11 @@ from adapterops.cli.main import run
 from adapterops.engine.execution import Execution, Share
 from adapterops.errors import NotFoundError
 from adapterops.expressions.expression import parse
+from adapterops.recipes.running import stored
 from adapterops.requests import parts
 from adapterops.requests.parts import do, finalize, spread, write_part
 from adapterops.requests.request import Input, Model, Request
-from adapterops.requests.running import Made, make
+from adapterops.requests.running import RECIPE_COMMAND, Made, make
 from adapterops.storage.strict import json_text
 
 ADAPTED = [f"model.layers.{layer}.{name}" for layer in range(3) for name in ("q_proj", "v_proj")]
@@ -138,6 +139,47 @@ def test_an_adapter_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch, argum
     same_in_parts(monkeypatch, arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calc", "0.7*a - ties(a, b, density=0.5)", "a=a", "b=b", "--rank", "3"],
+        ["truncate", "a", "--energy", "0.9"],
+        ["convert", "a", "--to", "mlx"],
+        ["normalize", "a"],
+        ["run", "adapter.yaml"],
+        ["run", "model.yaml"],
+        ["run", "whole/recipe.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_whatever_writes_is_divided(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """A recipe is in the output, with the hashes of all inputs; and is followed in parts itself."""
+    adapter = "adapterops: 1\ninputs: {a: a, b: b}\nresult: a + 0.5*b\noutput: {rank: 4}\n"
+    (place / "adapter.yaml").write_text(adapter)
+    (place / "model.yaml").write_text(adapter.replace("{rank: 4}", "{max_shard_size: 20kB}") + "base: base\n")
+    if arguments[-1] == "whole/recipe.yaml":
+        assert command(monkeypatch, "run", "model.yaml", "-o", "first") == 0
+        arguments = ["run", "first/recipe.yaml"]
+    same_in_parts(monkeypatch, arguments)
+
+
+def test_a_recipe_that_pushes_is_not_followed_in_parts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pushing = "adapterops: 1\ninputs: {a: a}\nresult: 2*a\npush: {repo: me/name}\n"
+    (place / "recipe.yaml").write_text(pushing)
+    assert run(["run", "recipe.yaml", "-o", "out", "--part", "1/2"]) == 2
+    assert "push at the end" in capsys.readouterr().err
+    assert not list(place.glob(".out*"))
+
+
+@pytest.mark.parametrize("arguments", [["convert", "a", "--to", "peft"], ["calc", "a", "a=a"]], ids=" ".join)
+def test_what_is_copied_is_not_divided(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert command(monkeypatch, *arguments, "-o", "out", "--part", "1/2") == 4
+    assert "copied as they are" in capsys.readouterr().err
+    assert not list(place.glob(".out*"))
+
+
 def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noted of a module is noted to the last bit, and NaN is."""
     tensors = factors(ADAPTED, out=64, into=96, seed=5)
@@ -189,7 +231,7 @@ def test_jobs_are_text(place: Path) -> None:
 def test_a_machine_without_the_disk(place: Path) -> None:
     made = fused()
     request, name = made.seen_from(place / "out").as_json(), "model-00001-of-00004.safetensors"
-    job = {"request": request, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
+    job = {"request": request, "proves": False, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
     with pytest.raises(NotFoundError, match="is not on this machine"):
         do(json_text(job).decode())
 
@@ -198,14 +240,15 @@ def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatc
     """The base's by who reads them, and not again at the end: a model of 800 GB is not read for its manifest."""
     out = Path("out")
     for number in (1, 2):
-        write_part(fused(), out, Share(number, 2), how=Execution(1))
+        write_part(fused(), out, Share(number, 2), command=RECIPE_COMMAND, how=Execution(1))
 
-    def hashes(file: object) -> dict[str, str]:
+    def again(file: object, *algorithms: str) -> None:
         raise AssertionError("a file was hashed again")
 
-    monkeypatch.setattr("adapterops.storage.safetensors.SafetensorsFile.hashes", hashes)
-    assert finalize(out)
-    assert finalize(out) is None
+    monkeypatch.setattr("adapterops.storage.safetensors.SafetensorsFile.hash_as_read", again)
+    assert finalize(out, files=stored)
+    assert "blake3" in Path("out/recipe.yaml").read_text()
+    assert finalize(out, files=stored) is None
 
 
 def test_a_share() -> None:

@@ -1,0 +1,37 @@
+"""Comparing holds no more than it says; what it finds is tried in tests/interop and tests/cli."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from corpus import factors, write_adapter
+from safetensors.torch import save_file
+from torch import bfloat16, randn
+
+import adapterops as ao
+from adapterops.engine.execution import Execution
+from adapterops.operations.verifying import comparison
+
+
+@pytest.mark.parametrize("adapters", [1, 2])
+def test_memory_is_what_is_stated(tmp_path: Path, adapters: int) -> None:
+    """Of numpy's arrays, which is where all of it goes: for an addition, and where rows are merged by their entries."""
+    (tmp_path / "base").mkdir()
+    save_file({"m.weight": randn(2048, 1024).to(bfloat16)}, tmp_path / "base" / "model.safetensors", {"format": "pt"})
+    for seed in range(adapters):
+        write_adapter(tmp_path / str(seed), factors(["m"], out=2048, into=1024, seed=seed), modules=["m"])
+    base, opened = ao.open_checkpoint(tmp_path / "base"), [ao.open_adapter(tmp_path / str(n)) for n in range(adapters)]
+    adapter = opened[0] if adapters == 1 else ao.merge(opened, "ties", density=0.5)
+    ao.save_checkpoint(ao.fuse(base, adapter), tmp_path / "out")
+    found = comparison(ao.open_checkpoint(tmp_path / "out"), base, adapter)
+
+    tracemalloc.start()
+    try:
+        findings = list(found.run(found.items, Execution(1)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.verification(findings).ok
+    assert 0.3 * found.working_memory(1) < peak <= found.working_memory(1)
