@@ -70,7 +70,6 @@ MISSING = {
     "operations/quantization.py",
     "operations/targets/share.py",
     "operations/truncation.py",
-    "provenance/manifest.py",
     "quant/checks.py",
     "quant/scheme.py",
     "quant/transfer.py",
