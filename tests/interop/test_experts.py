@@ -371,6 +371,29 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
 
 
+@pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
+@pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
+def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
+    made: Make, tmp_path: Path, model: str, left_out: str
+) -> None:
+    """PEFT converts LoRA on each for some types of models alone, and loads nothing of it, or an error, for others."""
+    base = made(model, "each by itself")
+    weights = load_file(base / "model.safetensors")
+    tensors, changed = {}, dict(weights)
+    for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
+        A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
+        module = "base_model.model." + name.removesuffix(".weight")
+        tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
+        changed[name] = weights[name] + 2 * B @ A
+    (tmp_path / "a").mkdir()
+    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    shutil.copytree(base, tmp_path / "changed")
+    save_file(changed, tmp_path / "changed/model.safetensors", {"format": "pt"})
+    assert run(["truncate", str(tmp_path / "a"), "--rank", "4", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(unmerged(base, tmp_path / "out"), load(tmp_path / "changed"), base)
+
+
 @pytest.mark.parametrize("model", ["mixtral", "qwen3_moe"])
 def test_each_expert_by_the_names_of_the_files(made: Make, tmp_path: Path, model: str) -> None:
     """What was trained on parameters that hold all experts, as LoRA on the weights of each: PEFT reads both alike."""
@@ -399,29 +422,6 @@ def test_files_that_have_all_experts_in_one_weight(made: Make, tmp_path: Path) -
     adapter = trained(base, tmp_path / "adapter", r=2, target_modules=[], target_parameters=BOTH)
     assert run(["normalize", str(adapter), "--base", str(base), "--names", "files", "-o", str(tmp_path / "each")]) == 4
     assert not (tmp_path / "each").exists()
-
-
-@pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
-@pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
-def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
-    made: Make, tmp_path: Path, model: str, left_out: str
-) -> None:
-    """PEFT converts LoRA on each for some types of models alone, and loads nothing of it, or an error, for others."""
-    base = made(model, "each by itself")
-    weights = load_file(base / "model.safetensors")
-    tensors, changed = {}, dict(weights)
-    for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
-        A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
-        module = "base_model.model." + name.removesuffix(".weight")
-        tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
-        changed[name] = weights[name] + 2 * B @ A
-    (tmp_path / "a").mkdir()
-    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
-    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-    shutil.copytree(base, tmp_path / "changed")
-    save_file(changed, tmp_path / "changed/model.safetensors", {"format": "pt"})
-    assert run(["truncate", str(tmp_path / "a"), "--rank", "4", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
-    assert_answers_alike(unmerged(base, tmp_path / "out"), load(tmp_path / "changed"), base)
 
 
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
