@@ -40,7 +40,9 @@ def memory(bench: Bench) -> None:
         (["dequantize", coded, "-o", "OUT"], True),
         (["fuse", coded, a, "--rounding", "stochastic", "-o", "OUT"], True),
     ]
-    libraries = {torch: measure(sys.executable, "-c", LIBRARIES + ", torch.linalg" * torch)["mb"] for torch in (False, True)}
+    libraries = {
+        torch: measure(sys.executable, "-c", LIBRARIES + ", torch.linalg" * torch)["mb"] for torch in (False, True)
+    }
     for command, torch in commands:
         (ours,) = bench.runs([*OURS, *command, "--workers", "4", "--memory", f"{LIMIT}MB"])
         words = " ".join(Path(str(word)).name for word in command if word not in ("-o", "OUT", "--force"))

@@ -24,6 +24,7 @@ TITLES = {
     "scaling": "Scaling",
     "memory": "Memory",
     "wire": "Through the wire",
+    "disk": "Disks",
     "gpu": "On a GPU",
 }
 
