@@ -15,9 +15,11 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
 from adapterops.operations.output_files import Problem
+from adapterops.quant.registry import written
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.verification.diagnosis.diagnosing import Diagnosis
 
 SHOWN = 5
@@ -79,7 +81,7 @@ def command(
         from adapterops.reports.sarif import write_sarif
 
         write_sarif(sarif, model.local(), _problems(found))
-    follows = _follows(found, model, base, sources)
+    follows = _follows(found, model, base, sources, _rounding(merged, before))
     result = {"path": str(model), **found.as_json(), "command": follows}
     if not looking.as_json:
         _print(model, found)
@@ -100,7 +102,17 @@ def _problems(found: Diagnosis) -> list[Problem]:
     return [Problem(each.place, each.what) for each in found.findings] or [Problem("weights", found.sentence)]
 
 
-def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...]) -> list[str] | None:
+def _rounding(model: Checkpoint, base: Checkpoint) -> list[str]:
+    """The option with which codes keep an update: those of the model are chosen at random on the base's grid, or anew."""
+    schemes = {scheme.name for scheme in model.schemes.values()}
+    if base.schemes or not schemes:
+        return ["--rounding", "stochastic"]
+    return ["--quantize", *schemes] if len(schemes) == 1 and schemes <= set(written()) else []
+
+
+def _follows(
+    found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...], rounding: list[str]
+) -> list[str] | None:
     """The command that may come next: what makes the model anew, takes the adapter out of it, or measures what is in it."""
     from adapterops.verification.diagnosis.verdicts import ELSE, LOST
 
@@ -110,8 +122,8 @@ def _follows(found: Diagnosis, model: Place, base: Place, sources: tuple[Place, 
         return None
     if found.verdict == ELSE:
         return ["adapterops", "diagnose", str(model), "--base", str(base)]
-    rounding = ["--rounding", "stochastic"] if found.verdict == LOST else []
-    return ["adapterops", "fuse", str(base), *map(str, sources), *rounding, "-o", "fused"]
+    options = rounding if found.verdict == LOST else []
+    return ["adapterops", "fuse", str(base), *map(str, sources), *options, "-o", "fused"]
 
 
 def _print(model: Place, found: Diagnosis) -> None:

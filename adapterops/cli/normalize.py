@@ -11,14 +11,20 @@ from adapterops.cli.making import Making, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Output
+from adapterops.requests.request import NAMES, Output
 
 
 @click.command("normalize", cls=Sectioned, short_help="An adapter in the form that every program applies alike.")
 @options.text_argument(default=".")
 @options.output(help="Folder to write.  [default: <source>-normalized, next to the source]")
+@click.option(
+    "--names",
+    type=click.Choice(NAMES),
+    help="With --base: names of modules as the model in memory has them, for PEFT, or as its files do, for programs that serve "
+    "it: of experts that are fused in memory each has its own then.  [default: model]",
+)
 @making
-def command(source: str, out: Path | None, making: Making) -> None:
+def command(source: str, out: Path | None, names: str | None, making: Making) -> None:
     """The same updates in PEFT's format, in the one form that every program applies alike: of the adapter in the current
     folder, or at SOURCE.
 
@@ -28,6 +34,7 @@ def command(source: str, out: Path | None, making: Making) -> None:
     \b
     adapterops normalize my-adapter -o served
     adapterops check served --for vllm
+    adapterops normalize moe-adapter --base moe --names files -o served
     """
-    made = making.changed(source, Output(normalize=True))
+    made = making.changed(source, Output(normalize=True, names=names))
     write(made, out or named_after(source, "-normalized"), making.running)

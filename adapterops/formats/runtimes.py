@@ -57,6 +57,7 @@ FACTS = {
 
 NORMALIZE = "adapterops normalize {source}{names} -o normalized"
 FUSE = "adapterops fuse BASE {source} -o fused"
+EACH_EXPERT = "adapterops normalize {source} --base BASE --names files -o normalized"
 TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
 TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
@@ -184,8 +185,9 @@ RUNTIMES = {
             "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
             "experts": wrong(
                 "depends on the model: wired nowhere without a word for Gemma 4 (#41754), the base alone for Qwen 3.5"
-                " before #41384, not loaded for Nemotron-H (#47088)",
-                FUSE,
+                " before #41384, not loaded for Nemotron-H (#47088); models whose files have each expert by itself take LoRA on"
+                " every one of them",
+                EACH_EXPERT,
             ),
             "rank": refused(
                 "is above max_lora_rank, which can be 1, 8, 16, 32, 64, 128, 256, 320 or 512 (#2847)", TRUNCATE

@@ -88,7 +88,8 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     }
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **listed}, model=base.config)
-    named = same and not listed and not uncovered(config.targets or (), list(layout))
+    linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
+    named = same and not listed and not uncovered(config.targets or (), linear)
     return replace(
         adapter,
         updates=Lazy(layout, compute),

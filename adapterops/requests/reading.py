@@ -20,7 +20,7 @@ from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.truncation import whole
 from adapterops.quant.registry import written
-from adapterops.requests.request import VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
+from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.strict_yaml import Marks, Place
 
@@ -47,7 +47,7 @@ REQUEST = (
     ),
     *TRUTHS,
 )
-OUTPUT = ("dtype", "format", "adapter", "normalize", "rank", "energy", "budget", "exact", "max_shard_size")
+OUTPUT = ("dtype", "format", "adapter", "names", "normalize", "rank", "energy", "budget", "exact", "max_shard_size")
 DTYPES = {
     **{short: short for short in FLOATS},
     **{long: short for short, long in FLOATS.items()},
@@ -262,6 +262,7 @@ class Reader:
             dtype=DTYPES[dtype] if dtype else None,
             format=self._choice((*place, "format"), fields.get("format"), FORMATS),
             adapter=self.truth((*place, "adapter"), fields.get("adapter")),
+            names=self._choice((*place, "names"), fields.get("names"), NAMES),
             normalize=self.truth((*place, "normalize"), fields.get("normalize")),
             rank=self.optional((*place, "rank"), fields, self._whole_number),
             energy=self.optional((*place, "energy"), fields, self._number),

@@ -23,6 +23,11 @@ MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE = KINDS = (
     "dequantize",
 )
 
+IN_MEMORY, IN_FILES = NAMES = ("model", "files")
+"""Whose names the modules of an adapter have: those of the model in memory, which PEFT wants, or those of its files, which
+programs that serve models want where the two differ.
+"""
+
 DEQUANTIZED, ORIGINAL = VIEWS = ("dequantized", "original")
 """What an update is added to, where the base is quantized:
 what its codes stand for, or the model it was quantized from.
@@ -84,13 +89,14 @@ class Output:
     form.
 
     `format` is that of an adapter; None for that of the inputs. `adapter`: the result itself is written, and a base is not fused
-    with it, but says what its modules are called. `normalize`: in PEFT's format, as every program applies it alike; see
-    `normalization.normalize`.
+    with it, but says what its modules are called: as the model in memory does, or as its files do.
+    `normalize`: in PEFT's format, as every program applies it alike; see `normalization.normalize`.
     """
 
     dtype: str | None = None
     format: str | None = None
     adapter: bool = False
+    names: str | None = None
     normalize: bool = False
     rank: int | None = None
     energy: float | None = None
@@ -233,6 +239,8 @@ def _check_fields(request: Request) -> None:
             raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
     if request.output.adapter and request.kind not in (MERGE, EXTRACT):
         raise OptionError("output.adapter asks for an adapter, and this makes a model", hint="leave it out")
+    if request.output.names is not None and not request.output.adapter:
+        raise OptionError("names are those of a base", hint="name it with --base, or leave names out")
     if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
     if request.output.format and request.kind not in (MERGE, EXTRACT):

@@ -24,6 +24,7 @@ from adapterops.expressions.calculator import compute
 from adapterops.operations import truncation
 from adapterops.operations.extraction import difference
 from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.in_files import named_in_files
 from adapterops.operations.normalization import normalize
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.targets.based import fitted, on_base
@@ -32,7 +33,17 @@ from adapterops.operations.uniting import named_as, united
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
-from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, EXTRACT, FUSE, MERGE, QUANTIZE, UNFUSE, Request
+from adapterops.requests.request import (
+    DEQUANTIZE,
+    DEQUANTIZED,
+    EXTRACT,
+    FUSE,
+    IN_FILES,
+    MERGE,
+    QUANTIZE,
+    UNFUSE,
+    Request,
+)
 from adapterops.storage.outputs import RECIPE, check_output
 
 Written: TypeAlias = Saved | SavedCheckpoint
@@ -151,7 +162,8 @@ def result(
     truncate: Truncate = partial(bounded if planning else measured, how=how)
     output, models = request.output, opened.models
     if request.kind == MERGE:
-        return adapter(request, named(request, opened), truncate)
+        made = adapter(request, named(request, opened), truncate)
+        return named_in_files(made, models["base"]) if output.names == IN_FILES else made
     if request.kind == EXTRACT:
         assert request.extract
         change = difference(models["tuned"], models["base"], rest=request.extract.rest, planning=planning, how=how)

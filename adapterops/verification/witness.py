@@ -93,7 +93,7 @@ class Witness:
         if name in self.grams and before is not None and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
-        judge = _judge(found, self._by_chance(name, each))
+        judge = judge_of(found, self._by_chance(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
@@ -277,8 +277,8 @@ class Judge:
         return (off.T if transposed else off), value
 
 
-def _judge(found: StoredTensor, chance: bool) -> Judge | None:
-    """None for a scheme that is not written, or of another package."""
+def judge_of(found: StoredTensor, chance: bool = False) -> Judge | None:
+    """What judges a stored tensor; None for a scheme that is not written, or of another package."""
     scheme: Any = found.scheme
     value = decoder(found)
     if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):

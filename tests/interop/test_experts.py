@@ -350,6 +350,36 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
 
 
+@pytest.mark.parametrize("model", ["mixtral", "qwen3_moe"])
+def test_each_expert_by_the_names_of_the_files(made: Make, tmp_path: Path, model: str) -> None:
+    """What was trained on parameters that hold all experts, as LoRA on the weights of each: PEFT reads both alike."""
+    base = made(model, "each by itself")
+    adapter = trained(base, tmp_path / "adapter", r=4, lora_alpha=10, target_modules=["q_proj"], target_parameters=BOTH)
+    assert run(["normalize", str(adapter), "--base", str(base), "--names", "files", "-o", str(tmp_path / "each")]) == 0
+    config = json.loads((tmp_path / "each" / "adapter_config.json").read_text())
+    assert "target_parameters" not in config
+    assert all("." not in each for each in config["target_modules"])
+    names = load_file(tmp_path / "each" / "adapter_model.safetensors")
+    modules = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
+    stored = {name.removesuffix(".weight") for name in ao.open_checkpoint(base).layout}
+    assert modules <= stored
+    assert sum(".experts." in each for each in modules) == 2 * 3 * (3 if model == "mixtral" else 4)
+    assert_answers_alike(unmerged(base, tmp_path / "each"), unmerged(base, adapter), base)
+    for name in ("adapter", "each"):
+        ao.save_checkpoint(
+            ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / name)), tmp_path / f"{name}-fused"
+        )
+    weights = [sorted((tmp_path / f"{name}-fused").glob("*.safetensors")) for name in ("adapter", "each")]
+    assert [each.read_bytes() for each in weights[0]] == [each.read_bytes() for each in weights[1]]
+
+
+def test_files_that_have_all_experts_in_one_weight(made: Make, tmp_path: Path) -> None:
+    base = made("gpt_oss", "all in one")
+    adapter = trained(base, tmp_path / "adapter", r=2, target_modules=[], target_parameters=BOTH)
+    assert run(["normalize", str(adapter), "--base", str(base), "--names", "files", "-o", str(tmp_path / "each")]) == 4
+    assert not (tmp_path / "each").exists()
+
+
 def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
     """PEFT before 0.19 took every parameter for (experts, in, out):
     A and B of the 4 experts have each other's numbers, in its order.

@@ -16,8 +16,8 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import count
 from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.fitting import joint
-from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
-from adapterops.verification.diagnosis.judging import LOOSE, Look, best, judge, look, looks
+from adapterops.verification.diagnosis.grounds import LOOSE, of_checkpoint, rounded_alone, through_nf4
+from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
@@ -226,15 +226,18 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
     matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
     how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
-    found = [each for each in local.run(lambda name: spectrum(model, base, name), matrices, how=how) if each]
+    how_rounded = list(local.run(lambda name: rounded_alone(model, base, name), matrices, how=how))
+    left = [name for name, scheme in zip(matrices, how_rounded, strict=True) if not scheme]
+    found = [each for each in local.run(lambda name: spectrum(model, base, name), left, how=how) if each]
     spectra = [each for each in found if each.square]
     gone = [Finding("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
     new = [Finding("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
     shapes = [Finding("changed", name, "has another shape than in the base") for name in changed if name not in same]
     findings = [*gone, *new, *shapes]
     unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
+    rounded = {name: scheme for name, scheme in zip(matrices, how_rounded, strict=True) if scheme}
     if not spectra and not unlike and not findings:
-        return Diagnosis(BASE, "this is the base: every number is the same", SICK)
+        return Diagnosis(BASE, f"this is the base: {_rounded(rounded) or 'every number is the same'}", SICK)
     diagnosis = Diagnosis(DIFFERENT, "", HEALTHY, findings=findings, spectra=spectra)
     weights, others = count(len(spectra), "weight"), count(len(unlike) + len(findings), "other tensor")
     if not spectra:
@@ -244,4 +247,15 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     else:
         more = count(sum(each.rank(0.99) is None for each in spectra), "weight")
         sentence = f"this is the base changed in {weights}, and in {more} by more than a rank of {RANK}"
-    return replace(diagnosis, sentence=sentence)
+    if any(model.stored[each.tensor].scheme for each in spectra):
+        sentence += "; that includes what rounding to codes changed"
+    return replace(diagnosis, sentence="; ".join(filter(None, (sentence, _rounded(rounded)))))
+
+
+def _rounded(rounded: Mapping[str, str]) -> str:
+    """What was only rounded: of tensors the schemes."""
+    schemes = sorted(set(rounded.values()))
+    return " and ".join(
+        f"{count(sum(each == scheme for each in rounded.values()), 'weight')} only rounded to {scheme}"
+        for scheme in schemes
+    )

@@ -8,12 +8,21 @@ import numpy as np
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.verification.decoding import NF4, Decoder, decoder
-from adapterops.verification.diagnosis.samples import Ground
+from adapterops.verification.deltas import UNIT
+from adapterops.verification.diagnosis.samples import ENTRIES, Ground, blocks
 from adapterops.verification.names import Base
-from adapterops.verification.rounding import Matrix, rounded_to
+from adapterops.verification.rounding import Matrix, half_step, rounded_to
+from adapterops.verification.witness import judge_of
 
 BLOCK = 64
 """Entries that share a scale in NF4, as bitsandbytes has it unless asked otherwise."""
+
+
+LOOSE = 0.02
+"""Part of |W| that scales of NF4's scales may shift a weight by."""
+
+EDGE = 1e-4
+"""Of the entries that may lie so near to the middle of two codes that float32 chose the other one."""
 
 
 def of_checkpoint(original: Checkpoint) -> Ground:
@@ -44,6 +53,36 @@ def through_nf4(base: Checkpoint, ground: Ground) -> Ground:
         return through
 
     return rows
+
+
+def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | None:
+    """How a tensor that differs from the base's was rounded, where that is all that happened to it: the scheme that it is
+    in, of whose codes every entry has the nearest, or "nf4" for numbers that went through it and back. None where it was
+    not, or no formula says so.
+
+    Cost: rows spread over it are read once of both.
+    """
+    found, before = model.stored[tensor], decoder(base.stored[tensor], rounded=True)
+    if found.scheme == base.stored[tensor].scheme and found.scheme is not None:
+        return None
+    back = through_nf4(base, lambda name: before)(tensor) if found.scheme is None else None
+    judge = judge_of(found)
+    if before is None or judge is None or (found.scheme is None and back is None):
+        return None
+    height, width = model.layout[tensor].matrix
+    wrong = looked_at = 0
+    for first, last in blocks(range(height), width, ENTRIES):
+        begin, end = first // judge.rows * judge.rows, min(-(-last // judge.rows) * judge.rows, height)
+        if back is None:
+            W = before(begin, end)
+            off = judge(W, 2 * UNIT * np.abs(W), begin, end)[0]
+        else:
+            M, R = judge.value(begin, end), back(begin, end)
+            off = np.abs(M - R) > LOOSE * np.abs(R) + 2 * half_step(M, found.dtype)
+        wrong, looked_at = wrong + int(np.count_nonzero(off)), looked_at + off.size
+    if wrong > (EDGE * looked_at if back else 0):
+        return None
+    return "nf4" if found.scheme is None else found.scheme.name
 
 
 def nf4(W: Matrix) -> Matrix:

@@ -30,9 +30,6 @@ NEAR = 0.01
 CODES = 0.15
 """Part of an update that may be lost in codes before it counts as lost."""
 
-LOOSE = 0.02
-"""Part of |W| that scales of NF4's scales may shift a weight by."""
-
 
 @dataclass(frozen=True)
 class Look:

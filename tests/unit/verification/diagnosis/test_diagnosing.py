@@ -65,3 +65,18 @@ def test_an_update_that_is_lost_in_codes(tmp_path: Path) -> None:
         adapterops.save_checkpoint(fused, tmp_path / how, accept_loss=True)
         found = adapterops.diagnose(open_checkpoint(tmp_path / how), opened, mine)
         assert (found.code, found.verdict) == (code, verdict), found.sentence
+
+
+def test_a_base_that_was_only_quantized(tmp_path: Path) -> None:
+    """What rounding to codes changes is no update, and is not taken for one; nor is an update taken for rounding."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "codes")
+    adapterops.save_checkpoint(adapterops.dequantize(open_checkpoint(tmp_path / "codes")), tmp_path / "back")
+    for name in ("codes", "back"):
+        found = adapterops.diagnose(open_checkpoint(tmp_path / name), before)
+        assert (found.verdict, found.sentence) == ("base", "this is the base: 14 weights only rounded to nf4")
+    mine = open_adapter(lora(1, modules=["model.layers.0.mlp.up_proj"]).save(tmp_path / "a"))
+    adapterops.save_checkpoint(adapterops.quantize(adapterops.fuse(before, mine), "nf4"), tmp_path / "tuned")
+    found = adapterops.diagnose(open_checkpoint(tmp_path / "tuned"), before)
+    assert (found.verdict, len(found.spectra)) == ("different", 1)
+    assert found.sentence.endswith("that includes what rounding to codes changed; 13 weights only rounded to nf4")

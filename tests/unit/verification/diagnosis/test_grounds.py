@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from merged_models import base, write
 
 import adapterops
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.decoding import decoder
-from adapterops.verification.diagnosis.grounds import of_checkpoint, through_nf4
+from adapterops.verification.diagnosis.grounds import of_checkpoint, rounded_alone, through_nf4
 
 NAME = "model.layers.1.mlp.down_proj.weight"
 
@@ -41,3 +42,25 @@ def test_names_of_another_checkpoint(tmp_path: Path) -> None:
     assert own is not None
     assert np.array_equal(there(0, 9), own(0, 9))
     assert of_checkpoint(opened)("nothing.like.it.weight") is None
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
+def test_rounding_alone(tmp_path: Path, scheme: str) -> None:
+    """Of a base that was quantized, and of one to which something was added before."""
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    adapterops.save_checkpoint(adapterops.quantize(opened, scheme), tmp_path / "codes")
+    assert rounded_alone(open_checkpoint(tmp_path / "codes"), opened, NAME) == scheme
+    tensors = base(1, torch.float16)
+    tensors[NAME] += 0.001 * torch.randn(tensors[NAME].shape, generator=torch.Generator().manual_seed(1)).half()
+    changed = open_checkpoint(write(tmp_path / "changed", tensors))
+    adapterops.save_checkpoint(adapterops.quantize(changed, scheme), tmp_path / "other")
+    assert rounded_alone(open_checkpoint(tmp_path / "other"), opened, NAME) is None
+    assert rounded_alone(changed, opened, NAME) is None
+
+
+def test_through_nf4_and_back(tmp_path: Path) -> None:
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    adapterops.save_checkpoint(adapterops.quantize(opened, "nf4"), tmp_path / "nf4")
+    adapterops.save_checkpoint(adapterops.dequantize(open_checkpoint(tmp_path / "nf4")), tmp_path / "back")
+    assert rounded_alone(open_checkpoint(tmp_path / "back"), opened, NAME) == "nf4"
+    assert rounded_alone(opened, open_checkpoint(tmp_path / "nf4"), NAME) is None
