@@ -6,7 +6,7 @@
 # make docs    the site of docs/, in site/: open site/index.html
 # make pages   docs/commands.md, and the outputs and figures that README and docs/ show, as they are now
 # make picture docs/report.png, the picture in README, with Chromium
-# make bench   speed and memory, ours and the peers': a quarter of an hour; PARTS="models memory" for some of it
+# make bench   speed and memory, ours and the peers'; PARTS="models memory" for some of it
 # make bench-report  docs/performance.md and its figures, from the stored results
 # make bench-gpu     what needs a GPU, where torch finds one
 # make bench-architectures  what is right for which models of transformers: docs/architectures.md
