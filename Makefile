@@ -1,12 +1,12 @@
 # make demo    train two small adapters and do everything with them: one thread, half a minute once installed
 # make test    everything that is checked
 # make test-gpu  what needs a GPU, where torch finds one
-# make fuzz    a minute of damaged files and odd arguments
+# make fuzz    a minute of damaged files and odd arguments, and commands that are killed twenty times at random
 # make check   style, types, doctests
 # make docs    the site of docs/, in site/: open site/index.html
 # make pages   docs/commands.md, and the outputs and figures that README and docs/ show, as they are now
 # make picture docs/report.png, the picture in README, with Chromium
-# make bench   speed and memory, ours and the peers': a quarter of an hour; PARTS="models memory" for some of it
+# make bench   speed and memory, ours and the peers'; PARTS="models memory" for some of it
 # make bench-report  docs/performance.md and its figures, from the stored results
 # make bench-gpu     what needs a GPU, where torch finds one
 # make bench-architectures  what is right for which models of transformers: docs/architectures.md
@@ -28,6 +28,7 @@ test-gpu: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/run.py --seconds 60
+	KILLS=20 $(BIN)/pytest -q tests/fault/test_resuming.py tests/interop/test_through_the_wire.py -k killed_at_any_time
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

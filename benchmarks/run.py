@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adapters import adapters, core
 from bench import HERE, MASK, Bench, gpu_name, machine
+from disk import disk
 from gpu import gpu
 from large import large
 from memory import memory
@@ -37,6 +38,7 @@ PARTS = {
     "scaling": scaling,
     "memory": memory,
     "wire": wire,
+    "disk": disk,
     "gpu": gpu,
 }
 

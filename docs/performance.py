@@ -24,6 +24,7 @@ TITLES = {
     "scaling": "Scaling",
     "memory": "Memory",
     "wire": "Through the wire",
+    "disk": "Disks",
     "gpu": "On a GPU",
 }
 
@@ -135,7 +136,7 @@ def _compared(parts: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float, fl
                 and theirs
                 and any(math.isclose(each["value"], r, rel_tol=0.01) for r in (ours / theirs, theirs / ours))
             ):
-                yield each["what"].partition(",")[0], ours, theirs, floor(each, found["machine"])
+                yield each["what"].replace(", whole process", ""), ours, theirs, floor(each, found["machine"])
 
 
 def drawing(parts: dict[str, dict[str, Any]]) -> str:
@@ -145,7 +146,7 @@ def drawing(parts: dict[str, dict[str, Any]]) -> str:
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
 
     def across(seconds: float) -> float:
-        return 330 + 400 * (math.log10(seconds) - low) / max(1, high - low)
+        return 440 + 380 * (math.log10(seconds) - low) / max(1, high - low)
 
     height, drawn = 24 * len(rows) + 12, []
     for tick in range(low, high + 1):
@@ -159,7 +160,7 @@ def drawing(parts: dict[str, dict[str, Any]]) -> str:
             drawn.append(f'<path d="M{across(least):.1f} {y - 7}v14" stroke="{FLOOR}" stroke-width="3"/>')
         drawn.append(f'<rect x="{across(theirs) - 4:.1f}" y="{y - 4}" width="8" height="8" fill="{THEIRS}"/>')
         drawn.append(f'<circle cx="{across(ours):.1f}" cy="{y}" r="4.5" fill="{OURS}"/>')
-    return _svg(drawn, 760, height + 28)
+    return _svg(drawn, 850, height + 28)
 
 
 def curves(parts: dict[str, dict[str, Any]]) -> str:

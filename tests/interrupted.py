@@ -19,6 +19,8 @@ STAGING = r"/\.out\.adapterops-\w+$"
 JOURNAL = r"/\.journal$"
 SHARD = r"/model-\d+-of-\d+\.safetensors$"
 INPUTS = "/(base|a)/"
+KILLS = int(os.environ.get("KILLS", "0"))
+"""How often tests kill a command at random; 0 for as often as each of them does in little time."""
 
 Fuse = Callable[..., tuple[int, str]]
 

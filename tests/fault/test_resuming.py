@@ -16,6 +16,7 @@ from interrupted import (
     CLEAN,
     COMMAND,
     JOURNAL,
+    KILLS,
     SHARDS,
     STAGING,
     Fuse,
@@ -44,7 +45,7 @@ from adapterops.storage.identity import Identity
 
 def test_killed_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
     chance, before, length = random.Random(0), tree(place), 0.0
-    for count in range(10):
+    for count in range(KILLS or 10):
         command = Command(COMMAND, Fault("mkdir", "pause", STAGING, after=True))
         assert command.paused()
         begin = time.monotonic()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from commands import Command
 from corpus import tree
 from hub_server import SECRET, Fault, Hub, Request
+from interrupted import KILLS
 from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.opening import open_adapter
@@ -200,6 +205,37 @@ def test_killed_again_and_again(hub: Hub, expected: dict[str, str], tmp_path: Pa
     assert pushed(hub) == expected
     assert len(hub.repos[TARGET].history()) == 2
     assert len(hub.asked("PUT /lfs")) <= len(expected) + 2 + killed  # tokenizer.json, and what was on its way
+
+
+SETTINGS = """
+import os
+os.environ |= {settings}
+"""
+
+
+def test_killed_at_any_time(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
+    """At random: whoever runs it again gets one commit, of the same bytes."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    chance, killed, length = random.Random(19), 0, 0.0
+    while killed < (KILLS or 6):
+        begin = time.monotonic()
+        command = Command(COMMAND, setup=SETTINGS.format(settings={**settings, "HF_TOKEN": SECRET}))
+        if length:
+            threading.Event().wait(chance.random() * length)
+            command.signal(signal.SIGKILL)
+        ended = command.end()
+        killed += ended.code == -signal.SIGKILL
+        assert ended.code in (0, -signal.SIGKILL), ended
+        history = hub.repos[TARGET].history() if TARGET in hub.repos else []
+        assert len(history) <= 2
+        if ended.code == 0:
+            assert len(history) == 2
+            assert pushed(hub) == expected
+            length = length or time.monotonic() - begin
+            del hub.repos[TARGET]
+    assert run(COMMAND) == 0
+    assert pushed(hub) == expected
+    assert len(hub.repos[TARGET].history()) == 2
 
 
 def test_main_that_was_changed_meanwhile_is_left_as_it_is(
