@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.coded import factors, sliced
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.collections.contents import DTYPES, FORMAT, NONE, SCHEMA, described, open_collection
 from adapterops.linalg.coding import Code
-from adapterops.quant.coded import factors, sliced
 from adapterops.storage.place import Place
 from adapterops.storage.strict import json_text
 from adapterops.storage.tensors import Spec

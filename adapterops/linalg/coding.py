@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapterops.arrays.coded import Shared, Tables, factors, size, stacked
+from adapterops.arrays.rows import Rows
 from adapterops.errors import IncompatibleError
 from adapterops.linalg.factor import balanced
 from adapterops.linalg.sharing import alike, bases, distance
 from adapterops.linalg.ways import Way, nonzero, way_of
-from adapterops.quant.coded import Shared, Tables, factors, size, stacked
-from adapterops.quant.rows import Rows
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 

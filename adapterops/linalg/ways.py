@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from adapterops.arrays.coded import Own, Shared, factors, size
+from adapterops.arrays.rows import BITS, LARGEST, SINGLE, Rows, decode, encode, squared_errors
 from adapterops.linalg.factor import balanced, spectrum
 from adapterops.linalg.sharing import distance
 from adapterops.linalg.spending import spend
-from adapterops.quant.coded import Own, Shared, factors, size
-from adapterops.quant.rows import BITS, LARGEST, SINGLE, Rows, decode, encode, squared_errors
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
 

@@ -158,7 +158,7 @@ def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
         if start.lstrip()[: len(magic)] == magic:
             return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
     if all(byte in TEXT for byte in start):
-        hint = "a recipe is made by adapterops run; otherwise name a folder or a .safetensors file"
+        hint = "adapterops run carries out a recipe; otherwise name a folder or a .safetensors file"
         return InputError("is not a safetensors file: this is text", hint=hint, code="E-ST-FOREIGN")
     if length > size - 8:
         return InputError(

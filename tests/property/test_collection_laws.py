@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapterops.arrays.coded import factors, sliced
 from adapterops.linalg.coding import Code, code
-from adapterops.quant.coded import factors, sliced
 from adapterops.updates.lowrank import LowRank
 
 SEEDS, ERRORS = st.integers(0, 10**6), st.sampled_from([0.2, 0.03, 0.01, 1e-3, 1e-5])

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.arrays.coded import Own, Shared, Tables, expected, factors, sliced
+from adapterops.arrays.rows import BITS, CODES, Rows, decode, held
 from adapterops.errors import InputError, NotFoundError, at, count
-from adapterops.quant.coded import Own, Shared, Tables, expected, factors, sliced
-from adapterops.quant.rows import BITS, CODES, Rows, decode, held
 from adapterops.storage.place import COLLECTION, SEPARATOR, Place
 from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import Spec, TensorFile

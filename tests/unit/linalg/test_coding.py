@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapterops.arrays.coded import factors, size, sliced
 from adapterops.errors import IncompatibleError
 from adapterops.linalg.coding import Code, code
-from adapterops.quant.coded import factors, size, sliced
 from adapterops.updates.lowrank import LowRank
 
 OUT, IN, RANK, MANY = 96, 80, 8, 24

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapterops.arrays.coded import factors, size, stacked
 from adapterops.linalg.factor import balanced
 from adapterops.linalg.sharing import distance
 from adapterops.linalg.ways import nonzero, way_of
-from adapterops.quant.coded import factors, size, stacked
 from adapterops.updates.lowrank import LowRank
 
 OUT, IN = 40, 30

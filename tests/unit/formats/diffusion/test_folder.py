@@ -84,7 +84,7 @@ def test_what_is_refused(tmp_path: Path, tensors: dict[str, Any], said: str) -> 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     flat = ao.open_adapter(saved(tmp_path / "a.safetensors", factors(KOHYA)))
-    with pytest.raises(UnsupportedError, match="underscores for dots"):
+    with pytest.raises(UnsupportedError, match="underscores in the place of dots"):
         ao.save_adapter(flat, tmp_path / "out", format="comfy")
     vector = ao.open_adapter(saved(tmp_path / "b.safetensors", {f"{DOTTED}.diff_b": torch.ones(5), **factors(DOTTED)}))
     with pytest.raises(UnsupportedError, match="a difference of a vector, which the format diffusers does not have"):

@@ -35,7 +35,7 @@ def test_which_text_encoder_has_to_be_said(named: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        ("lora_unet_blocks_0_attn_q", "underscores for dots"),
+        ("lora_unet_blocks_0_attn_q", "underscores in the place of dots"),
         ("double_blocks.0.img_attn.qkv", "the name that the authors"),
         ("diffusion_model.double_blocks.0.img_attn.qkv", "the name that the authors"),
         ("transformer.single_blocks.0.linear1", "the name that the authors"),

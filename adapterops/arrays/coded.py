@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterops.quant.rows import BITS, CODES, Rows, decode, held
+from adapterops.arrays.rows import BITS, CODES, Rows, decode, held
 
 Array = NDArray[Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapterops.quant.coded import ROLES, Own, Shared, expected, factors, sliced, stacked
-from adapterops.quant.rows import BITS, decode, encode
+from adapterops.arrays.coded import ROLES, Own, Shared, expected, factors, sliced, stacked
+from adapterops.arrays.rows import BITS, decode, encode
 
 OUT, IN = 7, 6
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterops.quant.rows import BITS, LARGEST, decode, encode, held, squared_errors
+from adapterops.arrays.rows import BITS, LARGEST, decode, encode, held, squared_errors
 
 
 @given(st.integers(0, 10**6), st.integers(0, 4), st.integers(1, 9), st.sampled_from(BITS))
