@@ -28,6 +28,7 @@ from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import (
     UNKNOWN,
     Origin,
+    check_distinct,
     described,
     write_bytes,
     write_file,
@@ -169,6 +170,7 @@ def complete_adapter(
     for file, data in origin.files.items():
         write_bytes(folder / file, data)
     outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
+    check_distinct(read)
     write_manifest(folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False)
     with read_back():
         read_manifest(folder)

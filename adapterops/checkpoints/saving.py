@@ -20,7 +20,7 @@ from adapterops.engine.records import note_hashes, noted, whole
 from adapterops.errors import VerificationError, count
 from adapterops.formats.models.weight_files import index_name
 from adapterops.provenance.history import sources
-from adapterops.provenance.manifest import UNKNOWN, Origin, described, write_file, write_manifest
+from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.journal import Journal
 from adapterops.storage.outputs import check_output
@@ -213,6 +213,7 @@ def describe(
     kept = {**_kept(modules), **_quantized(quantized)}
     described_inputs = [source.as_json() for source in inputs]
     torch = checkpoint.needs_torch
+    check_distinct(described_inputs)
     write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():
         read_manifest(folder)

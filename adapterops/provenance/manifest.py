@@ -55,7 +55,7 @@ def write_manifest(
     torch: bool = True,
     sync: bool = True,
 ) -> None:
-    """Write the manifest of what is in `folder`. Warns of an input that is given twice.
+    """Write the manifest of what is in `folder`.
 
     Args:
         inputs: what `Source.as_json` says of each source of the history, in its order.
@@ -63,7 +63,6 @@ def write_manifest(
         outputs: for each file its size and BLAKE3.
         torch: whether it was computed by torch, too, and not by numpy alone.
     """
-    _check_distinct(inputs)
     operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
     content = {
         "schema": SCHEMA,
@@ -79,8 +78,8 @@ def write_manifest(
     write_json(folder / MANIFEST, {**stored, "seal": seal(stored)}, sync)
 
 
-def _check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Warn of an input that is given twice, under one path or as a copy."""
+def check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of an input of a sum that is given twice, under one path or as a copy."""
     for number, each in enumerate(inputs):
         first = next(place for place, other in enumerate(inputs) if other["files"] == each["files"])
         if first != number:

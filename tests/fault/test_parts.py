@@ -31,6 +31,7 @@ from interrupted import (
     rewritten,
     shorter,
 )
+from tiny_models import write_tuned
 
 FINALIZE = ["finalize", "out"]
 
@@ -339,7 +340,8 @@ def test_parts_in_threads_of_one_process(place: Path, whole: dict[str, str], fus
 
 
 def test_an_adapter_whose_parts_are_killed(place: Path, fuse: Fuse) -> None:
-    merge = ["merge", "a", "a", "--ties", "-o"]
+    write_tuned(place / "b", seed=1)
+    merge = ["merge", "a", "b", "--ties", "-o"]
     assert fuse(command=[*merge, "whole"]) == (0, "")
     for nth in range(1, 100):
         part, finalize = (["kill", "", nth], ["kill", "", nth])
@@ -349,7 +351,7 @@ def test_an_adapter_whose_parts_are_killed(place: Path, fuse: Fuse) -> None:
         ended = Command(FINALIZE, Fault("rename" if nth % 2 else "unlink", *finalize)).end().code
         assert fuse(command=FINALIZE) == (0, "")
         assert tree(place / "out") == tree(place / "whole")
-        assert names(place) == {*CLEAN, "out", "whole"}
+        assert names(place) == {*CLEAN, "b", "out", "whole"}
         remove(place / "out")
         if killed == ended == 0:
             break

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from corpus import tree
 from interrupted import CLEAN, SHARDS, Fuse, made, names, remove
-from tiny_models import write_base
+from tiny_models import write_base, write_tuned
 
 from adapterops.requests import parts
 from adapterops.testing import check_engine
@@ -240,7 +240,8 @@ def test_what_runs_when_another_job_fails_is_ended(place: Path, on_ray: Fuse, mo
 
 
 def test_an_adapter(place: Path, fuse: Fuse, cluster: Any) -> None:
-    merge = ["merge", "a", "a", "--ties", "--rank", "3", "-o"]
+    write_tuned(place / "b", seed=1)
+    merge = ["merge", "a", "b", "--ties", "--rank", "3", "-o"]
     assert fuse(command=[*merge, "whole"]) == (0, "")
     assert fuse("--engine", "ray", "--address", cluster.address, command=[*merge, "out"]) == (0, "")
     assert tree(place / "out") == tree(place / "whole")

@@ -126,7 +126,7 @@ def test_a_stranger_names_no_files_of_this_machine(
 
 def test_a_base_that_nobody_else_has(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fuse", "../base", "../a", "--push", TARGET, "--as-delta"]) == 4
-    assert "needs it on the Hub" in capsys.readouterr().err
+    assert "has to be on the Hub" in capsys.readouterr().err
     assert TARGET not in hub.repos
 
 
