@@ -12,7 +12,6 @@ import click
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.values import TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
-from adapterops.requests.reading import size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -71,10 +70,20 @@ component = click.option(
 workers = click.option(
     "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
 )
+
+
+def _bytes(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    from adapterops.requests.reading import size  # which takes long to import
+
+    return size(text, "--memory")
+
+
 memory = click.option(
     "--memory",
     metavar="SIZE",
-    callback=lambda context, parameter, value: None if value is None else size(value, "--memory"),
+    callback=_bytes,
     help="Memory to work in, such as 4GB: fewer workers, the same bytes.  [default: no limit]",
 )
 nonfinite = click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinite numbers as they are.")
