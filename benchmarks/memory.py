@@ -19,9 +19,9 @@ def memory(bench: Bench) -> None:
     measure(sys.executable, HERE / "shapes.py", tuned, "tuned", 24, "bfloat16", 0)
     for seed, adapter in enumerate((a, b)):
         measure(sys.executable, HERE / "shapes.py", adapter, "qwen", 16, "float32", seed)
-    fused, coded = bench.folder / "fused", bench.folder / "coded"
+    fused, nf4 = bench.folder / "fused", bench.folder / "base-nf4"
     measure(*OURS, "fuse", base, a, "-o", fused)
-    measure(*OURS, "quantize", base, "--to", "nf4", "-o", coded)
+    measure(*OURS, "quantize", base, "--to", "nf4", "-o", nf4)
     page = bench.folder / "page.html"
     ties = ("--ties", "--density", "0.2")
     commands: list[tuple[list[object], bool]] = [
@@ -37,8 +37,8 @@ def memory(bench: Bench) -> None:
         (["verify", fused, "--base", base, "--adapter", a], False),
         (["diagnose", fused, "--base", base, "--adapter", a], False),
         (["quantize", base, "--to", "nf4", "-o", "OUT"], True),
-        (["dequantize", coded, "-o", "OUT"], True),
-        (["fuse", coded, a, "--rounding", "stochastic", "-o", "OUT"], True),
+        (["dequantize", nf4, "-o", "OUT"], True),
+        (["fuse", nf4, a, "--rounding", "stochastic", "-o", "OUT"], True),
     ]
     libraries = {
         torch: measure(sys.executable, "-c", LIBRARIES + ", torch.linalg" * torch)["mb"] for torch in (False, True)
