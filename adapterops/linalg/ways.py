@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -127,7 +128,7 @@ def _mean(rows: Sequence[Array]) -> Array | None:
     """The mean of matrices, where it is most of them; None elsewhere."""
     if not rows or not rows[0].size:
         return None
-    mean: Array = sum(rows) / len(rows)  # type: ignore[assignment]  # there is one at least
+    mean: Array = reduce(np.add, rows) / len(rows)
     squares = sum(float(np.square(each).sum()) for each in rows)
     return mean if 2 * len(rows) * float(np.square(mean).sum()) > squares else None
 

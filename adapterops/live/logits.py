@@ -151,7 +151,7 @@ def _words(network: Any) -> int:
     """The size of the vocabulary that a model has embeddings for; 0 for one without any."""
     try:
         return int(network.get_input_embeddings().weight.shape[0])
-    except (NotImplementedError, AttributeError, IndexError):
+    except (NotImplementedError, AttributeError, IndexError):  # it has none, or one of several codebooks
         return 0
 
 

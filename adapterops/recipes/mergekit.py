@@ -228,7 +228,7 @@ def _terms(
         depth = 0.0 if layer is None else layer / (count - 1) if count > 1 else 1.0
 
         def settled(name: str, default: Any, *places: Mapping[str, Any]) -> Any:
-            values = (_value(each[name], tensor, depth) for each in places if name in each)  # noqa: B023 - called in this very round
+            values = (_value(each[name], tensor, depth) for each in places if name in each)  # noqa: B023  # called in this very round of the loop
             return next((value for value in values if value is not None), default)
 
         own = {name: settled(name, default, *shared) for name, default in method.own.items()}

@@ -66,9 +66,9 @@ def staged(
         if sync:
             with writing(out, f"the output is whole, but may not survive a power failure; {ELSEWHERE}"):
                 sync_folder(out.parent)
-    except Exception:
+    except Exception:  # says by itself what became of the output
         raise
-    except BaseException as stop:  # a signal
+    except BaseException as stop:  # a signal: whoever sent it is told
         if published or not folder.exists():
             stop.add_note(f"{out.name} is written")
         elif keep := _kept(folder, journal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,11 @@ def pcb(deltas: Entries, weights: Sequence[float], *, density: float = 0.1) -> C
             found.append(np.maximum(np.exp(count * own * own) * part * total, 0))
         return found
 
+    def score_of(index: int, values: Sequence[Array]) -> Array:
+        return scores(values)[index]
+
     kept = int(density * deltas.size)
-    floors = [
-        deltas.cut(lambda values, index=index: scores(values)[index], kept).value if density < 1 else 0.0  # type: ignore[misc]
-        for index in range(count)
-    ]
+    floors = [deltas.cut(partial(score_of, index), kept).value if density < 1 else 0.0 for index in range(count)]
     tops = np.zeros(count)
     for tile in deltas.tiles():
         tops = np.maximum(tops, [each.max(initial=0.0) for each in scores(tile.values)])
