@@ -48,7 +48,9 @@ def main() -> None:
     compileall.compile_dir(Path(adapterops.__file__).parent, quiet=2)  # as pip does for the peers when it installs them
     quick = "--quick" in sys.argv
     chosen = [part for part in PARTS if part in sys.argv] or [part for part in PARTS if part != "gpu" or gpu_name()]
-    if len(chosen) > 1:  # each in a process of its own: what a child is said to have held at most begins with its parent's
+    if (
+        len(chosen) > 1
+    ):  # each in a process of its own: what a child is said to have held at most begins with its parent's
         flags = ["--quick"] if quick else []
         done = [subprocess.run([sys.executable, __file__, part, *flags], check=False).returncode for part in chosen]
         sys.exit(max(done))
