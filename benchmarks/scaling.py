@@ -13,24 +13,32 @@ SIZES, ADAPTERS, RANKS, WORKERS = (1, 2, 4), (2, 4, 8), (16, 32, 64, 128), (1, 2
 
 
 def sizes(bench: Bench, base: Path, a: Path) -> None:
-    """The base, and bases of two and four times its layers."""
-    runs, moved = [], []
+    """The base, and bases of two and four times its layers; and a copy of each, for disks are not linear either."""
+    runs, copies, moved = [], [], []
     for larger in SIZES:
         model, adapter = base, a
         if larger > 1:
             model, adapter = bench.folder / f"base{larger}", bench.folder / f"a{larger}"
             measure(sys.executable, HERE / "shapes.py", model, "model", larger * LAYERS, "bfloat16", 0)
             measure(sys.executable, HERE / "shapes.py", adapter, f"qwen{larger}", 16, "float32", 0)
-        runs += bench.runs([*OURS, "fuse", model, adapter, "-o", "OUT", "--no-sync"])
+        ours, copied = bench.runs([*OURS, "fuse", model, adapter, "-o", "OUT", "--no-sync"], ["cp", "-r", model, "OUT"])
+        runs.append(ours)
+        copies.append(copied)
         moved.append(tensor_bytes(model))
         if larger > 1:
             shutil.rmtree(model)
-    found = curve("GB of the base", [size / 1e9 for size in moved], runs)
-    times, memory = found["seconds"], found["mb"]
-    slopes = [(times[i + 1] - times[i]) / (moved[i + 1] - moved[i]) for i in (0, 1)]
-    what = "fuse, base of 24, 48, 96 layers"
-    bench.note(f"{what}: seconds per byte, 2-4 / 1-2", slopes[1] / slopes[0], "x", 1.3, curve=found)
-    bench.note(f"{what}: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1)
+    found, memory = curve("GB of the base", [size / 1e9 for size in moved], runs), [middle(each, "mb") for each in runs]
+
+    def steeper(those: list[list[dict[str, float]]]) -> float:
+        """Seconds per byte from the second size to the third / from the first to the second."""
+        times = list(map(middle, those))
+        slopes = [(times[i + 1] - times[i]) / (moved[i + 1] - moved[i]) for i in (0, 1)]
+        return slopes[1] / slopes[0]
+
+    what = "base of 24, 48, 96 layers"
+    bench.note(f"fuse, {what}: seconds per byte, 2-4 / 1-2", steeper(runs), "x", curve=found)
+    bench.note(f"fuse / cp -r, {what}: seconds per byte, 2-4 / 1-2", steeper(runs) / steeper(copies), "x", 1.3)
+    bench.note(f"fuse, {what}: peak memory, largest / smallest", max(memory) / min(memory), "x", 1.1)
 
 
 def adapters(bench: Bench) -> None:
@@ -58,14 +66,19 @@ def ranks(bench: Bench) -> None:
 
 
 def workers(bench: Bench, a: Path) -> None:
-    """What computes more than it reads: TIES of the entries, and their best approximation."""
+    """What computes more than it reads: TIES of the entries, and their best approximation; and what two processors of this
+    machine do, where two processes do the same at once.
+    """
     b = bench.folder / "b"
     measure(sys.executable, HERE / "shapes.py", b, "qwen", 16, "float32", 1)
     command = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT"]
-    runs = bench.runs(*([*command, "--workers", str(number)] for number in WORKERS))
+    alone = [*command, "--workers", "1"]
+    *runs, twice = bench.runs(alone, [*command, "--workers", "2"], [sys.executable, HERE / "twice.py", *alone])
     one, two = map(middle, runs)
     found = curve("workers", WORKERS, runs)
     bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", 1.8, True, curve=found)
+    what = "TIES to rank 16: twice one process / two processes at once, which is what the processors give"
+    bench.note(what, 2 * one / middle(twice), "x")
 
 
 def scaling(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,8 @@ class Survival:
     said: float = 0.0
 
     def __add__(self, other: Survival) -> Survival:
-        return Survival(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+        others = vars(other)
+        return Survival(**{name: one + others[name] for name, one in vars(self).items()})
 
     @property
     def for_inputs(self) -> float:
