@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.arrays.dtypes import BITS, FLOATS
-from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli import options, output, values
 from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.making import inputs
@@ -25,6 +24,7 @@ from adapterops.cli.writing import print_part
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
+from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.parts import spread as spread_over
 from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs

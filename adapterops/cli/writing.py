@@ -26,10 +26,11 @@ from adapterops.errors import OptionError, count
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
-from adapterops.requests.running import Files, Made, Written, make, plan, save
+from adapterops.requests.running import Files, Made, make, plan, save
 
 if TYPE_CHECKING:
     from adapterops.requests.parts import Part
+    from adapterops.requests.running import Written
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""

@@ -45,7 +45,6 @@ MISSING = {
     "expressions/calculator.py",
     "expressions/formula.py",
     "expressions/functions.py",
-    "formats/diffusion/unet.py",
     "formats/peft/config.py",
     "formats/peft/folder.py",
     "formats/peft/keys.py",
