@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Iterator, Mapping, ValuesView
 from importlib import import_module
 from typing import Generic, TypeVar
 
@@ -54,15 +54,18 @@ class Registry(Mapping[str, Member], Generic[Member]):
         """The members so far, those of our package among them, in an order that does not depend on what was imported first.
         Other packages are not imported for it.
         """
+        self._load_own()
+        return self.registered()
+
+    def _load_own(self) -> None:
         if not self._loaded_own:
             self._loaded_own = True
             import_modules(self._package)
             modules = {name: type(member).__module__ for name, member in self._members.items()}
             self._members = {name: self._members[name] for name in sorted(modules, key=modules.__getitem__)}
-        return self.registered()
 
     def _all(self) -> dict[str, Member]:
-        self.own()  # first: their names are theirs
+        self._load_own()  # first: their names are theirs
         if not self._loaded_others:
             self._loaded_others = True
             load_outside(self._what, self._group)
@@ -80,11 +83,9 @@ class Registry(Mapping[str, Member], Generic[Member]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def values(self) -> ValuesView[Member]:  # here and below: a mapping's own look every member up by its name
+    def values(self) -> ValuesView[Member]:
+        """All members: without looking up each by its name, as a mapping does."""
         return self._all().values()
-
-    def items(self) -> ItemsView[str, Member]:
-        return self._all().items()
 
 
 def import_modules(package: str) -> None:

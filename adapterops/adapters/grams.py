@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.scratch import Scratch
-from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import InputError, at
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.updates.protocol import Array
 
 

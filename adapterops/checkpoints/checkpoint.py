@@ -15,7 +15,7 @@ from adapterops.formats.models.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
-from adapterops.quant.scheme import Encoder, Scheme
+from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
 from adapterops.quant.used import unrounded
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.lazy import Lazy
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     Facts: TypeAlias = Mapping[str, Survival]
     Rows: TypeAlias = Callable[[int, int], Block]
 
-NEAREST, STOCHASTIC, CALIBRATED = "nearest", "stochastic", "calibrated"
-ROUNDINGS = (NEAREST, STOCHASTIC, CALIBRATED)
 KEPT = (STOCHASTIC, CALIBRATED)
 """What leaves the scales of codes as they are."""
 

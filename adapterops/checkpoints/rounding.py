@@ -7,10 +7,11 @@ from __future__ import annotations
 import warnings
 
 from adapterops.arrays.scratch import Scratch
-from adapterops.checkpoints.checkpoint import CALIBRATED, Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
 from adapterops.formats.models.converted import EXPERT
 from adapterops.quant.registry import is_coded, is_kept, is_written
+from adapterops.quant.scheme import CALIBRATED
 
 RELATIVE, ANOTHER = 0.03, 0.5
 """How far, as a fraction, what codes stand for may be from the model that was quantized:

@@ -20,7 +20,7 @@ from adapterops.storage.place import SEPARATOR, Place
 SHOWN = 8
 
 
-@click.command("calc", cls=Sectioned, short_help="An expression of adapters.")
+@click.command("calc", cls=Sectioned)
 @click.argument("expression")
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE... | COLLECTION")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")

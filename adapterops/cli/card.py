@@ -12,7 +12,7 @@ from adapterops.hub.references import Reference
 from adapterops.storage.place import Place
 
 
-@click.command("card", cls=Sectioned, short_help="The card of an adapter or a model, as push writes it.")
+@click.command("card", cls=Sectioned)
 @click.argument("folder", type=click.Path(path_type=Path, readable=False), default=".")
 @click.option("--repo", type=values.REPO, help="The repository that it is for.  [default: the folder itself]")
 @click.option("--base", type=values.SOURCE, help="The model of an adapter: its config.json says what loads it.")

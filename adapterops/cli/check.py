@@ -17,9 +17,7 @@ from adapterops.operations.serving import Finding, Verdict, check
 from adapterops.storage.place import Place
 
 
-@click.command(
-    "check", cls=Sectioned, short_help="Whether a program that serves adapters applies one as it was trained."
-)
+@click.command("check", cls=Sectioned)
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option("--for", "runtime", type=click.Choice(list(RUNTIMES)), help="The program.  [default: a table of all]")
 @click.option(

@@ -103,6 +103,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"adapterops.cli.{name}").command
+        command.short_help = COMMANDS[name]  # what a shell shows, too
         return command
 
     def resolve_command(

@@ -21,7 +21,7 @@ from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
 
-@click.command("compare", cls=Sectioned, short_help="How adapters relate, and what to do about it.")
+@click.command("compare", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, help=NAMES)
 @click.option(

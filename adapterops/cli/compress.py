@@ -29,7 +29,7 @@ GAIN = 0.05
 """What sharing must save, of what codes take without it, to be called a gain."""
 
 
-@click.command("compress", cls=Sectioned, short_help="Many adapters as one collection.")
+@click.command("compress", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, metavar="[NAME=]SOURCE...")
 @click.option(
     "--error",

@@ -14,7 +14,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import Output
 
 
-@click.command("convert", cls=Sectioned, short_help="An adapter in the format of another program.")
+@click.command("convert", cls=Sectioned)
 @options.text_argument(default=".")
 @converting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-peft]")

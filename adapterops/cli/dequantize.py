@@ -14,7 +14,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Request
 
 
-@click.command("dequantize", cls=Sectioned, short_help="A quantized model in 16 or 32 bits.")
+@click.command("dequantize", cls=Sectioned)
 @options.text_argument(default=".")
 @options.output(help="Folder to write.  [default: SOURCE-dequantized]")
 @options.dtype

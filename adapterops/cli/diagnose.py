@@ -26,7 +26,7 @@ SHOWN = 5
 EXTRACT = ("adapterops", "extract")
 
 
-@click.command("diagnose", cls=Sectioned, short_help="What a merged model is, and whether the adapter is in it.")
+@click.command("diagnose", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.SOURCE, required=True, help="The model that it was made from.")
 @click.option(

@@ -17,7 +17,7 @@ from adapterops.requests.order import base_of
 from adapterops.requests.request import Extract, Model, Output, Request
 
 
-@click.command("extract", cls=Sectioned, short_help="The difference of two models, as an adapter.")
+@click.command("extract", cls=Sectioned)
 @click.argument("tuned", type=values.TEXT)
 @click.argument("other", required=False, metavar="[BASE]", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model that TUNED was before.")

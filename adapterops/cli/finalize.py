@@ -21,7 +21,7 @@ from adapterops.requests.running import Made
 from adapterops.requests.verifying import absolute, recorded
 
 
-@click.command("finalize", cls=Sectioned, short_help="A model or an adapter, from its parts.")
+@click.command("finalize", cls=Sectioned)
 @click.argument("out", type=click.Path(path_type=Path, readable=False))
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update.")

@@ -14,7 +14,7 @@ from adapterops.cli.writing import write
 from adapterops.requests.request import Request
 
 
-@click.command("fuse", cls=Sectioned, short_help="Adapters into a base model.")
+@click.command("fuse", cls=Sectioned)
 @click.argument("sources", nargs=-1, metavar="BASE SOURCES...", type=values.TEXT)
 @click.option("--base", type=values.TEXT, metavar="BASE", help="The model; all arguments are then adapters.")
 @click.option(

@@ -18,7 +18,7 @@ from adapterops.storage.place import Place
 LIMIT = 512
 
 
-@click.command("gram", cls=Sectioned, short_help="What the modules of a model take in, for calibrated rounding.")
+@click.command("gram", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
 @click.argument("texts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

@@ -14,7 +14,7 @@ from adapterops.cli.writing import write
 from adapterops.requests.request import Output
 
 
-@click.command("merge", cls=Sectioned, short_help="One adapter of several.")
+@click.command("merge", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, type=values.TEXT)
 @merging
 @cutting

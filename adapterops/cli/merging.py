@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli.options import group
 from adapterops.cli.values import Registered, Weight, Weights
 from adapterops.errors import OptionError
@@ -20,6 +19,7 @@ from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.algebra import settings
+from adapterops.quant.scheme import STOCHASTIC
 
 DEFAULT = "linear"
 METHOD = Registered("method", lambda: METHODS)

@@ -9,7 +9,7 @@ from adapterops.cli.sections import Sectioned
 from adapterops.methods import METHODS
 
 
-@click.command("methods", cls=Sectioned, short_help="The methods of merge.")
+@click.command("methods", cls=Sectioned)
 @options.as_json
 def command(as_json: bool) -> None:
     """The methods of merge, with their parameters and sources.

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.cli.options import allow_pickle, device, group, no_sync, resume
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.spreading import SENDING, sent
@@ -17,6 +16,7 @@ from adapterops.engine.execution import DEVICES
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.reading import size
 from adapterops.requests.request import VIEWS, Model, Output, Quantize
 

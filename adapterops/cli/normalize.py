@@ -14,7 +14,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import NAMES, Output
 
 
-@click.command("normalize", cls=Sectioned, short_help="An adapter in the form that every program applies alike.")
+@click.command("normalize", cls=Sectioned)
 @options.text_argument(default=".")
 @options.output(help="Folder to write.  [default: <source>-normalized, next to the source]")
 @click.option(

@@ -16,7 +16,7 @@ from adapterops.errors import count
 from adapterops.hub.references import Reference
 
 
-@click.command("pull", cls=Sectioned, short_help="An adapter or a model from the Hub.")
+@click.command("pull", cls=Sectioned)
 @click.argument("reference", type=values.REPO)
 @options.output(help="Folder to write.  [default: its name]")
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")

@@ -12,7 +12,7 @@ from adapterops.cli.terminal import quiet
 from adapterops.hub.references import Reference
 
 
-@click.command("push", cls=Sectioned, short_help="An adapter or a model to the Hub.")
+@click.command("push", cls=Sectioned)
 @click.argument("folder", type=click.Path(path_type=Path, readable=False))
 @click.argument("repo", type=values.REPO)
 @click.option(

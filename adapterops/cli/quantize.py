@@ -14,7 +14,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import Model, Quantize, Request
 
 
-@click.command("quantize", cls=Sectioned, short_help="A model in 4 or 8 bits.")
+@click.command("quantize", cls=Sectioned)
 @options.text_argument(default=".")
 @scheme("--to", default="nf4", show_default=True, help="The scheme.")
 @options.output(help="Folder to write.  [default: SOURCE-nf4, for nf4]")

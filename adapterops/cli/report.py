@@ -17,7 +17,7 @@ from adapterops.errors import count
 from adapterops.storage.place import Place
 
 
-@click.command("report", cls=Sectioned, short_help="A page about adapters: figures, tables, and what they mean.")
+@click.command("report", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
 @click.option(
     "--base", type=values.SOURCE, help="The model that the adapters are for: norms are then relative to its weights."

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.adapters.saved import Saved
-from adapterops.checkpoints.saving import LEAST_HEARD, SavedCheckpoint
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
@@ -22,9 +21,11 @@ from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, others
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
-from adapterops.requests.running import Made, Written
+from adapterops.requests.running import Made
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.saving import SavedCheckpoint
+    from adapterops.requests.running import Written
     from adapterops.updates.survival import Survival
 
 LOSSY_GAIN = 0.95
@@ -56,7 +57,7 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         print_scales(made, planned=False)
         for verb, what in more.items():
             line(f"{verb} it to {what}")
-    if isinstance(saved, SavedCheckpoint):
+    if not isinstance(saved, Saved):
         _warn(saved)
 
 
@@ -179,6 +180,8 @@ def _last(survival: Survival) -> float:
 
 def _warn(saved: SavedCheckpoint) -> None:
     """Warn of an update that rounding erased for the most part."""
+    from adapterops.checkpoints.saving import LEAST_HEARD  # here: what merges adapters needs no models
+
     total = saved.total
     if not saved.modules or total.for_inputs >= (LEAST_HEARD if total.said else LOSSY_GAIN):
         return

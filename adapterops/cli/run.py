@@ -20,7 +20,7 @@ from adapterops.recipes.schema import Recipe, read_recipe
 from adapterops.requests.running import RECIPE_COMMAND
 
 
-@click.command("run", cls=Sectioned, short_help="What a recipe asks for.")
+@click.command("run", cls=Sectioned)
 @click.argument("recipe", type=click.Path(path_type=Path, readable=False))
 @options.output(help="Folder to write.  [default: output.path of the recipe]")
 @click.option(

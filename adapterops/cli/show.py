@@ -33,7 +33,7 @@ SHOWN = 4
 BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
-@click.command("show", cls=Sectioned, short_help="What is inside an adapter, a collection, or a model.")
+@click.command("show", cls=Sectioned)
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option(
     "--spectrum", is_flag=True, help="Norms, singular values, effective ranks, and the ranks that keep 80 % and 99 %."

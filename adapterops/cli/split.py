@@ -20,7 +20,7 @@ from adapterops.requests.splitting import split as save
 from adapterops.storage.place import Place
 
 
-@click.command("split", cls=Sectioned, short_help="A model with an adapter in it, as its base and the adapter.")
+@click.command("split", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
 @options.alpha
 @options.allow_pickle

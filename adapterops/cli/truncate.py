@@ -15,7 +15,7 @@ from adapterops.requests.places import named_after
 from adapterops.requests.request import Output
 
 
-@click.command("truncate", cls=Sectioned, short_help="A smaller adapter, the best of its size.")
+@click.command("truncate", cls=Sectioned)
 @options.text_argument(default=".")
 @cutting
 @options.output(help="Folder to write.  [default: next to the source, such as <source>-r8]")

@@ -18,7 +18,7 @@ from adapterops.requests.request import Request
 from adapterops.requests.verifying import fusion_of, other_adapters
 
 
-@click.command("unfuse", cls=Sectioned, short_help="An adapter out of a model again.")
+@click.command("unfuse", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, metavar="FUSED SOURCES...", type=values.TEXT)
 @options.output("unfused")
 @fusing(unfuse=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.arrays.dtypes import BITS, FLOATS
-from adapterops.checkpoints.checkpoint import STOCHASTIC
 from adapterops.cli import options, output, values
 from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.making import inputs
@@ -25,6 +24,7 @@ from adapterops.cli.writing import print_part
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
+from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.parts import spread as spread_over
 from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-@click.command("verify", cls=Sectioned, short_help="Whether a model is its base plus an adapter, and nothing else.")
+@click.command("verify", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
 @click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
@@ -105,11 +105,7 @@ def command(
             raise OptionError(
                 "--made-by compares with --base and every --adapter, and does not read the manifest", hint="name both"
             )
-        if merge.given or logits or dtype or view != View():
-            raise OptionError(
-                "--made-by takes every adapter at weight 1, and the rounding of that program",
-                hint="leave options of the merge, the rounding, the dtype and --logits out; adapterops diagnose finds weights",
-            )
+        _check_plain(merge, view, dtype, logits)
         recognise(model, base, sources, made_by, sarif, looking)
         return
     folder = model.local()
@@ -139,6 +135,15 @@ def command(
         write_sarif(sarif, folder, found.problems)
     distances = _compared(checkpoint, request, asked.adapter) if logits and found.ok else None
     tell(model, request, found, record, looking.as_json, distances)
+
+
+def _check_plain(merge: Merge, view: View, dtype: str | None, logits: bool) -> None:
+    """Raise OptionError for what another program's merge has no place for."""
+    if merge.given or logits or dtype or view != View():
+        raise OptionError(
+            "--made-by takes every adapter at weight 1, and the rounding of that program",
+            hint="leave options of the merge, the rounding, the dtype and --logits out; adapterops diagnose finds weights",
+        )
 
 
 def tell(

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
-from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
 from adapterops.cli.results import print_result, print_scales
 from adapterops.cli.running import Running
@@ -24,13 +23,14 @@ from adapterops.engine.execution import DEVICES, Share
 from adapterops.engine.plan import Plan
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, count
-from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
-from adapterops.requests.parts import Part, spread, write_part
 from adapterops.requests.places import HERE
-from adapterops.requests.publishing import publish
 from adapterops.requests.request import Request
-from adapterops.requests.running import Files, Made, Written, make, plan, save
+from adapterops.requests.running import Files, Made, make, plan, save
+
+if TYPE_CHECKING:
+    from adapterops.requests.parts import Part
+    from adapterops.requests.running import Written
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""
@@ -53,55 +53,74 @@ def write(
         command: the command line that the manifest notes; by default the one that was typed.
         stored: other files to write.
     """
+    _check_spread(running)
     push = running.spread.push
-    if push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
-        raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
-    if running.spread.engine and running.how.device != DEVICES[0]:
-        raise OptionError(
-            f"--engine {running.spread.engine} computes on processors, and --device {running.how.device} is asked for",
-            hint="leave one of them out; with --part each process has its own device",
-        )
+    saved: Written
     with progress("working") as report:
-        how, dry = replace(running.how, progress=report), running.dry_run
+        how = replace(running.how, progress=report)
         made = make(
             request,
             None if push else out,
             folder=folder,
             force=running.force,
             verify=verified(),
-            planning=dry,
+            planning=running.dry_run,
             streamed=push is not None,
             how=how,
         )
-        if dry:
+        if running.dry_run:
             planned = plan(made, how)
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json)
             return
         noted = command_line() if command is None else command
         if running.spread.part:
+            from adapterops.requests.parts import write_part  # here, as below: it takes long to import
+
             part = write_part(made, out, running.spread.part, command=noted, how=how)
             print_part(part, running.spread.part, running.as_json)
             return
-        if running.spread.engine:
-            engine, address = ENGINES[running.spread.engine], running.spread.address
-            saved = spread(
-                made, out, engine, address=address, force=running.force, command=noted, files=stored, how=how
-            )
-            assert not isinstance(saved, Verification)
-        elif push:
+        if push:
+            from adapterops.requests.publishing import publish
+
             private, as_delta = running.spread.private, running.spread.as_delta
             saved, commit = publish(made, push, private=private, as_delta=as_delta, command=noted, how=how)
             out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
         else:
-            files = stored(made, out) if stored else {}
-            saved = save(made, out, force=running.force, resume=running.resume, command=noted, files=files, how=how)
+            saved = _saved(made, out, replace(running, how=how), noted, stored)
     with written(out):
         more = then()
         if running.as_json:
             print_json(*as_result(saved, more))
         else:
             print_result(made, saved, more)
+
+
+def _check_spread(running: Running) -> None:
+    """Raise OptionError where options do not go with where the output is made."""
+    spread = running.spread
+    if spread.push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
+    if spread.engine and running.how.device != DEVICES[0]:
+        raise OptionError(
+            f"--engine {spread.engine} computes on processors, and --device {running.how.device} is asked for",
+            hint="leave one of them out; with --part each process has its own device",
+        )
+
+
+def _saved(made: Made, out: Path, running: Running, command: Sequence[str], stored: Files | None) -> Written:
+    """The output, made by an engine or here."""
+    force, how = running.force, running.how
+    if not running.spread.engine:
+        files = stored(made, out) if stored else {}
+        return save(made, out, force=force, resume=running.resume, command=command, files=files, how=how)
+    from adapterops.operations.verifying import Verification
+    from adapterops.requests.parts import spread
+
+    engine, address = ENGINES[running.spread.engine], running.spread.address
+    saved = spread(made, out, engine, address=address, force=force, command=command, files=stored, how=how)
+    assert not isinstance(saved, Verification)
+    return saved
 
 
 def print_part(part: Part, share: Share, as_json: bool) -> None:
@@ -166,7 +185,7 @@ def _print_details(made: Made) -> None:
 
 def _details(made: Made) -> dict[str, Any]:
     """What a plan says of modules, or of tensors, besides the files."""
-    if isinstance(made.result, Checkpoint):
+    if not isinstance(made.result, Adapter):
         return {"changed": made.result.changed}
     dtype = made.request.output.dtype
     return {

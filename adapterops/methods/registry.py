@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from adapterops.errors import OptionError
@@ -115,7 +116,7 @@ class Method:
     def summary(self) -> str:
         return (self.kernel.__doc__ or "").strip().partition("\n")[0]
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """The parameters by name, with their default values."""
         signature = inspect.signature(self.kernel)

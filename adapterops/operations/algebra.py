@@ -8,7 +8,7 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_linear, check_named, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
@@ -70,8 +70,6 @@ def merge(
     """
     chosen, options = settings(method, len(adapters), weights=weights, scale=scale, space=space, **parameters)
     weights, space = options["weights"], options["space"]
-    check_named(adapters)
-    _check_overlap(adapters)
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
@@ -81,6 +79,7 @@ def merge(
     read = (*(a.history for a in adapters), *(each.history for each in given))
     step = Step("merge", {"method": chosen.name, **options}, read)
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    _check_overlap(adapters)
     if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
         space = "delta"  # it has one answer in both, and these have no factors
     options = {**options, "space": space}

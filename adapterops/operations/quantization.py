@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import CALIBRATED, ROUNDINGS, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.gguf import in_safetensors
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
@@ -18,6 +18,7 @@ from adapterops.formats.models.naming import conv1d
 from adapterops.operations.grams import matched
 from adapterops.provenance.history import Step
 from adapterops.quant.registry import make
+from adapterops.quant.scheme import CALIBRATED, ROUNDINGS, STOCHASTIC
 from adapterops.quant.transposed import Transposed
 
 

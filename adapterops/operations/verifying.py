@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import BLOCK, CALIBRATED, NEAREST, STOCHASTIC, Checkpoint
+from adapterops.checkpoints.checkpoint import BLOCK, Checkpoint
 from adapterops.checkpoints.layouts import cast
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -22,6 +22,7 @@ from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored, rounding
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, check_tensor
+from adapterops.quant.scheme import CALIBRATED, NEAREST, STOCHASTIC
 from adapterops.storage.safetensors import CHUNK
 from adapterops.verification.witness import Witness, witness
 

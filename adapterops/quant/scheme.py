@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+ROUNDINGS = NEAREST, STOCHASTIC, CALIBRATED = "nearest", "stochastic", "calibrated"
+"""How a changed weight is rounded to the numbers that can be stored."""
+
 LONG_NAMES = {name: FLOATS[name] for name in ("BF16", "F16", "F32")}
 """What the numbers of a scheme are used as."""
 

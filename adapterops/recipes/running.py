@@ -14,12 +14,13 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
 from adapterops.requests.places import hashed
-from adapterops.requests.running import RECIPE_COMMAND, Made, Written, make, save
+from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.outputs import RECIPE
 
 if TYPE_CHECKING:
     from adapterops.hub.pushing import Pushed
+    from adapterops.requests.running import Written
 
 
 def run_recipe(

@@ -13,13 +13,14 @@ from adapterops.adapters.copying import unchanged
 from adapterops.adapters.planning import arrangement, plan_adapter, working_memory
 from adapterops.adapters.portions import portions, stored, write_portions
 from adapterops.adapters.portions import read as read_portion
+from adapterops.adapters.saved import Saved
 from adapterops.adapters.saving import check_saveable, complete_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.finished import read as read_shard
 from adapterops.checkpoints.gguf import check_folder
 from adapterops.checkpoints.rounding import check_views
-from adapterops.checkpoints.saving import check_kept, complete, plan_checkpoint
+from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
@@ -31,12 +32,12 @@ from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.proving import DividedProof
 from adapterops.requests.request import Output, Request
-from adapterops.requests.running import Made, Written
+from adapterops.requests.running import Made
 from adapterops.requests.verifying import Proof
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
 
-Outcome: TypeAlias = Written | Verification
+Outcome: TypeAlias = Saved | SavedCheckpoint | Verification
 
 
 class Divided(Protocol):
@@ -130,7 +131,9 @@ class DividedModel:
         check_views(self.checkpoint)
         write_shards(self.checkpoint, jobs, folder, records, how.within(self.checkpoint.working_memory))
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
+    def publish(
+        self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution
+    ) -> SavedCheckpoint:
         files = self.noted(place.entries(), self.plan.jobs)
         for path in place.files.rglob("*"):  # of a run that was killed
             if not path.is_dir() and path.relative_to(place.files).as_posix() not in files:
@@ -185,7 +188,7 @@ class DividedAdapter:
         how, exact = how.within(self._memory), self.output.exact
         write_portions(self.adapter, self._arranged, jobs, folder, records, exact=exact, how=how)
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Written:
+    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Saved:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
         inputs = sources(self.adapter.history)

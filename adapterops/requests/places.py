@@ -6,21 +6,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.grams import grams_in
 from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.errors import InputError, OptionError
 from adapterops.hub.references import SCHEME, referred
-from adapterops.hub.snapshot import locate
-from adapterops.operations.task_vectors import task_vector
 from adapterops.provenance.history import Source, Step
 from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request, grams_of, layers_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
+
+if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
 
 HERE = Path()
 
@@ -68,6 +67,8 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
 
     def adapter(stated: Input) -> Adapter:
         if stated.tuned:
+            from adapterops.operations.task_vectors import task_vector
+
             return task_vector(model(stated), models["base"])
         place = found(folder, stated.path, verify=verify)
         return _checked(
@@ -81,6 +82,8 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
         )
 
     def model(stated: Model | Input) -> Checkpoint:
+        from adapterops.checkpoints.opening import open_checkpoint  # here: what merges adapters needs no models
+
         place = found(folder, stated.path, verify=verify, streamed=streamed)
         return _checked(open_checkpoint(place, allow_pickle=request.allow_pickle), stated)
 
@@ -103,6 +106,8 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
 def found(folder: Path, path: str, *, verify: bool = False, streamed: bool = False) -> Place:
     """The place that a path stands for: in `folder`, or on the Hub."""
     if path.startswith(SCHEME):
+        from adapterops.hub.snapshot import locate
+
         return locate(path, verify=verify, streamed=streamed)
     return Place.of(path if folder == HERE else located(folder, path))
 
@@ -203,7 +208,7 @@ def _source(opened: Adapter | Checkpoint) -> Source:
     return history
 
 
-OpenedInput = TypeVar("OpenedInput", Adapter, Checkpoint)
+OpenedInput = TypeVar("OpenedInput", Adapter, "Checkpoint")
 
 
 def _checked(opened: OpenedInput, stated: Input | Model) -> OpenedInput:

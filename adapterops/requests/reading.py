@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.checkpoints.checkpoint import ROUNDINGS
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
@@ -20,6 +19,7 @@ from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.truncation import whole
 from adapterops.quant.registry import written
+from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.strict_yaml import Marks, Place

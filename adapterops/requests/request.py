@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from adapterops.checkpoints.checkpoint import CALIBRATED, STOCHASTIC
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.formats.registry import DEFAULT
 from adapterops.operations.truncation import budget, check_cut
+from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
 
 MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE, STACK = KINDS = (
     "merge",

@@ -22,10 +22,11 @@ from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Comparison, Verification
 from adapterops.provenance.history import Source, sources
+from adapterops.requests.models import IN_GGUF, adapters_for
 from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
 from adapterops.requests.reading import read_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
-from adapterops.requests.running import IN_GGUF, adapter, adapters_for, measured
+from adapterops.requests.results import adapter, measured
 from adapterops.storage.outputs import manifest_of
 from adapterops.storage.place import Place
 

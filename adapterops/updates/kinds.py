@@ -72,4 +72,6 @@ KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapte
 
 def kind_of(roles: Collection[str]) -> Kind:
     """The kind that has these roles, or the one that is nearest to having them; of two that have, the linear one."""
-    return min(KINDS.values(), key=lambda kind: (len(set(roles) ^ kind.roles.keys()), bool(kind.reads)))
+    given = set(roles)
+    having = [kind for kind in KINDS.values() if kind.roles.keys() == given]
+    return min(having or KINDS.values(), key=lambda kind: (len(given ^ kind.roles.keys()), bool(kind.reads)))

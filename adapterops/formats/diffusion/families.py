@@ -40,15 +40,7 @@ def weight_of_first_rows(key: str) -> str | None:
     return next((FIRST_ROWS[name].replace("#", number) for name, number in forms(key) if name in FIRST_ROWS), None)
 
 
-def _either_way() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for one, other in RENAMED:
-        found.setdefault(one, []).append(other)
-        found.setdefault(other, []).append(one)
-    return found
-
-
-OTHERS = _either_way()
+OTHERS = unet.either_way(RENAMED)
 
 
 def renamed(key: str) -> Iterator[str]:

@@ -50,6 +50,9 @@ PREFIXES = {
 }
 """What a name may begin with → the part of a pipeline that it is in; empty where it says nothing."""
 
+PREFIX = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})(?=.)")
+"""The first of them that leaves something of the name."""
+
 KEPT = {
     "transformer.text_model.": "text_model.",
     "text_conditioner.": "llm_adapter.",
@@ -124,9 +127,10 @@ def alone(modules: Collection[str]) -> dict[str, str]:
 def _divided(name: str) -> tuple[str, str]:
     """A name without what programs put before it, and the part that this means."""
     name, part = unwrapped(name), ""
-    while found := next((prefix for prefix in PREFIXES if name.startswith(prefix) and name != prefix), None):
-        name = KEPT.get(found, "") + unwrapped(name.removeprefix(found))
-        part = part or PREFIXES[found]
-        if found in KEPT:
+    while found := PREFIX.match(name):
+        prefix = found[0]
+        name = KEPT.get(prefix, "") + unwrapped(name.removeprefix(prefix))
+        part = part or PREFIXES[prefix]
+        if prefix in KEPT:
             break
     return name, part

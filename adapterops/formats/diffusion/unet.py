@@ -5,7 +5,8 @@ The authors number all blocks of a half; diffusers has levels of them, with resi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 LEVELS = range(4)
 RESNET = {
@@ -51,17 +52,26 @@ PAIRS = [
 ]
 
 
+def either_way(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Every name of some pairs → the others that it has."""
+    found: dict[str, list[str]] = {}
+    for one, other in pairs:
+        found.setdefault(one, []).append(other)
+        found.setdefault(other, []).append(one)
+    return found
+
+
+OTHERS = either_way(PAIRS)
+OTHER_ATTENTIONS = either_way(ATTENTIONS.items())
+
+
 def renamed(key: str) -> Iterator[str]:
     """What the other names are; those of several may be in no base.
 
     >>> list(renamed("down_blocks_1_attentions_0_proj_in")), list(renamed("middle_block_0_in_layers_2"))
     (['input_blocks_4_1_proj_in'], ['mid_block_resnets_0_conv1'])
     """
-    for one, other in PAIRS:
-        for mine, its in ((one, other), (other, one)):
-            if key in (mine, f"{mine}_bias"):
-                yield its + key.removeprefix(mine)
-    for one, other in ATTENTIONS.items():
-        for mine, its in ((one, other), (other, one)):
-            if key.startswith(f"{mine}_"):
-                yield its + key.removeprefix(mine)
+    name = key.removesuffix("_bias")
+    yield from (other + key.removeprefix(name) for other in OTHERS.get(name, ()))
+    for place in (found.start() for found in re.finditer("_", key)):
+        yield from (other + key[place:] for other in OTHER_ATTENTIONS.get(key[:place], ()))

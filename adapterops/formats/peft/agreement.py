@@ -49,15 +49,18 @@ def check_rows(file: Header, names: Mapping[str, str], tokens: Mapping[str, Coll
 
 def check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
     """The config and the tensors must tell of one kind of update."""
-    for module, each in found.items() if fields is not None else ():
+    if fields is None:
+        return
+    stated = str(fields.get("peft_type", "LORA"))
+    flagged = [kind for kind in KINDS.values() if kind.flag and kind.peft_type == stated]
+    for module, each in found.items():
         kind = each.kind
-        stated = str(fields.get("peft_type", "LORA"))
         if kind.peft_type != stated:
             raise InputError(
                 f"is {kind.name}, and the config says {stated}", tensor=module, hint=OTHERS, code="E-CONFIG"
             )
-        for other in KINDS.values():
-            if other.flag and other.peft_type == stated and bool(fields.get(other.flag)) != (kind.flag == other.flag):
+        for other in flagged:
+            if bool(fields.get(other.flag)) != (kind.flag == other.flag):
                 raise InputError(
                     f"is {kind.name}, and the config {'sets' if fields.get(other.flag) else 'does not set'} {other.flag}",
                     tensor=module,

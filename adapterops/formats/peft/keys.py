@@ -17,7 +17,7 @@ from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.types import ARRAYS
+from adapterops.formats.peft.types import ARRAYS, BEGINNING
 from adapterops.storage.tensors import Header
 from adapterops.updates.kinds import KINDS
 
@@ -89,7 +89,8 @@ OTHER_KINDS = [
 last holds for LoRA's names, too.
 """
 
-STRANGE = re.compile("|".join(pattern for pattern, _, _ in OTHER_KINDS[:-1]))
+STRANGE = re.compile("|".join([BEGINNING, *(each[0] for each in OTHER_KINDS[:-1] if each not in ARRAYS)]))
+"""What a name has that may be of another kind; most have none of it."""
 
 
 @cache

@@ -55,8 +55,9 @@ TYPES = {
     },
 }
 
-ARRAYS = [
-    (rf"(?:^|\.){re.escape(each.begins)}[^.]*(?:\.[^.]+)?$", each.name, each.hint)
-    for each in {each.begins: each for each in TYPES.values()}.values()
-]
+OF_TYPES = {re.escape(each.begins): each for each in TYPES.values()}
+ARRAYS = [(rf"(?:^|\.){begins}[^.]*(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()]
 """Pattern of the names of arrays, kind, way on."""
+
+BEGINNING = rf"(?:^|\.)(?:{'|'.join(OF_TYPES)})"
+"""What all of these match, and a little more: asked once, where each of them would be asked of every name."""

@@ -17,7 +17,8 @@ from strategies import MODULES, adapters, dense, entries
 
 import adapterops as ao
 from adapterops.errors import OptionError
-from adapterops.expressions.expression import DEPTH, LENGTH, parse
+from adapterops.expressions.expression import LENGTH, parse
+from adapterops.expressions.grammar import DEPTH
 from adapterops.methods.registry import method
 from adapterops.operations.selection import matching
 from adapterops.testing.methods import accepted

@@ -1,0 +1,52 @@
+"""Workers, memory and shares: how work is done."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from adapterops.engine.execution import Execution, Share, check_device, default_workers
+from adapterops.errors import OptionError, ResourceError
+
+
+@pytest.mark.parametrize(("workers", "device"), [(0, "cpu"), (-1, "cpu"), (1, "tpu")])
+def test_what_makes_no_sense(workers: int, device: str) -> None:
+    with pytest.raises(OptionError, match=r"--(workers|device) must be"):
+        Execution(workers, device)
+
+
+def test_as_many_workers_as_memory_allows() -> None:
+    how = Execution(8, memory=100)
+    assert how.within(lambda workers: 30 * workers).threads == 3
+    assert how.within(lambda workers: workers).threads == 8
+    assert Execution(8).within(lambda workers: 10**12) == Execution(8)
+    with pytest.raises(ResourceError, match="allows 100 bytes, and one worker takes 2500") as caught:
+        how.within(lambda workers: 2500)
+    assert caught.value.hint == "the least that works is --memory 3kB"
+
+
+def test_processors_are_counted_and_no_more_than_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    assert default_workers() == Execution().threads == 8
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    assert Execution().threads == 3
+
+
+def test_shares_are_counted_from_one() -> None:
+    assert [str(Share.read(text)) for text in ("1/8", "8/8")] == ["1/8", "8/8"]
+    for text in ("0/8", "9/8"):
+        with pytest.raises(OptionError, match="is not one of 8 parts"):
+            Share.read(text)
+    for text in ("3", "3/", "a/b", "-1/2"):
+        with pytest.raises(OptionError, match="expected K/N"):
+            Share.read(text)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    check_device("cpu")
+    with pytest.raises(ResourceError, match="finds no GPU"):
+        check_device("cuda")

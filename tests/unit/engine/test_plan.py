@@ -1,0 +1,64 @@
+"""What saving will do: bytes, downloads, what is measured first, and the hash of all that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from corpus import write_adapter
+
+from adapterops.adapters.opening import open_adapter
+from adapterops.engine.plan import DIFFERENCES, SPECTRA, THRESHOLDS, Job, Plan, dealt, hashed, statistics, steps
+from adapterops.errors import ResourceError
+from adapterops.provenance.history import Source, Step
+
+
+def source(folder: Path, **fields: Any) -> Source:
+    found = open_adapter(write_adapter(folder, **fields)).history
+    assert isinstance(found, Source)
+    return found
+
+
+def test_bytes_add_up_and_have_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan((Job("a", {"x": 10, "y": 5}), Job("b", {"z": 1})), 7, {Path("f"): 3}, (SPECTRA,), "abc")
+    assert plan.bytes == 16
+    assert plan.as_json()["download"] == {"files": 1, "bytes": 3}
+    assert plan.as_json()["shards"]["a"] == {"tensors": 2, "bytes": 15}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=16))
+    assert plan.free(tmp_path / "out") == 16
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=15))
+    with pytest.raises(ResourceError, match="needs 16 bytes, 15 bytes are free"):
+        plan.free(tmp_path / "out")
+
+
+def test_what_is_measured_first() -> None:
+    paper = Step("merge", {"method": "ties", "convention": "paper"}, (Step("memory"),))
+    plain = Step("merge", {"method": "ties", "convention": None}, (Step("memory"),))
+    assert statistics(Step("truncate", {"budget": 9}, (paper,))) == (SPECTRA, THRESHOLDS)
+    assert statistics(Step("extract", {}, (plain,))) == (DIFFERENCES,)
+    assert [step.operation for step in steps(Step("fuse", {}, (paper, plain)))] == [
+        *("fuse", "merge", "memory", "merge", "memory")
+    ]
+
+
+def test_each_input_file_is_hashed_with_the_file_that_reads_most_of_it(tmp_path: Path) -> None:
+    one, other = source(tmp_path / "a"), source(tmp_path / "b", seed=1)
+    paths = [each.tensors[0].path for each in (one, other)]
+    found = dealt(Step("add", {}, (one, other)), ["x", "y"], {paths[0]: {"x": 1, "y": 2}})
+    assert {name: [file.path for file in files] for name, files in found.items()} == {"x": [paths[1]], "y": [paths[0]]}
+
+
+def test_the_hash_is_that_of_inputs_operation_and_details(tmp_path: Path) -> None:
+    one, other = source(tmp_path / "a"), source(tmp_path / "b", seed=1)
+    hashes = [
+        hashed(one),
+        hashed(other),
+        hashed(Step("scale", {"by": 2.0}, (one,))),
+        hashed(Step("scale", {"by": 3.0}, (one,))),
+        hashed(one, "F16"),
+    ]
+    assert len({*hashes}) == len(hashes)
+    assert hashed(one) == hashes[0]

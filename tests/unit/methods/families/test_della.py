@@ -1,0 +1,28 @@
+"""MagPrune: probabilities by rank in a row, and a mean that stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adapterops.errors import OptionError
+from adapterops.methods import METHODS
+from adapterops.methods.families.della import magprune
+from adapterops.methods.tiles import Tile
+
+
+def test_kept_entries_are_divided_by_their_probability() -> None:
+    x = np.array([[4.0, -1.0, 2.0, 3.0, 0.5]])
+    probability = 0.5 - 0.2 + 2 * 0.2 * np.array([4, 1, 2, 3, 0]) / 4
+    found = [magprune(Tile([x], 0, ["a"]), 0.5, 0.2, seed)[0] for seed in range(3000)]
+    for entries in found:
+        kept = entries != 0
+        np.testing.assert_allclose(entries[kept], (x / probability)[kept])
+    np.testing.assert_allclose((np.array(found) != 0).mean(axis=0)[0], probability, atol=0.04)
+
+
+@pytest.mark.parametrize(("density", "epsilon"), [(0.1, 0.1), (0.9, 0.2)])
+def test_probabilities_stay_within_reach(density: float, epsilon: float) -> None:
+    for name in ("della", "della_linear"):
+        with pytest.raises(OptionError, match="the fraction kept would run from"):
+            METHODS[name].check([1.0], {"density": density, "epsilon": epsilon})  # type: ignore[misc]
