@@ -33,6 +33,9 @@ def test_a_name_is_what_its_key_is_written_as(name: str, key: Key) -> None:
         ("base_model.model.h.0.base_layer.weight", "a weight of the base model"),
         ("base_model.model.h.0.q.weight", "a full tensor"),
         ("prompt_embeddings", "a prompt of virtual tokens"),
+        ("base_model.model.h.0.lora_velora.lora_A.weight", "MonteCLoRA or VeLoRA"),
+        ("base_model.model.h.0.trainable_tokens_delta.lora_A.weight", "trained token rows"),
+        ("lora_unet_h_0.lora_A.weight", "a kohya or diffusers LoRA"),
     ],
 )
 def test_other_kinds_are_refused_by_name(name: str, kind: str) -> None:
