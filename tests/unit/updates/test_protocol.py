@@ -5,21 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapterops.updates.dense import Dense
 from adapterops.updates.layout import TILE
-from adapterops.updates.protocol import Array, Part, norm, norm_by_rows, squares, whole
+from adapterops.updates.protocol import all_rows, norm, norm_by_rows, squares
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (TILE // 100 + 1, 150), (0, 4), (2, 0)])
 def test_the_norm_of_tiles_is_that_of_all(shape: tuple[int, int]) -> None:
     matrix = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-    def rows(part: Part, out: Array) -> Array:
-        np.copyto(out, matrix[part])
-        return out
-
-    assert norm_by_rows(shape, matrix.dtype, rows) == norm(matrix)
+    update = Dense(matrix)
+    assert norm_by_rows(update) == norm(matrix)
     assert norm(matrix) == pytest.approx(np.linalg.norm(matrix.astype(np.float64)), rel=1e-6)
-    assert np.array_equal(whole(shape, matrix.dtype, rows), matrix)
+    assert np.array_equal(all_rows(update), matrix)
+    assert all_rows(update, np.dtype(np.float64)).dtype == np.float64
 
 
 def test_squares_are_those_of_rows() -> None:
