@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from importlib import import_module
 from typing import Generic, TypeVar
 
@@ -83,9 +83,11 @@ class Registry(Mapping[str, Member], Generic[Member]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def values(self) -> ValuesView[Member]:
-        """All members: without looking up each by its name, as a mapping does."""
+    def values(self) -> ValuesView[Member]:  # here and below: a mapping's own look every member up by its name
         return self._all().values()
+
+    def items(self) -> ItemsView[str, Member]:
+        return self._all().items()
 
 
 def import_modules(package: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from adapterops.arrays.finite import all_finite
+from adapterops.arrays.finite import check_all_finite
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import InputError, at
+from adapterops.errors import at
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 
@@ -46,12 +46,8 @@ def grams_in(file: Checkpoint) -> Grams:
     def read(name: str) -> Array:
         found = file.stored[name].rows(0, file.layout[name].shape[0], Scratch())
         with at(tensor=name, path=file.files.path if file.files else None):
-            if not all_finite(found):
-                raise InputError(
-                    "has numbers that are NaN or infinite, and is to be the mean of products of inputs",
-                    hint="make it anew, with adapterops gram",
-                    code="E-NONFINITE",
-                )
+            fact = "has numbers that are NaN or infinite, and is to be the mean of products of inputs"
+            check_all_finite(found, fact, hint="make it anew, with adapterops gram")
         return found
 
     return Grams(Lazy(file.layout, read), {name: spec.shape for name, spec in file.layout.items()}, file.history)

@@ -4,7 +4,6 @@ read, computed and written by all workers, tensor by tensor, in memory for a few
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -19,9 +18,9 @@ from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.gguf import like
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
-from adapterops.engine.plan import Job
+from adapterops.engine.plan import Job, room
 from adapterops.engine.records import Records
-from adapterops.errors import ResourceError, at
+from adapterops.errors import at
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.gguf_rows import GgufCopy
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
@@ -54,7 +53,7 @@ def write_shards(
         ResourceError: there is no room for them.
     """
     sync = how.sync
-    _check_space(folder, sum(job.bytes for job in jobs))
+    room(folder, sum(job.bytes for job in jobs))
     work, finished = _Files(checkpoint, jobs, how.device), dict[str, Future[Shard]]()
     with local.background() as background:  # where the disk is waited for
         try:
@@ -275,11 +274,3 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
     ):  # readers map files: wide numbers must begin at multiples of their size
         parts.sort(key=lambda part: -BITS[part[1].dtype])
     return SafetensorsWriter(folder / job.file, dict(parts), metadata)
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ResourceError(
-            f"needs {needed} bytes, {free} bytes are free", hint="free some space, or write to another disk"
-        )

@@ -11,7 +11,6 @@ from adapterops.cli.modelling import Modelling, modelling
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Model, Request
 
 
 @click.command("dequantize", cls=Sectioned)
@@ -26,7 +25,5 @@ def command(source: str, out: Path | None, dtype: str | None, modelling: Modelli
     adapterops dequantize model-nf4 --dtype bfloat16 -o model
     adapterops dequantize model.Q4_K_M.gguf -o model
     """
-    request = Request(
-        base=Model(source), dequantize=True, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
-    )
+    request = modelling.changed(source, dtype, dequantize=True)
     write(request, out or named_after(source, "-dequantized"), modelling.running)

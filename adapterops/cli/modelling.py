@@ -18,7 +18,7 @@ from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.reading import size
-from adapterops.requests.request import VIEWS, Model, Output, Quantize
+from adapterops.requests.request import VIEWS, Model, Output, Quantize, Request
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Modelling:
 
     def output(self, dtype: str | None) -> Output:
         return Output(dtype=dtype, max_shard_size=self.max_shard_size)
+
+    def changed(self, source: str, dtype: str | None, **change: Any) -> Request:
+        """To write the model at `source` in another form."""
+        return Request(base=Model(source), allow_pickle=self.allow_pickle, output=self.output(dtype), **change)
 
 
 def _modelling(

@@ -11,7 +11,7 @@ from adapterops.cli.modelling import Modelling, quantizing, scheme
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Model, Quantize, Request
+from adapterops.requests.request import Quantize
 
 
 @click.command("quantize", cls=Sectioned)
@@ -20,13 +20,7 @@ from adapterops.requests.request import Model, Quantize, Request
 @options.output(help="Folder to write.  [default: SOURCE-nf4, for nf4]")
 @options.dtype
 @quantizing
-def command(
-    source: str,
-    quantize: Quantize,
-    out: Path | None,
-    dtype: str | None,
-    modelling: Modelling,
-) -> None:
+def command(source: str, quantize: Quantize, out: Path | None, dtype: str | None, modelling: Modelling) -> None:
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.
 
     Embeddings, the output head, routers and routed experts stay as they are: transformers does not quantize them.
@@ -34,7 +28,5 @@ def command(
     \b
     adapterops quantize model --to nf4 --double-quant -o model-nf4
     """
-    request = Request(
-        base=Model(source), quantize=quantize, allow_pickle=modelling.allow_pickle, output=modelling.output(dtype)
-    )
+    request = modelling.changed(source, dtype, quantize=quantize)
     write(request, out or named_after(source, f"-{quantize.scheme}"), modelling.running)

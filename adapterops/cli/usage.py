@@ -17,42 +17,29 @@ NEAR = 0.78
 WEIGHT = ("-w", "--weight")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
-MEANT = {
-    "--4bit": ("--quantize", "--to"),
-    "--8bit": ("--quantize", "--to"),
-    "--adapters": ("--adapter",),
-    "--bf16": ("--dtype",),
-    "--bits": ("--to", "--quantize"),
-    "--cuda": ("--device",),
-    "--fp16": ("--dtype",),
-    "--gpu": ("--device",),
-    "--jobs": ("--workers",),
-    "--lambda": ("--scale",),
-    "--load-in-4bit": ("--quantize", "--to"),
-    "--load-in-8bit": ("--quantize", "--to"),
-    "--lora-alpha": ("--alpha",),
-    "--model": ("--base",),
-    "--nf4": ("--quantize", "--to"),
-    "--out": ("--output",),
-    "--outdir": ("--output",),
-    "--out-dir": ("--output",),
-    "--output-dir": ("--output",),
-    "--overwrite": ("--force",),
-    "--preview": ("--dry-run",),
-    "--r": ("--rank",),
-    "--runtime": ("--for",),
-    "--server": ("--for",),
-    "--size": ("--budget",),
-    "--tau": ("--energy",),
-    "--target": ("--for", "--to"),
-    "--threads": ("--workers",),
-    "--trim": ("--density",),
-    "-f": ("--force",),
-    "-j": ("--workers",),
-    "-n": ("--dry-run",),
-    "-r": ("--rank",),
+OPTIONS = {
+    "--quantize --to": "--4bit --8bit --load-in-4bit --load-in-8bit --nf4",
+    "--adapter": "--adapters",
+    "--dtype": "--bf16 --fp16",
+    "--to --quantize": "--bits",
+    "--device": "--cuda --gpu",
+    "--workers": "--jobs --threads -j",
+    "--scale": "--lambda",
+    "--alpha": "--lora-alpha",
+    "--base": "--model",
+    "--output": "--out --outdir --out-dir --output-dir",
+    "--force": "--overwrite -f",
+    "--dry-run": "--preview -n",
+    "--rank": "--r -r",
+    "--for": "--runtime --server",
+    "--budget": "--size",
+    "--energy": "--tau",
+    "--for --to": "--target",
+    "--density": "--trim",
 }
-"""What other tools, and people, call our options."""
+"""Our options, those that a command may have in turn: what other tools, and people, call them."""
+
+MEANT = {word: options.split() for options, words in OPTIONS.items() for word in words.split()}
 
 WITHOUT = {
     **dict.fromkeys(
@@ -65,32 +52,21 @@ WITHOUT = {
 }
 """What is done here without an option of that name."""
 
-VALUES = {
-    "4bit": "nf4",
-    "int4": "nf4",
-    "q4": "nf4",
-    "8bit": "int8",
-    "q8": "int8",
-    "gpu": "cuda",
-    "nvidia": "cuda",
-    "double": "float64",
-    "fp32": "float32",
-    "float": "float32",
-    "fp16": "float16",
-    "half": "float16",
-    "add": "linear",
-    "average": "linear",
-    "lerp": "linear",
-    "mean": "linear",
-    "sum": "linear",
-    "svd": "linear",
-    "task_arithmetic": "linear",
-    "multislerp": "karcher",
-    "transformers": "peft",
-    "automatic1111": "kohya",
-    "a1111": "kohya",
+CHOICES = {
+    "nf4": "4bit int4 q4",
+    "int8": "8bit q8",
+    "cuda": "gpu nvidia",
+    "float64": "double",
+    "float32": "fp32 float",
+    "float16": "fp16 half",
+    "linear": "add average lerp mean sum svd task_arithmetic",
+    "karcher": "multislerp",
+    "peft": "transformers",
+    "kohya": "automatic1111 a1111",
 }
-"""What other tools, and people, call what can be chosen."""
+"""What can be chosen: what other tools, and people, call it."""
+
+VALUES = {word: choice for choice, words in CHOICES.items() for word in words.split()}
 
 
 def listed(arguments: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import ResourceError
+from adapterops.errors import ResourceError, at
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
@@ -71,11 +71,8 @@ class Plan:
         Raises:
             ResourceError: the files do not fit.
         """
-        free = shutil.disk_usage(out.resolve().parent).free
-        if free < self.bytes:
-            hint = "free some space, or write to another disk"
-            raise ResourceError(f"needs {self.bytes} bytes, {free} bytes are free", path=out, hint=hint)
-        return free
+        with at(path=out):
+            return room(out.resolve().parent, self.bytes)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -86,6 +83,19 @@ class Plan:
             "hash": self.hash,
             "shards": {job.file: {"tensors": len(job.tensors), "bytes": job.bytes} for job in self.jobs},
         }
+
+
+def room(folder: Path, needed: int) -> int:
+    """Free bytes of the disk that a folder is on.
+
+    Raises:
+        ResourceError: they are fewer than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        hint = "free some space, or write to another disk"
+        raise ResourceError(f"needs {needed} bytes, {free} bytes are free", hint=hint)
+    return free
 
 
 def missing(history: Step | Source) -> dict[Path, int]:

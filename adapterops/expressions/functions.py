@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from adapterops.errors import OptionError, count
@@ -112,6 +111,16 @@ class _Call:
 def _method(call: _Call) -> Node:
     method, adapters = METHODS[call.function], call.adapters()
 
+    def parameter(name: str) -> Callable[[Any], str | None]:
+        def check(value: Any) -> str | None:
+            try:
+                method.parameters[name].check(name, value)
+            except OptionError as error:
+                return error.message
+            return None
+
+        return check
+
     def weights(value: Any) -> str | None:
         if not isinstance(value, list) or not all(map(_is_number, value)):
             return f"weights is {_kind(value)}, expected a list of numbers such as [0.7, 0.3]"
@@ -124,22 +133,16 @@ def _method(call: _Call) -> Node:
     def space(value: Any) -> str | None:
         return None if value in method.spaces else f"space must be one of {', '.join(method.spaces)}, got {value!r}"
 
-    own = {name: _told(partial(method.parameters[name].check, name)) for name in method.defaults}
-    values = call.values({"weights": weights, "scale": _told(check_scale), "space": space, **own})
-    return Call(call.function, adapters, settings(call.function, len(adapters), **values)[1], call.index)
-
-
-def _told(check: Callable[[Any], Any]) -> Callable[[Any], str | None]:
-    """What a check raises, as what was expected instead."""
-
-    def told(value: Any) -> str | None:
+    def scale(value: Any) -> str | None:
         try:
-            check(value)
+            check_scale(value)
         except OptionError as error:
             return error.message
         return None
 
-    return told
+    own = {name: parameter(name) for name in method.defaults}
+    values = call.values({"weights": weights, "scale": scale, "space": space, **own})
+    return Call(call.function, adapters, settings(call.function, len(adapters), **values)[1], call.index)
 
 
 def _truncate(call: _Call) -> Node:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapterops.arrays.finite import all_finite
-from adapterops.errors import InputError
+from adapterops.arrays.finite import check_all_finite
 from adapterops.updates.protocol import Array
 
 CONDITION = 1e6
@@ -67,6 +66,5 @@ def check_core(core: Array) -> Array:
     Raises:
         InputError: it has numbers that are NaN or infinite.
     """
-    if not all_finite(core):
-        raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
+    check_all_finite(core, "has numbers that are NaN or infinite, or too large for singular values")
     return core

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.arrays.finite import all_finite
+from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import AdapterWarning, IncompatibleError, InputError, OptionError, UnsupportedError, at, count
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
 from adapterops.formats.models.architectures import SHARED_LAYERS
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
@@ -152,10 +152,7 @@ def _delta(weight: Weight, pairs: Mapping[str, str], tuned: Checkpoint, base: Ch
         return update.rows((slice(piece.begin, piece.end), slice(0, update.shape[1])), out)
 
     delta = np.concatenate([rows(piece) for piece in weight.pieces])
-    if not all_finite(delta):
-        raise InputError(
-            "one of the models has numbers that are NaN or infinite", hint="use another checkpoint", code="E-NONFINITE"
-        )
+    check_all_finite(delta, "one of the models has numbers that are NaN or infinite", hint="use another checkpoint")
     return Dense(delta.T if weight.transposed else delta)
 
 

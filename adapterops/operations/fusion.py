@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.arrays.finite import all_finite
+from adapterops.arrays.finite import check_all_finite
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, at
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
@@ -192,14 +192,8 @@ def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
 
     def trained(begin: int, end: int) -> Block:
         block = rows(begin, end)
-        if not all_finite(block.values):
-            raise InputError(
-                "has numbers that are NaN or infinite",
-                path=stored.file.path,
-                tensor=stored.name,
-                hint="use another checkpoint of the training",
-                code="E-NONFINITE",
-            )
+        hint = "use another checkpoint of the training"
+        check_all_finite(block.values, hint=hint, path=stored.file.path, tensor=stored.name)
         if before is None:
             return block
         W = before(begin, end).values.astype(block.values.dtype, copy=False)

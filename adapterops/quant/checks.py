@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapterops.arrays.finite import all_finite
+from adapterops.arrays.finite import check_all_finite
 from adapterops.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 
 def check_finite(numbers: Tensor, what: str = "NaN or infinite") -> None:
     """Raise InputError for numbers that no code stands for."""
-    if not all_finite(numbers):
-        hint = "is the checkpoint damaged?"
-        raise InputError(f"has numbers that are {what}, which no code stands for", hint=hint, code="E-NONFINITE")
+    fact = f"has numbers that are {what}, which no code stands for"
+    check_all_finite(numbers, fact, hint="is the checkpoint damaged?")
 
 
 def check_decoded(numbers: Tensor) -> None:
     """Raise InputError for numbers that no weight has."""
-    if not all_finite(numbers):
-        hint = "the checkpoint is damaged; download it again"
-        raise InputError("has codes or scales that stand for NaN or infinity", hint=hint, code="E-NONFINITE")
+    fact = "has codes or scales that stand for NaN or infinity"
+    check_all_finite(numbers, fact, hint="the checkpoint is damaged; download it again")
 
 
 def damaged(what: str, tensor: str | None = None) -> InputError:

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import OptionError
@@ -22,7 +22,9 @@ from adapterops.quant.registry import written
 from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
-from adapterops.storage.strict_yaml import Marks, Place
+
+if TYPE_CHECKING:
+    from adapterops.storage.strict_yaml import Marks, Place
 
 ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 """Hashes that identify an input, and what prints them."""

@@ -14,8 +14,8 @@ from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.layout import DIFFERENCE
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Linear, Part, norm
-from adapterops.updates.sums import added
+from adapterops.updates.protocol import Array, Part, change_by_rows, norm
+from adapterops.updates.sums import added, added_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,7 @@ class Dense:
     def dense(self) -> Array:
         return self.weight
 
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
+    change = change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
         return self.weight[part].astype(out.dtype, copy=False)
@@ -60,11 +59,7 @@ class Dense:
         """ΔWᵀ, for weights that are stored as (in, out)."""
         return Dense(self.weight.T, self.error, None if self.near is None else self.near.T)
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Dense:
         near = None if self.near is None else factor * self.near

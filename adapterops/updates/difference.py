@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from adapterops.updates.dense import Dense
 from adapterops.updates.layout import TILE
-from adapterops.updates.protocol import Array, Linear, Part, norm_by_rows, whole
-from adapterops.updates.sums import added
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, norm_by_rows
+from adapterops.updates.sums import added, added_to
 
 Read: TypeAlias = Callable[[int, int], Array]
 """Whole rows [begin, end) of a tensor in float32 or float64, good until the next ones are asked for."""
@@ -36,9 +36,7 @@ class Difference:
     group: int = 1
     factor: float = 1.0
 
-    @property
-    def error(self) -> float:
-        return 0.0
+    error: ClassVar[float] = 0.0
 
     @property
     def near(self) -> None:
@@ -47,14 +45,7 @@ class Difference:
     def lowrank(self) -> None:
         return None
 
-    def dense(self) -> Array:
-        return whole(self.shape, self.dtype, self.rows)
-
-    def norm(self) -> float:
-        return norm_by_rows(self.shape, self.dtype, self.rows)
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
+    dense, norm, change = all_rows, norm_by_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
         wanted, columns = range(self.shape[0])[part[0]], part[1]
@@ -84,11 +75,7 @@ class Difference:
         """ΔWᵀ, for weights that are stored as (in, out): all of it, since its rows run across all that is read."""
         return Dense(self.dense().T)
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Difference:
         return replace(self, factor=factor * self.factor)

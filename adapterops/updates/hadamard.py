@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
-from adapterops.updates.protocol import Array, Linear, Part, whole
-from adapterops.updates.sums import added
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
+from adapterops.updates.sums import added, added_to
 from adapterops.updates.tucker import measure_turned, product
 
 KERNELS = ("hada_t1", "hada_t2")
@@ -40,9 +40,7 @@ class Hadamard:
     def dtype(self) -> np.dtype[Any]:
         return np.result_type(self.first.dtype, self.second.dtype)
 
-    @property
-    def error(self) -> float:
-        return 0.0
+    error: ClassVar[float] = 0.0
 
     @property
     def near(self) -> LowRank:
@@ -61,14 +59,10 @@ class Hadamard:
         A = (self.first.A[:, None, :] * self.second.A[None, :, :]).reshape(rank, into)
         return LowRank(B, A, self.scale)
 
-    def dense(self) -> Array:
-        return whole(self.shape, self.dtype, self.rows)
+    dense, change = all_rows, change_by_rows
 
     def norm(self) -> float:
         return self.lowrank().norm()
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
 
     def rows(self, part: Part, out: Array) -> Array:
         self.first.rows(part, out)
@@ -76,11 +70,7 @@ class Hadamard:
             np.multiply(out, self.second.rows(part, np.empty_like(out)), out=out)
             return np.multiply(out, self.scale, out=out)
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Hadamard:
         return replace(self, scale=factor * self.scale)

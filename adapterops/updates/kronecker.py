@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product as pairs
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from adapterops.errors import InputError
 from adapterops.updates.dense import Dense
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, matrix, measure
-from adapterops.updates.protocol import Array, Linear, Part, whole
-from adapterops.updates.sums import added
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
+from adapterops.updates.sums import added, added_to
 from adapterops.updates.tucker import measure_turned, product
 
 KERNEL = "lokr_t2"
@@ -42,9 +42,7 @@ class Kronecker:
     def dtype(self) -> np.dtype[Any]:
         return np.result_type(self.outer.dtype, self.inner.dtype)
 
-    @property
-    def error(self) -> float:
-        return 0.0
+    error: ClassVar[float] = 0.0
 
     @property
     def near(self) -> LowRank:
@@ -59,16 +57,12 @@ class Kronecker:
         one, two = thin(self.outer), thin(self.inner)
         return LowRank(np.kron(one.folded(), two.folded()), np.kron(one.A, two.A), self.scale)
 
-    def dense(self) -> Array:
-        return whole(self.shape, self.dtype, self.rows)
+    dense, change = all_rows, change_by_rows
 
     def norm(self) -> float:
         """‖scale · W₁‖_F ‖W₂‖_F, in float64. Cost: that of the two."""
         one, two = (float(np.linalg.norm(side)) for side in self.sides(np.dtype(np.float64)))
         return one * two
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
 
     def rows(self, part: Part, out: Array) -> Array:
         """The entries of ΔW in a part, and no others. Cost: one multiplication for each."""
@@ -87,16 +81,12 @@ class Kronecker:
     def sides(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """scale · W₁ and W₂ in a dtype: computed once."""
         if dtype not in self._sides:
-            one, two = (whole(each.shape, dtype, each.rows) for each in (self.outer, self.inner))
+            one, two = (all_rows(each, dtype) for each in (self.outer, self.inner))
             with np.errstate(all="ignore"):
                 self._sides[dtype] = np.multiply(one, self.scale, dtype=dtype), two
         return self._sides[dtype]
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Kronecker:
         return replace(self, scale=factor * self.scale)

@@ -13,7 +13,7 @@ from adapterops.arrays.finite import all_finite
 from adapterops.arrays.floats import numbers
 from adapterops.errors import IncompatibleError, InputError, ShapeError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.protocol import Array, Part, whole
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
 
 SMALL = 10**6
 """Multiplications up to which OpenBLAS takes matrices as they are stored,
@@ -78,12 +78,7 @@ class LowRank:
     def lowrank(self) -> LowRank:
         return self
 
-    def dense(self) -> Array:
-        """The (out, in) matrix, in the dtype of the factors."""
-        return whole(self.shape, self.dtype, self.rows)
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
+    dense, change = all_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
         """The entries of ΔW in a part: each call computes them anew."""

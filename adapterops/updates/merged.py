@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Linear, Part, norm_by_rows, whole
-from adapterops.updates.sums import added
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, norm_by_rows
+from adapterops.updates.sums import added, added_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +31,12 @@ class Merged:
     near: LowRank | None = None
     factor: float = 1.0
 
-    @property
-    def error(self) -> float:
-        return 0.0
+    error: ClassVar[float] = 0.0
 
     def lowrank(self) -> None:
         return None
 
-    def dense(self) -> Array:
-        return whole(self.shape, self.dtype, self.rows)
-
-    def norm(self) -> float:
-        return norm_by_rows(self.shape, self.dtype, self.rows)
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
+    dense, norm, change = all_rows, norm_by_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
         wanted, height = range(self.shape[0])[part[0]], self.tiling.height
@@ -62,11 +53,7 @@ class Merged:
         """ΔWᵀ, for weights that are stored as (in, out): all of it, since its rows run across all tiles."""
         return Dense(self.dense().T, near=None if self.near is None else self.near.T)
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Merged:
         near = None if self.near is None else factor * self.near

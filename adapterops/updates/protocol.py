@@ -7,7 +7,6 @@ methods, and `Layout.needs_base` says it before anything is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -76,10 +75,15 @@ class Linear(Update, Protocol):
     def __rmul__(self, factor: float) -> Linear: ...
 
 
-def whole(shape: tuple[int, int], dtype: np.dtype[Any], rows: Callable[[Part, Array], Array]) -> Array:
-    """All entries of an update, by its `rows`."""
-    out = np.empty(shape, dtype)
-    return rows((slice(0, shape[0]), slice(0, shape[1])), out)
+def all_rows(update: Linear, dtype: np.dtype[Any] | None = None) -> Array:
+    """`dense` of what has rows: the (out, in) matrix, in a dtype, or in that of the update."""
+    out = np.empty(update.shape, update.dtype if dtype is None else dtype)
+    return update.rows((slice(0, update.shape[0]), slice(0, update.shape[1])), out)
+
+
+def change_by_rows(update: Linear, part: Part, W: Array, out: Array) -> Array:
+    """`change` of what has rows: its entries, whatever W is."""
+    return update.rows(part, out)
 
 
 def norm(matrix: Array) -> float:
@@ -87,12 +91,13 @@ def norm(matrix: Array) -> float:
     return _root(squares(matrix))
 
 
-def norm_by_rows(shape: tuple[int, int], dtype: np.dtype[Any], rows: Callable[[Part, Array], Array]) -> float:
-    """The same of all entries of an update, by its `rows`: bit for bit, and in memory for a tile."""
+def norm_by_rows(update: Linear) -> float:
+    """`norm` of what has rows: bit for bit that of its matrix, and in memory for a tile."""
+    shape = update.shape
     height, width = max(1, TILE // max(1, shape[1])), slice(0, shape[1])
     parts = [slice(first, min(first + height, shape[0])) for first in range(0, shape[0], height)]
-    out = np.empty((min(height, shape[0]), shape[1]), dtype)
-    found = [squares(rows((part, width), out[: part.stop - part.start])) for part in parts]
+    out = np.empty((min(height, shape[0]), shape[1]), update.dtype)
+    found = [squares(update.rows((part, width), out[: part.stop - part.start])) for part in parts]
     return _root(np.concatenate(found)) if found else 0.0
 
 

@@ -12,7 +12,23 @@ import numpy as np
 
 from adapterops.errors import ShapeError
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Linear, Part, norm_by_rows, whole
+from adapterops.updates.protocol import Array, Linear, Part, all_rows, change_by_rows, norm_by_rows
+
+
+def added(one: Linear, other: Linear) -> Linear:
+    """one + other; terms that have factors are added at once.
+
+    Raises:
+        ShapeError: they are updates of different weights.
+    """
+    if one.shape != other.shape:
+        raise ShapeError(f"cannot add updates of shape {one.shape} and {other.shape}")
+    return Sum([term for each in (one, other) for term in (each.terms if isinstance(each, Sum) else [each])])
+
+
+def added_to(one: Linear, other: Linear) -> Linear:
+    """other + one: the order of the terms is that of the sum, and so are its last bits."""
+    return added(other, one)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +62,11 @@ class Sum:
     def T(self) -> Sum:
         return replace(self, terms=[term.T for term in self.terms])
 
-    def dense(self) -> Array:
-        return whole(self.shape, self.dtype, self.rows)
+    dense, change = all_rows, change_by_rows
 
     def norm(self) -> float:
         factors = self.lowrank()
-        return factors.norm() if factors else norm_by_rows(self.shape, self.dtype, self.rows)
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        return self.rows(part, out)
+        return factors.norm() if factors else norm_by_rows(self)
 
     def rows(self, part: Part, out: Array) -> Array:
         first, *rest = self.terms
@@ -67,24 +79,9 @@ class Sum:
                 np.add(out, term.rows(part, memory), out=out)
         return out
 
-    def __add__(self, other: Any) -> Linear:
-        return added(self, other)
-
-    def __radd__(self, other: Any) -> Linear:
-        return added(other, self)
+    __add__, __radd__ = added, added_to
 
     def __mul__(self, factor: float) -> Sum:
         return replace(self, terms=[factor * term for term in self.terms])
 
     __rmul__ = __mul__
-
-
-def added(one: Linear, other: Linear) -> Linear:
-    """one + other; terms that have factors are added at once.
-
-    Raises:
-        ShapeError: they are updates of different weights.
-    """
-    if one.shape != other.shape:
-        raise ShapeError(f"cannot add updates of shape {one.shape} and {other.shape}")
-    return Sum([term for each in (one, other) for term in (each.terms if isinstance(each, Sum) else [each])])

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, name
-from adapterops.arrays.finite import all_finite
+from adapterops.arrays.finite import check_all_finite
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import canonical, namesakes
@@ -118,14 +118,8 @@ def with_rows(before: Rows, indices: tuple[int, ...], stored: Stored) -> Rows:
         if not inside:
             return block
         values = widened(stored.file.array(stored.name), stored.spec.dtype, Scratch())[inside]
-        if not all_finite(values):
-            raise InputError(
-                "has numbers that are NaN or infinite",
-                path=stored.file.path,
-                tensor=stored.name,
-                hint="use another checkpoint of the training",
-                code="E-NONFINITE",
-            )
+        hint = "use another checkpoint of the training"
+        check_all_finite(values, hint=hint, path=stored.file.path, tensor=stored.name)
         block.values[[indices[place] - begin for place in inside]] = values
         return block
 

@@ -1,0 +1,57 @@
+"""An adapter is a vector: sums, factors, and what cannot be added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import MODULES, config, write_adapter
+
+from adapterops.adapters.adapter import Adapter, check_named, joint, name
+from adapterops.adapters.opening import open_adapter
+from adapterops.errors import IncompatibleError, ShapeError
+
+
+def opened(folder: Path, **shape: object) -> Adapter:
+    return open_adapter(write_adapter(folder, **shape))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Adapter, Adapter]:
+    return opened(tmp_path / "a"), opened(tmp_path / "b", seed=1, rank=3, fields=config(3))
+
+
+def test_arithmetic_is_that_of_the_entries(pair: tuple[Adapter, Adapter]) -> None:
+    a, b = pair
+    found = {0: a + b, 1: 2 * a - b, 2: -a, 3: a * 0.5}
+    for module in MODULES:
+        x, y = a.updates[module].dense(), b.updates[module].dense()
+        for number, expected in enumerate((x + y, 2 * x - y, -x, 0.5 * x)):
+            np.testing.assert_allclose(found[number].updates[module].dense(), expected, atol=1e-6)
+    assert joint([a, b], MODULES[0]).rank == 5
+    assert repr(a) == "<Adapter of 3 modules on some/base>"
+    assert name(a).endswith("/a")
+
+
+def test_nothing_is_read_before_it_is_asked_for(pair: tuple[Adapter, Adapter], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "adapterops.storage.safetensors.SafetensorsFile._fill", lambda *given: pytest.fail("a tensor was read")
+    )
+    total = pair[0] + 3 * pair[1]
+    assert {each.rank for each in total.layout.values()} == {5}
+    with pytest.raises(pytest.fail.Exception):
+        total.updates[MODULES[0]]
+
+
+def test_one_module_of_two_shapes(tmp_path: Path, pair: tuple[Adapter, Adapter]) -> None:
+    with pytest.raises(ShapeError, match="12"):
+        pair[0] + opened(tmp_path / "wide", out=16)
+
+
+def test_one_module_under_two_names(tmp_path: Path, pair: tuple[Adapter, Adapter]) -> None:
+    other = opened(tmp_path / "other", modules=[f"model.{module}" for module in MODULES])
+    check_named(pair)
+    with pytest.raises(IncompatibleError, match="may be the same ones under two names") as caught:
+        check_named([pair[0], other])
+    assert caught.value.code == "E-SPELLING"

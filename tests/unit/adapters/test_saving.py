@@ -1,0 +1,66 @@
+"""An adapter is written whole, as PEFT reads it, and says what was kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import write_adapter
+from safetensors.numpy import load_file
+
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.opening import open_adapter
+from adapterops.adapters.saving import save_adapter
+from adapterops.errors import OptionError, OutputExistsError
+from adapterops.operations.algebra import merge
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Adapter]:
+    return [open_adapter(write_adapter(tmp_path / name, seed=seed)) for seed, name in enumerate("ab")]
+
+
+def test_what_was_saved_is_what_was_computed(pair: list[Adapter], tmp_path: Path) -> None:
+    total = pair[0] + pair[1]
+    saved = save_adapter(total, tmp_path / "out")
+    again = open_adapter(tmp_path / "out")
+    assert (saved.energy, saved.dropped, saved.copied) == (1, (), False)
+    assert json.loads((tmp_path / "out/adapter_config.json").read_text())["r"] == 4
+    for module, update in again.updates.items():
+        np.testing.assert_allclose(update.dense(), total.updates[module].dense(), atol=1e-5)
+        assert saved.modules[module].norm == pytest.approx(np.linalg.norm(update.dense()), rel=1e-4)
+
+
+def test_what_nothing_was_done_to_is_copied(pair: list[Adapter], tmp_path: Path) -> None:
+    saved = save_adapter(pair[0], tmp_path / "out")
+    assert saved.copied
+    files = [folder / "adapter_model.safetensors" for folder in (tmp_path / "a", tmp_path / "out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_dense_update_is_cut_and_the_loss_is_told(pair: list[Adapter], tmp_path: Path) -> None:
+    saved = save_adapter(merge(pair, "ties", density=0.3), tmp_path / "out", dtype="F16")
+    assert 0 < saved.energy < 1
+    assert {each.dtype for each in load_file(tmp_path / "out/adapter_model.safetensors").values()} == {np.dtype("f2")}
+
+
+def test_an_output_is_not_replaced_unless_asked_for(pair: list[Adapter], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").touch()
+    for force in (False, True):
+        with pytest.raises(OutputExistsError):
+            save_adapter(pair[0], tmp_path / "mine", force=force)
+    save_adapter(pair[0], tmp_path / "out")
+    with pytest.raises(OutputExistsError):
+        save_adapter(pair[1], tmp_path / "out")
+    save_adapter(pair[1], tmp_path / "out", force=True)
+    assert (tmp_path / "mine/file").exists()
+
+
+@pytest.mark.parametrize("given", [{"dtype": "I8"}, {"format": "npz"}])
+def test_what_cannot_be_written(pair: list[Adapter], tmp_path: Path, given: dict[str, str]) -> None:
+    with pytest.raises(OptionError):
+        save_adapter(pair[0], tmp_path / "out", **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

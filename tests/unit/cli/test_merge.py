@@ -1,0 +1,46 @@
+"""`merge`: sources in their order, a method, weights, and the Gram matrices of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import write_adapter
+
+import adapterops as ao
+from adapterops.cli.main import run
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate("ab"):
+        write_adapter(tmp_path / name, seed=seed)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_weights_are_those_of_the_sources_in_their_order() -> None:
+    assert run(["merge", "b", "a", "-w", "0.7", "-w", "-0.3", "-o", "out"]) == 0
+    a, b, out = (ao.open_adapter(name) for name in ("a", "b", "out"))
+    for module, update in out.updates.items():
+        expected = 0.7 * b.updates[module].dense() - 0.3 * a.updates[module].dense()
+        np.testing.assert_allclose(update.dense(), expected, atol=1e-5)
+    request = json.loads(Path("out/adapterops.json").read_text())["request"]
+    assert request["result"].startswith("linear(a, b, weights=[0.7, -0.3]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ties", "--dare-ties"], "exclude each other"),
+        (["--ties", "-w", "1"], "1 weight for 2 adapters"),
+        (["--linear", "--density", "0.5"], "linear has no parameter density"),
+        (["--regmean"], "needs the Gram matrices"),
+        (["--regmean", "--grams", "x"], "1 file of Gram matrices for 2 adapters"),
+    ],
+)
+def test_what_does_not_go_together(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "a", "b", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("merged").exists()

@@ -1,0 +1,39 @@
+"""`unfuse`: what was fused is taken out, and doubt is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tiny_models import write_base, write_tuned
+
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_base(tmp_path / "base")
+    write_tuned(tmp_path / "a")
+    write_tuned(tmp_path / "other", seed=1)
+    monkeypatch.chdir(tmp_path)
+    assert run(["fuse", "base", "a", "--dtype", "float32", "-o", "fused"]) == 0
+
+
+def test_the_base_comes_back(capsys: Capture) -> None:
+    assert run(["unfuse", "fused", "a", "-o", "back"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    for file in Path("base").glob("*.safetensors"):
+        for name, tensor in load_file(file).items():
+            assert (load_file(Path("back", file.name))[name].double() - tensor.double()).abs().max() < 1e-5
+
+
+def test_what_the_manifest_does_not_say_is_doubted(capsys: Capture) -> None:
+    assert run(["unfuse", "fused", "other", "-o", "wrong"]) == 0
+    assert "warning: fused:" in capsys.readouterr().err
+    Path("fused/adapterops.json").unlink()
+    assert run(["unfuse", "fused", "a", "-o", "back"]) == 0
+    assert "no manifest says what was fused into it" in capsys.readouterr().err
+    assert run(["unfuse", "fused", "a", "-o", "strict", "--strict"]) != 0

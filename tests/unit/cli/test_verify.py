@@ -1,0 +1,55 @@
+"""`verify`: exit code 0 for what the manifest says, 8 for anything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import write_base, write_tuned
+
+from adapterops.cli.main import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_base(tmp_path / "base")
+    write_tuned(tmp_path / "a")
+    write_tuned(tmp_path / "other", seed=1)
+    monkeypatch.chdir(tmp_path)
+    assert run(["fuse", "base", "a", "-o", "fused"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--base", "base", "--adapter", "a"], ["--adapter", "a=a"]])
+def test_what_was_fused(arguments: list[str], capsys: Capture) -> None:
+    assert run(["verify", "fused", *arguments]) == 0
+    assert "6 adapted weights" in (shown := capsys.readouterr().out)
+    assert shown.rstrip().endswith("verified")
+
+
+def test_another_adapter_is_not_in_it(capsys: Capture) -> None:
+    assert run(["verify", "fused", "--base", "base", "--adapter", "other", "--json"]) == 8
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["details"]["verified"] is False
+    assert len(error["details"]["problems"]) >= 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--made-by", "peft"], "--made-by compares with --base and every --adapter"),
+        (["--made-by", "peft", "--base", "base", "--adapter", "a", "--ties"], "takes every adapter at weight 1"),
+        (["--part", "1/2", "--logits"], "--part and --engine compare a folder here"),
+        (["--adapter", "a=a", "--adapter", "other"], "some adapters are given with a name and some without"),
+    ],
+)
+def test_what_does_not_go_together(arguments: list[str], message: str, capsys: Capture) -> None:
+    assert run(["verify", "fused", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_a_manifest_needs_names(capsys: Capture) -> None:
+    assert run(["verify", "base"]) == 2
+    assert "its manifest does not say how it was made" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What the name of a tensor says, and what is said of one that is not LoRA's."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.peft.keys import OTHER_KINDS, STRANGE, Key, parse, plain, render
+from adapterops.formats.peft.types import ARRAYS, TYPES
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("base_model.model.h.0.q.lora_A.weight", Key("h.0.q", "lora_A")),
+        ("h.0.q.lora_B.default.weight", Key("h.0.q", "lora_B", prefix="", adapter="default")),
+        ("h.0.q.lora_B.bias", Key("h.0.q", "lora_bias", prefix="", end=".bias")),
+        ("base_model.model.h.0.q.alpha", Key("h.0.q", "alpha", end="")),
+        ("base_model.model.h.0.q.hada_w1_a", Key("h.0.q", "hada_w1_a", end="")),
+    ],
+)
+def test_a_name_is_what_its_key_is_written_as(name: str, key: Key) -> None:
+    assert parse(name) == key
+    assert render(key) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("base_model.model.h.0.q.lora_mid.weight", "Tucker"),
+        ("lora_unet_down_blocks_0.lora_up.weight", "a kohya or diffusers LoRA"),
+        ("base_model.model.h.0.q.bias", "a trained bias"),
+        ("base_model.model.h.0.base_layer.weight", "a weight of the base model"),
+        ("base_model.model.h.0.q.weight", "a full tensor"),
+        ("prompt_embeddings", "a prompt of virtual tokens"),
+        ("base_model.model.h.0.lora_velora.lora_A.weight", "MonteCLoRA or VeLoRA"),
+        ("base_model.model.h.0.trainable_tokens_delta.lora_A.weight", "trained token rows"),
+        ("lora_unet_h_0.lora_A.weight", "a kohya or diffusers LoRA"),
+    ],
+)
+def test_other_kinds_are_refused_by_name(name: str, kind: str) -> None:
+    with pytest.raises(UnsupportedError, match=kind):
+        parse(name)
+
+
+@pytest.mark.parametrize("begins", sorted({each.begins for each in TYPES.values()}))
+def test_the_one_pattern_of_all_kinds_finds_the_arrays_of_each(begins: str) -> None:
+    for name in (f"{begins}x", f"h.0.q.{begins}lambda.default", f"h.0.{begins}B.weight"):
+        assert STRANGE.search(name)
+    assert not STRANGE.search("base_model.model.h.0.self_attn.q_proj.lora_A.weight")
+    assert {*ARRAYS} <= {*OTHER_KINDS}
+
+
+def test_what_is_nothing_that_is_known() -> None:
+    with pytest.raises(InputError, match="not the name of a LoRA tensor"):
+        parse("base_model.model.h.0.q.lora_C")
+    with pytest.raises(InputError, match="names no module"):
+        parse("base_model.model..lora_A.weight")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("lm_head.modules_to_save.default.weight", "lm_head.weight"),
+        ("h.0.norm.ln_tuning_layers.weight", "h.0.norm.weight"),
+        ("lm_head.weight", "lm_head.weight"),
+    ],
+)
+def test_what_peft_puts_into_a_name(name: str, tensor: str) -> None:
+    assert plain(name) == tensor

@@ -1,0 +1,50 @@
+"""Coordinates of updates, and the way back: what adds is the same in all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adapterops.errors import UnsupportedError
+from adapterops.methods.spaces import SPACES, factored
+from adapterops.updates.dense import Dense
+from adapterops.updates.difference import Difference
+from adapterops.updates.lowrank import LowRank
+
+RANDOM = np.random.default_rng(0)
+UPDATES = [LowRank(RANDOM.standard_normal((9, rank)), RANDOM.standard_normal((rank, 7)), 0.5) for rank in (1, 2)]
+WEIGHTS = [0.7, -0.3]
+EXPECTED = sum(weight * update.dense() for weight, update in zip(WEIGHTS, UPDATES, strict=True))
+
+
+@pytest.mark.parametrize("name", ["delta", "core", "knots"])
+def test_a_sum_there_is_the_sum(name: str) -> None:
+    blocks, back = SPACES[name].open(UPDATES, WEIGHTS)
+    results = [
+        Dense(sum(weight * update.dense() for weight, update in zip(block.weights, block.updates, strict=True)))
+        for block in blocks
+    ]
+    np.testing.assert_allclose(back(results).dense(), EXPECTED, atol=1e-6)
+
+
+def test_small_matrices_have_the_joint_rank() -> None:
+    (block,), _ = SPACES["core"].open(UPDATES, WEIGHTS)
+    assert {update.shape for update in block.updates} == {(3, 3)}
+
+
+def test_weights_of_models_are_theirs_and_that_of_the_base_what_is_left() -> None:
+    before, after = RANDOM.standard_normal((4, 5)), RANDOM.standard_normal((4, 5))
+    change = Difference(
+        (4, 5), np.dtype(np.float64), lambda begin, end: after[begin:end], lambda begin, end: before[begin:end]
+    )
+    (block,), back = SPACES["weights"].open([change], [0.25])
+    assert list(block.weights) == [0.75, 0.25]
+    np.testing.assert_allclose([each.dense() for each in block.updates], [before, after])
+    np.testing.assert_allclose(back([block.updates[1]]).dense(), after - before)
+    with pytest.raises(UnsupportedError, match="no weight that it is added to"):
+        SPACES["weights"].open(UPDATES, WEIGHTS)
+
+
+def test_what_has_no_factors_has_no_core() -> None:
+    with pytest.raises(UnsupportedError, match="no factors of low rank"):
+        factored([Difference((4, 5), np.dtype(np.float64), lambda begin, end: np.ones((end - begin, 5)), None)])

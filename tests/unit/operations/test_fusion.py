@@ -1,0 +1,59 @@
+"""W + ΔW, rounded once; and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import write_base, write_tuned
+
+import adapterops as ao
+from adapterops.errors import IncompatibleError
+from adapterops.operations.fusion import fuse, unfuse
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: each for file in sorted(folder.glob("*.safetensors")) for name, each in load_file(file).items()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_base(tmp_path / "base")
+    write_tuned(tmp_path / "a")
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", [None, "F32"])
+def test_the_sum_is_rounded_once_and_the_rest_is_copied(place: Path, dtype: str | None) -> None:
+    base, adapter = ao.open_checkpoint(place / "base"), ao.open_adapter(place / "a")
+    fused = fuse(base, adapter, dtype=dtype)
+    assert {*fused.changed} == {f"{module}.weight" for module in adapter.layout}
+    ao.save_checkpoint(fused, place / "out")
+    before, after = tensors(place / "base"), tensors(place / "out")
+    for name, tensor in after.items():
+        module = name.removesuffix(".weight")
+        if module not in adapter.layout:
+            assert torch.equal(tensor.to(before[name].dtype), before[name])
+            continue
+        exact = before[name].double() + torch.from_numpy(adapter.updates[module].dense()).double()
+        wanted = exact.to(torch.float32 if dtype else torch.bfloat16)
+        assert torch.allclose(tensor.double(), wanted.double(), rtol=1e-6 if dtype else 2**-8)
+        assert dtype or (tensor == wanted).float().mean() > 0.99
+
+
+def test_what_was_added_is_taken_out(place: Path) -> None:
+    base, adapter = ao.open_checkpoint(place / "base"), ao.open_adapter(place / "a")
+    ao.save_checkpoint(fuse(base, adapter, dtype="F32"), place / "out")
+    ao.save_checkpoint(unfuse(ao.open_checkpoint(place / "out"), adapter), place / "back")
+    before, back = tensors(place / "base"), tensors(place / "back")
+    for name, tensor in before.items():
+        np.testing.assert_allclose(back[name].double(), tensor.double(), atol=1e-5)
+
+
+def test_a_module_that_the_base_lacks_is_named(place: Path) -> None:
+    write_base(place / "small", layers=1)
+    with pytest.raises(IncompatibleError, match="layers"):
+        fuse(ao.open_checkpoint(place / "small"), ao.open_adapter(place / "a"))

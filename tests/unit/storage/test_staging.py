@@ -1,0 +1,68 @@
+"""A folder appears whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from adapterops.errors import OutputExistsError, ResourceError
+from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.staging import publish, staged, writing
+
+
+def test_what_ends_well_appears_and_nothing_else_does(tmp_path: Path) -> None:
+    with staged(tmp_path / "out") as folder:
+        (folder / "file").write_bytes(b"x")
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out/file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
+def test_what_does_not_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def interrupted() -> None:
+        with staged(tmp_path / "out") as folder:
+            (folder / "file").touch()
+            raise error
+
+    with pytest.raises(type(error)):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_somebody_else_was_faster(tmp_path: Path) -> None:
+    def late() -> None:
+        with staged(tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out/theirs").touch()
+
+    with pytest.raises(OutputExistsError, match="appeared while this run was writing"):
+        late()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+def test_one_file_and_its_manifest(tmp_path: Path) -> None:
+    with staged(tmp_path / "m.gguf", single=True) as folder:
+        (folder / "m.gguf").write_bytes(b"x")
+        (folder / MANIFEST).write_bytes(b"{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", f"m.gguf.{MANIFEST}"]
+
+
+def test_only_an_output_of_ours_is_exchanged(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    for folder in (new, old):
+        folder.mkdir()
+        (folder / folder.name).touch()
+    with pytest.raises(OutputExistsError):
+        publish(new, old, force=True)
+    assert (old / "old").exists()
+
+
+def test_a_failure_of_the_disk_is_one_of_the_output(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="writing failed: No space left") as caught, writing(tmp_path, "hint"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.hint == "hint"
+    with pytest.raises(OSError, match="Bad"), writing(tmp_path, "hint"):
+        raise OSError(errno.EBADF, "Bad file descriptor")

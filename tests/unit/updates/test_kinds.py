@@ -1,0 +1,23 @@
+"""A kind is found by its arrays, or by those that are nearest to them."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterops.updates.kinds import KINDS, kind_of
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_every_kind_is_the_one_that_has_its_arrays(name: str) -> None:
+    found = kind_of(KINDS[name].roles)
+    assert found.roles.keys() == KINDS[name].roles.keys()
+    assert not found.reads or all(each.reads for each in KINDS.values() if each.roles.keys() == found.roles.keys())
+
+
+@pytest.mark.parametrize(("roles", "name"), [(["lora_A"], "LoRA"), (["lora_A", "lora_B", "x"], "LoRA")])
+def test_what_has_too_few_or_too_many_is_the_nearest(roles: list[str], name: str) -> None:
+    assert kind_of(roles).name == name
+
+
+def test_the_order_of_arrays_does_not_matter() -> None:
+    assert kind_of(["lora_B", "lora_A"]) is kind_of({"lora_A", "lora_B"})
