@@ -146,6 +146,9 @@ class Base:
             ]
         if len(found) > 1 and shapes:
             found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
+        if len(found) > 1:
+            most = max(min(len(key(tensor)), len(wanted)) for tensor in found)
+            found = [tensor for tensor in found if min(len(key(tensor)), len(wanted)) == most]
         if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
             found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
         if len(found) > 1:

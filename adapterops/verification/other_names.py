@@ -6,15 +6,16 @@ Two names mean one weight where one of them, without dots and underscores, ends 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from adapterops.verification.model_names import pairs
 
 HEADS = re.compile(
     r"^(?:(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet|prior_te)?_|Hunyuan_video_I2V_lora_|diffusion_model_)"
     r"|^(?:diffusion_model\.)?s(?=former_blocks\.)|^(?:conditional_)?transformer(?:_2)?\.|^text_encoders\.\w+\.transformer\."
+    r"|^(?:model\.)?diffusion_model\.|^net\."
 )
 ENCODERS = {
     "1": ("text_encoder.", "cond_stage_model.", "embedders.0.", "clip_l."),
@@ -77,6 +78,8 @@ class Rows(NamedTuple):
     row: int
 
 
+Columns: TypeAlias = Callable[[str], "int | None"]
+
 Q, K, V, M = "qkvm"
 ADDED = {"add_q_proj": Q, "add_k_proj": K, "add_v_proj": V}
 PLAIN = {"to_q": Q, "to_k": K, "to_v": V}
@@ -112,6 +115,10 @@ FUSED = [
     (r"transformer_blocks_(\d+)_img_mlp_", GATED, "transformer_blocks.{}.img_mlp.gate_up"),
     (r"transformer_blocks_(\d+)_txt_mlp_", GATED, "transformer_blocks.{}.txt_mlp.gate_up"),
     (r"encoder_layers_(\d+)_self_attn_", CLIP, "resblocks.{}.attn.in_proj_weight"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv_x"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn1_", ADDED, "blocks.{}.attn.qkv_y"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.cross_attn.kv_linear"),
 ]
 """What the parts of a joined weight begin with, how they end, and what that is called."""
 
@@ -123,11 +130,18 @@ ONE = [
 ]
 PAIRS = list(pairs())
 TURNED = [
-    (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()"),
-    (r"blocks_(\d+)_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj"),
-    (r"token_refiner_blocks_(\d+)_mlp_fc1", r"token_refiner_refiner_blocks_(\d+)_ff_net_0_proj"),
+    (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
+    (r"final_layer_image_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
+    (r"final_layer_mod()", r"norm_out_linear()", 0, ""),
+    (r"modF_1()", r"norm_out_linear()", 0, ""),
+    (r"blocks_(\d+)_mlp_x_w1", r"transformer_blocks_(\d+)_ff_net_0_proj", 0, ""),
+    (r"blocks_(\d+)_mlp_y_w1", r"transformer_blocks_(\d+)_ff_context_net_0_proj", 0, ""),
+    (r"joint_blocks_(\d+)_context_block_adaLN_modulation_1", r"transformer_blocks_(\d+)_norm1_context_linear", 2, ""),
+    (r"blocks_(\d+)_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj", 2, "mlp_fc2 ff_net_2"),
+    (r"token_refiner_blocks_(\d+)_mlp_fc1", r"token_refiner_refiner_blocks_(\d+)_ff_net_0_proj", 0, ""),
 ]
-"""Pairs of which one has the second half of the other first."""
+"""Pairs of which one has the second half of the other first. With a number, only those of so many rows for each column of
+their own, or of a weight next to them that ends so."""
 
 
 SAMPLER = {"resnets": 0, "attentions": 1}
@@ -183,25 +197,31 @@ def in_unet(flat: str) -> Iterator[str]:
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 
 
-def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
-    """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end."""
-    flat, (out, into) = module.replace(".", "_").strip("_"), shape
+def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator[list[Rows]]:
+    """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end.
+
+    Args:
+        columns: of the tensor of the base whose name ends in some way, if there is one.
+    """
+    flat, (out, into) = HEADS.sub("", module).replace(".", "_").strip("_"), shape
     end = "_bias" if flat.endswith("_bias") else ""
     yield from ([Rows(name, 0, out, 0)] for name in in_unet(flat))
     for pattern, name in ONE:
         if match := re.search(pattern + "$", flat):
             authors = name.format(*match.groups())
             yield [Rows(authors, 0, out, 0)]
-            yield from elsewhere(authors, shape)
+            yield from elsewhere(authors, shape, columns)
+    turned_pairs = [(pair, (times, beside)) for *pair, times, beside in TURNED]
     found = [
-        (match.start(), re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, turned)
-        for turned, both in ((False, PAIRS), (True, TURNED))
-        for pair in both
+        (match.start(), before + re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, rule)
+        for pair, rule in [*((pair, None) for pair in PAIRS), *turned_pairs]
         for one, other in (pair, pair[::-1])
         if (match := re.search(rf"(?:^|_){one}{end}$", flat))
+        for before in dict.fromkeys([flat[: match.start() + 1] if match.start() else "", ""])
     ]
-    for _, name, turned in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
+    for _, name, rule in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
         half = out // 2
+        turned = rule is not None and _is_turned(name, shape, *rule, columns)
         yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
     for begin, ends, name in FUSED:
         if match := re.search(f"(?:^|_){begin}(.+)$", flat):
@@ -210,6 +230,13 @@ def elsewhere(module: str, shape: tuple[int, int]) -> Iterator[list[Rows]]:
             row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
             if part:
                 yield [Rows(name.format(match[1]), 0, out, row[part])]
+
+
+def _is_turned(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
+    out, into = shape
+    others = [re.sub(r"(?:mlp_fc1|ff_net_0_proj)(?:_bias)?$", end, name) for end in beside.split()]
+    counted = [count for other in others if (count := columns(other))]
+    return not times or out == times * (counted[0] if counted else into)
 
 
 def in_parts(module: str) -> Iterator[list[str]]:

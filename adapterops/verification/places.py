@@ -5,7 +5,7 @@ Two names mean one weight where they end alike once wrappers are taken away; of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
@@ -163,7 +163,10 @@ def _places(
         yield end, Place(module, range(shape[0]), slice(0, shape[1]))
         return
     name = base.find(module, (shape, shape[::-1]))
-    if name is not None and (len(base.layout[name].shape) == 2 or shape in (base.matrix(name), base.kernel(name))):
+    loose = name is not None and key(name) != key(module)
+    if loose and (other := _elsewhere(module, shape, base)) is not None:
+        yield from other
+    elif name is not None and (len(base.layout[name].shape) == 2 or shape in (base.matrix(name), base.kernel(name))):
         yield name, _whole(module, shape, name, base)
     elif (parts := split(module, shape, base)) is not None:
         yield from parts
@@ -193,21 +196,23 @@ def _all(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
 
 def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place]]:
     """Where the rows of a weight are, of its bias, as a column; nothing where another program has both by one name."""
-    weight, every = module.removesuffix(".bias"), slice(0, 1)
+    weight, every, columns = module.removesuffix(".bias"), slice(0, 1), _columns(module, base)
 
     def place(name: str, row: int, height: int, first: int) -> tuple[str, Place]:
         (total,) = base.layout[name].shape
         start = row % total if row < 0 else row
         return name, Place(module, range(start, start + height), every, first, transposed=True, seen=(total, 1))
 
-    for way, rows in enumerate(elsewhere(weight, (size, 0))):
+    for way, rows in enumerate(elsewhere(weight, (size, 0), columns)):
         bias, above = (
             base.ending(f"{rows[0].name.removesuffix('_weight')}_bias", module),
             base.ending(rows[0].name, module),
         )
-        if bias is None or above is None or (len(rows) == 1 and base.layout[bias].shape == (size,)):
+        if bias is None or above is None:
             continue
-        rows = list(elsewhere(weight, (size, base.matrix(above)[1])))[way]
+        rows = list(elsewhere(weight, (size, base.matrix(above)[1]), columns))[way]
+        if len(rows) == 1 and base.layout[bias].shape == (size,):
+            continue
         return [place(bias, each.row, each.height, each.first) for each in rows]
     for names in in_parts(weight):
         parts = [base.ending(f"{name.removesuffix('_weight')}_bias", module) for name in names]
@@ -218,15 +223,24 @@ def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place
     return []
 
 
+def _columns(module: str, base: Base) -> Callable[[str], int | None]:
+    def columns(end: str) -> int | None:
+        found = base.ending(end, module)
+        return base.matrix(found)[1] if found else None
+
+    return columns
+
+
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
     if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
         return of_bias
     every = slice(0, shape[1])
     same = [name for name in alike(module, base.layout) if shape in (base.matrix(name), base.kernel(name))]
-    if len(same) == 1 and letters(same[0]).endswith(letters(HEADS.sub("", module))):
+    wanted = letters(HEADS.sub("", module))
+    if len(same) == 1 and letters(HEADS.sub("", same[0])) == wanted:
         return [(same[0], _all(module, shape, same[0], base))]
-    for rows in elsewhere(module, shape):
+    for rows in elsewhere(module, shape, _columns(module, base)):
         found = base.ending(rows[0].name, module)
         if found is None or base.matrix(found)[1] != shape[1]:
             continue

@@ -32,7 +32,7 @@ CONVERTERS = {
         "single_blocks.0.q_proj": (H, H),
         "single_blocks.0.attn_out": (H, H),
         "single_blocks.0.mlp_in": (2 * M, H),
-        "content_mode_blocks.0.k_proj": (H, H),
+        "content_mode_blocks.image.0.k_proj": (H, H),
     },
     "wan": {
         **{f"blocks.0.self_attn.{each}": (H, H) for each in "qkvo"},

@@ -9,11 +9,15 @@ import re
 from collections.abc import Iterator, Mapping
 
 from adapterops.formats.diffusion import unet
-from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS, Joined
+from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS
+from adapterops.formats.diffusion.table import Joined
 
 JOINED = [each for model in MODELS.values() for each in model.joined]
 RENAMED = list(dict.fromkeys(pair for model in MODELS.values() for pair in model.renamed.items()))
 """Name by the authors and name in diffusers; several models have some of them."""
+
+KEPT = {name for model in MODELS.values() for name in model.kept}
+"""Names of blocks by the authors of some models, which are those of diffusers in another."""
 
 BIAS = "_bias"
 

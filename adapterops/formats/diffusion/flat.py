@@ -42,6 +42,7 @@ PREFIXES = {
     "connectors.": "connectors",
     "text_embedding_projection.": "connectors",
     "cond_stage_model.transformer.": "1",
+    "cond_stage_model.model.": "1",
     "conditioner.embedders.0.transformer.": "1",
     "conditioner.embedders.1.model.": "2",
     "text_encoders.clip_g.transformer.": "2",
@@ -88,6 +89,8 @@ def flat(name: str) -> Flat:
     name, part = _divided(name.removesuffix(WEIGHT))
     if encoder := ENCODER.match(name):
         name, part = name[encoder.end() :], "1"
+    if part.isdecimal():
+        name = re.sub(r"^model[._](?=layers[._])", "", name)  # of a language model
     if T5.match(name) and part != DENOISER:
         part = "3"
     return Flat(name.replace(".", "_").strip("_"), part)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from adapterops.formats.peft.header import EMBEDDED
@@ -86,7 +87,7 @@ def _patterns(ranks: Mapping[str, int], most: int, dora: bool) -> dict[str, str]
     fields: dict[str, object] = {}
     for component in sorted({name.partition(".")[0] for name in ranks}):
         own = {name.partition(".")[2]: rank for name, rank in ranks.items() if name.startswith(f"{component}.")}
-        others = {name: rank for name, rank in own.items() if rank != most}
+        others = {_pattern(name, own): rank for name, rank in own.items() if rank != most}
         named = {
             "rank_pattern": others,
             "alpha_pattern": others,
@@ -95,6 +96,15 @@ def _patterns(ranks: Mapping[str, int], most: int, dora: bool) -> dict[str, str]
         }
         fields |= {f"{component}.{key}": value for key, value in {"r": most, "lora_alpha": most, **named}.items()}
     return {EMBEDDED: json.dumps(fields, sort_keys=True)}
+
+
+def _pattern(name: str, modules: Collection[str]) -> str:
+    """A name as PEFT takes patterns: for the end of any other name, too, unless it is anchored.
+
+    >>> _pattern("proj_out", ["proj_out", "blocks.0.proj_out"]), _pattern("x.q", ["x.q"])
+    ('^proj_out', 'x.q')
+    """
+    return f"^{re.escape(name)}" if any(other.endswith(f".{name}") for other in modules) else name
 
 
 def legacy_hash(metadata: Mapping[str, str], tensors: Tensors) -> str:

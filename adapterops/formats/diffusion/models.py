@@ -3,72 +3,13 @@
 All names are flat (see `flat`), with `#` for the number of a block. One row for each weight that is called otherwise, one
 `Joined` for each that the one has as one matrix and the other in parts. A new model is one entry.
 
-Source: the conversions of diffusers and ComfyUI.
+Source: the conversions of diffusers and ComfyUI, and of PixArt's authors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-
-class Joined(NamedTuple):
-    """A weight that is `parts` in another model, from the first row to the last.
-
-    `equal`: two of them that have as many rows. `square` have as many rows as columns, where nothing else says how many.
-    `swapped` has two halves, and the other model has them the other way round.
-    """
-
-    whole: str
-    parts: tuple[str, ...]
-    equal: tuple[int, int] = (0, 1)
-    square: tuple[int, ...] = ()
-    swapped: bool = False
-
-
-class Model(NamedTuple):
-    """The name by the authors → the one in diffusers, and what is joined in one of the two."""
-
-    renamed: Mapping[str, str]
-    joined: Sequence[Joined] = ()
-
-
-QKV = ("to_q", "to_k", "to_v")
-ADDED = ("add_q_proj", "add_k_proj", "add_v_proj")
-
-
-def _parts(whole: str, above: str, names: Sequence[str] = QKV) -> Joined:
-    return Joined(whole, tuple(f"{above}{each}" for each in names), (1, 2))
-
-
-def _below(one: str, other: str, names: Mapping[str, str]) -> dict[str, str]:
-    return {f"{one}_{mine}": f"{other}_{its}" for mine, its in names.items()}
-
-
-def _embedder(name: str) -> dict[str, str]:
-    """The two layers of an embedding."""
-    return {"in_layer": f"{name}_linear_1", "out_layer": f"{name}_linear_2"}
-
-
-BLOCK, DOUBLE, SINGLE = "transformer_blocks_#", "double_blocks_#", "single_blocks_#"
-SINGLE_BLOCK = "single_transformer_blocks_#"
-
-STREAMS = {
-    **_below(DOUBLE, BLOCK, {"img_attn_proj": "attn_to_out_0", "txt_attn_proj": "attn_to_add_out"}),
-    **_below(f"{DOUBLE}_img_attn_norm", f"{BLOCK}_attn", {"query_norm": "norm_q", "key_norm": "norm_k"}),
-    **_below(f"{DOUBLE}_txt_attn_norm", f"{BLOCK}_attn", {"query_norm": "norm_added_q", "key_norm": "norm_added_k"}),
-    **_below(f"{SINGLE}_norm", f"{SINGLE_BLOCK}_attn", {"query_norm": "norm_q", "key_norm": "norm_k"}),
-    "img_in": "x_embedder",
-    "txt_in": "context_embedder",
-    "final_layer_linear": "proj_out",
-}
-"""Of Flux and what its authors made after it."""
-
-STREAMS_JOINED = [
-    _parts(f"{DOUBLE}_img_attn_qkv", f"{BLOCK}_attn_"),
-    _parts(f"{DOUBLE}_txt_attn_qkv", f"{BLOCK}_attn_", ADDED),
-    Joined("final_layer_adaLN_modulation_1", ("norm_out_linear",), swapped=True),
-]
+from adapterops.formats.diffusion.streams import OF_STREAMS
+from adapterops.formats.diffusion.table import BLOCK, Joined, Model, below, parts
 
 KREA_ATTENTION = {"attn_wq": "attn_to_q", "attn_wk": "attn_to_k", "attn_wv": "attn_to_v", "attn_wo": "attn_to_out_0"}
 KREA = {
@@ -79,6 +20,13 @@ KREA = {
 
 WAN_ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out_0", "norm_q": "norm_q", "norm_k": "norm_k"}
 WAN_IMAGE = {"k_img": "add_k_proj", "v_img": "add_v_proj", "norm_k_img": "norm_added_k"}
+WAN_BLOCK = {
+    **below("self_attn", "attn1", WAN_ATTENTION),
+    **below("cross_attn", "attn2", {**WAN_ATTENTION, **WAN_IMAGE}),
+    **below("ffn", "ffn", {"0": "net_0_proj", "2": "net_2"}),
+    "norm3": "norm2",
+    "modulation": "scale_shift_table",
+}
 
 LTX = {
     "patchify_proj": "proj_in",
@@ -98,141 +46,30 @@ LTX_MODULATION = {
 LTX_ATTENTIONS = ("attn1", "attn2", "audio_attn1", "audio_attn2", "audio_to_video_attn", "video_to_audio_attn")
 
 REFINED = ("layers", "noise_refiner", "context_refiner")
+FEED_FORWARD = {f"feed_forward_w{each}": f"feed_forward_linear_{each}" for each in (1, 2, 3)}
+ATTENTION_NORMS = ("attention_norm1", "attention_norm2")
 ANIMA_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "output_proj": "to_out_0"}
-TOKENS, TOKENS_BLOCK = "txt_in_individual_token_refiner_blocks_#", "context_embedder_token_refiner_refiner_blocks_#"
 H3_BLOCKS = {"blocks_#": BLOCK, "token_refiner_blocks_#": "token_refiner_refiner_blocks_#"}
 
+Z_FINAL, Z_EMBEDDER = "all_final_layer_2-1", "all_x_embedder_2-1"
+"""diffusers has these by the sizes of patches, of which there is one."""
+
+VIDEO_BLOCKS = ("blocks_#", "vace_blocks_#")
+
 MODELS = {
-    "Flux, Chroma": Model(
-        {
-            **STREAMS,
-            **_below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"0": "net_0_proj", "2": "net_2"}),
-            **_below(f"{DOUBLE}_txt_mlp", f"{BLOCK}_ff_context", {"0": "net_0_proj", "2": "net_2"}),
-            **_below(DOUBLE, BLOCK, {"img_mod_lin": "norm1_linear", "txt_mod_lin": "norm1_context_linear"}),
-            **_below(SINGLE, SINGLE_BLOCK, {"linear2": "proj_out", "modulation_lin": "norm_linear"}),
-            **_below("time_in", "time_text_embed", _embedder("timestep_embedder")),
-            **_below("vector_in", "time_text_embed", _embedder("text_embedder")),
-            **_below("guidance_in", "time_text_embed", _embedder("guidance_embedder")),
-        },
-        [
-            *STREAMS_JOINED,
-            Joined(
-                f"{SINGLE}_linear1",
-                (*(f"{SINGLE_BLOCK}_attn_{each}" for each in QKV), f"{SINGLE_BLOCK}_proj_mlp"),
-                (1, 2),
-                square=(0, 1, 2),
-            ),
-        ],
-    ),
-    "FLUX.2": Model(
-        {
-            **_below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"0": "linear_in", "2": "linear_out"}),
-            **_below(f"{DOUBLE}_txt_mlp", f"{BLOCK}_ff_context", {"0": "linear_in", "2": "linear_out"}),
-            **_below(SINGLE, f"{SINGLE_BLOCK}_attn", {"linear1": "to_qkv_mlp_proj", "linear2": "to_out"}),
-            **{
-                f"{each}_lin": f"{each}_linear"
-                for each in ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation")
-            },
-            **_below("time_in", "time_guidance_embed", _embedder("timestep_embedder")),
-            **_below("guidance_in", "time_guidance_embed", _embedder("guidance_embedder")),
-        },
-        [  # diffusers joins them, too, for LoKr
-            _parts(f"{BLOCK}_attn_to_qkv", f"{BLOCK}_attn_"),
-            _parts(f"{BLOCK}_attn_to_added_qkv", f"{BLOCK}_attn_", ADDED),
-        ],
-    ),
-    "FLUX.3": Model(
-        {
-            f"{one}_{mine}": f"{other}_{its}"
-            for one, other in ((SINGLE, SINGLE_BLOCK), ("content_mode_blocks_#", "mode_blocks_#"))
-            for mine, its in {
-                **{f"{each}_proj": f"attn_to_{each}" for each in "qkv"},
-                "attn_out": "attn_to_out_0",
-                "mlp_in": "ff_linear_in",
-                "mlp_out": "ff_linear_out",
-            }.items()
-        }
-    ),
-    "HunyuanVideo": Model(
-        {
-            **_below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"fc1": "net_0_proj", "fc2": "net_2"}),
-            **_below(f"{DOUBLE}_txt_mlp", f"{BLOCK}_ff_context", {"fc1": "net_0_proj", "fc2": "net_2"}),
-            **_below(DOUBLE, BLOCK, {"img_mod_linear": "norm1_linear", "txt_mod_linear": "norm1_context_linear"}),
-            f"{SINGLE}_modulation_linear": f"{SINGLE_BLOCK}_norm_linear",
-            **{
-                f"{one}_mlp_{number}": f"{above}time_text_embed_{other}_linear_{layer}"
-                for one, above, other in (
-                    ("time_in", "", "timestep_embedder"),
-                    ("guidance_in", "", "guidance_embedder"),
-                    ("txt_in_t_embedder", "context_embedder_", "timestep_embedder"),
-                )
-                for number, layer in ((0, 1), (2, 2))
-            },
-            **{
-                f"txt_in_c_embedder_linear_{each}": f"context_embedder_time_text_embed_text_embedder_linear_{each}"
-                for each in (1, 2)
-            },
-            "txt_in_input_embedder": "context_embedder_proj_in",
-            **_below(
-                TOKENS,
-                TOKENS_BLOCK,
-                {
-                    "self_attn_proj": "attn_to_out_0",
-                    "mlp_fc1": "ff_net_0_proj",
-                    "mlp_fc2": "ff_net_2",
-                    "adaLN_modulation_1": "norm_out_linear",
-                },
-            ),
-        },
-        [_parts(f"{TOKENS}_self_attn_qkv", f"{TOKENS_BLOCK}_attn_")],
-    ),
-    "HunyuanVideo, by ComfyUI": Model(
-        {
-            f"{DOUBLE}_{stream}_{mine}": f"{DOUBLE}_{stream}_{its}"
-            for stream in ("img", "txt")
-            for mine, its in {"mlp_0": "mlp_fc1", "mlp_2": "mlp_fc2", "mod_lin": "mod_linear"}.items()
-        }
-        | {f"{SINGLE}_modulation_lin": f"{SINGLE}_modulation_linear"}
-    ),
-    "Stable Diffusion 3": Model(
-        {
-            **_below(
-                "joint_blocks_#_x_block",
-                BLOCK,
-                {
-                    "attn_proj": "attn_to_out_0",
-                    "attn2_proj": "attn2_to_out_0",
-                    "mlp_fc1": "ff_net_0_proj",
-                    "mlp_fc2": "ff_net_2",
-                    "adaLN_modulation_1": "norm1_linear",
-                },
-            ),
-            **_below(
-                "joint_blocks_#_context_block",
-                BLOCK,
-                {
-                    "attn_proj": "attn_to_add_out",
-                    "mlp_fc1": "ff_context_net_0_proj",
-                    "mlp_fc2": "ff_context_net_2",
-                    "adaLN_modulation_1": "norm1_context_linear",
-                },
-            ),
-            **{
-                f"{one}_embedder_mlp_{number}": f"time_text_embed_{other}_embedder_linear_{layer}"
-                for one, other in (("t", "timestep"), ("y", "text"))
-                for number, layer in ((0, 1), (2, 2))
-            },
-            "x_embedder_proj": "pos_embed_proj",
-        },
-        [
-            _parts("joint_blocks_#_x_block_attn_qkv", f"{BLOCK}_attn_"),
-            _parts("joint_blocks_#_context_block_attn_qkv", f"{BLOCK}_attn_", ADDED),
-            _parts("joint_blocks_#_x_block_attn2_qkv", f"{BLOCK}_attn2_"),
-        ],
-    ),
+    **OF_STREAMS,
     "Z-Image": Model(
-        {f"{root}_#_attention_out": f"{root}_#_attention_to_out_0" for root in REFINED},
-        [_parts(f"{root}_#_attention_qkv", f"{root}_#_attention_") for root in REFINED],
+        {
+            **{
+                f"{root}_#_attention_{mine}": f"{root}_#_attention_{its}"
+                for root in REFINED
+                for mine, its in {"out": "to_out_0", "q_norm": "norm_q", "k_norm": "norm_k"}.items()
+            },
+            **below("final_layer", Z_FINAL, {"linear": "linear", "adaLN_modulation_1": "adaLN_modulation_1"}),
+            "x_embedder": Z_EMBEDDER,
+        },
+        [parts(f"{root}_#_attention_qkv", f"{root}_#_attention_") for root in REFINED],
+        kept=[f"{root}_#_{each}" for root in REFINED for each in (*FEED_FORWARD, *ATTENTION_NORMS)],
     ),
     "Lumina 2": Model(
         {
@@ -240,29 +77,32 @@ MODELS = {
             for root in REFINED
             for mine, its in {
                 "attention_out": "attn_to_out_0",
+                "attention_q_norm": "attn_norm_q",
+                "attention_k_norm": "attn_norm_k",
                 "adaLN_modulation_1": "norm1_linear",
-                **{f"feed_forward_w{each}": f"feed_forward_linear_{each}" for each in (1, 2, 3)},
+                **FEED_FORWARD,
+                **({"attention_norm1": "norm1"} if root == "context_refiner" else {"attention_norm1": "norm1_norm"}),
+                "attention_norm2": "norm2",
             }.items()
         }
         | {
+            "cap_embedder_0": "time_caption_embed_caption_embedder_0",
             "cap_embedder_1": "time_caption_embed_caption_embedder_1",
             "t_embedder_mlp_0": "time_caption_embed_timestep_embedder_linear_1",
             "t_embedder_mlp_2": "time_caption_embed_timestep_embedder_linear_2",
             "final_layer_adaLN_modulation_1": "norm_out_linear_1",
             "final_layer_linear": "norm_out_linear_2",
         },
-        [_parts(f"{root}_#_attention_qkv", f"{root}_#_attn_") for root in REFINED],
+        [parts(f"{root}_#_attention_qkv", f"{root}_#_attn_") for root in REFINED],
     ),
     "Ideogram 4": Model({"layers_#_attention_o": "layers_#_attention_to_out_0"}),
     "Wan": Model(
         {
-            **_below("blocks_#_self_attn", "blocks_#_attn1", WAN_ATTENTION),
-            **_below("blocks_#_cross_attn", "blocks_#_attn2", {**WAN_ATTENTION, **WAN_IMAGE}),
-            **_below("blocks_#_ffn", "blocks_#_ffn", {"0": "net_0_proj", "2": "net_2"}),
-            **_below("blocks_#", "blocks_#", {"norm3": "norm2", "modulation": "scale_shift_table"}),
-            **_below("text_embedding", "condition_embedder_text_embedder", {"0": "linear_1", "2": "linear_2"}),
-            **_below("time_embedding", "condition_embedder_time_embedder", {"0": "linear_1", "2": "linear_2"}),
-            **_below(
+            **{name: other for block in VIDEO_BLOCKS for name, other in below(block, block, WAN_BLOCK).items()},
+            **below("vace_blocks_#", "vace_blocks_#", {"before_proj": "proj_in", "after_proj": "proj_out"}),
+            **below("text_embedding", "condition_embedder_text_embedder", {"0": "linear_1", "2": "linear_2"}),
+            **below("time_embedding", "condition_embedder_time_embedder", {"0": "linear_1", "2": "linear_2"}),
+            **below(
                 "img_emb_proj",
                 "condition_embedder_image_embedder",
                 {"0": "norm1", "1": "ff_net_0_proj", "3": "ff_net_2", "4": "norm2"},
@@ -270,6 +110,43 @@ MODELS = {
             "time_projection_1": "condition_embedder_time_proj",
             "head_head": "proj_out",
             "head_modulation": "scale_shift_table",
+        }
+    ),
+    "PixArt, Sana": Model(
+        {
+            **below(
+                "blocks_#",
+                BLOCK,
+                {
+                    "attn_proj": "attn1_to_out_0",
+                    "cross_attn_q_linear": "attn2_to_q",
+                    "cross_attn_proj": "attn2_to_out_0",
+                    "mlp_fc2": "ff_net_2",
+                    **{f"mlp_{each}_conv_conv": f"ff_conv_{each}" for each in ("inverted", "depth", "point")},
+                },
+            ),
+            "y_embedder_y_proj_fc1": "caption_projection_linear_1",
+            "y_embedder_y_proj_fc2": "caption_projection_linear_2",
+            "attention_y_norm": "caption_norm",
+            "x_embedder_proj": "pos_embed_proj",
+            "t_block_1": "adaln_single_linear",
+            **{
+                f"{mine}_embedder_mlp_{number}": f"adaln_single_emb_{its}_embedder_linear_{layer}"
+                for mine, its in (("t", "timestep"), ("csize", "resolution"), ("ar", "aspect_ratio"))
+                for number, layer in ((0, 1), (2, 2))
+            },
+        },
+        [
+            parts("blocks_#_attn_qkv", f"{BLOCK}_attn1_"),
+            Joined("blocks_#_cross_attn_kv_linear", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
+        ],
+    ),
+    "Sana, inputs": Model(
+        {
+            "x_embedder_proj": "patch_embed_proj",
+            "t_block_1": "time_embed_linear",
+            "t_embedder_mlp_0": "time_embed_emb_timestep_embedder_linear_1",
+            "t_embedder_mlp_2": "time_embed_emb_timestep_embedder_linear_2",
         }
     ),
     "LTX-Video, LTX-2": Model(
@@ -293,11 +170,11 @@ MODELS = {
     ),
     "Krea 2": Model(
         {
-            **_below("blocks_#", BLOCK, KREA),
+            **below("blocks_#", BLOCK, KREA),
             **{
                 name: other
                 for each in ("layerwise_blocks", "refiner_blocks")
-                for name, other in _below(f"txtfusion_{each}_#", f"text_fusion_{each}_#", KREA).items()
+                for name, other in below(f"txtfusion_{each}_#", f"text_fusion_{each}_#", KREA).items()
             },
             "first": "img_in",
             "last_linear": "final_layer_linear",
@@ -309,19 +186,23 @@ MODELS = {
             "txtfusion_projector": "text_fusion_projector",
         },
         [
-            _parts("blocks_#_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
-            _parts("blocks_#_attn_to_qkv", f"{BLOCK}_attn_"),
-            _parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
+            parts("blocks_#_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
+            parts("blocks_#_attn_to_qkv", f"{BLOCK}_attn_"),
+            parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
         ],
     ),
     "Krea 2, by LyCORIS": Model(
         {f"blocks_#_{mine}": f"blocks_#_{its}" for mine, its in KREA_ATTENTION.items()},
-        [_parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],
+        [parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],
     ),
     "Qwen-Image 2.1": Model(
         {},
         [
-            Joined(f"{BLOCK}_{stream}_mlp_gate_up", (f"{BLOCK}_{stream}_mlp_gate_layer", f"{BLOCK}_{stream}_mlp_proj"))
+            Joined(
+                f"{BLOCK}_{stream}_mlp_gate_up",
+                (f"{BLOCK}_{stream}_mlp_gate_layer", f"{BLOCK}_{stream}_mlp_proj"),
+                (0, 1),
+            )
             for stream in ("img", "txt")
         ],
     ),
@@ -330,7 +211,7 @@ MODELS = {
             **{
                 name: mine
                 for one, other in H3_BLOCKS.items()
-                for name, mine in _below(
+                for name, mine in below(
                     one,
                     other,
                     {"attn_out_proj": "attn_to_out_0", "mlp_fc2": "ff_net_2", "adaln_proj_linear": "adaln_proj_linear"},
@@ -346,22 +227,29 @@ MODELS = {
             "final_layer_audio_out": "audio_proj_out",
         },
         [
-            *(_parts(f"{one}_attn_qkv_proj", f"{other}_attn_") for one, other in H3_BLOCKS.items()),
-            *(Joined(f"{one}_mlp_fc1", (f"{other}_ff_net_0_proj",), swapped=True) for one, other in H3_BLOCKS.items()),
+            *(parts(f"{one}_attn_qkv_proj", f"{other}_attn_") for one, other in H3_BLOCKS.items()),
+            Joined(  # gate and value; in other models of these names there is no gate
+                "blocks_#_mlp_fc1",
+                (f"{BLOCK}_ff_net_0_proj",),
+                swapped=True,
+                times=2,
+                against=("blocks_#_mlp_fc2", f"{BLOCK}_ff_net_2"),
+            ),
+            Joined("token_refiner_blocks_#_mlp_fc1", ("token_refiner_refiner_blocks_#_ff_net_0_proj",), swapped=True),
         ],
     ),
     "Anima, Cosmos": Model(
         {
-            **_below("blocks_#_self_attn", f"{BLOCK}_attn1", ANIMA_ATTENTION),
-            **_below("blocks_#_cross_attn", f"{BLOCK}_attn2", ANIMA_ATTENTION),
-            **_below("blocks_#_mlp", f"{BLOCK}_ff", {"layer1": "net_0_proj", "layer2": "net_2"}),
+            **below("blocks_#_self_attn", f"{BLOCK}_attn1", ANIMA_ATTENTION),
+            **below("blocks_#_cross_attn", f"{BLOCK}_attn2", ANIMA_ATTENTION),
+            **below("blocks_#_mlp", f"{BLOCK}_ff", {"layer1": "net_0_proj", "layer2": "net_2"}),
             **{
                 f"blocks_#_adaln_modulation_{one}_{each}": f"{BLOCK}_norm{number}_linear_{each}"
                 for number, one in enumerate(("self_attn", "cross_attn", "mlp"), 1)
                 for each in (1, 2)
             },
-            **_below("final_layer_adaln_modulation", "norm_out", {"1": "linear_1", "2": "linear_2"}),
-            **_below("t_embedder_1", "time_embed_t_embedder", {"linear_1": "linear_1", "linear_2": "linear_2"}),
+            **below("final_layer_adaln_modulation", "norm_out", {"1": "linear_1", "2": "linear_2"}),
+            **below("t_embedder_1", "time_embed_t_embedder", {"linear_1": "linear_1", "linear_2": "linear_2"}),
             "x_embedder_proj_1": "patch_embed_proj",
         }
     ),
@@ -372,7 +260,7 @@ MODELS = {
             "resblocks_#_mlp_c_proj": "text_model_encoder_layers_#_mlp_fc2",
         },
         [
-            _parts(
+            parts(
                 "resblocks_#_attn_in_proj_weight",
                 "text_model_encoder_layers_#_self_attn_",
                 ("q_proj", "k_proj", "v_proj"),

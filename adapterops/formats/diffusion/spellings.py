@@ -31,7 +31,7 @@ ROOTS = (
     "|joint_transformer_blocks|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner"
     "|context_refiner|token_refiner|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder"
     "|time_text_embed|patch_embedding|text_embedding|time_embedding|time_projection|txtfusion|caption_projection"
-    "|adaln_single|text_fusion|mode_blocks|content_mode_blocks"
+    "|adaln_single|text_fusion|mode_blocks|content_mode_blocks|txt_mode_blocks|double_layers|single_layers|vace_blocks"
 )
 """What models of images and videos consist of, and models of language do not."""
 
@@ -47,6 +47,7 @@ OWN = re.compile(
     rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
     r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
+    r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale)$"
 )
 """What only names of such adapters have."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from adapterops.errors import UnsupportedError
-from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
+from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, MAGNITUDE, Layout
@@ -110,7 +110,7 @@ BASE = (
 def _check_own(module: str, inner: str) -> None:
     wholes = {joined.whole for joined in JOINED}
     blocks = {name for name, number in forms(flat(inner).key) if number}
-    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes}):
+    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes} - KEPT):
         raise UnsupportedError(
             "is the name that the authors of the model use, and diffusers calls the module otherwise",
             tensor=module,

@@ -15,7 +15,7 @@ from adapterops.formats.diffusion.families import (
     wholes,
 )
 from adapterops.formats.diffusion.flat import Flat, flat
-from adapterops.formats.diffusion.models import Joined
+from adapterops.formats.diffusion.table import Joined
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.operations.targets.share import Share
@@ -44,9 +44,10 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
             height, width = names.base[tensor].matrix
             _check(module, shape, tensor, shape[0] < height and shape[1] == width, names)
             return [Share(module, module, shape, within=(tensor,))]
-    for key in renamed(name.key):
-        for tensor in names.flattened(Flat(key, name.part))[:1]:
-            return _under_another_name(module, shape, tensor, names)
+    others = [tensor for key in renamed(name.key) for tensor in names.flattened(Flat(key, name.part))[:1]]
+    if others:  # of several models, of which one is that of the base
+        fit = next((tensor for tensor in others if _fits_all(shape, tensor, names)), others[0])
+        return _under_another_name(module, shape, fit, names)
     end = BIAS if name.key.endswith(BIAS) and shape[0] == 1 else ""
     weight, column = name.key.removesuffix(end), shape[::-1] if end else shape
 
@@ -60,15 +61,20 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
     for joined, number in divided(weight):
         parts = [found(part, number) for part in joined.parts]
         if all(len(each) == 1 for each in parts):
-            return _apart(module, column, joined, [each[0] for each in parts], names)
+            return _apart(module, column, joined, number, [each[0] for each in parts], names)
     return []
 
 
 def _under_another_name(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
-    """All of a tensor, which may be the kernel of a convolution."""
-    spec = names.base[tensor]
-    _check(module, shape, tensor, shape in (spec.matrix, *([kernel(spec.shape)] if len(spec.shape) > 2 else [])), names)
+    """All of a tensor."""
+    _check(module, shape, tensor, _fits_all(shape, tensor, names), names)
     return [Share(module, module, shape, within=(tensor,))]
+
+
+def _fits_all(shape: Shape, tensor: str, names: Names) -> bool:
+    """Whether a module is all of a tensor, which may be the kernel of a convolution."""
+    spec = names.base[tensor]
+    return shape in (spec.matrix, *([kernel(spec.shape)] if len(spec.shape) > 2 else []))
 
 
 def _stored(tensor: str, names: Names) -> Shape:
@@ -89,21 +95,20 @@ def _inside(
 ) -> list[Share]:
     """The rows of a joined weight that a module is, or of its bias."""
     height, width = _stored(tensor, names)
-    if joined.swapped:
+    if _is_swapped(joined, number, tensor, names):
         return _swapped(module, shape, tensor, names)
     keys = [part.replace("#", number) for part in joined.parts]
     known = {part: rows[key] for part, key in enumerate(keys) if key in rows} | {index: shape[0]}
-    above = tensor.removesuffix(".bias") + WEIGHT
-    firsts = first_rows(joined, known, height, _stored(above, names)[1] if above in names.base else width)
+    firsts = first_rows(joined, known, height, _columns(tensor, names))
     fits = firsts is not None and shape == (firsts[index + 1] - firsts[index], width)
     _check(module, shape, tensor, fits, names)
     assert firsts
     return [Share(module, module, shape, transposed=_is_column(tensor, names), within=(tensor,), row=firsts[index])]
 
 
-def _apart(module: str, shape: Shape, joined: Joined, tensors: Sequence[str], names: Names) -> list[Share]:
+def _apart(module: str, shape: Shape, joined: Joined, number: str, tensors: Sequence[str], names: Names) -> list[Share]:
     """The tensors that a joined weight, or its bias, is in the base."""
-    if joined.swapped:
+    if _is_swapped(joined, number, tensors[0], names):
         return _swapped(module, shape, tensors[0], names)
     stored = [_stored(tensor, names) for tensor in tensors]
     fits = sum(height for height, _ in stored) == shape[0] and all(width == shape[1] for _, width in stored)
@@ -114,6 +119,33 @@ def _apart(module: str, shape: Shape, joined: Joined, tensors: Sequence[str], na
         found.append(Share(module, part, each, first, _is_column(tensor, names), within=(tensor,)))
         first += each[0]
     return found
+
+
+def _is_swapped(joined: Joined, number: str, tensor: str, names: Names) -> bool:
+    """Whether a weight, or its bias, has its halves the other way round.
+
+    Raises:
+        IncompatibleError: another weight shows it, and the base has not got that.
+    """
+    if not joined.swapped or not joined.times:
+        return joined.swapped
+    part = flat(tensor).part
+    others = [found for each in joined.against for found in names.flattened(Flat(each.replace("#", number), part))]
+    if joined.against and not others:
+        raise IncompatibleError(
+            f"may have two halves, which one program has in another order than the other, and the base has no "
+            f"{' or '.join(joined.against).replace('#', number)}, which shows it",
+            tensor=tensor,
+            hint="give the whole model, and not a part of it",
+            code="E-NAMES",
+        )
+    return _stored(tensor, names)[0] == joined.times * _columns(others[0] if others else tensor, names)
+
+
+def _columns(tensor: str, names: Names) -> int:
+    """How many columns a weight has, or that of a bias."""
+    above = tensor.removesuffix(".bias") + WEIGHT
+    return _stored(above if above in names.base else tensor, names)[1]
 
 
 def _swapped(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:

@@ -15,13 +15,13 @@ from adapterops.formats.diffusion.families import (
     weight_of_first_rows,
     wholes,
 )
-from adapterops.formats.diffusion.models import Joined
+from adapterops.formats.diffusion.table import Joined
 
 PARTS = Joined("whole", ("q", "k", "v", "mlp"), (1, 2), (0, 1, 2))
 
 
 def test_no_name_is_whole_and_renamed() -> None:
-    assert not {(each.whole, *each.parts[1:]) for each in JOINED if len(each.parts) == 1} & set(RENAMED)
+    assert not {(each.whole, *each.parts) for each in JOINED if len(each.parts) == 1} & set(RENAMED)
     assert len({(each.whole, each.parts) for each in JOINED}) == len(JOINED)
     assert all(one != other for one, other in RENAMED)
 

@@ -10,8 +10,9 @@ from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS
 
 @pytest.mark.parametrize("model", MODELS)
 def test_names_are_flat_and_differ(model: str) -> None:
-    renamed, joined = MODELS[model]
+    renamed, joined, kept = MODELS[model]
     names = [*renamed, *renamed.values(), *(name for each in joined for name in (each.whole, *each.parts))]
+    names += kept
     assert all("." not in name and name.count("#") < 2 for name in names)
     assert len(set(renamed.values())) == len(renamed)
     assert all(one != other for one, other in renamed.items())

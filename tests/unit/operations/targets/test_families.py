@@ -13,7 +13,8 @@ import adapterops as ao
 from adapterops.errors import IncompatibleError
 from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.families import JOINED
-from adapterops.formats.diffusion.models import MODELS, Joined
+from adapterops.formats.diffusion.models import MODELS
+from adapterops.formats.diffusion.table import Joined
 from adapterops.operations.uniting import named_as
 from adapterops.operations.verifying import verify
 
@@ -60,6 +61,8 @@ def delta(seed: int, rows: int) -> torch.Tensor:
 
 def heights(joined: Joined) -> list[int]:
     if joined.swapped:
+        return [joined.times * WIDTH or 12]
+    if len(joined.parts) == 1:
         return [12]
     rows = [ROWS[0] if part in joined.square else ROWS[part] for part in range(len(joined.parts))]
     one, other = joined.equal
@@ -76,6 +79,30 @@ def test_renamed(tmp_path: Path, model: str, back: bool) -> None:
         torch.testing.assert_close(found[weight(base)], delta(seed, 12))
 
 
+def against(joined: Joined) -> dict[str, int]:
+    """Rows of the weight whose columns show whether halves are swapped."""
+    return {named(name): 4 for name in joined.against[:1]}
+
+
+SHOWN = [joined for joined in JOINED if joined.times]
+
+
+@pytest.mark.parametrize("joined", SHOWN, ids=lambda each: each.whole)
+@pytest.mark.parametrize("back", [False, True])
+def test_halves_are_swapped_only_where_there_are_two(tmp_path: Path, joined: Joined, back: bool) -> None:
+    """The names are those of other models, too, which have no gate, or six vectors of modulation."""
+    one, other = named(joined.whole), named(joined.parts[0])
+    adapter, base = ({one: 12}, {other: 12}) if back else ({other: 12}, {one: 12})
+    found = changed(tmp_path, base | against(joined), adapter, "diffusion_model.")
+    torch.testing.assert_close(found[weight(next(iter(base)))], delta(0, 12))
+
+
+def test_halves_that_nothing_shows_are_refused(tmp_path: Path) -> None:
+    (joined,) = [each for each in SHOWN if each.whole == "blocks_#_mlp_fc1"]
+    with pytest.raises(IncompatibleError, match="has no blocks_7_mlp_fc2 or"):
+        changed(tmp_path, {named(joined.parts[0]): 16}, {named(joined.whole): 16}, "diffusion_model.")
+
+
 @pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")
 @pytest.mark.parametrize("back", [False, True])
 def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
@@ -83,9 +110,9 @@ def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
     parts = {named(part): height for part, height in zip(joined.parts, rows, strict=True)}
     whole = {named(joined.whole): sum(rows)}
     adapter, base = (whole, parts) if back else (parts, whole)
-    found = changed(tmp_path, base, adapter, "diffusion_model.")
+    found = changed(tmp_path, base | against(joined), adapter, "diffusion_model.")
     wanted = torch.cat([delta(seed, height) for seed, height in enumerate(adapter.values())])
-    wanted = wanted.roll(6, 0) if joined.swapped else wanted
+    wanted = wanted.roll(len(wanted) // 2, 0) if joined.swapped else wanted
     torch.testing.assert_close(torch.cat([found[weight(name)] for name in base]), wanted)
 
 
@@ -100,6 +127,7 @@ def test_joined_biases(tmp_path: Path, joined: Joined, back: bool) -> None:
     biases = {name: f"{name[:-7]}_bias" if name.endswith("_weight") else f"{name}.bias" for name in base}
     zeros = {weight(name): torch.zeros(height, WIDTH) for name, height in base.items()}
     zeros |= {biases[name]: torch.zeros(height) for name, height in base.items()}
+    zeros |= {weight(name): torch.zeros(height, WIDTH) for name, height in against(joined).items()}
     (tmp_path / "base").mkdir()
     save_file(zeros, tmp_path / "base/model.safetensors")
     (tmp_path / "base/config.json").write_text("{}")
