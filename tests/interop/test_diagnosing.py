@@ -68,8 +68,28 @@ def test_peft_merges(
     if not safe:
         assert run(["verify", *arguments, "--made-by", "mergekit"]) == 0, capsys.readouterr()
         assert run(["verify", *arguments, "--made-by", "llama-factory"]) == 0, capsys.readouterr()
+        assert run(["verify", *arguments, "--made-by", "axolotl"]) == 0, capsys.readouterr()
     if trained == "float32" and autocast and not safe:
         assert run(["verify", *arguments, "--made-by", "unsloth"]) == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize(("stored", "trained"), product(DTYPES, DTYPES))
+def test_axolotl_merges(places: Path, tmp_path: Path, stored: str, trained: str) -> None:
+    """Its own loop over tensors: what PEFT's layers give as ΔW, added in float32."""
+    base, adapter = places / f"base-{stored}", places / f"all-{trained}"
+    loaded: Any = peft.PeftModel.from_pretrained(
+        peft_models.base(DTYPES[stored]), adapter, autocast_adapter_dtype=False
+    )
+    model = peft_models.base(DTYPES[stored])
+    with torch.no_grad():
+        for name, layer in loaded.base_model.model.named_modules():
+            if hasattr(layer, "get_delta_weight"):
+                W = model.get_submodule(name).weight
+                W.copy_((W.float() + layer.get_delta_weight("default").float()).to(W.dtype))
+    model.save_pretrained(tmp_path / "model")
+    arguments = [str(tmp_path / "model"), "--base", str(base), "--adapter", str(adapter)]
+    assert run(["verify", *arguments, "--made-by", "axolotl"]) == 0
+    assert run(["diagnose", *arguments]) == 0
 
 
 @pytest.mark.parametrize("stored", DTYPES)

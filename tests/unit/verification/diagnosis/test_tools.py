@@ -25,10 +25,10 @@ def found(place: Path, tensors: dict[str, Tensor], tool: str) -> Recognition:
 @pytest.mark.parametrize(
     ("arithmetic", "tools"),
     [
-        ("once", {"peft", "mergekit", "unsloth", "llama-factory"}),
-        ("peft", {"peft", "mergekit", "llama-factory"}),
+        ("once", {"peft", "mergekit", "unsloth", "llama-factory", "axolotl"}),
+        ("peft", {"peft", "mergekit", "llama-factory", "axolotl"}),
         ("peft-safe", {"peft"}),
-        ("cast", {"peft", "mergekit", "llama-factory"}),
+        ("cast", {"peft", "mergekit", "llama-factory", "axolotl"}),
         ("through-float16", {"mergekit"}),
     ],
 )
