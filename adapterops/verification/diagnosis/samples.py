@@ -219,9 +219,9 @@ class Subject:
             [adder.scaled for adder in adders],
         )
 
-    def other(self, unit: Unit, k: int, place: Place, transposed: bool) -> Delta:
-        """ΔW that adapter k has for another place of the same shape, in the rows of a unit that its sample has."""
-        formula = Formula(self.adapters[k].updates[place.source], transposed)
+    def other(self, unit: Unit, place: Place, update: Any, transposed: bool) -> Delta:
+        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has."""
+        formula = Formula(update, transposed)
         width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
         for begin, end in blocks(unit.rows, width, self.entries):
             part = unit.whole.within(begin, end)
