@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.verification.deltas import Delta, of_factors
+from adapterops.verification.deltas import of_factors
 from adapterops.verification.diagnosis.causes import as_if
 from adapterops.verification.diagnosis.conventions import loosely
 from adapterops.verification.diagnosis.fitting import Fit, fit
@@ -90,37 +90,38 @@ def _scaled(sample: Sample, found: Fit) -> str:
 
 def _others(subject: Subject, unit: Unit, sample: Sample, guess: Guess) -> Iterator[tuple[str, str, Sample]]:
     """Updates of other places, transposed ones, and those of the factors of two, as a sample that has only them."""
-    weights = guess.of(sample.scaled)
+    weights, few = guess.of(sample.scaled), subject.few_rows(unit)
     for k, places in enumerate(_alike(subject, unit)):
         rest = sample.sum(np.where(np.arange(len(weights)) == k, 0, weights))
-        for kind, what, delta in _other_updates(subject, unit, k, places[:MOST]):
-            if _resembles(sample.M - rest, delta.values):
-                yield kind, what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
+        for kind, what, other in _other_updates(subject.adapters[k].updates, unit, places[:MOST]):
+            if not _resembles((sample.M - rest)[:few], subject.other(unit, *other, few=True).values):
+                continue
+            delta = subject.other(unit, *other)
+            yield kind, what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
 
 
-def _other_updates(subject: Subject, unit: Unit, k: int, places: Sequence[Place]) -> Iterator[tuple[str, str, Delta]]:
-    """What adapter k may have put into a unit instead."""
-    updates: Mapping[str, Any] = subject.adapters[k].updates
+def _other_updates(
+    updates: Mapping[str, Any], unit: Unit, places: Sequence[Place]
+) -> Iterator[tuple[str, str, tuple[Place, Any, bool]]]:
+    """What may be in a unit instead of its update: an update, as at which place, and whether transposed."""
     own = next((each for each in places if each.source == unit.module and each.rows == unit.rows), None)
     mine: Any = updates[own.source] if own else None
     if own and len(unit.rows) == unit.columns.stop - unit.columns.start:
-        turned = subject.other(unit, own, mine, not own.transposed)
-        yield TRANSPOSED, "holds its update transposed", turned
+        yield TRANSPOSED, "holds its update transposed", (own, mine, not own.transposed)
     for place in places:
         if place is own:
             continue
         its, name = updates[place.source], place.source
-        yield SWAPPED, f"holds the update of {name}", subject.other(unit, place, its, place.transposed)
+        yield SWAPPED, f"holds the update of {name}", (place, its, place.transposed)
         if own and of_factors(mine) and of_factors(its) and mine.A.shape == its.A.shape:
-            A_of, B_of = replace(mine, A=its.A), replace(its, A=mine.A)
-            yield SWAPPED, f"holds its B and the A of {name}", subject.other(unit, own, A_of, own.transposed)
-            yield SWAPPED, f"holds its A and the B of {name}", subject.other(unit, place, B_of, place.transposed)
+            yield SWAPPED, f"holds its B and the A of {name}", (own, replace(mine, A=its.A), own.transposed)
+            yield SWAPPED, f"holds its A and the B of {name}", (place, replace(its, A=mine.A), place.transposed)
 
 
 def _resembles(difference: Matrix, delta: Matrix) -> bool:
     """Whether it is worth a closer look."""
     norms = np.linalg.norm(difference) * np.linalg.norm(delta)
-    return bool(abs(np.vdot(difference, delta)) > RESEMBLING * norms)
+    return bool(abs(np.vdot(difference, delta)) >= RESEMBLING * norms)
 
 
 def _alike(subject: Subject, unit: Unit) -> list[Sequence[Place]]:
