@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from adapterops.arrays.floats import Array
 
+SMALLEST_STEP = 1e-30
+"""What a step of zero is taken for, so that a number over it is finite."""
+
 SIZES = {kind.name: kind for kind in BLOCKS.values()}
 
 
@@ -92,6 +95,42 @@ class Ggml:
 
         kind, data = self.kind, self.stored(shape, read, begin, end)
         return torch.from_numpy(split(kind, data).values()).view(end - begin, shape[-1])
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        kind = self.kind
+        return torch.tensor(kind.table or range(kind.low, kind.high + 1), dtype=torch.float32)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import numpy as np
+        import torch
+
+        kind = self.kind
+        numbers = split(kind, self.stored(shape, read, begin, end)).codes
+        places = np.searchsorted(kind.table, numbers) if kind.table else numbers - np.int16(kind.low)
+        return torch.from_numpy(places.astype(np.uint8)).view(end - begin, shape[-1])
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        """Of a step of zero, which holds one number alone, `SMALLEST_STEP` in its place."""
+        import numpy as np
+        import torch
+
+        fields = split(self.kind, self.stored(shape, read, begin, end))
+        step, below = fields.steps()
+        step = np.where(step == 0, np.float32(SMALLEST_STEP), step)
+        each = (np.broadcast_to(one, fields.codes.shape).reshape(end - begin, -1) for one in (step, below / step))
+        scale, zero = (torch.from_numpy(np.ascontiguousarray(one)) for one in each)
+        return scale, zero
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+        import numpy as np
+        import torch
+
+        kind = self.kind
+        fields = split(kind, self.stored(shape, read, begin, begin + len(codes)))
+        numbers = self.numbers().numpy().astype(np.int16)[codes.numpy()].reshape(fields.codes.shape)
+        return {"": torch.from_numpy(join(kind, fields._replace(codes=numbers)))}
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return OnBlocks(self, shape, read, key)
