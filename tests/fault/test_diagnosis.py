@@ -121,6 +121,12 @@ def test_the_base_through_nf4() -> None:
     merge = Merge(before, [adapter], CONVENTIONS["once"], under=under)
     found = diagnosed(merge.made(), before, [adapter])
     assert (found.code, found.verdict, found.under) == (SICK, ADAPTED, "nf4")
+    every = [name for name, each in before.items() if each.ndim == 2 and name not in under]
+    more = {name: torch.from_numpy(nf4(before[name].double().numpy())).bfloat16() for name in every}
+    found = diagnosed(merge.made() | more, before, [adapter])
+    assert (found.code, found.under, found.findings) == (SICK, "nf4", [])
+    found = diagnosed(merge.made() | {name: each * 1.1 for name, each in more.items()}, before, [adapter])
+    assert {each.place for each in found.findings} == set(every)
     found = diagnosed(before | under, before, [adapter])
     assert (found.code, found.under) == (SICK, "nf4")
     assert "no update is in it" in found.sentence
