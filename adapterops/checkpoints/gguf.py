@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from adapterops.errors import AdapterWarning, OptionError, UnsupportedError, at
 from adapterops.formats.llama_cpp import CONSTANTS
 from adapterops.formats.models.gguf_settings import complete
 from adapterops.formats.models.weight_files import shard_names
+from adapterops.quant.ggml import Ggml
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.gguf_rows import GgufRows
 
@@ -64,9 +66,12 @@ def check_folder(checkpoint: Checkpoint, out: Path) -> None:
 
 
 def check_fits(checkpoint: Checkpoint) -> None:
-    """Raise UnsupportedError for a GGUF model that is to have a tensor which its file has not, or another shape or type."""
+    """Raise UnsupportedError for a GGUF model that is to have a tensor which its file has not, or another shape or type, or
+    whose tensors in a type that is not decoded are to change.
+    """
     if not checkpoint.gguf:
         return
+    _check_decoded(checkpoint, checkpoint.changed)
     for shard, names in checkpoint.shards.items():
         file = like(checkpoint, shard)
         for name in names:
@@ -79,6 +84,14 @@ def check_fits(checkpoint: Checkpoint) -> None:
                             f"would be {spec.dtype} {list(spec.shape)}, and is {there.dtype} {list(there.shape)}; "
                             "a GGUF model is written with the tensors it has"
                         )
+
+
+def _check_decoded(checkpoint: Checkpoint, names: Iterable[str]) -> None:
+    for name in names:
+        stored = checkpoint.stored[name]
+        if isinstance(stored.scheme, Ggml):
+            with at(path=stored.parts[""].file.path, tensor=name):
+                _ = stored.scheme.kind
 
 
 def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
@@ -96,6 +109,7 @@ def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
     files = [like(checkpoint, shard).file for shard in checkpoint.shards]
     with at(path=checkpoint.files.path):
         config = complete(checkpoint.config or {}, files)
+    _check_decoded(checkpoint, checkpoint.schemes)
     parts = [[name for name in names if name not in CONSTANTS] for names in checkpoint.shards.values()]
     shards = dict(zip(shard_names(len(parts)), parts, strict=True))
     warnings.warn(
