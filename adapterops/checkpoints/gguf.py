@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +71,9 @@ def check_fits(checkpoint: Checkpoint) -> None:
     """
     if not checkpoint.gguf:
         return
-    _check_decoded(checkpoint, checkpoint.changed)
+    for name, scheme in _blocks(checkpoint, checkpoint.changed):
+        with at(path=like(checkpoint, next(iter(checkpoint.shards))).path, tensor=name):
+            _ = scheme.kind
     for shard, names in checkpoint.shards.items():
         file = like(checkpoint, shard)
         for name in names:
@@ -86,12 +88,12 @@ def check_fits(checkpoint: Checkpoint) -> None:
                         )
 
 
-def _check_decoded(checkpoint: Checkpoint, names: Iterable[str]) -> None:
+def _blocks(checkpoint: Checkpoint, names: Iterable[str]) -> Iterator[tuple[str, Ggml]]:
+    """Those of some tensors that are stored in blocks."""
     for name in names:
-        stored = checkpoint.stored[name]
-        if isinstance(stored.scheme, Ggml):
-            with at(path=stored.parts[""].file.path, tensor=name):
-                _ = stored.scheme.kind
+        scheme = checkpoint.stored[name].scheme
+        if isinstance(scheme, Ggml):
+            yield name, scheme
 
 
 def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
@@ -109,7 +111,9 @@ def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
     files = [like(checkpoint, shard).file for shard in checkpoint.shards]
     with at(path=checkpoint.files.path):
         config = complete(checkpoint.config or {}, files)
-    _check_decoded(checkpoint, checkpoint.schemes)
+    for name, scheme in _blocks(checkpoint, checkpoint.stored):
+        with at(path=checkpoint.files.path, tensor=name):
+            scheme.check_decoded()
     parts = [[name for name in names if name not in CONSTANTS] for names in checkpoint.shards.values()]
     shards = dict(zip(shard_names(len(parts)), parts, strict=True))
     warnings.warn(

@@ -1,15 +1,16 @@
-"""The blocks of ggml, as GGUF models have them. Those of `ggml_blocks` are decoded and take other numbers; of the rest
-only the name is known.
+"""The blocks of ggml, as GGUF models have them. Those of `ggml_blocks` are decoded and take other numbers; the rest is
+decoded by the library that owns the format, where it is installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.ggml import BLOCKS
-from adapterops.errors import UnsupportedError
+from adapterops.errors import NotFoundError, UnsupportedError
 from adapterops.quant.checks import check_finite
 from adapterops.quant.ggml_blocks import KINDS, Kind, join, split
 from adapterops.quant.ggml_grid import stochastic
@@ -76,14 +77,24 @@ class Ggml:
         """What a block is made of.
 
         Raises:
-            UnsupportedError: that is not known here.
+            UnsupportedError: that is not known here, so that it takes no other numbers.
         """
         if self.type not in KINDS:
             raise UnsupportedError(
-                f"is stored in {self.type}, and only {', '.join(KINDS)} are decoded here",
-                hint="give a file in one of these types, or the checkpoint that it was converted from",
+                f"is stored in {self.type}, and only {', '.join(KINDS)} take other numbers here",
+                hint="write 16 bits, with --dtype bfloat16; or give a file in one of these types, or the checkpoint that "
+                "it was converted from",
             )
         return KINDS[self.type]
+
+    def check_decoded(self) -> None:
+        """Raise NotFoundError where decoding needs the library, and that is not there."""
+        if self.type not in KINDS and find_spec("gguf") is None:
+            raise NotFoundError(
+                f"is stored in {self.type}, which the library gguf decodes, and it is not installed",
+                hint="pip install 'adapterops[gguf]'; or give the checkpoint that the file was converted from",
+                code="E-NOT-INSTALLED",
+            )
 
     def stored(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Array:
         """The bytes of rows [begin, end)."""
@@ -93,8 +104,15 @@ class Ggml:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
-        kind, data = self.kind, self.stored(shape, read, begin, end)
-        return torch.from_numpy(split(kind, data).values()).view(end - begin, shape[-1])
+        data = self.stored(shape, read, begin, end)
+        if self.type in KINDS:
+            values = split(self.kind, data).values()
+        else:
+            self.check_decoded()
+            import gguf
+
+            values = gguf.dequantize(data.reshape(end - begin, -1), gguf.GGMLQuantizationType[self.type])
+        return torch.from_numpy(values).view(end - begin, shape[-1])
 
     def numbers(self) -> Tensor:
         import torch

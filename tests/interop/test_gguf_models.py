@@ -159,6 +159,22 @@ def test_an_adapter_of_one_expert_changes_its_rows_alone(kind: Type, tmp_path: P
     assert (change * expected).sum() / (expected**2).sum() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", [Type.MXFP4, Type.TQ2_0], ids=lambda each: each.name)
+def test_what_takes_no_other_numbers_is_fused_into_a_checkpoint(
+    kind: Type, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.gguf", "llama", kind)
+    live = logits(adapter(of_gguf(path), tmp_path / "adapter"))
+    given = ["fuse", str(path), str(tmp_path / "adapter"), "-o"]
+    assert run([*given, str(tmp_path / "out.gguf"), "--dry-run"]) == 4
+    assert f"is stored in {kind.name}" in capsys.readouterr().err
+    assert run([*given, str(tmp_path / "out"), "--dtype", "float32"]) == 0
+    found = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32))
+    torch.testing.assert_close(found, live, rtol=1e-4, atol=2e-5)
+    inputs = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), "--dtype", "float32"]
+    assert run(["verify", str(tmp_path / "out"), *inputs]) == 0
+
+
 def test_only_adapted_tensors_change(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gguf", "llama", mixed)
     adapter(of_gguf(path), tmp_path / "adapter", modules=["v_proj"])

@@ -14,7 +14,14 @@ from gguf_models import mixed, write
 
 import adapterops as ao
 from adapterops.checkpoints.gguf import check_fits, check_folder
-from adapterops.errors import AdapterWarning, OptionError, OutputExistsError, ResourceError, UnsupportedError
+from adapterops.errors import (
+    AdapterWarning,
+    NotFoundError,
+    OptionError,
+    OutputExistsError,
+    ResourceError,
+    UnsupportedError,
+)
 from adapterops.storage.outputs import manifest_of
 
 
@@ -103,7 +110,9 @@ def test_a_checkpoint_of_transformers_is_no_gguf_file(tmp_path: Path) -> None:
         ao.save_checkpoint(plain, tmp_path / "out.gguf")
 
 
-def test_a_type_that_is_not_decoded_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_type_that_takes_no_other_numbers_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where it would change; elsewhere its bytes go along."""
 
     def strange(writer: gguf.GGUFWriter) -> None:
@@ -117,5 +126,8 @@ def test_a_type_that_is_not_decoded_is_refused_before_any_work(tmp_path: Path) -
     with pytest.raises(UnsupportedError, match="IQ3_S") as raised:
         check_fits(replace(model, edits={name: model.rows(name)}))
     assert raised.value.tensor == name
-    with pytest.raises(UnsupportedError, match="IQ3_S"):
+    assert "--dtype bfloat16" in str(raised.value.hint)
+    assert ao.dequantize(model).layout[name].shape == (256, 256)
+    monkeypatch.setattr("adapterops.quant.ggml.find_spec", lambda name: None)
+    with pytest.raises(NotFoundError, match="not installed"):
         ao.dequantize(model)

@@ -12,7 +12,8 @@ from gguf_models import CODED, coded
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.quant.calibrated import calibrated
-from adapterops.quant.ggml import Ggml
+from adapterops.quant.ggml import SIZES, Ggml
+from adapterops.quant.ggml_blocks import KINDS
 from adapterops.quant.scheme import Read
 from adapterops.testing import check_decoding, check_grid
 
@@ -89,6 +90,16 @@ def test_what_is_not_a_number_is_refused() -> None:
         Ggml("Q8_0").on_grid(SHAPE, read, "a").rows(W, 0)
 
 
-def test_types_without_a_formula_are_named() -> None:
-    with pytest.raises(UnsupportedError, match="IQ2_XS"):
-        Ggml("IQ2_XS").decode(SHAPE, lambda role, begin, end: torch.zeros(end - begin, dtype=torch.uint8), 0, 1)
+OTHERS = [Type[name] for name in SIZES if name not in KINDS]
+
+
+@pytest.mark.parametrize("type_", OTHERS, ids=lambda each: each.name)
+def test_other_types_are_decoded_by_the_library_and_take_no_numbers(type_: Type) -> None:
+    scheme = Ggml(type_.name)
+    part = scheme.parts((6, 512))[""].shape
+    data = np.random.default_rng(0).integers(0, 64, part, dtype=np.uint8)
+    read = reader({"": torch.from_numpy(data)})
+    found = scheme.decode((6, 512), read, 2, 5).numpy()
+    np.testing.assert_array_equal(found, gguf.dequantize(data, type_)[2:5])
+    with pytest.raises(UnsupportedError, match=type_.name):
+        scheme.on_grid((6, 512), read, "key").rows(torch.zeros(6, 512), 0)
