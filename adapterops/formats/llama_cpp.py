@@ -51,6 +51,15 @@ SHARED = {
     "ffn_down_shexp": "mlp.shared_expert.down_proj",
     "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
 }
+GPT_OSS = ATTENTION | {
+    "attn_sinks": "self_attn.sinks",
+    "ffn_gate_inp": "mlp.router",
+    "ffn_gate_exps": "mlp.experts.gate_exps",
+    "ffn_up_exps": "mlp.experts.up_exps",
+    "ffn_down_exps": "mlp.experts.down_exps",
+}
+"""Of its experts transformers has the rows in another order, and transposed: they keep names that no adapter has."""
+
 ONE_ROW = "ffn_gate_inp_shexp.weight"
 """What llama.cpp stores as a vector, and transformers as a matrix of one row."""
 
@@ -64,6 +73,7 @@ ARCHITECTURES = {
     "llama": BLOCK | {"ffn_gate_inp": "block_sparse_moe.gate"},
     **dict.fromkeys(("qwen3moe", "olmoe"), ROUTED),
     "qwen2moe": ROUTED | SHARED,
+    "gpt-oss": GPT_OSS,
 }
 """Architecture → the names of its modules, but of routed experts."""
 
@@ -77,6 +87,7 @@ NORMS = {
     "gemma2": AROUND,
     "gemma3": AROUND | HEAD_NORMS,
     "olmo2": AFTER | HEAD_NORMS,
+    "gpt-oss": {"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"},
 }
 """Architecture → the names of the norms of a layer."""
 
@@ -100,6 +111,7 @@ MODEL_TYPES = {
     "gemma3_text": "gemma3",
     "qwen2_moe": "qwen2moe",
     "qwen3_moe": "qwen3moe",
+    "gpt_oss": "gpt-oss",
 }
 """Types of models that llama.cpp calls otherwise."""
 

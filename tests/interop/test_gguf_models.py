@@ -15,7 +15,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from gguf_models import MODELS, ROUTED, UNREAD, frequencies, mixed, model, write
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -173,6 +173,54 @@ def test_what_takes_no_other_numbers_is_fused_into_a_checkpoint(
     torch.testing.assert_close(found, live, rtol=1e-4, atol=2e-5)
     inputs = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), "--dtype", "float32"]
     assert run(["verify", str(tmp_path / "out"), *inputs]) == 0
+
+
+def test_attention_of_gpt_oss_is_adapted_and_its_experts_are_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which files have in MXFP4; an adapter that is for them, too, is refused."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 96, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 3, "num_experts_per_tok": 2}
+    built: Any = GptOssForCausalLM(GptOssConfig(**sizes, **heads, pad_token_id=0))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT_OSS, 2)
+    writer = gguf.GGUFWriter(str(tmp_path / "a.gguf"), "gpt-oss")
+    writer.add_type("model")
+    writer.add_block_count(2)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    for key, parameter in built.named_parameters():
+        if ".experts." not in key:
+            name = names.get_name(key, (".weight", ".bias"))
+            writer.add_tensor(f"{name}.weight" if key.endswith("sinks") else str(name), parameter.detach().numpy())
+    for layer in range(2):
+        for part in ("gate", "up", "down"):
+            values = np.random.default_rng(layer).normal(size=(3, 64, 64)).astype(np.float32)
+            writer.add_tensor(
+                f"blk.{layer}.ffn_{part}_exps.weight", gguf.quantize(values, Type.MXFP4), raw_dtype=Type.MXFP4
+            )
+            writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.bias", values[:, 0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    W = {
+        layer: built.model.layers[layer].self_attn.k_proj.weight.detach().double().numpy().copy() for layer in range(2)
+    }
+    live = adapter(built, tmp_path / "adapter", 0.05, ["k_proj", "o_proj"])
+    assert run(["fuse", str(tmp_path / "a.gguf"), str(tmp_path / "adapter"), "-o", str(tmp_path / "b.gguf")]) == 0
+    before, after = (
+        {each.name: each.data for each in gguf.GGUFReader(tmp_path / f"{name}.gguf").tensors} for name in "ab"
+    )
+    adapted = {f"blk.{layer}.{name}.weight" for layer in range(2) for name in ("attn_k", "attn_output")}
+    assert {name for name in before if not np.array_equal(before[name], after[name])} == adapted
+    for layer in range(2):
+        module: Any = live.base_model.model.model.layers[layer].self_attn.k_proj
+        delta = module.get_delta_weight("default").detach().double().numpy()
+        np.testing.assert_allclose(after[f"blk.{layer}.attn_k.weight"], W[layer] + delta, atol=1e-6)
+    adapter(GptOssForCausalLM(built.config), tmp_path / "all", 0.05, ["k_proj"], **PARAMETERS)
+    assert run(["fuse", str(tmp_path / "a.gguf"), str(tmp_path / "all"), "-o", str(tmp_path / "c.gguf")]) == 4
+    assert "experts" in capsys.readouterr().err
 
 
 def test_only_adapted_tensors_change(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ CLASSES = {
     "qwen2moe": ("qwen2_moe", "Qwen2MoeForCausalLM"),
     "qwen3moe": ("qwen3_moe", "Qwen3MoeForCausalLM"),
     "olmoe": ("olmoe", "OlmoeForCausalLM"),
+    "gpt-oss": ("gpt_oss", "GptOssForCausalLM"),
 }
 NORMALIZED: Mapping[str, bool] = {"qwen2moe": False, "qwen3moe": True, "olmoe": False}
 """Family → `norm_topk_prob`: whether llama.cpp divides the weights of the chosen experts by their sum.
