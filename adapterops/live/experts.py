@@ -47,7 +47,9 @@ def taken_in(name: str, module: Any, given: tuple[Any, ...], mask: Tensor) -> It
     """
     import torch
 
-    tokens, numbers = given[:2]
+    if len(given) < 2:  # who gets what is not said here
+        return
+    tokens, numbers = (each.reshape(-1, each.shape[-1]) for each in given[:2])
     counts = mask.reshape(-1) if mask.numel() == len(tokens) else torch.ones(len(tokens), dtype=torch.bool)
     weights = module.gate_up_proj  # of PEFT this is the sum, made anew at every access
     for number in numbers.unique().tolist():
