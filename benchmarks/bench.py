@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 OURS = [sys.executable, "-m", "adapterops"]
 
 
-def measure(*command: object) -> dict[str, float]:
-    """Seconds, peak memory in MB and, where it prints one, the last number of one process."""
+def measure(*command: object, code: int = 0) -> dict[str, float]:
+    """Seconds, peak memory in MB and, where it prints one, the last number of one process, which ends with an exit code."""
     print("  ...", *(str(part).rpartition("/")[2] for part in command[1:]), file=sys.stderr)
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -32,7 +32,7 @@ def measure(*command: object) -> dict[str, float]:
     printed, errors = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]  # both are pipes
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
-    if status:
+    if os.waitstatus_to_exitcode(status) != code:
         raise SystemExit(f"{command} failed:\n{printed}{errors}")
     last = printed.split()[-1] if printed.split() else ""
     return {

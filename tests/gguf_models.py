@@ -33,6 +33,8 @@ SHARED = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
+CHOSEN = {"num_experts_per_tok": 2, "tie_word_embeddings": False}
+SIZES = {"moe_intermediate_size": 256}
 MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_theta": 5000.0, "tie_word_embeddings": False}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
@@ -40,8 +42,17 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("Gemma2", {"sliding_window": 16, "head_dim": 256}),
     "gemma3": ("Gemma3", {"sliding_window": 16, "head_dim": 256}),
     "phi3": ("Phi3", {"tie_word_embeddings": False, "sliding_window": 32}),
+    "qwen2moe": ("Qwen2Moe", {"num_experts": 3, **CHOSEN, **SIZES, "shared_expert_intermediate_size": 512}),
+    "qwen3moe": ("Qwen3Moe", {"num_experts": 3, **CHOSEN, **SIZES, "norm_topk_prob": True}),
 }
-INTERLEAVED = ("llama",)
+"""Those that transformers reads from GGUF, too."""
+UNREAD: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("Mixtral", {"num_local_experts": 3, **CHOSEN}),
+    "olmoe": ("Olmoe", {"num_experts": 3, **CHOSEN}),
+}
+ROUTED = ["qwen2moe", "qwen3moe", *UNREAD]
+"""Those with experts."""
+INTERLEAVED = ("llama", "mixtral")
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 32.0,
@@ -55,7 +66,7 @@ LLAMA3 = {
 def model(architecture: str) -> nn.Module:
     """A tiny model of transformers, with norms and biases that are not what they start as."""
     torch.manual_seed(0)
-    name, more = MODELS[architecture]
+    name, more = {**MODELS, **UNREAD}[architecture]
     config = getattr(transformers, f"{name}TextConfig" if name == "Gemma3" else f"{name}Config")(**{**SHARED, **more})
     built: nn.Module = getattr(transformers, f"{name}ForCausalLM")(config).eval()
     with torch.no_grad():
@@ -65,13 +76,21 @@ def model(architecture: str) -> nn.Module:
     return built
 
 
-def stored(architecture: str, built: nn.Module) -> dict[str, np.ndarray]:
-    """llama.cpp's name → the tensor as its converter stores it."""
+def called(architecture: str) -> str:
+    """What llama.cpp calls it."""
+    return {"mixtral": "llama"}.get(architecture, architecture)
+
+
+def stored(architecture: str, built: nn.Module, joined: bool = False) -> dict[str, np.ndarray]:
+    """llama.cpp's name → the tensor as its converter stores it; with gate and up of all experts in one, if `joined`."""
     config: Any = built.config
-    arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture)
+    arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == called(architecture))
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     found = {}
     for key, parameter in built.named_parameters():
+        if ".experts." in key:
+            found |= experts(key, parameter.detach().numpy(), joined)
+            continue
         module, _, end = key.rpartition(".")
         values, name = parameter.detach().numpy(), f"{names.get_name(module)}.{end}"
         heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(name.split(".")[-2])
@@ -79,8 +98,19 @@ def stored(architecture: str, built: nn.Module) -> dict[str, np.ndarray]:
             values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
         if architecture.startswith("gemma") and key.endswith("norm.weight"):
             values = values + 1
+        if "ffn_gate_inp_shexp" in name:
+            values = values[0]
         found[name] = np.ascontiguousarray(values)
     return found
+
+
+def experts(key: str, values: np.ndarray, joined: bool) -> dict[str, np.ndarray]:
+    """Tensors of the experts in a parameter of transformers."""
+    layer, half = key.split(".")[2], values.shape[1] // 2
+    if key.endswith("down_proj") or joined:
+        return {f"blk.{layer}.ffn_{'down' if key.endswith('down_proj') else 'gate_up'}_exps.weight": values}
+    parts = {"gate": values[:, :half], "up": values[:, half:]}
+    return {f"blk.{layer}.ffn_{name}_exps.weight": np.ascontiguousarray(each) for name, each in parts.items()}
 
 
 def coded(values: np.ndarray, type_: Type) -> np.ndarray:
@@ -118,6 +148,7 @@ def write(
     architecture: str = "llama",
     type_: Type | Callable[[str], Type] = Type.F32,
     alter: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    joined: bool = False,
     **options: Any,
 ) -> Path:
     """A GGUF file of `model`: matrices in a type, or in that which a function of their names says; all else in F32.
@@ -127,7 +158,7 @@ def write(
     """
     built = model(architecture)
     config: Any = built.config
-    writer = gguf.GGUFWriter(str(path), architecture, **options)
+    writer = gguf.GGUFWriter(str(path), called(architecture), **options)
     writer.add_type("model")
     writer.add_context_length(config.max_position_embeddings)
     writer.add_block_count(config.num_hidden_layers)
@@ -148,17 +179,25 @@ def write(
     if architecture == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if architecture in ROUTED:
+        writer.add_expert_count(getattr(config, "num_experts", None) or config.num_local_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if architecture in ("qwen2moe", "qwen3moe"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if architecture == "qwen2moe":
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     writer.add_array("tokenizer.ggml.tokens", [f"t{index}" for index in range(config.vocab_size)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)
     alter(writer)
-    for name, values in stored(architecture, built).items():
+    for name, values in stored(architecture, built, joined).items():
         chosen = type_ if isinstance(type_, Type) else type_(name)
-        if values.ndim == 1 or chosen == Type.F32:
+        if values.ndim == 1 or chosen == Type.F32 or "ffn_gate_inp" in name:
             writer.add_tensor(name, values.astype(np.float32))
         else:
-            writer.add_tensor(name, coded(values, chosen), raw_dtype=chosen)
+            data = coded(values.reshape(-1, values.shape[-1]), chosen)
+            writer.add_tensor(name, data.reshape(*values.shape[:-1], -1), raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

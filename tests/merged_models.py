@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from adapterops.verification.diagnosis.grounds import nf4
 
 WIDTH, INNER, WORDS, LAYERS = 64, 96, 80, 2
 SHAPES = {
@@ -204,6 +207,8 @@ class Fault:
     plant: Callable[[Merge], dict[str, Tensor]]
     says: str
     places: tuple[str, ...] = ()
+    weights: tuple[float, ...] = (1.0,)
+    """Of the adapters that it is merged from."""
 
 
 def replaced(modules: Sequence[str], make: Callable[[Merge, str], Tensor]) -> Callable[[Merge], dict[str, Tensor]]:
@@ -280,6 +285,47 @@ def _rows_rolled(merge: Merge, module: str) -> Tensor:
     return (W.float() + delta.roll(1, 0)).to(W.dtype)
 
 
+def _twice(merge: Merge) -> dict[str, Tensor]:
+    return replace(merge, base=merge.made()).made()
+
+
+def _through_nf4(merge: Merge) -> dict[str, Tensor]:
+    names = [f"{module}.weight" for module in MODULES]
+    under = {
+        name: torch.from_numpy(nf4(merge.base[name].double().numpy())).to(merge.base[name].dtype) for name in names
+    }
+    return replace(merge, under=under).made()
+
+
+def _factors(module: str, B: str, A: str) -> Fault:
+    """A module gets the factors of two."""
+
+    def plant(merge: Merge) -> dict[str, Tensor]:
+        (adapter,) = merge.adapters
+        mixed = {**adapter.factors, module: (adapter.factors[B][0], adapter.factors[A][1])}
+        return replace(merge, adapters=[replace(adapter, factors=mixed)]).made()
+
+    return Fault(plant, "and the A of" if module == B else "and the B of", (module,))
+
+
+def _swapped_layers(merge: Merge) -> dict[str, Tensor]:
+    (adapter,) = merge.adapters
+    other = {"0": "1", "1": "0"}
+    names = {module: re.sub(r"(?<=layers\.)\d", lambda found: other[found[0]], module) for module in adapter.factors}
+    factors = {module: adapter.factors[name] for module, name in names.items()}
+    return replace(merge, adapters=[replace(adapter, factors=factors)]).made()
+
+
+def _more_words(merge: Merge) -> dict[str, Tensor]:
+    found, names = merge.made(), ("model.embed_tokens.weight", "lm_head.weight")
+    return found | {name: torch.cat([found[name], found[name][:4]]) for name in names}
+
+
+def _tied_back(merge: Merge) -> dict[str, Tensor]:
+    found = merge.made()
+    return found | {"lm_head.weight": found["model.embed_tokens.weight"].clone()}
+
+
 def _extra(merge: Merge) -> dict[str, Tensor]:
     found = merge.made()
     return found | {"model.layers.0.extra.weight": found["model.norm.weight"].clone()}
@@ -322,5 +368,19 @@ FAULTS: dict[str, Fault] = {
     "no-norm": other("model.norm.weight", lambda each: None, "is missing"),
     "no-head": other("lm_head.weight", lambda each: None, "is missing"),
     "head-shape": other("lm_head.weight", lambda each: each[:-1], "expected [80, 64]"),
+    "merged-twice": Fault(_twice, "added twice"),
+    "base-through-nf4": Fault(_through_nf4, "quantized to NF4 and back"),
+    "A-of-another-layer": _factors(Q, Q, Q1),
+    "B-of-another-layer": _factors(Q, Q1, Q),
+    "A-of-k-for-q": _factors(Q, Q, K),
+    "layers-swapped": Fault(_swapped_layers, "holds the update of"),
+    "missing-but-one": missing(*[module for module in MODULES if module != Q]),
+    "squares-transposed": Fault(
+        replaced([Q, K, V, OUT], lambda merge, module: merge.one(module, transposed=True)), "transposed", (Q, K, V, OUT)
+    ),
+    "tied-back": Fault(_tied_back, "is the input embedding", ("lm_head.weight",)),
+    "more-words": Fault(_more_words, "expected [80, 64]", ("model.embed_tokens.weight", "lm_head.weight")),
+    "other-of-two": Fault(Merge.made, "an adapter is not in it", weights=(0.0, 1.0)),
+    "one-of-two": Fault(Merge.made, "an adapter is not in it", weights=(1.0, 0.0)),
     "extra": Fault(_extra, "should not be there", ("model.layers.0.extra.weight",)),
 }

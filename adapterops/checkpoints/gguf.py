@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from adapterops.errors import AdapterWarning, OptionError, UnsupportedError, at
 from adapterops.formats.llama_cpp import CONSTANTS
 from adapterops.formats.models.gguf_settings import complete
 from adapterops.formats.models.weight_files import shard_names
+from adapterops.quant.ggml import Ggml
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.gguf_rows import GgufRows
 
@@ -64,9 +66,14 @@ def check_folder(checkpoint: Checkpoint, out: Path) -> None:
 
 
 def check_fits(checkpoint: Checkpoint) -> None:
-    """Raise UnsupportedError for a GGUF model that is to have a tensor which its file has not, or another shape or type."""
+    """Raise UnsupportedError for a GGUF model that is to have a tensor which its file has not, or another shape or type, or
+    whose tensors in a type that is not decoded are to change.
+    """
     if not checkpoint.gguf:
         return
+    for name, scheme in _blocks(checkpoint, checkpoint.changed):
+        with at(path=like(checkpoint, next(iter(checkpoint.shards))).path, tensor=name):
+            _ = scheme.kind
     for shard, names in checkpoint.shards.items():
         file = like(checkpoint, shard)
         for name in names:
@@ -79,6 +86,14 @@ def check_fits(checkpoint: Checkpoint) -> None:
                             f"would be {spec.dtype} {list(spec.shape)}, and is {there.dtype} {list(there.shape)}; "
                             "a GGUF model is written with the tensors it has"
                         )
+
+
+def _blocks(checkpoint: Checkpoint, names: Iterable[str]) -> Iterator[tuple[str, Ggml]]:
+    """Those of some tensors that are stored in blocks."""
+    for name in names:
+        scheme = checkpoint.stored[name].scheme
+        if isinstance(scheme, Ggml):
+            yield name, scheme
 
 
 def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
@@ -96,6 +111,9 @@ def in_safetensors(checkpoint: Checkpoint) -> Checkpoint:
     files = [like(checkpoint, shard).file for shard in checkpoint.shards]
     with at(path=checkpoint.files.path):
         config = complete(checkpoint.config or {}, files)
+    for name, scheme in _blocks(checkpoint, checkpoint.stored):
+        with at(path=checkpoint.files.path, tensor=name):
+            scheme.check_decoded()
     parts = [[name for name in names if name not in CONSTANTS] for names in checkpoint.shards.values()]
     shards = dict(zip(shard_names(len(parts)), parts, strict=True))
     warnings.warn(

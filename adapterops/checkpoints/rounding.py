@@ -66,11 +66,12 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     if without:
         experts = any(EXPERT.search(name) for name in without)
         makes = "adapterops gram makes them, of all modules or with --adapter of those that it adapts"
+        makes = f"{makes}; of an expert, where its texts have a token for it" if experts else makes
         raise IncompatibleError(
             f"{count(len(without), 'adapted weight')} in codes without a Gram matrix of the inputs",
             tensor=without[0],
             path=checkpoint.files.path if checkpoint.files else None,
-            hint=f"{'adapterops gram makes none of experts: use' if experts else f'{makes}; or'} --rounding stochastic",
+            hint=f"{makes}; or --rounding stochastic",
             code="E-NAMES",
         )
 

@@ -6,14 +6,17 @@ Source: convert_hf_to_gguf.py of llama.cpp, and gguf-py's tensor_mapping and con
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from adapterops.formats.models.architectures import WEIGHT
 
-BLOCK = {
+ATTENTION = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
+}
+BLOCK = ATTENTION | {
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
@@ -26,6 +29,40 @@ FUSED = {
     "ffn_up": "mlp.gate_up_proj",
     "ffn_down": "mlp.down_proj",
 }
+EXPERTS: Mapping[str, tuple[str, ...]] = {
+    "ffn_gate_exps": ("mlp.experts.{}.gate_proj",),
+    "ffn_up_exps": ("mlp.experts.{}.up_proj",),
+    "ffn_down_exps": ("mlp.experts.{}.down_proj",),
+    "ffn_gate_up_exps": ("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
+}
+MIXTRAL: Mapping[str, tuple[str, ...]] = {
+    "ffn_gate_exps": ("block_sparse_moe.experts.{}.w1",),
+    "ffn_up_exps": ("block_sparse_moe.experts.{}.w3",),
+    "ffn_down_exps": ("block_sparse_moe.experts.{}.w2",),
+    "ffn_gate_up_exps": ("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3"),
+}
+STACKED = {"llama": MIXTRAL, **dict.fromkeys(("qwen2moe", "qwen3moe", "olmoe"), EXPERTS)}
+"""Architecture → tensors of all experts of a layer → the modules whose rows each expert has in it, one after the other."""
+
+ROUTED = ATTENTION | {"ffn_gate_inp": "mlp.gate"}
+SHARED = {
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+}
+GPT_OSS = ATTENTION | {
+    "attn_sinks": "self_attn.sinks",
+    "ffn_gate_inp": "mlp.router",
+    "ffn_gate_exps": "mlp.experts.gate_exps",
+    "ffn_up_exps": "mlp.experts.up_exps",
+    "ffn_down_exps": "mlp.experts.down_exps",
+}
+"""Of its experts transformers has the rows in another order, and transposed: they keep names that no adapter has."""
+
+ONE_ROW = "ffn_gate_inp_shexp.weight"
+"""What llama.cpp stores as a vector, and transformers as a matrix of one row."""
+
 INTERLEAVED = ("llama", "granite", "smollm3", "arcee")
 """Architectures whose rows of q and k are stored in pairs, for rotating neighbouring ones."""
 
@@ -33,8 +70,12 @@ ARCHITECTURES = {
     **dict.fromkeys(INTERLEAVED, BLOCK),
     **dict.fromkeys(("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2"), BLOCK),
     "phi3": FUSED,
+    "llama": BLOCK | {"ffn_gate_inp": "block_sparse_moe.gate"},
+    **dict.fromkeys(("qwen3moe", "olmoe"), ROUTED),
+    "qwen2moe": ROUTED | SHARED,
+    "gpt-oss": GPT_OSS,
 }
-"""Architecture → the names of its modules."""
+"""Architecture → the names of its modules, but of routed experts."""
 
 BEFORE = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 AFTER = {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
@@ -42,10 +83,11 @@ AROUND = {"attn_norm": "input_layernorm", "ffn_norm": "pre_feedforward_layernorm
 HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 NORMS = {
     **dict.fromkeys(ARCHITECTURES, BEFORE),
-    "qwen3": BEFORE | HEAD_NORMS,
+    **dict.fromkeys(("qwen3", "qwen3moe", "olmoe"), BEFORE | HEAD_NORMS),
     "gemma2": AROUND,
     "gemma3": AROUND | HEAD_NORMS,
     "olmo2": AFTER | HEAD_NORMS,
+    "gpt-oss": {"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"},
 }
 """Architecture → the names of the norms of a layer."""
 
@@ -63,26 +105,44 @@ HEADS = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
 """The modules whose rows are in another order → the field of config.json that says how many heads they are of."""
 
 QUERY = "num_attention_heads"
-MODEL_TYPES = {"mistral": "llama", "gemma3_text": "gemma3"}
+MODEL_TYPES = {
+    "mistral": "llama",
+    "mixtral": "llama",
+    "gemma3_text": "gemma3",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+    "gpt_oss": "gpt-oss",
+}
 """Types of models that llama.cpp calls otherwise."""
 
-TENSOR = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>[a-z0-9_]+)(?P<end>\.weight|\.bias)")
+TENSOR = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>[a-z0-9_]+)(?:\.(?P<expert>\d+))?(?P<end>\.weight|\.bias)")
+SEVERAL = "{}"
 
 
-def named(tensor: str, architecture: str) -> str | None:
-    """What transformers calls a tensor of a model; None for one of which that is not known.
+def named(tensor: str, architecture: str) -> tuple[str, ...]:
+    """What transformers calls the weights in a tensor of a model; none for one of which that is not known.
+
+    Those of experts are stored expert after expert, with the number of each in place of `SEVERAL`.
 
     >>> named("blk.3.attn_q.weight", "llama"), named("blk.0.ffn_norm.weight", "gemma2"), named("output_norm.weight", "qwen3")
-    ('model.layers.3.self_attn.q_proj.weight', 'model.layers.0.pre_feedforward_layernorm.weight', 'model.norm.weight')
+    (('model.layers.3.self_attn.q_proj.weight',), ('model.layers.0.pre_feedforward_layernorm.weight',), ('model.norm.weight',))
+    >>> named("blk.3.ffn_down_exps.weight", "qwen3moe"), named("blk.3.ffn_down.7.weight", "llama")
+    (('model.layers.3.mlp.experts.{}.down_proj.weight',), ('model.layers.3.block_sparse_moe.experts.7.w2.weight',))
     """
     match = TENSOR.fullmatch(tensor)
     if tensor in CONSTANTS or match is None:
-        return tensor if match else None
-    if match["layer"] is None:
-        module = ENDS.get(match["inner"])
-        return module and module + match["end"]
-    module = {**ARCHITECTURES[architecture], **NORMS[architecture]}.get(match["inner"])
-    return module and f"model.layers.{int(match['layer'])}.{module}{match['end']}"
+        return (tensor,) if match else ()
+    inner, layer, expert = match["inner"], match["layer"], match["expert"]
+    stacked = STACKED.get(architecture, {})
+    modules: tuple[str, ...]
+    if layer is None:
+        above, modules = "", tuple(ENDS[each] for each in [inner] if each in ENDS and expert is None)
+    else:
+        above, one = f"model.layers.{int(layer)}.", {**ARCHITECTURES[architecture], **NORMS[architecture]}
+        modules = stacked.get(inner) or tuple(one[each] for each in [inner] if each in one)
+        if expert is not None:  # as llama.cpp wrote them first, each by itself
+            modules = tuple(each.format(int(expert)) for each in stacked.get(f"{inner}_exps", ()))
+    return tuple(above + module + match["end"] for module in modules)
 
 
 def field_of_heads(tensor: str, architecture: str) -> str | None:

@@ -1,7 +1,8 @@
 """MLX-LM's format: adapters.safetensors with transposed factors, and adapter_config.json with one rank and one scale
 for all.
 
-ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out); DoRA's magnitudes are `m` (out,).
+ΔW = scale · (a b)ᵀ, with `lora_a` (in, r) and `lora_b` (r, out); DoRA's magnitudes are `m` (out,). Of experts
+ΔW_e = scale · b_e a_e, with `lora_a` (experts, r, in) and `lora_b` (experts, out, r).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.stacks import is_single_expert
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
@@ -36,6 +38,10 @@ NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
+
+AS_STORED = {"lora_a": "lora_A", "lora_b": "lora_B"}
+SWITCH, EXPERTS = ".switch_mlp.", ".experts."
+"""What MLX-LM calls the experts of a layer, in most of its models, and what transformers does."""
 
 KIND = {"lora": "LoRA", "dora": "DoRA"}
 """What a config calls the kinds of update that are read."""
@@ -154,7 +160,24 @@ def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, P
                 f"is not the name of a {kind.name} tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse"
             )
         found.setdefault(match["module"], {})[match["role"]] = name
-    return {module: _parts(module, kind, roles, names, entries, rank) for module, names in found.items()}
+    modules: dict[str, Parts] = {}
+    for module, names in found.items():
+        own = {AS_STORED[role]: name for role, name in names.items() if role in AS_STORED}
+        experts = of_experts(module.replace(SWITCH, EXPERTS), own, entries) if kind.name == KIND["lora"] else {}
+        for each in experts.values():
+            _check_rank(each.rank, rank, module)
+        modules |= experts or {module: _parts(module, kind, roles, names, entries, rank)}
+    return modules
+
+
+def _check_rank(found: int | None, rank: int, module: str) -> None:
+    if found != rank:
+        raise InputError(
+            f"the config says rank {rank}, the tensors have rank {found}",
+            tensor=module,
+            hint="the config belongs to another adapter",
+            code="E-RANK",
+        )
 
 
 def _parts(
@@ -172,7 +195,7 @@ def _parts(
                 raise InputError(f"has {', '.join(names)} but no {role}", hint="save the adapter again", code="E-KEY")
             if role != "m" and len(shapes[role]) != 2:
                 raise UnsupportedError(
-                    f"{role} has the shape {list(shapes[role])}, and only Linear layers are handled",
+                    f"{role} has the shape {list(shapes[role])}, and only Linear layers and LoRA of experts are handled",
                     hint="fuse it with mlx_lm.fuse",
                 )
         of_weight = {
@@ -181,12 +204,7 @@ def _parts(
             BY_OUTPUTS: shapes.get("m", ()),
         }
         shape, found, bound, _ = kind.measure(of_weight)
-        if found != rank:
-            raise InputError(
-                f"the config says rank {rank}, the tensors have rank {found}",
-                hint="the config belongs to another adapter",
-                code="E-RANK",
-            )
+    _check_rank(found, rank, module)
     tensors = {roles[role]: name for role, name in names.items()}
     return Parts(kind, tensors, None, shape, rank, bound, transposed=True)
 
@@ -200,6 +218,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     cannot = {
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
+        **dict.fromkeys(filter(is_single_expert, layout), "one of several experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
         **dict.fromkeys(single, "a vector"),

@@ -17,6 +17,8 @@ from adapterops.arrays.floats import Array
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
+from adapterops.formats.stacks import GATE_UP, WRAPPED
+from adapterops.live.experts import experts_of, taken_in, widths
 from adapterops.live.logits import NOT_RUN, model_class
 
 AT_ONCE = 8
@@ -60,8 +62,8 @@ def check_runnable(model: Checkpoint, adapter: bool = False) -> None:
 def grams(
     model: Checkpoint, texts: Sequence[str], adapter: Adapter | None = None, progress: Progress | None = None
 ) -> Grams:
-    """The Gram matrices of the inputs of the Linear layers of a model, of all but its output head; or, with an adapter
-    at work in it, of those that it adapts. What a model takes in after training may be far from what it did before.
+    """The Gram matrices of the inputs of the Linear layers and experts of a model, of all but its output head; or, with an
+    adapter at work in it, of those that it adapts. What a model takes in after training may be far from what it did before.
 
     Texts are cut after `LONGEST` tokens; padding does not count. Modules that take in the same share the work.
 
@@ -70,7 +72,7 @@ def grams(
 
     Raises:
         OptionError: transformers cannot load or run it.
-        IncompatibleError: a module is not there, or is no Linear layer.
+        IncompatibleError: a module is not there, or is no Linear layer and no expert.
         ResourceError: the matrices need more than half of the memory of the machine.
 
     Cost: one forward pass over the texts, and for each token and input of n numbers n² operations; memory for the model
@@ -89,11 +91,20 @@ def grams(
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if adapter is not None:
         network = _with(adapter, network, path)
-    layers = _layers(network, None if adapter is None else adapter.layout, path)
-    seen = _Seen(layers)
+    layers, experts = _layers(network), experts_of(network)
+    sizes = {name: _width(layer) for name, layer in layers.items()}
+    sizes = {**sizes, **{key: size for name, each in experts.items() for key, size in widths(name, each).items()}}
+    head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
+    body = [name for name in sizes if head is None or layers.get(name) is not head]
+    wanted = _wanted(sizes, body if adapter is None else adapter.layout, path)
+    seen = _Seen(wanted)
     with ExitStack() as hooks, torch.no_grad():
         for name, layer in layers.items():
-            hooks.callback(layer.register_forward_pre_hook(seen.hook(name)).remove)
+            if name in wanted:
+                hooks.callback(layer.register_forward_pre_hook(seen.hook(name)).remove)
+        for name, each in experts.items():
+            if any(key in wanted for key in widths(name, each)):
+                hooks.callback(each.register_forward_pre_hook(seen.of_experts(name)).remove)
         for first in range(0, len(texts), AT_ONCE):
             some = list(texts[first : first + AT_ONCE])
             batch = tokenizer(some, return_tensors="pt", padding=True, truncation=True, max_length=LONGEST)
@@ -125,10 +136,10 @@ def _with(adapter: Adapter, network: Any, path: Path) -> Any:
 class _Seen:
     """Sums of x xᵀ, by module; what several modules take in, one after the other, is summed once."""
 
-    def __init__(self, layers: Mapping[str, Any]) -> None:
+    def __init__(self, modules: Collection[str]) -> None:
         self.mask: Any = None
         self._sums: dict[str, Any] = {}
-        self._counts = dict.fromkeys(layers, 0)
+        self._counts = dict.fromkeys(modules, 0)
         self._same: dict[str, str] = {}
         self._last: tuple[Any, str] = (None, "")
 
@@ -140,12 +151,22 @@ class _Seen:
                 self._counts[name] = self._counts[first]
                 return
             self._last = x, name
-            rows = x[self.mask] if x.shape[:-1] == self.mask.shape else x.reshape(-1, x.shape[-1])
-            rows = rows.float()
-            self._sums[name] = self._sums.get(name, 0) + (rows.T @ rows).double()
-            self._counts[name] += len(rows)
+            self._add(name, x[self.mask] if x.shape[:-1] == self.mask.shape else x.reshape(-1, x.shape[-1]))
 
         return listen
+
+    def of_experts(self, name: str) -> Any:
+        def listen(module: Any, given: tuple[Any, ...]) -> None:
+            for each in taken_in(name, module, given, self.mask):
+                if each.projection in self._counts:
+                    self._add(each.projection, each.rows)
+
+        return listen
+
+    def _add(self, name: str, rows: Any) -> None:
+        rows = rows.float()
+        self._sums[name] = self._sums.get(name, 0) + (rows.T @ rows).double()
+        self._counts[name] += len(rows)
 
     @property
     def tokens(self) -> int:
@@ -159,37 +180,41 @@ class _Seen:
                 yield name, (total / number).float().numpy()
 
 
-def _layers(network: Any, modules: Collection[str] | None, path: Path) -> dict[str, Any]:
-    """The Linear layers that are asked for."""
+def _layers(network: Any) -> dict[str, Any]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    found = {
-        name.removesuffix(".base_layer"): each
+    return {
+        name.removesuffix(WRAPPED): each
         for name, each in network.named_modules()
         if isinstance(each, torch.nn.Linear | Conv1D) and ".lora_" not in name
     }
-    if modules is None:
-        head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
-        found = {name: each for name, each in found.items() if each is not head}
-    else:
-        missing = [name for name in modules if name not in found]
-        if missing:
-            raise IncompatibleError(
-                f"has no Linear layer {missing[0]}, and {count(len(missing) - 1, 'more')} of the adapter's modules are not there",
-                path=path,
-                hint=f"its layers are called like {next(iter(found), 'none')}; leave --adapter out for all of them",
-                code="E-NAMES",
-            )
-        found = {name: found[name] for name in modules}
-    needed = sum(8 * (each.nx if isinstance(each, Conv1D) else each.in_features) ** 2 for each in found.values())
+
+
+def _width(layer: Any) -> int:
+    return int(layer.nx if hasattr(layer, "nx") else layer.in_features)
+
+
+def _wanted(sizes: Mapping[str, int], modules: Collection[str], path: Path) -> set[str]:
+    """The modules whose inputs are summed up: of gate and up of an expert what is both together."""
+    names = {module: module if module in sizes else f"{module.rpartition('.')[0]}.{GATE_UP}" for module in modules}
+    missing = [module for module, name in names.items() if name not in sizes]
+    if missing:
+        raise IncompatibleError(
+            f"has no Linear layer or expert {missing[0]}, and {count(len(missing) - 1, 'more')} of the adapter's modules are not there",
+            path=path,
+            hint=f"its layers are called like {next(iter(sizes), 'none')}; leave --adapter out for all of them",
+            code="E-NAMES",
+        )
+    wanted = set(names.values())
+    needed = sum(8 * sizes[name] ** 2 for name in wanted)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there // 2:
         raise ResourceError(
-            f"Gram matrices of {count(len(found), 'module')} need {needed} bytes, and half of the memory is {there // 2}",
+            f"Gram matrices of {count(len(wanted), 'module')} need {needed} bytes, and half of the memory is {there // 2}",
             hint="name an adapter of few modules with --adapter, or use a larger machine",
         )
-    return found
+    return wanted
 
 
 def _path(model: Checkpoint) -> Path:

@@ -104,7 +104,7 @@ class AWQ:
         """(groups, out) → (out, in)"""
         return groups.T.repeat_interleave(self.group, dim=1)
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         columns = codes.T.reshape(shape[1], -1, len(PLACES))
         placed = columns[..., [PLACES.index(place) for place in range(len(PLACES))]]
         return {"qweight": packed(placed.flatten(1), EACH)}

@@ -65,7 +65,7 @@ class Calibrated:
             columns = [each[part][:, order].T.contiguous() for each in (values, update, codes, scales, zeros)]
             made, numbers = _rounded(scheme, U, *columns)
             codes[part, order], found[part, order] = made.T, numbers.T
-        return scheme.coded(shape, codes), lambda: found
+        return scheme.coded(shape, codes, self.read, begin), lambda: found
 
     def rest(self) -> dict[str, Tensor]:
         return {}

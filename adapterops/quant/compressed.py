@@ -138,7 +138,7 @@ class Compressed:
         zeros = unpacked(stored.T.contiguous(), self.width)[:, : shape[0]].T.float()
         return wide, zeros[begin:end].repeat_interleave(self.group, dim=1)
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight_packed": packed(codes, self.width)}
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:

@@ -222,7 +222,7 @@ class FourBit:
         flat = self._absmax(read, first, last).repeat_interleave(size)
         return flat[begin * width - first * size : end * width - first * size].view(end - begin, width), 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": packed(codes.reshape(-1).clone(), self.padding)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:

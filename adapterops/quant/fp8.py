@@ -124,7 +124,7 @@ class FP8:
         row = torch.arange(begin, end) // rows - first
         return wide.repeat_interleave(columns, dim=1)[:, :width][row], 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": codes}
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:

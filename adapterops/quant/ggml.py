@@ -1,15 +1,16 @@
-"""The blocks of ggml, as GGUF models have them. Those of `ggml_blocks` are decoded and take other numbers; of the rest
-only the name is known.
+"""The blocks of ggml, as GGUF models have them. Those of `ggml_blocks` are decoded and take other numbers; the rest is
+decoded by the library that owns the format, where it is installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.ggml import BLOCKS
-from adapterops.errors import UnsupportedError
+from adapterops.errors import NotFoundError, UnsupportedError
 from adapterops.quant.checks import check_finite
 from adapterops.quant.ggml_blocks import KINDS, Kind, join, split
 from adapterops.quant.ggml_grid import stochastic
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adapterops.arrays.floats import Array
+
+SMALLEST_STEP = 1e-30
+"""What a step of zero is taken for, so that a number over it is finite."""
 
 SIZES = {kind.name: kind for kind in BLOCKS.values()}
 
@@ -73,14 +77,24 @@ class Ggml:
         """What a block is made of.
 
         Raises:
-            UnsupportedError: that is not known here.
+            UnsupportedError: that is not known here, so that it takes no other numbers.
         """
         if self.type not in KINDS:
             raise UnsupportedError(
-                f"is stored in {self.type}, and only {', '.join(KINDS)} are decoded here",
-                hint="give a file in one of these types, or the checkpoint that it was converted from",
+                f"is stored in {self.type}, and only {', '.join(KINDS)} take other numbers here",
+                hint="write 16 bits, with --dtype bfloat16; or give a file in one of these types, or the checkpoint that "
+                "it was converted from",
             )
         return KINDS[self.type]
+
+    def check_decoded(self) -> None:
+        """Raise NotFoundError where decoding needs the library, and that is not there."""
+        if self.type not in KINDS and find_spec("gguf") is None:
+            raise NotFoundError(
+                f"is stored in {self.type}, which the library gguf decodes, and it is not installed",
+                hint="pip install 'adapterops[gguf]'; or give the checkpoint that the file was converted from",
+                code="E-NOT-INSTALLED",
+            )
 
     def stored(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Array:
         """The bytes of rows [begin, end)."""
@@ -90,8 +104,51 @@ class Ggml:
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
-        kind, data = self.kind, self.stored(shape, read, begin, end)
-        return torch.from_numpy(split(kind, data).values()).view(end - begin, shape[-1])
+        data = self.stored(shape, read, begin, end)
+        if self.type in KINDS:
+            values = split(self.kind, data).values()
+        else:
+            self.check_decoded()
+            import gguf
+
+            values = gguf.dequantize(data.reshape(end - begin, -1), gguf.GGMLQuantizationType[self.type])
+        return torch.from_numpy(values).view(end - begin, shape[-1])
+
+    def numbers(self) -> Tensor:
+        import torch
+
+        kind = self.kind
+        return torch.tensor(kind.table or range(kind.low, kind.high + 1), dtype=torch.float32)
+
+    def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+        import numpy as np
+        import torch
+
+        kind = self.kind
+        numbers = split(kind, self.stored(shape, read, begin, end)).codes
+        places = np.searchsorted(kind.table, numbers) if kind.table else numbers - np.int16(kind.low)
+        return torch.from_numpy(places.astype(np.uint8)).view(end - begin, shape[-1])
+
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        """Of a step of zero, which holds one number alone, `SMALLEST_STEP` in its place."""
+        import numpy as np
+        import torch
+
+        fields = split(self.kind, self.stored(shape, read, begin, end))
+        step, below = fields.steps()
+        step = np.where(step == 0, np.float32(SMALLEST_STEP), step)
+        each = (np.broadcast_to(one, fields.codes.shape).reshape(end - begin, -1) for one in (step, below / step))
+        scale, zero = (torch.from_numpy(np.ascontiguousarray(one)) for one in each)
+        return scale, zero
+
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+        import numpy as np
+        import torch
+
+        kind = self.kind
+        fields = split(kind, self.stored(shape, read, begin, begin + len(codes)))
+        numbers = self.numbers().numpy().astype(np.int16)[codes.numpy()].reshape(fields.codes.shape)
+        return {"": torch.from_numpy(join(kind, fields._replace(codes=numbers)))}
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return OnBlocks(self, shape, read, key)

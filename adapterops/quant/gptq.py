@@ -137,7 +137,7 @@ class GPTQ:
         zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
         return tensors["scales"].T.float()[begin:end][:, groups], zeros[begin:end][:, groups]
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"qweight": packed(codes, self.width).T.contiguous()}
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:

@@ -35,8 +35,8 @@ class Coded(Scheme, Protocol):
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
         """Scale and zero point of every entry of these rows, or what broadcasts to them; in float32."""
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> Mapping[str, Tensor]:
-        """The part that holds these codes of whole groups of rows, by its role."""
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> Mapping[str, Tensor]:
+        """The part that holds these codes of whole groups of rows, from `begin` on, by its role."""
 
 
 class OnGrid:
@@ -74,7 +74,7 @@ class OnGrid:
         moved = at(grid.codes, lower.add_(higher))
         same = (values == before) | (at(numbers, moved.int()) == start)  # of two zeros the one there is
         result, found = torch.where(same, codes, moved), torch.where(same, start, at(numbers, moved.int()))
-        return scheme.coded(self.shape, result), lambda: found.sub_(zero).mul_(scale)
+        return scheme.coded(self.shape, result, self.read, begin), lambda: found.sub_(zero).mul_(scale)
 
     def rest(self) -> dict[str, Tensor]:
         return {}

@@ -102,7 +102,7 @@ class MXFP4:
         wide = powers_of_two(stored).view(-1, out, into // BLOCK).repeat_interleave(BLOCK, dim=2)
         return wide.transpose(1, 2).reshape(end - begin, out), 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         _, into, out = shape
         pairs = codes.view(-1, into, out).transpose(1, 2).reshape(-1, 2)
         return {"_blocks": pairs[:, 0] | pairs[:, 1] << 4}

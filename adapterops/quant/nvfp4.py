@@ -118,7 +118,7 @@ class NVFP4:
         scales = scales / whole if self.whole == INVERSE else scales * whole
         return scales.view(-1, across).repeat_interleave(GROUP, dim=1)[:, : shape[1]], 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor) -> dict[str, Tensor]:
+    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         pairs = codes.reshape(-1, 2)
         return {CODES[self.whole]: pairs[:, 0] | pairs[:, 1] << 4}
 

@@ -1,37 +1,52 @@
-"""The tensors of a GGUF model by the names of another program, and with their rows in its order; written the same way.
+"""The weights of a GGUF model by the names of another program, and with their rows in its order; written the same way.
 
-llama.cpp keeps the rows of some weights in pairs: row j of the first half of an attention head, row j of the second.
-A row is stored as whole blocks, so that rows of bytes change places as rows of numbers do.
+llama.cpp keeps the rows of some weights in pairs: row j of the first half of an attention head, row j of the second;
+and the weights of all experts of a layer in one tensor. A row is stored as whole blocks, so that rows of bytes change
+places as rows of numbers do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError
 from adapterops.storage.gguf import GgufFile
 from adapterops.storage.output import OutputFile
 from adapterops.storage.safetensors import CHUNK
+from adapterops.storage.tensors import Entry, Spec, matrix
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array
+
+
+class Span(NamedTuple):
+    """A weight in a tensor of a file: rows of that, all dimensions but the last taken for one.
+
+    Attributes:
+        first: the first of these rows.
+        shape: of the weight, blocks as bytes.
+    """
+
+    stored: str
+    first: int
+    shape: tuple[int, ...]
 
 
 class GgufRows:
     """An open GGUF file, blocks as rows of bytes.
 
     Attributes:
-        names: name here → name in the file.
+        spans: name here → where that is in the file.
         heads: name here → of how many heads its rows are, where they are stored in pairs.
     """
 
-    def __init__(self, file: GgufFile, names: Mapping[str, str], heads: Mapping[str, int]) -> None:
-        self.file, self.names, self.heads = file, names, heads
+    def __init__(self, file: GgufFile, spans: Mapping[str, Span], heads: Mapping[str, int]) -> None:
+        self.file, self.spans, self.heads = file, spans, heads
         self.path, self.identity, self.metadata = file.path, file.identity, file.metadata
-        self.entries = {name: file.raw.entries[stored] for name, stored in names.items()}
+        self.entries = {name: _entry(file.raw.entries[span.stored], span) for name, span in spans.items()}
 
     def row(self, name: str) -> int:
         """Bytes of a row: of all dimensions but the first."""
@@ -44,37 +59,50 @@ class GgufRows:
         return (entry.end - entry.begin) // self.heads[name]
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
+        end = self.entries[name].spec.bytes if end is None else end
         if name not in self.heads:
-            return self.file.raw.read(self.names[name], begin, end)
+            return self._stored(name, begin, end)
         import numpy as np
 
-        entry, head, row = self.entries[name], self.head(name), self.row(name)
-        end = entry.end - entry.begin if end is None else end
+        head, row = self.head(name), self.row(name)
         first = begin // head * head
-        data = self.file.raw.read(self.names[name], first, -(-end // head) * head)
+        data = self._stored(name, first, -(-end // head) * head)
         pairs = np.frombuffer(data, np.uint8).reshape(-1, head // row // 2, 2, row)
         return bytearray(pairs.swapaxes(1, 2).tobytes()[begin - first : end - first])
 
+    def _stored(self, name: str, begin: int, end: int) -> bytearray:
+        """Bytes in the order of the file."""
+        stored, raw = self.spans[name].stored, self.file.raw
+        before = self.entries[name].begin - raw.entries[stored].begin
+        return raw.read(stored, before + begin, before + end)
+
     def chunks(self, name: str) -> Iterator[bytearray]:
-        if name not in self.heads:
-            yield from self.file.raw.chunks(self.names[name])
-            return
-        size, step = self.entries[name].spec.bytes, max(1, CHUNK // self.head(name)) * self.head(name)
+        unit = self.head(name) if name in self.heads else 1
+        size, step = self.entries[name].spec.bytes, max(1, CHUNK // unit) * unit
         for begin in range(0, size, step):
             yield self.read(name, begin, min(begin + step, size))
 
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
-        if name not in self.heads:
-            return self.file.raw.array(self.names[name], rows, memory)
         import numpy as np
 
         from adapterops.arrays.floats import STORED
 
-        spec = self.entries[name].spec
+        spec, span = self.entries[name].spec, self.spans[name]
         begin, end = rows or (0, spec.matrix[0])
+        shape = spec.shape if rows is None else (end - begin, spec.matrix[1])
+        if name not in self.heads:
+            stored = self.file.raw.array(span.stored, (span.first + begin, span.first + end), memory)
+            return stored.reshape(shape)
         width = spec.bytes // spec.matrix[0]
         found: Array = np.frombuffer(self.read(name, begin * width, end * width), STORED[spec.dtype])
-        return found.reshape(spec.shape if rows is None else (end - begin, spec.matrix[1]))
+        return found.reshape(shape)
+
+
+def _entry(stored: Entry, span: Span) -> Entry:
+    """Where a weight is in the file."""
+    size = Spec(stored.dtype, span.shape).bytes
+    begin = stored.begin + span.first * (size // matrix(span.shape)[0])
+    return Entry(stored.dtype, span.shape, begin, begin + size)
 
 
 class GgufCopy:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from adapterops.arrays.ggml import BLOCKS
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.storage.tensors import Spec
 from adapterops.verification.ggml import TERMS, Terms, terms
@@ -313,11 +314,26 @@ def _ggml(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
     return rows
 
 
+def _by_library(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    """What the library that owns the format makes of types that it has tables for."""
+
+    def rows(begin: int, end: int) -> Matrix:
+        import gguf
+
+        row = stored.parts[""].spec.bytes // stored.parts[""].spec.matrix[0]
+        data = raw(stored, "", begin * row, end * row).reshape(end - begin, row)
+        found: Matrix = gguf.dequantize(data, gguf.GGMLQuantizationType[scheme.name]).astype(np.float64)
+        return found
+
+    return rows
+
+
 def _one_added(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
     return lambda begin, end: plain(stored, begin, end) - 1
 
 
 FORMULAS: Mapping[str, Formula] = {
+    **{kind.name: _by_library for kind in BLOCKS.values() if kind.name not in TERMS},
     **dict.fromkeys(TERMS, _ggml),
     "one-added": _one_added,
     **dict.fromkeys(("nf4", "fp4"), _four_bits),

@@ -142,6 +142,11 @@ def _name(update: Any) -> str:
     return f"{type(update).__module__}.{type(update).__qualname__}"
 
 
+def of_factors(update: Any) -> bool:
+    """Whether it is scale · B A, of these factors."""
+    return _name(update) == LORA
+
+
 def _cayley(Q: Matrix, terms: int | None) -> Matrix:
     """(I - Q)(I + Q)⁻¹, or the beginning of its series with half of the last term."""
     one = np.eye(len(Q))
@@ -153,10 +158,13 @@ def _cayley(Q: Matrix, terms: int | None) -> Matrix:
     return series
 
 
-DORA, OFT = "adapterops.updates.magnitude.Magnitude", "adapterops.updates.rotation.Rotation"
+LORA, DORA, OFT = (
+    *("adapterops.updates.lowrank.LowRank", "adapterops.updates.magnitude.Magnitude"),
+    "adapterops.updates.rotation.Rotation",
+)
 
 FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
-    "adapterops.updates.lowrank.LowRank": Formula._lora,
+    LORA: Formula._lora,
     "adapterops.updates.sums.Sum": Formula._sum,
     "adapterops.updates.hadamard.Hadamard": Formula._loha,
     "adapterops.updates.kronecker.Kronecker": Formula._lokr,

@@ -45,8 +45,8 @@ def test_a_planted_fault_is_named(name: str) -> None:
         convention, arithmetic = list(CONVENTIONS.items())[index % len(CONVENTIONS)]
         dtypes = list(DTYPES.values())
         before = base(index, torch.bfloat16 if convention in SIXTEEN else dtypes[index % 3])
-        adapter = lora(index, 8, 4.0, 0.05, dtypes[(index + 1) % 3])
-        found = diagnosed(fault.plant(Merge(before, [adapter], arithmetic)), before, [adapter])
+        adapters = [lora(index + 100 * k, 8, 4.0, 0.05, dtypes[(index + 1) % 3]) for k in range(len(fault.weights))]
+        found = diagnosed(fault.plant(Merge(before, adapters, arithmetic, fault.weights)), before, adapters)
         words = " ".join([found.sentence, *(each.what for each in found.findings)])
         assert found.code == SICK, convention
         assert fault.says in words, (convention, words)
@@ -72,7 +72,7 @@ def test_no_false_alarm(stored: str, trained: str, convention: str) -> None:
 
 
 @pytest.mark.parametrize("convention", ["once", "peft", "cast"])
-@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 1.0), (-0.5, 1.2)], ids=str)
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (0.5, 0.5), (1.0, 1.0), (-0.5, 1.2)], ids=str)
 def test_weights_of_several(weights: tuple[float, float], convention: str) -> None:
     before = base(3, torch.bfloat16)
     adapters = [lora(5, 8, 4.0, 0.03, torch.bfloat16), lora(6, 4, 6.0, 0.01, modules=list(MODULES)[:9])]
@@ -121,6 +121,12 @@ def test_the_base_through_nf4() -> None:
     merge = Merge(before, [adapter], CONVENTIONS["once"], under=under)
     found = diagnosed(merge.made(), before, [adapter])
     assert (found.code, found.verdict, found.under) == (SICK, ADAPTED, "nf4")
+    every = [name for name, each in before.items() if each.ndim == 2 and name not in under]
+    more = {name: torch.from_numpy(nf4(before[name].double().numpy())).bfloat16() for name in every}
+    found = diagnosed(merge.made() | more, before, [adapter])
+    assert (found.code, found.under, found.findings) == (SICK, "nf4", [])
+    found = diagnosed(merge.made() | {name: each * 1.1 for name, each in more.items()}, before, [adapter])
+    assert {each.place for each in found.findings} == set(every)
     found = diagnosed(before | under, before, [adapter])
     assert (found.code, found.under) == (SICK, "nf4")
     assert "no update is in it" in found.sentence
@@ -137,6 +143,10 @@ def test_a_tied_head() -> None:
     found = diagnosed(copied | {"lm_head.weight": copied["lm_head.weight"] * 2}, before, [adapter], tied=True)
     assert found.code == SICK
     assert {each.kind for each in found.findings} == {"tied"}
+    untied = before | {"lm_head.weight": before["model.embed_tokens.weight"] * 2}
+    found = diagnosed(merge.made(), untied, [adapter], tied=True)
+    assert found.code == SICK
+    assert [each.what for each in found.findings] == ["is missing, and config.json ties it to the input embedding"]
 
 
 @pytest.mark.parametrize("stored", DTYPES)

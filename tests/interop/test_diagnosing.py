@@ -12,7 +12,9 @@ import peft
 import peft_models
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_models import adapted, gpt2, load, qwen
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from adapterops.cli.main import run
 
@@ -68,8 +70,28 @@ def test_peft_merges(
     if not safe:
         assert run(["verify", *arguments, "--made-by", "mergekit"]) == 0, capsys.readouterr()
         assert run(["verify", *arguments, "--made-by", "llama-factory"]) == 0, capsys.readouterr()
+        assert run(["verify", *arguments, "--made-by", "axolotl"]) == 0, capsys.readouterr()
     if trained == "float32" and autocast and not safe:
         assert run(["verify", *arguments, "--made-by", "unsloth"]) == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize(("stored", "trained"), product(DTYPES, DTYPES))
+def test_axolotl_merges(places: Path, tmp_path: Path, stored: str, trained: str) -> None:
+    """Its own loop over tensors: what PEFT's layers give as ΔW, added in float32."""
+    base, adapter = places / f"base-{stored}", places / f"all-{trained}"
+    loaded: Any = peft.PeftModel.from_pretrained(
+        peft_models.base(DTYPES[stored]), adapter, autocast_adapter_dtype=False
+    )
+    model = peft_models.base(DTYPES[stored])
+    with torch.no_grad():
+        for name, layer in loaded.base_model.model.named_modules():
+            if hasattr(layer, "get_delta_weight"):
+                W = model.get_submodule(name).weight
+                W.copy_((W.float() + layer.get_delta_weight("default").float()).to(W.dtype))
+    model.save_pretrained(tmp_path / "model")
+    arguments = [str(tmp_path / "model"), "--base", str(base), "--adapter", str(adapter)]
+    assert run(["verify", *arguments, "--made-by", "axolotl"]) == 0
+    assert run(["diagnose", *arguments]) == 0
 
 
 @pytest.mark.parametrize("stored", DTYPES)
@@ -94,6 +116,55 @@ def test_other_layers(make: Any, config: dict[str, Any], safe: bool, tmp_path: P
         model = peft.PeftModel.from_pretrained(load(base, torch.bfloat16), adapter).merge_and_unload(safe_merge=safe)
     model.save_pretrained(tmp_path / "model")
     assert run(["diagnose", str(tmp_path / "model"), "--base", str(base), "--adapter", str(adapter)]) == 0
+
+
+def test_experts_in_each_others_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a mixture that PEFT merged, right and with the updates of two experts swapped."""
+    torch.manual_seed(0)
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 64,
+    }
+    experts = {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "intermediate_size": 40,
+        "head_dim": 8,
+    }
+    model: Any = Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, **experts)).bfloat16()
+    model.save_pretrained(tmp_path / "base")
+    before = load_file(tmp_path / "base" / "model.safetensors")
+    config = peft.LoraConfig(
+        r=4, target_modules=["q_proj"], target_parameters=["experts.gate_up_proj", "experts.down_proj"]
+    )
+    live: Any = peft.get_peft_model(model, config)
+    for name, each in live.named_parameters():
+        if "lora_" in name:
+            each.data.normal_(std=0.1)
+    live.save_pretrained(tmp_path / "adapter")
+    live.merge_and_unload().save_pretrained(tmp_path / "model")
+    arguments = ["--base", str(tmp_path / "base"), "--adapter", str(tmp_path / "adapter")]
+    assert run(["diagnose", str(tmp_path / "model"), *arguments]) == 0
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    places = [f"model.layers.1.mlp.experts.{number}.down_proj.weight" for number in (1, 3)]
+    delta = {name: tensors[name].float() - before[name].float() for name in places}
+    for name, other in zip(places, reversed(places), strict=True):
+        tensors[name] = (before[name].float() + delta[other]).bfloat16()
+    save_file(tensors, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    assert run(["diagnose", str(tmp_path / "model"), *arguments, "--json"]) == 8
+    found = json.loads(capsys.readouterr().out)["error"]["details"]["findings"]
+    assert {(each["place"], each["what"]) for each in found} == {
+        (
+            f"model.layers.1.mlp.experts.{one}.down_proj",
+            f"holds the update of model.layers.1.mlp.experts.{other}.down_proj",
+        )
+        for one, other in ((1, 3), (3, 1))
+    }
 
 
 def test_another_program_is_not_taken_for_it(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,64 @@ def test_fused_as_mlx_applies_it(base: Path, tmp_path: Path, layers: int, parame
     assert np.abs(expected - logits(model())).max() > 1e-2
 
 
+SPARSE = {
+    **SIZES,
+    "model_type": "qwen3_moe",
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 24,
+    "rope_theta": 1e4,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+    "norm_topk_prob": True,
+}
+
+
+def test_experts_are_fused_as_mlx_applies_them(tmp_path: Path) -> None:
+    """The checkpoint has every expert by itself, as MLX-LM reads it."""
+    from mlx.utils import tree_flatten
+    from mlx_lm.models import qwen3_moe
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    def sparse() -> Any:
+        mx.random.seed(0)
+        return qwen3_moe.Model(qwen3_moe.ModelArgs.from_dict(SPARSE))
+
+    def apart(weights: dict[str, Any]) -> dict[str, Any]:
+        found = {name: each for name, each in weights.items() if "switch_mlp" not in name}
+        for name in weights.keys() - found.keys():
+            head, _, end = name.partition("switch_mlp")
+            found |= {f"{head}experts.{number}{end}": each for number, each in enumerate(weights[name])}
+        return found
+
+    (tmp_path / "base").mkdir()
+    mx.save_safetensors(str(tmp_path / "base/model.safetensors"), apart(dict(tree_flatten(sparse().parameters()))))
+    (tmp_path / "base/config.json").write_text(json.dumps({**SPARSE, "architectures": ["Qwen3MoeForCausalLM"]}))
+    adapted, fields = sparse(), {"rank": 3, "scale": 5.0, "dropout": 0.0}
+    adapted.freeze()
+    linear_to_lora_layers(adapted, 2, fields)
+    mx.random.seed(1)
+    found = {name: 0.1 * mx.random.normal(each.shape) for name, each in tree_flatten(adapted.trainable_parameters())}
+    assert any("switch_mlp" in name for name in found)
+    adapted.load_weights(list(found.items()), strict=False)
+    (tmp_path / "adapter").mkdir()
+    mx.save_safetensors(str(tmp_path / "adapter/adapters.safetensors"), found)
+    config = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": fields, "model": "base"}
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(config))
+    assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "adapter"), "-o", str(tmp_path / "out")]) == 0
+    loaded = sparse()
+    loaded.load_weights(list(loaded.sanitize(mx.load(str(tmp_path / "out/model.safetensors"))).items()), strict=True)
+    expected = logits(adapted)
+    np.testing.assert_allclose(logits(loaded), expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(expected - logits(sparse())).max() > 1e-2
+    inputs = ["--base", str(tmp_path / "base"), "--adapter", str(tmp_path / "adapter")]
+    assert run(["verify", str(tmp_path / "out"), *inputs]) == 0
+    assert run(["convert", str(tmp_path / "adapter"), "--to", "mlx", "-o", str(tmp_path / "again")]) != 0
+
+
 def test_dora_goes_there_and_back(base: Path, tmp_path: Path) -> None:
     from mlx_lm.tuner.utils import load_adapters
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, field_of_heads, named, one_added
+from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, ONE_ROW, SEVERAL, field_of_heads, named, one_added
 from adapterops.formats.models.gguf_settings import config_of
 from adapterops.formats.models.quantized import Weight
 from adapterops.quant.ggml import Ggml
 from adapterops.quant.one_added import OneAdded
 from adapterops.storage.gguf import SUFFIX, GgufFile
-from adapterops.storage.gguf_rows import GgufRows
+from adapterops.storage.gguf_rows import GgufRows, Span
 from adapterops.storage.place import Place, check_inside
 
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -100,16 +100,20 @@ def _architecture(fields: Mapping[str, Any]) -> str:
 
 
 def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufRows:
-    names, heads = {}, {}
-    for stored in file.raw.entries:
-        name = named(stored, architecture)
-        if name is None:
+    spans: dict[str, Span] = {}
+    heads: dict[str, int] = {}
+    for stored, entry in file.raw.entries.items():
+        names = named(stored, architecture)
+        if not names:
             raise UnsupportedError(
                 f"is not a tensor of {architecture} whose name in transformers is known", tensor=stored, hint=ORIGINAL
             )
-        names[name] = stored
+        for name, span in _spans(stored, entry.shape, names):
+            if name in spans:
+                raise InputError(f"is {name}, and so is {spans[name].stored}", tensor=stored, code="E-GGUF")
+            spans[name] = span
         if field := field_of_heads(stored, architecture):
-            count, rows = config.get(field), file.raw.entries[stored].shape[0]
+            count, rows = config.get(field), entry.shape[0]
             if type(count) is not int or count < 1 or rows % (2 * count):
                 raise InputError(
                     f"has {rows} rows, stored in pairs, and the file says that {field} is {count!r}",
@@ -117,19 +121,39 @@ def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufR
                     hint=ORIGINAL,
                     code="E-HEADS",
                 )
-            heads[name] = count
-    return GgufRows(file, names, heads)
+            heads[names[0]] = count
+    return GgufRows(file, spans, heads)
+
+
+def _spans(stored: str, shape: tuple[int, ...], names: Sequence[str]) -> Iterator[tuple[str, Span]]:
+    """The weights in a tensor, of these names: it, or the rows that each expert has of each module."""
+    if SEVERAL not in names[0]:
+        alone = len(shape) == 1 and stored.endswith(ONE_ROW)
+        yield names[0], Span(stored, 0, (1, *shape) if alone else shape)
+        return
+    if len(shape) != 3 or shape[1] % len(names):
+        raise InputError(
+            f"has the shape {list(shape)}, expected experts, rows and columns",
+            tensor=stored,
+            hint=ORIGINAL,
+            code="E-GGUF",
+        )
+    height = shape[1] // len(names)
+    for first in range(0, shape[0] * shape[1], height):
+        expert, part = divmod(first // height, len(names))
+        yield names[part].replace(SEVERAL, str(expert)), Span(stored, first, (height, shape[2]))
 
 
 def _weights(rows: GgufRows, architecture: str) -> dict[str, Weight]:
     """Tensors whose numbers are not what is stored: blocks, and 1 + w."""
     found = {}
-    for name, stored in rows.names.items():
-        shape = rows.file.shape(stored)
-        if stored in rows.file.blocks:
-            found[name] = Weight(Ggml(rows.file.blocks[stored].name), shape, {"": name})
-        if one_added(stored, architecture):
+    for name, span in rows.spans.items():
+        if span.stored in rows.file.blocks:
+            kind = rows.file.blocks[span.stored]
+            shape = (*span.shape[:-1], span.shape[-1] // kind.bytes * kind.entries)
+            found[name] = Weight(Ggml(kind.name), shape, {"": name})
+        if one_added(span.stored, architecture):
             if rows.entries[name].dtype != "F32":
-                raise UnsupportedError(f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=stored)
-            found[name] = Weight(OneAdded(), shape, {"": name})
+                raise UnsupportedError(f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=span.stored)
+            found[name] = Weight(OneAdded(), span.shape, {"": name})
     return found

@@ -28,15 +28,21 @@ GEMMA = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
 }
+ROUTED = {"expert_count": "num_experts", "expert_used_count": "num_experts_per_tok"}
+SIZED = {**ROUTED, "expert_feed_forward_length": "moe_intermediate_size"}
 KNOWN: Mapping[str, Mapping[str, str]] = {
     "llama": {"rope.dimension_count": "head_dim"},
+    "mixtral": {"expert_count": "num_local_experts", "expert_used_count": "num_experts_per_tok"},
+    "qwen2moe": {**SIZED, "expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
+    "qwen3moe": SIZED,
+    "olmoe": ROUTED,
     "qwen2": {},
     "qwen3": {},
     "gemma2": GEMMA,
     "gemma3": GEMMA,
     "phi3": {"attention.sliding_window": "sliding_window"},
 }
-"""Architecture → its further fields, where all that config.json has to say is known."""
+"""Family → its further fields, where all that config.json has to say is known."""
 
 CLASSES = {
     "llama": ("llama", "LlamaForCausalLM"),
@@ -45,11 +51,22 @@ CLASSES = {
     "gemma2": ("gemma2", "Gemma2ForCausalLM"),
     "gemma3": ("gemma3_text", "Gemma3ForCausalLM"),
     "phi3": ("phi3", "Phi3ForCausalLM"),
+    "mixtral": ("mixtral", "MixtralForCausalLM"),
+    "qwen2moe": ("qwen2_moe", "Qwen2MoeForCausalLM"),
+    "qwen3moe": ("qwen3_moe", "Qwen3MoeForCausalLM"),
+    "olmoe": ("olmoe", "OlmoeForCausalLM"),
+    "gpt-oss": ("gpt_oss", "GptOssForCausalLM"),
 }
-TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
-NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+NORMALIZED: Mapping[str, bool] = {"qwen2moe": False, "qwen3moe": True, "olmoe": False}
+"""Family → `norm_topk_prob`: whether llama.cpp divides the weights of the chosen experts by their sum.
 
-BIASES: Mapping[str, tuple[str, ...]] = {"qwen2": ("attn_q", "attn_k", "attn_v")}
+Source: src/models of llama.cpp.
+"""
+
+TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
+NEEDED: tuple[str, ...] = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+BIASES: Mapping[str, tuple[str, ...]] = dict.fromkeys(("qwen2", "qwen2moe"), ("attn_q", "attn_k", "attn_v"))
 """Architecture → the modules that always have one."""
 
 LARGEST = {"gemma2": 46, "gemma3": 62}
@@ -67,11 +84,17 @@ LLAMA3: Mapping[str, Any] = {
 }
 
 
+def family(architecture: str, fields: Mapping[str, Any]) -> str:
+    """The architecture; of a llama with experts, mixtral."""
+    return "mixtral" if architecture == "llama" and fields.get("llama.expert_count") else architecture
+
+
 def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     """What config.json would say, as far as the fields do; `complete` adds the rest."""
     fields = {name: value for name, value in files[0].fields.items() if value is not None}
     embedding = [file.shape("token_embd.weight")[0] for file in files if "token_embd.weight" in file.raw.entries]
-    kind, class_ = CLASSES.get(architecture, (architecture, None))
+    kin = family(architecture, fields)
+    kind, class_ = CLASSES.get(kin, (kin, None))
     dtypes = {
         file.raw.entries[name].dtype for file in files for name in file.raw.entries if not name.endswith("norm.weight")
     }
@@ -79,7 +102,7 @@ def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     config: dict[str, Any] = {"model_type": kind, "dtype": "float16" if half else "bfloat16"}
     if class_:
         config["architectures"] = [class_]
-    for field, name in {**KNOWN.get(architecture, {}), **SHARED}.items():
+    for field, name in {**KNOWN.get(kin, {}), **SHARED}.items():
         if (value := fields.get(f"{architecture}.{field}")) is not None:
             config[name] = value
     if embedding:
@@ -100,8 +123,16 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
     """
     fields, found = files[0].fields, dict(config)
     architecture = str(fields.get("general.architecture"))
-    _check_known(architecture, fields)
-    for name in NEEDED:
+    kin = family(architecture, fields)
+    if kin not in KNOWN:
+        raise UnsupportedError(
+            f"is of the architecture {kin!r}, and config.json is known for {', '.join(KNOWN)}", hint=ORIGINAL
+        )
+    scaling = fields.get(f"{architecture}.rope.scaling.type", "none")
+    if scaling not in ("none", None):
+        raise UnsupportedError(f"scales its positions ({scaling}), which is not written to config.json", hint=ORIGINAL)
+    routed = [name for name in KNOWN[kin].values() if "expert" in name or "moe" in name]
+    for name in (*NEEDED, *routed):
         if type(config.get(name)) is not int or config[name] < 1:
             raise InputError(f"says {config.get(name)!r} for {name}, expected a number", hint=ORIGINAL, code="E-GGUF")
     wide = config["hidden_size"] // config["num_attention_heads"]
@@ -112,8 +143,10 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
         )
     if architecture in LARGEST:
         found["query_pre_attn_scalar"] = wide if config["num_hidden_layers"] == LARGEST[architecture] else head
+    if kin in NORMALIZED:
+        found["norm_topk_prob"] = NORMALIZED[kin]
     for file, name in ((each, name) for each in files for name in each.raw.entries):
-        if name.endswith(".bias") and name.split(".")[-2] not in BIASES.get(architecture, ()):
+        if name.endswith(".bias") and name.split(".")[-2] not in BIASES.get(kin, ()):
             raise UnsupportedError(
                 "is a bias, and how config.json of this architecture states it is not known here",
                 tensor=name,
@@ -127,16 +160,6 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
                 )
             found["rope_scaling"] = stated
     return found
-
-
-def _check_known(architecture: str, fields: Mapping[str, Any]) -> None:
-    if architecture not in KNOWN:
-        raise UnsupportedError(
-            f"is of the architecture {architecture!r}, and config.json is known for {', '.join(KNOWN)}", hint=ORIGINAL
-        )
-    scaling = fields.get(f"{architecture}.rope.scaling.type", "none")
-    if scaling not in ("none", None):
-        raise UnsupportedError(f"scales its positions ({scaling}), which is not written to config.json", hint=ORIGINAL)
 
 
 def _llama3(config: Mapping[str, Any], stored: Array) -> dict[str, Any] | None:

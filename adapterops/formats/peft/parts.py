@@ -97,7 +97,7 @@ def parts(file: Header, full: Iterable[str] = (), variant: Variant = plain) -> d
         several: dict[str, Parts] = {}
         for module, roles in sorted(found.items()):
             roles |= shared if "vera_lambda_b" in roles else {}
-            several |= _along_experts(module, roles, file.entries) or {
+            several |= of_experts(module, roles, file.entries) or {
                 module: parts_of(module, roles, file.entries, variant)
             }
         return several | {
@@ -144,11 +144,11 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
     return Parts(kind, tensors, roles.get("alpha"), shape, rank, bound, kernel=kernel)
 
 
-def _along_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Parts]:
+def of_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Parts]:
     """The experts of a projection whose factors have an axis of experts: A (E, r, in), B (E, out, r). One that all share
     has 1 in its place. None of this where they have no such axis.
 
-    Source: what SGLang serves and Megatron-Bridge exports. Differs: PEFT has the axis of experts in that of the rank.
+    Source: what SGLang serves, Megatron-Bridge exports and MLX-LM trains. Differs: PEFT has the axis of experts in that of the rank.
     """
     above, _, projection = module.rpartition(".")
     shapes = {role: entries[name].shape for role, name in roles.items()}

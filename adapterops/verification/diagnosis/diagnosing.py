@@ -18,7 +18,7 @@ from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import LOOSE, of_checkpoint, rounded_alone, through_nf4
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
-from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding, suspect
@@ -184,13 +184,8 @@ def _judged(
     wrong = [each for each in judged if not each.right]
     why = local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how)
     findings = [*findings, *why]
-    findings += [
-        finding
-        for some in local.run(
-            lambda name: list(other_findings(subject, name, ground)), sorted(subject.model.layout), how=how
-        )
-        for finding in some
-    ]
+    others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
+    findings += [finding for some in others for finding in some]
     telling = [each for each in found if not each.unchanged] or found
     fitted = joint([each.fit for each in telling])
     weights = guess.weights if guess.factor is None else fitted.weights
@@ -213,6 +208,18 @@ def _judged(
         all(each.coded for each in found),
         findings,
     )
+
+
+def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:
+    """What is wrong with a tensor where no update is added. Where updates were added to the base through NF4, so may the
+    weights be that have none.
+    """
+    found = list(other_findings(subject, tensor, ground))
+    base = subject.witnesses[0].base
+    changed = [each.kind for each in found] == [CHANGED] and tensor not in {unit.tensor for unit in subject.units}
+    if under == "nf4" and changed and subject.model.layout[tensor].shape == base.layout[tensor].shape:
+        return found if rounded_alone(subject.model, base, tensor) != "nf4" else []
+    return found
 
 
 def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how: Execution) -> Diagnosis:

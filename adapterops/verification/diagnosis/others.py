@@ -64,7 +64,14 @@ def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterat
         if heads and doubt.place in {*heads, "config.json"} and all(_copy(subject, name) for name in heads):
             continue
         kind = TIED if doubt.place == "config.json" or key(doubt.place)[-1] in {HEAD, *EMBEDDINGS} else NAME
-        yield Finding(kind, doubt.place, doubt.what)
+        tied = doubt.place in base.layout and key(doubt.place)[-1] == HEAD and _says_tied(subject.model)
+        yield Finding(
+            kind, doubt.place, f"{doubt.what}, and config.json ties it to the input embedding" * tied or doubt.what
+        )
+
+
+def _says_tied(model: Checkpoint) -> bool:
+    return bool((model.config or {}).get("tie_word_embeddings"))
 
 
 def _copy(subject: Subject, name: str) -> bool:
@@ -91,6 +98,9 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     if wanted == Wanted(tensor):
         before = base.stored[tensor]
         if before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
+            if key(tensor)[-1] == HEAD and _copy(subject, tensor):
+                yield Finding(TIED, tensor, "is the input embedding, to which it was not tied")
+                return
             codes = before.scheme.name if before.scheme else None
             rest = Rest(tensor, found, decoder(before, rounded=True), CHANGED, every, codes)
             yield from rest.findings([(0, height)])

@@ -219,16 +219,27 @@ class Subject:
             [adder.scaled for adder in adders],
         )
 
-    def other(self, unit: Unit, k: int, place: Place, transposed: bool) -> Delta:
-        """ΔW that adapter k has for another place of the same shape, in the rows of a unit that its sample has."""
-        formula = Formula(self.adapters[k].updates[place.source], transposed)
+    def other(self, unit: Unit, place: Place, update: Any, transposed: bool, few: bool = False) -> Delta:
+        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; in `few` of them
+        the first `few_rows`.
+        """
+        formula = Formula(update, transposed)
         width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
-        for begin, end in blocks(unit.rows, width, self.entries):
-            part = unit.whole.within(begin, end)
-            if part is not None:
-                own = slice(place.first + part[1].start, place.first + part[1].stop)
-                found.append(formula.rows(own, np.zeros((own.stop - own.start, width))))
+        for part in self._parts(unit)[: 1 if few else None]:
+            own = slice(place.first + part.start, place.first + part.stop)
+            found.append(formula.rows(own, np.zeros((own.stop - own.start, width))))
         return _joined(found)
+
+    def few_rows(self, unit: Unit) -> int:
+        """How many neighbouring rows the sample of a unit begins with."""
+        first = self._parts(unit)[0]
+        return int(first.stop - first.start)
+
+    def _parts(self, unit: Unit) -> list[slice]:
+        """Runs of neighbouring rows that a sample is made of, as rows of the update."""
+        width = (unit.seen or self.model.layout[unit.tensor].matrix)[1]
+        parts = [unit.whole.within(*each) for each in blocks(unit.rows, width, self.entries)]
+        return [part[1] for part in parts if part is not None]
 
 
 def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from adapterops.verification.deltas import of_factors
 from adapterops.verification.diagnosis.causes import as_if
 from adapterops.verification.diagnosis.conventions import loosely
 from adapterops.verification.diagnosis.fitting import Fit, fit
 from adapterops.verification.diagnosis.judging import Guess, Judged, typed
 from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.place import Place
+from adapterops.verification.rounding import Matrix
 
 MOST = 64
 """Other places that are tried for one unit."""
@@ -21,6 +24,10 @@ MISSING, SCALED, SWAPPED, TRANSPOSED, PARTLY, OTHER = (
     *("missing", "scale", "swapped", "transposed", "partly"),
     "changed",
 )
+
+RESEMBLING = 0.1
+"""Least cosine of a difference with an update that may be it: unlike ones have less by far, and equal ones more, but where
+rounding is ten times as large as the update."""
 
 CODES, UNREADABLE = "codes", "is in codes that cannot be decoded here"
 
@@ -82,21 +89,39 @@ def _scaled(sample: Sample, found: Fit) -> str:
 
 
 def _others(subject: Subject, unit: Unit, sample: Sample, guess: Guess) -> Iterator[tuple[str, str, Sample]]:
-    """Updates of other places, and transposed ones, as a sample that has only them."""
-    weights = guess.of(sample.scaled)
+    """Updates of other places, transposed ones, and those of the factors of two, as a sample that has only them."""
+    weights, few = guess.of(sample.scaled), subject.few_rows(unit)
     for k, places in enumerate(_alike(subject, unit)):
         rest = sample.sum(np.where(np.arange(len(weights)) == k, 0, weights))
-        for place in places[:MOST]:
-            own = place.source == unit.module and place.rows == unit.rows
-            for turned in (False, True):
-                if (own and not turned) or (turned and len(unit.rows) != unit.columns.stop - unit.columns.start):
-                    continue
-                if turned and not own:
-                    continue
-                delta = subject.other(unit, k, place, place.transposed != turned)
-                kind = TRANSPOSED if turned else SWAPPED
-                what = "holds its update transposed" if turned else f"holds the update of {place.source}"
-                yield kind, what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
+        for kind, what, other in _other_updates(subject.adapters[k].updates, unit, places[:MOST]):
+            if not _resembles((sample.M - rest)[:few], subject.other(unit, *other, few=True).values):
+                continue
+            delta = subject.other(unit, *other)
+            yield kind, what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
+
+
+def _other_updates(
+    updates: Mapping[str, Any], unit: Unit, places: Sequence[Place]
+) -> Iterator[tuple[str, str, tuple[Place, Any, bool]]]:
+    """What may be in a unit instead of its update: an update, as at which place, and whether transposed."""
+    own = next((each for each in places if each.source == unit.module and each.rows == unit.rows), None)
+    mine: Any = updates[own.source] if own else None
+    if own and len(unit.rows) == unit.columns.stop - unit.columns.start:
+        yield TRANSPOSED, "holds its update transposed", (own, mine, not own.transposed)
+    for place in places:
+        if place is own:
+            continue
+        its, name = updates[place.source], place.source
+        yield SWAPPED, f"holds the update of {name}", (place, its, place.transposed)
+        if own and of_factors(mine) and of_factors(its) and mine.A.shape == its.A.shape:
+            yield SWAPPED, f"holds its B and the A of {name}", (own, replace(mine, A=its.A), own.transposed)
+            yield SWAPPED, f"holds its A and the B of {name}", (place, replace(its, A=mine.A), place.transposed)
+
+
+def _resembles(difference: Matrix, delta: Matrix) -> bool:
+    """Whether it is worth a closer look."""
+    norms = np.linalg.norm(difference) * np.linalg.norm(delta)
+    return bool(abs(np.vdot(difference, delta)) >= RESEMBLING * norms)
 
 
 def _alike(subject: Subject, unit: Unit) -> list[Sequence[Place]]:

@@ -62,8 +62,14 @@ TOOLS = {
         "LLaMA-Factory model/adapter.py, _setup_lora_tuning: PEFT's merge_and_unload for one adapter after another",
         in_steps=True,
     ),
+    "axolotl": Tool(
+        "axolotl",
+        PEFT,
+        "axolotl cli/utils/lora_merge.py, _merge_tensor_with_lora: PEFT's get_delta_weight, the sum in float32, one cast; "
+        "cli/merge_lora.py with merge_method legacy: PEFT's merge_and_unload",
+    ),
 }
-"""Whose source was read. axolotl's is not here: what its own loader adds in was not established."""
+"""Whose source was read. After QLoRA axolotl adds to the base through NF4 and back, which is not the base."""
 
 
 @dataclass(frozen=True)

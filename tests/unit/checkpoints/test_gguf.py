@@ -7,12 +7,21 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 from gguf_models import mixed, write
 
 import adapterops as ao
 from adapterops.checkpoints.gguf import check_fits, check_folder
-from adapterops.errors import AdapterWarning, OptionError, OutputExistsError, ResourceError, UnsupportedError
+from adapterops.errors import (
+    AdapterWarning,
+    NotFoundError,
+    OptionError,
+    OutputExistsError,
+    ResourceError,
+    UnsupportedError,
+)
 from adapterops.storage.outputs import manifest_of
 
 
@@ -99,3 +108,26 @@ def test_a_checkpoint_of_transformers_is_no_gguf_file(tmp_path: Path) -> None:
     assert list(plain.shards) == ["model.safetensors"]
     with pytest.raises(OptionError, match=r"ends in \.gguf"):
         ao.save_checkpoint(plain, tmp_path / "out.gguf")
+
+
+def test_a_type_that_takes_no_other_numbers_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would change; elsewhere its bytes go along."""
+
+    def strange(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor(
+            "blk.2.attn_v.weight", np.zeros((256, 110), np.uint8), raw_dtype=gguf.GGMLQuantizationType.IQ3_S
+        )
+
+    model = ao.open_checkpoint(write(tmp_path / "a.gguf", "llama", mixed, alter=strange))
+    check_fits(model)
+    name = "model.layers.2.self_attn.v_proj.weight"
+    with pytest.raises(UnsupportedError, match="IQ3_S") as raised:
+        check_fits(replace(model, edits={name: model.rows(name)}))
+    assert raised.value.tensor == name
+    assert "--dtype bfloat16" in str(raised.value.hint)
+    assert ao.dequantize(model).layout[name].shape == (256, 256)
+    monkeypatch.setattr("adapterops.quant.ggml.find_spec", lambda name: None)
+    with pytest.raises(NotFoundError, match="not installed"):
+        ao.dequantize(model)

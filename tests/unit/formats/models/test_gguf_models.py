@@ -65,16 +65,60 @@ def test_of_several_models_in_a_folder_one_has_to_be_named(tmp_path: Path) -> No
 
 
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:
-    def experts(writer: gguf.GGUFWriter) -> None:
-        writer.add_tensor("blk.0.ffn_gate_exps.weight", np.zeros((2, 8, 8), np.float32))
+    def shared(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("blk.0.ffn_gate_shexp.weight", np.zeros((8, 8), np.float32))
 
     with pytest.raises(UnsupportedError) as raised:
-        open_checkpoint(write(tmp_path / "a.gguf", alter=experts))
-    assert raised.value.tensor == "blk.0.ffn_gate_exps.weight"
+        open_checkpoint(write(tmp_path / "a.gguf", alter=shared))
+    assert raised.value.tensor == "blk.0.ffn_gate_shexp.weight"
     strange = tmp_path / "b.gguf"
     strange.write_bytes((tmp_path / "a.gguf").read_bytes().replace(b"llama", b"mamba"))
     with pytest.raises(UnsupportedError, match="'mamba'"):
         open_checkpoint(strange)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_experts_are_weights_each(joined: bool, tmp_path: Path) -> None:
+    whole = open_checkpoint(write(tmp_path / "a.gguf", "qwen2moe", mixed, joined=joined))
+    known = {each.name: each for each in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    assert whole.layout["model.layers.1.mlp.shared_expert_gate.weight"].shape == (1, 256)
+    for number in range(3):
+        for name, end, first in (
+            ("gate", "gate_up" if joined else "gate", 0),
+            ("up", "gate_up" if joined else "up", 256),
+        ):
+            tensor = known[f"blk.1.ffn_{end}_exps.weight"]
+            expected = gguf.dequantize(tensor.data, tensor.tensor_type)[number]
+            found = whole.rows(f"model.layers.1.mlp.experts.{number}.{name}_proj.weight")(0, 256).values
+            np.testing.assert_array_equal(found, expected[first if joined else 0 :][:256])
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts" / "b.gguf", "qwen2moe", mixed, joined=joined, split_max_tensors=8)
+    parts = open_checkpoint(tmp_path / "parts")
+    assert parts.layout == whole.layout
+    assert all(parts.stored[name].same_bytes(whole.stored[name]) for name in whole.layout)
+
+
+def test_experts_in_tensors_of_their_own_are_read(tmp_path: Path) -> None:
+    """As the first files of Mixtral had them; twice is refused."""
+    values = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+    def first(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("blk.0.ffn_gate.7.weight", values)
+
+    found = open_checkpoint(write(tmp_path / "a.gguf", alter=first))
+    name = "model.layers.0.block_sparse_moe.experts.7.w1.weight"
+    np.testing.assert_array_equal(found.rows(name)(0, 4).values, values)
+
+    def twice(writer: gguf.GGUFWriter) -> None:
+        first(writer)
+        writer.add_tensor("blk.0.ffn_gate_exps.weight", np.zeros((8, 4, 4), np.float32))
+
+    def flat(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("blk.0.ffn_gate_exps.weight", values)
+
+    for number, (alter, message) in enumerate(((twice, "and so is"), (flat, "expected experts, rows and columns"))):
+        with pytest.raises(InputError, match=message):
+            open_checkpoint(write(tmp_path / f"{number}.gguf", alter=alter))
 
 
 def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
+from merged_models import CONVENTIONS, FAULTS, LoRA, Merge, base, lora, write
 from torch import Tensor
 
 from adapterops.adapters.opening import open_adapter
@@ -17,18 +18,20 @@ from adapterops.verification.diagnosis.tools import TOOLS, Recognition, recognis
 BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, alpha=5, dtype=torch.float16)
 
 
-def found(place: Path, tensors: dict[str, Tensor], tool: str) -> Recognition:
+def found(place: Path, tensors: dict[str, Tensor], tool: str, adapters: Sequence[LoRA] = (ADAPTER,)) -> Recognition:
     model, before = (open_checkpoint(write(place / name, each)) for name, each in (("m", tensors), ("b", BEFORE)))
-    return recognised(model, before, [open_adapter(ADAPTER.save(place / "a"))], tool)
+    return recognised(
+        model, before, [open_adapter(each.save(place / f"a{k}")) for k, each in enumerate(adapters)], tool
+    )
 
 
 @pytest.mark.parametrize(
     ("arithmetic", "tools"),
     [
-        ("once", {"peft", "mergekit", "unsloth", "llama-factory"}),
-        ("peft", {"peft", "mergekit", "llama-factory"}),
+        ("once", {"peft", "mergekit", "unsloth", "llama-factory", "axolotl"}),
+        ("peft", {"peft", "mergekit", "llama-factory", "axolotl"}),
         ("peft-safe", {"peft"}),
-        ("cast", {"peft", "mergekit", "llama-factory"}),
+        ("cast", {"peft", "mergekit", "llama-factory", "axolotl"}),
         ("through-float16", {"mergekit"}),
     ],
 )
@@ -39,7 +42,10 @@ def test_who_rounds_so(arithmetic: str, tools: set[str], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("fault", [*FAULTS])
 def test_no_fault_passes(fault: str, tmp_path: Path) -> None:
-    result = found(tmp_path, FAULTS[fault].plant(Merge(BEFORE, [ADAPTER], CONVENTIONS["once"])), "peft")
+    weights = FAULTS[fault].weights
+    adapters = [ADAPTER, lora(2)][: len(weights)]
+    tensors = FAULTS[fault].plant(Merge(BEFORE, adapters, CONVENTIONS["once"], weights))
+    result = found(tmp_path, tensors, "peft", adapters)
     assert not result.ok
     assert not result.as_json()["verified"]
 
