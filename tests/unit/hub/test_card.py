@@ -152,6 +152,12 @@ def test_it_does_not_change() -> None:
     assert card(HUB, MERGED, ADAPTER) == card(HUB, MERGED, ADAPTER)
 
 
+def test_by_how_much_a_merge_was_multiplied() -> None:
+    operation = {**MERGED, "scale": "auto", "multipliers": {"q": 0.5, "k": 0.71, "v": 0.98, "o": None}}
+    _, text = card(HUB, operation, ADAPTER)
+    assert "scale auto, 0.71 times in the median module (0.5 to 0.98)" in text
+
+
 def test_names_of_strangers_add_no_markup() -> None:
     hostile = "<img src=x onerror=alert(1)>\n\n# title"
     inputs = [{"path": hostile, "files": {}}, {"path": "b", "files": {}}]
