@@ -13,6 +13,7 @@ from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
+from adapterops.formats.peft.keys import of_adapter
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Header
@@ -21,6 +22,8 @@ OF_MODELS = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 """The names of files that hold models."""
+
+MODEL_FIRST = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
 
 
 def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
@@ -48,6 +51,13 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             path=weights,
             hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
             code="E-UNMERGED",
+        )
+    if fields is None and file.entries and not any(map(of_adapter, file.entries)):
+        raise InputError(
+            f"is a model, where an adapter is expected: all tensors have names of weights, such as {min(file.entries)}",
+            path=weights,
+            hint=MODEL_FIRST,
+            code="E-MODEL",
         )
     found = contents(file, fields, config_path, alpha)
     paths = (weights, config_path) if config_path.exists() else (weights,)
@@ -83,9 +93,11 @@ def _weights(place: Place) -> Path:
             return source / name
     there = [path.name for path in place.entries()]
     if any(map(OF_MODELS.fullmatch, there)):
-        hint = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
         raise InputError(
-            f"is a model, where an adapter is expected: it has no {WEIGHTS}", path=place, hint=hint, code="E-FOLDER"
+            f"is a model, where an adapter is expected: it has no {WEIGHTS}",
+            path=place,
+            hint=MODEL_FIRST,
+            code="E-MODEL",
         )
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
