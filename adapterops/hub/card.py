@@ -108,7 +108,7 @@ def render(made: Made) -> str:
         made=made,
         metadata=_metadata(made),
         mark=MARK,
-        title=made.repo.rpartition("/")[2].strip(".") or Path(made.file).stem,
+        title=made.repo.rpartition("/")[2].strip(".") or Path(made.file).stem or Path(made.repo).resolve().name,
         what="A LoRA adapter"
         if made.adapter is not None
         else "A quantized model"

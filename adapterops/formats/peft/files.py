@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,15 @@ def _weights(place: Place) -> Path:
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,
-        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place),
+        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place, there),
         code="E-FOLDER",
     )
 
 
-def _further_in(place: Place) -> str:
+def _further_in(place: Place, there: Collection[str]) -> str:
     """Where an adapter is, of a folder that has none itself and none in its folders."""
+    if CONFIG in there:
+        return f"its weights are missing: download {WEIGHTS}, too, or save the adapter again"
     deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
     return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 

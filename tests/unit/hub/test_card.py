@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +178,8 @@ def test_names_of_strangers_add_no_markup() -> None:
     assert "&lt;img src=x onerror=alert(1)&gt;" in prose
     assert text.count("\n# ") == 1
     assert text.count("```") == 6, "of the command, of PEFT, of vLLM: the hostile one closes none"
+
+
+def test_the_card_of_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"\n# {tmp_path.name}\n" in render(Made(".", {}, ADAPTER))
