@@ -85,7 +85,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge https://huggingface.co/me/x a", 2, "an address of the web is not opened", "write hf://me/x"),
         ("merge https://huggingface.co/me/x/tree/main a", 2, "is not opened", "write hf://me/x"),
         ("show https://a.b/x.safetensors", 2, "an address of the web is not opened", "download it, and name the file"),
-        ("merge a/adapter_config.json b", 3, "this is JSON text: a config, or an error", "name the folder of a config"),
+        (
+            "merge a/adapter_config.json b",
+            3,
+            "this is JSON text: a config, or an error",
+            "name the folder that it is in",
+        ),
         ("show taken/notes.txt", 3, "is not a safetensors file: this is text", "name a folder or a .safetensors file"),
         ("merge a b --method average", 2, "there is no method 'average'", "did you mean linear?"),
         ("merge a b --method task_arithmetic", 2, "there is no method 'task_arithmetic'", "did you mean linear?"),
