@@ -128,11 +128,13 @@ def describe(scale: Scale, count: int, multipliers: Collection[float] = ()) -> s
 
 def times(multipliers: Collection[float]) -> str:
     """
-    >>> times([0.5]), times([0.5, 0.5]), times([0.5, 0.71, 0.98]), times([1, 1])
-    ('0.5 times', '0.5 times in every module', '0.71 times in the median module (0.5 to 0.98)', 'full size in every module')
+    >>> times([0.5]), times([0.5, 0.5]), times([0.5, 0.71, 0.98])
+    ('0.5 times', '0.5 times in every module', '0.71 times in the median module (0.5 to 0.98)')
+    >>> times([1, 1]), times([0.5, 1, 1])
+    ('full size in every module', 'full size in the median module (0.5 to 1)')
     """
     least, middle, most = (f"{value:.3g}" for value in (min(multipliers), median(multipliers), max(multipliers)))
-    if least == most:
-        size = "full size" if most == "1" and len(multipliers) > 1 else f"{most} times"
-        return f"{size} in every module" if len(multipliers) > 1 else size
-    return f"{middle} times in the median module ({least} to {most})"
+    if len(multipliers) == 1:
+        return f"{most} times"
+    size = "full size" if middle == "1" else f"{middle} times"
+    return f"{size} in every module" if least == most else f"{size} in the median module ({least} to {most})"
