@@ -16,6 +16,7 @@ highlight_language = "none"  # of blocks that name none
 html_title = f"adapterops {release}"
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which browsers refuse to pages of a folder
 myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"

@@ -10,8 +10,15 @@ from adapterops.cli import options
 from adapterops.cli.making import Making, converting, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
+from adapterops.errors import InputError
 from adapterops.requests.places import named_after
 from adapterops.requests.request import Output
+
+OF_MODELS = {
+    "gguf": "a model in 16 or 32 bits becomes GGUF with llama.cpp: python convert_hf_to_gguf.py MODEL",
+    "mlx": "a model becomes MLX's with MLX-LM: mlx_lm.convert --hf-path MODEL",
+}
+"""What makes of a whole model what `convert` makes of an adapter."""
 
 
 @click.command("convert", cls=Sectioned)
@@ -30,4 +37,11 @@ def command(source: str, cut: Output, out: Path | None, making: Making) -> None:
     adapterops convert kohya.safetensors --to peft --base base -o converted
     adapterops convert loha --to peft --rank 32 -o converted
     """
-    write(making.changed(source, cut), out or named_after(source, f"-{cut.format}"), making.running)
+    try:
+        write(making.changed(source, cut), out or named_after(source, f"-{cut.format}"), making.running)
+    except InputError as error:
+        if error.code != "E-MODEL":
+            raise
+        other = OF_MODELS.get(cut.format or "")
+        hint = f"name the folder of an adapter; {other}" if other else error.hint
+        raise InputError(error.message, path=error.path, hint=hint, code=error.code) from None

@@ -56,7 +56,7 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
 def _print(out: Path, asked: Asked, outcome: Outcome, as_json: bool) -> None:
     if isinstance(outcome, Verification):
         tell(out, absolute(asked.request, out), outcome, recorded(out), as_json)
-    elif as_json:
-        print_json(*as_result(outcome, {}))
+    elif isinstance(asked, Made) and as_json:
+        print_json(*as_result(asked, outcome, {}))
     elif isinstance(asked, Made):
         print_result(asked, outcome, {})

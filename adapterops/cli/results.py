@@ -15,10 +15,10 @@ from adapterops.adapters.saved import Saved
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
-from adapterops.engine.plan import steps
+from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
-from adapterops.methods.scaling import SUM, describe, others
+from adapterops.methods.scaling import SUM, describe, fixed, others, times
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
 from adapterops.requests.running import Made
@@ -68,10 +68,34 @@ def print_scales(made: Made, *, planned: bool) -> None:
         weighted = set(step.parameters["weights"]) != {1.0}
         if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
-        line(f"  scale {describe(scale, number)}")
+        multipliers = _multipliers(step).values()
+        later = planned and not multipliers and fixed(scale, number) is None
+        line(f"  scale {describe(scale, number, multipliers)}{'; the merge says by how much' if later else ''}")
         if planned and click.get_current_context().info_name in WITH_SCALE:
             for name, factor in others(scale, number).items():
-                line(f"    {name}{f', {factor:.3g} times' if factor else ''}: {again('--scale', name)}")
+                line(f"    {name}{f', {times([factor])}' if factor else ''}: {again('--scale', name)}")
+
+
+def scales(made: Made, *, planned: bool) -> dict[str, Any]:
+    """The same as JSON: one for each merge, the last one first."""
+    told = []
+    for step in merges(made):
+        scale, number = step.parameters["scale"], len(step.inputs)
+        each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
+        if each["factor"] is None:
+            each["multipliers"] = _multipliers(step) or None
+        if planned and click.get_current_context().info_name in WITH_SCALE:
+            each["commands"] = {name: again("--scale", name) for name in others(scale, number)}
+        told.append(each)
+    return {"scales": told} if told else {}
+
+
+def _multipliers(step: Step) -> dict[str, float]:
+    """What `auto` multiplies modules by, where that is known, or may be found now: quickly, and of inputs that are here."""
+    each = step.multipliers
+    if each is None or not (len(each.found) >= len(each.modules) or (each.quick and not missing(step))):
+        return {}
+    return each.all()
 
 
 def merges(made: Made) -> Iterator[Step]:

@@ -52,6 +52,9 @@ WITHOUT = {
 }
 """What is done here without an option of that name."""
 
+SHOWN = 3
+"""Commands that are named where an option is given to another."""
+
 CHOICES = {
     "nf4": "4bit int4 q4",
     "int8": "8bit q8",
@@ -164,4 +167,16 @@ def _instead(name: str, context: click.Context | None) -> str:
     if not called and name in WITHOUT:
         return f"{WITHOUT[name]}; "
     called += get_close_matches(name, there, n=1, cutoff=NEAR)
-    return f"did you mean {called[0]}? " if called else ""
+    if called:
+        return f"did you mean {called[0]}? "
+    others = _with(name, context.find_root()) if context else []
+    more = " and others" if len(others) > SHOWN else ""
+    return f"it is an option of {', '.join(others[:SHOWN])}{more}; " if others else ""
+
+
+def _with(option: str, root: click.Context) -> list[str]:
+    """The commands that have an option."""
+    group = root.command
+    names = group.list_commands(root) if isinstance(group, click.Group) else []
+    commands = {name: group.get_command(root, name) for name in names} if isinstance(group, click.Group) else {}
+    return [name for name, each in commands.items() if each and any(option in p.opts for p in each.params)]

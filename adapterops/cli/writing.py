@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
 from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
-from adapterops.cli.results import print_result, print_scales
+from adapterops.cli.results import print_result, print_scales, scales
 from adapterops.cli.running import Running
 from adapterops.cli.terminal import verbose
 from adapterops.cli.typed import command_line
@@ -91,7 +91,7 @@ def write(
     with written(out):
         more = then()
         if running.as_json:
-            print_json(*as_result(saved, more))
+            print_json(*as_result(made, saved, more))
         else:
             print_result(made, saved, more)
 
@@ -140,7 +140,8 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
     """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
     result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
     if as_json:
-        print_json("plan", {"dry_run": True, "path": str(out), "free": free, **plan.as_json(), **_details(made)})
+        what = {**plan.as_json(), **scales(made, planned=True), **_details(made)}
+        print_json("plan", {"dry_run": True, "path": str(out), "free": free, **what})
         return
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
@@ -196,9 +197,9 @@ def _details(made: Made) -> dict[str, Any]:
     }
 
 
-def as_result(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def as_result(made: Made, saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind of a result, and the result."""
-    shared = {"path": str(saved.path), "bytes": saved.bytes}
+    shared = {"path": str(saved.path), "bytes": saved.bytes, **scales(made, planned=False)}
     if isinstance(saved, Saved):
         modules: dict[str, Any] = {module: kept.__dict__ for module, kept in saved.modules.items()}
         return "saved-adapter", {

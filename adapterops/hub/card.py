@@ -14,6 +14,7 @@ from typing import Any
 from adapterops.errors import OptionError, printable
 from adapterops.hub.loading import Loading, loading_base, loading_model
 from adapterops.hub.references import Reference, parse
+from adapterops.methods.scaling import times
 from adapterops.storage.outputs import MARK
 from adapterops.templates import template
 
@@ -107,7 +108,7 @@ def render(made: Made) -> str:
         made=made,
         metadata=_metadata(made),
         mark=MARK,
-        title=made.repo.rpartition("/")[2].strip(".") or Path(made.file).stem,
+        title=made.repo.rpartition("/")[2].strip(".") or Path(made.file).stem or Path(made.repo).resolve().name,
         what="A LoRA adapter"
         if made.adapter is not None
         else "A quantized model"
@@ -189,10 +190,12 @@ def _described(made: Made, node: Mapping[str, Any]) -> str:
     parameters = {
         name: value
         for name, value in node.items()
-        if name not in ("operation", "inputs", "method") and value not in (None, False)
+        if name not in ("operation", "inputs", "method", "multipliers") and value not in (None, False)
     }
     method = f" ({node['method']})" if "method" in node else ""
     shown = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items())
+    multiplied = [each for each in node.get("multipliers", {}).values() if each is not None]
+    shown += f", {times(multiplied)}" if multiplied else ""
     return f"**{node['operation']}**{method} {shown}".strip()
 
 

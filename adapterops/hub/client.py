@@ -221,7 +221,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
                 "E-HUB-TIMEOUT",
             )
         if isinstance(cause, _http().TransportError):
-            hint = "is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache"
+            hint = f"is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache{_nor(what)}"
             return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return ResourceError(
@@ -233,6 +233,11 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return fault("came incomplete from the Hub", "run it again", "E-HUB-INCOMPLETE")
     shown = _without_queries(str(error).splitlines()[0] if str(error) else "")[:200]
     return fault(f"the transfer failed: {type(error).__name__}: {shown}", "run it again", "E-HUB")
+
+
+def _nor(what: str) -> str:
+    """That no path here was meant: whoever mistypes one may be told of the Hub."""
+    return "" if os.path.lexists(what) else f"; there is no path {what} here either"
 
 
 def _answered(error: Any, what: str) -> AdapterOpsError:
@@ -262,13 +267,13 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     if status == 401:
         return fault(
             "is private, or does not exist: the Hub does not say which",
-            f"check the name, or {login}",
+            f"check the name, or {login}{_nor(what)}",
             "PRIVATE",
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return fault(
             "does not exist on the Hub, or not for this account",
-            f"check the name; if it is private, {login}",
+            f"check the name; if it is private, {login}{_nor(what)}",
             "MISSING",
         )
     if status == 403:

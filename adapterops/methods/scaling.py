@@ -7,10 +7,12 @@ the size of what passes through them, so that its norm is about sqrt(out). docs/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from math import isfinite, sqrt
 from operator import add
+from statistics import median
 from typing import TypeAlias
 
 from adapterops.errors import OptionError
@@ -19,6 +21,9 @@ from adapterops.updates.protocol import Linear
 AUTO, SUM, MEAN = "auto", "sum", "mean"
 GROWN = sqrt(2)
 """What the norm of a module of a merge is at most, relative to those of its inputs: twice the energy."""
+
+FEW = 1 << 29
+"""Entries of a merge that are computed for its multipliers alone: seconds of work."""
 
 Scale: TypeAlias = str | float
 
@@ -82,15 +87,54 @@ def others(scale: Scale, count: int) -> dict[str, float | None]:
     return {name: fixed(name, count) for name in (AUTO, SUM, MEAN) if name != scale} if count > 1 else {}
 
 
-def describe(scale: Scale, count: int) -> str:
-    """What the result is multiplied by.
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """What `auto` multiplies the modules of a merge by: each is found when the module is computed.
 
+    Attributes:
+        modules: those that are multiplied.
+        compute: a module, by which its multiplier is found.
+        quick: whether all may be found for their own sake: from A and B alone, or from no more than `FEW` entries.
+        found: module → multiplier.
+    """
+
+    modules: Collection[str]
+    compute: Callable[[str], object]
+    quick: bool
+    found: dict[str, float] = field(default_factory=dict)
+
+    def all(self) -> dict[str, float]:
+        """Those of all modules, in their order: what is not found yet is computed."""
+        for module in self.modules:
+            if module not in self.found:
+                self.compute(module)
+        return {module: self.found[module] for module in self.modules}
+
+
+def describe(scale: Scale, count: int, multipliers: Collection[float] = ()) -> str:
+    """What the result is multiplied by. `multipliers`: those of the modules, where they depend on the numbers and are known.
+
+    >>> describe("auto", 4, [0.5, 0.71, 0.98]), describe("mean", 4)
+    ('auto: 0.71 times in the median module (0.5 to 0.98)', 'mean: 0.25 times')
     >>> describe("auto", 4)
     'auto: full size, reduced where the update of a module is large, at most to the mean'
-    >>> describe("mean", 4)
-    'mean: 0.25 times'
     """
-    factor = fixed(scale, count)
-    if factor is not None:
-        return f"{scale}: {factor:.3g} times" if isinstance(scale, str) else f"{factor:.3g}"
-    return f"{AUTO}: full size, reduced where the update of a module is large, at most to the mean"
+    if fixed(scale, count) is None and not multipliers:
+        return f"{AUTO}: full size, reduced where the update of a module is large, at most to the mean"
+    if not isinstance(scale, str):
+        return f"{scale:.3g}"
+    return f"{scale}: {times(multipliers or [fixed(scale, count) or 1.0])}"
+
+
+def times(multipliers: Collection[float]) -> str:
+    """
+    >>> times([0.5]), times([0.5, 0.5]), times([0.5, 0.71, 0.98])
+    ('0.5 times', '0.5 times in every module', '0.71 times in the median module (0.5 to 0.98)')
+    >>> times([1, 1]), times([0.5, 1, 1])
+    ('full size in every module', 'full size in the median module (0.5 to 1)')
+    """
+    least, middle, most = (f"{value:.3g}" for value in (min(multipliers), median(multipliers), max(multipliers)))
+    if len(multipliers) == 1:
+        return f"{most} times"
+    size = "full size" if middle == "1" else f"{middle} times"
+    return f"{size} in every module" if least == most else f"{size} in the median module ({least} to {most})"

@@ -12,7 +12,7 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import AUTO, SUM, Scale, check_scale, fixed, matching
+from adapterops.methods.scaling import AUTO, FEW, SUM, Multipliers, Scale, check_scale, fixed, matching
 from adapterops.methods.spaces import SPACES, Block, factored
 from adapterops.operations.grams import file_of, matched
 from adapterops.provenance.history import Step, key
@@ -85,13 +85,15 @@ def merge(
     options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
-    merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], **options)
+    merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, **options)
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
             return merging.update(module)
 
-    return replace(total, updates=Lazy(layout, compute), layout=layout)
+    return replace(
+        total, updates=Lazy(layout, compute), layout=layout, history=replace(step, multipliers=merging.multipliers)
+    )
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
@@ -146,6 +148,7 @@ class _Merging:
         adapters: Sequence[Adapter],
         method: Method,
         grams: Sequence[Mapping[str, Array]],
+        layout: Mapping[str, Layout],
         *,
         weights: Sequence[float],
         scale: Scale,
@@ -157,6 +160,13 @@ class _Merging:
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole() if method.whole_model(parameters) else None
+        self.multipliers = self._multipliers(layout if fixed(scale, len(adapters)) is None else {})
+
+    def _multipliers(self, layout: Mapping[str, Layout]) -> Multipliers:
+        by_rank = self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
+        scaled = {module: each for module, each in layout.items() if self._method.acts != "matrices" or each.matrix}
+        entries = sum(each.entries for each in scaled.values() if each.dense or not by_rank)
+        return Multipliers(tuple(scaled), self.update, entries <= FEW)
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
@@ -168,7 +178,7 @@ class _Merging:
         result = back([self._block(module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
         if factor is None:
-            factor = matching(result, updates, self._method.borne)
+            factor = self.multipliers.found[module] = matching(result, updates, self._method.borne)
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:

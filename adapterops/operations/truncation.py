@@ -66,8 +66,13 @@ def check_cut(
     rank: int | None = None, energy: float | None = None, budget: int | None = None, unit: str = "parameters"
 ) -> None:
     """Raise OptionError unless exactly one way of cutting is given, and is possible."""
-    if sum(option is not None for option in (rank, energy, budget)) != 1:
-        raise OptionError("exactly one of rank, energy and budget says how much is cut", hint="for example --rank 8")
+    given = [name for name, each in {"rank": rank, "energy": energy, "budget": budget}.items() if each is not None]
+    if len(given) != 1:
+        both = f", and {' and '.join(given)} are given" if given else ""
+        raise OptionError(
+            f"exactly one of rank, energy and budget says how much is kept{both}",
+            hint="for example --rank 8",
+        )
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
         raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
     if energy is not None:

@@ -9,13 +9,16 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.content import changed
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.tensors import TensorFile
+
+if TYPE_CHECKING:
+    from adapterops.methods.scaling import Multipliers
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,19 +149,31 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """An operation on other adapters. Without inputs: an adapter that was made in memory."""
+    """An operation on other adapters. Without inputs: an adapter that was made in memory.
+
+    `multipliers` are those of a merge, which depend on the numbers.
+    """
 
     operation: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Step | Source, ...] = ()
+    multipliers: Multipliers | None = None
 
-    def as_json(self, sources: list[Source]) -> dict[str, Any]:
-        """The tree of operations; its leaves are numbers in `sources`."""
+    def as_json(self, sources: list[Source], *, measured: bool = False) -> dict[str, Any]:
+        """The tree of operations; its leaves are numbers in `sources`. With what was `measured` of the numbers: whoever
+        does the work, in however many parts.
+        """
         inputs = [
-            {"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources)
+            {"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources, measured=measured)
             for node in self.inputs
         ]
-        return {"operation": self.operation, **self.parameters, **({"inputs": inputs} if inputs else {})}
+        told = self.multipliers.all() if measured and self.multipliers and self.multipliers.quick else {}
+        return {
+            "operation": self.operation,
+            **self.parameters,
+            **({"multipliers": told} if told else {}),
+            **({"inputs": inputs} if inputs else {}),
+        }
 
 
 def sources(node: Step | Source) -> list[Source]:

@@ -63,7 +63,7 @@ def write_manifest(
         outputs: for each file its size and BLAKE3.
         torch: whether it was computed by torch, too, and not by numpy alone.
     """
-    operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history))
+    operation = {"input": 0} if isinstance(history, Source) else history.as_json(sources(history), measured=True)
     content = {
         "schema": SCHEMA,
         "versions": versions(torch=torch),

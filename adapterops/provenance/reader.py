@@ -116,6 +116,8 @@ def _operation(node: Any, inputs: int) -> None:
         return
     if not isinstance(fields.get("operation"), str):
         _fail(f"operation: its name is {_shown(fields.get('operation'))}, expected text")
+    multipliers = _table(fields.get("multipliers", {}), "multipliers")
+    _numbers(multipliers, tuple(multipliers), "multipliers")
     for inner in _list(fields.get("inputs", []), f"{fields['operation'][:80]}: inputs"):
         _operation(inner, inputs)
 

@@ -186,7 +186,9 @@ def _heatmap(figure: Heatmap) -> tuple[str, float]:
             box = f'x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{high - 1:.1f}" fill="{paint}"'
             parts.append(f"<rect {box}><title>{tip}</title></rect>")
             if shown:
-                parts.append(written(x + cell / 2, y + 11.5, figure.form(value), "middle", f"small {on(paint)}"))
+                parts.append(
+                    written(x + cell / 2, y + high / 2 + 2.7, figure.form(value), "middle", f"small {on(paint)}")
+                )
     return "".join(parts), top + high * len(figure.rows) + 6
 
 

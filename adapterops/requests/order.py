@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from adapterops.errors import AdapterWarning, OptionError
+from adapterops.errors import AdapterWarning, InputError, OptionError
+from adapterops.formats.adapter_files import CONFIG
 from adapterops.hub.references import SCHEME, referred
 from adapterops.requests.verifying import fusion_of
 
@@ -16,6 +17,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
     Norms do not show it: training may make weights larger or smaller.
 
     Raises:
+        InputError: one is an adapter.
         OptionError: none is named, two are, the order is the wrong one, or no manifest says which it is.
 
     Warns:
@@ -39,6 +41,14 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
         return other
     if fused_from(other, tuned):
         raise OptionError(f"{tuned} is the base of {other}, which was fused from it", hint=_command(other, tuned))
+    for each in (tuned, other):
+        if os.path.lexists(os.path.join(each, CONFIG)):
+            raise InputError(
+                "is an adapter, where a model is expected: a difference is that of two models",
+                path=each,
+                hint=_command("TUNED", "BASE"),
+                code="E-FOLDER",
+            )
     raise OptionError(
         f"which of {tuned} and {other} is the base, no manifest says",
         hint=f"if it is {other}: {_command(tuned, other)}",

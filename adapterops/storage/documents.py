@@ -48,14 +48,13 @@ def check_documents(outputs: Mapping[Path, bytes], inputs: Sequence[Path], force
 
 
 def _check_replaceable(out: Path, force: bool, mark: bytes) -> None:
-    if not force:
-        raise OutputExistsError(
-            "already exists", path=out, hint="name another place with -o, or replace it with --force"
-        )
     head = b""
     if out.is_file() and not out.is_symlink():
         with open(out, "rb") as file:
             head = file.read(HEAD)
+    if not force:
+        replaced = ", or replace it with --force" if mark in head else ""
+        raise OutputExistsError("already exists", path=out, hint=f"name another place with -o{replaced}")
     if mark not in head:
         raise OutputExistsError(
             "was not written by adapterops, so --force does not replace it",

@@ -42,7 +42,7 @@ FOREIGN = [
     (
         b"{",
         "JSON text: a config, or an error message that was saved",
-        "name the folder of a config; else download the file again",
+        "for a config name the folder that it is in; anything else has to be downloaded again",
     ),
 ]
 

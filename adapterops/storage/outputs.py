@@ -48,9 +48,8 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
             )
     if os.path.lexists(out) and not empty(out):
         if not force:
-            raise OutputExistsError(
-                "already exists", path=out, hint="name another place with -o, or replace it with --force"
-            )
+            replaced = "" if _not_ours(out) else ", or replace it with --force"
+            raise OutputExistsError("already exists", path=out, hint=f"name another place with -o{replaced}")
         check_replaceable(out)
     check_parent(place)
 
@@ -73,19 +72,23 @@ def check_parent(out: Path) -> None:
 
 def check_replaceable(out: Path) -> None:
     """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
-    fact = None
-    if not manifest_of(out).is_file():
-        fact = f"was not written by adapterops (it has no {MANIFEST})"
-    elif (named := _named(out)) is None:
-        fact = f"its {MANIFEST} does not say which files adapterops wrote"
-    elif added := [name for name, path in _inside(out, named) if not _written(name, path, named)]:
-        fact = f"holds what adapterops did not write: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
-    if fact:
+    if fact := _not_ours(out):
         raise OutputExistsError(
             f"{fact}, so --force does not replace it",
             path=out,
             hint="remove it yourself, or name another place with -o",
         )
+
+
+def _not_ours(out: Path) -> str | None:
+    """What says that something would be lost that adapterops did not write."""
+    if not manifest_of(out).is_file():
+        return f"was not written by adapterops (it has no {MANIFEST})"
+    if (named := _named(out)) is None:
+        return f"its {MANIFEST} does not say which files adapterops wrote"
+    added = [name for name, path in _inside(out, named) if not _written(name, path, named)]
+    listed = f"{', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
+    return f"holds what adapterops did not write: {listed}" if added else None
 
 
 def _named(out: Path) -> set[str] | None:

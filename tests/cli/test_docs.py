@@ -135,6 +135,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert 'href="tutorial-qlora.html"' in page
     linked = re.findall(r'(?:src|href)="(https?://[^"]+\.(?:js|css)[^"]*)"', page)
     assert not linked, "a page that opens from a folder needs nothing from elsewhere"
+    options = (tmp_path / "site/_static/documentation_options.js").read_text(encoding="utf-8")
+    assert "SHOW_SEARCH_SUMMARY: false" in options, "nor may it fetch other pages, which browsers refuse there"
 
 
 EXAMPLES = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from corpus import write_adapter
+from safetensors.torch import save_file
 from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
@@ -34,6 +35,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(["fuse", "base", "tuned", "-o", "fused"]) == 0
     shutil.copy(place / "a/adapter_model.safetensors", place / "lone.safetensors")
     (place / "recipe.yaml").write_text("models:\n  - model: base\nmerge_method: linear\n")
+    (place / "kohya").mkdir()
+    names = {"lora_down.weight": (2, 8), "lora_up.weight": (8, 2), "alpha": ()}
+    save_file(
+        {f"lora_te_q.{name}": torch.ones(shape) for name, shape in names.items()}, place / "kohya/style.safetensors"
+    )
+    (place / "unfinished").mkdir()
+    shutil.copy(place / "a/adapter_config.json", place / "unfinished")
     (place / "empty").mkdir()
     (place / "taken").mkdir()
     (place / "taken/notes.txt").write_text("mine")
@@ -77,7 +85,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge https://huggingface.co/me/x a", 2, "an address of the web is not opened", "write hf://me/x"),
         ("merge https://huggingface.co/me/x/tree/main a", 2, "is not opened", "write hf://me/x"),
         ("show https://a.b/x.safetensors", 2, "an address of the web is not opened", "download it, and name the file"),
-        ("merge a/adapter_config.json b", 3, "this is JSON text: a config, or an error", "name the folder of a config"),
+        (
+            "merge a/adapter_config.json b",
+            3,
+            "this is JSON text: a config, or an error",
+            "name the folder that it is in",
+        ),
         ("show taken/notes.txt", 3, "is not a safetensors file: this is text", "name a folder or a .safetensors file"),
         ("merge a b --method average", 2, "there is no method 'average'", "did you mean linear?"),
         ("merge a b --method task_arithmetic", 2, "there is no method 'task_arithmetic'", "did you mean linear?"),
@@ -208,6 +221,22 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("convert a", 2, "--to is missing", "one of "),
         ("convert a --to ggfu", 2, "there is no format 'ggfu'", "did you mean gguf?"),
         ("convert a --to gguf", 4, "a GGUF file depends on the model", "name the model with --base"),
+        ("convert base --to gguf", 3, "base: is a model, where an adapter is", "python convert_hf_to_gguf.py MODEL"),
+        ("convert base --to mlx", 3, "base: is a model, where an adapter is", "mlx_lm.convert --hf-path MODEL"),
+        ("convert base --to kohya", 3, "base: is a model, where an adapter is", "name the folder of an adapter"),
+        ("merge base/model-00001-of-00004.safetensors a", 3, "all tensors have names of weights", "after --base"),
+        ("quantize kohya --to nf4 -o x", 3, "kohya: is an adapter, where a model is expected", "name the folder of"),
+        ("fuse kohya a", 3, "kohya: is an adapter, where a model is expected", "fuse has it before the adapters"),
+        ("show kohya", 3, "kohya: has no adapter_model.safetensors", "such as kohya/style.safetensors"),
+        ("merge unfinished a", 3, "unfinished: has no adapter_model.safetensors", "its weights are missing: download"),
+        ("extract base tuned --rank 2", 3, "tuned: is an adapter, where a model", "adapterops extract TUNED --base"),
+        ("fuse base tuned --rank 8", 2, "there is no option --rank", "it is an option of merge, truncate, convert and"),
+        ("merge a b --quantize nf4", 2, "there is no option --quantize", "it is an option of fuse, unfuse; see"),
+        ("truncate a --rank 8 --energy 0.9", 2, "says how much is kept, and rank and energy are given", "--rank 8"),
+        ("fuse base tuned -o fused", 6, "fused: already exists", "or replace it with --force"),
+        ("fuse base tuned -o base", 2, "base: the output is an input, too", "name another place with -o"),
+        ("merge a b -o base", 6, "base: already exists", "name another place with -o\n"),
+        ("merge a b -o taken --force", 6, "taken: was not written by adapterops", "remove it yourself"),
         ("check base", 3, "base: is a model, where an adapter is expected", "name the folder of an adapter"),
         ("check a --for vlm", 2, "'vlm' is not one of", "did you mean vllm?"),
         ("fuse base tuned -o x --rounding stochastic --dtype float32", 2, "for codes and for 16 bits", "leave it out"),

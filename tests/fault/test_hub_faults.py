@@ -240,6 +240,7 @@ def unreachable(hub: Hub) -> None:
             "the Hub has a failure of its own (502)",
         ),
         (unreachable, "E-HUB-NETWORK", "the Hub cannot be reached"),
+        (unreachable, "E-HUB-NETWORK", "in the cache; there is no path me/a here either"),
         (silent, "E-HUB-TIMEOUT", "the Hub does not answer"),
         (
             lambda hub: hub.faults.append(Fault("safetensors", "whole")),

@@ -209,7 +209,7 @@ def _check_updates(entries: Collection[str]) -> None:
         raise InputError(
             "is a model, where an adapter is expected",
             hint="name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE",
-            code="E-FOLDER",
+            code="E-MODEL",
         )
 
 

@@ -5,7 +5,7 @@ config, tokenizer and the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,7 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
         if source.suffix == SUFFIX:
             return _gguf(place, gguf_files(place))
         file = place.open(source)
-        if file.entries and all(map(OF_ADAPTERS.search, file.entries)):
-            raise _adapter(place)
+        _check_model(place, [file])
         return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
@@ -210,11 +209,19 @@ def _adapter(place: Place, what: str = "an adapter") -> InputError:
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-FOLDER")
 
 
+def _check_model(place: Place, files: Iterable[TensorFile]) -> None:
+    """Raise InputError for files of adapters alone."""
+    names = [name for file in files for name in file.entries]
+    if names and all(map(OF_ADAPTERS.search, names)):
+        raise _adapter(place)
+
+
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
     if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
         raise _adapter(place)
     if found := weight_files(place):
+        _check_model(place, found.values())
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(place, allow_pickle)

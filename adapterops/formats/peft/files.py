@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
+from adapterops.formats.peft.keys import of_adapter
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Header
@@ -21,6 +23,8 @@ OF_MODELS = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 """The names of files that hold models."""
+
+MODEL_FIRST = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
 
 
 def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:
@@ -48,6 +52,13 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             path=weights,
             hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
             code="E-UNMERGED",
+        )
+    if fields is None and file.entries and not any(map(of_adapter, file.entries)):
+        raise InputError(
+            f"is a model, where an adapter is expected: all tensors have names of weights, such as {min(file.entries)}",
+            path=weights,
+            hint=MODEL_FIRST,
+            code="E-MODEL",
         )
     found = contents(file, fields, config_path, alpha)
     paths = (weights, config_path) if config_path.exists() else (weights,)
@@ -83,22 +94,26 @@ def _weights(place: Place) -> Path:
             return source / name
     there = [path.name for path in place.entries()]
     if any(map(OF_MODELS.fullmatch, there)):
-        hint = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
         raise InputError(
-            f"is a model, where an adapter is expected: it has no {WEIGHTS}", path=place, hint=hint, code="E-FOLDER"
+            f"is a model, where an adapter is expected: it has no {WEIGHTS}",
+            path=place,
+            hint=MODEL_FIRST,
+            code="E-MODEL",
         )
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
     raise InputError(
         f"has no {WEIGHTS}; it has {shown or 'nothing'}",
         path=place,
-        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place),
+        hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place, there),
         code="E-FOLDER",
     )
 
 
-def _further_in(place: Place) -> str:
+def _further_in(place: Place, there: Collection[str]) -> str:
     """Where an adapter is, of a folder that has none itself and none in its folders."""
+    if CONFIG in there:
+        return f"its weights are missing: download {WEIGHTS}, too, or save the adapter again"
     deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
     return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 

@@ -105,6 +105,16 @@ def updates() -> re.Pattern[str]:
     )
 
 
+def of_adapter(name: str) -> bool:
+    """Whether a name is that of an array of an adapter of any kind, and not of a weight or bias as models have them.
+
+    >>> of_adapter("model.layers.0.q_proj.weight"), of_adapter("lora_unet_a.lora_down.weight")
+    (False, True)
+    """
+    kinds = (pattern for pattern, _, _ in OTHER_KINDS[:-2])
+    return bool(updates().fullmatch(name) or ALPHA.fullmatch(name)) or any(re.search(each, name) for each in kinds)
+
+
 @dataclass(frozen=True)
 class Key:
     """What a tensor name says. `prefix`, `adapter` and `end` are kept so that the name can be rendered again."""

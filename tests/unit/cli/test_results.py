@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import warnings
 from collections.abc import Callable
@@ -74,13 +76,47 @@ def test_the_noise_of_a_mask_is_one_minus_its_density(n: int, density: float) ->
 
 def test_a_plan_has_the_commands_for_the_other_scales(shown: Shown) -> None:
     plan = shown("merge a b --ties --dry-run -o out")
-    assert "  scale auto: full size, reduced where the update of a module is large, at most to the mean" in plan
+    assert re.search(r"^  scale auto: 0\.\d+ times in the median module \(0\.\d+ to [\d.]+\)$", plan, re.M)
     assert "    sum, 1 times: adapterops merge a b --ties -o out --scale sum\n" in plan
     assert "    mean, 0.5 times: adapterops merge a b --ties -o out --scale mean\n" in plan
     plan = shown("fuse base a b --scale mean --dry-run")
     assert "  scale mean: 0.5 times\n    auto: adapterops fuse base a b --scale auto\n    sum, 1 times: " in plan
     plan = shown("merge a b --scale=0.3 --dry-run")
     assert "  scale 0.3\n    auto: adapterops merge a b --scale auto\n" in plan
+
+
+@pytest.mark.parametrize("options", ["--linear", "--ties", "--core-ties", "--dare-ties"])
+@pytest.mark.parametrize("command", ["merge a b", "fuse base a b"])
+def test_plan_result_and_manifest_have_the_same_factors(shown: Shown, command: str, options: str) -> None:
+    plan = json.loads(shown(f"{command} {options} --dry-run --json"))
+    (scale,) = plan["scales"]
+    assert scale["commands"]["sum"] == f"adapterops {command} {options} --scale sum"
+    assert len(scale["multipliers"]) == 6
+    assert all(0 < each <= 1 for each in scale["multipliers"].values())
+    result = json.loads(shown(f"{command} {options} -o out --json"))
+    del scale["commands"]
+    assert result["scales"] == [scale]
+    operation = json.loads(Path("out/adapterops.json").read_text())["operation"]
+    merge = operation if command.startswith("merge") else operation["inputs"][1]
+    assert merge["multipliers"] == scale["multipliers"]
+
+
+def test_what_takes_long_is_known_from_the_merge_alone(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapterops.operations.algebra.FEW", 0)
+    plan = shown("merge a b --ties --dry-run")
+    assert "large, at most to the mean; the merge says by how much\n" in plan
+    assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --ties -o out"), re.M)
+    assert "multipliers" not in Path("out/adapterops.json").read_text()
+    assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --linear --dry-run"), re.M)
+
+
+def test_parts_have_the_manifest_of_one_process(shown: Shown) -> None:
+    shown("fuse base a b --ties -o one")
+    shown("fuse base a b --ties -o parts --part 1/1")
+    shown("finalize parts")
+    one, parts = (json.loads(Path(f"{each}/adapterops.json").read_text()) for each in ("one", "parts"))
+    assert one["operation"] == parts["operation"]
+    assert one["operation"]["inputs"][1]["multipliers"]
 
 
 def test_weights_are_the_scale(shown: Shown) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,6 +153,12 @@ def test_it_does_not_change() -> None:
     assert card(HUB, MERGED, ADAPTER) == card(HUB, MERGED, ADAPTER)
 
 
+def test_by_how_much_a_merge_was_multiplied() -> None:
+    operation = {**MERGED, "scale": "auto", "multipliers": {"q": 0.5, "k": 0.71, "v": 0.98, "o": None}}
+    _, text = card(HUB, operation, ADAPTER)
+    assert "scale auto, 0.71 times in the median module (0.5 to 0.98)" in text
+
+
 def test_names_of_strangers_add_no_markup() -> None:
     hostile = "<img src=x onerror=alert(1)>\n\n# title"
     inputs = [{"path": hostile, "files": {}}, {"path": "b", "files": {}}]
@@ -171,3 +178,8 @@ def test_names_of_strangers_add_no_markup() -> None:
     assert "&lt;img src=x onerror=alert(1)&gt;" in prose
     assert text.count("\n# ") == 1
     assert text.count("```") == 6, "of the command, of PEFT, of vLLM: the hostile one closes none"
+
+
+def test_the_card_of_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"\n# {tmp_path.name}\n" in render(Made(".", {}, ADAPTER))

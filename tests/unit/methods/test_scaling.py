@@ -10,8 +10,9 @@ from strategies import low_rank, with_inputs
 
 from adapterops import METHODS, Adapter, evaluate, merge
 from adapterops.errors import OptionError
-from adapterops.methods.scaling import check_scale, describe, fixed
+from adapterops.methods.scaling import Multipliers, check_scale, describe, fixed
 from adapterops.operations.algebra import settings
+from adapterops.provenance.history import Step
 
 A, B, C = (
     with_inputs(
@@ -25,6 +26,12 @@ A, B, C = (
 
 def entries(adapter: Adapter, module: str = "q") -> np.ndarray:
     return adapter.updates[module].dense()
+
+
+def multipliers(adapter: Adapter) -> Multipliers:
+    found = adapter.history.multipliers if isinstance(adapter.history, Step) else None
+    assert found
+    return found
 
 
 def norm(adapter: Adapter) -> float:
@@ -107,3 +114,38 @@ def test_expressions_have_it() -> None:
     np.testing.assert_allclose(entries(mean), (entries(A) + entries(B)) / 2, atol=1e-12)
     with pytest.raises(OptionError, match="scale must be auto"):
         evaluate('linear(a, b, scale="rms")', a=A, b=B)
+
+
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if not each.sized])
+def test_the_multipliers_are_what_the_result_was_multiplied_by(method: str) -> None:
+    inputs = [0.05 * each for each in (A, B, C)]
+    merged, as_it_is = merge(inputs, method), merge(inputs, method, scale="sum")
+    found = multipliers(merged).all()
+    assert list(found) == ["q", "v"]
+    assert multipliers(merged).quick
+    for module, multiplier in found.items():
+        np.testing.assert_allclose(entries(merged, module), multiplier * entries(as_it_is, module), atol=1e-9)
+
+
+def test_multipliers_are_found_once_and_with_their_modules() -> None:
+    computed: list[str] = []
+
+    def compute(module: str) -> None:
+        computed.append(module)
+        known.found[module] = 1.0
+
+    known = Multipliers(("q", "v"), compute, True)
+    assert known.all() == known.all() == {"q": 1.0, "v": 1.0}
+    assert computed == ["q", "v"]
+
+
+@pytest.mark.parametrize(("method", "quick"), [("linear", True), ("ties", False), ("core_ties", False)])
+def test_what_takes_long_is_not_computed_for_its_multipliers_alone(
+    method: str, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapterops.operations.algebra.FEW", 7 * 5)
+    assert multipliers(merge([A, B, C], method)).quick == quick
+
+
+def test_a_scale_that_is_a_number_has_no_multipliers() -> None:
+    assert multipliers(merge([A, B], scale="mean")).all() == {}

@@ -118,3 +118,10 @@ def test_a_manifest_that_is_no_file(output: Path, kind: str) -> None:
     }[kind]()
     with pytest.raises(ao.AdapterOpsError):
         read_manifest(output)
+
+
+@pytest.mark.parametrize("value", [7, "text", [0.5], {"q": "half"}, {"q": True}])
+def test_multipliers_are_numbers(value: Any, output: Path) -> None:
+    changed(output, lambda content: content["operation"].update({"multipliers": value}))
+    with pytest.raises(InputError, match="multipliers"):
+        read_manifest(output)

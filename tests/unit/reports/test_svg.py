@@ -13,6 +13,9 @@ from adapterops.reports.figures import Bars, Figure, Heatmap, Lines, Series, bri
 from adapterops.reports.ink import WIDTH
 from adapterops.reports.svg import svg
 
+CAP = 6.5
+"""How high a digit of small text is, of 9 pixels."""
+
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\x00\ud800\x1b[31m]]>"
 NAMES = st.one_of(st.text(max_size=12), st.just(HOSTILE), st.text("x", min_size=60, max_size=80))
 NUMBERS = st.one_of(
@@ -143,6 +146,20 @@ def test_names_of_columns_stay_inside() -> None:
         if text.attrib.get("transform", "").endswith("rotate(-45)"):
             x = float(text.attrib["transform"].split("(")[1].split()[0])
             assert x + 0.71 * 9 * 0.55 * len(text.text or "") <= WIDTH
+
+
+@pytest.mark.parametrize("count", [1, 12, 24])
+def test_numbers_are_in_the_middle_of_their_cells(count: int) -> None:
+    figure = Heatmap("n", "t", "c", [str(k) for k in range(count)], ["q", "v"], [[0.5, 0.25]] * count, (0.0, 1.0))
+    parts = list(ET.fromstring(svg(figure)).iter())
+    cells = [k for k, part in enumerate(parts) if part.tag.endswith("rect") and len(part)]
+    assert len(cells) == 2 * count
+    for k in cells:
+        box, number = parts[k].attrib, parts[k + 2]
+        assert number.text in ("0.5", "0.25")
+        above = float(number.attrib["y"]) - CAP - float(box["y"])
+        below = float(box["y"]) + float(box["height"]) - float(number.attrib["y"])
+        assert above == pytest.approx(below, abs=0.7)
 
 
 def test_many_rows_stay_low_and_every_cell_has_its_value() -> None:
