@@ -14,6 +14,8 @@ import peft
 import pytest
 import torch
 from peft.tuners.lora import KasaConfig
+from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.variants import QALoraLinearVariant
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -70,6 +72,10 @@ BASED: dict[str, tuple[str, Callable[[], Any]]] = {
     "PiSSA of Conv1D": ("gpt2", lambda: peft.LoraConfig(r=3, target_modules=CONV1D, init_lora_weights="pissa")),
     "OLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="olora", lora_alpha=5)),
     "KaSA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, kasa_config=KasaConfig(), lora_alpha=5)),
+    "QA-LoRA": (
+        "llama",
+        lambda: peft.LoraConfig(r=3, target_modules=MIXED, use_qalora=True, qalora_group_size=8, lora_alpha=7),
+    ),
     "VeRA": ("llama", lambda: peft.VeraConfig(r=6, target_modules=MIXED)),
     "VeRA of Conv1D": ("gpt2", lambda: peft.VeraConfig(r=6, target_modules=["c_attn"])),
 }
@@ -136,7 +142,14 @@ def logits(model: Any) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT has QA-LoRA on layers of GPTQ alone, which need a library and a GPU: here its forward pass is run on others."""
     monkeypatch.chdir(tmp_path)
+    others = Linear.resolve_lora_variant
+
+    def variant(self: Any, *, config: Any, **more: Any) -> Any:
+        return QALoraLinearVariant() if config.use_qalora else others(self, config=config, **more)
+
+    monkeypatch.setattr(Linear, "resolve_lora_variant", variant)
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -251,13 +264,33 @@ def test_vera_is_taken_out_of_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_qalora_on_weights_that_are_not_quantized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There PEFT trains plain LoRA, and keeps the field."""
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    expected = made(tmp_path, *[part() if callable(part) else part for part in BASED["QA-LoRA"]])
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    path = tmp_path / "adapter/adapter_config.json"
+    fields = json.loads(path.read_text())
+    for change, said in ({"lora_bias": True}, "lora_bias"), ({"qalora_group_size": 1}, "groups of one input"):
+        path.write_text(json.dumps(fields | change))
+        assert run(["show", "adapter"]) == 4
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "llama", peft.VeraConfig(r=6, target_modules=TARGETS, save_projection=False))
     assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
     assert "is VeRA, and vera_A, which all modules share, is not in the file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT"])
+@pytest.mark.parametrize(
+    "kind", ["AdaLoRA", "BD-LoRA", "QA-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT"]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What `check` names as the way on makes an adapter that is fine."""
