@@ -282,6 +282,24 @@ def test_qalora_on_weights_that_are_not_quantized(
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_replicated_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The way on that is named is PEFT's model."""
+    ranges = [[0, 2], [0, 1], [1, 2]]
+    expected = made(tmp_path, "llama", peft.LoraConfig(r=3, target_modules=TARGETS, layer_replication=ranges))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
+    shown = capsys.readouterr().err
+    assert "layer_replication is set" in shown
+    assert "stack: [{model: BASE, first: 0, end: 16}, ...]" in shown
+    stack = [{"model": "base", "first": first, "end": end} for first, end in ranges]
+    Path("recipe.json").write_text(json.dumps({"adapterops": 1, "stack": stack}))
+    assert run(["run", "recipe.json", "-o", "stacked"]) == 0
+    path = tmp_path / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_replication": None}))
+    assert run(["fuse", "stacked", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "llama", peft.VeraConfig(r=6, target_modules=TARGETS, save_projection=False))
     assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4

@@ -21,8 +21,9 @@ BASE_CHANGING = {
 
 REFUSED = {
     "layer_replication": (
-        "its layers are not those of the base",
-        "write a base that has each layer as often (mergekit's passthrough), and take the field out of the config",
+        "its layers are ranges of those of the base, one above the other",
+        "write a base of these layers (adapterops run RECIPE, with stack: [{model: BASE, first: 0, end: 16}, ...] in the recipe), and "
+        "take the field out of the config",
     ),
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
     "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
