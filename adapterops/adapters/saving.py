@@ -17,7 +17,7 @@ from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
-from adapterops.adapters.planning import arrangement, check_dtype, working_memory
+from adapterops.adapters.planning import arrangement, working_memory
 from adapterops.adapters.proof import prove
 from adapterops.adapters.saved import Found, Saved, kept
 from adapterops.engine import local
@@ -85,7 +85,7 @@ def save_adapter(
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
-    check_saveable(adapter, dtype, out)
+    check_saveable(adapter, out)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
@@ -114,14 +114,13 @@ def save_adapter(
             )
 
 
-def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
+def check_saveable(adapter: Adapter, out: Path) -> None:
     """Raise what `save_adapter` would of an adapter, before anything is computed."""
     if not adapter.layout:
         only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
     check_ordered(adapter)
-    check_dtype(dtype)
 
 
 def complete_adapter(
