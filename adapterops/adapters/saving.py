@@ -157,18 +157,22 @@ def complete_adapter(
         write_json(folder / document, fields)
     for file, path in (copies or {}).items():
         write_file(folder / file, path)
+    for file, data in origin.files.items():
+        write_bytes(folder / file, data)
+    files = (*(copies or {arranged.file}), *documents, *origin.files)
     with read_back():
         again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
+    with local.background() as background:
+        hashing = background.submit(lambda: {file: described(folder / file) for file in files})
+        proven = prove(again, found.images, how)
+        outputs = hashing.result()
     vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
     saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
-    saved = replace(saved, proven=prove(again, found.images, how), copied=copies is not None)
+    saved = replace(saved, proven=proven, copied=copies is not None)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()
-    for file, data in origin.files.items():
-        write_bytes(folder / file, data)
-    outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
     check_distinct(read)
     write_manifest(folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False)
     with read_back():
