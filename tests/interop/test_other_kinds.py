@@ -13,6 +13,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from gptq_models import GPTQWeight, write_gptq
 from peft.tuners.lora import KasaConfig
 from peft.tuners.lora.layer import Linear
 from peft.tuners.lora.variants import QALoraLinearVariant
@@ -261,6 +262,23 @@ def test_vera_is_taken_out_of_a_model(tmp_path: Path) -> None:
     assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
     assert run(["unfuse", "fused", "adapter", "-o", "back"]) == 0
     close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "back")), before)
+
+
+def test_qalora_on_a_weight_of_gptq(tmp_path: Path) -> None:
+    """By the formula of PEFT's forward pass: A sees the means of groups of inputs, times how many these are."""
+    module, weight = "model.layers.0.self_attn.q_proj", GPTQWeight.random(64, 64, 4, 16, ordered=True)
+    write_gptq(tmp_path / "base", {module: weight}, 16)
+    A, B, start = torch.randn(4, 8), torch.randn(64, 4), f"base_model.model.{module}"
+    (tmp_path / "adapter").mkdir()
+    save_file({f"{start}.lora_A.weight": A, f"{start}.lora_B.weight": B}, "adapter/adapter_model.safetensors")
+    fields = {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj"], "use_qalora": True, "qalora_group_size": 8}
+    Path("adapter/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **fields}))
+    assert run(["fuse", "base", "adapter", "--dtype", "float32", "-o", "fused"]) == 0
+    assert run(["verify", "fused"]) == 0
+    x = torch.randn(64, dtype=torch.float64)
+    expected = weight.formula() @ x + 6 / 4 * B.double() @ A.double() @ (8 * x.view(8, 8).mean(dim=1))
+    found = load_file("fused/model.safetensors")[f"{module}.weight"].double() @ x
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
