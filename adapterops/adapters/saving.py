@@ -169,7 +169,7 @@ def complete_adapter(
     vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
     saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
-    saved = replace(saved, proven=proven, copied=copies is not None)
+    saved = replace(saved, proven=proven, copied=copies is not None, note=arranged.note)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()

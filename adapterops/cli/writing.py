@@ -187,6 +187,7 @@ def as_result(saved: Written, more: Mapping[str, Any]) -> tuple[str, dict[str, A
             "energy_kept": saved.energy,
             "rounding": saved.rounding,
             "proven": saved.proven,
+            **({"note": saved.note} if saved.note else {}),
             "dropped": list(saved.dropped),
             "modules": modules,
             **more,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.ggml import Q8
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, HEADS, INTERLEAVED, MODEL_TYPES, QUERY
 from adapterops.formats.models.ties import says_tied
@@ -115,7 +115,13 @@ class Gguf:
             "adapter.lora.alpha": float(rank),
         }
         groups = {module: [module] for module in layout}
-        return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up)
+        narrow = sum(each != WIDE for each in (*dtypes.values(), *up.values())) if dtype == WIDE else 0
+        note = (
+            f"{narrow} of {count(len(tensors), 'tensor')} in float16: their rows are no blocks of {Q8.entries} numbers"
+        )
+        return Arrangement(
+            ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up, note=note if narrow else None
+        )
 
 
 def _in_rows(dtype: str, width: int) -> str:

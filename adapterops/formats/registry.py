@@ -36,6 +36,7 @@ class Arrangement:
         groups: what is stored together → its modules.
         dtypes: group → dtype.
         up: group → dtype of B, where that is another one.
+        note: what is stored otherwise than it was asked for.
         tensors: name → the largest that it can get.
         full: name → a tensor that is copied.
         joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for
@@ -57,6 +58,7 @@ class Arrangement:
     metadata: Callable[[Mapping[str, int], Tensors], Mapping[str, str]] | None = None
     room: int = 0
     up: Mapping[str, str] = field(default_factory=dict)
+    note: str | None = None
 
     def of_modules(self) -> dict[str, tuple[str, str]]:
         """The dtypes of A and B of every module."""

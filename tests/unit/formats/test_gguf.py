@@ -137,7 +137,11 @@ def test_it_is_written_as_the_converter_of_llama_cpp_does(tmp_path: Path, monkey
 
 @pytest.mark.parametrize(("rank", "types"), [(4, ("Q8_0", "F16")), (32, ("Q8_0", "Q8_0"))])
 def test_it_is_written_in_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, types: tuple[str, str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    types: tuple[str, str],
 ) -> None:
     """Where rows are whole blocks; one of the inputs is 112 = 3.5 blocks wide. The rest is F16, as llama.cpp has it."""
     monkeypatch.chdir(tmp_path)
@@ -146,6 +150,8 @@ def test_it_is_written_in_blocks(
     assert run(["convert", "a.gguf", "--to", "peft", "--base", "base", "-o", "peft"]) == 0
     line = ["convert", "peft", "--to", "gguf", "--base", "base", "--dtype", "q8_0"]
     assert run([*line, "-o", "out"]) == 0
+    narrow = 1 + 4 * (types[1] == "F16")
+    assert f"{narrow} of 8 tensors in float16: their rows are no blocks of 32 numbers" in capsys.readouterr().out
     assert run([*line, "-o", "parts", "--part", "1/1"]) == 0
     assert run(["finalize", "parts"]) == 0
     assert Path("parts/adapter.gguf").read_bytes() == Path("out/adapter.gguf").read_bytes()
