@@ -52,7 +52,7 @@ def _kind(group: int) -> Kind:
 
         return Unfitted(on, len(B), A.dtype)
 
-    return Kind("QA-LoRA", LORA, _measure, build, reads="shape", fields=(SIZE,), stated=_stated)
+    return Kind("QA-LoRA", LORA, _measure, build, reads="shape", stated=_stated)
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:

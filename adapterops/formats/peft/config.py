@@ -36,7 +36,7 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "use_qalora",
+    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "use_qalora", "qalora_group_size",
     "kasa_config",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
