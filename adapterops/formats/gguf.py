@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import WIDE
@@ -115,18 +115,20 @@ class Gguf:
             "adapter.lora.alpha": float(rank),
         }
         groups = {module: [module] for module in layout}
-        narrow = sum(each != WIDE for each in (*dtypes.values(), *up.values())) if dtype == WIDE else 0
-        note = (
-            f"{narrow} of {count(len(tensors), 'tensor')} in float16: their rows are no blocks of {Q8.entries} numbers"
-        )
-        return Arrangement(
-            ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up, note=note if narrow else None
-        )
+        note = _note([*dtypes.values(), *up.values()]) if dtype == WIDE else None
+        return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up, note=note)
 
 
 def _in_rows(dtype: str, width: int) -> str:
     """The dtype of a tensor whose rows have so many numbers: Q8_0 has whole blocks, and the rest is stored in F16."""
     return "F16" if dtype == WIDE and width % Q8.entries else dtype
+
+
+def _note(dtypes: Sequence[str]) -> str | None:
+    """How many tensors are not in Q8_0, where that is asked for."""
+    narrow = sum(each != WIDE for each in dtypes)
+    said = f"{narrow} of {count(len(dtypes), 'tensor')} in float16: their rows are no blocks of {Q8.entries} numbers"
+    return said if narrow else None
 
 
 def _stored(dtype: str, shape: tuple[int, int]) -> Spec:
