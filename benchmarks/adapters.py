@@ -12,6 +12,25 @@ from shapes import LLAMA, QWEN, modules
 CHECK_TORCH = "import sys; from adapterops.cli.main import run; code = run(sys.argv[1:]); sys.exit(code or int('torch' in sys.modules))"
 
 
+COPY = "import shutil, sys, time; begin = time.perf_counter(); shutil.copytree(*sys.argv[1:]); print(f'{time.perf_counter() - begin:f}')"
+
+
+def converting(bench: Bench, adapter: Path) -> None:
+    """What writes every update anew, against copying the files; what any command takes to start is left out."""
+    commands = ["normalize", adapter, "-o", "OUT"], ["convert", adapter, "--to", "mlx", "-o", "OUT"]
+    copy, start, *both = bench.runs(
+        [sys.executable, "-c", COPY, adapter, "OUT"],
+        [*OURS, "show", adapter],
+        *([sys.executable, "-c", CHECK_TORCH, *command] for command in commands),
+    )
+    for (name, *_), ours in zip(commands, both, strict=True):
+        what = f"{name} r 64, 8B, 224 modules"
+        ratio = (middle(ours) - middle(start)) / middle(copy, "inner")
+        bench.note(f"{what}: less the start / copying the files", ratio, "x", 2, ours=ours, peer=copy)
+        bench.note(f"{what}: whole command, without torch", middle(ours), "s", bytes=2 * tensor_bytes(adapter))
+        bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 100)
+
+
 def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) -> None:
     (whole,) = bench.runs([*OURS, "truncate", adapter, "--rank", "8", "-o", "OUT"])
     (alone,) = bench.runs([sys.executable, HERE / "own_truncate.py", adapter])
@@ -108,5 +127,6 @@ def adapters(bench: Bench) -> None:
     ):
         measure(sys.executable, HERE / "shapes.py", adapter, shape, rank, dtype, seed)
     start(bench, large)
+    converting(bench, large)
     merging(bench, a, b)
     truncation(bench, large, modules(**LLAMA))

@@ -23,6 +23,8 @@ TABLE = {
     "PEFT: LoHa": dict.fromkeys(LANGUAGE, YES),
     "PEFT: LoKr": dict.fromkeys(LANGUAGE, YES),
     "PEFT: DoRA": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: VeRA": dict.fromkeys(LANGUAGE, BASE),
+    "PEFT: QA-LoRA": dict.fromkeys(LANGUAGE, BASE),
     "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO},
     "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES),
     "kohya: LoRA": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
 from adapterops.adapters.grams import Grams
+from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
@@ -114,8 +115,13 @@ def combined(
     function: Callable[[list[Any]], Any],
     *,
     allow_base_mismatch: bool = False,
+    means: Sequence[float] | None = None,
 ) -> Adapter:
-    """The adapter whose update of each module is `function` of those that have it, over all modules of any."""
+    """The adapter whose update of each module is `function` of those that have it, over all modules of any.
+
+    Args:
+        means: the weights of the adapters in means of their full tensors; without it these have to be the same.
+    """
     if len(adapters) > 1:
         for adapter in adapters:
             check_needs_no_base(adapter, "added")
@@ -135,7 +141,7 @@ def combined(
             update: Linear = function([adapter.updates[module] for adapter in adapters if module in adapter.layout])
             return update
 
-    full, vectors = _common(adapters), all(adapter.task_vector for adapter in adapters)
+    full, vectors = _common(adapters, means), all(adapter.task_vector for adapter in adapters)
     return Adapter(Lazy(layout, compute), layout, config, step, full=full, task_vector=vectors)
 
 
@@ -209,10 +215,11 @@ def _under_updates(adapter: Adapter) -> set[str]:
     return {tensor for tensor in adapter.full if tensor.removesuffix(".weight") in adapter.layout}
 
 
-def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
+def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[str, Stored]:
     """The full tensors of a result: those that all adapters have, and have alike, and weights under updates.
 
-    Each takes the place of the base's, and so does the one that they share, whatever the weights.
+    Each takes the place of the base's, and so does the one that they share, whatever the weights; or their mean by these
+    `means`, of what all of them have.
 
     Raises:
         UnsupportedError: one is in some adapters alone, or differs.
@@ -222,21 +229,29 @@ def _common(adapters: Sequence[Adapter]) -> dict[str, Stored]:
         for tensor, stored in adapter.full.items():
             first, other = found.setdefault(tensor, (adapter, stored))
             rows = {each.config.tokens.get(tensor) for each in (first, adapter)}
-            if len(rows) > 1 or not other.same_bytes(stored):
-                raise _unlike(f"and not the same in {name(first)}", tensor, adapter)
+            if len(rows) > 1 or not (means or other.same_bytes(stored)):
+                raise _unlike(f"and not the same in {name(first)}", tensor, adapter, MEAN if len(rows) == 1 else "")
     trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}
     for adapter in adapters:
         for tensor in sorted(trained - adapter.full.keys()):
             raise _unlike(f"and {name(adapter)} has the base's", tensor, found[tensor][0])
-    return {tensor: stored for tensor, (_, stored) in found.items()}
+    if not means:
+        return {tensor: stored for tensor, (_, stored) in found.items()}
+    by_weight = [(adapter.full, weight) for adapter, weight in zip(adapters, means, strict=True)]
+    having = {tensor: [(full[tensor], weight) for full, weight in by_weight if tensor in full] for tensor in found}
+    return {tensor: mean(*zip(*each, strict=True)) for tensor, each in having.items()}
 
 
-def _unlike(fact: str, tensor: str, adapter: Adapter) -> UnsupportedError:
+MEAN = "--full mean of merge and fuse takes their weighted mean; or "
+"""What goes on where all adapters have a full tensor."""
+
+
+def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> UnsupportedError:
     return UnsupportedError(
         f"is a full tensor (of modules_to_save, or a bias), {fact}: those that differ cannot be added",
         path=name(adapter),
         tensor=tensor,
-        hint=f"its update can be: adapterops fuse BASE {name(adapter)} -o fused; "
+        hint=f"{hint}its update can be: adapterops fuse BASE {name(adapter)} -o fused; "
         "adapterops extract fused --base BASE --rank 32 -o lora",
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.proof import Image, image
+from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, at
 from adapterops.formats.registry import Arrangement
@@ -51,7 +52,7 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[
     Raises:
         IncompatibleError: a number does not fit the dtype of the output.
     """
-    dtypes = {module: arranged.dtypes[name] for name, group in arranged.groups.items() for module in group}
+    dtypes = arranged.of_modules()
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
@@ -60,17 +61,17 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[
     return factors
 
 
-def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: bool) -> Factors:
+def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str], exact: bool) -> Factors:
     from adapterops.arrays.floats import widened
     from adapterops.linalg.factor import moved, reduced
     from adapterops.updates.kronecker import thin
 
     whole_rank = layout.kind == DIFFERENCE and layout.rank >= min(layout.shape)
     found = thin(update) if whole_rank else reduced(update, layout.rank, exact)
-    stored = _rounded("A", found.A, dtype), _rounded("B", found.folded(), dtype)
+    stored = _rounded("A", found.A, dtypes[0]), _rounded("B", found.folded(), dtypes[1])
     norm, distance = found.norm(), 0.0
     if norm and isfinite(norm):
-        A, B = (widened(each, dtype, Scratch()) for each in stored)
+        A, B = (widened(each, dtype, Scratch()) for each, dtype in zip(stored, dtypes, strict=True))
         distance = moved(found, B, A)
     whole = update.lowrank() if found.error == 0 else None
     seen = image(found if whole is None else whole, distance)
@@ -78,10 +79,11 @@ def _factors(module: str, update: Linear, layout: Layout, dtype: str, exact: boo
 
 
 def _rounded(role: str, factor: Array, dtype: str) -> Array:
+    from adapterops.arrays import q8
     from adapterops.arrays.floats import checked
 
     try:
-        return checked(factor, dtype, Scratch())
+        return q8.rounded(factor) if dtype == WIDE else checked(factor, dtype, Scratch())
     except IncompatibleError as error:
         raise IncompatibleError(
             f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"

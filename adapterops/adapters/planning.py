@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.magnitudes import with_magnitudes
-from adapterops.arrays.dtypes import FLOATS
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import OptionError
-from adapterops.formats.registry import Arrangement, written
+from adapterops.formats.registry import Arrangement, dtypes_of, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 
@@ -26,6 +25,8 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
     formats = written()
     if format not in formats:
         raise OptionError(f"there is no format {format!r} to write", hint=f"there are {', '.join(formats)}")
+    if dtype is not None and dtype not in (dtypes := dtypes_of(format)):
+        raise OptionError(f"--dtype of the format {format} must be one of {', '.join(dtypes)}, got {dtype!r}")
     return formats[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
 
 
@@ -43,7 +44,6 @@ def plan_adapter(
         OptionError: there is no such dtype.
         ResourceError: `how.memory` is too little.
     """
-    check_dtype(dtype)
     workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format)).threads
     arranged = arrangement(adapter, dtype, format)
     return Plan(
@@ -53,11 +53,6 @@ def plan_adapter(
         statistics(adapter.history),
         hashed(adapter.history, dtype, exact, format or adapter.config.format),
     )
-
-
-def check_dtype(dtype: str | None) -> None:
-    if dtype is not None and dtype not in FLOATS:
-        raise OptionError(f"--dtype must be one of {', '.join(FLOATS)}, got {dtype!r}")
 
 
 def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str | None = None) -> int:

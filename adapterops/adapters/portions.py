@@ -12,7 +12,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors, factored
 from adapterops.adapters.proof import image
-from adapterops.arrays.dtypes import BITS
+from adapterops.arrays.dtypes import WIDE, bits
 from adapterops.arrays.floats import widened
 from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
@@ -25,6 +25,8 @@ from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import write_safetensors
 from adapterops.updates.lowrank import LowRank
+
+ROLES = "A", "B"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def portions(adapter: Adapter, arranged: Arrangement) -> tuple[Job, ...]:
 
     def size(module: str, dtype: str) -> int:
         layout = adapter.layout[module]
-        return layout.rank * sum(layout.shape) * BITS[dtype] // 8
+        return int(layout.rank * sum(layout.shape) * bits(dtype) / 8)
 
     return tuple(
         Job(file, {module: size(module, arranged.dtypes[group]) for module in arranged.groups[group]}, inputs[file])
@@ -80,14 +82,18 @@ def write_portions(
     Raises:
         IncompatibleError: a number does not fit the dtype of the output.
     """
-    dtypes = {module: arranged.dtypes[name] for name, group in arranged.groups.items() for module in group}
+    dtypes = arranged.of_modules()
     modules = chain(*(job.tensors for job in jobs))
     with closing(local.run(factored(adapter, arranged, exact), modules, how=how)) as results:
         for job in jobs:
             found = list(islice(results, len(job.tensors)))
-            arrays = {(each.module, role): array for each in found for role, array in (("A", each.A), ("B", each.B))}
-            layout = {_name(*key): Spec(dtypes[key[0]], array.shape) for key, array in arrays.items()}
-            named = ((_name(*key), array) for key, array in arrays.items())
+            arrays = [
+                (_name(each.module, role), dtype, array)
+                for each in found
+                for role, dtype, array in zip(ROLES, dtypes[each.module], (each.A, each.B), strict=True)
+            ]
+            layout = {name: Spec("F32" if dtype == WIDE else dtype, array.shape) for name, dtype, array in arrays}
+            named = ((name, array) for name, _, array in arrays)
             write_safetensors(folder / job.file, layout, named, {"format": "pt"})
             record = {
                 "file": job.file,
@@ -103,10 +109,12 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
     for job in jobs:
         file = SafetensorsFile(folder / job.file)
         for module in job.tensors:
-            A, B = (file.array(_name(module, role)) for role in ("A", "B"))
-            dtype = file.entries[_name(module, "A")].dtype
-            wide = LowRank(widened(B, dtype, Scratch()), widened(A, dtype, Scratch()))
-            yield Factors(module, A, B, *files[job.file].figures[module], image(wide))
+            A, B = (file.array(_name(module, role)) for role in ROLES)
+            wide = [
+                widened(each, file.entries[_name(module, role)].dtype, Scratch())
+                for role, each in zip(ROLES, (A, B), strict=True)
+            ]
+            yield Factors(module, A, B, *files[job.file].figures[module], image(LowRank(wide[1], wide[0])))
 
 
 def _name(module: str, role: str) -> str:

@@ -43,6 +43,8 @@ class Saved:
     """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of a module, ΔW' being what was read from the file again."""
     copied: bool = False
     """Whether its files are those that it was read from, byte for byte."""
+    note: str | None = None
+    """What is stored otherwise than it was asked for."""
 
     @property
     def rounding(self) -> float:

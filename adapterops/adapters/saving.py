@@ -17,7 +17,7 @@ from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
-from adapterops.adapters.planning import arrangement, check_dtype, working_memory
+from adapterops.adapters.planning import arrangement, working_memory
 from adapterops.adapters.proof import prove
 from adapterops.adapters.saved import Found, Saved, kept
 from adapterops.engine import local
@@ -85,7 +85,7 @@ def save_adapter(
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
-    check_saveable(adapter, dtype, out)
+    check_saveable(adapter, out)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
@@ -114,14 +114,13 @@ def save_adapter(
             )
 
 
-def check_saveable(adapter: Adapter, dtype: str | None, out: Path) -> None:
+def check_saveable(adapter: Adapter, out: Path) -> None:
     """Raise what `save_adapter` would of an adapter, before anything is computed."""
     if not adapter.layout:
         only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
     check_ordered(adapter)
-    check_dtype(dtype)
 
 
 def complete_adapter(
@@ -158,18 +157,22 @@ def complete_adapter(
         write_json(folder / document, fields)
     for file, path in (copies or {}).items():
         write_file(folder / file, path)
+    for file, data in origin.files.items():
+        write_bytes(folder / file, data)
+    files = (*(copies or {arranged.file}), *documents, *origin.files)
     with read_back():
         again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
+    with local.background() as background:
+        hashing = background.submit(lambda: {file: described(folder / file) for file in files})
+        proven = prove(again, found.images, how)
+        outputs = hashing.result()
     vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
     saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
-    saved = replace(saved, proven=prove(again, found.images, how), copied=copies is not None)
+    saved = replace(saved, proven=proven, copied=copies is not None, note=arranged.note)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()
-    for file, data in origin.files.items():
-        write_bytes(folder / file, data)
-    outputs = {file: described(folder / file) for file in (*(copies or {arranged.file}), *documents, *origin.files)}
     check_distinct(read)
     write_manifest(folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False)
     with read_back():

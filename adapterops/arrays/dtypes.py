@@ -10,3 +10,11 @@ BITS = {
 
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The dtypes that algebra is done in, and torch's names for them; others are carried as bytes."""
+
+WIDE = "Q8_0"
+"""The blocks of ggml that adapters are stored in, where a row is a multiple of 32 entries."""
+
+
+def bits(dtype: str) -> float:
+    """Bits an entry takes of a dtype, or of `WIDE`."""
+    return 8.5 if dtype == WIDE else BITS[dtype]

@@ -111,9 +111,7 @@ def _convert(numbers: Array, result: Array, dtype: str) -> None:
         tensor(result, dtype).copy_(stored) if result.dtype == STORED[dtype] else torch.from_numpy(result).copy_(stored)
     elif dtype == "BF16":
         wide = result if result.dtype == np.float32 else np.empty(result.shape, np.float32)
-        bits = wide.view(np.uint32)
-        np.copyto(bits, numbers)
-        np.left_shift(bits, 16, out=bits)
+        np.left_shift(numbers, 16, out=wide.view(np.uint32), dtype=np.uint32)
         if wide is not result:
             np.copyto(result, wide)
     elif numbers.dtype == np.float16 and result.dtype == np.float32:
@@ -137,14 +135,27 @@ def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False
     Raises:
         IncompatibleError: a number is too large for `dtype`.
     """
+    if numbers.dtype == STORED[dtype]:
+        return numbers
+    if dtype == "BF16" and (upper := _upper_halves(numbers)) is not None:
+        return upper
     before = np.isfinite(numbers)
     nan = np.isnan(numbers) if dtype == "BF16" and not before.all() else None
     result = narrowed(numbers, dtype, memory, settle=settle)
-    if result is not numbers:
-        if nan is not None:
-            result[nan] = NAN
-        check_range(before, finite(result, dtype), dtype, "numbers")
+    if nan is not None:
+        result[nan] = NAN
+    check_range(before, finite(result, dtype), dtype, "numbers")
     return result
+
+
+def _upper_halves(numbers: Array) -> Array | None:
+    """Numbers of float32 as bfloat16, where all of them are that, and finite."""
+    if numbers.dtype != np.float32 or not numbers.flags.c_contiguous or not numbers.size:
+        return None
+    if int(np.bitwise_or.reduce(numbers.view(np.uint32), axis=None)) & 0xFFFF:
+        return None
+    upper: Array = numbers.view(np.uint16).reshape(*numbers.shape, 2)[..., 1].copy()
+    return upper if int(np.bitwise_and(upper, 0x7FFF).max()) < 0x7F80 else None
 
 
 def at_random(numbers: Array, dtype: str, memory: Scratch, draws: Array) -> Array:

@@ -41,3 +41,6 @@ BLOCKS = {
     }.items()
 }
 """By their numbers. Source: ggml.h and gguf-py's constants."""
+
+Q8_NUMBER = 8
+Q8 = BLOCKS[Q8_NUMBER]

@@ -90,7 +90,7 @@ making = options.group(
     "making",
     _making,
     click.option("--base", type=TEXT, metavar="BASE", help=NAMES),
-    options.dtype,
+    options.dtype_or_blocks,
     *RUNNING,
     options.alpha,
     options.nonfinite,

@@ -33,6 +33,7 @@ class Merge:
     weights: tuple[Weight, ...]
     scale: str | None
     space: str | None
+    full: str | None
     allow_base_mismatch: bool
     parameters: Mapping[str, Any]
 
@@ -44,6 +45,7 @@ class Merge:
             or bool(self.weights)
             or self.scale is not None
             or self.space is not None
+            or self.full is not None
             or bool(self.parameters.keys() - {"seed"})
         )
 
@@ -61,7 +63,9 @@ class Merge:
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
         given = {each: value for each, value in self.parameters.items() if each not in idle}
         weights = [1.0 if isinstance(each, dict) else each for each in self.weights] or None
-        method, complete = settings(name, len(names), weights=weights, scale=self.scale, space=self.space, **given)
+        method, complete = settings(
+            name, len(names), weights=weights, scale=self.scale, space=self.space, full=self.full, **given
+        )
         tree = Call(method.name, tuple(map(_weighted, names, self.weights or [1.0] * len(names))), complete)
         return Expression(tree, str(tree))
 
@@ -76,6 +80,7 @@ def _merge(
     weights: tuple[tuple[Weight, ...], ...],
     scale: str | None,
     space: str | None,
+    full: str | None,
     allow_base_mismatch: bool,
     **given: Any,
 ) -> Merge:
@@ -85,7 +90,9 @@ def _merge(
         both = " and ".join("--" + name.replace("_", "-") for name in methods)
         raise OptionError(f"{both} exclude each other", hint="a merge has one method: leave the others out")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
-    return Merge(methods[0] if methods else None, tuple(chain(*weights)), scale, space, allow_base_mismatch, chosen)
+    return Merge(
+        methods[0] if methods else None, tuple(chain(*weights)), scale, space, full, allow_base_mismatch, chosen
+    )
 
 
 def _parameter(name: str, parameter: Parameter) -> Any:
@@ -150,6 +157,11 @@ merging = group(
         help="Where the method acts: on "
         + "; ".join(f"{space.help} ({space.name})" for space in SPACES.values())
         + f".  [default: {_defaults(lambda method: method.spaces[0])}]",
+    ),
+    click.option(
+        "--full",
+        type=click.Choice([MEAN]),
+        help="Of full tensors (modules_to_save, biases), the mean by the weights.  [default: those that differ are refused]",
     ),
     click.option("--allow-base-mismatch", is_flag=True, help="Merge adapters of different base models."),
 )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from adapterops.arrays.dtypes import WIDE
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.values import TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
@@ -99,8 +100,10 @@ no_sync = click.option(
 device = click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
 )
-dtype = click.option(
-    "--dtype", type=DType(), help="Dtype of the output.  [default: that of the input, the widest of several]"
+DTYPE = "Dtype of the output.  [default: that of the input, the widest of several]"
+dtype = click.option("--dtype", type=DType(), help=DTYPE)
+dtype_or_blocks = click.option(
+    "--dtype", type=DType(WIDE), help=f"{DTYPE} q8_0 is for gguf: rows of no whole blocks are float16."
 )
 
 

@@ -108,6 +108,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
     if saved.copied:
         line("  it is in that format already: copied byte for byte")
+    if saved.note:
+        line(f"  {saved.note}")
     _print_energy(made, saved)
     if saved.rounding > EXACT:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)

@@ -9,7 +9,7 @@ from adapterops.methods.registry import parameters
 
 SECTIONS = {
     "Methods": ("method", *METHODS),
-    "How a method works": ("weights", "scale", "space", "inputs_of", "allow_base_mismatch", *parameters()),
+    "How a method works": ("weights", "scale", "space", "full", "inputs_of", "allow_base_mismatch", *parameters()),
     "Rounding, and weights in 4 or 8 bits": (
         *("precision", "rounding", "grams", "base_view", "original"),
         *("quantize", "double_quant", "block_size", "accept_loss", "device"),

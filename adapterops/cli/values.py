@@ -21,18 +21,22 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
     """A dtype, as safetensors or as torch spells it."""
 
     name = "dtype"
-    choices = tuple(FLOATS.values())
+
+    def __init__(self, *blocks: str) -> None:
+        """`blocks`: types of GGUF that may be asked for as well."""
+        self.known = {**FLOATS, **{each: each.lower() for each in blocks}}
+        self.choices = tuple(self.known.values())
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """
         >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
         ('F32', 'BF16')
         """
-        found = [short for short, long in FLOATS.items() if value.lower() in (short.lower(), long)]
-        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(FLOATS.values())}", param, ctx)
+        found = [short for short, long in self.known.items() if value.lower() in (short.lower(), long)]
+        return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(self.choices)}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(FLOATS.values())}]"
+        return f"[{'|'.join(self.choices)}]"
 
 
 Weight: TypeAlias = float | dict[str, float]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from adapterops.errors import OptionError, count
 from adapterops.expressions.formula import Call, Node, Scaled
 from adapterops.methods import METHODS
-from adapterops.methods.scaling import check_scale
+from adapterops.methods.scaling import MEAN, check_scale
 from adapterops.operations.algebra import settings
 from adapterops.operations.truncation import check_cut
 
@@ -140,8 +140,11 @@ def _method(call: _Call) -> Node:
             return error.message
         return None
 
+    def full(value: Any) -> str | None:
+        return None if value == MEAN else f"full must be {MEAN!r}, got {value!r}"
+
     own = {name: parameter(name) for name in method.defaults}
-    values = call.values({"weights": weights, "scale": scale, "space": space, **own})
+    values = call.values({"weights": weights, "scale": scale, "space": space, "full": full, **own})
     return Call(call.function, adapters, settings(call.function, len(adapters), **values)[1], call.index)
 
 

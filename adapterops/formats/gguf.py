@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
+from adapterops.arrays.dtypes import WIDE
+from adapterops.arrays.ggml import Q8
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, HEADS, INTERLEAVED, MODEL_TYPES, QUERY
 from adapterops.formats.models.ties import says_tied
@@ -22,7 +24,7 @@ from adapterops.formats.peft.parts import parts_of
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import padded
-from adapterops.storage.gguf import SUFFIX, WIDE, GgufFile
+from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import MAGNITUDE, Layout, magnitudes_of
@@ -43,6 +45,8 @@ TRAINED = "ask for the adapter in PEFT's format, which it was converted from"
 
 class Gguf:
     """What convert_lora_to_gguf.py of llama.cpp writes, and llama-server --lora loads."""
+
+    dtypes = ("F32", "F16", "BF16", WIDE)
 
     def claims(self, place: Place) -> bool:
         return place.has(place.path / ADAPTER) if place.folder else place.path.suffix == SUFFIX
@@ -66,7 +70,9 @@ class Gguf:
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
-        """One rank for all modules, which is alpha: factors of fewer dimensions are filled up with zeros. The scale is 1."""
+        """One rank for all modules, which is alpha: factors of fewer dimensions are filled up with zeros. The scale is 1. In
+        Q8_0, what has no rows of whole blocks is stored in F16, as llama.cpp's converter does.
+        """
         model = config.model
         if model is None:
             raise UnsupportedError(
@@ -82,19 +88,24 @@ class Gguf:
             if architecture in INTERLEAVED and names[module][1] in HEADS
         }
         rank = max(each.rank for each in layout.values())
-        dtypes = {module: dtype or each.dtype for module, each in layout.items()}
-        dtypes = {module: "F32" if each == "F64" and not dtype else each for module, each in dtypes.items()}
-        if dtype == "F64":
-            raise UnsupportedError("GGUF has no adapters in float64", hint="leave --dtype out, or take F32")
+        wanted = {module: dtype or ("F32" if each.dtype == "F64" else each.dtype) for module, each in layout.items()}
+        dtypes = {module: _in_rows(each, layout[module].shape[1]) for module, each in wanted.items()}
+        up = {module: _in_rows(each, rank) for module, each in wanted.items()}
         tensors = {
-            f"{names[module][0]}.weight.{role}": Spec(dtypes[module], shape)
+            f"{names[module][0]}.weight.{role}": _stored(kind, shape)
             for module, each in layout.items()
-            for role, shape in (("lora_a", (rank, each.shape[1])), ("lora_b", (each.shape[0], rank)))
+            for role, kind, shape in (
+                ("lora_a", dtypes[module], (rank, each.shape[1])),
+                ("lora_b", up[module], (each.shape[0], rank)),
+            )
         }
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
+            from adapterops.arrays import q8
+
             A, B = padded(*factors[module], rank)
             B = interleaved(B, heads[module]) if module in heads else B
+            A, B = (q8.encode(each) if kind == WIDE else each for kind, each in ((dtypes[module], A), (up[module], B)))
             return {f"{names[module][0]}.weight.lora_a": A, f"{names[module][0]}.weight.lora_b": B}, rank
 
         fields: dict[str, str | float] = {
@@ -104,7 +115,25 @@ class Gguf:
             "adapter.lora.alpha": float(rank),
         }
         groups = {module: [module] for module in layout}
-        return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields)
+        note = _note([*dtypes.values(), *up.values()]) if dtype == WIDE else None
+        return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up, note=note)
+
+
+def _in_rows(dtype: str, width: int) -> str:
+    """The dtype of a tensor whose rows have so many numbers: Q8_0 has whole blocks, and the rest is stored in F16."""
+    return "F16" if dtype == WIDE and width % Q8.entries else dtype
+
+
+def _note(dtypes: Sequence[str]) -> str | None:
+    """How many tensors are not in Q8_0, where that is asked for."""
+    narrow = sum(each != WIDE for each in dtypes)
+    said = f"{narrow} of {count(len(dtypes), 'tensor')} in float16: their rows are no blocks of {Q8.entries} numbers"
+    return said if narrow else None
+
+
+def _stored(dtype: str, shape: tuple[int, int]) -> Spec:
+    """What is written: blocks are rows of bytes."""
+    return Spec("U8", (shape[0], shape[1] // Q8.entries * Q8.bytes)) if dtype == WIDE else Spec(dtype, shape)
 
 
 def interleaved(B: Array, heads: int) -> Array:

@@ -136,7 +136,7 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
     if type(rank) is not int or rank < 1:
         raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
     scale = check_alpha("lora_parameters: scale", stated.get("scale"))
-    if stated.get("alpha") not in (None, rank) and "fine_tune_type" not in fields:
+    if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(
             f"lora_parameters: alpha is {stated['alpha']!r} next to scale {scale:g} and rank {rank}: the first versions of MLX-LM "
             "trained with scale · alpha / rank, later ones with scale alone, and which one it was the config does not say",

@@ -5,9 +5,10 @@ Each registers itself in a file of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError
 from adapterops.registry import Registry
 from adapterops.storage.place import Place
@@ -34,6 +35,8 @@ class Arrangement:
         file: the name of the file of tensors.
         groups: what is stored together → its modules.
         dtypes: group → dtype.
+        up: group → dtype of B, where that is another one.
+        note: what is stored otherwise than it was asked for.
         tensors: name → the largest that it can get.
         full: name → a tensor that is copied.
         joined: the tensors of a group, from A and B of its modules as they are stored, by name; and its rank, 0 for
@@ -54,6 +57,16 @@ class Arrangement:
     fields: Mapping[str, str | float] | None = None
     metadata: Callable[[Mapping[str, int], Tensors], Mapping[str, str]] | None = None
     room: int = 0
+    up: Mapping[str, str] = field(default_factory=dict)
+    note: str | None = None
+
+    def of_modules(self) -> dict[str, tuple[str, str]]:
+        """The dtypes of A and B of every module."""
+        return {
+            module: (self.dtypes[name], self.up.get(name, self.dtypes[name]))
+            for name, group in self.groups.items()
+            for module in group
+        }
 
 
 class Format(Protocol):
@@ -85,6 +98,11 @@ class Writable(Format, Protocol):
 
 
 FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats")
+
+
+def dtypes_of(name: str) -> tuple[str, ...]:
+    """The dtypes that a format is written in: those of `FLOATS`, where it does not say it."""
+    return tuple(getattr(FORMATS[name], "dtypes", FLOATS))
 
 
 def written() -> dict[str, Writable]:

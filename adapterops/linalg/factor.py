@@ -55,7 +55,7 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     1.0
     """
     B0, A0 = update.B, update.A
-    same = np.array_equal(A0, A)
+    same = A0 is A or np.array_equal(A0, A)
     power = math.frexp(update.scale)[0] in (0.5, -0.5)  # which moves no bit of the fraction
     wide = B0.dtype if power else np.float64
 

@@ -141,7 +141,7 @@ class Method:
         }
 
 
-RESERVED = {"method", "weights", "scale", "space"}
+RESERVED = {"method", "weights", "scale", "space", "full"}
 """What `merge` takes for every method."""
 
 ANYWHERE = ("delta", "core", "knots", "factors")

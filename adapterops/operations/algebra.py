@@ -12,7 +12,7 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import AUTO, FEW, SUM, Multipliers, Scale, check_scale, fixed, matching
+from adapterops.methods.scaling import AUTO, FEW, MEAN, SUM, Multipliers, Scale, check_scale, fixed, matching
 from adapterops.methods.spaces import SPACES, Block, factored
 from adapterops.operations.grams import file_of, matched
 from adapterops.provenance.history import Step, key
@@ -38,6 +38,7 @@ def merge(
     weights: Sequence[float] | None = None,
     scale: Scale | None = None,
     space: str | None = None,
+    full: str | None = None,
     allow_base_mismatch: bool = False,
     **parameters: Any,
 ) -> Adapter:
@@ -56,6 +57,8 @@ def merge(
             not depend on how they are factored; `knots`, the singular vectors that they share; or `factors`, the A's
             and B's separately, which reproduces PEFT: ranks must be equal, and the result has cross terms. By default
             the first of the method's.
+        full: what becomes of full tensors (modules_to_save, biases), which take the place of the base's: by default those
+            that all adapters have alike stay, and others are refused; `mean` is Σ wᵢ Tᵢ / Σ wᵢ of each, which all must have.
         parameters: those of the method; see `adapterops methods`. What `regmean` knows of inputs are the adapters' `grams`.
 
     Returns:
@@ -68,7 +71,9 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
-    chosen, options = settings(method, len(adapters), weights=weights, scale=scale, space=space, **parameters)
+    chosen, options = settings(
+        method, len(adapters), weights=weights, scale=scale, space=space, full=full, **parameters
+    )
     weights, space = options["weights"], options["space"]
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight != 1 and len(adapters) == 1:  # what several share is not scaled
@@ -78,7 +83,8 @@ def merge(
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
     read = (*(a.history for a in adapters), *(each.history for each in given))
     step = Step("merge", {"method": chosen.name, **options}, read)
-    total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch)
+    means = weights if options.pop("full", None) else None
+    total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch, means=means)
     _check_overlap(adapters)
     if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
         space = "delta"  # it has one answer in both, and these have no factors
@@ -259,6 +265,7 @@ def settings(
     weights: Sequence[float] | None = None,
     scale: Scale | None = None,
     space: str | None = None,
+    full: str | None = None,
     **parameters: Any,
 ) -> tuple[Method, dict[str, Any]]:
     """The method, and all that `merge` takes besides adapters, checked as far as that needs none of the `count` adapters.
@@ -283,7 +290,22 @@ def settings(
     complete = chosen.complete(given)
     if chosen.check:
         chosen.check(numbers, complete)
-    return chosen, {"weights": numbers, "scale": check_scale(scale), "space": space, **complete}
+    check_full(full)
+    chosen_for_all = {
+        "weights": numbers,
+        "scale": check_scale(scale),
+        "space": space,
+        **({"full": full} if full else {}),
+    }
+    return chosen, {**chosen_for_all, **complete}
+
+
+def check_full(full: Any) -> None:
+    """Raise OptionError for what is none of the ways to combine full tensors."""
+    if full not in (None, MEAN):
+        raise OptionError(
+            f"full is {full!r}, expected {MEAN}", hint="leave it out, and only full tensors that are alike are kept"
+        )
 
 
 def _weights(count: int, weights: Sequence[float] | None) -> list[float]:

@@ -25,7 +25,7 @@ from adapterops.updates.layout import DIFFERENCE
 
 KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
-KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "VeRA", "KaSA"), "other")
+KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "QA-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""
 
 UNSCALED = ("AdaLoRA", "VeRA", "(IA)³", "OFT", "BOFT")

@@ -162,7 +162,7 @@ class DividedAdapter:
     @cached_property
     def plan(self) -> Plan:
         output = self.output
-        check_saveable(self.adapter, output.dtype, self.out)
+        check_saveable(self.adapter, self.out)
         if unchanged(self.adapter, self._arranged, output.format or self.adapter.config.format, output.dtype):
             raise UnsupportedError(
                 "nothing is done to the adapter: its files are copied as they are", hint="leave --part and --engine out"

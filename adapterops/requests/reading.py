@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.dtypes import FLOATS, WIDE
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
@@ -56,6 +56,8 @@ DTYPES = {
     **{long: short for short, long in FLOATS.items()},
     "bf16": "BF16",
     "fp16": "F16",
+    WIDE: WIDE,
+    WIDE.lower(): WIDE,
 }
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
 SHOWN = 80

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.ggml import Blocks
 from adapterops.arrays.scratch import Scratch
 from adapterops.storage.gguf_header import Value, read_gguf
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from adapterops.storage.gguf_header import Read
 
 SUFFIX = ".gguf"
-WIDE = "Q8_0"
-"""Blocks of 32 entries: a float16 and 32 signed bytes, whose product the entries are."""
 
 
 class GgufFile:
@@ -77,10 +76,7 @@ class GgufFile:
     def array(self, name: str, rows: tuple[int, int] | None = None, memory: Scratch | None = None) -> Array:
         if not self._wide(name):
             return self.raw.array(name, rows, memory)
-        import numpy as np
+        from adapterops.arrays.q8 import decode
 
-        kind = self.blocks[name]
-        blocks = np.frombuffer(self.raw.read(name), np.dtype([("scale", "<f2"), ("codes", "i1", kind.entries)]))
-        values = blocks["scale"].astype(np.float32)[:, None] * blocks["codes"].astype(np.float32)
-        whole: Array = values.reshape(self.shape(name))
+        whole = decode(self.raw.read(name)).reshape(self.shape(name))
         return whole if rows is None else whole.reshape(self.entries[name].spec.matrix)[rows[0] : rows[1]]

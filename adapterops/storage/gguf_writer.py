@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapterops.arrays.ggml import Q8, Q8_NUMBER
 from adapterops.storage.gguf_header import DTYPES, MAGIC, STRING
 from adapterops.storage.tensors import Spec
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from adapterops.arrays.floats import Array
 
 VERSION, ALIGNED, FLOAT32 = 3, 32, 6
-TYPES = {dtype: number for number, dtype in DTYPES.items()}
+TYPES = {dtype: number for number, dtype in DTYPES.items()} | {"U8": Q8_NUMBER}
 
 Fields = Mapping[str, str | float]
 
@@ -24,7 +25,7 @@ def write_gguf(path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[s
     """Stream `tensors`, numbers as they are stored, into a new file, in the order they come; all of the layout must come.
 
     Args:
-        layout: dtype and largest shape of every tensor; one may turn out smaller.
+        layout: dtype and largest shape of every tensor; one may turn out smaller. Rows of bytes (U8) are blocks of Q8_0.
         fields: texts, and numbers that are stored as float32.
     """
     shapes: dict[str, tuple[int, ...]] = {}
@@ -56,7 +57,8 @@ def _header(layout: Mapping[str, Spec], shapes: Mapping[str, tuple[int, ...]], f
     position = 0
     for name, shape in shapes.items():
         spec = Spec(layout[name].dtype, shape)
-        sizes = struct.pack(f"<{len(shape)}Q", *shape[::-1])
+        entries = (*shape[:-1], shape[-1] // Q8.bytes * Q8.entries) if spec.dtype == "U8" else shape
+        sizes = struct.pack(f"<{len(shape)}Q", *entries[::-1])
         parts += [_text(name), struct.pack("<I", len(shape)), sizes, struct.pack("<IQ", TYPES[spec.dtype], position)]
         position += -(-spec.bytes // ALIGNED) * ALIGNED
     header = b"".join(parts)

@@ -40,7 +40,7 @@ class Kind:
         untrained: the role whose array is zero before training, where there is one.
         reads: what of the weight the update depends on. Nothing; the `entries` that it changes, the `rows` that these
             are in, or their `columns`. All of the `weight`: given that, it is LoRA. Its `shape`, which the arrays do not
-            say: given that, it is LoRA.
+            say: given that, it is LoRA, and until then an `Unfitted`.
         peft_type: the type that PEFT's config says; None where PEFT has no such kind.
         dense: it has no factors.
         alpha: what that calls the numerator of the scale; None where there is no scale.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapterops.arrays.dtypes import BITS
+from adapterops.arrays.dtypes import bits
 
 TILE = 200_000
 """Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        return self.parameters * BITS[self.dtype] // 8
+        return int(self.parameters * bits(self.dtype) / 8)
 
     @property
     def held(self) -> int:

@@ -8,6 +8,7 @@ from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
+from adapterops.updates.unfitted import Unfitted
 
 SHARED = ("vera_A", "vera_B")
 ROLES = ("vera_lambda_b", "vera_lambda_d", *SHARED)
@@ -23,10 +24,10 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
     return Measure((b[0], 0), d[0], d[0])
 
 
-def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
-    """ΔW = diag(b) B diag(d) A, with as many rows of B as b has, and all columns of A."""
+def _build(arrays: Mapping[str, Array], scale: float) -> Unfitted:
+    """ΔW = diag(b) B diag(d) A, with as many rows of B as b has, and as many columns of A as the weight."""
     b, d, A, B = (arrays[role] for role in ROLES)
-    return LowRank(b[:, None] * B[: len(b)], d[:, None] * A)
+    return Unfitted(lambda inputs: LowRank(b[:, None] * B[: len(b)], d[:, None] * A[:, :inputs]), len(b), A.dtype)
 
 
 KINDS.add(

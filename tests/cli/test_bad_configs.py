@@ -124,7 +124,7 @@ KINDS = {
     "a prompt": ({"peft_type": "P_TUNING"}, "it changes no weight of its base"),
     "a type from the future": ({"peft_type": "QUANTUM"}, "peft_type is 'QUANTUM': it is not handled"),
     "aLoRA": ({"alora_invocation_tokens": [1]}, "aLoRA is active only after certain tokens"),
-    "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are not those of the base"),
+    "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are ranges of those of the base"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
     "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
 }

@@ -46,6 +46,17 @@ def of_peft_kind(folder: Path, config: peft.PeftConfig) -> Deltas:
     return changed(peft_models.base().state_dict(), model.merge_and_unload().state_dict())
 
 
+def of_qalora(folder: Path) -> Deltas:
+    """By the formula of PEFT's forward pass, which needs a weight of GPTQ: A sees means of 8 inputs, times their number."""
+    folder.mkdir()
+    A, B, start = random(4, 64 // 8), random(64, 4), f"base_model.model.{Q}"
+    save_file({f"{start}.lora_A.weight": A, f"{start}.lora_B.weight": B}, folder / "adapter_model.safetensors")
+    fields = {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj"], "use_qalora": True, "qalora_group_size": 8}
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **fields}))
+    means = torch.block_diag(*[torch.full((1, 8), 1 / 8)] * 8)
+    return {Q: 6 / 4 * B @ A @ (8 * means)}
+
+
 def with_full_tensors(folder: Path) -> Deltas:
     return of_peft(folder, modules_to_save=["lm_head"])
 
@@ -129,6 +140,8 @@ SOURCES: dict[str, Callable[[Path], Deltas]] = {
     "PEFT: LoHa": lambda path: of_peft_kind(path, peft.LoHaConfig(r=2, alpha=3, target_modules=["q_proj"])),
     "PEFT: LoKr": lambda path: of_peft_kind(path, peft.LoKrConfig(r=2, alpha=3, target_modules=["q_proj"])),
     "PEFT: DoRA": lambda path: of_peft_kind(path, peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True)),
+    "PEFT: VeRA": lambda path: of_peft_kind(path, peft.VeraConfig(r=4, target_modules=["q_proj"])),
+    "PEFT: QA-LoRA": of_qalora,
     "PEFT: full tensors (modules_to_save)": with_full_tensors,
     "MLX-LM: LoRA": of_mlx,
     "kohya: LoRA": lambda path: of_authors(path, kohya),
@@ -221,7 +234,7 @@ def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.C
         expected = SOURCES[source](path)
     line = ["convert", str(path), "--to", target, "-o", str(tmp_path / "out")]
     if cell == BASE:
-        flux().save_pretrained(tmp_path / "base")
+        (flux() if image else peft_models.base()).save_pretrained(tmp_path / "base")
         line += ["--base", str(tmp_path / "base")]
     code, shown = run(line), capsys.readouterr()
     if cell == NO:

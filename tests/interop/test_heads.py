@@ -73,6 +73,44 @@ def test_a_trained_end_of_a_tied_model_is_what_peft_has(
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter)]) == 0
 
 
+def test_heads_that_differ_are_averaged_when_asked(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With weights that add up to 1 every weight is the weighted mean of those that PEFT merges."""
+    monkeypatch.chdir(tmp_path)
+    base = qwen(Path("base"))
+    adapters = [
+        adapted(base, Path(name), target_modules=["q_proj"], modules_to_save=["lm_head"], bias="lora_only")
+        for name in ("a", "b")
+    ]
+    for seed, adapter in enumerate(adapters):
+        torch.manual_seed(seed)
+        path = adapter / "adapter_model.safetensors"
+        save_file(
+            {name: each + 0.05 * torch.randn_like(each) for name, each in load_file(path).items()},
+            path,
+            {"format": "pt"},
+        )
+    wholes = [peft.PeftModel.from_pretrained(load(base), each).merge_and_unload().state_dict() for each in adapters]
+    model = load(base)
+    model.load_state_dict({name: 0.75 * one + 0.25 * wholes[1][name] for name, one in wholes[0].items()})
+    expected = logits(model)
+    line = ["merge", *map(str, adapters), "-w", "0.75,0.25", "-o", "out"]
+    assert run(line) == 4
+    assert "--full mean" in capsys.readouterr().err
+    assert run([*line, "--full", "mean"]) == 0
+    torch.testing.assert_close(unmerged(base, Path("out")), expected, rtol=1e-4, atol=1e-5)
+    fused = ["fuse", str(base), *map(str, adapters), "-w", "0.75,0.25", "--full", "mean", "-o", "fused"]
+    assert run(fused) == 0
+    torch.testing.assert_close(logits(load(Path("fused"))), expected, rtol=1e-4, atol=1e-5)
+    assert run(["verify", "fused"]) == 0
+    formula = 'linear(a, b, weights=[0.75, 0.25], full="mean")'
+    names = [f"{name}={path}" for name, path in zip("ab", adapters, strict=True)]
+    assert run(["calc", formula, *names, "-o", "calc"]) == 0
+    same = (Path(each) / "adapter_model.safetensors" for each in ("calc", "out"))
+    assert next(same).read_bytes() == next(same).read_bytes()
+
+
 def with_embeddings(base: Path, folder: Path) -> Path:
     """An adapter that PEFT saves with the embeddings of a model, which were trained and not announced."""
     adapted(base, folder, target_modules=["q_proj"])

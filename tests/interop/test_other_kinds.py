@@ -13,7 +13,10 @@ from typing import Any
 import peft
 import pytest
 import torch
+from gptq_models import GPTQWeight, write_gptq
 from peft.tuners.lora import KasaConfig
+from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.variants import QALoraLinearVariant
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -70,6 +73,10 @@ BASED: dict[str, tuple[str, Callable[[], Any]]] = {
     "PiSSA of Conv1D": ("gpt2", lambda: peft.LoraConfig(r=3, target_modules=CONV1D, init_lora_weights="pissa")),
     "OLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="olora", lora_alpha=5)),
     "KaSA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, kasa_config=KasaConfig(), lora_alpha=5)),
+    "QA-LoRA": (
+        "llama",
+        lambda: peft.LoraConfig(r=3, target_modules=MIXED, use_qalora=True, qalora_group_size=8, lora_alpha=7),
+    ),
     "VeRA": ("llama", lambda: peft.VeraConfig(r=6, target_modules=MIXED)),
     "VeRA of Conv1D": ("gpt2", lambda: peft.VeraConfig(r=6, target_modules=["c_attn"])),
 }
@@ -136,7 +143,14 @@ def logits(model: Any) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT has QA-LoRA on layers of GPTQ alone, which need a library and a GPU: here its forward pass is run on others."""
     monkeypatch.chdir(tmp_path)
+    others = Linear.resolve_lora_variant
+
+    def variant(self: Any, *, config: Any, **more: Any) -> Any:
+        return QALoraLinearVariant() if config.use_qalora else others(self, config=config, **more)
+
+    monkeypatch.setattr(Linear, "resolve_lora_variant", variant)
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -250,6 +264,59 @@ def test_vera_is_taken_out_of_a_model(tmp_path: Path) -> None:
     close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "back")), before)
 
 
+def test_qalora_on_a_weight_of_gptq(tmp_path: Path) -> None:
+    """By the formula of PEFT's forward pass: A sees the means of groups of inputs, times how many these are."""
+    module, weight = "model.layers.0.self_attn.q_proj", GPTQWeight.random(64, 64, 4, 16, ordered=True)
+    write_gptq(tmp_path / "base", {module: weight}, 16)
+    A, B, start = torch.randn(4, 8), torch.randn(64, 4), f"base_model.model.{module}"
+    (tmp_path / "adapter").mkdir()
+    save_file({f"{start}.lora_A.weight": A, f"{start}.lora_B.weight": B}, "adapter/adapter_model.safetensors")
+    fields = {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj"], "use_qalora": True, "qalora_group_size": 8}
+    Path("adapter/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **fields}))
+    assert run(["fuse", "base", "adapter", "--dtype", "float32", "-o", "fused"]) == 0
+    assert run(["verify", "fused"]) == 0
+    x = torch.randn(64, dtype=torch.float64)
+    expected = weight.formula() @ x + 6 / 4 * B.double() @ A.double() @ (8 * x.view(8, 8).mean(dim=1))
+    found = load_file("fused/model.safetensors")[f"{module}.weight"].double() @ x
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_qalora_on_weights_that_are_not_quantized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There PEFT trains plain LoRA, and keeps the field."""
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    expected = made(tmp_path, *[part() if callable(part) else part for part in BASED["QA-LoRA"]])
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    path = tmp_path / "adapter/adapter_config.json"
+    fields = json.loads(path.read_text())
+    for change, said in ({"lora_bias": True}, "lora_bias"), ({"qalora_group_size": 1}, "groups of one input"):
+        path.write_text(json.dumps(fields | change))
+        assert run(["show", "adapter"]) == 4
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_replicated_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The way on that is named is PEFT's model."""
+    ranges = [[0, 2], [0, 1], [1, 2]]
+    expected = made(tmp_path, "llama", peft.LoraConfig(r=3, target_modules=TARGETS, layer_replication=ranges))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
+    shown = capsys.readouterr().err
+    assert "layer_replication is set" in shown
+    assert "stack: [{model: BASE, first: 0, end: 16}, ...]" in shown
+    stack = [{"model": "base", "first": first, "end": end} for first, end in ranges]
+    Path("recipe.json").write_text(json.dumps({"adapterops": 1, "stack": stack}))
+    assert run(["run", "recipe.json", "-o", "stacked"]) == 0
+    path = tmp_path / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_replication": None}))
+    assert run(["fuse", "stacked", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "llama", peft.VeraConfig(r=6, target_modules=TARGETS, save_projection=False))
@@ -257,7 +324,9 @@ def test_vera_without_what_its_modules_share(tmp_path: Path, capsys: pytest.Capt
     assert "is VeRA, and vera_A, which all modules share, is not in the file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["AdaLoRA", "BD-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT"])
+@pytest.mark.parametrize(
+    "kind", ["AdaLoRA", "BD-LoRA", "QA-LoRA", "VeRA", "KaSA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT"]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_servers_take_none_of_them_for_lora(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What `check` names as the way on makes an adapter that is fine."""

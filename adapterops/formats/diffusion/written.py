@@ -118,6 +118,7 @@ def _check_own(module: str, inner: str) -> None:
         )
 
 
+TABLE = "scale_shift_table"
 ENDS = {".bias": "diff_b", ".modulation": "diff_m"}
 """Ends of the names of differences of tensors that are no weights → what files call them."""
 
@@ -129,7 +130,8 @@ def single(module: str, layout: Layout, named: Callable[[str], str]) -> tuple[st
     ('diffusion_model.blocks.0.ffn.0.diff_b', (8,))
 
     Raises:
-        UnsupportedError: it is a difference in three dimensions, of which two are not told from each other.
+        UnsupportedError: it is a difference in three dimensions, of which two are not told from each other, or one that files
+            have no name for.
     """
     if layout.kind == MAGNITUDE:
         owner, _, role = module.rpartition(".")
@@ -138,6 +140,13 @@ def single(module: str, layout: Layout, named: Callable[[str], str]) -> tuple[st
         return f"{named(owner)}.{BY_INPUTS}", (*sides, *layout.kernel)
     end = next((end for end in ENDS if module.endswith(end)), "")
     rows, columns = layout.shape
+    if module.endswith(TABLE):
+        raise UnsupportedError(
+            f"is a difference of {TABLE}, diffusers' name of a modulation, under which files have none",
+            tensor=module,
+            hint="where the model's authors call it modulation (Wan), name the model in their names with --base: diff_m holds it; "
+            "else fuse the adapter into its base",
+        )
     if not layout.kernel and rows > 1 and end != ".modulation":
         raise UnsupportedError(
             "is a difference in three dimensions, which is not written for image models",

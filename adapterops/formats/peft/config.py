@@ -21,11 +21,11 @@ BASE_CHANGING = {
 
 REFUSED = {
     "layer_replication": (
-        "its layers are not those of the base",
-        "write a base that has each layer as often (mergekit's passthrough), and take the field out of the config",
+        "its layers are ranges of those of the base, one above the other",
+        "write a base of these layers (adapterops run RECIPE, with stack: [{model: BASE, first: 0, end: 16}, ...] in the recipe), and "
+        "take the field out of the config",
     ),
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
-    "use_qalora": ("QA-LoRA stores its factors pooled by the groups of a GPTQ base", "load it with PEFT and that base"),
     "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
     "arrow_config": ("Arrow chooses an adapter per token", LOAD),
     "modules_to_tie": ("LoRA on tied weights is not handled", MERGE),
@@ -36,7 +36,8 @@ REFUSED = {
 DERIVED = {
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "target_modules", "target_parameters",
     "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type", "base_model_name_or_path", "revision", "inference_mode",
-    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "kasa_config",
+    "bias", "modules_to_save", "trainable_token_indices", "lora_bias", "use_bdlora", "use_qalora", "qalora_group_size",
+    "kasa_config",
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
@@ -48,7 +49,7 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "qalora_group_size", "ensure_weight_tying",
+    "megatron_core", "ensure_weight_tying",
 }  # fmt: skip
 """Fields about training, or defaults of what is not handled."""
 

@@ -42,10 +42,17 @@ def variant(fields: Any) -> Variant:
     if fields.get("peft_type") == "OFT":
         _check_rotation(fields)
     start, blocks = STARTED.get(str(fields.get("init_lora_weights"))), fields.get("use_bdlora")
-    if start and (blocks or fields.get("use_dora") or fields.get("kasa_config")):
+    in_groups = KINDS["QA-LoRA"].stated if fields.get("use_qalora") else None
+    pooled = in_groups and in_groups(fields)
+    if start and (blocks or pooled or fields.get("use_dora") or fields.get("kasa_config")):
         raise UnsupportedError(
             f"init_lora_weights is {fields['init_lora_weights']!r} of another variant of LoRA than the plain one",
             hint="merge it into its base with PEFT: merge_and_unload",
+        )
+    if pooled and (blocks or fields.get("lora_bias")):
+        raise UnsupportedError(
+            "use_qalora is set next to use_bdlora or lora_bias, and PEFT follows one of them alone",
+            hint="set to false what the training did not have",
         )
     sides = _sides(blocks) if blocks else ()
 
@@ -62,6 +69,8 @@ def variant(fields: Any) -> Variant:
             return kind
         if start:
             return KINDS[start]
+        if pooled:
+            return pooled
         last = module.rpartition(".")[2]
         found = {role for pattern, role in sides if pattern in last}
         if len(found) > 1:

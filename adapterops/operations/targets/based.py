@@ -70,7 +70,7 @@ def _weight(places: Sequence[Start], base: Checkpoint) -> Array:
 def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter with its rows in the order of the base, and every module in the shape that it has there. Headers only.
 
-    (IA)³ says of a layer the outputs or the inputs, VeRA the outputs; a bias that the base has not is left out.
+    (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs; a bias that the base has not is left out.
     """
     adapter = in_order(adapter, base)
     shapes = {module: each.shape for module, each in adapter.layout.items()}
@@ -89,7 +89,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
         if shapes[module] == layout[module].shape:
             return update
         if adapter.layout[module].reads == "shape":
-            return replace(update, A=update.A[:, :into])
+            return update.on(into)
         return replace(update, shape=layout[module].shape)
 
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)

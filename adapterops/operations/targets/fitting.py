@@ -46,7 +46,7 @@ def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
             seen=seen,
         )
     own, stored = candidate.start == candidate.tensor, spec.matrix
-    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT):  # of a convolution
+    if len(spec.shape) == 3 and candidate.tensor.endswith(WEIGHT) and spec.shape[1:] != part.kernel:  # of a convolution
         return None
     if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None

@@ -12,6 +12,7 @@ class Share(NamedTuple):
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.
     `within` are the tensors that may hold it, from their row `row` on, where these are not found by its name.
     `either`: it is an expert of a parameter, of which versions of PEFT differ in which side is which.
+    `kernel`: of the update of a convolution the dimensions after the first, where they are known.
     """
 
     source: str
@@ -22,3 +23,4 @@ class Share(NamedTuple):
     within: Sequence[str] = ()
     row: int = 0
     either: bool = False
+    kernel: tuple[int, ...] = ()

@@ -51,7 +51,8 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
     check_sides(adapter.config.square, there, base.config)
     names = Names(there, base.config, modules, shared_modules(there, base.config))
-    edits = _added(modules, adapter.config.experts, names)
+    kernels = {module: layout.kernel for module, layout in adapter.layout.items()}
+    edits = _added(modules, adapter.config.experts, kernels, names)
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
@@ -84,7 +85,9 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     return found
 
 
-def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[str, Edit]:
+def _added(
+    modules: Modules, experts: Mapping[str, int], kernels: Mapping[str, tuple[int, ...]], names: Names
+) -> dict[str, Edit]:
     """The edits that add updates.
 
     Raises:
@@ -95,6 +98,7 @@ def _added(modules: Modules, experts: Mapping[str, int], names: Names) -> dict[s
     missing, wrong, count = [], [], 0
     for part in shares(modules, experts, names):
         count += 1
+        part = part._replace(kernel=kernels[part.source])
         candidates = candidates_of(part, names)
         for each in candidates:
             check_dtype(each, names.base)

@@ -120,6 +120,18 @@ def test_numbers_that_do_not_fit_are_counted(dtype: str) -> None:
     checked(numbers[[0, 3, 4]], dtype, Scratch())
 
 
+@pytest.mark.parametrize("odd", [[], [0x3F800001], [0x7F800000], [0xFF800000], [0x7FC00000], [0x7F810000]], ids=str)
+def test_numbers_that_were_bfloat16_become_that_again(odd: list[int]) -> None:
+    """Every finite one of them, and what is not among them is as it is by itself."""
+    stored = np.array([bits for bits in range(1 << 16) if bits & 0x7FFF < 0x7F80], np.uint16).reshape(-1, 8)
+    numbers = widened(stored, "BF16", Scratch()).copy()
+    numbers.reshape(-1)[: len(odd)] = np.array(odd, np.uint32).view(np.float32)
+    alone = checked(numbers.reshape(-1)[: len(odd)].copy(), "BF16", Scratch())
+    for found in (checked(numbers, "BF16", Scratch()), checked(numbers.T, "BF16", Scratch()).T):
+        np.testing.assert_array_equal(found.reshape(-1)[: len(odd)], alone)
+        np.testing.assert_array_equal(found.reshape(-1)[len(odd) :], stored.reshape(-1)[len(odd) :])
+
+
 def test_numbers_of_float64_may_be_as_large_as_they_are() -> None:
     numbers = np.array([1e300])
     assert checked(numbers, "F64", Scratch()) is numbers

@@ -135,6 +135,73 @@ def test_it_is_written_as_the_converter_of_llama_cpp_does(tmp_path: Path, monkey
     assert run(["verify", "fused"]) == 0
 
 
+@pytest.mark.parametrize(("rank", "types"), [(4, ("Q8_0", "F16")), (32, ("Q8_0", "Q8_0"))])
+def test_it_is_written_in_blocks(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    types: tuple[str, str],
+) -> None:
+    """Where rows are whole blocks; one of the inputs is 112 = 3.5 blocks wide. The rest is F16, as llama.cpp has it."""
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.gguf"), alpha=2.0 * rank, rank=rank)
+    write_base(Path("base"))
+    assert run(["convert", "a.gguf", "--to", "peft", "--base", "base", "-o", "peft"]) == 0
+    line = ["convert", "peft", "--to", "gguf", "--base", "base", "--dtype", "q8_0"]
+    assert run([*line, "-o", "out"]) == 0
+    narrow = 1 + 4 * (types[1] == "F16")
+    assert f"{narrow} of 8 tensors in float16: their rows are no blocks of 32 numbers" in capsys.readouterr().out
+    assert run([*line, "-o", "parts", "--part", "1/1"]) == 0
+    assert run(["finalize", "parts"]) == 0
+    assert Path("parts/adapter.gguf").read_bytes() == Path("out/adapter.gguf").read_bytes()
+    tensors = {each.name: each for each in gguf.GGUFReader("out/adapter.gguf").tensors}
+    for name, (module, shape, heads) in LLAMA.items():
+        A, B = factors(rank)[module]
+        for role, type_, wanted in zip(("lora_a", "lora_b"), types, (A, permuted(2 * B, heads)), strict=True):
+            stored = tensors[f"{name}.weight.{role}"]
+            type_ = "F16" if role == "lora_a" and shape[1] % 32 else type_
+            assert stored.tensor_type.name == type_, (name, role)
+            values = gguf.quantize(wanted, gguf.GGMLQuantizationType[type_]).reshape(stored.data.shape)
+            np.testing.assert_array_equal(stored.data, values)
+    assert run(["fuse", "base", "out", "-o", "fused"]) == 0
+    assert run(["verify", "fused"]) == 0
+
+
+def test_blocks_are_of_this_format_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.gguf"))
+    write_base(Path("base"))
+    for form in ("peft", "mlx"):
+        assert run(["convert", "a.gguf", "--to", form, "--base", "base", "--dtype", "q8_0", "-o", "out"]) == 2
+        assert f"--dtype of the format {form} must be one of F64, F32, F16, BF16, got 'Q8_0'" in capsys.readouterr().err
+    assert (
+        run(["truncate", "a.gguf", "--base", "base", "--format", "gguf", "--dtype", "F64", "--rank", "2", "-o", "o"])
+        == 2
+    )
+    assert (
+        run(
+            [
+                "truncate",
+                "a.gguf",
+                "--base",
+                "base",
+                "--format",
+                "gguf",
+                "--dtype",
+                "q8_0",
+                "--budget",
+                "2kB",
+                "-o",
+                "o",
+            ]
+        )
+        == 0
+    )
+
+
 def test_ranks_that_differ_are_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One alpha is divided by the rank of each tensor."""
     monkeypatch.chdir(tmp_path)

@@ -150,11 +150,15 @@ def test_memory_counts_what_is_written_in_its_dtype(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alpha", [None, RANK, 16])
 def test_alpha_next_to_scale(tmp_path: Path, alpha: int | None) -> None:
-    """Of the first versions, which state no fine_tune_type, another alpha than the rank may have been a factor."""
+    """Of the first versions, which state neither fine_tune_type nor num_layers, another alpha than the rank may have been a
+    factor. The loader of today needs num_layers, and leaves alpha out.
+    """
     parameters = {"rank": RANK, "scale": SCALE, "dropout": 0.0, "alpha": alpha}
     folder = write(tmp_path / "new", lora_parameters=parameters)
     assert ao.open_adapter(folder).scalings["model.layers.7.mlp.down_proj"].scale == SCALE
     path = folder / "adapter_config.json"
+    path.write_text(json.dumps({"num_layers": 2, "lora_parameters": parameters}))
+    assert ao.open_adapter(folder).scalings["model.layers.7.mlp.down_proj"].scale == SCALE
     path.write_text(json.dumps({"lora_layers": 2, "lora_parameters": parameters}))
     if alpha != 16:
         assert len(ao.open_adapter(folder).layout) == len(SHAPES)

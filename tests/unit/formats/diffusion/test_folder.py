@@ -92,6 +92,12 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     stack = ao.open_adapter(saved(tmp_path / "c.safetensors", {f"{DOTTED}.diff": torch.ones(1, 3, 4)}))
     with pytest.raises(UnsupportedError, match="a difference in three dimensions"):
         ao.save_adapter(2 * stack, tmp_path / "out")
+    table = {"diffusion_model.blocks.0.scale_shift_table.diff": torch.ones(1, 6, 4), **factors(DOTTED)}
+    named = ao.open_adapter(saved(tmp_path / "d.safetensors", table))
+    for form in ("comfy", "kohya"):
+        with pytest.raises(UnsupportedError, match="a difference of scale_shift_table") as caught:
+            ao.save_adapter(2 * named, tmp_path / "out", format=form)
+        assert "name the model in their names with --base" in str(caught.value.hint)
     assert not (tmp_path / "out").exists()
 
 
@@ -102,6 +108,7 @@ WHOLE = {
     "diffusion_model.blocks.0.norm.diff": (4,),
     "diffusion_model.blocks.0.diff_m": (1, 6, 4),
     "diffusion_model.patch.diff": (4, 2, 1, 2, 2),
+    "diffusion_model.blocks.0.depthwise.diff": (4, 1, 3),
 }
 
 

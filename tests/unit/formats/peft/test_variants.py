@@ -31,9 +31,19 @@ def test_blocks_are_placed_on_the_diagonal() -> None:
     np.testing.assert_allclose(update.dense(), 2 * np.hstack([B[:, :2] @ A[:2], B[:, 2:] @ A[2:]]))
 
 
+def test_pooled_inputs() -> None:
+    of = variant({"use_qalora": True, "qalora_group_size": 3})
+    assert of("q_proj", LORA).name == "QA-LoRA"
+    assert of("q_proj", DORA) is DORA
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"use_qalora": True},
+        {"use_qalora": True, "qalora_group_size": 4, "lora_bias": True},
+        {"use_qalora": True, "qalora_group_size": 4, "use_bdlora": BLOCKS},
+        {"use_qalora": True, "qalora_group_size": 4, "init_lora_weights": "pissa"},
         {"use_bdlora": {"nblocks": 0}},
         {"use_bdlora": {"nblocks": 2, "target_modules_bd_a": "q_proj"}},
         {"use_bdlora": True},

@@ -35,6 +35,14 @@ def test_of_a_square_one_the_type_of_the_model_decides() -> None:
         assert found.transposed == transposed
 
 
+def test_a_kernel_of_one_input_is_a_matrix_as_it_is() -> None:
+    """Of a convolution that is depthwise in one dimension, and of an update that is one: no matrix is."""
+    names = Names({TENSOR: Spec("F32", (8, 1, 3))}, {}, {MODULE: (8, 3)})
+    found = fit(Candidate(TENSOR, TENSOR), Share(MODULE, MODULE, (8, 3), kernel=(1, 3)), names)
+    assert found == Target(TENSOR, MODULE, MODULE, (8, 3))
+    assert placed((8, 3), (8, 1, 3), "") is None
+
+
 def test_codes_are_not_added_to() -> None:
     with pytest.raises(UnsupportedError, match="stored as U8"):
         check_dtype(Candidate(TENSOR, TENSOR), {TENSOR: Spec("U8", (4, 4))})

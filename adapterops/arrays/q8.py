@@ -1,0 +1,52 @@
+"""Q8_0 of ggml: 32 entries of a row in a float16 and 32 signed bytes, whose products they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterops.arrays.dtypes import WIDE
+from adapterops.errors import IncompatibleError
+
+Array = NDArray[Any]
+
+ENTRIES = 32
+BLOCK = np.dtype([("scale", "<f2"), ("codes", "i1", ENTRIES)])
+
+
+def decode(data: Array | bytearray) -> Array:
+    """The entries, in float32, which holds them exactly."""
+    blocks = np.frombuffer(data, BLOCK)
+    values: Array = blocks["scale"].astype(np.float32)[:, None] * blocks["codes"].astype(np.float32)
+    return values.ravel()
+
+
+def encode(numbers: Array) -> Array:
+    """Rows of numbers as rows of bytes; the length of a row is a multiple of 32. What `decode` made becomes the same numbers again.
+
+    Raises:
+        IncompatibleError: a number is not finite, or too large for it.
+
+    Source: quantize_row_q8_0 of ggml, and gguf-py: the largest of a block is 127 steps, halves are rounded away from zero.
+    """
+    rows = numbers.astype(np.float32, copy=False).reshape(-1, ENTRIES)
+    with np.errstate(all="ignore"):
+        step = np.abs(rows).max(axis=1, initial=0) / np.float32(127)
+        scaled = rows * np.where(step == 0, 0, 1 / step)[:, None]
+        blocks = np.empty(len(rows), BLOCK)
+        blocks["scale"] = step
+        if not np.isfinite(blocks["scale"]).all():
+            raise IncompatibleError(
+                f"has numbers that {WIDE} cannot hold: larger than 8e6, or not finite", code="E-OVERFLOW"
+            )
+        blocks["codes"] = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+    return blocks.view(np.uint8).reshape(*numbers.shape[:-1], -1)
+
+
+def rounded(numbers: Array) -> Array:
+    """The numbers that Q8_0 has for rows of any length, as if zeros filled up the last block; in float32."""
+    width = numbers.shape[-1]
+    filled = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, -width % ENTRIES)])
+    return decode(encode(filled)).reshape(filled.shape)[..., :width]

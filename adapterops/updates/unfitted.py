@@ -1,0 +1,39 @@
+"""LoRA that depends on how wide its weight is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.magnitude import Transposed
+from adapterops.updates.protocol import Array, Part
+
+
+@dataclass(frozen=True, eq=False)
+class Unfitted:
+    """`on` a number of inputs it is LoRA, exactly; without a weight it has no entries. Raises IncompatibleError for a number
+    that does not fit.
+    """
+
+    on: Callable[[int], LowRank]
+    outputs: int
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.outputs, 0
+
+    @property
+    def T(self) -> Transposed:
+        return Transposed(self)
+
+    def lowrank(self) -> None:
+        return None
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        """W has whole rows."""
+        return self.on(W.shape[1]).rows(part, out)
