@@ -30,7 +30,7 @@ from adapterops.operations.quantization import dequantize, quantize, rounding, v
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
-from adapterops.operations.uniting import named_as, united
+from adapterops.operations.uniting import named_alike, united
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
@@ -199,7 +199,8 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         IncompatibleError: without a base, modules may be one under two names.
     """
     if "base" in opened.models:
-        return {name: named_as(each, opened.models["base"]) for name, each in opened.adapters.items()}
+        together = named_alike(list(opened.adapters.values()), opened.models["base"])
+        return dict(zip(opened.adapters, together, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters
 
