@@ -107,7 +107,8 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **stacks}, model=base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
-    named = same and not stacks and not uncovered(config.targets or (), linear)
+    moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe
+    named = same and not stacks and not moved and not uncovered(config.targets or (), linear)
     return replace(
         adapter,
         updates=Lazy(layout, compute),
