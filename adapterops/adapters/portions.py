@@ -31,6 +31,7 @@ from adapterops.updates.lowrank import LowRank
 class Portion:
     """A finished file; see `Noted`. `figures`: of each module the norm, the error, and what rounding moved."""
 
+    size = None  # nobody asks for it
     blake3: str
     figures: Mapping[str, tuple[float, float, float]]
     inputs: Sequence[Mapping[str, str]]

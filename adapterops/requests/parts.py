@@ -225,7 +225,7 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
     """Those of the files that are what was noted of them."""
 
     def same(name: str) -> bool:
-        return whole(place.files, name, there[name].blake3, how.sync)
+        return whole(place.files, name, there[name], how.sync)
 
     with closing(local.run(same, list(there), how=how)) as results:
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
