@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapterops.errors import ResourceError
 from adapterops.storage.checksums import FileHash, of
-from adapterops.storage.staging import DISK_FULL
+from adapterops.storage.staging import DISK_FULL, room
 
 
 class OutputFile:
@@ -67,5 +67,5 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
         raise ResourceError(
             f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
             path=path.name,
-            hint="free some space, or write to another disk",
+            hint=f"{room(error)}, or write to another disk",
         ) from error
