@@ -143,7 +143,7 @@ def test_a_model_that_is_replaced_while_it_is_read(
         path.with_suffix(".new").write_bytes(path.read_bytes())
         path.with_suffix(".new").replace(path)
 
-    monkeypatch.setattr(os, "posix_fallocate", faulty(Fault("posix_fallocate", where=ADAPTER), change))
+    monkeypatch.setattr(os, "posix_fallocate", faulty(Fault("posix_fallocate", where=f"/{ADAPTER}/"), change))
     assert run(["split", str(model), "--alpha", "4", "-o", str(tmp_path / "parts")]) == 3
     assert "changed while it was read" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["model"]
