@@ -83,7 +83,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
 
 def _side(adapter: Adapter) -> str:
     """The side of a model for text and images that an adapter was trained on by itself, by the name of the class."""
-    stated = str((adapter.config.fields.get("auto_mapping") or {}).get("base_model_class"))
+    stated = adapter.config.base_class or ""
     return next((side for side in ("text", "vision") if f"{side.capitalize()}Model" in stated), "")
 
 

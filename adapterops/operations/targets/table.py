@@ -76,8 +76,7 @@ def _tower(adapter: Adapter, base: Checkpoint) -> str:
     Raises:
         IncompatibleError: the base is another part; the names in both are the same.
     """
-    mapped = adapter.config.fields.get("auto_mapping")
-    stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) else None
+    stated = adapter.config.base_class
     tower, there = tower_of(stated), loading(base.config).tower
     if tower and there and tower != there:
         raise IncompatibleError(
