@@ -4,6 +4,8 @@ need not.
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -115,10 +117,17 @@ def test_a_tower_goes_into_the_whole_model(family: str, tower: str, made: Make, 
 def test_a_tower_is_not_fused_into_the_other(
     family: str, made: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their names and shapes are the same."""
+    """Their names and shapes are the same, in files as in memory."""
     adapter = trained(family, "text", made(family, "text"), tmp_path / "a", ["q_proj"])
-    assert run(["fuse", str(made(family, "vision")), str(adapter), "-o", str(tmp_path / "out")]) == 4
-    assert f"is for {family}TextModel, and the base is {family}VisionModel" in capsys.readouterr().err
+    load(family, "vision", made(family, "vision")).save_pretrained(tmp_path / "memory", save_original_format=False)
+    projecting = tmp_path / "projecting"
+    shutil.copytree(made(family, "vision"), projecting)
+    config = json.loads((projecting / "config.json").read_text())
+    config["architectures"] = [f"{family}VisionModelWithProjection"]
+    (projecting / "config.json").write_text(json.dumps(config))
+    for base in (made(family, "vision"), tmp_path / "memory", projecting):
+        assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 4
+        assert f"is for {family}TextModel, and the base is a vision_model" in capsys.readouterr().err
 
 
 @TOWERS

@@ -121,7 +121,12 @@ def tower_of(name: object) -> str:
     >>> tower_of("CLIPTextModel"), tower_of("CLIPTextModelWithProjection")
     ('text_model', '')
     """
-    return next((tower for tower, classes in ruled(renames.TOWERS).items() if name in classes[0].split()), "")
+    return next((tower for tower in towers() if name in ruled(renames.TOWERS)[tower][0].split()), "")
+
+
+def towers() -> list[str]:
+    """What a model for text and images calls its two."""
+    return list(ruled(renames.TOWERS))
 
 
 @cache

@@ -13,8 +13,8 @@ from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.models.architectures import SPLIT
-from adapterops.formats.models.loading import loading, tower_of
-from adapterops.formats.models.naming import Names, classes
+from adapterops.formats.models.loading import loading, tower_of, towers
+from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
 from adapterops.operations.targets.classifiers import classifier_of, made
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
@@ -77,10 +77,11 @@ def _tower(adapter: Adapter, base: Checkpoint) -> str:
         IncompatibleError: the base is another part; the names in both are the same.
     """
     stated = adapter.config.base_class
-    tower, there = tower_of(stated), loading(base.config).tower
-    if tower and there and tower != there:
+    tower, known = tower_of(stated), loading(base.config).tower
+    there = {part for part in towers() if any(f"{part}." in tensor for tensor in base.layout)} or {known} - {""}
+    if tower and there and tower not in there:
         raise IncompatibleError(
-            f"is for {stated}, and the base is {classes(base.config or {})[0]}",
+            f"is for {stated}, and the base is a {there.pop()}",
             path=name(adapter),
             hint="give the base that the adapter was trained on",
             code="E-NAMES",
