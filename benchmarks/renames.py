@@ -73,6 +73,19 @@ def conversions(name: str) -> dict[str, Any]:
     }
 
 
+def towers() -> dict[tuple[str, ...], set[str]]:
+    """Classes that are one tower of a model for text and images, which the names in files begin with → the tower."""
+    import transformers
+    from transformers.conversion_mapping import _MODEL_TO_CONVERSION_PATTERN, get_checkpoint_conversion_mapping
+
+    found: dict[tuple[str, ...], set[str]] = {}
+    for first in ("CLIPTextModel", "CLIPVisionModel"):
+        like = {first, *(name for name, of in _MODEL_TO_CONVERSION_PATTERN.items() if of == first)}
+        (change,) = get_checkpoint_conversion_mapping(first)
+        found[(" ".join(sorted(name for name in like if hasattr(transformers, name))),)] = {change.prefix_to_remove}
+    return found
+
+
 def main() -> None:
     import transformers
     from peft.utils.transformers_weight_conversion import _MODEL_TO_CONVERSION_PATTERN
@@ -121,6 +134,11 @@ def main() -> None:
     )
     text += block(
         "PASSED", passed, "Ends of the names of Linear layers whose weight the model reads without calling them."
+    )
+    text += block(
+        "TOWERS",
+        towers(),
+        "What files put before the names of a class that is a part of the model of its type → these classes.",
     )
     TABLE.write_text(text)
 

@@ -33,6 +33,7 @@ ROLES = "A", "B"
 class Portion:
     """A finished file; see `Noted`. `figures`: of each module the norm, the error, and what rounding moved."""
 
+    size = None  # nobody asks for it
     blake3: str
     figures: Mapping[str, tuple[float, float, float]]
     inputs: Sequence[Mapping[str, str]]

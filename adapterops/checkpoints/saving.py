@@ -160,7 +160,7 @@ def write_checkpoint(
         As `save_checkpoint` does.
     """
     known = noted(journal.entries(), plan.jobs, read)
-    done = {name: shard for name, shard in known.items() if whole(folder, name, shard.blake3, how.sync)}
+    done = {name: shard for name, shard in known.items() if whole(folder, name, shard, how.sync)}
     for path in folder.rglob("*"):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in done and path != journal.path:
             path.unlink()

@@ -129,7 +129,7 @@ def default_workers() -> int:
 
 
 def open_files() -> None:
-    """Let the process open as many files as it may: a model of a thousand shards has them all open, read and written."""
+    """Let the process open as many files as it may: a model of a thousand shards is faster with them all open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

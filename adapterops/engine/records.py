@@ -21,8 +21,12 @@ class Records(Protocol):
 
 
 class Noted(Protocol):
-    """What is known of a finished file: its hash, and those of the input files of its job, in their order."""
+    """What is known of a finished file: its hash, its size where others ask for that, and the hashes of the input files of
+    its job, in their order.
+    """
 
+    @property
+    def size(self) -> int | None: ...
     @property
     def blake3(self) -> str: ...
     @property
@@ -54,12 +58,13 @@ def note_hashes(inputs: Iterable[Source], jobs: Sequence[Job], files: Mapping[st
             file.identity.note(known.get(file.path, {}))
 
 
-def whole(folder: Path, name: str, blake3: str, sync: bool) -> bool:
+def whole(folder: Path, name: str, noted: Noted, sync: bool) -> bool:
     """Whether a file is there and still what was noted; then it is on the disk, too, which whoever wrote it may not
     have waited for.
     """
     with suppress(OSError, AdapterOpsError):
-        if file_digests(folder / name, BLAKE3)[BLAKE3] == blake3:
+        size = (folder / name).stat().st_size
+        if file_digests(folder / name, BLAKE3)[BLAKE3] == noted.blake3 and noted.size in (None, size):
             if sync:
                 with open(folder / name, "rb") as file:
                     os.fsync(file.fileno())

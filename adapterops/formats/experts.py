@@ -203,5 +203,5 @@ def check_alike(name: str, modules: Iterable[str], own: Mapping[str, int], count
                 "is LoRA on a single expert, and other adapters have it on the parameter of all experts",
                 path=name,
                 tensor=module,
-                hint="fuse them into the base one after the other",
+                hint="name the model that they are for with --base, or fuse them into it one after the other",
             )

@@ -84,7 +84,7 @@ def check_tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[di
             rounded(rows(begin, end), dtype, memory, expected.draws(name, begin, end)),
         )
         if np.count_nonzero(_bits(found) != _bits(wanted)):
-            return {}, [Problem(name, f"differs from the base's in rows {begin} to {end - 1}")]
+            return {}, [Problem(name, f"is not what it should be in rows {begin} to {end - 1}")]
     return {}, []
 
 
@@ -113,7 +113,7 @@ class _Parts:
             got = bytes(as_bytes(self._found.read(role, offset, offset + len(wanted))))
             self._offsets[role] += len(wanted)
             if got != wanted and role not in self.problems:
-                what = f"{role} {_first_difference(got, wanted, offset, 'what it should be')}"
+                what = f"{role} {_first_difference(got, wanted, offset)}"
                 self.problems[role] = Problem(self._name, what)
 
     def compare_rest(self, before: StoredTensor) -> None:
@@ -157,13 +157,11 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
     return checks, list(parts.problems.values())
 
 
-def _first_difference(
-    found: bytes | bytearray, wanted: bytes | bytearray, offset: int, what: str = "the base's"
-) -> str:
+def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offset: int) -> str:
     place = next(
         (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted))
     )
-    return f"is not {what}: byte {offset + place} differs"
+    return f"is not what it should be: byte {offset + place} differs"
 
 
 def _bits(stored: Array) -> Array:

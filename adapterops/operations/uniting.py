@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
-from adapterops.formats.models.architectures import EXPERT_LISTS, WEIGHT
+from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert
@@ -19,13 +19,14 @@ from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
+from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
-from adapterops.operations.targets.weights import Weight, weights
+from adapterops.operations.targets.weights import weights
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import DORA, Layout, widest
@@ -53,30 +54,42 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
     adapters = [on_base(each, base) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
-    return list(adapters) if difference(shapes) is None else [named_as(each, base) for each in adapters]
+    alike = difference(shapes) is None and len({_has_stacks(each) for each in adapters}) == 1
+    return list(adapters) if alike else named_alike(adapters, base)
 
 
-def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
+def named_alike(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
+    """All by the names of a base, and experts in one parameter if any of them has them so."""
+    stacked = any(map(_has_stacks, adapters))
+    return [named_as(each, base, stacked=stacked) for each in adapters]
+
+
+def _has_stacks(adapter: Adapter) -> bool:
+    return any(count > 1 for count in adapter.config.experts.values())
+
+
+def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Adapter:
     """The adapter with the modules of a base, by the names that its model has in memory. Headers only.
 
     A projection that the base has as one matrix is one module, whose parts are added up; one that the base has in
-    parts is as many.
+    parts is as many. LoRA on single experts becomes that of the parameter that holds all of them, where the base stores
+    that, or PEFT would load it as nothing.
+
+    Args:
+        stacked: also where PEFT reads LoRA on single experts.
 
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
-    adapter, names = on_base(adapter, base), _Names(base)
+    adapter, names = on_base(adapter, base), _Names(base, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
-    listed: dict[str, int] = {}  # parameters of PEFT, of which the adapter has the experts in lists
+    stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
-            name, piece, shape = _piece(tensor, target, names, edit.start or tensor, adapter)
+            name, piece, shape, experts = _place(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape
-            if stack := names.stacked.get(tensor):
-                listed[str(stack.weight.parameter)] = stack.weight.experts
-            elif _list(target.source) and len(stored := base.layout[edit.start or tensor].shape) == 3:
-                listed[names.of(tensor)] = stored[0]
+            stacks |= experts
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
@@ -92,9 +105,10 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
-    config = replace(config, experts={**config.experts, **listed}, model=base.config)
+    config = replace(config, experts={**config.experts, **stacks}, model=base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
-    named = same and not listed and not uncovered(config.targets or (), linear)
+    moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe
+    named = same and not stacks and not moved and not uncovered(config.targets or (), linear)
     return replace(
         adapter,
         updates=Lazy(layout, compute),
@@ -118,28 +132,32 @@ def _with_rows(
     return replace(config, tokens=tokens), {name: adapter.full[each] for name, each in named.items()}
 
 
-class _Stack(NamedTuple):
-    """The matrix in memory that a tensor of a single expert is in, from `row` on."""
+class _Place(NamedTuple):
+    """A module of the model, what of its (out, in) an update is, and the parameter of all experts that it is a part of,
+    with their number, where it was not in the adapter.
+    """
 
     module: str
-    weight: Weight
-    row: int
+    piece: Piece
+    shape: tuple[int, int]
+    experts: Mapping[str, int] = {}
 
 
 class _Names:
-    """What the model of a base calls its tensors.
+    """What the model of a base calls its tensors, and where it has those of single experts in the parameter of all.
 
-    `stacked` are those of single experts that the model has in one parameter, where PEFT would load LoRA on each as nothing.
+    Args:
+        stacked: also where PEFT takes LoRA on each for LoRA on that parameter.
     """
 
-    def __init__(self, base: Checkpoint) -> None:
+    def __init__(self, base: Checkpoint, stacked: bool) -> None:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
         self._loading = known = loading(base.config)
-        there = weights(base.layout, base.config) if known.stacked and not known.taken else {}
+        there = weights(base.layout, base.config) if known.stacked and (stacked or not known.taken) else {}
         self.stacked = {
-            piece.tensor: _Stack(module, weight, sum(each.end - each.begin for each in weight.pieces[:place]))
+            piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
             for module, weight in there.items()
-            if weight.experts > 1 and len({each.tensor for each in weight.pieces}) == len(weight.pieces)
+            if weight.experts > 1
             for place, piece in enumerate(weight.pieces)
             if len(base.layout[piece.tensor].shape) == 2
         }
@@ -148,35 +166,31 @@ class _Names:
         return with_prefix(self._loading.name(tensor), self._prefix)
 
 
-def _piece(
-    tensor: str, target: Target, names: _Names, start: str, adapter: Adapter
-) -> tuple[str, Piece, tuple[int, int]]:
-    """The module that a target belongs to, what of it the update is, and the (out, in) of it."""
-    name = _module(tensor, target, names)
-    if expert(target.source) is not None:
-        own = adapter.layout[target.source].shape
-        if stack := names.stacked.get(tensor):
-            return stack.module, Piece(target.source, 0, stack.row, own[0]), stack.weight.shape
-        return name, Piece(target.source, 0, 0, own[0]), own
+def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adapter) -> _Place:
+    source, name, stored = target.source, names.of(tensor).removesuffix(WEIGHT), names.base.layout[start].shape
+    single = expert(source)
+    if (
+        single and parameter_of(source, adapter.config.experts) != source
+    ):  # all of it is one module, however it is stored
+        own = adapter.layout[source].shape
+        number, leaf = source.split(".")[-2:]
+        return _Place(f"{name.partition(EXPERTS)[0]}{EXPERTS}{number}.{leaf}", Piece(source, 0, 0, own[0]), own)
+    if stack := names.stacked.get(tensor):
+        module, weight, row = stack
+        piece = Piece(source, target.first, row + target.row, target.shape[0])
+        return _Place(module, piece, weight.shape, {str(weight.parameter): weight.experts})
+    if single and len(stored) == 3:
+        path, _, leaf = name.rpartition(".")
+        count, height, width = stored
+        shape = (width, height) if target.transposed else (height, width)
+        first = target.column if target.transposed else target.row % height
+        piece = Piece(source, target.first, first, target.shape[int(target.transposed)])
+        return _Place(f"{path}.{single.number}.{leaf}", piece, shape, {name: count})
     rows, columns = target.seen or names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)
     bias = target.transposed and target.seen is not None
     height = shape[0] if target.shape == (rows, columns) and not bias else target.shape[0]
-    return name, Piece(target.source, target.first, target.row, height, bias), shape
-
-
-def _module(tensor: str, target: Target, names: _Names) -> str:
-    """What the model calls a module; an expert is where all of its layer are, whatever the file has them in."""
-    if expert(target.source) is None:
-        return names.of(tensor).removesuffix(WEIGHT)
-    first, _, last = target.source.rpartition(EXPERTS)[2].rpartition(".")
-    tail = f"{last}.{EXPERT_LISTS[first]}" if _list(target.source) else f"{first}.{last}"
-    return names.of(tensor).partition(EXPERTS)[0] + EXPERTS + tail
-
-
-def _list(module: str) -> bool:
-    """Whether a module is one of a list of experts, such as `experts.gate_up_projs.3`."""
-    return module.rpartition(EXPERTS)[2].partition(".")[0] in EXPERT_LISTS
+    return _Place(name, Piece(source, target.first, target.row, height, bias), shape)
 
 
 def _placed(piece: Piece, shape: tuple[int, int], adapter: Adapter) -> Any:

@@ -27,7 +27,7 @@ from adapterops.requests.reading import read_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
 from adapterops.requests.verifying import Proof, proof_of
 from adapterops.storage import parts
-from adapterops.storage.parts import KEPT, Parts
+from adapterops.storage.parts import AGAIN, LEFT, Parts
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import json_text, parse_json
 
@@ -176,7 +176,7 @@ def finalize(
         hint = "adapterops fuse ... --part 1/8 makes the first of eight"
         raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
     place = parts.opened(out, folders[0])
-    with place.exclusive(), writing(out, KEPT):
+    with place.exclusive(), writing(out, LEFT, AGAIN):
         if place.committed():
             place.remove()
             return None
@@ -225,7 +225,7 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
     """Those of the files that are what was noted of them."""
 
     def same(name: str) -> bool:
-        return whole(place.files, name, there[name].blake3, how.sync)
+        return whole(place.files, name, there[name], how.sync)
 
     with closing(local.run(same, list(there), how=how)) as results:
         return [name for name, fine in zip(there, list(results), strict=True) if fine]

@@ -27,6 +27,7 @@ from adapterops.storage.strict import json_text, parse_json, read_all
 class Compared:
     """What is noted of a file of findings; see `Noted`."""
 
+    size = None  # nobody asks for it
     blake3: str
     inputs: Sequence[Mapping[str, str]] = ()
 

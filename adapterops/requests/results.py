@@ -54,9 +54,10 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         IncompatibleError: without a base, modules may be one under two names.
     """
     if "base" in opened.models:
-        from adapterops.operations.uniting import named_as
+        from adapterops.operations.uniting import named_alike
 
-        return {name: named_as(each, opened.models["base"]) for name, each in opened.adapters.items()}
+        alike = named_alike(list(opened.adapters.values()), opened.models["base"])
+        return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters
 

@@ -92,6 +92,7 @@ def split(
         journal = Journal(folder, plan.hash, how.sync)
         saved = write_checkpoint(found.base, base, folder / BASE, journal, origin=origin, how=how)
         size = _write_adapter(found, folder / ADAPTER, origin, how.sync)
+        found.source.check_unchanged()
         _write_manifest(found.source, Step("split", {}, (found.source,)), folder, origin, how.sync)
         with read_back():
             open_adapter(folder / ADAPTER)

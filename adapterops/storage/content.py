@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from adapterops.errors import InputError
+from adapterops.errors import InputError, NotFoundError
 from adapterops.storage.checksums import BLAKE3
+from adapterops.storage.descriptors import Descriptor
 from adapterops.storage.strict import open_regular
 
 
@@ -55,37 +57,61 @@ class OnDisk:
     remedy = "download or save it again"
 
     def __init__(self, path: Path) -> None:
-        self._path, self._descriptor = path, open_regular(path)
-        weakref.finalize(self, os.close, self._descriptor)
-        self._identity = self._stat()
-        self.size = self._identity[0]
+        self._path, descriptor = path, open_regular(path)
+        status = os.fstat(descriptor)
+        self._file, self._identity, self.size = _file(status), _identity(status), status.st_size
+        self._descriptor = Descriptor(descriptor, partial(open_regular, path))
 
-    def _stat(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        """A descriptor of the file that was opened.
+
+        Raises:
+            InputError: another is in its place.
+        """
+        try:
+            with self._descriptor.open() as descriptor:
+                if _file(os.fstat(descriptor)) != self._file:
+                    raise changed(self._path)
+                yield descriptor
+        except NotFoundError:
+            raise changed(self._path) from None
 
     @property
     def origin(self) -> tuple[int, ...]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        with self._open() as descriptor:
+            status = os.fstat(descriptor)
+            return *_identity(status), status.st_ctime_ns
 
     def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
         part = view[: 1 << 30]
-        count = os.preadv(self._descriptor, [part], position)
-        if count == len(part) and self._stat() != self._identity:  # what is short is asked for again, and ends there
-            self.check_unchanged()
+        with self._open() as descriptor:
+            count = os.preadv(descriptor, [part], position)
+            # what is short is asked for again, and ends there
+            if count == len(part) and _identity(os.fstat(descriptor)) != self._identity:
+                raise changed(self._path)
         return count
 
     def check_unchanged(self) -> None:
-        if self._stat() != self._identity or not self._in_place():
+        with self._open() as descriptor:
+            same = _identity(os.fstat(descriptor)) == self._identity
+        if not same or not self._in_place():
             raise changed(self._path)
 
     def _in_place(self) -> bool:
-        """Whether the path still leads to the file that is open, and not to another that took its place."""
+        """Whether the path still leads to the file that was opened, and not to another that took its place."""
         try:
-            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+            return _file(os.stat(self._path)) == self._file
         except OSError:
             return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _file(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def changed(path: Path) -> InputError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from adapterops.errors import OptionError, OutputExistsError, ResourceError
 from adapterops.storage.hidden import hidden
 from adapterops.storage.outputs import check_parent
+from adapterops.storage.staging import ELSEWHERE, room
 
 HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""
@@ -95,7 +96,7 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
             raise ResourceError(
                 f"writing failed: {error.strerror}",
                 path=out,
-                hint="free some space, or write elsewhere with -o",
+                hint=f"{room(error)}, {ELSEWHERE}",
             ) from error
         raise
     finally:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from adapterops.errors import ResourceError
-from adapterops.storage.checksums import FileHash, of
-from adapterops.storage.staging import DISK_FULL
+from adapterops.storage.checksums import FileHash
+from adapterops.storage.descriptors import Descriptor
+from adapterops.storage.staging import DISK_FULL, room
 
 
 class OutputFile:
@@ -19,21 +20,28 @@ class OutputFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self._failed: OSError | None = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._hash = FileHash(of(self._descriptor))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._descriptor = Descriptor(descriptor, lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        self._hash = FileHash(self._read_into)
         try:
-            preallocate(self._descriptor, size, path)
+            with self._descriptor.open() as descriptor:
+                preallocate(descriptor, size, path)
         except BaseException:
             self.close()
             raise
+
+    def _read_into(self, view: memoryview, position: int) -> int:
+        with self._descriptor.open() as descriptor:
+            return os.preadv(descriptor, [view], position)
 
     def put(self, data: bytes | bytearray | memoryview, position: int) -> None:
         """Bytes from a position on."""
         whole = view = memoryview(data).cast("B")
         begin = position
-        while view:
-            count = os.pwrite(self._descriptor, view, position)
-            view, position = view[count:], position + count
+        with self._descriptor.open() as descriptor:
+            while view:
+                count = os.pwrite(descriptor, view, position)
+                view, position = view[count:], position + count
         self._hash.saw(begin, whole)
 
     def sync(self) -> None:
@@ -41,7 +49,8 @@ class OutputFile:
         if self._failed is not None:
             raise self._failed
         try:
-            os.fsync(self._descriptor)
+            with self._descriptor.open() as descriptor:
+                os.fsync(descriptor)
         except OSError as error:
             self._failed = error
             raise
@@ -51,7 +60,7 @@ class OutputFile:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._descriptor.close()
 
 
 def preallocate(descriptor: int, size: int, path: Path) -> None:
@@ -67,5 +76,5 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
         raise ResourceError(
             f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
             path=path.name,
-            hint="free some space, or write to another disk",
+            hint=f"{room(error)}, or write to another disk",
         ) from error

@@ -49,7 +49,8 @@ DONE = "-done"
 FREE = ("command", "base_model", "accept_loss")
 """What parts of one plan need not agree in."""
 
-KEPT = "finished files are kept: run the same command again to go on"
+LEFT, AGAIN = "finished files are kept: ", "and run the same command again"
+KEPT = f"{LEFT}run the same command again to go on"
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ class Parts:
         machine = f"{WORK}-{_machine()}-"
         for other in self.folder.glob(f"{machine}*"):
             remove_if_dead(other)
-        hint = "finished files are kept: free some space, and run the same command again"
-        with self.keeping(), writing(self.out, hint):
+        with self.keeping(), writing(self.out, LEFT, AGAIN):
             folder, lock = create_locked(lambda: self.folder / f"{machine}{uuid.uuid4().hex[:12]}")
             try:
                 yield Work(self, folder)

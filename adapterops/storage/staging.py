@@ -21,7 +21,12 @@ from adapterops.storage.outputs import MANIFEST, check_replaceable, empty
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
-ELSEWHERE = "free some space, or write elsewhere with -o"
+ELSEWHERE = "or write elsewhere with -o"
+
+
+def room(error: OSError) -> str:
+    """What makes room for a file that the system did not take."""
+    return "raise the limit on the size of files (ulimit -f)" if error.errno == errno.EFBIG else "free some space"
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def staged(
     keep = published = False
     journal = b""
     try:
-        with writing(out, f"nothing was left behind; {ELSEWHERE}"):
+        with writing(out, "nothing was left behind; "):
             yield folder
             if (folder / JOURNAL).exists():
                 journal = (folder / JOURNAL).read_bytes()
@@ -64,7 +69,7 @@ def staged(
             (publish_file if single else publish)(folder, out, force)
             published = True
         if sync:
-            with writing(out, f"the output is whole, but may not survive a power failure; {ELSEWHERE}"):
+            with writing(out, "the output is whole, but may not survive a power failure; "):
                 sync_folder(out.parent)
     except Exception:  # says by itself what became of the output
         raise
@@ -88,18 +93,21 @@ def _kept(folder: Path, journal: bytes) -> bool:
 
 
 @contextmanager
-def writing(out: Path, hint: str) -> Iterator[None]:
+def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
     """Turn a failure of the disk into what it is: one of the output.
 
     Args:
-        hint: what was left, and how to go on.
+        left: what was left, before how to make room.
+        then: how to go on.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in DISK:
             raise
-        raise ResourceError(f"writing failed: {error.strerror}", path=out, hint=hint) from error
+        raise ResourceError(
+            f"writing failed: {error.strerror}", path=out, hint=f"{left}{room(error)}, {then}"
+        ) from error
 
 
 def publish(folder: Path, out: Path, force: bool) -> None:

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import InputError, NotFoundError, at
+from adapterops.errors import InputError, NotFoundError, ResourceError, at
 
 CONFIG_LIMIT = 1 << 20
 """Bytes of the largest JSON file that is read whole."""
@@ -166,6 +166,7 @@ def open_regular(path: Path) -> int:
     Raises:
         NotFoundError: nothing is there (dangling links included).
         InputError: it is something other than a regular file, or may not be read.
+        ResourceError: the process has too many files open.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -182,6 +183,10 @@ def open_regular(path: Path) -> int:
             code="E-ACCESS",
         ) from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise ResourceError(
+                f"cannot be opened: {error.strerror}", path=path, hint="raise the limit on open files: ulimit -n"
+            ) from None
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise InputError("is not a regular file", path=path, hint=A_FILE, code="E-NOT-A-FILE") from None
         raise InputError(

@@ -96,8 +96,9 @@ def fitted(pattern: Parts, name: Parts) -> Parts:
 class Base:
     """The tensors of a base by what their names leave."""
 
-    def __init__(self, layout: Mapping[str, Spec], config: Mapping[str, Any]) -> None:
-        self.layout, self.config = layout, config
+    def __init__(self, layout: Mapping[str, Spec], config: Mapping[str, Any], side: str = "") -> None:
+        """`side`: the word for the part of a model for text and images that names are of which fit in several."""
+        self.layout, self.config, self.side = layout, config, side
         self.type = str(config.get("model_type", ""))
         self.types = {self.type, *(str(part.get("model_type")) for part in config.values() if isinstance(part, dict))}
         self._keys: dict[Parts, list[str]] = {}
@@ -151,6 +152,8 @@ class Base:
             found = [tensor for tensor in found if min(len(key(tensor)), len(wanted)) == most]
         if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
             found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
+        if len(found) > 1 and self.side:
+            found = [tensor for tensor in found if f"{self.side}_model." in tensor] or found
         if len(found) > 1:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None

@@ -35,11 +35,12 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     """What the tensors that an adapter changes should be; and the names of the adapter that have no place, and why."""
     if adapter.task_vector:
         return _of_task_vector(adapter, base)
-    there, found, lost = Base(base.layout, base.config or {}), dict[str, Wanted](), dict[str, str]()
+    side = _side(adapter)
+    there, found, lost = Base(base.layout, base.config or {}, side), dict[str, Wanted](), dict[str, str]()
     new = {key(name): name for name in model.layout if name not in base.layout}
     if becomes_classifier(adapter, there):  # which has no output embedding
         rest = {name: spec for name, spec in base.layout.items() if name not in left_out(there)}
-        there = Base(rest, {**there.config, "tie_word_embeddings": False})
+        there = Base(rest, {**there.config, "tie_word_embeddings": False}, side)
         new = {each: name for each, name in new.items() if not is_label_head(name)}
 
     def own(name: str) -> str | None:
@@ -55,7 +56,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     joint = one_weight(adapter, there)
     shapes = {name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full}
     grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in there.layout.items()}
-    there = Base(grown, there.config)
+    there = Base(grown, there.config, side)
     for module, layout in adapter.layout.items():
         try:
             places = list(_places(module, layout.shape, there, adapter, own, found))
@@ -78,6 +79,12 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     if not new and embeddings and there.needs_head():
         lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
     return found, lost
+
+
+def _side(adapter: Adapter) -> str:
+    """The side of a model for text and images that an adapter was trained on by itself, by the name of the class."""
+    stated = adapter.config.base_class or ""
+    return next((side for side in ("text", "vision") if f"{side.capitalize()}Model" in stated), "")
 
 
 def _of_task_vector(vector: Adapter, base: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:

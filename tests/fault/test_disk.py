@@ -126,6 +126,7 @@ def test_files_that_may_not_grow(place: Path, whole: dict[str, str]) -> None:
         assert "Traceback" not in ended.err
         if ended.code:
             assert os.strerror(errno.EFBIG) in ended.err
+            assert "raise the limit on the size of files" in ended.err
             assert tree(place) == before
             assert names(place) == CLEAN
     assert codes == [7, 7, 7, 7, 7, 0]

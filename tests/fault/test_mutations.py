@@ -22,7 +22,7 @@ from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
 from adapterops.formats.models.naming import Candidate
 from adapterops.operations.targets.output_bias import with_words
-from adapterops.operations.targets.target import Edit, Targets
+from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
 from adapterops.quant.tables import codebook
 from adapterops.quant.used import unrounded
@@ -156,6 +156,10 @@ def moved(before: Any, indices: tuple[int, ...], stored: Any) -> Any:
     return with_rows(before, tuple(index + 1 for index in indices), stored)
 
 
+def exchanged(before: Any, indices: tuple[int, ...], stored: Any) -> Any:
+    return with_rows(before, (*indices[1::-1], *indices[2:]), stored)
+
+
 def gpt2(place: Path) -> Case:
     base = {"h.0.attn.c_proj.weight": random(1, WIDTH, WIDTH), "h.0.attn.c_attn.weight": random(2, WIDTH, 3 * WIDTH)}
     modules = {"transformer.h.0.attn.c_proj": (WIDTH, WIDTH), "transformer.h.0.attn.c_attn": (3 * WIDTH, WIDTH)}
@@ -178,6 +182,22 @@ def turned_experts(place: Path) -> Case:
     base = {f"{path}gate_up_proj": random(1, 2, WIDTH, 40), f"{path}down_proj": random(2, 2, 20, WIDTH)}
     modules = {f"{path}{n}.{name}": (20, WIDTH) for n in (0, 1) for name in ("gate_proj", "up_proj")}
     return opened(folder(place / "base", base, model_type="llama4"), lora(place / "a", modules))
+
+
+def thirds(place: Path) -> Case:
+    """Query, key and value each by itself, in a base that has them in one matrix: 32, 16 and 16 rows."""
+    base = {f"{LAYER}self_attn.qkv_proj.weight": random(1, 2 * WIDTH, WIDTH).bfloat16()}
+    shapes = {f"{LAYER}self_attn.{name}_proj": (height, WIDTH) for name, height in (("q", 32), ("k", 16), ("v", 16))}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": WIDTH}
+    return opened(folder(place / "base", base, model_type="phi3", **heads), lora(place / "a", shapes))
+
+
+def with_biases(place: Path) -> Case:
+    """LoRA with a bias of its own, on layers with biases."""
+    names = {module: f"{module}.bias" for module in ATTENTION}
+    base = {**llama(), **{name: random(5, WIDTH).bfloat16() for name in names.values()}}
+    more = {f"base_model.model.{module}.lora_B.bias": random(6 + n, WIDTH) for n, module in enumerate(names)}
+    return opened(folder(place / "base", base, **LLAMA), lora(place / "a", ATTENTION, more, lora_bias=True))
 
 
 def dora(place: Path) -> Case:
@@ -315,7 +335,7 @@ def misnamed(one: str, other: str) -> Plant:
     def change(name: str, *_: Any) -> str:
         return other.join(part.replace(other, one) for part in name.split(one))
 
-    return wrapped("adapterops.formats.models.loading.Loading.name", change)
+    return wrapped("adapterops.formats.models.loading.Loading.renamed", change)
 
 
 def check(case: Case, out: Path) -> ao.Verification:
@@ -362,6 +382,15 @@ def renamed(old: str, new: str) -> Plant:
     return wrapped("adapterops.formats.models.naming.Names.candidates", change)
 
 
+def other_bias(found: list[Candidate], names: Any, module: str) -> list[Candidate]:
+    """Biases of query and value in each other's place."""
+    if not module.endswith(".bias"):
+        return found
+    swap = {"q_proj": "v_proj", "v_proj": "q_proj"}
+    (old,) = [each for each in swap if each in module]
+    return [Candidate(each.tensor.replace(old, swap[old]), each.start.replace(old, swap[old])) for each in found]
+
+
 def started(found: list[Candidate], *_: Any) -> list[Candidate]:
     return [Candidate(each.tensor, "model.other.weight", each.expert) for each in found]
 
@@ -370,6 +399,30 @@ def table(change: Callable[[dict[str, Edit]], dict[str, Edit]]) -> Plant:
     return wrapped(
         "adapterops.operations.fusion.resolve", lambda found, *_: Targets(change(dict(found.edits)), found.untied)
     )
+
+
+def placed(change: Callable[[Target], Target | None]) -> Plant:
+    """Each target as a function of what it is; None is left out."""
+
+    def changed(edits: dict[str, Edit]) -> dict[str, Edit]:
+        found = {name: [change(each) for each in edit.targets] for name, edit in edits.items()}
+        return {
+            name: replace(edit, targets=tuple(each for each in found[name] if each)) for name, edit in edits.items()
+        }
+
+    return table(changed)
+
+
+def without_an_expert(target: Target) -> Target | None:
+    return None if ".experts.1.w2" in target.source else target
+
+
+def value_before_key(target: Target) -> Target:
+    return replace(target, row={0: 0, 32: 48, 48: 32}[target.row])
+
+
+def a_third_too_low(target: Target) -> Target:
+    return replace(target, row=16 if target.row == 32 else target.row)
 
 
 def more(edits: dict[str, Edit]) -> dict[str, Edit]:
@@ -550,6 +603,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a bias one word further on": (biased, put("operations.fusion.with_words", one_further)),
     "a head that follows an adapted embedding": (embedding, put("operations.targets.table.kept_ends", lambda *_: {})),
     "rows one further on": (rows, put("operations.fusion.with_rows", moved)),
+    "rows in each other's place": (rows, put("operations.fusion.with_rows", exchanged)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
     "labels that the config does not tell of": (classifier, put("operations.targets.classifiers.as_classifier", lambda config, *_: config)),
     "the head of another task": (classifier, head_kept),
@@ -569,6 +623,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     ),
     "a Conv1D for a Linear": (gpt2, put("operations.targets.fitting.conv1d", lambda *_: False)),
     "a square Conv1D not turned": (gpt2, put("updates.lowrank.LowRank.T", property(not_turned))),
+    "an expert left out": (experts, placed(without_an_expert)),
+    "value before key": (thirds, placed(value_before_key)),
+    "a third in the rows of another": (thirds, placed(a_third_too_low)),
+    "a bias of LoRA left out": (with_biases, table(lambda edits: {name: each for name, each in edits.items() if ".bias" not in name})),
+    "the bias of one layer on another": (with_biases, wrapped("adapterops.formats.models.naming.Names.candidates", other_bias)),
     "w1 for w3": (experts, item("formats.models.naming.EXPERT_SYNONYMS", w1="up_proj", w3="gate_proj")),
     "gate and up in each other's place": (
         experts,

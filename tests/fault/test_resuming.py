@@ -41,6 +41,7 @@ from interrupted import (
 )
 
 from adapterops.storage.identity import Identity
+from adapterops.storage.journal import entries, line
 
 
 def test_killed_at_any_time(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
@@ -209,15 +210,19 @@ def no_journal(place: Path) -> None:
 
 def strange_entries(place: Path) -> None:
     journal = staging(place)[0] / ".journal"
-    plan = journal.read_text().splitlines()[0]
-    journal.write_text(
-        "\n".join(
-            [plan, "[]", "1", "{}", json.dumps({"file": SHARDS[0]}), json.dumps({"file": "../../base/config.json"})]
-        )
-    )
+    plan, strange = entries(journal)[0], [{}, {"file": SHARDS[0]}, {"file": "../../base/config.json"}]
+    journal.write_bytes(b"".join(map(line, [plan, *strange])) + b"[]\n1\n{}\n")
 
 
-@pytest.mark.parametrize("damage", [garbage, no_journal, strange_entries])
+def other_sizes(place: Path) -> None:
+    """Entries whose checksums fit, with sizes that are not those of the files."""
+    journal = staging(place)[0] / ".journal"
+    plan, *rest = entries(journal)
+    false = [{**each, "size": size} for each, size in zip(rest, (-1, True), strict=True)]
+    journal.write_bytes(b"".join(map(line, [plan, *false])))
+
+
+@pytest.mark.parametrize("damage", [garbage, no_journal, strange_entries, other_sizes])
 def test_a_journal_that_is_of_no_use(
     place: Path, whole: dict[str, str], fuse: Fuse, damage: Callable[[Path], None]
 ) -> None:

@@ -371,13 +371,8 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
 
 
-@pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
-@pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
-def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
-    made: Make, tmp_path: Path, model: str, left_out: str
-) -> None:
-    """PEFT converts LoRA on each for some types of models alone, and loads nothing of it, or an error, for others."""
-    base = made(model, "each by itself")
+def on_single_experts(base: Path, folder: Path, left_out: str = "") -> tuple[Path, Path]:
+    """LoRA on the experts that a base stores each by itself, and the base with what it changes."""
     weights = load_file(base / "model.safetensors")
     tensors, changed = {}, dict(weights)
     for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
@@ -385,13 +380,43 @@ def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
         module = "base_model.model." + name.removesuffix(".weight")
         tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
         changed[name] = weights[name] + 2 * B @ A
-    (tmp_path / "a").mkdir()
-    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
-    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-    shutil.copytree(base, tmp_path / "changed")
-    save_file(changed, tmp_path / "changed/model.safetensors", {"format": "pt"})
-    assert run(["truncate", str(tmp_path / "a"), "--rank", "4", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
-    assert_answers_alike(unmerged(base, tmp_path / "out"), load(tmp_path / "changed"), base)
+    (folder / "a").mkdir()
+    save_file(tensors, folder / "a/adapter_model.safetensors")
+    (folder / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    shutil.copytree(base, folder / "changed")
+    save_file(changed, folder / "changed/model.safetensors", {"format": "pt"})
+    return folder / "a", folder / "changed"
+
+
+@pytest.mark.parametrize("stored", HOW_STORED)
+@pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
+@pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
+def test_single_experts_are_written_as_the_parameter_that_peft_adapts(
+    made: Make, tmp_path: Path, model: str, left_out: str, stored: str
+) -> None:
+    """PEFT converts LoRA on each for some types of models alone, and loads nothing of it, or an error, for others."""
+    adapter, changed = on_single_experts(made(model, "each by itself"), tmp_path, left_out)
+    base = made(model, stored)
+    assert run(["truncate", str(adapter), "--rank", "4", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
+    assert_answers_alike(unmerged(base, tmp_path / "out"), load(changed), base)
+
+
+@pytest.mark.parametrize("stored", HOW_STORED)
+@pytest.mark.parametrize("model", ["qwen3_moe", "mixtral", "phimoe"])
+def test_single_experts_and_the_parameter_of_all_are_merged(
+    made: Make, tmp_path: Path, model: str, stored: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    single, changed = on_single_experts(made(model, "each by itself"), tmp_path)
+    base = made(model, stored)
+    whole = trained(base, tmp_path / "whole", r=2, lora_alpha=5, target_modules=["q_proj"], target_parameters=BOTH)
+    both = [str(single), str(whole), "-w", "1", "-w", "1"]
+    assert run(["merge", *both, "-o", str(tmp_path / "merged")]) == 4
+    assert "--base" in capsys.readouterr().err
+    assert run(["merge", *both, "--base", str(base), "-o", str(tmp_path / "merged")]) == 0
+    assert run(["fuse", str(base), *both, "-o", str(tmp_path / "fused")]) == 0
+    expected = unmerged(changed, whole)
+    assert_answers_alike(load(tmp_path / "fused"), expected, base)
+    assert_answers_alike(unmerged(base, tmp_path / "merged"), expected, base)
 
 
 @pytest.mark.parametrize("model", ["mixtral", "qwen3_moe"])

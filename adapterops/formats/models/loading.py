@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -56,6 +56,7 @@ class Loading:
         fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
         taken: last names of modules that PEFT takes for experts when they are targeted, wherever they are.
         passed: ends of the names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
+        tower: what files put before the names of a class that is a part of the model of its type.
     """
 
     renamings: tuple[Renaming, ...] = ()
@@ -64,9 +65,18 @@ class Loading:
     fused: str | None = None
     taken: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
+    tower: str = ""
 
     def name(self, tensor: str) -> str:
         """The name of a parameter in the model.
+
+        >>> loading({"model_type": "clip_text_model", "architectures": ["CLIPTextModel"]}).name("text_model.final_layer_norm.bias")
+        'final_layer_norm.bias'
+        """
+        return self.renamed(tensor).removeprefix(f"{self.tower}.")
+
+    def renamed(self, tensor: str) -> str:
+        """The name of a parameter in the whole model of its type.
 
         >>> loading({"model_type": "gpt_neox"}).name("embed_out.weight")
         'lm_head.weight'
@@ -100,7 +110,23 @@ class Loading:
 def loading(config: Mapping[str, Any] | None) -> Loading:
     """How transformers loads the checkpoints of a model with this config: by its type, and those of the models in it."""
     types = tuple(_types(config or {}))
-    return _loading(types) if types else Loading()
+    stated = (config or {}).get("architectures")
+    tower = tower_of(stated[0]) if isinstance(stated, list) and stated else ""
+    return replace(_loading(types), tower=tower) if types else Loading()
+
+
+def tower_of(name: object) -> str:
+    """What files put before the names of a class that is one tower of a model for text and images.
+
+    >>> tower_of("CLIPTextModel"), tower_of("CLIPTextModelWithProjection")
+    ('text_model', '')
+    """
+    return next((tower for tower in towers() if name in ruled(renames.TOWERS)[tower][0].split()), "")
+
+
+def towers() -> list[str]:
+    """What a model for text and images calls its two."""
+    return list(ruled(renames.TOWERS))
 
 
 @cache

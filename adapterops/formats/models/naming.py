@@ -134,6 +134,7 @@ class Names:
     Args:
         modules: those of an adapter, with their shapes: names that are in the base by another prefix are found there.
         shared: canonical names of modules that the files lack → what each is; see `ties.shared_modules`.
+        tower: the part of the base that the modules are of, where the adapter says it and their names do not.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Names:
         config: Mapping[str, Any] | None,
         modules: Mapping[str, tuple[int, ...]] | None = None,
         shared: Mapping[str, list[Candidate]] | None = None,
+        tower: str = "",
     ) -> None:
         config = config or {}
         self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
@@ -151,13 +153,13 @@ class Names:
         known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
-                name = canonical(known.name(tensor).removesuffix(WEIGHT))
+                name = canonical(known.renamed(tensor).removesuffix(WEIGHT))
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
-        self._moved = moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there))
+        self._moved = moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there), tower)
 
     def name(self, module: str) -> str:
         """The canonical name by which the base has a module, if it has it."""

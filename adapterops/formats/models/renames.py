@@ -969,3 +969,11 @@ zamba2
     1.1
 """
 """Ends of the names of Linear layers whose weight the model reads without calling them."""
+
+TOWERS = r"""
+text_model
+    CLIPSegTextModel CLIPTextModel MetaClip2TextModel Siglip2TextModel SiglipTextModel
+vision_model
+    AltCLIPVisionModel CLIPSegVisionModel CLIPVisionModel ChineseCLIPVisionModel MetaClip2VisionModel Siglip2VisionModel SiglipVisionModel
+"""
+"""What files put before the names of a class that is a part of the model of its type → these classes."""

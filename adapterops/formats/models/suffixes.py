@@ -30,7 +30,11 @@ class Move(NamedTuple):
 
 
 def moved(
-    names: Collection[str], base: Mapping[str, object], known: Callable[[str], bool], fits: Callable[[str, str], bool]
+    names: Collection[str],
+    base: Mapping[str, object],
+    known: Callable[[str], bool],
+    fits: Callable[[str, str], bool],
+    tower: str = "",
 ) -> dict[str, str]:
     """What some names are in a base, for those that are there by another prefix. A unique one decides.
 
@@ -39,18 +43,19 @@ def moved(
         base: canonical names of the base.
         known: whether the base has a name, or what holds it.
         fits: whether a name of the base (the second) has the shape of one of `names`; asked where several prefixes do.
+        tower: the prefix that is meant, where several fit all the same.
     """
-    result: dict[str, str] = {}
-    chosen: set[Move] = set()
+    found: list[tuple[list[str], list[Move]]] = []
     for group in roots(names, base, known).values():
         full = [move for move, there in moves(group, base, known).items() if len(there) == len(group)]
         if len(full) > 1:
             full = [move for move in full if all(fits(name, move.of(name)) for name in group)]
-        if len(full) == 1:
-            chosen.add(full[0])
-            result |= {name: full[0].of(name) for name in group}
-    if len(chosen) == 1:  # what has no other part, such as `final_layer_norm`, follows the rest
+        found.append((group, [move for move in full if move.prefix == f"{tower}."] or full))
+    chosen = {full[0] for _, full in found if len(full) == 1}
+    result = {name: full[0].of(name) for group, full in found if len(full) == 1 for name in group}
+    if len(chosen) == 1:  # what may be in several places, or has no other part, as `final_layer_norm`, follows the rest
         (move,) = chosen
+        result |= {name: move.of(name) for group, full in found if move in full for name in group}
         alone = [name for name in names if name not in result and "." not in name and not known(name)]
         result |= {name: move.of(name) for name in alone if not move.drop and known(move.of(name))}
     return result

@@ -106,6 +106,12 @@ class AdapterConfig:
     model: Mapping[str, Any] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def base_class(self) -> str | None:
+        """The class of the model that PEFT wrapped, which it notes where an adapter has no task."""
+        stated = (self.fields.get("auto_mapping") or {}).get("base_model_class")
+        return stated if isinstance(stated, str) else None
+
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
         return (self.biases and tensor.rpartition(".")[2] == "bias") or self.replaced(tensor) is not None
@@ -147,9 +153,11 @@ def read_config(fields: Any) -> AdapterConfig:
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
-    for name in ("base_model_name_or_path", "revision"):
+    for name in ("base_model_name_or_path", "revision", "task_type"):
         if not isinstance(fields.get(name), str | None):
             raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
+    if not isinstance(mapping := fields.get("auto_mapping"), dict | None):
+        raise InputError(f"auto_mapping is {mapping!r}, expected an object or null", code="E-CONFIG")
     return AdapterConfig(
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,

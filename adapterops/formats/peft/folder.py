@@ -210,8 +210,7 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
 
     PEFT loads none of them then, and only warns.
     """
-    mapped = config.fields.get("auto_mapping")
-    stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) else None
+    stated = config.base_class
     causal = config.fields.get("task_type") == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
     if causal and layout and all(module.startswith("layers.") or held(module) for module in layout):
         first = next(iter(layout))

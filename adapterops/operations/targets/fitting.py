@@ -134,7 +134,7 @@ def _stored_transposed(tensor: str, base: Mapping[str, Spec]) -> bool | None:
 def check_sides(parameters: Collection[str], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:
     """Raise UnsupportedError for a square parameter of which PEFT takes the sides otherwise than the model, or may."""
     known = loading(config).fused
-    for parameter, names in namesakes(parameters, base, loading(config).name).items():
+    for parameter, names in namesakes(parameters, base, loading(config).renamed).items():
         stored = [_stored_transposed(name, base) for name in names]
         if known == IN_OUT or (known == OUT_IN and True not in stored):
             continue

@@ -39,7 +39,7 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     joint, known = one_weight(adapter, layout, config), classifier(config, adapter.config.fields) is not None
     found: dict[str, tuple[str, str | None]] = {}
     whole = [full for full in adapter.full if full not in adapter.config.tokens]
-    for full, names in namesakes(whole, layout, loading(config).name).items():
+    for full, names in namesakes(whole, layout, loading(config).renamed).items():
         shape = adapter.full[full].spec.shape
         follows = joint or (full.endswith(BIAS) and full in adapter.config.unannounced)
         if not names and follows and (other := _shared(full, layout, ties)):

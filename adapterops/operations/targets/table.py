@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.formats.models.architectures import (
-    SPLIT,
-)
+from adapterops.errors import IncompatibleError
+from adapterops.formats.models.architectures import SPLIT
+from adapterops.formats.models.loading import loading, tower_of, towers
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
 from adapterops.operations.targets.classifiers import classifier_of, made
@@ -50,7 +50,7 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in replaced.items()}
     there = {tensor: spec._replace(shape=shapes.get(tensor, spec.shape)) for tensor, spec in base.layout.items()}
     check_sides(adapter.config.square, there, base.config)
-    names = Names(there, base.config, modules, shared_modules(there, base.config))
+    names = Names(there, base.config, modules, shared_modules(there, base.config), _tower(adapter, base))
     kernels = {module: layout.kernel for module, layout in adapter.layout.items()}
     edits = _added(modules, adapter.config.experts, kernels, names)
     for tensor, (start, full) in replaced.items():
@@ -69,6 +69,25 @@ def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
     ties = ties_of(base.layout, base.config)
     own = any(name not in base.layout or name in ties.ends for name in apart)
     return Targets(edits, own and not ties.kept and not classifier, words, classifier)
+
+
+def _tower(adapter: Adapter, base: Checkpoint) -> str:
+    """The part of a model for text and images that an adapter is for, where it names a class that is that alone.
+
+    Raises:
+        IncompatibleError: the base is another part; the names in both are the same.
+    """
+    stated = adapter.config.base_class
+    tower, known = tower_of(stated), loading(base.config).tower
+    there = {part for part in towers() if any(f"{part}." in tensor for tensor in base.layout)} or {known} - {""}
+    if tower and there and tower not in there:
+        raise IncompatibleError(
+            f"is for {stated}, and the base is a {there.pop()}",
+            path=name(adapter),
+            hint="give the base that the adapter was trained on",
+            code="E-NAMES",
+        )
+    return tower
 
 
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:

@@ -41,7 +41,7 @@ def token_rows(adapter: Adapter, layout: Mapping[str, Spec], config: Config, joi
     for full, indices in _there(adapter).items():
         weight = full.removesuffix(TOKEN_ROWS) + WEIGHT
         _check_alone(adapter, weight, tied)
-        names = namesakes([weight], layout, loading(config).name)[weight]
+        names = namesakes([weight], layout, loading(config).renamed)[weight]
         if joint and not names and (is_output(weight) or _repeats(adapter, missing.get(canonical(weight)), indices)):
             continue
         end, source = (names[0], names[0]) if len(names) == 1 else missing.get(canonical(weight), (weight, None))

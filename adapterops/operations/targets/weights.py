@@ -7,7 +7,7 @@ that is stored by itself are one, because the model in memory has them in one pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from adapterops.formats.models.architectures import (
     NOT_LINEAR,
     WEIGHT,
 )
-from adapterops.formats.models.converted import EMBEDDING
+from adapterops.formats.models.converted import EMBEDDING, TORCHS_OWN
 from adapterops.formats.models.loading import EITHER, IN_OUT, OUT_IN, Loading, loading
 from adapterops.formats.models.naming import conv1d
 from adapterops.formats.models.ties import ties_of
@@ -31,6 +31,8 @@ from adapterops.storage.tensors import Spec
 
 DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.")
 """The field of diffusers' configs, and how names of image models begin elsewhere: their convolutions have no groups."""
+
+OUTPUT = ".out_proj.weight"
 
 SINGLE = re.compile(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>\w+)")
 
@@ -96,6 +98,8 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
             whole, index, parts = FUSED.get(projection, (projection, 0, 1))
             stack = stacks.setdefault(f"{single['path']}.{whole}", _Stack(parts))
             stack.found.setdefault(int(single["number"]), {})[index] = tensor
+        elif of_attention(tensor, layout):
+            continue
         elif len(spec.shape) == 2 and all(is_linear(each, config) and known.takes(each) for each in modules):
             for each in modules:
                 found |= _linear(tensor, each, spec, known, config)
@@ -125,6 +129,16 @@ def is_linear(module: str, config: Mapping[str, Any] | None) -> bool:
     last = next((part for part in reversed(module.split(".")) if not part.isdecimal()), "")
     kernel = last in MAMBA_KERNEL and str((config or {}).get("model_type")) in MAMBA_TYPES
     return not (last in NOT_LINEAR or kernel or EMBEDDING.search(last))
+
+
+def of_attention(tensor: str, layout: Collection[str]) -> bool:
+    """Whether it is the output of a MultiheadAttention of torch, which reads this weight without calling its layer, so that
+    LoRA on it does nothing.
+
+    >>> of_attention("head.attention.out_proj.weight", ["head.attention.in_proj_weight"])
+    True
+    """
+    return tensor.endswith(OUTPUT) and tensor.removesuffix(OUTPUT) + TORCHS_OWN in layout
 
 
 def _linear(

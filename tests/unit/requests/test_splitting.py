@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import Fault, faulty
 from corpus import tree
 from safetensors.torch import load_file, save_file
 
@@ -15,6 +17,7 @@ import adapterops as ao
 from adapterops.cli.main import run
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, OutputExistsError
+from adapterops.requests.splitting import ADAPTER
 
 LAYERS = 3
 
@@ -128,3 +131,19 @@ def test_a_plan_reads_headers_only(model: Path, tmp_path: Path, capsys: pytest.C
     ao.split(model, tmp_path / "again", alpha=4, how=Execution(2))
     shards = [{n: c for n, c in tree(tmp_path / each).items() if "adapterops" not in n} for each in ("parts", "again")]
     assert shards[0] == shards[1]
+
+
+def test_a_model_that_is_replaced_while_it_is_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is open stays what it was, and is not what the path names any more."""
+    path = model / "model-00002-of-00003.safetensors"
+
+    def change() -> None:
+        path.with_suffix(".new").write_bytes(path.read_bytes())
+        path.with_suffix(".new").replace(path)
+
+    monkeypatch.setattr(os, "posix_fallocate", faulty(Fault("posix_fallocate", where=f"/{ADAPTER}/"), change))
+    assert run(["split", str(model), "--alpha", "4", "-o", str(tmp_path / "parts")]) == 3
+    assert "changed while it was read" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
