@@ -22,20 +22,20 @@ FIGURES = (*SURVIVAL, "rank", "energy_kept")
 TEXT, NUMBER, TRUTH, TABLE = (str,), (int, float), (bool,), (dict,)
 PATH = (str, dict)
 REQUEST: Mapping[str, tuple[type, ...]] = {
-    **{"inputs": TABLE, "result": TEXT, "base": PATH, "extract": TABLE, "original": PATH, "base_view": TEXT},
-    **{"rounding": TEXT, "seed": NUMBER, "grams": PATH, "precision": TEXT, "quantize": (str, dict), "stack": (list,)},
-    **{"output": TABLE, **dict.fromkeys(("allow_base_mismatch", "unfuse", "dequantize", "accept_loss"), TRUTH)},
-    **{"allow_pickle": TRUTH},
-}
+    "inputs": TABLE, "result": TEXT, "base": PATH, "extract": TABLE, "original": PATH, "base_view": TEXT,
+    "rounding": TEXT, "seed": NUMBER, "grams": PATH, "precision": TEXT, "quantize": (str, dict), "stack": (list,),
+    "output": TABLE, "allow_base_mismatch": TRUTH, "unfuse": TRUTH, "dequantize": TRUTH, "accept_loss": TRUTH,
+    "allow_pickle": TRUTH,
+}  # fmt: skip
 """The fields of a request, and what JSON has of each; `requests.reading` says what they mean."""
 
-WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "fields", list: "a list"}
-
 OUTPUT: Mapping[str, tuple[type, ...]] = {
-    **{"dtype": TEXT, "format": TEXT, "adapter": TRUTH, "names": TEXT, "normalize": TRUTH, "rank": NUMBER},
-    **{"energy": NUMBER, "budget": (str, int), "exact": TRUTH, "max_shard_size": (str, int)},
-}
+    "dtype": TEXT, "format": TEXT, "adapter": TRUTH, "names": TEXT, "normalize": TRUTH, "rank": NUMBER,
+    "energy": NUMBER, "budget": (str, int), "exact": TRUTH, "max_shard_size": (str, int),
+}  # fmt: skip
 """The fields of its output."""
+
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "fields", list: "a list"}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
