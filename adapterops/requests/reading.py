@@ -73,7 +73,7 @@ def size(text: str, name: str = "--max-shard-size") -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", text.strip())
     if match is None or float(match[1]) == 0:
-        raise OptionError(f"{name} is {text!r}, expected a size such as 500MB or 2GB")
+        raise OptionError(f"{name} is {text[:80]!r}, expected a size such as 500MB or 2GB")
     return whole(match[1], UNITS[match[2]], name)
 
 
