@@ -14,6 +14,7 @@ from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.further import SAME
+from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
 from adapterops.formats.models.quantized import Weight
 from adapterops.formats.models.unmerged import holds_base
@@ -90,7 +91,7 @@ def holds_model(source: Path | Place) -> bool:
     if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
     names = place.open(path).entries
-    return holds_base(names) or not any("lora_" in name or OF_ADAPTERS.search(name) for name in names)
+    return holds_base(names) or not are_of_adapter(names)
 
 
 def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
@@ -123,7 +124,7 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
         if source.suffix == SUFFIX:
             return _gguf(place, gguf_files(place))
         file = place.open(source)
-        if file.entries and all(map(OF_ADAPTERS.search, file.entries)):
+        if are_of_adapter(file.entries) and not holds_base(file.entries):
             raise _adapter(place)
         return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
@@ -199,10 +200,6 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
             raise NotFoundError("is a link to a file that does not exist", path=path, hint="mend or remove the link")
         check_inside(path)
     return tuple(found)
-
-
-OF_ADAPTERS = re.compile(r"\.(?:lora(?:_\w+)?|hada_\w+|lokr_\w+|alpha|dora_scale|diff(?:_b)?)(?:\.|$)")
-"""What the names of adapters have after a module."""
 
 
 def _adapter(place: Place, what: str = "an adapter") -> InputError:

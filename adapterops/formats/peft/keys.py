@@ -46,16 +46,6 @@ KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (
-        r"\.lora_monteclora_sampler|\.lora_velora",
-        "MonteCLoRA or VeLoRA state",
-        "save the adapter for inference, without it",
-    ),
-    (
-        r"\.trainable_tokens_",
-        "trained token rows",
-        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
-    ),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_t", "LoKr of a convolution (Tucker)", "merge it into its base with PEFT"),
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
@@ -132,7 +122,7 @@ def parse(name: str) -> Key:
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if match is None:
         raise InputError(
-            "is not the name of a LoRA tensor", tensor=name, hint="only PEFT LoRA adapters are read", code="E-KEY"
+            "is not the name of a LoRA tensor", tensor=name, hint="merge it with the tool that trained it", code="E-KEY"
         )
     groups = match.groupdict()
     prefix = PREFIX if groups["module"].startswith(PREFIX) else ""

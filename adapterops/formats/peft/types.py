@@ -25,6 +25,7 @@ TYPES = {
     "DELORA": Type("DeLoRA", "delora_", CONVERT),
     "GRALORA": Type("GraLoRA", "gralora_", CONVERT),
     "MISS": Type("MiSS", "miss_", CONVERT),
+    "BONE": Type("Bone", "bone_", MERGE),  # of an older PEFT
     "PSOFT": Type("PSOFT", "psoft_", CONVERT),
     "TINYLORA": Type("TinyLoRA", "tinylora_", CONVERT),
     "UNILORA": Type("UniLoRA", "unilora_", CONVERT),
@@ -55,8 +56,26 @@ TYPES = {
     },
 }
 
+UPDATED = r"\.(?:alpha|dora_scale|diff\w*|magnitude)$"
+"""What comes after a module of such a name, which then is no array."""
+
 ARRAYS = [
-    (rf"(?:^|\.){re.escape(each.begins)}[^.]*(?:\.[^.]+)?$", each.name, each.hint)
-    for each in {each.begins: each for each in TYPES.values()}.values()
+    (
+        r"\.lora_monteclora_sampler|\.lora_velora",
+        "MonteCLoRA or VeLoRA state",
+        "save the adapter for inference, without it",
+    ),
+    (
+        r"\.trainable_tokens_",
+        "trained token rows",
+        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
+    ),
+    *(
+        (rf"(?:^|\.|^lora_unet_){re.escape(each.begins)}[^.]*(?!{UPDATED})(?:\.[^.]+)?$", each.name, each.hint)
+        for each in {each.begins: each for each in TYPES.values()}.values()
+    ),
 ]
 """Pattern of the names of arrays, kind, way on."""
+
+OF_PEFT = re.compile("|".join(pattern for pattern, _, _ in ARRAYS if "prompt" not in pattern))
+"""The names of all these arrays, but for a word that models have, too."""
