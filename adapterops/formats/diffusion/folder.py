@@ -18,6 +18,7 @@ from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, single, underscored
+from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
 from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.magnitudes import of_outputs
@@ -82,7 +83,8 @@ class Diffusion:
             _warn_of_split(file, modules, known)
             _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
-        return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
+        further = further_weights(place, weights)
+        return AdapterFiles(file, (weights,), config, modules, known, {}, alpha, further=further)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
