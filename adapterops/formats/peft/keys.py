@@ -15,7 +15,7 @@ from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
-from adapterops.formats.models.wrappers import unwrapped
+from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.types import ARRAYS
 from adapterops.storage.tensors import Header
@@ -159,7 +159,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     found: dict[str, str] = {}
     names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
     for name in sorted(names, key=lambda name: (_spelling(name), name)):
-        tensor = plain(unwrapped(name))
+        tensor = plain(inner_name(name))
         adapted = name.replace(".base_layer.weight", ".lora_A.weight")
         whole = is_end(tensor) or (adapted != name and adapted in file.entries)
         if tensor in found and _spelling(name) == _spelling(found[tensor]):
@@ -169,7 +169,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
         if whole or config.replaces(tensor):
             found.setdefault(tensor, name)
     others = set(names) - set(found.values())
-    repeated = {name for name in others if _spelling(name) and plain(unwrapped(name)) in found}
+    repeated = {name for name in others if _spelling(name) and plain(inner_name(name)) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
 
 
@@ -182,14 +182,14 @@ def of_norms(fields: Any, names: Collection[str]) -> Any:
     """
     if not isinstance(fields, dict) or fields.get("peft_type") != "LN_TUNING":
         return fields
-    norms = {plain(unwrapped(name)).rpartition(".")[0] for name in names if NORM.search(name)}
+    norms = {plain(inner_name(name)).rpartition(".")[0] for name in names if NORM.search(name)}
     own = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": None}
     return {**fields, **own, "modules_to_save": sorted(norms) + list(fields.get("modules_to_save") or [])}
 
 
 def token_rows(file: Header) -> dict[str, str]:
     """Rows that replace those of an embedding: their name in the model → their name in the file."""
-    return {ROWS.sub(TOKEN_ROWS, unwrapped(name)): name for name in sorted(file.entries) if ROWS.search(name)}
+    return {ROWS.sub(TOKEN_ROWS, inner_name(name)): name for name in sorted(file.entries) if ROWS.search(name)}
 
 
 def _spelling(name: str) -> int:
