@@ -12,7 +12,7 @@ from adapterops.formats.models.architectures import EXPERTS, WEIGHT
 from adapterops.formats.models.loading import Loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
-from adapterops.formats.models.vocabulary import is_end
+from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
 
 SHOWN = 5
@@ -38,6 +38,14 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             unpaired.append(name)
     paired = set(found.values())
     missing = [name for name in base.layout if name not in paired]
+    grown = [other for name, other in found.items() if tuned.layout[name].shape != base.layout[other].shape]
+    if not unpaired and missing and all(any(made_one(name, other) for other in grown) for name in missing):
+        raise IncompatibleError(
+            f"the tuned model has no {' and no '.join(missing)}, its config ties them to nothing, and the base has them: "
+            "transformers loads such a model with random numbers there",
+            hint="give each a copy of the shared embedding before you save it, which a new size of the vocabulary made of them",
+            code="E-NAMES",
+        )
     if unpaired or missing:
         both = {"tuned one": unpaired, "base": missing}
         sides = [
