@@ -132,13 +132,12 @@ def by_expert(
         modules: the names in `found` that are no parameters.
 
     Raises:
-        InputError: the parameters of one module have different numbers of experts.
+        InputError: the parameters of one module have different ranks and numbers of experts.
         UnsupportedError: a parameter has another number of dimensions than is handled.
     """
     pairs: dict[str, Parts] = {}
     scalings: dict[str, Scaling] = {}
     counts: dict[str, int] = {}
-    sizes: dict[str, int] = {}
     for name, pair in found.items():
         module, _, leaf = name.rpartition(".")
         rank = known[name].rank
@@ -150,13 +149,6 @@ def by_expert(
                 raise UnsupportedError(
                     f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT
                 )
-            if sizes.setdefault(module, count) != count:
-                raise InputError(
-                    f"has {sizes[module]} experts by one of its parameters, and {count} of rank {rank} by {leaf}",
-                    tensor=module,
-                    hint="the config belongs to another adapter, or was edited",
-                    code="E-RANK",
-                )
             parts = {module: pair}
             if leaf != "weight":
                 parts = {
@@ -165,6 +157,20 @@ def by_expert(
                 }
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
+    for down, count in counts.items():
+        if not down.endswith(DOWN):
+            continue
+        up = f"{down.removesuffix(DOWN)}{GATE_UP}"
+        same = known[down].rank == known.get(up, known[down]).rank
+        if (
+            up in counts and counts[up] != count and not (same and counts[up] > count)
+        ):  # LongCat has experts without down
+            raise InputError(
+                f"has {counts[up]} experts by one of its parameters, and {count} of rank {known[down].rank} by {DOWN}",
+                tensor=down.rpartition(".")[0],
+                hint="a rank in the config is not that of the tensors: give the config that it was saved with",
+                code="E-RANK",
+            )
     for name in found:
         if name in modules and parameter_of(name, counts) != name:
             raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")
