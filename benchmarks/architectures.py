@@ -405,11 +405,11 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
             try:
                 row[what] = judged(name, folder)
             except AdapterOpsError as error:
-                row[what] = f"refused: {error}"[:600]
+                row[what] = f"refused: {error}"[:1500]
             except TimeoutError:
                 row[what] = "time"
             except Exception as error:  # the row says what it was
-                row[what] = f"error: {type(error).__name__}: {error}"[:600]
+                row[what] = f"error: {type(error).__name__}: {error}"[:1500]
     return row
 
 

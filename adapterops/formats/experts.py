@@ -21,7 +21,10 @@ from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"
-HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
+HINT = (
+    "merge it with PEFT (merge_and_unload): handled are gate_up_proj and down_proj of experts, and the two-dimensional "
+    "weight of a module"
+)
 
 
 def parameters(found: Mapping[str, Parts], targets: Sequence[str], sided: bool) -> dict[str, Parts]:
@@ -158,15 +161,10 @@ def by_expert(
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
     for down, count in counts.items():
-        if not down.endswith(DOWN):
-            continue
-        up = f"{down.removesuffix(DOWN)}{GATE_UP}"
-        same = known[down].rank == known.get(up, known[down]).rank
-        if (
-            up in counts and counts[up] != count and not (same and counts[up] > count)
-        ):  # LongCat has experts without down
+        up = counts.get(f"{down.removesuffix(DOWN)}{GATE_UP}", count)
+        if down.endswith(DOWN) and up < count:  # the other way round is LongCat: some of its experts have no down
             raise InputError(
-                f"has {counts[up]} experts by one of its parameters, and {count} of rank {known[down].rank} by {DOWN}",
+                f"has {up} experts by one of its parameters, and {count} of rank {known[down].rank} by {DOWN}",
                 tensor=down.rpartition(".")[0],
                 hint="a rank in the config is not that of the tensors: give the config that it was saved with",
                 code="E-RANK",

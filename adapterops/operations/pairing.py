@@ -85,10 +85,10 @@ def full_tensors(
             or (len(tuned.layout[name].shape) == 3 and EXPERTS in name)
         ):
             raise IncompatibleError(
-                "changed, and is a parameter that no adapter can hold"
-                + (": the model in memory has it in other pieces" if other else ""),
+                "changed, and is a parameter that no adapter can hold that is written here"
+                + (": transformers has it in memory in other pieces than the files" if other else ""),
                 tensor=name,
-                hint="leave it out with --rest drop",
+                hint="use the tuned model itself, or leave the change out with --rest drop",
                 code="E-REST",
             )
     memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}

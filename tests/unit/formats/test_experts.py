@@ -158,7 +158,7 @@ REFUSED: dict[str, tuple[dict[str, Tensor], Any, type[AdapterOpsError], str]] = 
 
 
 def test_experts_without_a_projection(tmp_path: Path) -> None:
-    """LongCat's parameter of gate and up has experts that down has not: one rank for both, and they are not as many."""
+    """LongCat's parameter of gate and up has experts that down has not: they are not as many."""
     more = {
         name: torch.cat([each, each], dim=index)
         for index, (name, each) in enumerate(lora(f"{MLP}.experts.base_layer", UP).items())
