@@ -14,11 +14,12 @@ from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import EXPERT_LISTS, WEIGHT
 from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.naming import expert
+from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
+from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of
@@ -65,15 +66,17 @@ def named_as(adapter: Adapter, base: Checkpoint) -> Adapter:
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
-    adapter, names = on_base(adapter, base), _Names(base)
+    adapter = on_base(adapter, base)
+    names = _Names(base, adapter)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     listed: dict[str, int] = {}  # parameters of PEFT, of which the adapter has the experts in lists
     for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
         for target in edit.targets:
-            name, piece, shape = _piece(tensor, target, names, edit.start or tensor, adapter)
+            stack = names.stack(tensor, target, edit.start or tensor)
+            name, piece, shape = _piece(tensor, target, names, stack, edit.start or tensor, adapter)
             shapes[name] = shape
-            if stack := names.stacked.get(tensor):
+            if stack:
                 listed[str(stack.weight.parameter)] = stack.weight.experts
             elif _list(target.source) and len(stored := base.layout[edit.start or tensor].shape) == 3:
                 listed[names.of(tensor)] = stored[0]
@@ -127,16 +130,28 @@ class _Stack(NamedTuple):
 
 
 class _Names:
-    """What the model of a base calls its tensors.
-
-    `stacked` are those of single experts that the model has in one parameter, where PEFT would load LoRA on each as nothing.
+    """What the model of a base calls its tensors, and which of single experts it has in one parameter, where PEFT would load
+    LoRA on each as nothing: all but those that it stacks itself, under the names that it knows.
     """
 
-    def __init__(self, base: Checkpoint) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
         self._loading = known = loading(base.config)
-        there = weights(base.layout, base.config) if known.stacked and not known.taken else {}
-        self.stacked = {
+        self._single = {
+            module
+            for module in adapter.layout
+            if expert(module) and not _list(module) and parameter_of(module, adapter.config.experts) == module
+        }
+        loaded = known.taken and known.taken.issuperset(map(last, self._single))
+        there = weights(base.layout, base.config) if self._single and not loaded else {}
+        self._fused = {
+            module: weight
+            for module, weight in there.items()
+            if weight.experts > 1
+            and weight.transposed is not None
+            and len(base.layout[weight.pieces[0].tensor].shape) == 3
+        }
+        self._stacked = {
             piece.tensor: _Stack(module, weight, sum(each.end - each.begin for each in weight.pieces[:place]))
             for module, weight in there.items()
             if weight.experts > 1 and len({each.tensor for each in weight.pieces}) == len(weight.pieces)
@@ -147,16 +162,29 @@ class _Names:
     def of(self, tensor: str) -> str:
         return with_prefix(self._loading.name(tensor), self._prefix)
 
+    def stack(self, tensor: str, target: Target, start: str) -> _Stack | None:
+        """Where a single expert of the adapter is in a parameter of the model; None for all else."""
+        found = expert(target.source)
+        if found is None or target.source not in self._single or tensor in self._stacked:
+            return self._stacked.get(tensor)
+        path, _, leaf = self.of(tensor).removesuffix(WEIGHT).rpartition(".")
+        weight = self._fused.get(module := f"{path}.{found.number}.{leaf}")
+        if weight is None:
+            return None
+        row = target.column if target.transposed else target.row - found.number * self.base.layout[start].shape[1]
+        return _Stack(module, weight, row)
+
 
 def _piece(
-    tensor: str, target: Target, names: _Names, start: str, adapter: Adapter
+    tensor: str, target: Target, names: _Names, stack: _Stack | None, start: str, adapter: Adapter
 ) -> tuple[str, Piece, tuple[int, int]]:
     """The module that a target belongs to, what of it the update is, and the (out, in) of it."""
     name = _module(tensor, target, names)
     if expert(target.source) is not None:
         own = adapter.layout[target.source].shape
-        if stack := names.stacked.get(tensor):
-            return stack.module, Piece(target.source, 0, stack.row, own[0]), stack.weight.shape
+        if stack:
+            shape = stack.weight.shape[::-1] if stack.weight.transposed else stack.weight.shape
+            return stack.module, Piece(target.source, 0, stack.row, own[0]), shape
         return name, Piece(target.source, 0, 0, own[0]), own
     rows, columns = target.seen or names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)
