@@ -508,7 +508,8 @@ REASONS = {
     "loads the files (one matrix for q, k and v, mostly), and which rows are which is not known here. PEFT merges such an "
     "adapter: `merge_and_unload`; instead of `extract`, use the tuned model.",
     r"extract makes LoRA of": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
-    r"several depths": "a layer is used at several depths, and its weights are in the files once. PEFT merges the adapter.",
+    r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
+    "PEFT, next to its base: what PEFT merges is another model, too.",
     r"which is not handled|that is written here$|that is written here\n": "a parameter of experts that is none of "
     "`gate_up_proj` and `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "

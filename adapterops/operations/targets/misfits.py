@@ -35,8 +35,10 @@ def misfits(
         fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
     if found and (cause := _cause(missing, names)):
-        fact = f"{len(missing)} of {count} modules are not in the base: {_list(missing)}. {cause}"
-        return UnsupportedError(fact, hint=MERGE)
+        why, hint = cause
+        return UnsupportedError(
+            f"{len(missing)} of {count} modules are not in the base: {_list(missing)}. {why}", hint=hint
+        )
     nothing = not found and not wrong
     there = _nearest(missing, names)
     fact = (
@@ -58,11 +60,14 @@ def misfits(
     return IncompatibleError(fact, hint=hint, code="E-NAMES")
 
 
-def _cause(missing: Sequence[str], names: Names) -> str | None:
-    """Why transformers has modules in memory that the files of this model have not, where that is known."""
+def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
+    """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on."""
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
     if again:
-        return f"{again} is a layer that the model has at several depths and its files once: LoRA at one of them is not handled"
+        return (
+            f"{again} is a layer that the model has at several depths and its files once: LoRA at one of them is not handled",
+            "run it with PEFT, next to its base: what merge_and_unload makes of it is another model, too",
+        )
     wanted = canonical(missing[0]).split(".")
     others = [
         tensor
@@ -72,7 +77,8 @@ def _cause(missing: Sequence[str], names: Names) -> str | None:
     if others:
         return (
             f"transformers makes modules of {_list(others[:ALIKE])} when it loads a model of type {names.type}, of other "
-            "pieces than the files have, and these are not handled"
+            "pieces than the files have, and these are not handled",
+            MERGE,
         )
     return None
 
