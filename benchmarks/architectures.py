@@ -510,8 +510,8 @@ REASONS = {
     r"extract makes LoRA of": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
     r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
     "PEFT, next to its base: what PEFT merges is another model, too.",
-    r"which is not handled|that is written here$|that is written here\n": "a parameter of experts that is none of "
-    "`gate_up_proj` and `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
+    r"which is not handled|that is written here$|that is written here\n": "a parameter of experts is neither "
+    "`gate_up_proj` nor `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
     "adapter with PEFT, which unties the model; or train without LoRA on it.",
     r"does not exist": "nothing was extracted that could be fused again.",
