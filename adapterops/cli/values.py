@@ -55,6 +55,8 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
             number = int(value) if self.parameter.whole else float(value)
         except ValueError:
             self.fail(f"{shortened(value)!r} is not a {'whole ' if self.parameter.whole else ''}number", param, ctx)
+        if self.parameter.whole and number < self.parameter.low:
+            self.fail(f"{shortened(value)} is less than {self.parameter.low:g}", param, ctx)
         found: float = self.parameter.check(max(param.opts, key=len) if param else "it", number)
         return found
 

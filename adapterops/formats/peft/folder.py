@@ -215,7 +215,9 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
     task = config.fields.get("task_type")
     causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
     of_words = task in LANGUAGE or str(mapped and mapped.get("parent_library")).startswith("transformers.")
-    wrong = [module for module in layout if (causal and module.startswith(("layers.", "h."))) or (of_words and held(module))]
+    wrong = [
+        module for module in layout if (causal and module.startswith(("layers.", "h."))) or (of_words and held(module))
+    ]
     if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])
