@@ -1,6 +1,6 @@
 """Every text-generating class of transformers, tiny: is what we write what PEFT and transformers compute?
 
-`python benchmarks/architectures.py [NAME...]`, or `make bench-architectures`: two checks of each class, and a table in
+`python benchmarks/architectures.py [--update NAME...]`, or `make bench-architectures`: two checks of each class, and a table in
 docs/architectures.md. Neither is judged by our own reader.
 
 fuse      an adapter that PEFT trains on every Linear layer and on fused experts, fused and verified by us, against
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,14 +78,11 @@ def classes() -> list[tuple[str, str, str]]:
 
 
 def seeing_and_hearing() -> list[tuple[str, str, str]]:
-    """The same of encoders for images and sound, without a head: types that the sweep has no class of."""
+    """The same of all that makes no words, encoders for images and sound mostly, without a head."""
     from transformers.models.auto import modeling_auto
 
-    known = {model_type for _, model_type, _ in classes()}
-    tasks = ("IMAGE_CLASSIFICATION", "ZERO_SHOT_IMAGE_CLASSIFICATION", "SEMANTIC_SEGMENTATION", "AUDIO_CLASSIFICATION")
-    types = {each for task in tasks for each in getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES")} - known
-    every = modeling_auto.MODEL_MAPPING_NAMES
-    return [("encoder", each, every[each]) for each in sorted(types) if isinstance(every.get(each), str)]
+    known, every = {model_type for _, model_type, _ in classes()}, modeling_auto.MODEL_MAPPING_NAMES
+    return [("encoder", each, every[each]) for each in sorted(every.keys() - known) if isinstance(every[each], str)]
 
 
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
@@ -405,11 +403,11 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
             try:
                 row[what] = judged(name, folder)
             except AdapterOpsError as error:
-                row[what] = f"refused: {error}"[:600]
+                row[what] = f"refused: {error}"[:1500]
             except TimeoutError:
                 row[what] = "time"
             except Exception as error:  # the row says what it was
-                row[what] = f"error: {type(error).__name__}: {error}"[:600]
+                row[what] = f"error: {type(error).__name__}: {error}"[:1500]
     return row
 
 
@@ -442,6 +440,7 @@ def chosen() -> list[tuple[str, str, str]]:
     return [each for each in classes() if not names or each[1] in names or each[2] in names]
 
 
+MISSING = re.compile(r"Not built at that size, or not the same when loaded twice: (.*)\.\n")
 WHAT = ("fuse", "extract", "embeddings", "back", "head")
 INTRODUCTION = """# Architectures
 
@@ -497,8 +496,49 @@ def write(rows: list[dict[str, str]]) -> None:
         f"| {row['type']} | {row['class']} | " + " | ".join(short(row[what]) for what in WHAT) + " |" for row in built
     ]
     TABLE.write_text(
-        head + "\n".join(lines) + f"\n\nNot built at that size, or not the same when loaded twice: {missing}.\n"
+        head
+        + "\n".join(lines)
+        + f"\n\nNot built at that size, or not the same when loaded twice: {missing}.\n\n## Why it is refused\n\n"
+        + "\n".join(reasons(built))
+        + "\n"
     )
+
+
+REASONS = {
+    r"other pieces than the files|in which rows is not known": "transformers makes the weight of other tensors when it "
+    "loads the files (one matrix for q, k and v, mostly), and which rows are which is not known here. PEFT merges such an "
+    "adapter: `merge_and_unload`; instead of `extract`, use the tuned model.",
+    r"extract makes LoRA of": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
+    r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
+    "PEFT, next to its base: what PEFT merges is another model, too.",
+    r"which is not handled|that is written here$|that is written here\n": "a parameter of experts is neither "
+    "`gate_up_proj` nor `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
+    r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
+    "adapter with PEFT, which unties the model; or train without LoRA on it.",
+    r"does not exist": "nothing was extracted that could be fused again.",
+}
+"""What an error says → why that is so, and what goes on."""
+
+
+def reasons(rows: list[dict[str, str]]) -> list[str]:
+    """The refusals by their reason, as lines of a list."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for what in WHAT:
+            if row[what].startswith("refused"):
+                reason = next((why for said, why in REASONS.items() if re.search(said, row[what])), row[what][9:])
+                found.setdefault(reason, {}).setdefault(row["type"], []).append(what)
+    return [
+        f"- {reason[0].upper()}{reason[1:]} "
+        + ", ".join(f"{each} ({', '.join(dict.fromkeys(whats))})" for each, whats in types.items())
+        for reason, types in sorted(found.items(), key=lambda each: -len(each[1]))
+    ]
+
+
+def standing() -> list[dict[str, str]]:
+    """The rows of the table as it is: their words, and of refusals nothing more."""
+    cells = [line.strip("| ").split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
+    return [dict(zip(("type", "class", *WHAT), each, strict=True)) for each in cells]
 
 
 def short(found: str) -> str:
@@ -525,7 +565,11 @@ def main() -> None:
         for row in found:
             print(json.dumps(row), flush=True)
         print(f"{len(rows)} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
-    if every == classes():
+    if "--update" in sys.argv:  # the rows of some classes, in the table that stands
+        done = {row["class"] for row in rows}
+        rows += [row for row in standing() if row["class"] not in done]
+        rows += [{"type": each, "built": ""} for each in MISSING.search(TABLE.read_text())[1].split(", ")]
+    if every == classes() or "--update" in sys.argv:
         write(rows)
 
 

@@ -21,7 +21,7 @@ from adapterops.storage.place import Place
 @click.argument("source", type=values.SOURCE, default=".")
 @click.option("--for", "runtime", type=click.Choice(list(RUNTIMES)), help="The program.  [default: a table of all]")
 @click.option(
-    "--max-rank", type=click.IntRange(1), metavar="R", help="The largest rank it takes.  [default: the program's own]"
+    "--max-rank", type=values.COUNT, metavar="R", help="The largest rank it takes.  [default: the program's own]"
 )
 @click.option("--base", type=values.SOURCE, metavar="BASE", help="The model that it will be served on: its headers.")
 @options.alpha

@@ -33,14 +33,14 @@ GAIN = 0.05
 @click.argument("sources", nargs=-1, required=True, metavar="[NAME=]SOURCE...")
 @click.option(
     "--error",
-    type=float,
+    type=values.REAL,
     default=ERROR,
     show_default=True,
     help="How far an update may be from its own, in every module: ‖ΔW - ΔW'‖ / ‖ΔW‖.",
 )
 @click.option(
     "--rank",
-    type=click.IntRange(1),
+    type=values.COUNT,
     metavar="R",
     help="Dimensions of its own that an update keeps at most, whatever the error.",
 )

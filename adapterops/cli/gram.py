@@ -27,7 +27,7 @@ LIMIT = 512
     metavar="SOURCE",
     help="The adapter that will be fused, at work in the model.  [default: none, and all layers]",
 )
-@click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="Lines of TEXTS that are used.")
+@click.option("--limit", type=values.COUNT, default=LIMIT, show_default=True, help="Lines of TEXTS that are used.")
 @options.alpha
 @options.allow_pickle
 @options.output("grams.safetensors", help="File to write.")

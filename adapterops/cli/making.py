@@ -12,7 +12,7 @@ import click
 from adapterops.cli import options
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.usage import NUMBER
-from adapterops.cli.values import FORMAT, TEXT
+from adapterops.cli.values import COUNT, FORMAT, REAL, TEXT
 from adapterops.errors import OptionError, count
 from adapterops.expressions.expression import Expression, parse
 from adapterops.requests.request import Input, Model, Output, Request, spelled
@@ -23,9 +23,9 @@ def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool
 
 
 _CUT = (
-    click.option("--rank", type=click.IntRange(1), metavar="R", help="Rank of every module."),
+    click.option("--rank", type=COUNT, metavar="R", help="Rank of every module."),
     click.option(
-        "--energy", type=float, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
+        "--energy", type=REAL, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
     ),
     click.option(
         "--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."

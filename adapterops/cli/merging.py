@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from adapterops.cli.options import group
-from adapterops.cli.values import Registered, Weight, Weights
+from adapterops.cli.values import Number, Registered, Weight, Weights
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.expressions.formula import Call, Input, Node
@@ -97,7 +97,7 @@ def _merge(
 
 def _parameter(name: str, parameter: Parameter) -> Any:
     takers = [method for method in METHODS.values() if name in method.defaults]
-    kind: Any = click.Choice(parameter.choices) if parameter.choices else (int if parameter.whole else float)
+    kind: Any = click.Choice(parameter.choices) if parameter.choices else Number(parameter)
     defaults = {method.defaults[name] for method in takers} - {None}
     shown = (
         "  [default: " + ", ".join(f"{default}" for default in sorted(defaults, key=str)) + "]"

@@ -11,7 +11,7 @@ import click
 from adapterops.cli.options import allow_pickle, device, group, no_sync, resume
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.spreading import SENDING, sent
-from adapterops.cli.values import SCHEME, TEXT
+from adapterops.cli.values import COUNT, SCHEME, TEXT
 from adapterops.engine.execution import DEVICES
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
@@ -75,7 +75,7 @@ quantizing = group("modelling", _modelling, device, *_MODELLING)
 
 _DETAILS = (
     click.option("--double-quant", is_flag=True, help="Store the scales of 4-bit blocks in 8 bits."),
-    click.option("--block-size", type=int, help="Entries that share a scale, in 4 bits.  [default: 64]"),
+    click.option("--block-size", type=COUNT, help="Entries that share a scale, in 4 bits.  [default: 64]"),
 )
 
 

@@ -11,7 +11,7 @@ import click
 
 from adapterops.arrays.dtypes import WIDE
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
-from adapterops.cli.values import TEXT, DType, verify_inputs
+from adapterops.cli.values import COUNT, REAL, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,15 +62,13 @@ detailed = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print results and errors as JSON.")
 strict = click.option("--strict", is_flag=True, expose_value=False, help="Treat warnings as errors.")
-alpha = click.option("--alpha", type=float, metavar="ALPHA", help="lora_alpha, for files that do not state it.")
+alpha = click.option("--alpha", type=REAL, metavar="ALPHA", help="lora_alpha, for files that do not state it.")
 component = click.option(
     "--component",
     metavar="NAME",
     help="Of a base that is a pipeline the model that the adapters are for, where their names do not say it.",
 )
-workers = click.option(
-    "--workers", type=click.IntRange(1), help="Modules worked on at a time.  [default: processors, at most 8]"
-)
+workers = click.option("--workers", type=COUNT, help="Modules worked on at a time.  [default: processors, at most 8]")
 
 
 def _bytes(context: click.Context, option: click.Parameter, text: str | None) -> int | None:

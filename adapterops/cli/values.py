@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
@@ -13,8 +14,12 @@ from adapterops.cli.usage import meant
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
 from adapterops.hub.references import Reference, choose, parse
+from adapterops.methods.registry import Parameter
 from adapterops.quant.registry import SCHEMES, written
 from adapterops.storage.place import Place
+
+SHOWN = 80
+"""Characters of a value that a message repeats."""
 
 
 class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
@@ -39,6 +44,37 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         return f"[{'|'.join(self.choices)}]"
 
 
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """A number that a parameter may be."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter, self.name = parameter, "integer" if parameter.whole else "float"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """
+        >>> Number(Parameter("", low=1, whole=True)).convert("8", None, None), Number(Parameter("")).convert("1e-3", None, None)
+        (8, 0.001)
+        """
+        try:
+            number = int(value) if self.parameter.whole else float(value)
+        except ValueError:
+            self.fail(f"{shortened(value)!r} is not a {'whole ' if self.parameter.whole else ''}number", param, ctx)
+        if self.parameter.whole and number < self.parameter.low:
+            self.fail(f"{shortened(value)} is less than {self.parameter.low:g}", param, ctx)
+        found: float = self.parameter.check(max(param.opts, key=len) if param else "it", number)
+        return found
+
+
+REAL = Number(Parameter(""))
+COUNT = Number(Parameter("", low=1, high=sys.maxsize, whole=True))
+
+
+def shortened(value: object) -> str:
+    """What was typed, as a message may repeat it."""
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 Weight: TypeAlias = float | dict[str, float]
 """One number for an adapter, or one for each pattern of modules."""
 
@@ -59,14 +95,21 @@ class Weights(click.ParamType):  # type: ignore[type-arg]  # generic only in the
             return value
         parts = value.replace(",", " ").split()
         try:
-            if "=" not in value:
-                return tuple(map(float, parts))
-            found = {pattern: float(number) for pattern, _, number in (part.rpartition("=") for part in parts)}
+            pairs = [(pattern, float(number)) for pattern, _, number in (part.rpartition("=") for part in parts)]
         except ValueError:
-            self.fail(f"{value!r} is not a number, nor several such as 0.7,0.3 or layers.0-11=0.3,*=1", param, ctx)
+            pairs = []
+        if not pairs:
+            self.fail(
+                f"{shortened(value)!r} is not a number, nor several such as 0.7,0.3 or layers.0-11=0.3,*=1", param, ctx
+            )
+        found = {pattern: REAL.parameter.check("--weight", number) for pattern, number in pairs}
+        if "=" not in value:
+            return tuple(number for _, number in pairs)
         if len(found) < len(parts) or "" in found:
             self.fail(
-                f"{value!r} is not one number for each of several patterns, such as layers.0-11=0.3,*=1", param, ctx
+                f"{shortened(value)!r} is not one number for each of several patterns, such as layers.0-11=0.3,*=1",
+                param,
+                ctx,
             )
         return (found,)
 

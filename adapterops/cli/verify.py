@@ -24,6 +24,7 @@ from adapterops.cli.writing import print_part
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
+from adapterops.provenance.reader import read_manifest
 from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.parts import spread as spread_over
 from adapterops.requests.parts import write_part
@@ -227,6 +228,7 @@ def _fused(record: Request | None, model: Place, complete: bool) -> Request | No
     if record is not None and record.kind in (FUSE, UNFUSE):
         return record
     if not complete:
+        read_manifest(model.local())  # one that is damaged is not one that says nothing
         fact = (
             "its manifest does not say how it was made"
             if record is None

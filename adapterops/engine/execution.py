@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Callable
 from contextlib import suppress
@@ -86,10 +87,10 @@ class Share:
         >>> Share.read("3/8")
         Share(number=3, of=8)
         """
-        number, _, of = text.partition("/")
-        if not (number.isdecimal() and of.isdecimal()):
-            raise OptionError(f"--part is {text!r}, expected K/N", hint="--part 3/8 is the third of eight parts")
-        return cls(int(number), int(of))
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if match is None:
+            raise OptionError(f"--part is {text[:40]!r}, expected K/N", hint="--part 3/8 is the third of eight parts")
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"

@@ -21,7 +21,10 @@ from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"
-HINT = "handled are gate_up_proj and down_proj of experts, and the two-dimensional weight of a module"
+HINT = (
+    "merge it with PEFT (merge_and_unload): handled are gate_up_proj and down_proj of experts, and the two-dimensional "
+    "weight of a module"
+)
 
 
 def parameters(found: Mapping[str, Parts], targets: Sequence[str], sided: bool) -> dict[str, Parts]:
@@ -132,13 +135,12 @@ def by_expert(
         modules: the names in `found` that are no parameters.
 
     Raises:
-        InputError: the parameters of one module have different numbers of experts.
+        InputError: the parameters of one module have different ranks and numbers of experts.
         UnsupportedError: a parameter has another number of dimensions than is handled.
     """
     pairs: dict[str, Parts] = {}
     scalings: dict[str, Scaling] = {}
     counts: dict[str, int] = {}
-    sizes: dict[str, int] = {}
     for name, pair in found.items():
         module, _, leaf = name.rpartition(".")
         rank = known[name].rank
@@ -150,13 +152,6 @@ def by_expert(
                 raise UnsupportedError(
                     f"has LoRA on its parameter {leaf}, of {count} experts", tensor=module, hint=HINT
                 )
-            if sizes.setdefault(module, count) != count:
-                raise InputError(
-                    f"has {sizes[module]} experts by one of its parameters, and {count} of rank {rank} by {leaf}",
-                    tensor=module,
-                    hint="the config belongs to another adapter, or was edited",
-                    code="E-RANK",
-                )
             parts = {module: pair}
             if leaf != "weight":
                 parts = {
@@ -165,6 +160,15 @@ def by_expert(
                 }
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
+    for down, count in counts.items():
+        up = counts.get(f"{down.removesuffix(DOWN)}{GATE_UP}", count)
+        if down.endswith(DOWN) and up < count:  # the other way round is LongCat: some of its experts have no down
+            raise InputError(
+                f"has {up} experts by one of its parameters, and {count} of rank {known[down].rank} by {DOWN}",
+                tensor=down.rpartition(".")[0],
+                hint="a rank in the config is not that of the tensors: give the config that it was saved with",
+                code="E-RANK",
+            )
     for name in found:
         if name in modules and parameter_of(name, counts) != name:
             raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapterops.errors import InputError
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS
 from adapterops.storage.place import PICKLES, Place
 
 HELD = (".safetensors", *PICKLES, ".ckpt", ".pkl", ".npz", ".h5", ".msgpack")
@@ -24,8 +25,14 @@ SAME = ("adapter_model.bin", "adapter_model.pt")
 EARLIER = re.compile(r"\d+_adapters\.safetensors|adapters\.npz")
 """What MLX-LM keeps of earlier steps, and what older versions of it save the adapter itself to."""
 
-STAGE = re.compile(r"\d+_[A-Z]\w*")
-"""The folder of what sentence-transformers puts after a model: `2_Dense` is trained with the adapter."""
+STEPS = re.compile(r"(?:tmp-)?(?:checkpoint|global_step|epoch|step|iter)s?[-_]?\d*")
+"""The folder of an earlier step of the training."""
+
+WHOLE = ("generation_config.json", "tokenizer_config.json")
+"""What a model has that is used by itself, and no part of one: the adapter merged into its base, mostly."""
+
+DEPTH = 3
+"""Folders in folders that are looked into."""
 
 
 def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
@@ -35,19 +42,26 @@ def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
     """
     if not place.folder:
         return ()
-    folder = replace(place, path=weights.parent)
-    found = [*_held(folder, weights)]
-    for inner in folder.entries():
-        if STAGE.fullmatch(inner.name) and (stage := replace(place, path=inner)).folder:
-            found += _held(stage, weights)
+    found = _held(replace(place, path=weights.parent), weights, DEPTH)
     return tuple(path.relative_to(weights.parent).as_posix() for path in found)
 
 
-def _held(folder: Place, weights: Path) -> Iterator[Path]:
-    for path in folder.entries():
+def _held(folder: Place, weights: Path, depth: int) -> Iterator[Path]:
+    """The files in a folder, and after them those in its folders."""
+    inside = [path for path in folder.entries() if not path.name.startswith(".")]
+    for path in inside:
         own = path == weights or path.name in SAME or EARLIER.fullmatch(path.name)
-        if path.suffix in HELD and not own and not path.name.startswith(".") and not NO_WEIGHTS.fullmatch(path.name):
+        if path.suffix in HELD and not own and not NO_WEIGHTS.fullmatch(path.name):
             yield path
+    for path in inside if depth else ():
+        inner = replace(folder, path=path)
+        if not STEPS.fullmatch(path.name) and inner.folder and not _is_by_itself(inner):
+            yield from _held(inner, weights, depth - 1)
+
+
+def _is_by_itself(folder: Place) -> bool:
+    """Whether a folder in that of an adapter is another adapter, or a whole model."""
+    return any(folder.has(folder.path / name) for name in (CONFIG, WEIGHTS, *SAME, *WHOLE))
 
 
 def check_none_left_out(place: Place, weights: Path, further: Sequence[str]) -> None:

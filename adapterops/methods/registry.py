@@ -56,11 +56,12 @@ class Parameter:
             or (self.whole and not isinstance(value, int))
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
-        if not self.low <= value <= self.high:
+        if (self.low, self.high) != (-math.inf, math.inf) and not self.low <= value <= self.high:
             hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None
             raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}", hint=hint)
-        if not abs(value) <= sys.float_info.max:
-            raise OptionError(f"{name} must be a finite number, got {_shown(value)}")
+        most = sys.maxsize if self.whole else sys.float_info.max
+        if not abs(value) <= most:
+            raise OptionError(f"{name} must be a finite number, at most {most:g}, got {_shown(value)}")
         if 0 < abs(value) < LEAST:
             raise OptionError(f"{name} is {value:g}, too small to divide by: expected 0, or {LEAST:g} and more")
         return value if self.whole else float(value)

@@ -16,6 +16,7 @@ from statistics import median
 from typing import TypeAlias
 
 from adapterops.errors import OptionError
+from adapterops.methods.registry import Parameter
 from adapterops.updates.protocol import Linear
 
 AUTO, SUM, MEAN = "auto", "sum", "mean"
@@ -44,8 +45,9 @@ def check_scale(scale: Scale) -> Scale:
     except (TypeError, ValueError):
         number = 0.0
     if not number or not isfinite(number):
-        raise OptionError(f"scale must be {AUTO}, {SUM}, {MEAN} or a number other than 0, got {scale!r}")
-    return number
+        raise OptionError(f"scale must be {AUTO}, {SUM}, {MEAN} or a number other than 0, got {str(scale)[:80]!r}")
+    checked: float = Parameter("").check("scale", number)
+    return checked
 
 
 def fixed(scale: Scale, count: int) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.finite import check_all_finite
@@ -18,7 +19,7 @@ from adapterops.formats.models.naming import classes
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
-from adapterops.operations.targets.weights import Piece, Weight, check_oriented, owners, weights
+from adapterops.operations.targets.weights import Piece, Weight, check_oriented, names_of, owners, weights
 from adapterops.operations.task_vectors import subtracted
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
@@ -117,7 +118,7 @@ def _difference_of(
     """The difference of some weights, and of other tensors."""
     if not found:
         raise IncompatibleError(
-            f"no weight of a Linear layer changed, only {', '.join(others[:SHOWN])}",
+            f"no weight changed that extract makes LoRA of, only {', '.join(others[:SHOWN])}",
             hint="such a change is no LoRA adapter: use the tuned model itself",
             code="E-UNCHANGED",
         )
@@ -134,7 +135,7 @@ def _difference_of(
     return Adapter(
         Lazy(layout, compute),
         layout,
-        _config(base, {**(base.config or {}), **(tuned.config or {})}, found, unannounced(full, tuned)),
+        _config(tuned, base, found, unannounced(full, tuned)),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
@@ -160,7 +161,7 @@ def _check_adaptable(module: str, weight: Weight, known: Loading) -> None:
     """Raise for a weight whose difference no adapter can hold, or whose orientation is not known."""
     if not SHARED_LAYERS.isdisjoint(module.split(".")):
         raise UnsupportedError(
-            "is used at several depths, and an adapter on it would be used at one",
+            "is a layer that the model has at several depths, and an adapter on it would be used at one",
             tensor=module,
             hint="use the tuned model itself",
         )
@@ -236,8 +237,9 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
 
 
 def _config(
-    base: Checkpoint, config: Mapping[str, Any], found: Mapping[str, Weight], unannounced: tuple[str, ...]
+    tuned: Checkpoint, base: Checkpoint, found: Mapping[str, Weight], unannounced: tuple[str, ...]
 ) -> AdapterConfig:
+    config = {**(base.config or {}), **(tuned.config or {})}
     causal = any(name.endswith("ForCausalLM") for name in classes(config))
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
@@ -245,7 +247,20 @@ def _config(
         remote.reference if remote else path,
         remote.revision if remote else None,
         fields={"task_type": "CAUSAL_LM"} if causal else {},
+        targets=_targets([module for module, each in found.items() if not each.parameter], tuned),
         target_parameters=None,
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
         unannounced=unannounced,
     )
+
+
+def _targets(modules: Collection[str], tuned: Checkpoint) -> str | None:
+    """An expression for these modules, where the name of another ends with that of one: PEFT would take that for it, too."""
+    those = set(modules)
+    names = {name.rpartition(".")[0] for each in names_of(tuned.layout, tuned.config).values() for name in each}
+    parts = [name.split(".") for name in names]
+    above = {".".join(each[:end]) for each in parts for end in range(1, len(each) + 1)} - those
+    split = (name.split(".") for name in above)
+    if those.isdisjoint(".".join(each[first:]) for each in split for first in range(1, len(each))):
+        return None
+    return "|".join(re.escape(module) for module in sorted(those))

@@ -12,7 +12,7 @@ from adapterops.formats.models.architectures import EXPERTS, WEIGHT
 from adapterops.formats.models.loading import Loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
-from adapterops.formats.models.vocabulary import is_end
+from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
 
 SHOWN = 5
@@ -38,6 +38,14 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             unpaired.append(name)
     paired = set(found.values())
     missing = [name for name in base.layout if name not in paired]
+    grown = [other for name, other in found.items() if tuned.layout[name].shape != base.layout[other].shape]
+    if not unpaired and missing and all(any(made_one(name, other) for other in grown) for name in missing):
+        raise IncompatibleError(
+            f"the tuned model has no {' and no '.join(missing)}, its config ties them to nothing, and the base has them: "
+            "transformers loads such a model with random numbers there",
+            hint="give each a copy of the shared embedding before you save it, which a new size of the vocabulary made of them",
+            code="E-NAMES",
+        )
     if unpaired or missing:
         both = {"tuned one": unpaired, "base": missing}
         sides = [
@@ -77,10 +85,10 @@ def full_tensors(
             or (len(tuned.layout[name].shape) == 3 and EXPERTS in name)
         ):
             raise IncompatibleError(
-                "changed, and is a parameter that no adapter can hold"
-                + (": the model in memory has it in other pieces" if other else ""),
+                "changed, and is a parameter that no adapter can hold that is written here"
+                + (": transformers has it in memory in other pieces than the files" if other else ""),
                 tensor=name,
-                hint="leave it out with --rest drop",
+                hint="use the tuned model itself, or leave the change out with --rest drop",
                 code="E-REST",
             )
     memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}

@@ -79,6 +79,8 @@ def check_cut(
         from adapterops.linalg.ranks import check_energy
 
         check_energy(energy)
+    if budget is not None and budget < 1:
+        raise OptionError(f"the budget must be at least 1, got {budget}")
     if unit not in ("parameters", "bytes"):
         raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
 
@@ -178,7 +180,7 @@ def budget(text: str | None) -> tuple[int | None, str]:
         return None, "parameters"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
     if match is None:
-        raise OptionError(f"--budget is {text!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
+        raise OptionError(f"--budget is {text[:80]!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
     factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
     return whole(match[1], factor, "--budget"), "bytes" if match[3] else "parameters"
 
@@ -189,7 +191,8 @@ def whole(number: str, factor: int, what: str) -> int:
     Raises:
         OptionError: it is more than a computer can count.
     """
-    value = round(Fraction(number) * factor)
+    value = round(Fraction(number) * factor) if len(number) < 1000 else sys.maxsize + 1
     if value > sys.maxsize:
-        raise OptionError(f"{what} is a number of {len(str(value))} digits, expected at most {sys.maxsize}")
+        digits = len(number.partition(".")[0])
+        raise OptionError(f"{what} is a number of {digits} digits times {factor}, expected at most {sys.maxsize}")
     return value

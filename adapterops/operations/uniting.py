@@ -14,7 +14,7 @@ from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.naming import expert
+from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.written import uncovered
@@ -81,7 +81,8 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
-    adapter, names = on_base(adapter, base), _Names(base, stacked)
+    adapter = on_base(adapter, base)
+    names = _Names(base, adapter, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
@@ -147,13 +148,15 @@ class _Names:
     """What the model of a base calls its tensors, and where it has those of single experts in the parameter of all.
 
     Args:
-        stacked: also where PEFT takes LoRA on each for LoRA on that parameter.
+        stacked: also where PEFT takes LoRA on each for LoRA on that parameter, as it does under the names that it knows.
     """
 
-    def __init__(self, base: Checkpoint, stacked: bool) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, stacked: bool) -> None:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
         self._loading = known = loading(base.config)
-        there = weights(base.layout, base.config) if known.stacked and (stacked or not known.taken) else {}
+        single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
+        taken = known.taken and known.taken >= single
+        there = weights(base.layout, base.config) if known.stacked and (stacked or not taken) else {}
         self.stacked = {
             piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
             for module, weight in there.items()
@@ -166,12 +169,15 @@ class _Names:
         return with_prefix(self._loading.name(tensor), self._prefix)
 
 
+def _is_single(module: str, adapter: Adapter) -> bool:
+    """Whether an adapter has a module of one expert, and not as a share of the parameter of all."""
+    return expert(module) is not None and parameter_of(module, adapter.config.experts) == module
+
+
 def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adapter) -> _Place:
     source, name, stored = target.source, names.of(tensor).removesuffix(WEIGHT), names.base.layout[start].shape
     single = expert(source)
-    if (
-        single and parameter_of(source, adapter.config.experts) != source
-    ):  # all of it is one module, however it is stored
+    if single and not _is_single(source, adapter):  # all of it is one module, however it is stored
         own = adapter.layout[source].shape
         number, leaf = source.split(".")[-2:]
         return _Place(f"{name.partition(EXPERTS)[0]}{EXPERTS}{number}.{leaf}", Piece(source, 0, 0, own[0]), own)

@@ -19,6 +19,24 @@ NEEDED = ("command", "inputs", "operation", "outputs")
 SURVIVAL = ("relative", "gain", "changed", "entries", "uncertainty", "noise", "cosine")
 FIGURES = (*SURVIVAL, "rank", "energy_kept")
 
+TEXT, NUMBER, TRUTH, TABLE = (str,), (int, float), (bool,), (dict,)
+PATH = (str, dict)
+REQUEST: Mapping[str, tuple[type, ...]] = {
+    "inputs": TABLE, "result": TEXT, "base": PATH, "extract": TABLE, "original": PATH, "base_view": TEXT,
+    "rounding": TEXT, "seed": NUMBER, "grams": PATH, "precision": TEXT, "quantize": (str, dict), "stack": (list,),
+    "output": TABLE, "allow_base_mismatch": TRUTH, "unfuse": TRUTH, "dequantize": TRUTH, "accept_loss": TRUTH,
+    "allow_pickle": TRUTH,
+}  # fmt: skip
+"""The fields of a request, and what JSON has of each; `requests.reading` says what they mean."""
+
+OUTPUT: Mapping[str, tuple[type, ...]] = {
+    "dtype": TEXT, "format": TEXT, "adapter": TRUTH, "names": TEXT, "normalize": TRUTH, "rank": NUMBER,
+    "energy": NUMBER, "budget": (str, int), "exact": TRUTH, "max_shard_size": (str, int),
+}  # fmt: skip
+"""The fields of its output."""
+
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "fields", list: "a list"}
+
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an output; None where there is none.
@@ -49,7 +67,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             _numbers(content["survival"], SURVIVAL, "survival", needed=("relative", "gain"))
         figure = ("energy_kept",) if "energy_kept" in content else ("gain",) if "survival" in content else ()
         _each(content, "modules", lambda name, value: _numbers(value, FIGURES, name, needed=figure))
-        _table(content.get("request", {}), "request")
+        _request(content.get("request", {}))
         return content
 
 
@@ -120,6 +138,27 @@ def _operation(node: Any, inputs: int) -> None:
     _numbers(multipliers, tuple(multipliers), "multipliers")
     for inner in _list(fields.get("inputs", []), f"{fields['operation'][:80]}: inputs"):
         _operation(inner, inputs)
+
+
+def _request(value: Any) -> None:
+    """What every reader of a manifest may take for granted; whether the request can be done, who does it asks."""
+    fields = _typed(value, REQUEST, "request")
+    _typed(fields.get("output", {}), OUTPUT, "request: output")
+    models = {name: fields[name] for name, kind in REQUEST.items() if kind is PATH and name in fields}
+    for name, model in {**models, **fields.get("inputs", {})}.items():
+        path = model.get("path") if isinstance(model, dict) else model
+        if not isinstance(path, str):
+            _fail(f"request: the path of {name[:80]} is {_shown(path)}, expected text")
+
+
+def _typed(value: Any, known: Mapping[str, tuple[type, ...]], where: str) -> Mapping[str, Any]:
+    fields = _table(value, where)
+    for name, each in fields.items():
+        if name not in known:
+            _fail(f"{where} has a field {name[:80]!r}, which is not known")
+        if type(each) not in known[name]:
+            _fail(f"{where}: {name} is {_shown(each)}, expected {' or '.join(map(WORDS.__getitem__, known[name]))}")
+    return fields
 
 
 def _numbers(value: Any, names: tuple[str, ...], where: str, needed: tuple[str, ...] = ()) -> None:

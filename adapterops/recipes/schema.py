@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, OptionError, at
+from adapterops.provenance.reader import OUTPUT, REQUEST
 from adapterops.recipes import mergekit
-from adapterops.requests.reading import OUTPUT, REQUEST, Reader
+from adapterops.requests.reading import Reader
 from adapterops.requests.request import Request
 from adapterops.storage.strict import open_regular, parse_json
 from adapterops.storage.strict_yaml import LIMIT, Place, parse_yaml

@@ -33,7 +33,7 @@ from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import described, versions, write_file
 from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import DividedModel
-from adapterops.requests.reading import read_request
+from adapterops.requests.reading import stated_request
 from adapterops.requests.request import Input, Model, Request
 from adapterops.requests.running import Made, make
 from adapterops.storage.checksums import SHA256, file_digests
@@ -206,7 +206,7 @@ def _safe(stated: Any, folder: Path) -> Request:
             raise InputError(
                 f"is not a delta of schema {SCHEMA}", hint="pull it with a newer adapterops", code="E-DELTA"
             )
-        request = read_request(stated["request"])
+        request = stated_request(stated["request"])
         models: list[Model | Input] = list(request.models.values())
         for each in [*models, *request.inputs.values()]:
             remote = each.path.startswith(SCHEME)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 
-from adapterops.errors import AdapterWarning, InputError, OptionError
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.hub.references import SCHEME, referred
 from adapterops.requests.verifying import fusion_of
@@ -60,9 +61,11 @@ def _command(tuned: str, base: str) -> str:
 
 
 def fused_from(model: str, base: str) -> bool:
-    """Whether the manifest of a model says that it was fused from this base."""
-    record = fusion_of(model)
-    return record is not None and record.base is not None and _same(record.base.path, base)
+    """Whether the manifest of a model says that it was fused from this base. A damaged one says nothing."""
+    with suppress(AdapterOpsError):
+        record = fusion_of(model)
+        return record is not None and record.base is not None and _same(record.base.path, base)
+    return False
 
 
 def _same(one: str, other: str) -> bool:

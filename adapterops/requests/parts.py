@@ -23,7 +23,7 @@ from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_divisible, divided, with_base
 from adapterops.requests.places import anonymous
-from adapterops.requests.reading import read_request
+from adapterops.requests.reading import stated_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
 from adapterops.requests.verifying import Proof, proof_of
 from adapterops.storage import parts
@@ -136,7 +136,7 @@ def _joined(text: str, out: Path) -> tuple[Asked, Divided, Parts]:
 
 def _reopened(plan: Mapping[str, Any], out: Path, *, force: bool, how: Execution, **changes: Any) -> Asked:
     """What is asked for, as a plan notes it, whose request has paths as they are from the output."""
-    request = replace(read_request(plan["request"]), **changes)
+    request = replace(stated_request(plan["request"]), **changes)
     if plan["proves"]:
         return proof_of(request, out, how)
     return make(request, out, folder=out, force=force, how=how)

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from adapterops.arrays.dtypes import FLOATS, WIDE
-from adapterops.errors import OptionError
+from adapterops.errors import InputError, OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
 from adapterops.formats.registry import written as writable
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.truncation import whole
+from adapterops.provenance.reader import OUTPUT, REQUEST, TRUTH
 from adapterops.quant.registry import written
 from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
@@ -31,26 +32,7 @@ ALGORITHMS = {BLAKE3: "b3sum", SHA256: "sha256sum"}
 
 MODEL = ("path", *ALGORITHMS)
 ADAPTER = (*MODEL, "alpha", "allow_nonfinite", "component", "tuned", "grams")
-TRUTHS = ("allow_base_mismatch", "unfuse", "dequantize", "accept_loss", "allow_pickle")
-REQUEST = (
-    *(
-        "inputs",
-        "result",
-        "base",
-        "extract",
-        "original",
-        "base_view",
-        "rounding",
-        "seed",
-        "grams",
-        "precision",
-        "quantize",
-        "stack",
-        "output",
-    ),
-    *TRUTHS,
-)
-OUTPUT = ("dtype", "format", "adapter", "names", "normalize", "rank", "energy", "budget", "exact", "max_shard_size")
+TRUTHS = tuple(name for name, kind in REQUEST.items() if kind is TRUTH)
 DTYPES = {
     **{short: short for short in FLOATS},
     **{long: short for short, long in FLOATS.items()},
@@ -75,6 +57,18 @@ def read_request(fields: Any) -> Request:
     return Reader("the request").request(fields)
 
 
+def stated_request(fields: Any) -> Request:
+    """The same of a request that a file of ours has, which nobody typed.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return read_request(fields)
+    except OptionError as error:
+        raise InputError(error.message, hint="make the output again", code=error.code) from error
+
+
 def size(text: str, name: str = "--max-shard-size") -> int:
     """Bytes.
 
@@ -83,7 +77,7 @@ def size(text: str, name: str = "--max-shard-size") -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", text.strip())
     if match is None or float(match[1]) == 0:
-        raise OptionError(f"{name} is {text!r}, expected a size such as 500MB or 2GB")
+        raise OptionError(f"{name} is {text[:80]!r}, expected a size such as 500MB or 2GB")
     return whole(match[1], UNITS[match[2]], name)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,17 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import AdapterOpsError, OptionError, at
+from adapterops.errors import OptionError, at
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Comparison, Verification
+from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
 from adapterops.requests.models import IN_GGUF, adapters_for
 from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
-from adapterops.requests.reading import read_request
+from adapterops.requests.reading import stated_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
 from adapterops.requests.results import adapter, measured
 from adapterops.storage.outputs import manifest_of
@@ -65,13 +66,13 @@ def recorded(folder: Path) -> Request | None:
     no request.
 
     Raises:
-        OptionError: the request is one that is not understood here.
+        InputError: the request is one that is not understood here.
     """
     content = read_manifest(folder)
     if content is None or isinstance(content, Problem) or "request" not in content:
         return None
     with at(path=manifest_of(folder)):
-        return absolute(read_request(content["request"]), folder)
+        return absolute(stated_request(content["request"]), folder)
 
 
 def absolute(request: Request, folder: Path) -> Request:
@@ -88,13 +89,15 @@ def absolute(request: Request, folder: Path) -> Request:
 
 
 def fusion_of(model: str) -> Request | None:
-    """The request in the manifest of a model, if it is one to fuse that is understood here; not for one on the Hub."""
-    if model.startswith(SCHEME):
+    """The request in the manifest of a model, if it is one to fuse; not for one on the Hub.
+
+    Raises:
+        InputError: the manifest is damaged, or the request is one that is not understood here.
+    """
+    if model.startswith(SCHEME) or not reader.read_manifest(Path(model)):
         return None
-    with suppress(AdapterOpsError):
-        record = recorded(Path(model))
-        return record if record and record.kind == FUSE else None
-    return None
+    record = recorded(Path(model))
+    return record if record and record.kind == FUSE else None
 
 
 def check_there(request: Request, record: Request | None, model: Path) -> None:

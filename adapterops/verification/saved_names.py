@@ -12,7 +12,7 @@ altclip
 aria aria_text
     layers.#.mlp.experts.down_proj => layers.#.mlp.experts.fc2
     layers.#.mlp.experts.gate_up_proj => layers.#.mlp.experts.fc1
-audio-spectrogram-transformer beit deit ijepa vit vit_msn
+audio-spectrogram-transformer beit deit ijepa vit vit_mae vit_msn vivit
     layers => encoder.layer
     layers.#.attention.k_proj => encoder.layer.#.attention.attention.key
     layers.#.attention.o_proj => encoder.layer.#.attention.output.dense
@@ -34,6 +34,35 @@ bailing_hybrid
     layers.#.self_attn => layers.#.attention
     layers.#.self_attn.forget_gate => layers.#.attention
     layers.#.self_attn.o_proj => layers.#.attention.dense
+cohere_asr
+    decoder.embed_tokens => transf_decoder.token_embedding
+    decoder.embedding_layernorm => transf_decoder.layer_norm
+    decoder.layers.#.encoder_attn.k_proj => transf_decoder.layers.#.second_sub_layer.key_net
+    decoder.layers.#.encoder_attn.o_proj => transf_decoder.layers.#.second_sub_layer.out_projection
+    decoder.layers.#.encoder_attn.q_proj => transf_decoder.layers.#.second_sub_layer.query_net
+    decoder.layers.#.encoder_attn.v_proj => transf_decoder.layers.#.second_sub_layer.value_net
+    decoder.layers.#.final_layernorm => transf_decoder.layers.#.layer_norm_3
+    decoder.layers.#.input_layernorm => transf_decoder.layers.#.layer_norm_1
+    decoder.layers.#.mlp.fc1 => transf_decoder.layers.#.third_sub_layer.dense_in
+    decoder.layers.#.mlp.fc2 => transf_decoder.layers.#.third_sub_layer.dense_out
+    decoder.layers.#.post_attention_layernorm => transf_decoder.layers.#.layer_norm_2
+    decoder.layers.#.self_attn.k_proj => transf_decoder.layers.#.first_sub_layer.key_net
+    decoder.layers.#.self_attn.o_proj => transf_decoder.layers.#.first_sub_layer.out_projection
+    decoder.layers.#.self_attn.q_proj => transf_decoder.layers.#.first_sub_layer.query_net
+    decoder.layers.#.self_attn.v_proj => transf_decoder.layers.#.first_sub_layer.value_net
+    decoder.norm => transf_decoder.final_layer_norm
+    decoder.pos_emb => transf_decoder.position_embedding.pos_enc
+    decoder.proj => encoder_decoder_proj
+    encoder.layers.#.conv.norm => encoder.layers.#.conv.batch_norm
+    encoder.layers.#.self_attn.bias_u => encoder.layers.#.self_attn.pos_bias_u
+    encoder.layers.#.self_attn.bias_v => encoder.layers.#.self_attn.pos_bias_v
+    encoder.layers.#.self_attn.k_proj => encoder.layers.#.self_attn.linear_k
+    encoder.layers.#.self_attn.o_proj => encoder.layers.#.self_attn.linear_out
+    encoder.layers.#.self_attn.q_proj => encoder.layers.#.self_attn.linear_q
+    encoder.layers.#.self_attn.relative_k_proj => encoder.layers.#.self_attn.linear_pos
+    encoder.layers.#.self_attn.v_proj => encoder.layers.#.self_attn.linear_v
+    encoder.subsampling.layers => encoder.pre_encode.conv
+    encoder.subsampling.linear => encoder.pre_encode.out
 cosmos3_edge
     layers.#.mlp.fc1 => layers.#.mlp.up_proj
     layers.#.mlp.fc2 => layers.#.mlp.down_proj
@@ -83,6 +112,15 @@ deepseek_v4
     layers.#.self_attn.q_b_proj => layers.#.attn.wq_b
     layers.#.self_attn.sinks => layers.#.attn.attn_sink
     lm_head => head
+depth_pro
+    encoder.image_encoder.model.encoder.layer.#.attention.k_proj => encoder.image_encoder.model.encoder.layer.#.attention.attention.key
+    encoder.image_encoder.model.encoder.layer.#.attention.o_proj => encoder.image_encoder.model.encoder.layer.#.attention.output.dense
+    encoder.image_encoder.model.encoder.layer.#.attention.q_proj => encoder.image_encoder.model.encoder.layer.#.attention.attention.query
+    encoder.image_encoder.model.encoder.layer.#.attention.v_proj => encoder.image_encoder.model.encoder.layer.#.attention.attention.value
+    encoder.patch_encoder.model.encoder.layer.#.attention.k_proj => encoder.patch_encoder.model.encoder.layer.#.attention.attention.key
+    encoder.patch_encoder.model.encoder.layer.#.attention.o_proj => encoder.patch_encoder.model.encoder.layer.#.attention.output.dense
+    encoder.patch_encoder.model.encoder.layer.#.attention.q_proj => encoder.patch_encoder.model.encoder.layer.#.attention.attention.query
+    encoder.patch_encoder.model.encoder.layer.#.attention.v_proj => encoder.patch_encoder.model.encoder.layer.#.attention.attention.value
 dinov2 dinov2_with_registers
     encoder.layer.#.attention.k_proj => encoder.layer.#.attention.attention.key
     encoder.layer.#.attention.o_proj => encoder.layer.#.attention.output.dense
@@ -117,6 +155,15 @@ granitemoe granitemoehybrid granitemoeshared
     layers.#.block_sparse_moe.experts.down_proj => layers.#.block_sparse_moe.output_linear
     layers.#.block_sparse_moe.experts.gate_up_proj => layers.#.block_sparse_moe.input_linear
     layers.#.block_sparse_moe.router => layers.#.block_sparse_moe.router.layer
+grounding-dino mm-grounding-dino
+    backbone.conv_encoder.model.swin => backbone.conv_encoder.model
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.attention.k_proj => backbone.conv_encoder.model.encoder.layers.#.blocks.#.attention.self.key
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.attention.o_proj => backbone.conv_encoder.model.encoder.layers.#.blocks.#.attention.output.dense
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.attention.q_proj => backbone.conv_encoder.model.encoder.layers.#.blocks.#.attention.self.query
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.attention.relative_position_bias => backbone.conv_encoder.model.encoder.layers.#.blocks.#.attention.self
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.attention.v_proj => backbone.conv_encoder.model.encoder.layers.#.blocks.#.attention.self.value
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.mlp.fc1 => backbone.conv_encoder.model.encoder.layers.#.blocks.#.intermediate.dense
+    backbone.conv_encoder.model.swin.encoder.layers.#.blocks.#.mlp.fc2 => backbone.conv_encoder.model.encoder.layers.#.blocks.#.output.dense
 gte
     gte.layers => gte.encoder.layer
     gte.layers.#.post_attention_layernorm => gte.encoder.layer.#.attn_ln
@@ -288,6 +335,23 @@ lara_mini
     layers.#.linear_attn.norm => layers.#.linear_attn.out_norm
 lfm3_vl
     vision_tower.patch_embed => vision_tower.patchifier
+lfm3_vl_vision
+    patch_embed => patchifier
+mask2former oneformer
+    pixel_level_module.encoder.swin => pixel_level_module.encoder
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.attention.k_proj => pixel_level_module.encoder.encoder.layers.#.blocks.#.attention.self.key
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.attention.o_proj => pixel_level_module.encoder.encoder.layers.#.blocks.#.attention.output.dense
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.attention.q_proj => pixel_level_module.encoder.encoder.layers.#.blocks.#.attention.self.query
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.attention.relative_position_bias => pixel_level_module.encoder.encoder.layers.#.blocks.#.attention.self
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.attention.v_proj => pixel_level_module.encoder.encoder.layers.#.blocks.#.attention.self.value
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.mlp.fc1 => pixel_level_module.encoder.encoder.layers.#.blocks.#.intermediate.dense
+    pixel_level_module.encoder.swin.encoder.layers.#.blocks.#.mlp.fc2 => pixel_level_module.encoder.encoder.layers.#.blocks.#.output.dense
+maskformer
+    transformer_module.decoder.layers.#.encoder_attn.o_proj => transformer_module.decoder.layers.#.encoder_attn.out_proj
+    transformer_module.decoder.layers.#.mlp => transformer_module.decoder.layers.#
+    transformer_module.decoder.layers.#.self_attn.o_proj => transformer_module.decoder.layers.#.self_attn.out_proj
+mimi_encoder
+    encoder_seanet => encoder
 mimo_v2_flash
     layers.#.self_attn.sinks => layers.#.self_attn.attention_sink_bias
 minimax_m3_vl
@@ -331,6 +395,24 @@ mistral_large4
     vision_tower.transformer.layers.#.feed_forward.down_proj => vision_encoder.transformer.layers.#.feed_forward.w2
     vision_tower.transformer.layers.#.feed_forward.gate_proj => vision_encoder.transformer.layers.#.feed_forward.w1
     vision_tower.transformer.layers.#.feed_forward.up_proj => vision_encoder.transformer.layers.#.feed_forward.w3
+mistral_large4_text
+    layers.#.input_layernorm => layers.#.attention_norm
+    layers.#.mlp => layers.#.feed_forward
+    layers.#.mlp.experts.#.down_proj => layers.#.experts.#.w2
+    layers.#.mlp.experts.#.gate_proj => layers.#.experts.#.w1
+    layers.#.mlp.experts.#.up_proj => layers.#.experts.#.w3
+    layers.#.mlp.gate => layers.#.gate
+    layers.#.mlp.shared_experts => layers.#.shared_experts
+    layers.#.post_attention_layernorm => layers.#.ffn_norm
+    layers.#.self_attn => layers.#.attention
+    layers.#.self_attn.indexer.softmax_scaling.bias => layers.#.attention.indexer.ssmax_scaling.b
+    layers.#.self_attn.indexer.softmax_scaling.scale => layers.#.attention.indexer.ssmax_scaling.s
+    layers.#.self_attn.kv_a_layernorm => layers.#.attention.kv_a_norm
+    layers.#.self_attn.kv_a_proj_with_mqa => layers.#.attention.wkv_a_with_mqa
+    layers.#.self_attn.kv_b_proj => layers.#.attention.wkv_b
+    layers.#.self_attn.q_proj => layers.#.attention.wq
+    layers.#.self_attn.softmax_scaling.bias => layers.#.attention.ssmax_scaling.b
+    layers.#.self_attn.softmax_scaling.scale => layers.#.attention.ssmax_scaling.s
 molmo2
     layers => blocks
     layers.#.input_layernorm => blocks.#.attn_norm
@@ -354,6 +436,11 @@ molmo2
     vision_tower.layers.#.self_attn.o_proj => vision_backbone.image_vit.transformer.resblocks.#.attention.wo
     vision_tower.layers.#.self_attn.q_proj => vision_backbone.image_vit.transformer.resblocks.#.attention.wq
     vision_tower.layers.#.self_attn.v_proj => vision_backbone.image_vit.transformer.resblocks.#.attention.wv
+molmo2_text
+    layers.#.input_layernorm => layers.#.attn_norm
+    layers.#.mlp.down_proj => layers.#.mlp.ff_out
+    layers.#.post_attention_layernorm => layers.#.ff_norm
+    layers.#.self_attn.o_proj => layers.#.self_attn.attn_out
 nemotron_h_omni
     multi_modal_projector.layer_norm => mlp1.0
     multi_modal_projector.linear_1 => mlp1.1
@@ -384,6 +471,32 @@ pi0
     dit.embed_tokens => paligemma_with_expert.gemma_expert.lm_head
     vlm => paligemma_with_expert.paligemma.model
     vlm.language_model => paligemma_with_expert.paligemma.model.language_model.model
+pixio
+    layers.#.attention.k_proj => encoder.layer.#.attention.attention.key
+    layers.#.attention.o_proj => encoder.layer.#.attention.output.dense
+    layers.#.attention.q_proj => encoder.layer.#.attention.attention.query
+    layers.#.attention.v_proj => encoder.layer.#.attention.attention.value
+    layers.#.layernorm_after => encoder.layer.#.norm2
+    layers.#.layernorm_before => encoder.layer.#.norm1
+    layers.#.mlp.fc1 => encoder.layer.#.intermediate.dense
+    layers.#.mlp.fc2 => encoder.layer.#.output.dense
+pp_doclayout_v3
+    decoder.layers.#.mlp => decoder.layers.#
+    decoder.layers.#.self_attn.o_proj => decoder.layers.#.self_attn.out_proj
+    encoder.aifi => encoder.encoder
+    encoder.aifi.#.layers.#.mlp => encoder.encoder.#.layers.#
+    encoder.aifi.#.layers.#.self_attn.o_proj => encoder.encoder.#.layers.#.self_attn.out_proj
+pp_doclayout_v4
+    decoder.layers.#.mlp => decoder.layers.#
+    decoder.layers.#.self_attn.o_proj => decoder.layers.#.self_attn.out_proj
+    decoder.relative_order_head.global_pointer => decoder_global_pointer
+    decoder.relative_order_head.proj => decoder_order_head
+    decoder.relative_order_head.s2r_fusion.closure_weight => s2r_fusion.a
+    decoder.successor_order_head.global_pointer => decoder_roor_global_pointer
+    decoder.successor_order_head.proj => decoder_roor_order_head
+    encoder.aifi => encoder.encoder
+    encoder.aifi.#.layers.#.mlp => encoder.encoder.#.layers.#
+    encoder.aifi.#.layers.#.self_attn.o_proj => encoder.encoder.#.layers.#.self_attn.out_proj
 qianfan_ocr
     multi_modal_projector.layer_norm => mlp1.0
     multi_modal_projector.linear_1 => mlp1.1
@@ -397,6 +510,37 @@ qianfan_ocr
     vision_tower.layers.#.lambda_2 => vision_model.encoder.layers.#.ls2
     vision_tower.layers.#.layernorm_after => vision_model.encoder.layers.#.norm2
     vision_tower.layers.#.layernorm_before => vision_model.encoder.layers.#.norm1
+radio
+    embeddings.cls_register_token => radio_model.model.patch_generator.cls_token.token
+    embeddings.patch_projection => radio_model.model.patch_generator.embedder
+    embeddings.position_embedding => radio_model.model.patch_generator.pos_embed
+    encoder.layer => radio_model.model.blocks
+    encoder.layer.#.attention.o_proj => radio_model.model.blocks.#.attn.proj
+rf_detr
+    backbone.backbone => backbone.0.encoder.encoder
+    backbone.backbone.encoder.layer.#.attention.k_proj => backbone.0.encoder.encoder.encoder.layer.#.attention.attention.key
+    backbone.backbone.encoder.layer.#.attention.o_proj => backbone.0.encoder.encoder.encoder.layer.#.attention.output.dense
+    backbone.backbone.encoder.layer.#.attention.q_proj => backbone.0.encoder.encoder.encoder.layer.#.attention.attention.query
+    backbone.backbone.encoder.layer.#.attention.v_proj => backbone.0.encoder.encoder.encoder.layer.#.attention.attention.value
+    backbone.projector.layer_norm => backbone.0.projector.stages.0.1
+    backbone.projector.projector_layer.bottlenecks.#.conv1 => backbone.0.projector.stages.0.0.m.#.cv1
+    backbone.projector.projector_layer.bottlenecks.#.conv1.norm => backbone.0.projector.stages.0.0.m.#.cv1.bn
+    backbone.projector.projector_layer.bottlenecks.#.conv2 => backbone.0.projector.stages.0.0.m.#.cv2
+    backbone.projector.projector_layer.bottlenecks.#.conv2.norm => backbone.0.projector.stages.0.0.m.#.cv2.bn
+    backbone.projector.projector_layer.conv1 => backbone.0.projector.stages.0.0.cv1
+    backbone.projector.projector_layer.conv1.norm => backbone.0.projector.stages.0.0.cv1.bn
+    backbone.projector.projector_layer.conv2 => backbone.0.projector.stages.0.0.cv2
+    backbone.projector.projector_layer.conv2.norm => backbone.0.projector.stages.0.0.cv2.bn
+    decoder.layernorm => decoder.norm
+    decoder.layers.#.cross_attn_layer_norm => decoder.layers.#.norm2
+    decoder.layers.#.layer_norm => decoder.layers.#.norm3
+    decoder.layers.#.mlp.fc1 => decoder.layers.#.linear1
+    decoder.layers.#.mlp.fc2 => decoder.layers.#.linear2
+    decoder.layers.#.self_attn.o_proj => decoder.layers.#.self_attn.out_proj
+    decoder.layers.#.self_attn_layer_norm => decoder.layers.#.norm1
+    reference_point_embed => refpoint_embed
+sam3_tracker sam3_tracker_video
+    vision_encoder.neck => tracker_model.tracker_neck
 sapiens2
     embeddings.patch_embeddings => patch_embed.projection
     embeddings.register_tokens => storage_tokens
@@ -448,6 +592,44 @@ swin
     encoder.layers.#.blocks.#.mlp.fc2 => encoder.layers.#.blocks.#.output.dense
 t5gemma2
     encoder.text_model => encoder
+timesfm2_5
+    layers.#.mlp.fc1 => layers.#.mlp.ff0
+    layers.#.mlp.fc2 => layers.#.mlp.ff1
+tipsv2
+    text_model.embeddings => text_encoder
+    text_model.encoder.layers.#.layer_norm1 => text_encoder.transformer.resblocks.#.ln_1
+    text_model.encoder.layers.#.layer_norm2 => text_encoder.transformer.resblocks.#.ln_2
+    text_model.encoder.layers.#.mlp.fc1 => text_encoder.transformer.resblocks.#.mlp.c_fc
+    text_model.encoder.layers.#.mlp.fc2 => text_encoder.transformer.resblocks.#.mlp.c_proj
+    text_model.encoder.layers.#.self_attn => text_encoder.transformer.resblocks.#.attn
+    text_model.final_layer_norm => text_encoder.ln_final
+    vision_model.embeddings => vision_encoder
+    vision_model.embeddings.patch_embeddings.projection => vision_encoder.patch_embed.proj
+    vision_model.embeddings.position_embeddings => vision_encoder.pos_embed
+    vision_model.encoder.layer => vision_encoder.blocks
+    vision_model.encoder.layer.#.attention.o_proj => vision_encoder.blocks.#.attn.proj
+    vision_model.encoder.layer.#.layer_scale1.lambda1 => vision_encoder.blocks.#.ls1.gamma
+    vision_model.encoder.layer.#.layer_scale2.lambda1 => vision_encoder.blocks.#.ls2.gamma
+    vision_model.encoder.layer.#.mlp.fc1 => vision_encoder.blocks.#.mlp.c_fc
+    vision_model.encoder.layer.#.mlp.fc2 => vision_encoder.blocks.#.mlp.c_proj
+    vision_model.layernorm => vision_encoder.norm
+tipsv2_text_model
+    encoder.layers.#.layer_norm1 => resblocks.#.ln_1
+    encoder.layers.#.layer_norm2 => resblocks.#.ln_2
+    encoder.layers.#.mlp.fc1 => resblocks.#.mlp.c_fc
+    encoder.layers.#.mlp.fc2 => resblocks.#.mlp.c_proj
+    encoder.layers.#.self_attn => resblocks.#.attn
+    final_layer_norm => ln_final
+tipsv2_vision_model
+    embeddings.patch_embeddings.projection => patch_embed.proj
+    embeddings.position_embeddings => pos_embed
+    encoder.layer => blocks
+    encoder.layer.#.attention.o_proj => blocks.#.attn.proj
+    encoder.layer.#.layer_scale1.lambda1 => blocks.#.ls1.gamma
+    encoder.layer.#.layer_scale2.lambda1 => blocks.#.ls2.gamma
+    encoder.layer.#.mlp.fc1 => blocks.#.mlp.c_fc
+    encoder.layer.#.mlp.fc2 => blocks.#.mlp.c_proj
+    layernorm => norm
 ultrabert
     head.decoder => cls
 ultravbert
@@ -469,6 +651,9 @@ unlimited_ocr
     vision_tower.sam_encoder.proj.conv2 => sam_model.net_3
     vision_tower.vision_encoder => vision_model
     vision_tower.vision_encoder.encoder => vision_model.transformer
+videomae
+    encoder.layer.#.attention.attention.query.bias => encoder.layer.#.attention.attention.q_bias
+    encoder.layer.#.attention.attention.value.bias => encoder.layer.#.attention.attention.v_bias
 vision-encoder-decoder
     encoder.layers => encoder.encoder.layer
     encoder.layers.#.attention.k_proj => encoder.encoder.layer.#.attention.attention.key
@@ -477,5 +662,15 @@ vision-encoder-decoder
     encoder.layers.#.attention.v_proj => encoder.encoder.layer.#.attention.attention.value
     encoder.layers.#.mlp.fc1 => encoder.encoder.layer.#.intermediate.dense
     encoder.layers.#.mlp.fc2 => encoder.encoder.layer.#.output.dense
+vision-text-dual-encoder
+    vision_model.layers => vision_model.encoder.layer
+    vision_model.layers.#.attention.k_proj => vision_model.encoder.layer.#.attention.attention.key
+    vision_model.layers.#.attention.o_proj => vision_model.encoder.layer.#.attention.output.dense
+    vision_model.layers.#.attention.q_proj => vision_model.encoder.layer.#.attention.attention.query
+    vision_model.layers.#.attention.v_proj => vision_model.encoder.layer.#.attention.attention.value
+    vision_model.layers.#.mlp.fc1 => vision_model.encoder.layer.#.intermediate.dense
+    vision_model.layers.#.mlp.fc2 => vision_model.encoder.layer.#.output.dense
+yolos
+    encoder.interpolation => encoder
 """
 """What a name in the model begins with, and what the name in the file begins with instead: the longest counts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.verification.names import EMBEDDINGS, HEAD, Base, key
@@ -125,12 +125,20 @@ def regrown(
         for name, spec in base.layout.items():
             if name in fulls or before not in spec.shape or not of_words(name) or name.endswith(LOGITS):
                 continue
-            source = next((each for each in sources if held or _joins(key(name), key(each))), None)
+            joined = (each for each in sources if held or _joins(key(name), key(each)))
+            source = _reader(name, changed) or next(joined, None)
             if source and spec.shape == base.layout[fulls[source][0]].shape:
                 same[name] = fulls[source][1]
             else:
                 lost[name] = "has the old number of words"
     return same, lost
+
+
+def _reader(name: str, changed: Collection[str]) -> str | None:
+    """The embedding of the encoder, where that and the decoder's are the adapter's: nothing reads what they shared then."""
+    above, ends, _ = name.rpartition("shared.weight")
+    own = [f"{above}{part}.embed_tokens.weight" for part in ("encoder", "decoder")]
+    return own[0] if ends and all(each in changed for each in own) else None
 
 
 def _joins(name: tuple[str, ...], source: tuple[str, ...]) -> bool:

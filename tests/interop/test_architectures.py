@@ -19,6 +19,7 @@ CLASSES = [
     "DeepseekV3ForCausalLM",
     "EncoderDecoderModel",
     "Gemma3ForConditionalGeneration",
+    "GitForCausalLM",
     "GPTNeoXForCausalLM",
     "GptOssForCausalLM",
     "GraniteMoeForCausalLM",
@@ -27,18 +28,21 @@ CLASSES = [
     "Lfm2MoeForCausalLM",
     "Llama4ForConditionalGeneration",
     "LlavaForConditionalGeneration",
+    "LongcatFlashForCausalLM",
     "MixtralForCausalLM",
     "NeoMMEForMaskedLM",
     "Qwen2MoeForCausalLM",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
     "TrOCRForCausalLM",
+    "ViTMAEModel",
     "WhisperForCausalLM",
     "ZambaForCausalLM",
 ]
 
 
 OTHERWISE = {
+    "GitForCausalLM": {"head": "error"},  # PEFT takes a module whose name ends as the head's for it
     "ZambaForCausalLM": {"fuse": "refused", "extract": "refused"},  # one layer at several depths
     "NeoMMEForMaskedLM": {"embeddings": "refused", "back": "refused"},  # no Linear layer that is not tied changed
 }

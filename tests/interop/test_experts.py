@@ -21,6 +21,8 @@ from transformers import (
     AutoModelForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
+    GraniteMoeConfig,
+    GraniteMoeForCausalLM,
     Llama4ForCausalLM,
     Llama4TextConfig,
     MixtralConfig,
@@ -704,3 +706,52 @@ def test_an_expert_the_other_way_round_is_that_of_another_model(made: Make, tmp_
     ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "0"))
     with pytest.raises(IncompatibleError, match="do not fit"):
         ao.fuse(ao.open_checkpoint(base), ao.open_adapter(tmp_path / "1"))
+
+
+@pytest.mark.parametrize("projections", [("gate_proj", "up_proj", "down_proj"), ("up_proj",)], ids="+".join)
+@pytest.mark.parametrize("kind", ["mixtral", "granite"])
+def test_single_experts_by_names_that_peft_does_not_know_for_a_model(
+    kind: str, projections: tuple[str, ...], tmp_path: Path
+) -> None:
+    """With the base they become the parameter that PEFT adapts, whatever the files have; without it PEFT loads nothing."""
+    torch.manual_seed(0)
+    model = mixtral() if kind == "mixtral" else granite_moe()
+    model.eval().save_pretrained(tmp_path / "base")
+    base = type(model).from_pretrained(tmp_path / "base").eval()
+    tuned, tensors = type(model).from_pretrained(tmp_path / "base").eval(), {}
+    for name, weight in tuned.named_parameters():
+        path, _, last = name.rpartition(".")
+        if not path.endswith("experts") or weight.ndim != 3:
+            continue
+        parts = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}[last]
+        for number, expert in enumerate(weight.data[:-1]):  # the last one has none
+            for part, rows in zip(parts, expert.chunk(len(parts)), strict=True):
+                if part in projections:
+                    A, B = torch.randn(2, rows.shape[1]) / 5, torch.randn(rows.shape[0], 2) / 5
+                    tensors[f"base_model.model.{path}.{number}.{part}.lora_A.weight"] = A
+                    tensors[f"base_model.model.{path}.{number}.{part}.lora_B.weight"] = B
+                    rows += 2 * B @ A
+    fields = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": list(projections)}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(fields))
+    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
+    cut = [
+        "truncate",
+        str(tmp_path / "a"),
+        "--base",
+        str(tmp_path / "base"),
+        "--rank",
+        "8",
+        "-o",
+        str(tmp_path / "cut"),
+    ]
+    assert run(cut) == 0
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "cut").eval()
+    torch.testing.assert_close(loaded(TOKENS).logits, tuned(TOKENS).logits, rtol=1e-4, atol=1e-4)
+
+
+def granite_moe() -> nn.Module:
+    """Its files have all experts in one tensor, under other names."""
+    return GraniteMoeForCausalLM(
+        GraniteMoeConfig(**SIZES, intermediate_size=20, num_local_experts=4, num_experts_per_tok=2)
+    )

@@ -95,6 +95,8 @@ WRAPPED: dict[str, Callable[[str], str]] = {
     "checkpointed": lambda key: key.replace(".mlp.", "._checkpoint_wrapped_module.mlp."),
     "twice": lambda key: PREFIX + key,
     "Lightning": lambda key: "model." + key,
+    "an attribute of any name": lambda key: "transformer." + key,
+    "trlx": lambda key: "base_model." + key,
     "all": lambda key: (
         "module._orig_mod." + PREFIX + key.replace(".mlp.", "._fsdp_wrapped_module._checkpoint_wrapped_module.mlp.")
     ),
@@ -114,7 +116,17 @@ def test_wrappers_are_no_part_of_a_name(wrapper: Callable[[str], str], tmp_path:
     close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "mean")), expected)
 
 
-@pytest.mark.parametrize("prefix", ["model.", "model.model.model.", "model.policy_model.model.", "model.model.module."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "model.",
+        "model.model.model.",
+        "model.policy_model.model.",
+        "model.model.module.",
+        "model.transformer.model.",
+        "model.model.base_model.",
+    ],
+)
 @pytest.mark.parametrize("task", [{"task_type": "CAUSAL_LM"}, {}])
 def test_names_of_a_bare_model_or_a_trainers_are_not_written_of_one_with_a_head(
     task: dict[str, Any], prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -142,3 +143,59 @@ def test_a_change_of_embeddings_is_extracted_so_that_peft_and_fuse_take_it(
         again.resize_token_embeddings(words)
     loaded = peft.PeftModel.from_pretrained(again, tmp_path / "a").eval()
     torch.testing.assert_close(logits(loaded, words), logits(tuned, words), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("saved", [["embed_tokens"], ["embed_tokens", "lm_head"]], ids="+".join)
+@pytest.mark.parametrize("name", ["bart", "bart, tied", "marian, tied"])
+def test_embeddings_of_encoder_and_decoder_in_the_place_of_the_shared_one(
+    name: str, saved: list[str], tmp_path: Path
+) -> None:
+    """Nothing reads what they shared then, and it has as many words."""
+    base = make(name, tmp_path / "base")
+    live = trained(name, base, tmp_path / "a", modules_to_save=saved)
+    found = fused(name, base, tmp_path / "a", tmp_path / "out")
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
+def test_new_words_of_the_shared_embedding_alone_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PEFT trains a copy that nothing reads, and saves none of those that encoder and decoder have."""
+    base = make("bart, tied", tmp_path / "base")
+    trained("bart, tied", base, tmp_path / "a", modules_to_save=["shared", "lm_head"])
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "train again with this module in modules_to_save" in capsys.readouterr().err
+
+
+def test_a_resized_model_whose_files_lack_embeddings_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """resize_token_embeddings makes one of three, and transformers saves it once though the config ties nothing."""
+    base = make("bart", tmp_path / "base")
+    tuned = type(MODELS["bart"].model(True)).from_pretrained(base).eval()
+    tuned.resize_token_embeddings(MORE)
+    with torch.no_grad():
+        for key, each in tuned.named_parameters():
+            if key.endswith("q_proj.weight"):
+                each.add_(torch.randn(each.shape[0], 2) @ torch.randn(2, each.shape[1]) / 10)
+    tuned.save_pretrained(tmp_path / "tuned")
+    extract = ["extract", str(tmp_path / "tuned"), "--base", str(base), "--rank", "2"]
+    assert run([*extract, "-o", str(tmp_path / "a")]) == 4
+    assert "loads such a model with random numbers there" in capsys.readouterr().err
+    for part in (tuned.model.encoder, tuned.model.decoder):
+        part.embed_tokens = copy.deepcopy(tuned.model.shared)
+    tuned.save_pretrained(tmp_path / "tuned")
+    assert run([*extract, "-o", str(tmp_path / "a")]) == 0
+    torch.testing.assert_close(
+        fused("bart", base, tmp_path / "a", tmp_path / "out"), logits(tuned), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_resized_vocabulary_of_two_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Marian may have one for each language."""
+    base = make("marian, tied", tmp_path / "base")
+    trained("marian, tied", base, tmp_path / "a")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "share_encoder_decoder_embeddings": False}))
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert "encoder and decoder of the base have one each" in capsys.readouterr().err

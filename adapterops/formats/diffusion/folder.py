@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, single, underscored
+from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
+from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.config import AdapterConfig
@@ -41,12 +42,6 @@ WRITTEN = "lora.safetensors"
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
-
-OF_UPDATE = re.compile(
-    r"lora|hada_|lokr_|\bb?oft_|ia3_|\bon_input$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight|alpha)$"
-    r"|\.(?:[ab][12]|bm|[qp]_layer)\.weight$|\.lambda_layer$|\.bias_(?:indices|values|size)$|^bundle_emb\."
-)
-"""What names of adapters have, those that are refused by name, too, and names of models do not."""
 
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
@@ -88,7 +83,8 @@ class Diffusion:
             _warn_of_split(file, modules, known)
             _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
-        return AdapterFiles(file, (weights,), config, modules, known, {}, alpha)
+        further = further_weights(place, weights)
+        return AdapterFiles(file, (weights,), config, modules, known, {}, alpha, further=further)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
@@ -205,7 +201,7 @@ def _weights(place: Place) -> Path | None:
 
 def _check_updates(entries: Collection[str]) -> None:
     """Raise InputError for the tensors of a model."""
-    if not any(map(OF_UPDATE.search, entries)):
+    if not are_of_adapter(entries):
         raise InputError(
             "is a model, where an adapter is expected",
             hint="name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE",

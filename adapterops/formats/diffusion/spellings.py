@@ -8,6 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.adapter_files import CONFIG
+from adapterops.formats.peft.keys import updates
+from adapterops.formats.peft.types import ARRAYS
+from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
 
 OF_IMAGES = ("kohya", "comfy", "diffusers")
@@ -97,6 +101,7 @@ NOT_HANDLED = [
     (r"\.set_weight$", "tensors that replace the base's", MERGE),
     (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", MERGE),
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
+    *((pattern, kind, MERGE) for pattern, kind, _ in ARRAYS),
     (r"\.lora_B\.bias$|\.lora_up\.bias$|\.lora_down\.bias$|\.lora_A\.bias$", "a LoRA bias", MERGE),
 ]
 """Pattern, kind and way out of what is known by name."""
@@ -136,6 +141,13 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
         by_inputs = found["vector"] == BY_INPUTS and len(shape) > 1 and shape[0] == 1 != math.prod(shape)
         return Key(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else BY_OUTPUTS))
     module, _, end = name.rpartition(".")
+    if found := updates().fullmatch(f"{module or 'all'}.{end}"):
+        kind = next(kind.name for kind in KINDS.values() if found["role"] in kind.roles)
+        raise UnsupportedError(
+            f"belongs to {kind}, which is not handled in these names",
+            tensor=name,
+            hint=f"give it the names that PEFT saves, and its {CONFIG}; or {MERGE}",
+        )
     if module and end in DIFFERENCES:
         return Key(module + DIFFERENCES[end], "diff")
     if end == "diff_m":

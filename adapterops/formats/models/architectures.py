@@ -46,6 +46,7 @@ NOT_LINEAR = {
     *EMBEDDINGS,
     *("shared", "tok_embeddings", "embeddings", "wpe", "embed_positions", "position_embedding", "position_embeddings"),
     *("token_type_embeddings", "relative_attention_bias", "bias_values", "w", "gate", "router"),
+    *("reference_points", "query_feat", "queries_features"),
 }
 """Last names of modules that have a matrix and are not Linear layers."""
 

@@ -14,6 +14,7 @@ from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.further import SAME
+from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
 from adapterops.formats.models.quantized import Weight
 from adapterops.formats.models.unmerged import holds_base
@@ -90,7 +91,7 @@ def holds_model(source: Path | Place) -> bool:
     if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
     names = place.open(path).entries
-    return holds_base(names) or not any("lora_" in name or OF_ADAPTERS.search(name) for name in names)
+    return holds_base(names) or not are_of_adapter(names)
 
 
 def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
@@ -200,10 +201,6 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     return tuple(found)
 
 
-OF_ADAPTERS = re.compile(r"\.(?:lora(?:_\w+)?|hada_\w+|lokr_\w+|alpha|dora_scale|diff(?:_b)?)(?:\.|$)")
-"""What the names of adapters have after a module."""
-
-
 def _adapter(place: Place, what: str = "an adapter") -> InputError:
     hint = "name the folder of the model; fuse has it before the adapters, or as --base"
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-FOLDER")
@@ -212,7 +209,7 @@ def _adapter(place: Place, what: str = "an adapter") -> InputError:
 def _check_model(place: Place, files: Iterable[TensorFile]) -> None:
     """Raise InputError for files of adapters alone."""
     names = [name for file in files for name in file.entries]
-    if names and all(map(OF_ADAPTERS.search, names)):
+    if are_of_adapter(names) and not holds_base(names):
         raise _adapter(place)
 
 

@@ -150,7 +150,7 @@ class Names:
         self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
-        known = loading(config)
+        self.loading = known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
                 name = canonical(known.renamed(tensor).removesuffix(WEIGHT))

@@ -22,7 +22,7 @@ aria
 aria_text
     mlp\.experts\.fc1\.weight(?!\w) => mlp.experts.gate_up_proj
     mlp\.experts\.fc2\.weight(?!\w) => mlp.experts.down_proj
-audio-spectrogram-transformer deit ijepa vit vit_msn
+audio-spectrogram-transformer deit ijepa vit vit_mae vit_msn vivit
     encoder\.layer\. => layers.
     attention.query(?!\w) => q_proj
     attention.key(?!\w) => k_proj
@@ -69,11 +69,46 @@ beit
     attention.attention.relative_position_bias.relative_position_bias_table(?!\w) => relative_position_bias.relative_position_bias_table
 chinese_clip
     in vision_model.: ^vision_model\.(.+) => \1
+chinese_clip_vision_model clip_vision_model siglip2_vision_model siglip_vision_model
+    ^vision_model\.(.+) => \1
 clip clipseg metaclip_2 siglip siglip2
     in text_model.: ^text_model\.(.+) => \1
     in vision_model.: ^vision_model\.(.+) => \1
+clip_text_model
+    ^text_model\.(.+) => \1
 cohere2_vision lfm2_vl
     in model.vision_tower.: ^vision_model\.(.+) => \1
+cohere_asr
+    encoder\.pre_encode\.conv\. => encoder.subsampling.layers.
+    encoder\.pre_encode\.out\. => encoder.subsampling.linear.
+    transf_decoder\._embedding\.position_embedding\.pos_enc(?!\w) => decoder.pos_emb.weight
+    transf_decoder\._embedding\.token_embedding(?!\w) => decoder.embed_tokens
+    transf_decoder\._embedding\.layer_norm(?!\w) => decoder.embedding_layernorm
+    transf_decoder\._decoder\.final_layer_norm(?!\w) => decoder.norm
+    transf_decoder\._decoder\.layers(?!\w) => decoder.layers
+    encoder_decoder_proj\. => decoder.proj.
+    encoder\.(.+)\.self_attn\.linear_q(?!\w) => encoder.\1.self_attn.q_proj
+    encoder\.(.+)\.self_attn\.linear_k(?!\w) => encoder.\1.self_attn.k_proj
+    encoder\.(.+)\.self_attn\.linear_v(?!\w) => encoder.\1.self_attn.v_proj
+    encoder\.(.+)\.self_attn\.linear_out(?!\w) => encoder.\1.self_attn.o_proj
+    encoder\.(.+)\.self_attn\.linear_pos(?!\w) => encoder.\1.self_attn.relative_k_proj
+    encoder\.(.+)\.self_attn\.pos_bias_u(?!\w) => encoder.\1.self_attn.bias_u
+    encoder\.(.+)\.self_attn\.pos_bias_v(?!\w) => encoder.\1.self_attn.bias_v
+    decoder\.(.+)\.first_sub_layer\.query_net(?!\w) => decoder.\1.self_attn.q_proj
+    decoder\.(.+)\.first_sub_layer\.key_net(?!\w) => decoder.\1.self_attn.k_proj
+    decoder\.(.+)\.first_sub_layer\.value_net(?!\w) => decoder.\1.self_attn.v_proj
+    decoder\.(.+)\.first_sub_layer\.out_projection(?!\w) => decoder.\1.self_attn.o_proj
+    \.second_sub_layer\.query_net(?!\w) => .encoder_attn.q_proj
+    \.second_sub_layer\.key_net(?!\w) => .encoder_attn.k_proj
+    \.second_sub_layer\.value_net(?!\w) => .encoder_attn.v_proj
+    \.second_sub_layer\.out_projection(?!\w) => .encoder_attn.o_proj
+    \.third_sub_layer\.dense_in(?!\w) => .mlp.fc1
+    \.third_sub_layer\.dense_out(?!\w) => .mlp.fc2
+    \.layer_norm_1\. => .input_layernorm.
+    \.layer_norm_2\. => .post_attention_layernorm.
+    \.layer_norm_3\. => .final_layernorm.
+    \.conv\.batch_norm(?!\w) => .conv.norm
+    log_softmax\.mlp\.layer0(?!\w) => proj_out
 cosmos3_edge
     ^embed_tokens\. => model.language_model.embed_tokens.
     ^norm\. => model.language_model.norm.
@@ -128,12 +163,25 @@ deepseek_v4
     \.shared_experts\.w3\. => .shared_experts.up_proj.
 deepseek_vl deepseek_vl_hybrid modernvbert
     in model.vision_model.: ^vision_model\.(.+) => \1
+depth_pro
+    in encoder.patch_encoder.model.: attention.attention.query(?!\w) => attention.q_proj
+    in encoder.patch_encoder.model.: attention.attention.key(?!\w) => attention.k_proj
+    in encoder.patch_encoder.model.: attention.attention.value(?!\w) => attention.v_proj
+    in encoder.patch_encoder.model.: attention.output.dense(?!\w) => attention.o_proj
+    in encoder.patch_encoder.model.: mlp.weights_out(?!\w) => mlp.down_proj
+    in encoder.image_encoder.model.: attention.attention.query(?!\w) => attention.q_proj
+    in encoder.image_encoder.model.: attention.attention.key(?!\w) => attention.k_proj
+    in encoder.image_encoder.model.: attention.attention.value(?!\w) => attention.v_proj
+    in encoder.image_encoder.model.: attention.output.dense(?!\w) => attention.o_proj
+    in encoder.image_encoder.model.: mlp.weights_out(?!\w) => mlp.down_proj
 dinov2 dinov2_with_registers
     attention.attention.query(?!\w) => attention.q_proj
     attention.attention.key(?!\w) => attention.k_proj
     attention.attention.value(?!\w) => attention.v_proj
     attention.output.dense(?!\w) => attention.o_proj
     mlp.weights_out(?!\w) => mlp.down_proj
+dinov3_convnext
+    (?<!model\.)stages(?!\w) => model.stages
 dory
     \.self_attn\.g_proj\. => .self_attn.gate_proj.
     ^backbone\. => model.
@@ -204,6 +252,16 @@ granitemoe granitemoehybrid granitemoeshared
     block_sparse_moe\.input_linear\.weight(?!\w) => block_sparse_moe.experts.gate_up_proj
     block_sparse_moe\.output_linear\.weight(?!\w) => block_sparse_moe.experts.down_proj
     block_sparse_moe\.router\.layer\.weight(?!\w) => block_sparse_moe.router.weight
+grounding-dino mm-grounding-dino
+    in model.backbone.conv_encoder.model.: ^encoder\. => swin.encoder.
+    in model.backbone.conv_encoder.model.: ^embeddings\. => swin.embeddings.
+    in model.backbone.conv_encoder.model.swin.: attention.self.query(?!\w) => attention.q_proj
+    in model.backbone.conv_encoder.model.swin.: attention.self.key(?!\w) => attention.k_proj
+    in model.backbone.conv_encoder.model.swin.: attention.self.value(?!\w) => attention.v_proj
+    in model.backbone.conv_encoder.model.swin.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
+    in model.backbone.conv_encoder.model.swin.: attention.output.dense(?!\w) => attention.o_proj
+    in model.backbone.conv_encoder.model.swin.: intermediate.dense(?!\w) => mlp.fc1
+    in model.backbone.conv_encoder.model.swin.: output.dense(?!\w) => mlp.fc2
 gte
     ^new\.(.+) => \1
     encoder.layer(?!\w) => layers
@@ -499,6 +557,10 @@ lfm3_vl
     in model.vision_tower.: patchifier(?!\w) => patch_embed
     in model.vision_tower.: q_layernorm(?!\w) => q_norm
     in model.vision_tower.: k_layernorm(?!\w) => k_norm
+lfm3_vl_vision
+    patchifier(?!\w) => patch_embed
+    q_layernorm(?!\w) => q_norm
+    k_layernorm(?!\w) => k_norm
 llava_next llava_next_video llava_onevision
     ^language_model.lm_head(?!\w) => lm_head
     ^language_model(?!\w) => model.language_model
@@ -507,6 +569,32 @@ llava_next llava_next_video llava_onevision
     ^image_newline(?!\w) => model.image_newline
     in model.: ^language_model.model(?!\w) => language_model
     in model.vision_tower.: ^vision_model\.(.+) => \1
+mask2former oneformer
+    in model.pixel_level_module.encoder.: ^encoder\. => swin.encoder.
+    in model.pixel_level_module.encoder.: ^embeddings\. => swin.embeddings.
+    in model.pixel_level_module.encoder.swin.: attention.self.query(?!\w) => attention.q_proj
+    in model.pixel_level_module.encoder.swin.: attention.self.key(?!\w) => attention.k_proj
+    in model.pixel_level_module.encoder.swin.: attention.self.value(?!\w) => attention.v_proj
+    in model.pixel_level_module.encoder.swin.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
+    in model.pixel_level_module.encoder.swin.: attention.output.dense(?!\w) => attention.o_proj
+    in model.pixel_level_module.encoder.swin.: intermediate.dense(?!\w) => mlp.fc1
+    in model.pixel_level_module.encoder.swin.: output.dense(?!\w) => mlp.fc2
+maskformer
+    layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
+    in model.pixel_level_module.encoder.: attention.self.query(?!\w) => attention.q_proj
+    in model.pixel_level_module.encoder.: attention.self.key(?!\w) => attention.k_proj
+    in model.pixel_level_module.encoder.: attention.self.value(?!\w) => attention.v_proj
+    in model.pixel_level_module.encoder.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
+    in model.pixel_level_module.encoder.: attention.output.dense(?!\w) => attention.o_proj
+    in model.pixel_level_module.encoder.: intermediate.dense(?!\w) => mlp.fc1
+    in model.pixel_level_module.encoder.: output.dense(?!\w) => mlp.fc2
+    in model.transformer_module.decoder.: backbone.conv_encoder(?!\w) => backbone
+    in model.transformer_module.decoder.: out_proj(?!\w) => o_proj
+    in model.transformer_module.decoder.: layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    in model.transformer_module.decoder.: layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
+mimi_encoder
+    ^encoder\.layers(?!\w) => encoder_seanet.layers
 mimo_v2_flash
     self_attn.attention_sink_bias(?!\w) => self_attn.sinks
 minicpm_ocr minicpmv4_6 minicpmv4_7 qwen3_5 qwen3_5_moe qwen4_exp
@@ -561,6 +649,20 @@ mistral_large4
     in model.language_model.: \.shared_experts\. => .mlp.shared_experts.
     in model.language_model.: \.ssmax_scaling.s(?!\w) => .softmax_scaling.scale
     in model.language_model.: \.ssmax_scaling.b(?!\w) => .softmax_scaling.bias
+mistral_large4_text
+    \.attention\. => .self_attn.
+    \.wq\. => .q_proj.
+    \.wkv_a_with_mqa\. => .kv_a_proj_with_mqa.
+    \.wkv_b\. => .kv_b_proj.
+    \.attention_norm\. => .input_layernorm.
+    \.ffn_norm\. => .post_attention_layernorm.
+    \.kv_a_norm\. => .kv_a_layernorm.
+    \.feed_forward\. => .mlp.
+    \.gate\. => .mlp.gate.
+    \.experts\. => .mlp.experts.
+    \.shared_experts\. => .mlp.shared_experts.
+    \.ssmax_scaling.s(?!\w) => .softmax_scaling.scale
+    \.ssmax_scaling.b(?!\w) => .softmax_scaling.bias
 mllama
     ^language_model.lm_head(?!\w) => lm_head
     ^language_model(?!\w) => model.language_model
@@ -594,6 +696,11 @@ molmo2
     in model.language_model.: \.ff_norm\. => .post_attention_layernorm.
     in model.language_model.: self_attn\.attn_out(?!\w) => self_attn.o_proj
     in model.language_model.: mlp\.ff_out(?!\w) => mlp.down_proj
+molmo2_text
+    \.attn_norm\. => .input_layernorm.
+    \.ff_norm\. => .post_attention_layernorm.
+    self_attn\.attn_out(?!\w) => self_attn.o_proj
+    mlp\.ff_out(?!\w) => mlp.down_proj
 nemotron_h
     backbone. => model.
 nemotron_h_omni
@@ -645,6 +752,32 @@ pi0
     ^paligemma_with_expert.paligemma.lm_head(?!\w) => model.vlm.language_model.embed_tokens
     in model.vlm.: ^language_model.model(?!\w) => language_model
     in model.vlm.vision_tower.: ^vision_model\.(.+) => \1
+pixio
+    encoder\.layer\. => layers.
+    attention.query(?!\w) => q_proj
+    attention.key(?!\w) => k_proj
+    attention.value(?!\w) => v_proj
+    attention.output.dense(?!\w) => attention.o_proj
+    intermediate.dense(?!\w) => mlp.fc1
+    output.dense(?!\w) => mlp.fc2
+    norm1(?!\w) => layernorm_before
+    norm2(?!\w) => layernorm_after
+    ^encoder\. => pixio.
+pp_doclayout_v3
+    out_proj(?!\w) => o_proj
+    layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
+    encoder.encoder.(\d+).layers(?!\w) => encoder.aifi.\1.layers
+pp_doclayout_v4
+    decoder_roor_order_head. => decoder.successor_order_head.proj.
+    decoder_roor_global_pointer. => decoder.successor_order_head.global_pointer.
+    decoder_order_head. => decoder.relative_order_head.proj.
+    decoder_global_pointer. => decoder.relative_order_head.global_pointer.
+    s2r_fusion.a(?!\w) => decoder.relative_order_head.s2r_fusion.closure_weight
+    out_proj(?!\w) => o_proj
+    layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
+    encoder.encoder.(\d+).layers(?!\w) => encoder.aifi.\1.layers
 qianfan_ocr
     ^vision_model\. => model.vision_tower.
     encoder\.layers\. => layers.
@@ -672,6 +805,55 @@ qwen2_5_vl qwen2_vl
     ^visual(?!\w) => model.visual
     ^model(?!\.(language_model|visual)) => model.language_model
     in model.: ^model\.(?:(?!language_model\.))(.+) => model.language_model.\1
+radio
+    radio_model.model.patch_generator.video_embedder(?!\w) => embeddings.video_patch_projection
+    radio_model.model.patch_generator.embedder(?!\w) => embeddings.patch_projection
+    radio_model.model.patch_generator.pos_embed(?!\w) => embeddings.position_embedding
+    radio_model.model.patch_generator.cls_token.token(?!\w) => embeddings.cls_register_token
+    radio_model.model.blocks(?!\w) => encoder.layer
+    attn.proj(?!\w) => attention.o_proj
+    radio_model.input_conditioner(?!\w) => input_conditioner
+    radio_model.summary_idxs(?!\w) => summary_idxs
+rf_detr
+    backbone.0.encoder.encoder(?!\w) => backbone.backbone
+    backbone.0.projector(?!\w) => backbone.projector
+    projector.stages.0.0.cv1.conv(?!\w) => projector.projector_layer.conv1.conv
+    projector.stages.0.0.cv1.bn(?!\w) => projector.projector_layer.conv1.norm
+    projector.stages.0.0.cv2.conv(?!\w) => projector.projector_layer.conv2.conv
+    projector.stages.0.0.cv2.bn(?!\w) => projector.projector_layer.conv2.norm
+    projector.stages.0.1(?!\w) => projector.layer_norm
+    projector.stages.0.0.m.(\d+).cv1.conv(?!\w) => projector.projector_layer.bottlenecks.\1.conv1.conv
+    projector.stages.0.0.m.(\d+).cv1.bn(?!\w) => projector.projector_layer.bottlenecks.\1.conv1.norm
+    projector.stages.0.0.m.(\d+).cv2.conv(?!\w) => projector.projector_layer.bottlenecks.\1.conv2.conv
+    projector.stages.0.0.m.(\d+).cv2.bn(?!\w) => projector.projector_layer.bottlenecks.\1.conv2.norm
+    transformer.decoder(?!\w) => decoder
+    decoder.layers.(\d+).norm1(?!\w) => decoder.layers.\1.self_attn_layer_norm
+    decoder.layers.(\d+).norm2(?!\w) => decoder.layers.\1.cross_attn_layer_norm
+    decoder.layers.(\d+).linear1(?!\w) => decoder.layers.\1.mlp.fc1
+    decoder.layers.(\d+).linear2(?!\w) => decoder.layers.\1.mlp.fc2
+    decoder.layers.(\d+).norm3(?!\w) => decoder.layers.\1.layer_norm
+    decoder.norm(?!\w) => decoder.layernorm
+    ^transformer\.enc_output_norm(?!\w) => enc_output_norm
+    ^transformer\.enc_output(?!\w) => enc_output
+    transformer.enc_out_class_embed(?!\w) => enc_out_class_embed
+    transformer.enc_out_bbox_embed(?!\w) => enc_out_bbox_embed
+    refpoint_embed\.weight(?!\w) => reference_point_embed.weight
+    attention.attention.query(?!\w) => attention.q_proj
+    attention.attention.key(?!\w) => attention.k_proj
+    attention.attention.value(?!\w) => attention.v_proj
+    attention.output.dense(?!\w) => attention.o_proj
+    self_attn.out_proj(?!\w) => self_attn.o_proj
+sam3
+    in text_encoder.text_model.: ^text_model\.(.+) => \1
+sam3_tracker sam3_tracker_video
+    detector_model.vision_encoder.backbone. => vision_encoder.backbone.
+    tracker_neck. => vision_encoder.neck.
+    tracker_model.(.+) => \1
+sam3_video
+    in detector_model.text_encoder.text_model.: ^text_model\.(.+) => \1
+    in tracker_model.: detector_model.vision_encoder.backbone. => vision_encoder.backbone.
+    in tracker_model.: tracker_neck. => vision_encoder.neck.
+    in tracker_model.: tracker_model.(.+) => \1
 sapiens2
     ^cls_token(?!\w) => embeddings.cls_token
     ^storage_tokens(?!\w) => embeddings.register_tokens
@@ -739,6 +921,9 @@ t5gemma2
     in model.encoder.: (?<!decoder\.)(?<!text_model\.)(?<!layer)(?<!_)norm\. => text_model.norm.
     in model.encoder.: (?<!vision_model.encoder\.)(?<!vision_tower.encoder\.)(?<!decoder\.)(?<!text_model\.)layers. => text_model.layers.
     in model.encoder.vision_tower.: ^vision_model\.(.+) => \1
+timesfm2_5
+    ff0(?!\w) => fc1
+    ff1(?!\w) => fc2
 tipsv2
     text_encoder(?!\w) => text_model
     vision_encoder(?!\w) => vision_model
@@ -765,6 +950,31 @@ tipsv2
     in model.vision_model.: \.mlp\.c_fc\. => .mlp.fc1.
     in model.vision_model.: \.mlp\.c_proj\. => .mlp.fc2.
     in model.vision_model.: \.mlp\.w3\. => .mlp.down_proj.
+tipsv2_text_model
+    ^text_encoder\.(.+) => \1
+    ln_final\. => final_layer_norm.
+    token_embedding\. => embeddings.token_embedding.
+    transformer\.resblocks\. => encoder.layers.
+    \.ln_1\. => .layer_norm1.
+    \.ln_2\. => .layer_norm2.
+    \.attn\. => .self_attn.
+    \.mlp\.c_fc\. => .mlp.fc1.
+    \.mlp\.c_proj\. => .mlp.fc2.
+tipsv2_vision_model
+    ^vision_encoder\.(.+) => \1
+    patch_embed\.proj\. => embeddings.patch_embeddings.projection.
+    cls_token(?!\w) => embeddings.cls_token
+    mask_token(?!\w) => embeddings.mask_token
+    register_tokens(?!\w) => embeddings.register_tokens
+    pos_embed(?!\w) => embeddings.position_embeddings
+    norm\. => layernorm.
+    blocks\. => encoder.layer.
+    \.attn\.proj\. => .attention.o_proj.
+    \.ls1\.gamma(?!\w) => .layer_scale1.lambda1
+    \.ls2\.gamma(?!\w) => .layer_scale2.lambda1
+    \.mlp\.c_fc\. => .mlp.fc1.
+    \.mlp\.c_proj\. => .mlp.fc2.
+    \.mlp\.w3\. => .mlp.down_proj.
 ultrabert
     ^ultrabert\. => model.
     ^cls\. => head.decoder.
@@ -804,6 +1014,9 @@ video_llava
     in model.: ^language_model.model(?!\w) => language_model
     in model.video_tower.: ^vision_model\.(.+) => \1
     in model.image_tower.: ^vision_model\.(.+) => \1
+videomae
+    attention\.attention\.q_bias(?!\w) => attention.attention.query.bias
+    attention\.attention\.v_bias(?!\w) => attention.attention.value.bias
 vision-encoder-decoder
     in encoder.: encoder\.layer\. => layers.
     in encoder.: attention.query(?!\w) => q_proj
@@ -812,6 +1025,16 @@ vision-encoder-decoder
     in encoder.: attention.output.dense(?!\w) => attention.o_proj
     in encoder.: intermediate.dense(?!\w) => mlp.fc1
     in encoder.: output.dense(?!\w) => mlp.fc2
+vision-text-dual-encoder
+    in vision_model.: encoder\.layer\. => layers.
+    in vision_model.: attention.query(?!\w) => q_proj
+    in vision_model.: attention.key(?!\w) => k_proj
+    in vision_model.: attention.value(?!\w) => v_proj
+    in vision_model.: attention.output.dense(?!\w) => attention.o_proj
+    in vision_model.: intermediate.dense(?!\w) => mlp.fc1
+    in vision_model.: output.dense(?!\w) => mlp.fc2
+yolos
+    encoder.mid_position_embeddings(?!\w) => encoder.interpolation.mid_position_embeddings
 """
 """Pattern and replacement, to be applied one after the other."""
 
@@ -820,7 +1043,7 @@ bailing_hybrid
     q_conv1d.weight
     k_conv1d.weight
     v_conv1d.weight
-dinov2 dinov2_with_registers
+depth_pro dinov2 dinov2_with_registers
     mlp.weights_in.weight
     mlp.weights_in.bias
 dory
@@ -886,12 +1109,12 @@ minimax_m3_vl
 mistral_large4
     attention\.wq\.
     attention\.wk\.
-molmo2
+molmo2 molmo2_text
     self_attn.att_proj
     mlp.ff_proj.weight
     wte.embedding
     wte.new_embedding
-nemotron_h_omni
+nemotron_h_omni radio
     attn.qkv
 nomic_bert
     attn.Wqkv
@@ -904,6 +1127,9 @@ qianfan_ocr
     attn.qkv.bias
 qwen4_exp qwen4_exp_text
     ngram_embedding.shard_.*\.weight
+rf_detr
+    self_attn.in_proj_bias
+    self_attn.in_proj_weight
 sapiens2
     ffn\.w12\.weight
     ffn\.w12\.bias
@@ -919,6 +1145,14 @@ tipsv2
     \.mlp\.w12\.bias
     \.attn\.qkv\.weight
     \.attn\.qkv\.bias
+tipsv2_text_model
+    \.in_proj_weight
+    \.in_proj_bias
+tipsv2_vision_model
+    \.mlp\.w12\.weight
+    \.mlp\.w12\.bias
+    \.attn\.qkv\.weight
+    \.attn\.qkv\.bias
 unlimited_ocr
     qkv_proj.weight
     qkv_proj.bias
@@ -929,13 +1163,13 @@ STACKED = """
 afmoe axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 dots1 dots3_note_text
 ernie4_5_moe exaone_moe flex_olmo flint glm4_moe glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa hunyuan_v1_moe hy_v3
 jamba kimi_k25 kimi_linear kolibri1 laguna lfm2_moe longcat_flash mellum mimo_v2_flash minimax minimax_m2
-minimax_m3_vl mistral_large4 mixtral nemotron_h nemotron_h_omni olmoe phimoe qwen2_moe qwen3_5_moe qwen3_5_moe_text
-qwen3_moe qwen3_next qwen3_omni_moe_thinker qwen4_exp qwen4_exp_text solar_open unlimited_ocr
+minimax_m3_vl mistral_large4 mistral_large4_text mixtral nemotron_h nemotron_h_omni olmoe phimoe qwen2_moe qwen3_5_moe
+qwen3_5_moe_text qwen3_moe qwen3_next qwen3_omni_moe_thinker qwen4_exp qwen4_exp_text solar_open unlimited_ocr
 """
 """Model types whose experts are stored each by itself, and are one parameter in the model."""
 
 TRANSPOSED = """
-aria aria_text gpt_oss
+aria aria_text gpt_oss openai_privacy_filter
 """
 """Model types whose fused experts are (in, out), which PEFT knows."""
 

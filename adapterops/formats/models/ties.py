@@ -112,7 +112,11 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
     found = ties_of(base, config)
     for name in tensors:
         if found.kept and name in {*found.missing, *found.missing.values()}:
-            raise UnsupportedError(_SHARED, tensor=name, hint="train without it; PEFT has the model in memory untied")
+            raise UnsupportedError(
+                _SHARED,
+                tensor=name,
+                hint="load it with PEFT, which unties the model; or train without LoRA on it",
+            )
 
 
 def check_known(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> None:

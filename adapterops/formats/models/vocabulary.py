@@ -31,6 +31,8 @@ BUFFER = "final_logits_bias"
 BIASES = (f"{HEAD}{BIAS}", f"predictions{BIAS}", f"generator_lm_head{BIAS}", BUFFER)
 """How the names of biases end that are added to what an output embedding makes."""
 
+CODERS = ("encoder", "decoder")
+
 SIZES = ("vocab_size", "n_words", "decoder_vocab_size")
 """What configs call the size of a vocabulary."""
 
@@ -73,6 +75,18 @@ def is_buffer(tensor: str) -> bool:
     (True, False)
     """
     return tensor.endswith(BUFFER)
+
+
+def made_one(tensor: str, source: str) -> bool:
+    """Whether resize_token_embeddings makes an embedding of an encoder or a decoder the one that both share, whatever it
+    was before.
+
+    >>> made_one("model.encoder.embed_tokens.weight", "model.shared.weight")
+    True
+    """
+    above = source.removesuffix(WEIGHT).rpartition(".")[0]
+    *_, part, _ = ["", *tensor.removeprefix(f"{above}.").removesuffix(WEIGHT).split(".")]
+    return is_input(tensor) and is_input(source) and part in CODERS and tensor.startswith(above)
 
 
 def input_of(layout: Mapping[str, Spec]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 WRAPPERS = {
     "_orig_mod",  # torch.compile
     "_fsdp_wrapped_module",  # FSDP
@@ -12,24 +14,27 @@ WRAPPERS = {
 }
 """Parts of a name that stand for nothing, wherever they are."""
 
-OUTER = {"module", "model", "pretrained_model", "policy", "actor", "actor_module", "policy_model"}
-"""Names under which trainers hold a whole model: DDP and DeepSpeed, Lightning, those of reinforcement learning. They
-count before PEFT's own prefix, and the first everywhere at the beginning.
-"""
+OUTER = {"module", "model", "pretrained_model", "policy", "actor", "actor_module", "policy_model", "base_model"}
+"""Names under which trainers hold a whole model: DDP and DeepSpeed, Lightning, those of reinforcement learning."""
 
 PEFT = ["base_model", "model"]
-"""What PEFT calls the model that it wraps; twice, where it was wrapped twice."""
+"""What PEFT calls the model that it wraps; twice, where it was wrapped twice. Whatever comes before holds PEFT's model."""
+
+INNER = {"transformer", "language_model"}
+AROUND = {
+    "", "model", "transformer", "language_model", "language_model.model", "model.language_model", "model.transformer",
+    "model.language_model.model", "language_model.transformer",
+}  # fmt: skip
+"""What models for words call what is around their layers: all that classes of transformers have, and code next to models."""
 
 
 def held(name: str) -> bool:
-    """Whether a name begins with what a trainer holds a model in, which PEFT's prefix does not end: no model for words has
-    such a name.
+    """Whether a name begins with what a trainer holds a model in: no model for words has such a name.
 
     >>> held("policy_model.model.layers.0.mlp"), held("model.model.layers.0.mlp"), held("model.layers.0.mlp")
     (True, True, False)
     """
-    first, second, *_ = [*name.split("."), ""]
-    return first in OUTER - {"model"} or (first == "model" and second in OUTER)
+    return ".".join(takewhile((OUTER | INNER).__contains__, name.split("."))) not in AROUND
 
 
 def unwrapped(name: str) -> str:
@@ -43,9 +48,20 @@ def unwrapped(name: str) -> str:
     parts = [part for part in name.split(".") if part not in WRAPPERS]
     while True:
         first = next((place for place, part in enumerate(parts) if part not in OUTER), len(parts))
-        if parts[first : first + 2] == PEFT and len(parts) > first + 2:
-            parts = parts[first + 2 :]
+        inner = next((place + 2 for place in range(first) if parts[place : place + 2] == PEFT), 0)
+        if inner and len(parts) > inner:
+            parts = parts[inner:]
         elif parts[0] == "module" and len(parts) > 1:
             parts = parts[1:]
         else:
             return ".".join(parts)
+
+
+def inner_name(name: str) -> str:
+    """The name of a module or tensor in the model that PEFT wraps: whatever is before PEFT's prefix holds PEFT's model.
+
+    >>> inner_name("backend.base_model.model.model.layers.0.q_proj"), inner_name("model.layers.0.q_proj")
+    ('model.layers.0.q_proj', 'model.layers.0.q_proj')
+    """
+    _, prefix, inner = f".{name}".partition(f".{'.'.join(PEFT)}.")
+    return unwrapped(inner if prefix else name)

@@ -10,11 +10,11 @@ from typing import Any
 from adapterops.errors import InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.further import further_weights
+from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
-from adapterops.formats.peft.keys import of_adapter
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Header
@@ -53,7 +53,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
             code="E-UNMERGED",
         )
-    if fields is None and file.entries and not any(map(of_adapter, file.entries)):
+    if fields is None and file.entries and not are_of_adapter(file.entries):
         raise InputError(
             f"is a model, where an adapter is expected: all tensors have names of weights, such as {min(file.entries)}",
             path=weights,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
-from adapterops.formats.diffusion.spellings import OF_IMAGES, check_dotted, is_own
+from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
@@ -210,13 +210,17 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
 
     PEFT loads none of them then, and only warns.
     """
-    stated = config.base_class
-    causal = config.fields.get("task_type") == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
-    if causal and layout and all(module.startswith("layers.") or held(module) for module in layout):
+    mapped, stated, task = config.fields.get("auto_mapping") or {}, config.base_class, config.fields.get("task_type")
+    causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
+    of_words = task in LANGUAGE or str(mapped.get("parent_library")).startswith("transformers.")
+    wrong = [
+        module for module in layout if (causal and module.startswith(("layers.", "h."))) or (of_words and held(module))
+    ]
+    if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])
         raise IncompatibleError(
-            f"begins with {begins!r}, and the adapter is of {stated or 'a model for CAUSAL_LM'}, which calls its layers "
+            f"begins with {begins!r}, and the adapter is of {stated or f'a model for {task}'}, which calls its layers "
             "otherwise: PEFT would load nothing of it",
             tensor=first,
             hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",

@@ -15,7 +15,7 @@ from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
-from adapterops.formats.models.wrappers import unwrapped
+from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.types import ARRAYS, BEGINNING
 from adapterops.storage.tensors import Header
@@ -46,16 +46,6 @@ KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
 OTHER_KINDS = [
-    (
-        r"\.lora_monteclora_sampler|\.lora_velora",
-        "MonteCLoRA or VeLoRA state",
-        "save the adapter for inference, without it",
-    ),
-    (
-        r"\.trainable_tokens_",
-        "trained token rows",
-        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
-    ),
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_t", "LoKr of a convolution (Tucker)", "merge it into its base with PEFT"),
     (rf"{KOHYA}.*\.hada_", "LoHa in the names of kohya or LyCORIS", "convert its names to PEFT's first"),
@@ -105,16 +95,6 @@ def updates() -> re.Pattern[str]:
     )
 
 
-def of_adapter(name: str) -> bool:
-    """Whether a name is that of an array of an adapter of any kind, and not of a weight or bias as models have them.
-
-    >>> of_adapter("model.layers.0.q_proj.weight"), of_adapter("lora_unet_a.lora_down.weight")
-    (False, True)
-    """
-    kinds = (pattern for pattern, _, _ in OTHER_KINDS[:-2])
-    return bool(updates().fullmatch(name) or ALPHA.fullmatch(name)) or any(re.search(each, name) for each in kinds)
-
-
 @dataclass(frozen=True)
 class Key:
     """What a tensor name says. `prefix`, `adapter` and `end` are kept so that the name can be rendered again."""
@@ -143,7 +123,7 @@ def parse(name: str) -> Key:
             raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
     if match is None:
         raise InputError(
-            "is not the name of a LoRA tensor", tensor=name, hint="only PEFT LoRA adapters are read", code="E-KEY"
+            "is not the name of a LoRA tensor", tensor=name, hint="merge it with the tool that trained it", code="E-KEY"
         )
     groups = match.groupdict()
     prefix = PREFIX if groups["module"].startswith(PREFIX) else ""
@@ -180,7 +160,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     found: dict[str, str] = {}
     names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
     for name in sorted(names, key=lambda name: (_spelling(name), name)):
-        tensor = plain(unwrapped(name))
+        tensor = plain(inner_name(name))
         adapted = name.replace(".base_layer.weight", ".lora_A.weight")
         whole = is_end(tensor) or (adapted != name and adapted in file.entries)
         if tensor in found and _spelling(name) == _spelling(found[tensor]):
@@ -190,7 +170,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
         if whole or config.replaces(tensor):
             found.setdefault(tensor, name)
     others = set(names) - set(found.values())
-    repeated = {name for name in others if _spelling(name) and plain(unwrapped(name)) in found}
+    repeated = {name for name in others if _spelling(name) and plain(inner_name(name)) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
 
 
@@ -203,14 +183,14 @@ def of_norms(fields: Any, names: Collection[str]) -> Any:
     """
     if not isinstance(fields, dict) or fields.get("peft_type") != "LN_TUNING":
         return fields
-    norms = {plain(unwrapped(name)).rpartition(".")[0] for name in names if NORM.search(name)}
+    norms = {plain(inner_name(name)).rpartition(".")[0] for name in names if NORM.search(name)}
     own = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": None}
     return {**fields, **own, "modules_to_save": sorted(norms) + list(fields.get("modules_to_save") or [])}
 
 
 def token_rows(file: Header) -> dict[str, str]:
     """Rows that replace those of an embedding: their name in the model → their name in the file."""
-    return {ROWS.sub(TOKEN_ROWS, unwrapped(name)): name for name in sorted(file.entries) if ROWS.search(name)}
+    return {ROWS.sub(TOKEN_ROWS, inner_name(name)): name for name in sorted(file.entries) if ROWS.search(name)}
 
 
 def _spelling(name: str) -> int:

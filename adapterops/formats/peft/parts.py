@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.models.architectures import EXPERT_SYNONYMS, EXPERTS, FUSED
-from adapterops.formats.models.wrappers import unwrapped
+from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.keys import BIAS, parse
 from adapterops.formats.peft.variants import Variant, plain
 from adapterops.storage.tensors import Entry, Header
@@ -76,7 +76,7 @@ def parts(file: Header, full: Iterable[str] = (), variant: Variant = plain) -> d
     with at(path=file.path):
         for name in sorted(file.entries.keys() - set(full), key=lambda name: (name.endswith(".alpha"), name)):
             key = parse(name)
-            roles = found.setdefault(unwrapped(key.module), {})
+            roles = found.setdefault(inner_name(key.prefix + key.module), {})
             if key.role in roles:
                 raise InputError(
                     f"is the same module's {key.role} as {roles[key.role]}",

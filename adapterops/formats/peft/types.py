@@ -25,6 +25,7 @@ TYPES = {
     "DELORA": Type("DeLoRA", "delora_", CONVERT),
     "GRALORA": Type("GraLoRA", "gralora_", CONVERT),
     "MISS": Type("MiSS", "miss_", CONVERT),
+    "BONE": Type("Bone", "bone_", MERGE),  # of an older PEFT
     "PSOFT": Type("PSOFT", "psoft_", CONVERT),
     "TINYLORA": Type("TinyLoRA", "tinylora_", CONVERT),
     "UNILORA": Type("UniLoRA", "unilora_", CONVERT),
@@ -55,9 +56,30 @@ TYPES = {
     },
 }
 
+UPDATED = r"\.(?:alpha|dora_scale|diff\w*|magnitude)$"
+"""What comes after a module of such a name, which then is no array."""
+
+BEFORE = r"(?:^|\.|^lora_unet_)"
 OF_TYPES = {re.escape(each.begins): each for each in TYPES.values()}
-ARRAYS = [(rf"(?:^|\.){begins}[^.]*(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()]
+STATES = [
+    (
+        r"\.lora_monteclora_sampler|\.lora_velora",
+        "MonteCLoRA or VeLoRA state",
+        "save the adapter for inference, without it",
+    ),
+    (
+        r"\.trainable_tokens_",
+        "trained token rows",
+        "train them with LoRA's trainable_token_indices, or merge them with PEFT",
+    ),
+]
+ARRAYS = STATES + [
+    (rf"{BEFORE}{begins}[^.]*(?!{UPDATED})(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()
+]
 """Pattern of the names of arrays, kind, way on."""
 
-BEGINNING = rf"(?:^|\.)(?:{'|'.join(OF_TYPES)})"
+BEGINNING = "|".join([rf"{BEFORE}(?:{'|'.join(OF_TYPES)})", *(pattern for pattern, _, _ in STATES)])
 """What all of these match, and a little more: asked once, where each of them would be asked of every name."""
+
+OF_PEFT = re.compile("|".join(pattern for pattern, _, _ in ARRAYS if "prompt" not in pattern))
+"""The names of all these arrays, but for a word that models have, too."""

@@ -36,7 +36,8 @@ def write_config(
     tokens = {name.removesuffix(TOKEN_ROWS): list(rows) for name, rows in config.tokens.items() if name in full}
     modules = {tensor: config.replaced(tensor) or tensor.rpartition(".")[0] for tensor in announced}
     saved_in = {module for tensor, module in modules.items() if not tensor.endswith(".bias")}
-    saved = sorted(saved_in - {name.removesuffix(".weight") if name in config.experts else name for name in ranks})
+    saved_in -= {name.removesuffix(".weight") if name in config.experts else name for name in ranks}
+    saved = sorted(name for name in saved_in if not any(name.startswith(f"{above}.") for above in saved_in))
     biases = any(tensor.endswith(".bias") and modules.get(tensor) not in saved for tensor in full)
     names = one_each(ranks, config.model is not None) if len(set(ranks.values())) > 1 else {}
     patterns = {names[module]: ranks[module] for module in names}

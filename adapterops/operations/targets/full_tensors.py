@@ -9,13 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.classifiers import classifier, is_head
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
-from adapterops.formats.models.vocabulary import BIAS, input_of, is_buffer, is_end, is_input, is_output
+from adapterops.formats.models.vocabulary import (
+    BIAS,
+    CODERS,
+    input_of,
+    is_buffer,
+    is_end,
+    is_input,
+    is_output,
+    made_one,
+)
 from adapterops.operations.targets.token_rows import apart
 from adapterops.storage.tensors import Spec
 
@@ -86,23 +95,47 @@ def replacements(adapter: Adapter, layout: Layout, config: Config) -> Replaced:
     places, ties = counterparts(adapter, layout, config), ties_of(layout, config)
     if not one_weight(adapter, layout, config):
         check_untied({tensor: adapter.full[full].spec for full, (tensor, _) in places.items()}, layout, config)
+    if unread := _unread(places, layout):
+        found |= unread
     for full in sorted(places, key=lambda each: (is_output(each), canonical(each) != canonical(places[each][0]))):
         tensor, start = places[full]
         if start is None and is_head(full):
             found[tensor] = None, full
             continue
         wanted, shape = layout[start].shape if start else None, adapter.full[full].spec.shape
-        if start is None or (wanted != shape and not _grows_with(start, shape, places, adapter)):
+        if start is None or (
+            wanted != shape and start not in unread and not _grows_with(start, shape, places, adapter)
+        ):
             there = f"the embedding in its place is {list(wanted)}" if wanted else "the base has no output embedding"
             raise _misfit(f"is a full tensor of shape {list(shape)}, and {there}", tensor, name(adapter))
         found.setdefault(tensor, (start, full))
     if rows := resized(adapter, found, layout):
+        if (config or {}).get("share_encoder_decoder_embeddings") is False:
+            raise UnsupportedError(
+                f"changes a vocabulary from {rows[0]} to {rows[1]} words, and encoder and decoder of the base have one each",
+                path=name(adapter),
+                hint="merge it into its base with PEFT: merge_and_unload",
+            )
         tied = says_tied(config or {})
         alone = not any(is_output(tensor) and tensor not in found for tensor in layout)
         _all_resized(rows, found, layout, adapter, alone if tied is None else tied)
         _none_kept(rows, found, adapter, ties)
     else:
         _check_announced(adapter, places, ties)
+    return found
+
+
+def _unread(places: Mapping[str, tuple[str, str | None]], layout: Layout) -> Replaced:
+    """The embedding that an encoder and a decoder share, where an adapter has one of each and not that: nothing reads it
+    then, and it has as many rows as the encoder's.
+    """
+    taken = {tensor: full for full, (tensor, _) in places.items()}
+    found: Replaced = {}
+    for tensor in layout.keys() - taken.keys():
+        above, _, last = tensor.removesuffix(WEIGHT).rpartition(".")
+        inner = [f"{above}.{part}.embed_tokens{WEIGHT}".removeprefix(".") for part in CODERS]
+        if last == "shared" and all(each in taken for each in inner):
+            found[tensor] = tensor, taken[inner[0]]
     return found
 
 
@@ -136,19 +169,10 @@ def _all_resized(rows: tuple[int, int], found: Replaced, layout: Layout, adapter
     saved = {tensor: full for tensor, (_, full) in found.items() if full in adapter.config.unannounced and _end(full)}
     for tensor, spec in layout.items():
         if tensor not in found and is_end(tensor) and before in spec.shape and not is_buffer(tensor):
-            source = next((full for place, full in saved.items() if tied or _made_one(tensor, place)), None)
+            source = next((full for place, full in saved.items() if tied or made_one(tensor, place)), None)
             if source is None or spec.shape != (before, *adapter.full[source].spec.shape[1:]):
                 raise _left(tensor, before, after, adapter)
             found[tensor] = tensor, source
-
-
-def _made_one(tensor: str, source: str) -> bool:
-    """Whether resize_token_embeddings makes an embedding of an encoder or a decoder the one that both share, whatever it
-    was before.
-    """
-    above = source.removesuffix(WEIGHT).rpartition(".")[0]
-    *_, part, _ = ["", *tensor.removeprefix(f"{above}.").removesuffix(WEIGHT).split(".")]
-    return is_input(tensor) and is_input(source) and part in ("encoder", "decoder") and tensor.startswith(above)
 
 
 def _none_kept(rows: tuple[int, int], found: Replaced, adapter: Adapter, ties: Ties) -> None:
@@ -163,7 +187,8 @@ def _end(tensor: str) -> bool:
 
 
 def _left(tensor: str, before: int, after: int, adapter: Adapter) -> IncompatibleError:
-    saved = any(_end(full) and full in adapter.config.unannounced for full in adapter.full)
+    inner = made_one(tensor, f"{tensor.partition('encoder.')[0].partition('decoder.')[0]}shared{WEIGHT}")
+    saved = inner or any(_end(full) and full in adapter.config.unannounced for full in adapter.full)
     return IncompatibleError(
         f"has {before} rows in the base and is not in the adapter, whose vocabulary has {after}: what its new rows were is not known",
         path=name(adapter),

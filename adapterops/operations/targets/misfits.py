@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from adapterops.errors import IncompatibleError
-from adapterops.formats.models.architectures import WEIGHT
+from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
 
@@ -15,12 +15,13 @@ SHOWN = 8
 ALIKE = 3
 """Sentences that an error lists: others say the same of other modules."""
 
+MERGE = "merge it with PEFT: merge_and_unload, and save_pretrained of the model"
 OWN_BASE = "give the base that the adapter was trained on"
 
 
 def misfits(
     found: int, missing: Sequence[str], wrong: Sequence[str], count: int, names: Names | None
-) -> IncompatibleError:
+) -> IncompatibleError | UnsupportedError:
     """The error for modules that do not fit a base.
 
     Args:
@@ -33,6 +34,11 @@ def misfits(
     if names is None or not missing:
         fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
+    if found and (cause := _cause(missing, names)):
+        why, hint = cause
+        return UnsupportedError(
+            f"{len(missing)} of {count} modules are not in the base: {_list(missing)}. {why}", hint=hint
+        )
     nothing = not found and not wrong
     there = _nearest(missing, names)
     fact = (
@@ -54,6 +60,29 @@ def misfits(
     return IncompatibleError(fact, hint=hint, code="E-NAMES")
 
 
+def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
+    """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on."""
+    again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
+    if again:
+        return (
+            f"{again} is a layer that the model has at several depths and its files once: LoRA at one of them is not handled",
+            "run it with PEFT, next to its base: what merge_and_unload makes of it is another model, too",
+        )
+    wanted = canonical(missing[0]).split(".")
+    others = [
+        tensor
+        for tensor in _nearest(missing, names)
+        if names.loading.converts(tensor) and _common(wanted, canonical(names.loading.name(tensor)).split("."))
+    ]
+    if others:
+        return (
+            f"transformers makes modules of {_list(others[:ALIKE])} when it loads a model of type {names.type}, of other "
+            "pieces than the files have, and these are not handled",
+            MERGE,
+        )
+    return None
+
+
 def _renaming(tried: Sequence[tuple[Move, int]]) -> str:
     best = [move for move, fits in tried if fits == tried[0][1]]
     if len(best) > 1:
@@ -70,7 +99,7 @@ def _how(move: Move) -> str:
 def _nearest(missing: Sequence[str], names: Names) -> list[str]:
     """The weights of the base, those first that end as the first missing module does."""
     wanted = canonical(missing[0]).split(".")
-    weights = [tensor for tensor, spec in names.base.items() if tensor.endswith(WEIGHT) and len(spec.shape) > 1]
+    weights = [tensor for tensor, spec in names.base.items() if tensor.endswith("weight") and len(spec.shape) > 1]
     return sorted(weights, key=lambda tensor: -_common(wanted, canonical(tensor.removesuffix(WEIGHT)).split(".")))
 
 

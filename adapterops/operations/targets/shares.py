@@ -12,6 +12,7 @@ from adapterops.formats.models.divisions import divided, joined, whole_of
 from adapterops.formats.models.naming import Names, expert
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.families import elsewhere
+from adapterops.operations.targets.misfits import MERGE
 from adapterops.operations.targets.share import Share
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
@@ -79,7 +80,7 @@ def _part(
         raise UnsupportedError(
             f"is a part of {whole} in the base, and in which rows is not known for a model of type {names.type or 'unknown'}",
             tensor=module,
-            hint="state the model_type in config.json of the base, or convert the base to one that stores it in parts",
+            hint=MERGE if names.type else "state the model_type in config.json of the base",
         )
     above = name.rpartition(".")[0]
     firsts = divided(above, rows, known, stored[0]) if len(stored) == 2 and stored[1] == shape[1] else None

@@ -157,6 +157,16 @@ REFUSED: dict[str, tuple[dict[str, Tensor], Any, type[AdapterOpsError], str]] = 
 }  # fmt: skip
 
 
+def test_experts_without_a_projection(tmp_path: Path) -> None:
+    """LongCat's parameter of gate and up has experts that down has not: they are not as many."""
+    more = {
+        name: torch.cat([each, each], dim=index)
+        for index, (name, each) in enumerate(lora(f"{MLP}.experts.base_layer", UP).items())
+    }
+    adapter = opened(tmp_path / "a", more | lora(f"{MLP}.experts", DOWN), BOTH)
+    assert sorted(adapter.config.experts.values()) == [E, 2 * E]
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_ambiguous_or_not_handled_is_refused(tmp_path: Path, kind: str) -> None:
     tensors, targets, error, said = REFUSED[kind]

@@ -1,7 +1,9 @@
 """Files in an adapter's folder that may hold trained weights."""
 
 import pytest
+import torch
 from corpus import write_adapter
+from safetensors.torch import save_file
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
@@ -14,10 +16,13 @@ from adapterops.storage.place import Place
 TRAINED = (
     "non_lora_trainables.bin", "new_embeddings.safetensors", "vit.safetensors", "value_head.pt", "a.pth",
     "projector.ckpt", "head.npz", "reward.pkl", "scaler_network.safetensors", "optimizer_free_head.bin", "2_Dense/model.safetensors",
+    "value_head/model.safetensors", "heads/score/head.bin", "vision_tower/pytorch_model.bin", "checkpoints_of_head/a.pt",
 )  # fmt: skip
 OTHERS = (
     "optimizer.bin", "optimizer_0.pt", "random_states_0.pkl", "scaler.pt", "optimizer_states.pt", "1_Pooling/config.json",
-    "checkpoint-5/adapter_model.safetensors", "default/adapter_model.safetensors", "0000100_adapters.safetensors",
+    "checkpoint-5/model.safetensors", "global_step500/mp_rank_00_model_states.pt", "epoch_3/model.safetensors",
+    "checkpoint-5/adapter_model.safetensors", ".cache/a.safetensors", "runs/events.out", "default/adapter_model.safetensors",
+    "0000100_adapters.safetensors",
     "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "adapter_model.bin", "README.md",
 )  # fmt: skip
 
@@ -26,7 +31,7 @@ OTHERS = (
 @pytest.mark.parametrize("name", TRAINED)
 def test_weights_in_a_file_of_their_own_stop_the_work_and_are_shown(tmp_path, name, inner):
     adapter = write_adapter(tmp_path / "adapter" / inner)
-    (adapter / name).parent.mkdir(exist_ok=True)
+    (adapter / name).parent.mkdir(parents=True, exist_ok=True)
     (adapter / name).write_bytes(b"of any content")
     assert inspect(tmp_path / "adapter").further == (name,)
     with pytest.raises(InputError, match=name) as error:
@@ -40,10 +45,31 @@ def test_weights_in_a_file_of_their_own_stop_the_work_and_are_shown(tmp_path, na
 @pytest.mark.parametrize("name", OTHERS)
 def test_files_without_weights_are_no_matter(tmp_path, name):
     adapter = write_adapter(tmp_path / "adapter")
-    (adapter / name).parent.mkdir(exist_ok=True)
+    (adapter / name).parent.mkdir(parents=True, exist_ok=True)
     (adapter / name).write_bytes(b"of any content")
     assert not further_weights(Place.of(adapter), adapter / "adapter_model.safetensors")
     assert open_adapter(adapter)
+
+
+@pytest.mark.parametrize("by", ["adapter_config.json", "generation_config.json", "tokenizer_config.json"])
+def test_other_adapters_and_whole_models_in_the_folder_are_no_matter(tmp_path, by):
+    """What axolotl calls `merged` is the same weights once more."""
+    adapter = write_adapter(tmp_path / "adapter")
+    (adapter / "merged").mkdir()
+    for name in ("config.json", "model.safetensors", by):
+        (adapter / "merged" / name).write_bytes(b"of any content")
+    assert open_adapter(adapter)
+
+
+def test_what_is_next_to_an_image_adapter_stops_the_work_too(tmp_path):
+    """The embeddings of new words, as scripts of diffusers save them."""
+    factors = {f"unet.mid_block.attn.to_q.lora_{each}.weight": torch.ones(2, 2) for each in "AB"}
+    save_file(factors, tmp_path / "pytorch_lora_weights.safetensors")
+    assert open_adapter(tmp_path)
+    (tmp_path / "words_emb.safetensors").write_bytes(b"of any content")
+    with pytest.raises(InputError, match="words_emb") as error:
+        open_adapter(tmp_path)
+    assert open_adapter(error.value.hint.split()[1])
 
 
 def test_they_stop_a_push_too(tmp_path):

@@ -105,6 +105,71 @@ def test_every_field_may_be_anything(
             assert run(arguments) in (0, 2, 3, 4, 5, 8), (place, value, capsys.readouterr().err)
 
 
+WRONG: dict[str, Any] = {
+    "unknown": {"surprise": 1},
+    "a list": [],
+    "a number": {"result": 7},
+    "text": {"unfuse": "yes"},
+    "truth for a number": {"seed": True},
+    "no path": {"base": {"blake3": "0" * 64}},
+    "path": {"inputs": {"a": {"path": 7}}},
+    "input": {"inputs": {"a": None}},
+    "output": {"output": {"rank": "four"}},
+    "unknown output": {"output": {"surprise": 1}},
+}
+READING = {
+    "verify": ["verify", "out"],
+    "verify with all": ["verify", "out", "--base", "base", "--adapter", "a"],
+    "push": ["push", "out", "me/out", "--dry-run"],
+    "card": ["card", "out"],
+    "diagnose": ["diagnose", "out", "--base", "base"],
+    "unfuse": ["unfuse", "out", "a", "-o", "new", "--force"],
+    "extract": ["extract", "out", "--base", "base", "--rank", "1", "-o", "new", "--force"],
+    "show": ["show", "out"],
+    "compare": ["compare", "a", "a", "--base", "out"],
+    "finalize": ["finalize", "out"],
+}
+NOT_ASKED = {"diagnose", "extract", "show", "compare"}
+"""They read the tensors, and take nothing from a manifest that they would have to believe."""
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_request_that_is_none(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("adapterops.hub.package._license", lambda given: None)
+    monkeypatch.setattr("adapterops.hub.pushing.there_now", lambda *_: None)
+    write_base(Path("base"), layers=1)
+    write_tuned(Path("a"), layers=1)
+    assert run(["fuse", "base", "a", "-o", "out"]) == 0
+    whole = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    for name, wrong in WRONG.items():
+        request = {**whole["request"], **wrong} if isinstance(wrong, dict) else wrong
+        changed(tmp_path / "out", lambda content, request=request: content.update(request=request))  # type: ignore[misc]
+        capsys.readouterr()
+        code = run(READING[command])
+        shown = capsys.readouterr()
+        if command in NOT_ASKED:
+            assert code in (0, 4), (name, shown.err)
+            continue
+        assert code == (8 if command == "verify with all" else 3), (name, shown.err)
+        assert "request" in shown.out + shown.err
+
+
+def test_a_request_that_cannot_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody typed it: an output that says so is damaged."""
+    monkeypatch.chdir(tmp_path)
+    write_base(Path("base"), layers=1)
+    write_tuned(Path("a"), layers=1)
+    assert run(["fuse", "base", "a", "-o", "out"]) == 0
+    changed(tmp_path / "out", lambda content: content["request"].update(rounding="sideways"))
+    assert run(["verify", "out"]) == 3
+    assert "sideways" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe", "deep", "huge number"])
 def test_a_manifest_that_is_no_file(output: Path, kind: str) -> None:
     path = output / MANIFEST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.models.wrappers import WRAPPERS, unwrapped
+from adapterops.formats.models.wrappers import AROUND, WRAPPERS, held, inner_name, unwrapped
 
 NAME = "model.layers.0.mlp.up_proj"
 PEFT = "base_model.model."
@@ -29,3 +29,22 @@ def test_what_holds_the_model_that_peft_wrapped(before: str) -> None:
 )
 def test_names_of_models_stay(name: str) -> None:
     assert unwrapped(name) == name
+
+
+@pytest.mark.parametrize("before", ["transformer.", "backend.", "base_model.", "llm.module.", "actor.model."])
+def test_whatever_holds_the_model_of_peft(before: str) -> None:
+    assert inner_name(before + PEFT + NAME) == NAME
+
+
+def test_a_model_of_peft_in_another_keeps_its_place() -> None:
+    assert inner_name(f"{PEFT}encoder.{PEFT}{NAME}") == f"encoder.{PEFT}{NAME}"
+
+
+@pytest.mark.parametrize("around", sorted(AROUND))
+def test_what_models_have_around_their_layers(around: str) -> None:
+    assert not held(f"{around}.layers.0.q_proj".removeprefix("."))
+
+
+@pytest.mark.parametrize("around", ["transformer.model", "model.base_model", "model.model", "pretrained_model.model"])
+def test_what_trainers_hold_a_model_in(around: str) -> None:
+    assert held(f"{around}.layers.0.q_proj")

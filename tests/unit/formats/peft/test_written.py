@@ -26,3 +26,9 @@ def test_ends_of_names_begin_after_a_dot() -> None:
     assert uncovered(("proj",), ["a.proj", "a.q_proj", "proj"]) == ["a.q_proj"]
     assert uncovered(r".*_proj", ["a.proj", "a.q_proj"]) == ["a.proj"]
     assert uncovered("(", ["a.proj"]) == ["a.proj"]
+
+
+def test_a_module_in_another_that_is_saved_is_not_named_once_more() -> None:
+    """PEFT wraps the outer one, and finds no inner one in the file then."""
+    full = ["embed_tokens.weight", "embed_tokens.embed_norm.weight", "norm.weight"]
+    assert write_config(AdapterConfig(), {"a.q": 4}, full)["modules_to_save"] == ["embed_tokens", "norm"]

@@ -42,3 +42,25 @@ def test_the_nearest_names_come_first() -> None:
 def test_another_architecture_is_said_of_nothing_else() -> None:
     assert "another architecture" in str(misfits(0, ["blocks.0.wq"], [], 1, names("model.layers.0.q_proj")))
     assert "another" not in str(misfits(0, [], ["q is [4, 8], q.weight is [8, 4]"], 1, names("q")))
+
+
+def test_what_transformers_makes_of_other_tensors_is_the_cause() -> None:
+    base = {
+        f"gte.encoder.layer.0.{name}.weight": Spec("F32", (8, 8)) for name in ("attention.qkv_proj", "mlp.down_proj")
+    }
+    error = misfits(1, ["gte.layers.0.self_attn.q_proj"], [], 2, Names(base, {"model_type": "gte"}))
+    assert "transformers makes modules of gte.encoder.layer.0.attention.qkv_proj.weight" in error.message
+    assert "merge_and_unload" in str(error.hint)
+
+
+def test_a_layer_that_is_used_twice_is_the_cause() -> None:
+    base = {"model.layers.1.shared_transf.self_attn.q_proj.weight": Spec("F32", (8, 8))}
+    error = misfits(1, ["model.layers.3.shared_transf.self_attn.q_proj"], [], 2, Names(base, {"model_type": "zamba"}))
+    assert "at several depths and its files once" in error.message
+
+
+def test_no_cause_is_named_where_nothing_fits() -> None:
+    """It may be another model."""
+    base = {"gte.encoder.layer.0.attention.qkv_proj.weight": Spec("F32", (8, 8))}
+    error = misfits(0, ["gte.layers.0.self_attn.q_proj"], [], 1, Names(base, {"model_type": "gte"}))
+    assert "transformers makes" not in error.message
