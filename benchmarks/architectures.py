@@ -466,7 +466,8 @@ T5 and its kin have no such config, and an adapter on one of their ends is refus
 
 Mamba and Falcon-Mamba (`dt_proj`), NeoMME (`unembedding_projection`) and the attention of torch in SigLIP's head (`out_proj`)
 read the weight of a Linear layer without calling it. PEFT's LoRA does nothing there until it is merged, so that PEFT
-merged and PEFT unmerged are two models: `fuse` gives the merged one, `extract` stores such a weight whole, and the LoRA of this table leaves it out.
+merged and PEFT unmerged are two models: `fuse` gives the merged one, `extract` stores such a
+weight whole, and the LoRA of this table leaves it out.
 
 PEFT cannot load its own LoRA on the shared experts of Laguna and on the action layers of PI0, since it renames them twice;
 `extract` stores these whole, too.
