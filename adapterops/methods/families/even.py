@@ -1,4 +1,4 @@
-"""Add, and draw the singular values together, the more the fewer inputs the updates share."""
+"""Add, and make the singular values more equal, the more the fewer inputs the updates share."""
 
 from __future__ import annotations
 
