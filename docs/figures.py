@@ -129,7 +129,10 @@ def _comparisons(runs: list[dict[str, Any]]) -> str:
         "the better of PEFT's, weights 1 or 1 / n": [best(run, peft, "sum", "mean") for run in runs],
         f"the best of data-free methods, tuned: `{tuned}`": [run[tuned]["tuned"][0] for run in runs],
     }
-    lines = ["| less, in points | the default: `linear`, `auto` | `even`, `auto` | `tsv`, `auto` |", "|---|---|---|---|"]
+    lines = [
+        "| less, in points | the default: `linear`, `auto` | `even`, `auto` | `tsv`, `auto` |",
+        "|---|---|---|---|",
+    ]
     for what, theirs in others.items():
         cells = []
         for method in ("linear", "even", "tsv"):
