@@ -129,10 +129,13 @@ def _comparisons(runs: list[dict[str, Any]]) -> str:
         "the better of PEFT's, weights 1 or 1 / n": [best(run, peft, "sum", "mean") for run in runs],
         f"the best of data-free methods, tuned: `{tuned}`": [run[tuned]["tuned"][0] for run in runs],
     }
-    lines = ["| less, in points | the default: `linear`, `auto` | `tsv`, `auto` |", "|---|---|---|"]
+    lines = [
+        "| less, in points | the default: `linear`, `auto` | `even`, `auto` | `tsv`, `auto` |",
+        "|---|---|---|---|",
+    ]
     for what, theirs in others.items():
         cells = []
-        for method in ("linear", "tsv"):
+        for method in ("linear", "even", "tsv"):
             less = [run[method]["auto"][0] - other for run, other in zip(runs, theirs, strict=True)]
             cells.append(f"{_mean(less)}, above 0 in {sum(each > 0 for each in less)} of {len(less)}")
         lines.append(f"| {what} | {' | '.join(cells)} |")

@@ -27,6 +27,15 @@ def is_of_adapter(name: str) -> bool:
     return bool(CERTAIN.search(name) or OF_PEFT.search(name) or updates().fullmatch(name))
 
 
+def all_of_adapter(names: Collection[str]) -> bool:
+    """Whether these are the tensors of an adapter, and none is that of a model.
+
+    >>> all_of_adapter(["x.lora_A.weight", "x.alpha"]), all_of_adapter(["x.lora_A.weight", "y.weight"])
+    (True, False)
+    """
+    return are_of_adapter(names) and all(is_of_adapter(name) or SHORT.search(name) for name in names)
+
+
 def are_of_adapter(names: Collection[str]) -> bool:
     """Whether these are the tensors of an adapter, and not of a model.
 

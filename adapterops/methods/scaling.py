@@ -55,14 +55,33 @@ def fixed(scale: Scale, count: int) -> float | None:
     return {SUM: 1.0, MEAN: 1 / count, AUTO: None if count > 1 else 1.0}[scale] if isinstance(scale, str) else scale
 
 
-def matching(result: Linear, inputs: Sequence[Linear], borne: float) -> float:
+def matching(result: Linear, inputs: Sequence[Linear], borne: float, order: int = 2) -> float:
     """The factor of `auto` for the result of a method.
+
+    Of order 4 the bound is on (Σ σ⁴)^(1/4) instead of the norm, and there is none by the norms of the inputs.
 
     Cost: the norms, where the result is large that of the sum, too; those of entries need all of them.
     """
     norm, bound = result.norm(), borne * result.shape[0] ** 0.5
+    if order == 4 and norm:
+        bound *= norm / _fourth(result)
     mean = reduce(add, inputs).norm() / len(inputs) if norm > bound else 0.0
+    if order == 4:
+        return min(norm, max(bound, mean)) / norm if norm else 1.0
     return automatic(norm, [each.norm() for each in inputs], mean, bound)
+
+
+def _fourth(update: Linear) -> float:
+    """(Σ σ⁴)^(1/4) of the singular values: with M = B A, Σ σ⁴ = tr((Bᵀ B A Aᵀ)²)."""
+    factors = update.lowrank()
+    if factors is None:
+        dense = update.dense().astype(float)
+        gram = dense.T @ dense
+    else:
+        B, A = factors.scale * factors.B.astype(float), factors.A.astype(float)
+        gram = (B.T @ B) @ (A @ A.T)
+    fourth: float = (gram * gram.T).sum()
+    return sqrt(sqrt(fourth))
 
 
 def automatic(norm: float, inputs: Sequence[float], mean: float, borne: float) -> float:

@@ -184,7 +184,7 @@ class _Merging:
         result = back([self._block(module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
         if factor is None:
-            factor = self.multipliers.found[module] = matching(result, updates, self._method.borne)
+            factor = self.multipliers.found[module] = matching(result, updates, self._method.borne, self._method.order)
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:

@@ -81,6 +81,19 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
             stated,
         )
 
+    def file(name: str, stated: Model) -> Checkpoint:
+        try:
+            return model(stated)
+        except InputError as error:
+            if error.code != "E-FOLDER" or not name.startswith("grams"):
+                raise
+            raise InputError(
+                error.message.replace("a model is", "a file of Gram matrices is"),
+                path=error.path,
+                hint="adapterops gram BASE TEXT --adapter ADAPTER -o FILE makes one",
+                code="E-FOLDER",
+            ) from None
+
     def model(stated: Model | Input) -> Checkpoint:
         from adapterops.checkpoints.opening import open_checkpoint  # here: what merges adapters needs no models
 
@@ -90,7 +103,7 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
     used = {
         name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED
     }
-    models = {name: model(each) for name, each in used.items()}
+    models = {name: file(name, each) for name, each in used.items()}
     adapters = {name: adapter(each) for name, each in request.inputs.items()}
     for name in adapters:
         if grams_of(name) in models:

@@ -128,10 +128,13 @@ class Base:
         for model_type in (self.type, *sorted(self.types - {self.type})):
             for part in range(2):
                 there = pattern[:part] + followed(pattern[part:], saved(model_type))
-                found = self._bare.get(fitted(there, mine), []) if there != pattern else []
+                found = self._of_side(self._bare.get(fitted(there, mine), [])) if there != pattern else []
                 if len(found) == 1:
                     return found[0]
         return None
+
+    def _of_side(self, found: list[str]) -> list[str]:
+        return [tensor for tensor in found if f"{self.side}_model." in tensor] if self.side else found
 
     def find_alike(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
         """The tensor whose name ends like one."""
@@ -148,12 +151,12 @@ class Base:
         if len(found) > 1 and shapes:
             found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
         if len(found) > 1:
+            found = self._of_side(found) or found
+        if len(found) > 1:
             most = max(min(len(key(tensor)), len(wanted)) for tensor in found)
             found = [tensor for tensor in found if min(len(key(tensor)), len(wanted)) == most]
         if len(found) > 1:  # two inputs of one name: the one whose tail is shared the farthest
             found = [tensor for tensor in found if tensor.endswith((name, f"{name}.weight"))] or found
-        if len(found) > 1 and self.side:
-            found = [tensor for tensor in found if f"{self.side}_model." in tensor] or found
         if len(found) > 1:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None

@@ -170,7 +170,7 @@ def _places(
         yield end, Place(module, range(shape[0]), slice(0, shape[1]))
         return
     name = base.find(module, (shape, shape[::-1]))
-    loose = name is not None and key(name) != key(module)
+    loose = name is not None and key(name) != key(module) and not base.side
     if loose and (other := _elsewhere(module, shape, base)) is not None:
         yield from other
     elif name is not None and (len(base.layout[name].shape) == 2 or shape in (base.matrix(name), base.kernel(name))):

@@ -92,7 +92,7 @@ FOREIGN = {
         "git lfs pull",
     ),
     "error page in HTML": (b"<!DOCTYPE html><html>404</html>", "E-ST-FOREIGN", "HTML", "download the file again"),
-    "error page in JSON": (b'{"error": "Repository not found"}', "E-ST-FOREIGN", "JSON", "download the file again"),
+    "error page in JSON": (b'{"error": "Repository not found"}', "E-ST-FOREIGN", "JSON", "has to be downloaded again"),
     "pickle": (pickle.dumps({"weight": 1}), "E-ST-FOREIGN", "pickle"),
     "GGUF": (b"GGUF\x03\0\0\0" + bytes(64), "E-ST-FOREIGN", "GGUF"),
     "header of 2^64 - 1 bytes": (

@@ -173,7 +173,7 @@ def test_what_was_not_fused_is_not_verified(place: Path, capsys: Capture) -> Non
     text = Path("out/adapterops.json").read_text()
     Path("out/adapterops.json").write_text(text.replace('"path": "../a"', '"path": "../b"'))
     assert recorded(Path("out")) is None
-    done(capsys, "verify", "out", code=2)
+    done(capsys, "verify", "out", code=3)
     assert "is damaged" in done(capsys, "verify", "out", "--base", "base", "--adapter", "a", code=8)
 
 

@@ -190,7 +190,6 @@ def chroma() -> Shapes:
     approximator = "distilled_guidance_layer"
     return {
         **{f"double_blocks.0.{stream}_{name}": shape for stream in ("img", "txt") for name, shape in double.items()},
-        "single_blocks.0.linear1": (7 * 3072, H),
         "single_blocks.0.linear2": (H, H + M),
         "img_in": (H, 8),
         "txt_in": (H, TEXT),

@@ -355,6 +355,26 @@ def test_dora_of_a_joined_weight_is_written_in_its_parts(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_name_that_is_the_end_of_another_has_a_rank_of_its_own(tmp_path: Path) -> None:
+    """PEFT takes a pattern for the end of any name: what the header says of the one is not said of the other."""
+    model, tensors = flux(tmp_path / "base"), {}
+    for rank, (name, shape) in enumerate(
+        {"proj_out": (4, WIDTH), "single_transformer_blocks.0.proj_out": (WIDTH, 5 * WIDTH)}.items(), 2
+    ):
+        found = pair(f"transformer.{name}", shape, rank, 1, "lora_A lora_B")
+        tensors |= {key: each for key, each in found.items() if not key.endswith("alpha")}
+    save_file(tensors, tmp_path / "a.safetensors")
+    out, before = tmp_path / "out", load_file(tmp_path / "base" / BASE)
+    assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--format", "diffusers", "-o", str(out)]) == 0
+    mixin = diffusers.loaders.FluxLoraLoaderMixin
+    state, alphas, known = mixin.lora_state_dict(str(out), return_alphas=True, return_lora_metadata=True)
+    mixin.load_lora_into_transformer(state, alphas, model, metadata=known)
+    model.fuse_lora()
+    model.unload_lora()
+    agree(model, fused(tmp_path, out), before)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_unet_by_its_authors_names(tmp_path: Path) -> None:
     model = diffusers.UNet2DConditionModel(
         sample_size=8,

@@ -117,6 +117,7 @@ def test_what_does_not_fit_is_said(place: Path, tmp_path: Path, capsys: pytest.C
         (("--linear", *one, *one), 2, "asks for them"),
         (("--regmean", *one, "--grams", place / "base"), 4, "has no Gram matrix there"),
         (("--regmean", *one, "--grams", place / "nothing"), 5, "nothing"),
+        (("--regmean", *one, "--grams", place / "two"), 3, "is an adapter, where a file of Gram matrices is expected"),
     ):
         capsys.readouterr()
         typed("merge", *both, *arguments, "-o", tmp_path / "out", code=code)

@@ -5,7 +5,7 @@ config, tokenizer and the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.further import SAME
-from adapterops.formats.kinds import are_of_adapter
+from adapterops.formats.kinds import all_of_adapter, are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
 from adapterops.formats.models.quantized import Weight
 from adapterops.formats.models.unmerged import holds_base
@@ -124,7 +124,8 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
         if source.suffix == SUFFIX:
             return _gguf(place, gguf_files(place))
         file = place.open(source)
-        _check_model(place, [file])
+        if are_of_adapter(file.entries) and not holds_base(file.entries):
+            raise _adapter(place)
         return ModelFiles(source, {SINGLE: file}, read_config(place, source.parent), ())
     if place.has(source / PIPELINE):
         return _pipeline(place)
@@ -206,19 +207,13 @@ def _adapter(place: Place, what: str = "an adapter") -> InputError:
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-FOLDER")
 
 
-def _check_model(place: Place, files: Iterable[TensorFile]) -> None:
-    """Raise InputError for files of adapters alone."""
-    names = [name for file in files for name in file.entries]
-    if are_of_adapter(names) and not holds_base(names):
-        raise _adapter(place)
-
-
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
     folder = place.path
     if place.has(folder / ADAPTER_CONFIG) and not any(place.has(folder / name) for name in MODEL_FILES):
         raise _adapter(place)
     if found := weight_files(place):
-        _check_model(place, found.values())
+        if all_of_adapter([name for file in found.values() for name in file.entries]):
+            raise _adapter(place)
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(place, allow_pickle)

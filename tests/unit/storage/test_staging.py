@@ -61,8 +61,9 @@ def test_only_an_output_of_ours_is_exchanged(tmp_path: Path) -> None:
 
 
 def test_a_failure_of_the_disk_is_one_of_the_output(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="writing failed: No space left") as caught, writing(tmp_path, "hint"):
+    full, left = pytest.raises(ResourceError, match="writing failed: No space left"), "something is left: "
+    with full as caught, writing(tmp_path, left, "go on"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.hint == "hint"
-    with pytest.raises(OSError, match="Bad"), writing(tmp_path, "hint"):
+    assert caught.value.hint == "something is left: free some space, go on"
+    with pytest.raises(OSError, match="Bad"), writing(tmp_path, ""):
         raise OSError(errno.EBADF, "Bad file descriptor")

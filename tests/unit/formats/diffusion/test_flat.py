@@ -40,3 +40,20 @@ def test_peft_wraps_one_model() -> None:
     with pytest.raises(UnsupportedError, match="in 2 models of a pipeline") as caught:
         alone([*one, "text_encoder.text_model.x"])
     assert "--to diffusers" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lora_te_model_layers_0_self_attn_q_proj",
+        "lora_te_layers_0_self_attn_q_proj",
+        "text_encoders.qwen3_06b.transformer.model.layers.0.self_attn.q_proj",
+    ],
+)
+def test_a_language_model_that_is_a_text_encoder(name: str) -> None:
+    assert flat(name).meets(flat("model.layers.0.self_attn.q_proj.weight"))
+
+
+def test_the_encoder_of_stable_diffusion_2() -> None:
+    name = "cond_stage_model.model.transformer.resblocks.0.mlp.c_fc.weight"
+    assert flat(name) == ("resblocks_0_mlp_c_fc", "1")

@@ -46,3 +46,8 @@ def test_what_diffusers_calls_otherwise_needs_a_base(module: str, said: str) -> 
     with pytest.raises(UnsupportedError, match=said) as caught:
         in_pipeline(module)
     assert "--base" in str(caught.value.hint)
+
+
+def test_names_of_one_model_s_authors_that_are_those_of_diffusers_in_another() -> None:
+    """Z-Image has them everywhere, and of Lumina 2 only the authors do."""
+    assert in_pipeline("layers.0.feed_forward.w1") == "transformer.layers.0.feed_forward.w1"
