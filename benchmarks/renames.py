@@ -46,17 +46,29 @@ def named(transform: Any) -> list[str]:
 
 def conversions(name: str) -> dict[str, Any]:
     """Of one class: renamings, what becomes other tensors, and facts about its experts."""
+    model = architectures.build(name)
+    return {
+        **rules(model),
+        "passed": tuple(sorted({".".join(each.split(".")[-2:]) for each in architectures.passed(model)})),
+    }
+
+
+def rules(model: Any) -> dict[str, Any]:
+    """The same of a model, which may have no numbers; what holds within its backbone is left out, and is `inner`."""
     from transformers.conversion_mapping import get_model_conversion_mapping
 
     renames: list[str] = []
-    model = architectures.build(name)
+    inner: list[str] = []
+    inside = tuple(f"in {place}" for place in places(model))
     others = []
     transposed = any(getattr(each, "is_transposed", False) for each in model.modules())
     stacked = turned = False
     for transform in get_model_conversion_mapping(model, add_legacy=False):
         kinds = [type(each).__name__ for each in getattr(transform, "operations", [])]
         if type(transform).__name__ in ("WeightRenaming", "PrefixChange"):
-            renames += named(transform)
+            for line in named(transform):
+                found = next((place for place in inside if line.startswith(place)), None)
+                (renames if found is None else inner).append(line.removeprefix(found or ""))
         elif "MergeModulelist" in kinds:
             stacked = True
         elif kinds == ["Transpose"]:
@@ -69,8 +81,82 @@ def conversions(name: str) -> dict[str, Any]:
         "stacked": stacked,
         "transposed": transposed,
         "turned": turned,
-        "passed": tuple(sorted({".".join(each.split(".")[-2:]) for each in architectures.passed(model)})),
+        "inner": tuple(dict.fromkeys(inner)),
     }
+
+
+def places(model: Any) -> dict[str, Any]:
+    """Where a model has a backbone that its config chooses, as names in it begin → that."""
+    from transformers.backbone_utils import BackboneMixin
+
+    if not hasattr(model.config, "backbone_config"):
+        return {}
+    base = model.base_model_prefix
+    root = "model." if base == "model" else ""
+    return {
+        f"{root}{name.removeprefix(base).removeprefix('.')}.": each
+        for name, each in model.named_modules()
+        if name not in ("", base) and isinstance(each, BackboneMixin)
+    }
+
+
+def backbones(known: set[str], passed: dict[tuple[str, ...], set[str]]) -> dict[str, dict[tuple[str, ...], set[str]]]:
+    """Of the classes whose config chooses a backbone: where they have it, its renamings there, and those of the first class
+    of each type that is not known.
+    """
+    import torch
+    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
+
+    first: dict[str, type] = {}
+    own: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    where: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    within: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for backbone, model in chosen():
+        found, model_type = rules(model), model.config.model_type
+        if places(model) and first.setdefault(model_type, type(model)) is type(model) and model_type not in known:
+            own[found["renames"]].add(model_type)
+        for place, inner in places(model).items():
+            where[(place,)].add(model_type)
+            if type(inner).__name__ == MODEL_FOR_BACKBONE_MAPPING_NAMES[backbone]:
+                within[found["inner"]].add(backbone)
+                continue
+            linear = [name for name, each in inner.named_modules() if isinstance(each, torch.nn.Linear)]
+            patterns = [line.partition(": ")[2].partition(" => ")[0] for line in found["inner"]]
+            lost = {name for name in linear if any(re.search(pattern, f"{name}.weight") for pattern in patterns)}
+            ends = tuple(sorted({".".join(name.split(".")[-2:]) for name in lost}))
+            passed[ends].add(f"{model_type}/{backbone}")
+    twice = [each for each in set().union(*within.values()) if sum(each in types for types in within.values()) > 1]
+    if twice:
+        raise ValueError(f"renamed in one way here and in another there: {', '.join(twice)}")
+    return {"own": own, "where": where, "within": within}
+
+
+def chosen() -> list[tuple[str, Any]]:
+    """Classes whose config chooses a backbone, each with that of every type which it can be built with, without numbers."""
+    import torch
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    listed = [each for name, each in vars(modeling_auto).items() if name.endswith("MAPPING_NAMES")]
+    names = {name for each in listed for name in each.values() if isinstance(name, str) and "Backbone" not in name}
+    found = []
+    for name in sorted(names):
+        try:
+            cls = getattr(transformers, name)
+            config = cls.config_class
+            if "backbone_config" not in config.sub_configs:
+                continue
+        except (AttributeError, ImportError):  # a tokenizer, or a class that asks for a package that is not installed
+            continue
+        for backbone in sorted(modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES):
+            try:
+                with torch.device("meta"):
+                    inner = transformers.AutoConfig.for_model(backbone)
+                    inner.out_indices = list(range(1, 5))
+                    found.append((backbone, cls(config(backbone_config=inner))))
+            except Exception:  # whatever a class says of a backbone that it cannot have
+                continue
+    return found
 
 
 def towers() -> dict[tuple[str, ...], set[str]]:
@@ -109,6 +195,9 @@ def main() -> None:
         stacked |= {model_type} if found["stacked"] else set()
         transposed |= {model_type} if found["transposed"] else set()
         turned |= {model_type} if found["turned"] else set()
+    inner = backbones(set().union(*renames.values()), passed)
+    for lines, types in inner["own"].items():
+        renames[lines] |= types
     text = (
         HEAD.format(version=transformers.__version__)
         + block("RENAMES", renames, "Pattern and replacement, to be applied one after the other.")
@@ -133,7 +222,16 @@ def main() -> None:
         "Last names of modules that PEFT takes for experts, wherever they are.",
     )
     text += block(
-        "PASSED", passed, "Ends of the names of Linear layers whose weight the model reads without calling them."
+        "PASSED",
+        passed,
+        "Ends of the names of Linear layers whose weight the model reads without calling them; with the type of a backbone,\n"
+        "of layers in that for which PEFT, when it loads LoRA, looks under names that they do not have.",
+    )
+    text += block("PLACES", inner["where"], "Model types whose config chooses a backbone, and where they have it.")
+    text += block(
+        "BACKBONES",
+        inner["within"],
+        "Types of backbones, and how their tensors are renamed: the part of the backbone, pattern and replacement.",
     )
     text += block(
         "TOWERS",

@@ -33,7 +33,9 @@ def command(
     adapterops card merged --repo owner/merged -o merged/README.md
     """
     from adapterops.hub.package import card
+    from adapterops.requests.verifying import recorded
 
+    recorded(folder)  # a request in a manifest that nobody can do is damage, and not described
     text = card(folder, repo=repo.repo if repo else None, base=base, out=out, force=force)
     with output.written(out or folder):
         if as_json:

@@ -32,6 +32,10 @@ FREE = {
 """What a config may say of the model that it was saved from, or that the tensors say themselves."""
 
 
+UNSCALED = {"None", "default", "mrope"}
+"""Kinds of rotary positions that are not scaled."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something in the output that is not as it should be: where, and what."""
@@ -118,9 +122,25 @@ def _strangers(
 
 
 def _config(model: Checkpoint, expected: Checkpoint) -> Problem | None:
-    """What config.json says that it should not."""
+    """What config.json says that it should not. What only one of them says may be a default that transformers writes or
+    leaves out when it saves; but positions that are scaled in one of them only make another model.
+    """
     found, wanted = model.config or {}, expected.config or {}
     other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
-    return (
-        Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}") if other else None
+    if other:
+        return Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}")
+    if found and wanted and (scaled := _scaled(found)) != _scaled(wanted):
+        fact = "scales its rotary positions, and should not" if scaled else "does not scale its rotary positions"
+        return Problem("config.json", fact)
+    return None
+
+
+def _scaled(config: Mapping[str, Any]) -> bool:
+    """Whether the rotary positions of a model are scaled, as transformers of any version writes it. It has changed the
+    names of some kinds, so that two that are scaled are not compared here.
+    """
+    stated = config.get("rope_parameters") or config.get("rope_scaling")
+    kinds = [stated, *stated.values()] if isinstance(stated, Mapping) else []  # of each kind of layer, in some models
+    return any(
+        str(each.get("rope_type") or each.get("type")) not in UNSCALED for each in kinds if isinstance(each, Mapping)
     )

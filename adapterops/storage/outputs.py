@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
+from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.hidden import hidden
 from adapterops.storage.strict import read_all, read_json, reading
 
@@ -19,6 +21,10 @@ MARK = "<!-- Written by adapterops from adapterops.json. Without this line, the 
 """What a card that adapterops wrote has in it."""
 
 MANIFEST_LIMIT = 1 << 26
+
+HASHED = 1 << 24
+"""Bytes of the largest file that is hashed before it is replaced: of larger ones the size says whether they were written
+here, so that to replace a model does not cost reading it."""
 
 
 def manifest_of(out: Path) -> Path:
@@ -86,19 +92,26 @@ def _not_ours(out: Path) -> str | None:
         return f"was not written by adapterops (it has no {MANIFEST})"
     if (named := _named(out)) is None:
         return f"its {MANIFEST} does not say which files adapterops wrote"
-    added = [name for name, path in _inside(out, named) if not _written(name, path, named)]
-    listed = f"{', '.join(added[:5])}{' ...' if len(added) > 5 else ''}"
-    return f"holds what adapterops did not write: {listed}" if added else None
+    others = [name for name, path in _inside(out, named) if not _written(name, path, named)]
+    if not others:
+        return None
+    listed = f"{', '.join(others[:5])}{' ...' if len(others) > 5 else ''}"
+    fact = (
+        "files are not as adapterops wrote them"
+        if named.keys() >= set(others)
+        else "holds what adapterops did not write"
+    )
+    return f"{fact}: {listed}"
 
 
-def _named(out: Path) -> set[str] | None:
-    """The files that the manifest of an output names; None where it does not say."""
+def _named(out: Path) -> dict[str, Any] | None:
+    """The files that the manifest of an output names, and what it says of each; None where it does not say."""
     try:
         content = read_json(manifest_of(out), MANIFEST_LIMIT)
     except AdapterOpsError:
         return None
     outputs = content.get("outputs") if isinstance(content, dict) else None
-    return {MANIFEST, *outputs} if isinstance(outputs, dict) else None
+    return outputs if isinstance(outputs, dict) else None
 
 
 def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
@@ -114,11 +127,21 @@ def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
             yield path.name, path
 
 
-def _written(name: str, path: Path, named: Collection[str]) -> bool:
-    """Whether a file is one that the manifest names, or a card of ours, which comes from the Hub with an output."""
+def _written(name: str, path: Path, named: Mapping[str, Any]) -> bool:
+    """Whether a file is the manifest, one that it describes, or a card of ours, which comes from the Hub with an output."""
     if path.is_symlink() or not path.is_file():
         return False
-    return name in named or (path.name == CARD and MARK.encode() in read_all(path))
+    if path.name == CARD and MARK.encode() in read_all(path):
+        return True
+    return name == MANIFEST or _described(path, named.get(name))
+
+
+def _described(path: Path, stated: Any) -> bool:
+    """Whether a file is the one that a manifest describes, by its size, and by its hash where that is read at once."""
+    size = path.stat().st_size
+    if not isinstance(stated, dict) or stated.get("size") != size:
+        return False
+    return size > HASHED or stated.get(BLAKE3) == file_digests(path, BLAKE3)[BLAKE3]
 
 
 def plain_name(name: str) -> bool:

@@ -51,6 +51,19 @@ def link(out: Path) -> None:
     (out / "adapter_config.json").symlink_to("../mine.json")
 
 
+def named(out: Path) -> None:
+    """A file of somebody's, which the manifest was edited to name."""
+    added("thesis.txt")(out)
+    content = json.loads((out / "adapterops.json").read_text())
+    content["outputs"]["thesis.txt"] = content["outputs"]["adapter_config.json"]
+    (out / "adapterops.json").write_text(json.dumps(content))
+
+
+def changed(out: Path) -> None:
+    assert run(["truncate", "a", "--rank", "2", "-o", str(out)]) == 0
+    (out / "adapter_config.json").write_text((out / "adapter_config.json").read_text().replace("lora", "LORA"))
+
+
 PEOPLE_S = {
     "a manifest of something else": empty,
     "a damaged one": unreadable,
@@ -59,6 +72,8 @@ PEOPLE_S = {
     "a card of one's own": added("README.md"),
     "a folder": added("checkpoint/notes.txt"),
     "a link": link,
+    "a file that the manifest was edited to name": named,
+    "a change of a file": changed,
 }
 
 

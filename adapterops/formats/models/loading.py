@@ -55,7 +55,8 @@ class Loading:
         stacked: experts that are stored each by itself are one parameter in the model.
         fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
         taken: last names of modules that PEFT takes for experts when they are targeted, wherever they are.
-        passed: ends of the names of modules whose weight the model reads without calling them, so that LoRA on them does nothing.
+        passed: ends of the names of modules on which LoRA does nothing: the model reads their weight without calling them, or
+            PEFT looks for the LoRA of them elsewhere.
         tower: what files put before the names of a class that is a part of the model of its type.
     """
 
@@ -109,10 +110,13 @@ class Loading:
 
 def loading(config: Mapping[str, Any] | None) -> Loading:
     """How transformers loads the checkpoints of a model with this config: by its type, and those of the models in it."""
-    types = tuple(_types(config or {}))
-    stated = (config or {}).get("architectures")
+    known = config or {}
+    types = tuple(_types(known))
+    backbone = known.get("backbone_config")
+    chosen = backbone.get("model_type") if isinstance(backbone, Mapping) else None
+    stated = known.get("architectures")
     tower = tower_of(stated[0]) if isinstance(stated, list) and stated else ""
-    return replace(_loading(types), tower=tower) if types else Loading()
+    return replace(_loading(types, str(chosen)), tower=tower) if types else Loading()
 
 
 def tower_of(name: object) -> str:
@@ -130,13 +134,17 @@ def towers() -> list[str]:
 
 
 @cache
-def _loading(types: tuple[str, ...]) -> Loading:
+def _loading(types: tuple[str, ...], backbone: str) -> Loading:
     first, *inner = types
     rules = list(ruled(renames.RENAMES).get(first, ()))
+    places = ruled(renames.PLACES).get(first, ())
     for each in inner:  # the first's rules have those of its default inner models
+        if places and each == backbone:
+            continue
         known = {rule.partition(" => ")[2] for rule in rules}
         new = [rule for rule in ruled(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
         rules += [rule for rule in new if rule.partition(" => ")[2] not in known]
+    rules += [f"in {place}{rule}" for place in places for rule in ruled(renames.BACKBONES).get(backbone, ())]
     fused = next((how for how, those in FUSED.items() if not those.isdisjoint(types)), OUT_IN)
     return Loading(
         tuple(map(Renaming.parse, rules)),
@@ -144,7 +152,11 @@ def _loading(types: tuple[str, ...]) -> Loading:
         not set(renames.STACKED.split()).isdisjoint(types),
         fused,
         frozenset(" ".join(ruled(renames.TAKEN).get(first, ())).split()),
-        frozenset(" ".join(word for each in types for word in ruled(renames.PASSED).get(each, ())).split()),
+        frozenset(
+            " ".join(
+                word for each in (*types, f"{first}/{backbone}") for word in ruled(renames.PASSED).get(each, ())
+            ).split()
+        ),
     )
 
 

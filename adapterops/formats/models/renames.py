@@ -109,6 +109,23 @@ cohere_asr
     \.layer_norm_3\. => .final_layernorm.
     \.conv\.batch_norm(?!\w) => .conv.norm
     log_softmax\.mlp\.layer0(?!\w) => proj_out
+conditional_detr
+    in model.: backbone.conv_encoder(?!\w) => backbone
+    in model.: self_attn.out_proj(?!\w) => self_attn.o_proj
+    in model.: encoder_attn.out_proj(?!\w) => encoder_attn.o_proj
+    in model.: layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    in model.: layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
+    in model.: decoder.layers.(\d+).sa_qcontent_proj(?!\w) => decoder.layers.\1.self_attn.q_content_proj
+    in model.: decoder.layers.(\d+).sa_qpos_proj(?!\w) => decoder.layers.\1.self_attn.q_pos_proj
+    in model.: decoder.layers.(\d+).sa_kcontent_proj(?!\w) => decoder.layers.\1.self_attn.k_content_proj
+    in model.: decoder.layers.(\d+).sa_kpos_proj(?!\w) => decoder.layers.\1.self_attn.k_pos_proj
+    in model.: decoder.layers.(\d+).sa_v_proj(?!\w) => decoder.layers.\1.self_attn.v_proj
+    in model.: decoder.layers.(\d+).ca_qcontent_proj(?!\w) => decoder.layers.\1.encoder_attn.q_content_proj
+    in model.: decoder.layers.(\d+).ca_qpos_proj(?!\w) => decoder.layers.\1.encoder_attn.q_pos_proj
+    in model.: decoder.layers.(\d+).ca_kcontent_proj(?!\w) => decoder.layers.\1.encoder_attn.k_content_proj
+    in model.: decoder.layers.(\d+).ca_kpos_proj(?!\w) => decoder.layers.\1.encoder_attn.k_pos_proj
+    in model.: decoder.layers.(\d+).ca_v_proj(?!\w) => decoder.layers.\1.encoder_attn.v_proj
+    in model.: decoder.layers.(\d+).ca_qpos_sine_proj(?!\w) => decoder.layers.\1.encoder_attn.q_pos_sine_proj
 cosmos3_edge
     ^embed_tokens\. => model.language_model.embed_tokens.
     ^norm\. => model.language_model.norm.
@@ -128,6 +145,11 @@ cosmos3_omni
     \.self_attn\.to_out\. => .self_attn.o_proj.
     \.self_attn\.norm_q\. => .self_attn.q_norm.
     \.self_attn\.norm_k\. => .self_attn.k_norm.
+d_fine
+    out_proj(?!\w) => o_proj
+    layers.(\d+).fc1(?!\w) => layers.\1.mlp.layers.0
+    layers.(\d+).fc2(?!\w) => layers.\1.mlp.layers.1
+    encoder.encoder.(\d+).layers(?!\w) => encoder.aifi.\1.layers
 deepseek_v4
     \.attn\. => .self_attn.
     \.ffn\. => .mlp.
@@ -163,6 +185,11 @@ deepseek_v4
     \.shared_experts\.w3\. => .shared_experts.up_proj.
 deepseek_vl deepseek_vl_hybrid modernvbert
     in model.vision_model.: ^vision_model\.(.+) => \1
+deformable_detr
+    backbone.conv_encoder(?!\w) => backbone
+    self_attn.out_proj(?!\w) => self_attn.o_proj
+    layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
 depth_pro
     in encoder.patch_encoder.model.: attention.attention.query(?!\w) => attention.q_proj
     in encoder.patch_encoder.model.: attention.attention.key(?!\w) => attention.k_proj
@@ -174,6 +201,11 @@ depth_pro
     in encoder.image_encoder.model.: attention.attention.value(?!\w) => attention.v_proj
     in encoder.image_encoder.model.: attention.output.dense(?!\w) => attention.o_proj
     in encoder.image_encoder.model.: mlp.weights_out(?!\w) => mlp.down_proj
+detr
+    in model.: backbone.conv_encoder(?!\w) => backbone
+    in model.: out_proj(?!\w) => o_proj
+    in model.: layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
+    in model.: layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
 dinov2 dinov2_with_registers
     attention.attention.query(?!\w) => attention.q_proj
     attention.attention.key(?!\w) => attention.k_proj
@@ -252,16 +284,6 @@ granitemoe granitemoehybrid granitemoeshared
     block_sparse_moe\.input_linear\.weight(?!\w) => block_sparse_moe.experts.gate_up_proj
     block_sparse_moe\.output_linear\.weight(?!\w) => block_sparse_moe.experts.down_proj
     block_sparse_moe\.router\.layer\.weight(?!\w) => block_sparse_moe.router.weight
-grounding-dino mm-grounding-dino
-    in model.backbone.conv_encoder.model.: ^encoder\. => swin.encoder.
-    in model.backbone.conv_encoder.model.: ^embeddings\. => swin.embeddings.
-    in model.backbone.conv_encoder.model.swin.: attention.self.query(?!\w) => attention.q_proj
-    in model.backbone.conv_encoder.model.swin.: attention.self.key(?!\w) => attention.k_proj
-    in model.backbone.conv_encoder.model.swin.: attention.self.value(?!\w) => attention.v_proj
-    in model.backbone.conv_encoder.model.swin.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
-    in model.backbone.conv_encoder.model.swin.: attention.output.dense(?!\w) => attention.o_proj
-    in model.backbone.conv_encoder.model.swin.: intermediate.dense(?!\w) => mlp.fc1
-    in model.backbone.conv_encoder.model.swin.: output.dense(?!\w) => mlp.fc2
 gte
     ^new\.(.+) => \1
     encoder.layer(?!\w) => layers
@@ -569,26 +591,14 @@ llava_next llava_next_video llava_onevision
     ^image_newline(?!\w) => model.image_newline
     in model.: ^language_model.model(?!\w) => language_model
     in model.vision_tower.: ^vision_model\.(.+) => \1
-mask2former oneformer
-    in model.pixel_level_module.encoder.: ^encoder\. => swin.encoder.
-    in model.pixel_level_module.encoder.: ^embeddings\. => swin.embeddings.
-    in model.pixel_level_module.encoder.swin.: attention.self.query(?!\w) => attention.q_proj
-    in model.pixel_level_module.encoder.swin.: attention.self.key(?!\w) => attention.k_proj
-    in model.pixel_level_module.encoder.swin.: attention.self.value(?!\w) => attention.v_proj
-    in model.pixel_level_module.encoder.swin.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
-    in model.pixel_level_module.encoder.swin.: attention.output.dense(?!\w) => attention.o_proj
-    in model.pixel_level_module.encoder.swin.: intermediate.dense(?!\w) => mlp.fc1
-    in model.pixel_level_module.encoder.swin.: output.dense(?!\w) => mlp.fc2
+lw_detr
+    attention.attention.query(?!\w) => attention.q_proj
+    attention.attention.key(?!\w) => attention.k_proj
+    attention.attention.value(?!\w) => attention.v_proj
+    attention.output(?!\w) => attention.o_proj
 maskformer
     layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
     layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
-    in model.pixel_level_module.encoder.: attention.self.query(?!\w) => attention.q_proj
-    in model.pixel_level_module.encoder.: attention.self.key(?!\w) => attention.k_proj
-    in model.pixel_level_module.encoder.: attention.self.value(?!\w) => attention.v_proj
-    in model.pixel_level_module.encoder.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
-    in model.pixel_level_module.encoder.: attention.output.dense(?!\w) => attention.o_proj
-    in model.pixel_level_module.encoder.: intermediate.dense(?!\w) => mlp.fc1
-    in model.pixel_level_module.encoder.: output.dense(?!\w) => mlp.fc2
     in model.transformer_module.decoder.: backbone.conv_encoder(?!\w) => backbone
     in model.transformer_module.decoder.: out_proj(?!\w) => o_proj
     in model.transformer_module.decoder.: layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
@@ -733,6 +743,8 @@ nomic_bert
 olmo_hybrid
     attention_layer_norm(?!\w) => input_layernorm
     feedforward_layer_norm(?!\w) => post_attention_layernorm
+omdet-turbo
+    in model.language_backbone.model.: ^text_model\.(.+) => \1
 paddleocr_vl
     ^mlp_AR(?!\w) => model.projector
     ^visual(?!\w) => model.visual
@@ -763,7 +775,7 @@ pixio
     norm1(?!\w) => layernorm_before
     norm2(?!\w) => layernorm_after
     ^encoder\. => pixio.
-pp_doclayout_v3
+pp_doclayout_v2 pp_doclayout_v3 rt_detr rt_detr_v2
     out_proj(?!\w) => o_proj
     layers.(\d+).fc1(?!\w) => layers.\1.mlp.fc1
     layers.(\d+).fc2(?!\w) => layers.\1.mlp.fc2
@@ -1191,6 +1203,12 @@ minimax minimax_m2 mixtral
 PASSED = r"""
 falcon_mamba mamba
     mixer.dt_proj
+maskformer/swin
+    intermediate.dense
+    output.dense
+    self.key
+    self.query
+    self.value
 mobilebert
     predictions.decoder
     predictions.dense
@@ -1202,7 +1220,127 @@ zamba2
     1.0
     1.1
 """
-"""Ends of the names of Linear layers whose weight the model reads without calling them."""
+"""Ends of the names of Linear layers whose weight the model reads without calling them; with the type of a backbone,
+of layers in that for which PEFT, when it loads LoRA, looks under names that they do not have."""
+
+PLACES = r"""
+chmv2 depth_anything dpt edgetam_vision_model prompt_depth_anything sam2_vision_model upernet vitpose zoedepth
+    backbone.
+conditional_detr d_fine deformable_detr detr pp_doclayout_v2 pp_doclayout_v3 pp_doclayout_v4 rt_detr rt_detr_v2
+    model.backbone.model.
+dab-detr grounding-dino mm-grounding-dino table-transformer
+    model.backbone.conv_encoder.model.
+deimv2
+    model.conv_encoder.model.
+deimv2
+    model.conv_encoder.backbone.
+detr
+    model.detr.model.backbone.model.
+lw_detr rf_detr
+    model.backbone.backbone.
+mask2former maskformer oneformer
+    model.pixel_level_module.encoder.
+omdet-turbo
+    model.vision_backbone.vision_backbone.
+pp_ocrv5_mobile_det pp_ocrv5_mobile_rec pp_ocrv5_server_rec pp_ocrv6_small_det pp_ocrv6_small_rec pp_ocrv6_tiny_rec
+uvdoc
+    model.backbone.
+rf_detr
+    model.model.backbone.backbone.
+slanet
+    vision_backbone.
+tvp
+    model.vision_model.backbone.
+"""
+"""Model types whose config chooses a backbone, and where they have it."""
+
+BACKBONES = r"""
+beit
+    : ^fpn1\.0\. => fpn.fpn1.conv_transpose1.
+    : ^fpn1\.1\. => fpn.fpn1.normalization.
+    : ^fpn1\.3\. => fpn.fpn1.conv_transpose2.
+    : ^fpn2\.0\. => fpn.fpn2.
+    : ^encoder\.layer\. => beit.encoder.layer.
+    : ^embeddings\. => beit.embeddings.
+    : attention.query(?!\w) => q_proj
+    : attention.key(?!\w) => k_proj
+    : attention.value(?!\w) => v_proj
+    : attention.output.dense(?!\w) => attention.o_proj
+    : intermediate.dense(?!\w) => mlp.fc1
+    : output.dense(?!\w) => mlp.fc2
+    beit.: encoder\.layer\. => layers.
+    beit.: attention.query(?!\w) => q_proj
+    beit.: attention.key(?!\w) => k_proj
+    beit.: attention.value(?!\w) => v_proj
+    beit.: attention.output.dense(?!\w) => attention.o_proj
+    beit.: intermediate.dense(?!\w) => mlp.fc1
+    beit.: output.dense(?!\w) => mlp.fc2
+    beit.: encoder.relative_position_bias(?!\w) => shared_position_bias
+    beit.: attention.attention.relative_position_bias.relative_position_bias_table(?!\w) => relative_position_bias.relative_position_bias_table
+dinov2 dinov2_with_registers
+    : attention.attention.query(?!\w) => attention.q_proj
+    : attention.attention.key(?!\w) => attention.k_proj
+    : attention.attention.value(?!\w) => attention.v_proj
+    : attention.output.dense(?!\w) => attention.o_proj
+    : mlp.weights_out(?!\w) => mlp.down_proj
+dinov3_convnext
+    : (?<!model\.)stages(?!\w) => model.stages
+dinov3_vit
+    : (?<!model\.)layer. => model.layer.
+pixio
+    : encoder\.layer\. => layers.
+    : attention.query(?!\w) => q_proj
+    : attention.key(?!\w) => k_proj
+    : attention.value(?!\w) => v_proj
+    : attention.output.dense(?!\w) => attention.o_proj
+    : intermediate.dense(?!\w) => mlp.fc1
+    : output.dense(?!\w) => mlp.fc2
+    : norm1(?!\w) => layernorm_before
+    : norm2(?!\w) => layernorm_after
+    : ^encoder\. => pixio.
+sapiens2
+    : ^cls_token(?!\w) => embeddings.cls_token
+    : ^storage_tokens(?!\w) => embeddings.register_tokens
+    : ^patch_embed\.projection\. => embeddings.patch_embeddings.
+    : blocks\.(\d+)\. => model.layer.\1.
+    : attn\.proj\. => attention.o_proj.
+    : attn\.wq\. => attention.q_proj.
+    : attn\.wk\. => attention.k_proj.
+    : attn\.wv\. => attention.v_proj.
+    : attn\.q_norm\. => attention.q_norm.
+    : attn\.k_norm\. => attention.k_norm.
+    : attn\.gamma\.weight(?!\w) => layer_scale1.lambda1
+    : ffn\.w3\. => mlp.down_proj.
+    : \.ln1\. => .norm1.
+    : \.ln2\. => .norm2.
+    : ^ln1\. => norm.
+swin
+    : ^encoder\. => swin.encoder.
+    : ^embeddings\. => swin.embeddings.
+    swin.: attention.self.query(?!\w) => attention.q_proj
+    swin.: attention.self.key(?!\w) => attention.k_proj
+    swin.: attention.self.value(?!\w) => attention.v_proj
+    swin.: attention.self.relative_position_bias_table(?!\w) => attention.relative_position_bias.relative_position_bias_table
+    swin.: attention.output.dense(?!\w) => attention.o_proj
+    swin.: intermediate.dense(?!\w) => mlp.fc1
+    swin.: output.dense(?!\w) => mlp.fc2
+tipsv2 tipsv2_vision_model
+    : ^vision_encoder\.(.+) => \1
+    : patch_embed\.proj\. => embeddings.patch_embeddings.projection.
+    : cls_token(?!\w) => embeddings.cls_token
+    : mask_token(?!\w) => embeddings.mask_token
+    : register_tokens(?!\w) => embeddings.register_tokens
+    : pos_embed(?!\w) => embeddings.position_embeddings
+    : norm\. => layernorm.
+    : blocks\. => encoder.layer.
+    : \.attn\.proj\. => .attention.o_proj.
+    : \.ls1\.gamma(?!\w) => .layer_scale1.lambda1
+    : \.ls2\.gamma(?!\w) => .layer_scale2.lambda1
+    : \.mlp\.c_fc\. => .mlp.fc1.
+    : \.mlp\.c_proj\. => .mlp.fc2.
+    : \.mlp\.w3\. => .mlp.down_proj.
+"""
+"""Types of backbones, and how their tensors are renamed: the part of the backbone, pattern and replacement."""
 
 TOWERS = r"""
 text_model

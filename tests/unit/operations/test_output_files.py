@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import write_base, write_tuned
@@ -46,6 +47,25 @@ def test_without_a_manifest_the_config_is_compared(out: Path) -> None:
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps({**config, "model_type": "other"}))
     assert problems(out) == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("added", "fact"),
+    [
+        ({"rope_scaling": {"type": "linear", "factor": 8.0}}, ["config.json"]),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 8.0, "rope_theta": 1e4}}, ["config.json"]),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0}}}, ["config.json"]),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, []),
+        ({"rope_scaling": None, "use_cache": True, "attention_bias": False}, []),
+    ],
+)
+def test_positions_that_are_scaled_in_one_of_two_configs_are_seen(
+    out: Path, added: dict[str, Any], fact: list[str]
+) -> None:
+    (out / "adapterops.json").unlink()
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, **added}))
+    assert problems(out) == fact
 
 
 def test_a_damaged_manifest_is_a_problem(out: Path) -> None:

@@ -157,17 +157,32 @@ def test_a_request_that_is_none(
         assert "request" in shown.out + shown.err
 
 
+IMPOSSIBLE: dict[str, Any] = {
+    "rounding": {"rounding": "sideways"},
+    "method": {"result": "sorcery(a)"},
+    "formula": {"result": "a +* 2"},
+    "scheme": {"quantize": "nf5"},
+}
+
+
+@pytest.mark.parametrize("command", ["verify", "push", "card"])
 def test_a_request_that_cannot_be_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody typed it: an output that says so is damaged."""
+    """Nobody typed it: an output that says so is damaged, and is neither sent nor described."""
     monkeypatch.chdir(tmp_path)
     write_base(Path("base"), layers=1)
     write_tuned(Path("a"), layers=1)
     assert run(["fuse", "base", "a", "-o", "out"]) == 0
-    changed(tmp_path / "out", lambda content: content["request"].update(rounding="sideways"))
-    assert run(["verify", "out"]) == 3
-    assert "sideways" in capsys.readouterr().err
+    whole = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    for name, wrong in IMPOSSIBLE.items():
+        request = {**whole["request"], **wrong}
+        changed(tmp_path / "out", lambda content, request=request: content.update(request=request))  # type: ignore[misc]
+        capsys.readouterr()
+        assert run(READING[command]) == 3, name
+        shown = capsys.readouterr()
+        assert MANIFEST in shown.err
+        assert not shown.out
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe", "deep", "huge number"])

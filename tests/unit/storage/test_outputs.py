@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from adapterops.errors import NotFoundError, OptionError, OutputExistsError
+from adapterops.provenance.manifest import described
+from adapterops.storage import outputs
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, check_output, check_replaceable
 
 
 def output(folder: Path, *files: str) -> Path:
     folder.mkdir()
-    (folder / MANIFEST).write_text(json.dumps({"outputs": {key: {} for key in files}}))
     for name in files:
         (folder / name).touch()
+    (folder / MANIFEST).write_text(json.dumps({"outputs": {name: described(folder / name) for name in files}}))
     return folder
 
 
@@ -32,6 +34,29 @@ def test_what_somebody_added_is_not(tmp_path: Path, added: str) -> None:
     out = output(tmp_path / "out", "a.safetensors")
     (out / added).write_text("mine")
     with pytest.raises(OutputExistsError, match=f"did not write: {added}"):
+        check_replaceable(out)
+
+
+@pytest.mark.parametrize("content", ["of another size", "theirs"])
+def test_what_a_manifest_names_and_does_not_describe_is_not(tmp_path: Path, content: str) -> None:
+    out = output(tmp_path / "out")
+    (out / "thesis.txt").write_text("mine: ")
+    (out / MANIFEST).write_text(json.dumps({"outputs": {"thesis.txt": described(out / "thesis.txt")}}))
+    check_replaceable(out)
+    (out / "thesis.txt").write_text(content)
+    with pytest.raises(OutputExistsError, match=r"not as adapterops wrote them: thesis\.txt"):
+        check_replaceable(out)
+
+
+def test_a_large_file_is_known_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "HASHED", 3)
+    out = output(tmp_path / "out", "a.safetensors")
+    stated = {"size": 4, "blake3": "0" * 64}
+    (out / "a.safetensors").write_bytes(b"1234")
+    (out / MANIFEST).write_text(json.dumps({"outputs": {"a.safetensors": stated}}))
+    check_replaceable(out)
+    (out / "a.safetensors").write_bytes(b"12345")
+    with pytest.raises(OutputExistsError, match=r"not as adapterops wrote them: a\.safetensors"):
         check_replaceable(out)
 
 
