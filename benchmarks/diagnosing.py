@@ -1,6 +1,6 @@
 """What `diagnose` says of planted faults and of sound merges, counted: `python benchmarks/diagnosing.py [WORK]`.
 
-Every fault of tests/merged_models.py, by the arithmetic of seven programs: named, where the verdict is that something is
+Every fault of tests/merged_models.py, by seven arithmetics of merging: named, where the verdict is that something is
 wrong, and the sentence or a finding says what was planted, in the modules where it was. Every sound merge: an alarm, where
 the verdict is anything else. And a model of 0.5B parameters that was merged right, and one that has another adapter:
 seconds, and the peak of memory. Writes benchmarks/results/diagnosing.json; about ten minutes on one quiet core.

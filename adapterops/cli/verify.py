@@ -228,12 +228,14 @@ def _fused(record: Request | None, model: Place, complete: bool) -> Request | No
     if record is not None and record.kind in (FUSE, UNFUSE):
         return record
     if not complete:
-        read_manifest(model.local())  # one that is damaged is not one that says nothing
+        manifest = read_manifest(model.local())  # one that is damaged is not one that says nothing
         fact = (
-            "its manifest does not say how it was made"
-            if record is None
-            else f"was made by {record.kind}, and not fused"
+            "has no manifest that says how it was made"
+            if manifest is None
+            else "its manifest does not say how it was made"
         )
+        if record is not None:
+            fact = f"was made by {record.kind}, and not fused"
         raise OptionError(fact, path=model, hint="name what it was fused from: --base BASE --adapter SOURCE")
     return None
 

@@ -52,7 +52,7 @@ def nearest(name: str, names: Collection[str]) -> str | None:
     close = get_close_matches(name, names, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names)}" if names else None
+    return f"known: {', '.join(names)}" if names else None
 
 
 def call(function: str, arguments: Sequence[Argument], index: int) -> Node:

@@ -21,6 +21,8 @@ REFUSED, WRONG, IGNORED, UNKNOWN, FINE = SEVERITIES = (
 BAD = (REFUSED, WRONG)
 """What makes `check` fail."""
 
+NOT_KNOWN = "what it does then is not known"
+
 FACTS = {
     "format": "the format",
     "language": "an adapter of a language model",
@@ -143,11 +145,11 @@ def ignored(says: str, remedy: str = "") -> Rule:
     return Rule(IGNORED, says, remedy)
 
 
-def unknown(says: str = "not established", remedy: str = "") -> Rule:
+def unknown(says: str = NOT_KNOWN, remedy: str = "") -> Rule:
     return Rule(UNKNOWN, says, remedy)
 
 
-def fine(says: str = "right") -> Rule:
+def fine(says: str = "applied right") -> Rule:
     return Rule(FINE, says)
 
 
@@ -167,7 +169,7 @@ NOT_LORA = {
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
-    "full_names": unknown("whether it takes full names in target_modules was not established"),
+    "full_names": unknown("whether it takes full names in target_modules is not known"),
 }
 
 RUNTIMES = {
@@ -215,10 +217,10 @@ RUNTIMES = {
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest records the pattern"),
             "rank_pattern": unknown("early versions refuse several adapters of unequal ranks or scales", NORMALIZE),
             "dora": refused("use_dora stops it", FUSE),
-            "saved": unknown("not established; added tokens stop it", FUSE),
-            "biases": unknown("not established", FUSE),
-            "embeddings": unknown("not established; added tokens stop it", FUSE),
-            "head": unknown("not established"),
+            "saved": unknown(f"{NOT_KNOWN}; added tokens stop it", FUSE),
+            "biases": unknown(remedy=FUSE),
+            "embeddings": unknown(f"{NOT_KNOWN}; added tokens stop it", FUSE),
+            "head": unknown(),
             "experts": wrong(
                 "names with experts.base_layer are dropped silently, unless --lora-strict-loading (#25528)", FUSE
             ),
@@ -249,7 +251,7 @@ RUNTIMES = {
             ),
             "adapter_name": refused("stops the converter (measured)", TO_PEFT),
             "tied": refused("has no tensor of its own to add it to", FUSE),
-            "experts": unknown("not established", FUSE),
+            "experts": unknown(remedy=FUSE),
         },
     ),
     "ollama": Runtime(
@@ -268,14 +270,14 @@ RUNTIMES = {
             "mlx_scale": wrong("scale is read and not used: 1 in its place"),
             "rslora": wrong("use_rslora is not read: alpha over the rank"),
             "alpha_pattern": wrong("one lora_alpha for all"),
-            "rank_pattern": unknown("not established", NORMALIZE),
+            "rank_pattern": unknown(remedy=NORMALIZE),
             "float_alpha": refused("reads a whole number, and stops at 16.0 (#17377, open)", NORMALIZE),
-            "dora": unknown("not established", FUSE),
-            "saved": unknown("not established", FUSE),
-            "biases": unknown("not established", FUSE),
-            "embeddings": unknown("not established", FUSE),
-            "head": unknown("not established"),
-            "experts": unknown("not established", FUSE),
+            "dora": unknown(remedy=FUSE),
+            "saved": unknown(remedy=FUSE),
+            "biases": unknown(remedy=FUSE),
+            "embeddings": unknown(remedy=FUSE),
+            "head": unknown(),
+            "experts": unknown(remedy=FUSE),
             "wide": wrong("takes the longer side of A and B for the outer one", TRUNCATE),
             "architecture": refused("converts adapters of llama and gemma2 alone (#6858, #6440)", TO_GGUF),
             "rotated": wrong(
@@ -314,7 +316,7 @@ RUNTIMES = {
             "biases": refused("any other name than those of its layers is a KeyError", FUSE),
             "embeddings": fine("heads and embeddings are read this way alone"),
             "head": refused("heads are read only through modules_to_save", FUSE),
-            "experts": unknown("not established", FUSE),
+            "experts": unknown(remedy=FUSE),
             "rank": refused("is above max_lora_rank", TRUNCATE),
         },
         limit=64,
@@ -331,11 +333,11 @@ RUNTIMES = {
             "rslora": wrong("use_rslora is not read: alpha over r (#700)"),
             "alpha_pattern": wrong("one lora_alpha for all"),
             "rank_pattern": wrong("one r for all"),
-            "dora": unknown("not established", FUSE),
-            "saved": unknown("not established", FUSE),
-            "biases": unknown("not established", FUSE),
-            "embeddings": unknown("not established", FUSE),
-            "head": unknown("not established"),
+            "dora": unknown(remedy=FUSE),
+            "saved": unknown(remedy=FUSE),
+            "biases": unknown(remedy=FUSE),
+            "embeddings": unknown(remedy=FUSE),
+            "head": unknown(),
             "experts": ignored("modules that it does not know have no effect", FUSE),
             "base": ignored("modules that it does not know have no effect", OWN_BASE),
             "rank": unknown("its kernels go up to 128", TRUNCATE),

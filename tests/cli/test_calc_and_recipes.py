@@ -299,7 +299,7 @@ def test_different_bases_are_combined_when_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["0.7*a - 0.3*d", "a=plain", "b=all"], 2, "0.7*a - 0.3*d\n              ^\n  there are a, b"),
+        (["0.7*a - 0.3*d", "a=plain", "b=all"], 2, "0.7*a - 0.3*d\n              ^\n  known: a, b"),
         (["a", "a"], 2, "'a' gives no name to an adapter"),
         (["a", "a="], 2, "'a=' gives no name to an adapter"),
         (["a", "a=plain", "a=all"], 2, "a is given twice"),

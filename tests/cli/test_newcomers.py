@@ -120,7 +120,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("dequantize base -o x", 4, "has no quantized weight", "it is in 16 or 32 bits already"),
         ("split base", 3, "has no adapter in it", "it is a base as it is"),
         ("merge a b --seed 1", 2, "linear has no parameter seed", "seed is a parameter of dare_ties"),
-        ("calc a+b a=a", 2, "there is no adapter named 'b'", "there is a"),
+        ("calc a+b a=a", 2, "there is no adapter named 'b'", "known: a"),
         ("calc a*b a=a b=b", 2, "adapters can be added, and not multiplied", "0.5*a"),
         ("--verison", 2, "there is no option --verison", "did you mean --version? see adapterops --help"),
         ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),

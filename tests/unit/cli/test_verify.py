@@ -52,4 +52,4 @@ def test_what_does_not_go_together(arguments: list[str], message: str, capsys: C
 
 def test_a_model_without_a_manifest_needs_names(capsys: Capture) -> None:
     assert run(["verify", "base"]) == 2
-    assert "its manifest does not say how it was made" in capsys.readouterr().err
+    assert "has no manifest that says how it was made" in capsys.readouterr().err

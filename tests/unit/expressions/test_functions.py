@@ -75,5 +75,5 @@ def test_numbers_stay_finite() -> None:
 
 def test_the_nearest_name_or_all_of_them() -> None:
     assert nearest("tise", ["ties", "dare"]) == "did you mean ties?"
-    assert nearest("x", ["ties", "dare"]) == "there are ties, dare"
+    assert nearest("x", ["ties", "dare"]) == "known: ties, dare"
     assert nearest("x", []) is None
