@@ -168,7 +168,7 @@ def test_options_stand_in_for_what_the_manifest_says(place: Path, capsys: Captur
 
 def test_what_was_not_fused_is_not_verified(place: Path, capsys: Capture) -> None:
     assert "was made by quantize" in done(capsys, "verify", "base-nf4", code=2)
-    assert "does not say how it was made" in done(capsys, "verify", "base", code=2)
+    assert "has no manifest that says how it was made" in done(capsys, "verify", "base", code=2)
     done(capsys, "fuse", "base", "a", "-o", "out")
     text = Path("out/adapterops.json").read_text()
     Path("out/adapterops.json").write_text(text.replace('"path": "../a"', '"path": "../b"'))
