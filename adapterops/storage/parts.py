@@ -38,7 +38,7 @@ from adapterops.errors import (
 )
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.differences import differences, shown
-from adapterops.storage.hidden import create_locked, remove_if_dead
+from adapterops.storage.hidden import create_locked, remove, remove_if_dead
 from adapterops.storage.journal import checked, line
 from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.staging import writing
@@ -96,7 +96,7 @@ class Parts:
                 yield Work(self, folder)
             finally:
                 os.close(lock)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
