@@ -226,14 +226,9 @@ def _terms(
     for tensor in tensors:
         layer = _layer(tensor)
         depth = 0.0 if layer is None else layer / (count - 1) if count > 1 else 1.0
-
-        def settled(name: str, default: Any, *places: Mapping[str, Any]) -> Any:
-            values = (_value(each[name], tensor, depth) for each in places if name in each)  # noqa: B023  # called in this very round of the loop
-            return next((value for value in values if value is not None), default)
-
-        own = {name: settled(name, default, *shared) for name, default in method.own.items()}
+        own = _settled(method.own, shared, tensor, depth)
         each = {
-            model: {name: settled(name, default, source.parameters, *shared) for name, default in method.models.items()}
+            model: _settled(method.models, [source.parameters, *shared], tensor, depth)
             for model, source in models.items()
         }
         group = Group(own, each)
@@ -243,6 +238,17 @@ def _terms(
         chosen = "" if len(members) == len(tensors) else ", ".join(f'"{name}"' for name in members)
         term = method.term(group, [f"select({name}, {chosen})" if chosen else name for name in models])
         found += [term] if term else []
+    return found
+
+
+def _settled(
+    defaults: Mapping[str, Any], places: Sequence[Mapping[str, Any]], tensor: str, depth: float
+) -> dict[str, Any]:
+    """What parameters are for a tensor: by the first place that says it, or else the default."""
+    found = {}
+    for name, default in defaults.items():
+        values = (_value(each[name], tensor, depth) for each in places if name in each)
+        found[name] = next((value for value in values if value is not None), default)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_an_output_is_not_replaced_unless_asked_for(pair: list[Adapter], tmp_pat
 
 
 @pytest.mark.parametrize("given", [{"dtype": "I8"}, {"format": "npz"}])
-def test_what_cannot_be_written(pair: list[Adapter], tmp_path: Path, given: dict[str, str]) -> None:
+def test_what_cannot_be_written(pair: list[Adapter], tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
-        save_adapter(pair[0], tmp_path / "out", **given)  # type: ignore[arg-type]
+        save_adapter(pair[0], tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()

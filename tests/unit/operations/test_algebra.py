@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,6 @@ def test_another_base_is_asked_for(tmp_path: Path, pair: list[Adapter]) -> None:
         ({"density": 0.5}, "no parameter density"),
     ],
 )
-def test_settings_that_make_no_sense(given: dict[str, object], message: str) -> None:
+def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        settings("linear", 2, **given)  # type: ignore[arg-type]
+        settings("linear", 2, **given)

@@ -41,7 +41,8 @@ def test_linear_layers_alone_are_quantized_and_the_config_says_so(base: Checkpoi
 def test_there_and_back_is_within_the_steps_of_the_codes(base: Checkpoint, codes: Checkpoint) -> None:
     found = dequantize(codes)
     assert not found.schemes
-    assert found.config == {**(base.config or {}), "torch_dtype": found.config["torch_dtype"]}  # type: ignore[index]
+    assert found.config
+    assert found.config == {**(base.config or {}), "torch_dtype": found.config["torch_dtype"]}
     before, after = (each.stored[NAME].rows(0, 64, Scratch()) for each in (base, codes))
     assert np.abs(before - after).max() < 0.2 * np.abs(before).max()
     with pytest.raises(IncompatibleError, match="has no quantized weight"):

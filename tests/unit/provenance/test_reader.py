@@ -43,6 +43,11 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     (folder / MANIFEST).write_text(json.dumps({**content, "seal": seal(content)}))
 
 
+def asking(folder: Path, request: Any) -> None:
+    """The manifest with another request."""
+    changed(folder, lambda content: content.update(request=request))
+
+
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     ao.save_adapter(2 * ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "out")
@@ -145,8 +150,7 @@ def test_a_request_that_is_none(
     assert run(["fuse", "base", "a", "-o", "out"]) == 0
     whole = json.loads((tmp_path / "out" / MANIFEST).read_text())
     for name, wrong in WRONG.items():
-        request = {**whole["request"], **wrong} if isinstance(wrong, dict) else wrong
-        changed(tmp_path / "out", lambda content, request=request: content.update(request=request))  # type: ignore[misc]
+        asking(tmp_path / "out", {**whole["request"], **wrong} if isinstance(wrong, dict) else wrong)
         capsys.readouterr()
         code = run(READING[command])
         shown = capsys.readouterr()
@@ -176,8 +180,7 @@ def test_a_request_that_cannot_be_done(
     assert run(["fuse", "base", "a", "-o", "out"]) == 0
     whole = json.loads((tmp_path / "out" / MANIFEST).read_text())
     for name, wrong in IMPOSSIBLE.items():
-        request = {**whole["request"], **wrong}
-        changed(tmp_path / "out", lambda content, request=request: content.update(request=request))  # type: ignore[misc]
+        asking(tmp_path / "out", {**whole["request"], **wrong})
         capsys.readouterr()
         assert run(READING[command]) == 3, name
         shown = capsys.readouterr()

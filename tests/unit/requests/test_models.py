@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +25,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fused(place: Path, **fields: object) -> tuple[Request, Checkpoint]:
+def fused(place: Path, **fields: Any) -> tuple[Request, Checkpoint]:
     request = Request(
         {"a": Input(str(place / "a"))},
         parse("a", ["a"]),
         base=Model(str(place / "base")),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
     opened = open_inputs(request)
     return request, model(request, opened, measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ def opened(tmp_path: Path) -> Opened:
     return Opened({name: open_adapter(write_adapter(tmp_path / name, seed=ord(name))) for name in "ab"}, {})
 
 
-def request(text: str, **output: object) -> Request:
-    return Request({name: Input(name) for name in "ab"}, parse(text, ["a", "b"]), output=Output(**output))  # type: ignore[arg-type]
+def request(text: str, **output: Any) -> Request:
+    return Request({name: Input(name) for name in "ab"}, parse(text, ["a", "b"]), output=Output(**output))
 
 
 def unread(made: Adapter) -> Adapter:

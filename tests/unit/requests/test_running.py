@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import write_adapter
@@ -17,8 +18,8 @@ from adapterops.requests.request import Input, Model, Output, Request
 from adapterops.requests.running import make, plan, save
 
 
-def request(**fields: object) -> Request:
-    return Request({"a": Input("a")}, parse("2*a", ["a"]), **fields)  # type: ignore[arg-type]
+def request(**fields: Any) -> Request:
+    return Request({"a": Input("a")}, parse("2*a", ["a"]), **fields)
 
 
 def test_an_adapter_is_planned_and_saved(tmp_path: Path) -> None:

@@ -24,5 +24,7 @@ def test_kept_entries_are_divided_by_their_probability() -> None:
 @pytest.mark.parametrize(("density", "epsilon"), [(0.1, 0.1), (0.9, 0.2)])
 def test_probabilities_stay_within_reach(density: float, epsilon: float) -> None:
     for name in ("della", "della_linear"):
+        check = METHODS[name].check
+        assert check
         with pytest.raises(OptionError, match="the fraction kept would run from"):
-            METHODS[name].check([1.0], {"density": density, "epsilon": epsilon})  # type: ignore[misc]
+            check([1.0], {"density": density, "epsilon": epsilon})
