@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def test_files_and_records(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="other bytes"):
         written(parts, "a", b"3", "other")
     assert (parts.files / "a").read_bytes() == b"1"
+
+
+def test_a_thread_that_nobody_waits_for_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may write into the folder while that is removed, after a signal."""
+    parts, rmtree, late = begin(tmp_path / "out", PLAN), shutil.rmtree, ["a"]
+
+    def removed(folder: Path, **how: bool) -> None:
+        rmtree(folder, **how)
+        if late:
+            folder.mkdir()
+            (folder / late.pop()).touch()
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with parts.working():
+        pass
+    assert not late
+    assert not list(parts.folder.glob("work-*"))
 
 
 def test_the_command_may_differ_and_nothing_else(tmp_path: Path) -> None:
