@@ -15,39 +15,43 @@ from adapterops.formats.registry import Arrangement
 from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
+    from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
 
 class Factors(NamedTuple):
     """A module as it is stored: A and B, rounded once; the norm of what they hold, its error, what rounding moved of it;
-    and by what it is known again.
+    and by what it is known again. `norm` is None where nothing was lost and nobody asked for it.
     """
 
     module: str
     A: Array
     B: Array
-    norm: float
+    norm: float | None
     error: float
     rounding: float
     image: Image
 
 
-def as_stored(adapter: Adapter, arranged: Arrangement) -> Callable[[str], Factors]:
+def as_stored(adapter: Adapter, arranged: Arrangement, norms: bool = True) -> Callable[[str], Factors]:
     """The same of modules of which nothing is written anew."""
-    anew = factored(adapter, arranged, exact=True)
+    anew = factored(adapter, arranged, exact=True, norms=norms)
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
             update = adapter.updates[module].lowrank()
             if update is None:  # such as a bias
                 return anew(module)
-            return Factors(module, update.A, update.B, update.norm(), 0.0, 0.0, image(update))
+            seen = image(update)
+            norm = update.norm() if norms or not seen.size else None
+            return Factors(module, update.A, update.B, norm, 0.0, 0.0, seen)
 
     return factors
 
 
-def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[str], Factors]:
-    """What computes a module as it is stored.
+def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool = True) -> Callable[[str], Factors]:
+    """What computes a module as it is stored; with the `norms` of those of which nothing is lost, too: the product of
+    their Gram matrices takes longer than all else that is done to them.
 
     Raises:
         IncompatibleError: a number does not fit the dtype of the output.
@@ -56,26 +60,47 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool) -> Callable[[
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[module], exact)
+            return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[module], exact, norms)
 
     return factors
 
 
-def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str], exact: bool) -> Factors:
-    from adapterops.arrays.floats import widened
-    from adapterops.linalg.factor import moved, reduced
+def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str], exact: bool, norms: bool) -> Factors:
+    from adapterops.linalg.factor import reduced
     from adapterops.updates.kronecker import thin
 
     whole_rank = layout.kind == DIFFERENCE and layout.rank >= min(layout.shape)
     found = thin(update) if whole_rank else reduced(update, layout.rank, exact)
-    stored = _rounded("A", found.A, dtypes[0]), _rounded("B", found.folded(), dtypes[1])
-    norm, distance = found.norm(), 0.0
-    if norm and isfinite(norm):
-        A, B = (widened(each, dtype, Scratch()) for each, dtype in zip(stored, dtypes, strict=True))
-        distance = moved(found, B, A)
     whole = update.lowrank() if found.error == 0 else None
+    stored = _same(found, dtypes)
+    if stored and whole is not None and not norms and (seen := image(whole)).size:
+        return Factors(module, *stored, None, 0.0, 0.0, seen)
+    norm, distance = found.norm(), 0.0
+    if stored is None:
+        stored = _rounded("A", found.A, dtypes[0]), _rounded("B", found.folded(), dtypes[1])
+        distance = _moved(found, stored, dtypes) if norm and isfinite(norm) else 0.0
     seen = image(found if whole is None else whole, distance)
-    return Factors(module, stored[0], stored[1], norm, found.error, distance / norm if distance else 0.0, seen)
+    return Factors(module, *stored, norm, found.error, distance / norm if distance else 0.0, seen)
+
+
+def _same(found: LowRank, dtypes: tuple[str, str]) -> tuple[Array, Array] | None:
+    """A and B as they are stored, where no number of them changes, and so no entry of the update."""
+    from adapterops.arrays.floats import exactly
+    from adapterops.linalg.factor import folds_exactly
+
+    if WIDE in dtypes or not folds_exactly(found) or (A := exactly(found.A, dtypes[0])) is None:
+        return None
+    B = exactly(found.folded(), dtypes[1])
+    return None if B is None else (A, B)
+
+
+def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str]) -> float:
+    """What rounding moved of an update."""
+    from adapterops.arrays.floats import widened
+    from adapterops.linalg.factor import moved
+
+    A, B = (widened(each, dtype, Scratch()) for each, dtype in zip(stored, dtypes, strict=True))
+    return moved(found, B, A)
 
 
 def _rounded(role: str, factor: Array, dtype: str) -> Array:

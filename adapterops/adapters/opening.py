@@ -94,10 +94,11 @@ def _matrix(array: Array) -> Array:
 
 
 def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
-    from adapterops.arrays.floats import finite
+    from adapterops.arrays.floats import all_stored_finite, finite
 
     values = tensor.file.array(tensor.name, rows)
-    if not allow and not (fine := finite(values, tensor.spec.dtype)).all():
+    if not allow and not all_stored_finite(values, tensor.spec.dtype):
+        fine = finite(values, tensor.spec.dtype)
         raise InputError(
             f"has numbers that are NaN or infinite: {fine.size - fine.sum()} of {fine.size}",
             path=tensor.file.path,

@@ -99,7 +99,10 @@ def write_portions(
             record = {
                 "file": job.file,
                 **file_digests(folder / job.file, BLAKE3),
-                "figures": {each.module: [value.hex() for value in each[3:6]] for each in found},
+                "figures": {
+                    each.module: [value.hex() for value in (each.norm or 0.0, each.error, each.rounding)]
+                    for each in found
+                },
                 "inputs": [file.identity.hashes() for file in job.inputs],
             }
             records.add(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import lru_cache
 from math import isfinite
@@ -23,7 +23,7 @@ SLACK = 1e-12
 """What two products in float64 may differ by, of the size of their factors: wrong names and scales are far above it."""
 
 
-ENTRIES = 1 << 16
+ENTRIES = 1 << 17
 """How many numbers of a factor are in float64 at a time."""
 
 SHAPES = 16
@@ -86,11 +86,16 @@ def _probes(shape: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _times(matrix: Array, x: Array) -> Array:
-    """matrix · x in float64, of a few rows at a time."""
+    """matrix · x in float64, of a few rows at a time; in the same order however they are in memory."""
     import numpy as np
 
-    step = max(1, ENTRIES // len(x)) if len(x) else 1
-    blocks = [matrix[row : row + step].astype(np.float64) @ x for row in range(0, len(matrix), step)]
+    from adapterops.arrays.floats import transposed
+
+    if not matrix.flags.c_contiguous:
+        matrix = transposed(matrix.T)
+    height, width = matrix.shape
+    step = max(1, ENTRIES // max(1, width))
+    blocks = [matrix[row : row + step].astype(np.float64) @ x for row in range(0, height, step)]
     return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
@@ -113,11 +118,20 @@ def prove(written: Adapter, images: Mapping[str, Image], how: Execution = DEFAUL
         return max(distances, default=0.0)
 
 
+def norms(written: Adapter, images: Mapping[str, Image], modules: Iterable[str]) -> dict[str, float]:
+    """‖ΔW‖_F of some of the modules that were to be written, as they are read from the file."""
+    names = _names(written, images)
+    return {module: _read(written, names[module]).norm() for module in modules}
+
+
+def _read(written: Adapter, name: str) -> LowRank:
+    update: Any = written.updates[name]
+    return update.lowrank() or reduced(update, written.layout[name].rank, exact=True)
+
+
 def _moved(written: Adapter, name: str, expected: Image, module: str) -> float:
     """‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of one module, which the file calls `name`; 0 of numbers that are not finite."""
-    update: Any = written.updates[name]
-    ordered = name not in written.interleaved
-    found = update.lowrank() or reduced(update, written.layout[name].rank, exact=True)
+    ordered, found = name not in written.interleaved, _read(written, name)
     moved = expected.distance(image(found), ordered)
     if moved > expected.within and written.config.reversed:  # extracted in the sides that PEFT takes it for
         moved = min(moved, expected.distance(image(LowRank(found.A.T, found.B.T, found.scale)), ordered))

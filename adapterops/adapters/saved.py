@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Kept:
     """What was saved of one module: its rank, ‖ΔW‖_F, the fraction of ‖ΔW‖_F² that was kept, and ‖ΔW - B A‖_F / ‖ΔW‖_F
-    of that, B and A being the numbers that are stored.
+    of that, B and A being the numbers that are stored. `norm` is None where nothing of any module was lost, and nobody
+    asked for it.
     """
 
     rank: int
-    norm: float
+    norm: float | None
     energy: float
     rounding: float = 0.0
 
@@ -51,9 +52,9 @@ class Saved:
         """What rounding B and A moved of that, over all modules: the root of Σ‖ΔW - B A‖_F² / Σ‖ΔW‖_F². Modules with
         numbers that are not finite have no such norms, and do not count.
         """
-        finite = [each for each in self.modules.values() if isfinite(each.norm)]
-        size = sum(each.norm**2 for each in finite)
-        return sqrt(sum((each.rounding * each.norm) ** 2 for each in finite) / size) if size else 0.0
+        finite = [(each.norm, each.rounding) for each in self.modules.values() if each.norm and isfinite(each.norm)]
+        size = sum(norm**2 for norm, _ in finite)
+        return sqrt(sum((rounding * norm) ** 2 for norm, rounding in finite) / size) if size else 0.0
 
 
 class Found:
@@ -84,8 +85,18 @@ class Found:
                     self.ranks[group] = rank
                     yield from joined.items()
 
+    @property
+    def unmeasured(self) -> list[str]:
+        """Modules whose norm is not known, and is asked for: something was lost of others, and all are the measure of it."""
+        lost = any(self._errors.values()) or any(each.rounding for each in self._modules.values())
+        return [module for module, each in self._modules.items() if each.norm is None] if lost else []
+
+    def measured(self, norms: Mapping[str, float]) -> None:
+        """Take note of these norms."""
+        self._modules |= {module: replace(self._modules[module], norm=norm) for module, norm in norms.items()}
+
     def saved(self, out: Path, size: int) -> Saved:
-        norm = sum(kept.norm**2 for kept in self._modules.values()) ** 0.5
+        norm = sum((each.norm or 0.0) ** 2 for each in self._modules.values()) ** 0.5
         error = sum(error**2 for error in self._errors.values()) ** 0.5
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
         return Saved(out, self._modules, dropped, size, _energy(norm, error))
@@ -105,5 +116,5 @@ def kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:
     }
 
 
-def _energy(norm: float, error: float) -> float:
-    return 1.0 if error == 0 else norm**2 / (norm**2 + error**2)
+def _energy(norm: float | None, error: float) -> float:
+    return 1.0 if error == 0 or norm is None else norm**2 / (norm**2 + error**2)

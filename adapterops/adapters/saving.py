@@ -12,13 +12,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterops.adapters import proof
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
 from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.planning import arrangement, working_memory
-from adapterops.adapters.proof import prove
 from adapterops.adapters.saved import Found, Saved, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -38,7 +38,7 @@ from adapterops.provenance.manifest import (
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.outputs import check_output
-from adapterops.storage.staging import staged
+from adapterops.storage.staging import staged, sync_file
 from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import magnitudes_of
 
@@ -57,6 +57,7 @@ def save_adapter(
     exact: bool = False,
     format: str | None = None,
     force: bool = False,
+    norms: bool = True,
     origin: Origin = UNKNOWN,
     how: Execution = DEFAULT,
 ) -> Saved:
@@ -76,6 +77,7 @@ def save_adapter(
         exact: approximate dense updates by a full SVD and not by a randomized one.
         format: a name in `FORMATS`; by default that of the inputs, and PEFT's for MLX-LM's.
         force: replace an output of adapterops that is there.
+        norms: measure ‖ΔW‖_F of every module, those too of which nothing is lost.
         origin: what the manifest says of how it was made.
 
     Raises:
@@ -98,7 +100,7 @@ def save_adapter(
             chain(*arranged.groups.values()),
             unchanged(opened, arranged, format or adapter.config.format, dtype),
         )
-        compute = as_stored(adapter, arranged) if copies else factored(adapter, arranged, exact)
+        compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
                 adapter,
@@ -156,16 +158,19 @@ def complete_adapter(
     for document, fields in documents.items():
         write_json(folder / document, fields)
     for file, path in (copies or {}).items():
-        write_file(folder / file, path)
+        write_file(folder / file, path, sync=file != arranged.file)
     for file, data in origin.files.items():
         write_bytes(folder / file, data)
     files = (*(copies or {arranged.file}), *documents, *origin.files)
     with read_back():
         again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
-    with local.background() as background:
+    with local.background() as background, local.background() as disk:
+        synced = disk.submit(sync_file, folder / arranged.file)  # what takes longest, while the file is read again
         hashing = background.submit(lambda: {file: described(folder / file) for file in files})
-        proven = prove(again, found.images, how)
+        proven = proof.prove(again, found.images, how)
+        found.measured(proof.norms(again, found.images, found.unmeasured))
         outputs = hashing.result()
+        synced.result()
     vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
     saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
@@ -181,9 +186,9 @@ def complete_adapter(
 
 
 def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]], ranks: Mapping[str, int]) -> None:
-    """`ranks`: of the groups, known when their tensors are."""
+    """The file of tensors, not synced yet. `ranks`: of the groups, known when their tensors are."""
     if arranged.fields is None:
         metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
-        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room)
+        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync=False)
     else:
-        write_gguf(path, arranged.tensors, tensors, arranged.fields)
+        write_gguf(path, arranged.tensors, tensors, arranged.fields, sync=False)

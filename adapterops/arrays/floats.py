@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.finite import all_finite
 from adapterops.arrays.libraries import imported_torch
-from adapterops.arrays.scratch import Scratch
+from adapterops.arrays.scratch import LINE, Scratch
 from adapterops.errors import IncompatibleError
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def _convert(numbers: Array, result: Array, dtype: str) -> None:
         tensor(result, dtype).copy_(stored) if result.dtype == STORED[dtype] else torch.from_numpy(result).copy_(stored)
     elif dtype == "BF16":
         wide = result if result.dtype == np.float32 else np.empty(result.shape, np.float32)
-        np.left_shift(numbers, 16, out=wide.view(np.uint32), dtype=np.uint32)
+        bits = wide.view(np.uint32)
+        np.copyto(bits, numbers)
+        np.left_shift(bits, 16, out=bits)  # in two steps: numpy converts faster than it shifts what it has to convert
         if wide is not result:
             np.copyto(result, wide)
     elif numbers.dtype == np.float16 and result.dtype == np.float32:
@@ -135,10 +138,8 @@ def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False
     Raises:
         IncompatibleError: a number is too large for `dtype`.
     """
-    if numbers.dtype == STORED[dtype]:
-        return numbers
-    if dtype == "BF16" and (upper := _upper_halves(numbers)) is not None:
-        return upper
+    if (same := exactly(numbers, dtype)) is not None:
+        return same
     before = np.isfinite(numbers)
     nan = np.isnan(numbers) if dtype == "BF16" and not before.all() else None
     result = narrowed(numbers, dtype, memory, settle=settle)
@@ -148,14 +149,23 @@ def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False
     return result
 
 
-def _upper_halves(numbers: Array) -> Array | None:
-    """Numbers of float32 as bfloat16, where all of them are that, and finite."""
-    if numbers.dtype != np.float32 or not numbers.flags.c_contiguous or not numbers.size:
+def exactly(numbers: Array, dtype: str) -> Array | None:
+    """Numbers as they are stored, where that changes none of them and is known at a glance: they are of that dtype, or of
+    float32, and finite, and upper halves of it are bfloat16. None where they may have to be rounded.
+    """
+    if numbers.dtype == STORED[dtype]:
+        return numbers
+    if dtype != "BF16" or numbers.dtype != np.float32 or not numbers.size:
         return None
-    if int(np.bitwise_or.reduce(numbers.view(np.uint32), axis=None)) & 0xFFFF:
+    if not numbers.flags.c_contiguous:
+        turned = exactly(numbers.T, dtype) if numbers.T.flags.c_contiguous else None
+        return None if turned is None else turned.T
+    bits = numbers.view(np.uint32)
+    if int(np.bitwise_or.reduce(bits, axis=None)) & 0xFFFF:
         return None
-    upper: Array = numbers.view(np.uint16).reshape(*numbers.shape, 2)[..., 1].copy()
-    return upper if int(np.bitwise_and(upper, 0x7FFF).max()) < 0x7F80 else None
+    upper = np.empty(numbers.shape, np.uint16)
+    np.right_shift(bits, 16, out=upper, casting="unsafe")
+    return upper if all_stored_finite(upper, dtype) else None
 
 
 def at_random(numbers: Array, dtype: str, memory: Scratch, draws: Array) -> Array:
@@ -208,6 +218,32 @@ def finite(stored: Array, dtype: str) -> NDArray[np.bool_]:
         return np.isfinite(stored)
     result: NDArray[np.bool_] = np.bitwise_and(stored.view(np.uint16), 0x7FFF) < infinity
     return result
+
+
+def all_stored_finite(stored: Array, dtype: str) -> bool:
+    """Whether no stored number is NaN or infinite."""
+    if not stored.size:
+        return True
+    infinity = {"BF16": 0x7F80, "F16": 0x7C00}.get(dtype)
+    if infinity is None:
+        return all_finite(stored)
+    bits = stored.view(np.uint16)  # as an unsigned one, what is not finite and negative is above all others;
+    return (
+        int(bits.max()) < 0x8000 | infinity and int(bits.view(np.int16).max()) < infinity
+    )  # as a signed one, positive
+
+
+def transposed(matrix: Array) -> Array:
+    """The transpose of a matrix, its rows one after the other in memory.
+
+    Where rows begin at multiples of a page, a column falls on a few lines of the cache: it is read from a copy whose
+    rows do not.
+    """
+    if matrix.T.flags.c_contiguous:
+        return matrix.T
+    apart = np.empty((len(matrix), matrix.shape[1] + LINE), matrix.dtype)[:, : matrix.shape[1]]
+    np.copyto(apart, matrix)
+    return np.ascontiguousarray(apart.T)
 
 
 def numbers(values: Any) -> tuple[Array, str]:

@@ -127,7 +127,13 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line(f"  {which} zero: the base stays as it is there")
     if verbose():
         rows = [
-            [module, str(each.rank), three(each.norm), percent(each.energy), percent(each.rounding)]
+            [
+                module,
+                str(each.rank),
+                "" if each.norm is None else three(each.norm),
+                percent(each.energy),
+                percent(each.rounding),
+            ]
             for module, each in saved.modules.items()
         ]
         print_table(["module", "rank", "norm", "energy kept", "rounding error"], rows)

@@ -113,7 +113,8 @@ def _saved(made: Made, out: Path, running: Running, command: Sequence[str], stor
     force, how = running.force, running.how
     if not running.spread.engine:
         files = stored(made, out) if stored else {}
-        return save(made, out, force=force, resume=running.resume, command=command, files=files, how=how)
+        norms, resume = verbose(), running.resume  # they are in the table that verbose prints
+        return save(made, out, force=force, resume=resume, command=command, files=files, norms=norms, how=how)
     from adapterops.operations.verifying import Verification
     from adapterops.requests.parts import spread
 

@@ -22,7 +22,7 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
 from adapterops.formats.registry import FORMATS, Arrangement
-from adapterops.formats.stacks import is_single_expert
+from adapterops.formats.stacks import is_single_expert, padded
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
@@ -91,14 +91,11 @@ class Mlx:
         tensors |= {key: Spec(dtypes[name], layout[name].shape[1:]) for name, key in vectors.items()}
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
-            import numpy as np
-
             A, B = factors[module]
             if module in vectors:
                 return {vectors[module]: entries(A, B, dtypes[module])[0]}, 1
-            missing = (0, rank - len(A))
-            padded = np.pad(A, (missing, (0, 0))), np.pad(B, ((0, 0), missing))
-            return {f"{module}.lora_a": padded[0].T, f"{module}.lora_b": padded[1].T}, len(A)
+            filled = padded(A, B, rank)
+            return {f"{module}.lora_a": filled[0].T, f"{module}.lora_b": filled[1].T}, len(A)
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
             inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in linear})

@@ -56,8 +56,7 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     """
     B0, A0 = update.B, update.A
     same = A0 is A or np.array_equal(A0, A)
-    power = math.frexp(update.scale)[0] in (0.5, -0.5)  # which moves no bit of the fraction
-    wide = B0.dtype if power else np.float64
+    wide = B0.dtype if folds_exactly(update) else np.float64
 
     def scaled(rows: slice) -> bool:
         return np.array_equal(np.multiply(B0[rows], update.scale, dtype=wide), B[rows])
@@ -77,6 +76,11 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     with np.errstate(all="ignore"):
         squares = float((gram(len(B), left) * gram(A.shape[1], right)).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
+
+
+def folds_exactly(update: LowRank) -> bool:
+    """Whether the scale is a power of two, which moves no bit of a fraction: B times the scale is the product itself."""
+    return math.frexp(update.scale)[0] in (0.5, -0.5)
 
 
 def truncate(update: LowRank, rank: int) -> LowRank:

@@ -113,9 +113,13 @@ def save(
     resume: bool = False,
     command: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
+    norms: bool = True,
     how: Execution = DEFAULT,
 ) -> Written:
     """Write what was made, with the request in its manifest, and other `files`, which are asked for at the end.
+
+    Args:
+        norms: of an adapter, measure ‖ΔW‖_F of every module; see `save_adapter`.
 
     Raises:
         As `save_adapter` and `save_checkpoint` do.
@@ -125,9 +129,17 @@ def save(
         return Origin(command, anonymous(made.seen_from(place), place).as_json(), files or {})
 
     if isinstance(made.result, Adapter):
-        dtype, exact, form = made.request.output.dtype, made.request.output.exact, made.request.output.format
+        output = made.request.output
         return save_adapter(
-            made.result, out, dtype=dtype, exact=exact, format=form, force=force, origin=origin(out), how=how
+            made.result,
+            out,
+            dtype=output.dtype,
+            exact=output.exact,
+            format=output.format,
+            force=force,
+            norms=norms,
+            origin=origin(out),
+            how=how,
         )
     from adapterops.checkpoints.gguf import is_file
     from adapterops.checkpoints.saving import save_checkpoint

@@ -21,12 +21,15 @@ TYPES = {dtype: number for number, dtype in DTYPES.items()} | {"U8": Q8_NUMBER}
 Fields = Mapping[str, str | float]
 
 
-def write_gguf(path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[str, Array]], fields: Fields) -> None:
+def write_gguf(
+    path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[str, Array]], fields: Fields, sync: bool = True
+) -> None:
     """Stream `tensors`, numbers as they are stored, into a new file, in the order they come; all of the layout must come.
 
     Args:
         layout: dtype and largest shape of every tensor; one may turn out smaller. Rows of bytes (U8) are blocks of Q8_0.
         fields: texts, and numbers that are stored as float32.
+        sync: wait until the disk has it; else whoever calls this does.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     start = len(_header(layout, {name: spec.shape for name, spec in layout.items()}, fields))
@@ -42,7 +45,8 @@ def write_gguf(path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[s
         file.seek(0)
         file.write(header)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _header(layout: Mapping[str, Spec], shapes: Mapping[str, tuple[int, ...]], fields: Fields) -> bytes:

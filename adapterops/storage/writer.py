@@ -110,6 +110,7 @@ def write_safetensors(
     tensors: Iterable[tuple[str, Array]],
     metadata: Metadata,
     room: int = 0,
+    sync: bool = True,
 ) -> None:
     """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
@@ -118,6 +119,7 @@ def write_safetensors(
 
     Args:
         room: bytes that are reserved for entries of the header which are made of the tensors.
+        sync: wait until the disk has it; else whoever calls this does.
 
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
@@ -136,7 +138,7 @@ def write_safetensors(
                 size > most for size, most in zip(tensor.shape, largest, strict=True)
             ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            file.write(tensor.data if tensor.flags.c_contiguous else tensor.tobytes())
+            file.write(_rows(tensor).data)
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         if callable(metadata):
@@ -148,8 +150,18 @@ def write_safetensors(
         file.seek(0)
         file.write(struct.pack("<Q", reserved) + text)
         file.flush()
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     check_written(path, written, known)
+
+
+def _rows(tensor: Array) -> Array:
+    """The same numbers, in the order in which they are stored."""
+    from adapterops.arrays.floats import transposed
+
+    if tensor.flags.c_contiguous:
+        return tensor
+    return transposed(tensor.T) if tensor.ndim == 2 else tensor.copy()
 
 
 def check_written(path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:

@@ -28,3 +28,25 @@ def test_a_number_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match="dtype F32") as caught:
         factored(adapter, arrangement(adapter, "F16", None), exact=False)(MODULES[0])
     assert caught.value.tensor == MODULES[0]
+
+
+def test_norms_of_what_loses_nothing_are_measured_on_request(tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a"))
+    arranged = arrangement(adapter, "F32", None)
+    asked, plain = (factored(adapter, arranged, exact=False, norms=norms)(MODULES[0]) for norms in (True, False))
+    assert (plain.norm, plain.error, plain.rounding) == (None, 0, 0)
+    assert np.isclose(asked.norm or 0, np.linalg.norm(adapter.updates[MODULES[0]].dense()))
+    assert (asked.A == plain.A).all()
+    assert (asked.B == plain.B).all()
+
+
+def test_what_rounding_moves_is_measured_in_any_case(tmp_path: Path) -> None:
+    adapter = 0.3 * ao.open_adapter(write_adapter(tmp_path / "a"))
+    found = factored(adapter, arrangement(adapter, "BF16", None), exact=False, norms=False)(MODULES[0])
+    assert found.norm
+    assert 0 < found.rounding < 1e-2
+
+
+def test_a_module_of_zeros_has_a_norm() -> None:
+    zero = ao.Adapter.of({"q": ao.LowRank(np.zeros((4, 2)), np.ones((2, 3)))})
+    assert factored(zero, arrangement(zero, None, None), exact=False, norms=False)("q").norm == 0

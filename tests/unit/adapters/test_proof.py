@@ -10,7 +10,7 @@ import pytest
 
 import adapterops as ao
 from adapterops.adapters import factors
-from adapterops.adapters.proof import image, prove
+from adapterops.adapters.proof import image, norms, prove
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import written
 
@@ -82,3 +82,14 @@ def test_nothing_is_left_of_an_output_that_is_not_proven(tmp_path: Path, monkeyp
     with pytest.raises(AdapterOpsError, match="was written as another update"):
         ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_image_is_the_same_numbers_however_the_factors_are_in_memory() -> None:
+    one = ao.LowRank(*(np.random.default_rng(0).standard_normal(shape, np.float32) for shape in ((700, 64), (64, 900))))
+    other = ao.LowRank(np.asfortranarray(one.B), np.asfortranarray(one.A))
+    assert (image(one).values == image(other).values).all()
+
+
+def test_norms_are_read_from_the_file() -> None:
+    flat = ao.Adapter.of({f"lora_unet_{module.replace('.', '_')}": each for module, each in UPDATES.items()})
+    assert norms(flat, IMAGES, ["layers.1.q_proj"]) == {"layers.1.q_proj": UPDATES["layers.1.q_proj"].norm()}

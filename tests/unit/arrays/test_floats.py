@@ -20,12 +20,15 @@ from adapterops.arrays.floats import (
     NAN,
     STORED,
     Array,
+    all_stored_finite,
     array,
     at_random,
     checked,
+    exactly,
     finite,
     narrowed,
     tensor,
+    transposed,
     wide,
     widened,
 )
@@ -185,3 +188,36 @@ def test_at_random_no_number_becomes_infinite_that_fits() -> None:
     assert (at_random(numbers, "F16", Scratch(), uniform("key", 0, (1000,))) == np.float16(65504)).all()
     with pytest.raises(IncompatibleError, match="too large"):
         at_random(np.array([65520.0], np.float32), "F16", Scratch(), uniform("key", 0, (1,)))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_numbers_that_are_not_finite_are_found_among_all(dtype: str) -> None:
+    stored = every(dtype)
+    fine = finite(stored, dtype)
+    assert all_stored_finite(stored[fine], dtype)
+    assert all_stored_finite(stored[:0], dtype)
+    assert not any(all_stored_finite(np.append(stored[fine], each), dtype) for each in stored[~fine])
+
+
+def test_what_is_stored_exactly_is_known_at_a_glance() -> None:
+    upper = widened(every("BF16")[finite(every("BF16"), "BF16")], "BF16", Scratch())
+    assert (exactly(upper, "BF16") == every("BF16")[finite(every("BF16"), "BF16")]).all()
+    turned = exactly(upper.reshape(2, -1).T, "BF16")
+    assert turned is not None
+    assert (turned.T.reshape(-1) == exactly(upper, "BF16")).all()
+    assert exactly(np.float32([1, 1 + 2**-8]), "BF16") is None
+    assert exactly(np.float32([1, np.inf]), "BF16") is None
+    assert exactly(upper, "F32") is upper
+    assert exactly(upper, "F16") is None
+
+
+@pytest.mark.parametrize("shape", [(64, 4096), (4096, 64), (3, 5), (1, 7), (0, 4)])
+def test_transposed_is_the_transpose_row_by_row(shape: tuple[int, int]) -> None:
+    matrix = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    for found, wanted in (
+        (transposed(matrix), matrix.T),
+        (transposed(matrix.T), matrix),
+        (transposed(matrix[::2]), matrix[::2].T),
+    ):
+        assert found.flags.c_contiguous
+        assert (found == wanted).all()
