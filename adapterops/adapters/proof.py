@@ -23,7 +23,7 @@ SLACK = 1e-12
 """What two products in float64 may differ by, of the size of their factors: wrong names and scales are far above it."""
 
 
-ENTRIES = 1 << 17
+ENTRIES = 1 << 16
 """How many numbers of a factor are in float64 at a time."""
 
 SHAPES = 16
@@ -89,13 +89,9 @@ def _times(matrix: Array, x: Array) -> Array:
     """matrix · x in float64, of a few rows at a time; in the same order however they are in memory."""
     import numpy as np
 
-    from adapterops.arrays.floats import transposed
-
-    if not matrix.flags.c_contiguous:
-        matrix = transposed(matrix.T)
     height, width = matrix.shape
     step = max(1, ENTRIES // max(1, width))
-    blocks = [matrix[row : row + step].astype(np.float64) @ x for row in range(0, height, step)]
+    blocks = [matrix[row : row + step].astype(np.float64, order="C") @ x for row in range(0, height, step)]
     return np.concatenate(blocks) if blocks else np.zeros(0)
 
 

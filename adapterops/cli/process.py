@@ -27,11 +27,12 @@ def tune() -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc's allocator keep what is freed:
-    giving pages back and taking them again can cost more than the work on them.
+    """Let glibc's allocator keep what is freed, for all threads in one place: giving pages back and taking them again can
+    cost more than the work on them, and what one thread has freed is there for the next.
     """
-    trim_threshold, mmap_threshold = -1, -3
+    trim_threshold, mmap_threshold, arenas = -1, -3, -8
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None)
         libc.mallopt(trim_threshold, 1 << 28)
         libc.mallopt(mmap_threshold, 1 << 25)
+        libc.mallopt(arenas, 1)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from corpus import write_adapter
+
+from adapterops.cli import process
 
 WATCH = """
 import ctypes, gc, os, sys
@@ -60,3 +63,17 @@ def test_the_library_leaves_the_process_as_it_is(tmp_path: Path) -> None:
 
 def test_the_command_line_tunes_its_process(tmp_path: Path) -> None:
     assert ran(COMMAND, tmp_path).split() == ["1000000", "0.0005", "1"]
+
+
+def test_all_threads_share_one_pool_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one worker has freed, the next one uses: the peak does not grow with how their work is dealt."""
+    said: dict[int, int] = {}
+
+    class C:
+        @staticmethod
+        def mallopt(what: int, value: int) -> None:
+            said[what] = value
+
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda _: C)
+    process._keep_memory()
+    assert said == {-1: 1 << 28, -3: 1 << 25, -8: 1}
