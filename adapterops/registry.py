@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+import sys
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from functools import lru_cache
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adapterops.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Member = TypeVar("Member")
 
@@ -96,15 +101,27 @@ def import_modules(package: str) -> None:
         import_module(module)
 
 
+def points(group: str) -> Iterable[EntryPoint]:
+    """What the packages on the path name in a group."""
+    found: Iterable[EntryPoint] = _of_all_groups(tuple(sys.path)).select(group=group)
+    return found
+
+
+@lru_cache(1)
+def _of_all_groups(path: tuple[str, ...]) -> Any:
+    """The same of all groups: looking through all packages takes longer than reading a header, and is done once."""
+    from importlib.metadata import entry_points
+
+    return entry_points()
+
+
 def load_outside(what: str, group: str) -> None:
     """Import what other packages name in the entry points of a group, in alphabetical order.
 
     Raises:
         UnsupportedError: one of them cannot be imported.
     """
-    from importlib.metadata import entry_points  # here: it takes as long as reading a header
-
-    for point in sorted(entry_points(group=group)):
+    for point in sorted(points(group)):
         try:
             point.load()
         except Exception as error:  # whatever another package does when it is imported

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from adapterops.formats.peft.keys import updates
-from adapterops.formats.peft.types import OF_PEFT
+from adapterops.formats.peft.types import of_peft
 
 CERTAIN = re.compile(
     r"lora|hada_|lokr_|\bb?oft_|ia3_|\b(?:on_input|dora_scale)$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight)$"
@@ -24,7 +24,7 @@ def is_of_adapter(name: str) -> bool:
     >>> is_of_adapter("x.vera_lambda_b"), is_of_adapter("x.fourierft_spectrum"), is_of_adapter("prompt_encoder.weight")
     (True, True, False)
     """
-    return bool(CERTAIN.search(name) or OF_PEFT.search(name) or updates().fullmatch(name))
+    return bool(CERTAIN.search(name) or of_peft().search(name) or updates().fullmatch(name))
 
 
 def all_of_adapter(names: Collection[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +29,11 @@ class Digest(Protocol):
 
 def new(algorithm: str) -> Digest:
     """An empty hash. One thread: the parallelism is over files and tensors."""
-    return blake3(max_threads=1) if algorithm == BLAKE3 else hashlib.new(algorithm)
+    if algorithm == BLAKE3:
+        return blake3(max_threads=1)
+    import hashlib  # here: it brings all of OpenSSL, and most commands have no use for it
+
+    return hashlib.new(algorithm)
 
 
 def digest(data: bytes, algorithm: str = BLAKE3) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 
 import pytest
 
 from adapterops.errors import UnsupportedError
-from adapterops.registry import Registry
+from adapterops.registry import Registry, points
 
 
-def registry(monkeypatch: pytest.MonkeyPatch, *points: metadata.EntryPoint) -> Registry[str]:
-    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+def registry(monkeypatch: pytest.MonkeyPatch, *there: metadata.EntryPoint) -> Registry[str]:
+    monkeypatch.setattr("adapterops.registry.points", lambda group: there)
     return Registry("toy", "adapterops.methods.families", "adapterops.toys")
 
 
@@ -32,3 +33,12 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     ) as caught:
         list(toys)
     assert caught.value.code == "E-PLUGIN"
+
+
+def test_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", ["/no such folder", *sys.path])  # which nobody has asked for
+    counted: list[int] = []
+    found, entry_points = list(metadata.entry_points(group="console_scripts")), metadata.entry_points
+    monkeypatch.setattr(metadata, "entry_points", lambda: (counted.append(1), entry_points())[1])
+    assert sorted(points("console_scripts")) == sorted(found)
+    assert (list(points("no such group")), counted) == ([], [1])

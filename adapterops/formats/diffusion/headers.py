@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from adapterops.formats.peft.header import EMBEDDED
+from adapterops.storage.checksums import SHA256, new
 from adapterops.storage.strict import json_text
 from adapterops.updates.layout import BY_OUTPUTS
 
@@ -122,7 +122,7 @@ def legacy_hash(metadata: Mapping[str, str], tensors: Tensors) -> str:
         header[name] = {"dtype": stored[name].dtype, "shape": stored[name].shape, "data_offsets": [position, end]}
         position = end
     position = 8 + -(-len(json_text(header, separators=(",", ":"))) // 8) * 8
-    hashed = hashlib.sha256()
+    hashed = new(SHA256)
     for name in names:
         begin, end = max(LEGACY.start - position, 0), min(LEGACY.stop - position, stored[name].bytes)
         if begin < end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 CONVERT = "convert it to LoRA with PEFT: peft.convert_to_lora"
@@ -81,5 +82,8 @@ ARRAYS = STATES + [
 BEGINNING = "|".join([rf"{BEFORE}(?:{'|'.join(OF_TYPES)})", *(pattern for pattern, _, _ in STATES)])
 """What all of these match, and a little more: asked once, where each of them would be asked of every name."""
 
-OF_PEFT = re.compile("|".join(pattern for pattern, _, _ in ARRAYS if "prompt" not in pattern))
-"""The names of all these arrays, but for a word that models have, too."""
+
+@cache
+def of_peft() -> re.Pattern[str]:
+    """The names of all these arrays, but for a word that models have, too."""
+    return re.compile("|".join(pattern for pattern, _, _ in ARRAYS if "prompt" not in pattern))

@@ -109,7 +109,7 @@ def test_what_is_written() -> None:
 
 def test_what_is_only_read(other_packages: pytest.MonkeyPatch) -> None:
     point = metadata.EntryPoint("toy", "toy_package", "adapterops.schemes")
-    other_packages.setattr(metadata, "entry_points", lambda group: [point] if group == "adapterops.schemes" else [])
+    other_packages.setattr("adapterops.registry.points", lambda group: [point] if group == "adapterops.schemes" else [])
     other_packages.setattr(metadata.EntryPoint, "load", lambda self: registry.scheme("fp8x", marks=("toy",))(Toy))
     toy: Any = SimpleNamespace(name="fp8x")
     with pytest.raises(UnsupportedError, match="fp8x is read, not written") as caught:
@@ -119,7 +119,7 @@ def test_what_is_only_read(other_packages: pytest.MonkeyPatch) -> None:
 
 def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch) -> None:
     point = metadata.EntryPoint("toy", "toy_package", "adapterops.schemes")
-    other_packages.setattr(metadata, "entry_points", lambda group: [point] if group == "adapterops.schemes" else [])
+    other_packages.setattr("adapterops.registry.points", lambda group: [point] if group == "adapterops.schemes" else [])
     other_packages.setattr(metadata.EntryPoint, "load", lambda self: registry.scheme("aaa", marks=("toy",))(Toy))
     assert registry.schemes()[-1].names == ("aaa",)
     assert registry.schemes()[:-1] == registry.own()
@@ -127,7 +127,7 @@ def test_schemes_of_other_packages_come_last(other_packages: pytest.MonkeyPatch)
 
 def test_a_package_that_cannot_be_loaded_is_named(other_packages: pytest.MonkeyPatch) -> None:
     point = metadata.EntryPoint("toy", "no_such_package:Scheme", "adapterops.schemes")
-    other_packages.setattr(metadata, "entry_points", lambda group: [point])
+    other_packages.setattr("adapterops.registry.points", lambda group: [point])
     with pytest.raises(
         UnsupportedError, match=r"scheme toy .* cannot be loaded from no_such_package:Scheme: No module named"
     ) as caught:
