@@ -18,10 +18,13 @@ COPY = "import shutil, sys, time; begin = time.perf_counter(); shutil.copytree(*
 def converting(bench: Bench, adapter: Path) -> None:
     """What writes every update anew, against copying the files; what any command takes to start is left out."""
     commands = ["normalize", adapter, "-o", "OUT"], ["convert", adapter, "--to", "mlx", "-o", "OUT"]
+    for command in commands:
+        place = bench.out()
+        measure(sys.executable, "-c", CHECK_TORCH, *(place if part == "OUT" else part for part in command))
     copy, start, *both = bench.runs(
         [sys.executable, "-c", COPY, adapter, "OUT"],
         [*OURS, "show", adapter],
-        *([sys.executable, "-c", CHECK_TORCH, *command] for command in commands),
+        *([*OURS, *command] for command in commands),
     )
     for (name, *_), ours in zip(commands, both, strict=True):
         what = f"{name} r 64, 8B, 224 modules"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters import proof
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
@@ -38,7 +39,7 @@ from adapterops.provenance.manifest import (
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.outputs import check_output
-from adapterops.storage.staging import staged, sync_file
+from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import magnitudes_of
 
@@ -148,29 +149,28 @@ def complete_adapter(
     found = Found(arranged)
     copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
-    if copies:
-        deque(tensors, 0)
-    else:
-        _write(folder / arranged.file, arranged, tensors, found.ranks)
-    if not found.ranks:
-        raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
-    documents = {} if copies else arranged.documents(found.ranks)
-    for document, fields in documents.items():
-        write_json(folder / document, fields)
-    for file, path in (copies or {}).items():
-        write_file(folder / file, path, sync=file != arranged.file)
-    for file, data in origin.files.items():
-        write_bytes(folder / file, data)
-    files = (*(copies or {arranged.file}), *documents, *origin.files)
-    with read_back():
-        again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
-    with local.background() as background, local.background() as disk:
-        synced = disk.submit(sync_file, folder / arranged.file)  # what takes longest, while the file is read again
+    with _disk() as disk, local.background() as background:
+        if copies:
+            deque(tensors, 0)
+        else:
+            _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
+        if not found.ranks:
+            raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
+        documents = {} if copies else arranged.documents(found.ranks)
+        for document, fields in documents.items():
+            write_json(folder / document, fields)
+        for file, path in (copies or {}).items():
+            write_file(folder / file, path)
+        for file, data in origin.files.items():
+            write_bytes(folder / file, data)
+        files = (*(copies or {arranged.file}), *documents, *origin.files)
+        with read_back():
+            again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
         hashing = background.submit(lambda: {file: described(folder / file) for file in files})
         proven = proof.prove(again, found.images, how)
         found.measured(proof.norms(again, found.images, found.unmeasured))
         outputs = hashing.result()
-        synced.result()
+        disk.wait()
     vectors = magnitudes_of(adapter.layout)
     saved = found.saved(out, (folder / arranged.file).stat().st_size)
     saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
@@ -185,10 +185,41 @@ def complete_adapter(
     return saved
 
 
-def _write(path: Path, arranged: Arrangement, tensors: Iterable[tuple[str, Array]], ranks: Mapping[str, int]) -> None:
-    """The file of tensors, not synced yet. `ranks`: of the groups, known when their tensors are."""
+class _Disk(NamedTuple):
+    """Files that are synced by a thread of its own, while what was written is read again."""
+
+    files: ExitStack
+    thread: ThreadPoolExecutor
+    syncing: list[Future[None]]
+
+    def later(self, descriptor: int) -> None:
+        """Sync a file, by the opening through which it was written: a failed write is told to that one for certain."""
+        same = os.dup(descriptor)
+        self.files.callback(os.close, same)
+        self.syncing.append(self.thread.submit(os.fsync, same))
+
+    def wait(self) -> None:
+        """Wait until the disk has all of them."""
+        for each in self.syncing:
+            each.result()
+
+
+@contextmanager
+def _disk() -> Iterator[_Disk]:
+    with ExitStack() as files, local.background() as thread:
+        yield _Disk(files, thread, [])
+
+
+def _write(
+    path: Path,
+    arranged: Arrangement,
+    tensors: Iterable[tuple[str, Array]],
+    ranks: Mapping[str, int],
+    sync: Callable[[int], object],
+) -> None:
+    """The file of tensors. `ranks`: of the groups, known when their tensors are."""
     if arranged.fields is None:
         metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
-        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync=False)
+        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync)
     else:
-        write_gguf(path, arranged.tensors, tensors, arranged.fields, sync=False)
+        write_gguf(path, arranged.tensors, tensors, arranged.fields, sync)

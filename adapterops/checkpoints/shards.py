@@ -4,7 +4,7 @@ read, computed and written by all workers, tensor by tensor, in memory for a few
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from adapterops.quant.scheme import Encoder
     from adapterops.updates.survival import Block, Survival
 
-SYNC_BYTES = 1 << 28
-"""Written bytes after which a file is synced, so that the disk works while the processors do."""
+SYNC_BYTES = 1 << 26
+"""Written bytes of a file after which it is synced, so that the disk works while the processors do: no more than that of
+each file is left to wait for at its end.
+"""
 
 USED = "what the codes stand for"
 """Next to the parts of a tensor, which have other roles."""
@@ -59,18 +61,18 @@ def write_shards(
         try:
             work.open(folder)
             pending: deque[Future[Any]] = deque()
-            unsynced = 0
+            unsynced: Counter[str] = Counter()
             items = work.items()
             with closing(local.run(work.do, items, needs_torch=work.needs_torch, lane=work.lane, how=how)) as results:
                 for item, found in results:
                     name = work.owner(item)
-                    unsynced += checkpoint.bytes(item) if isinstance(item, str) else 0
+                    unsynced[name] += checkpoint.bytes(item) if isinstance(item, str) else 0
                     if work.completes(item, found):
                         finished[name] = background.submit(work.finish, name, records, sync)
                         pending.append(finished[name])
-                    elif sync and unsynced > SYNC_BYTES:
+                    elif sync and unsynced[name] > SYNC_BYTES:
                         pending.append(background.submit(work.writers[name].sync))
-                        unsynced = 0
+                        unsynced[name] = 0
                     while pending and pending[0].done():  # what failed in the background ends the work at once
                         pending.popleft().result()
             for future in pending:

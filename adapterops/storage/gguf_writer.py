@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,18 @@ Fields = Mapping[str, str | float]
 
 
 def write_gguf(
-    path: Path, layout: Mapping[str, Spec], tensors: Iterable[tuple[str, Array]], fields: Fields, sync: bool = True
+    path: Path,
+    layout: Mapping[str, Spec],
+    tensors: Iterable[tuple[str, Array]],
+    fields: Fields,
+    sync: Callable[[int], object] | None = None,
 ) -> None:
     """Stream `tensors`, numbers as they are stored, into a new file, in the order they come; all of the layout must come.
 
     Args:
         layout: dtype and largest shape of every tensor; one may turn out smaller. Rows of bytes (U8) are blocks of Q8_0.
         fields: texts, and numbers that are stored as float32.
-        sync: wait until the disk has it; else whoever calls this does.
+        sync: called with the descriptor when all is written; by default what waits until the disk has it.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     start = len(_header(layout, {name: spec.shape for name, spec in layout.items()}, fields))
@@ -45,8 +49,7 @@ def write_gguf(
         file.seek(0)
         file.write(header)
         file.flush()
-        if sync:
-            os.fsync(file.fileno())
+        (sync or os.fsync)(file.fileno())
 
 
 def _header(layout: Mapping[str, Spec], shapes: Mapping[str, tuple[int, ...]], fields: Fields) -> bytes:

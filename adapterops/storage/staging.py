@@ -176,12 +176,7 @@ def sync_folders(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names of the files in a folder."""
-    sync_file(folder)
-
-
-def sync_file(path: Path) -> None:
-    """Wait until the disk has what is in a file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -110,7 +110,7 @@ def write_safetensors(
     tensors: Iterable[tuple[str, Array]],
     metadata: Metadata,
     room: int = 0,
-    sync: bool = True,
+    sync: Callable[[int], object] | None = None,
 ) -> None:
     """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
@@ -119,7 +119,7 @@ def write_safetensors(
 
     Args:
         room: bytes that are reserved for entries of the header which are made of the tensors.
-        sync: wait until the disk has it; else whoever calls this does.
+        sync: called with the descriptor when all is written; by default what waits until the disk has it.
 
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
@@ -150,8 +150,7 @@ def write_safetensors(
         file.seek(0)
         file.write(struct.pack("<Q", reserved) + text)
         file.flush()
-        if sync:
-            os.fsync(descriptor)
+        (sync or os.fsync)(descriptor)
     check_written(path, written, known)
 
 

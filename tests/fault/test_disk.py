@@ -10,8 +10,12 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +117,31 @@ def test_a_sync_that_failed_is_not_tried_again(
         if re.search(SHARD, synced[failing - 1]):
             assert synced[failing - 1] not in synced[failing:]
         remove(place / "out")
+
+
+def test_each_file_is_synced_as_it_grows(place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many grow at a time, each by what was written of it: no file waits with all of its bytes for its end."""
+    real, synced, items = os.fsync, Counter[str](), Counter[str]()
+
+    def fsync(descriptor: int) -> None:
+        synced[Path(path_of(descriptor)).name] += 1
+        real(descriptor)
+
+    def in_turn(
+        function: Callable[[Any], Any], all_items: Sequence[Any], lane: Callable[[Any], Path], **others: object
+    ) -> Iterator[Any]:
+        of_files: dict[Path, list[Any]] = {}
+        for item in all_items:
+            of_files.setdefault(lane(item), []).append(item)
+        items.update({path.name: sum(isinstance(item, str) for item in each) for path, each in of_files.items()})
+        yield from (function(item) for row in zip_longest(*of_files.values()) for item in row if item is not None)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(shards, "local", SimpleNamespace(**{**vars(shards.local), "run": in_turn}))
+    monkeypatch.setattr(shards.Checkpoint, "bytes", lambda self, tensor: 1)
+    monkeypatch.setattr(shards, "SYNC_BYTES", 1)  # less than any two tensors of one file have
+    assert fuse()[0] == 0
+    assert {name: synced[name] > 1 for name in items} == {name: count > 1 for name, count in items.items()}
 
 
 def test_files_that_may_not_grow(place: Path, whole: dict[str, str]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from safetensors.numpy import load_file
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
-from adapterops.errors import OptionError, OutputExistsError
+from adapterops.errors import OptionError, OutputExistsError, ResourceError
 from adapterops.operations.algebra import merge
 
 
@@ -65,3 +69,38 @@ def test_what_cannot_be_written(pair: list[Adapter], tmp_path: Path, given: dict
     with pytest.raises(OptionError):
         save_adapter(pair[0], tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["peft", "mlx"])
+def test_the_file_is_synced_while_it_is_read_again(
+    pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """By what wrote it, which is told of every write that failed, and in another thread; before the output has its name."""
+    synced: list[tuple[str, int, bool, bool]] = []
+    real, out = os.fsync, tmp_path / "out"
+
+    def fsync(descriptor: int) -> None:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        synced.append((name, mode, threading.current_thread() is threading.main_thread(), out.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save_adapter(0.5 * pair[0], out, format=format)
+    (file,) = [each for each in synced if each[0].endswith(".safetensors")]
+    assert file[1] != os.O_RDONLY
+    assert file[2:] == (False, False)
+
+
+def test_a_disk_that_fails_leaves_nothing(pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".safetensors"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(ResourceError, match="writing failed"):
+        save_adapter(0.5 * pair[0], tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
