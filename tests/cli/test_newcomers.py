@@ -199,6 +199,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("verify fused --made-by peft", 2, "does not read the manifest", "name both"),
         ("verify fused --base base --adapter tuned --made-by peft --ties", 2, "weight 1", "diagnose finds weights"),
         ("verify fused --base base --adapter tuned --made-by peft --rounding nearest", 2, "of that program", "leave"),
+        ("verify a", 3, "a: is an adapter, where a model", "adapterops verify MODEL --base BASE --adapter ADAPTER"),
         ("finalize base", 5, "base: has no parts that could be finalized", "--part 1/8 makes the first of eight"),
         ("finalize fused", 0, "", ""),
         ("fuse base tuned -o x --part 0/2", 2, "part 0/2 is not one of 2 parts", "1/8 is the first of eight"),
