@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.magnitudes import with_magnitudes
@@ -13,9 +14,7 @@ from adapterops.errors import OptionError
 from adapterops.formats.registry import Arrangement, dtypes_of, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
-
-if TYPE_CHECKING:
-    pass
+from adapterops.storage.outputs import named_file
 
 
 def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
@@ -28,6 +27,24 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
     if dtype is not None and dtype not in (dtypes := dtypes_of(format)):
         raise OptionError(f"--dtype of the format {format} must be one of {', '.join(dtypes)}, got {dtype!r}")
     return formats[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
+
+
+def in_file(arranged: Arrangement, out: Path, format: str) -> Arrangement:
+    """The same in a file of the name of the output, where it is called as a single file is.
+
+    Raises:
+        OptionError: the format has another kind of file, or needs a config next to it.
+    """
+    if not named_file(out):
+        return arranged
+    others = arranged.documents(dict.fromkeys(arranged.groups, 1))
+    kind = Path(arranged.file).suffix
+    if not others and out.suffix == kind:
+        return replace(arranged, file=out.name)
+    needs = f"a folder with {', '.join((arranged.file, *others))}" if others else f"one {kind} file"
+    name = out.with_suffix("") if others else out.with_suffix(kind)
+    fact = f"ends in {out.suffix}, and an adapter in the format {format} is {needs}"
+    raise OptionError(fact, path=out, hint=f"-o {name}, or another format: adapterops convert --help")
 
 
 def plan_adapter(

@@ -19,7 +19,7 @@ from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
-from adapterops.adapters.planning import arrangement, working_memory
+from adapterops.adapters.planning import arrangement, in_file, working_memory
 from adapterops.adapters.saved import Found, Saved, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -38,7 +38,7 @@ from adapterops.provenance.manifest import (
 )
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.gguf_writer import write_gguf
-from adapterops.storage.outputs import check_output
+from adapterops.storage.outputs import check_output, named_file
 from adapterops.storage.staging import staged
 from adapterops.storage.writer import read_back, write_safetensors
 from adapterops.updates.layout import magnitudes_of
@@ -63,7 +63,8 @@ def save_adapter(
     how: Execution = DEFAULT,
 ) -> Saved:
     """Write an adapter as a folder that PEFT, or another program, loads: tensors, config, and the manifest. It is
-    complete, or absent.
+    complete, or absent. Where `out` ends in .safetensors or .gguf, it is that file, with its manifest next to it, in a
+    format that has no other files.
 
     DoRA is written as it was opened, where the format has a place for its lengths; what was made of it is not.
 
@@ -94,12 +95,14 @@ def save_adapter(
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
     for source in inputs:
         source.fetch()
-    arranged, opened, adapter = arrangement(adapter, dtype, format), adapter, with_magnitudes(adapter)
-    with local.background() as background, staged(out, force=force) as folder:
+    form = format or adapter.config.format
+    arranged = in_file(arrangement(adapter, dtype, format), out, form)
+    opened, adapter = adapter, with_magnitudes(adapter)
+    with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
         modules, copies = (
             chain(*arranged.groups.values()),
-            unchanged(opened, arranged, format or adapter.config.format, dtype),
+            unchanged(opened, arranged, form, dtype),
         )
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         with closing(local.run(compute, modules, how=how)) as results:
@@ -165,7 +168,9 @@ def complete_adapter(
             write_bytes(folder / file, data)
         files = (*(copies or {arranged.file}), *documents, *origin.files)
         with read_back():
-            again = with_magnitudes(open_adapter(folder, allow_nonfinite=True))
+            again = with_magnitudes(
+                open_adapter(folder / arranged.file if named_file(out) else folder, allow_nonfinite=True)
+            )
         hashing = background.submit(lambda: {file: described(folder / file) for file in files})
         proven = proof.prove(again, found.images, how)
         found.measured(proof.norms(again, found.images, found.unmeasured))

@@ -59,12 +59,6 @@ def called(checkpoint: Checkpoint, out: Path) -> Checkpoint:
     return replace(checkpoint, shards={out.name: names})
 
 
-def check_folder(checkpoint: Checkpoint, out: Path) -> None:
-    """Raise OptionError for a single file, where the output is made by many: that needs a folder."""
-    if is_file(checkpoint, out):
-        raise OptionError("is a single file, and work in parts needs a folder", path=out, hint="name one with -o")
-
-
 def check_fits(checkpoint: Checkpoint) -> None:
     """Raise UnsupportedError for a GGUF model that is to have a tensor which its file has not, or another shape or type, or
     whose tensors in a type that is not decoded are to change.

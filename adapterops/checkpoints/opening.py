@@ -91,7 +91,9 @@ def _check_merged(names: Mapping[str, Stored], path: Path) -> None:
     if not found:
         return
     if len(found) == len(names) and not holds_base(names):
-        raise InputError("is an adapter, where a model is needed", hint="name the folder of the model", code="E-FOLDER")
+        raise InputError(
+            "is an adapter, where a model is needed", hint="name the folder of the model", code="E-ADAPTER"
+        )
     raise InputError(
         f"belongs to LoRA in the model that is not merged: its layers store {len(found)} such tensors",
         tensor=found[0],

@@ -63,7 +63,7 @@ def _named(inputs: tuple[str, ...], expression: str) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     name, separator, path = text.partition("=")
     if not separator or not path:
-        hint = "write name=path, such as a=runs/a, or name a collection"
+        hint = f"write name=path, such as {'a=' + text if separator == '' else 'a=runs/a'}, or name a collection"
         raise OptionError(f"{text!r} gives no name to an adapter", hint=hint)
     return name, path
 

@@ -44,14 +44,15 @@ WORDS = {
     "show": "info inspect list ls stats view",
     "compare": "diff",
     "report": "plot",
-    "merge": "add average blend cat combine dare linear ties",
+    "merge": "add average blend cat combine dare join linear mix sum ties",
     "truncate": "prune resize shrink svd",
-    "convert": "export",
+    "convert": "export to",
     "normalize": "fold",
     "check": "lint validate",
     "compress": "collect pack",
+    "calc": "eval evaluate expr",
     "run": "mergekit mergekit-yaml",
-    "fuse": "apply bake",
+    "fuse": "apply bake merge-and-unload merge_and_unload",
     "unfuse": "subtract unapply unmerge",
     "split": "divide separate",
     "quantize": "requantize",
@@ -59,11 +60,21 @@ WORDS = {
     "diagnose": "detect explain",
     "pull": "download",
     "card": "readme",
-    "push": "upload",
+    "push": "publish upload",
     "--help": "help",
     "--version": "version",
+    "--install-completion": "completion completions",
+    "convert --help": "formats",
+    "quantize --help": "schemes",
 }
 """What other tools, and people, call our commands."""
+
+ELSEWHERE = {
+    "login": "push uses HF_TOKEN, or the token that hf auth login keeps",
+    "train": "adapters are trained with PEFT or another trainer; adapterops works on what they saved",
+    "serve": "adapterops check SOURCE --for PROGRAM says whether a program that serves adapters takes this one",
+}
+"""What adapterops does not do, and who does."""
 
 MEANT = {word: command for command, words in WORDS.items() for word in words.split()}
 
@@ -91,7 +102,8 @@ class Commands(click.Group):
         given = arguments[0]
         if given not in COMMANDS and not given.startswith("-"):
             meant = MEANT.get(given) or next(iter(get_close_matches(given, COMMANDS, n=1)), None)
-            hint = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
+            known = f"did you mean adapterops {meant}?" if meant else f"one of {', '.join(COMMANDS)}"
+            hint = ELSEWHERE.get(given, known)
             raise OptionError(f"there is no command {given!r}", hint=hint)
         name, command, rest = super().resolve_command(context, arguments)
         return name, command, list(listed(rest))

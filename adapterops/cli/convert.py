@@ -24,7 +24,10 @@ OF_MODELS = {
 @click.command("convert", cls=Sectioned)
 @options.text_argument(default=".")
 @converting
-@options.output(help="Folder to write.  [default: next to the source, such as <source>-peft]")
+@options.output(
+    help="Folder to write; or a file, NAME.gguf or NAME.safetensors, where the format is one file.  "
+    "[default: next to the source, such as <source>-peft]"
+)
 @making
 def command(source: str, cut: Output, out: Path | None, making: Making) -> None:
     """The same updates in the format of another program: of the adapter in the current folder, or at SOURCE.

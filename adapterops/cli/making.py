@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +15,10 @@ from adapterops.cli import options
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import COUNT, FORMAT, REAL, TEXT
-from adapterops.errors import OptionError, count
+from adapterops.errors import NotFoundError, OptionError, count
 from adapterops.expressions.expression import Expression, parse
 from adapterops.requests.request import Input, Model, Output, Request, spelled
+from adapterops.storage.strict import similar
 
 
 def _cut(rank: int | None, energy: float | None, budget: str | None, exact: bool, written_as: str | None) -> Output:
@@ -42,6 +45,10 @@ converting = options.group(
     "cut", _cut, click.option("--to", "written_as", type=FORMAT, required=True, help="Format of the output."), *_CUT
 )
 """The same, where the format is what is asked for."""
+
+SIGNS = ("+", "-", "*", "and", "&")
+WEIGHTED = re.compile(r"(?P<before>.+)[:=@*](?P<weight>[-+]?\d*\.?\d+)|(?P<times>[-+]?\d*\.?\d+)[*:](?P<after>.+)")
+"""An adapter and its weight in one word, as other tools have them."""
 
 NAMES = "The model that the adapters are for: modules get its names. Only its headers are read."
 
@@ -103,7 +110,9 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
 
     Raises:
-        OptionError: one is a number, which has come here from an option, or a list with commas.
+        OptionError: one is a number, which has come here from an option, a list with commas, or an adapter with a weight
+            or a sign.
+        NotFoundError: the last of several is not there, and may be the output.
 
     >>> named(["runs/x", "runs/y"])
     {'a': 'runs/x', 'b': 'runs/y'}
@@ -116,7 +125,28 @@ def named(sources: Sequence[str]) -> dict[str, str]:
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)
+        _check_no_formula(source, sources)
+    *before, last = sources or [""]
+    there = len(before) > 1 and all(os.path.lexists(each) for each in before)
+    if there and not os.path.lexists(last) and re.fullmatch(r"[\w.-]+", last):
+        raise NotFoundError("does not exist", path=last, hint=f"{similar(Path(last))}; if it is the output: -o {last}")
     return {chr(ord("a") + index) if index < 26 else f"a{index}": source for index, source in enumerate(sources)}
+
+
+def _check_no_formula(source: str, sources: Sequence[str]) -> None:
+    """Raise OptionError for a sign between adapters, and for an adapter with its weight."""
+    if source in SIGNS and not os.path.lexists(source):
+        hint = 'name the adapters alone; adapterops calc "a + b" a=PATH b=PATH takes a formula'
+        raise OptionError(f"{source} stands where an adapter is expected", hint=hint)
+    found = WEIGHTED.fullmatch(source)
+    if found is None or os.path.lexists(source):
+        return
+    path, weight = found["before"] or found["after"], found["weight"] or found["times"]
+    if os.path.lexists(path):
+        others = " -w ..." if len(sources) > 1 else ""
+        raise OptionError(
+            f"{source} is an adapter with a weight", hint=f"weights are options: {path} -w {weight}{others}"
+        )
 
 
 def with_grams(inputs: Mapping[str, Input], files: Sequence[str]) -> dict[str, Input]:

@@ -60,7 +60,7 @@ def command(
     """
     if (base is None) != (original is None):
         raise OptionError(
-            "--base and --original are compared with each other",
+            "show compares --base with --original, and one of them is missing",
             hint="name both: a quantized model, and what it was made of",
         )
     if holds_collection(source):

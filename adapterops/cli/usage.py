@@ -22,6 +22,10 @@ OPTIONS = {
     "--adapter": "--adapters",
     "--dtype": "--bf16 --fp16",
     "--to --quantize": "--bits",
+    "--to": "--format",
+    "--format --quantize": "--to",
+    "--to --format": "--save-format --output-format --out-format",
+    "--version": "-V -v --v",
     "--device": "--cuda --gpu",
     "--workers": "--jobs --threads -j",
     "--scale": "--lambda",
@@ -49,6 +53,7 @@ WITHOUT = {
     "--merge-and-unload": "fuse does that, without an option",
     "--normalize": "weights are taken as they are; --scale says what the result is multiplied by",
     "--t": "-w 0.7,0.3 says how near the result is to each",
+    "--push": "send what is written: adapterops push FOLDER OWNER/NAME",
 }
 """What is done here without an option of that name."""
 
@@ -62,14 +67,25 @@ CHOICES = {
     "float64": "double",
     "float32": "fp32 float",
     "float16": "fp16 half",
-    "linear": "add average lerp mean sum svd task_arithmetic",
+    "linear": "add average lerp mean sum svd task_arithmetic weighted_average",
+    "ties": "ties_merging ties_merge ties_svd",
     "karcher": "multislerp",
-    "peft": "transformers",
+    "peft": "transformers safetensors lora hf huggingface vllm",
+    "gguf": "ollama llama.cpp llamacpp llama_cpp",
+    "llama.cpp": "llamacpp llama_cpp gguf lmstudio lm_studio",
+    "comfyui": "comfy",
+    "tensorrt-llm": "trt trtllm tensorrt",
     "kohya": "automatic1111 a1111",
 }
 """What can be chosen: what other tools, and people, call it."""
 
-VALUES = {word: choice for choice, words in CHOICES.items() for word in words.split()}
+VALUES: dict[str, list[str]] = {}
+for _choice, _words in CHOICES.items():
+    for _word in _words.split():
+        VALUES.setdefault(_word, []).append(_choice)
+
+OF_LLAMA_CPP = re.compile(r"there is no scheme '(gguf|i?q\d_\w+)'", re.IGNORECASE)
+GGUF = "llama.cpp makes that of a model in 16 bits: convert_hf_to_gguf.py MODEL, then llama-quantize; "
 
 
 def listed(arguments: Sequence[str]) -> Iterator[str]:
@@ -132,6 +148,8 @@ def _one_of(parameter: click.Parameter) -> str:
 
 def _chosen(error: click.BadParameter) -> str:
     """What was probably meant of several that may be chosen, or by a number."""
+    if OF_LLAMA_CPP.match(error.message):
+        return GGUF
     given = re.match(r"'(.*?)'", error.message)
     if given is None:
         return ""
@@ -147,8 +165,10 @@ def meant(value: str, choices: Collection[str]) -> str | None:
     >>> meant("GPU", ["cpu", "cuda"]), meant("tise", ["ties", "tsv"]), meant("x", ["ties"])
     ('cuda', 'ties', None)
     """
-    known = VALUES.get(value.lower().replace("-", "_"))
-    return known if known in choices else next(iter(get_close_matches(value.lower(), choices, n=1)), None)
+    known = VALUES.get(value.lower().replace("-", "_"), ())
+    return next(
+        iter([*(each for each in known if each in choices), *get_close_matches(value.lower(), choices, n=1)]), None
+    )
 
 
 def _usage(context: click.Context, missing: click.Parameter | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
@@ -189,6 +190,8 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
         found = value if isinstance(value, Reference) else parse(value)
+        if not found and ctx and ctx.command.name == "push" and os.path.isdir(str(value)):
+            self.fail(f"{value!r} is a folder here: name it first, and then the repository as owner/name", param, ctx)
         return found or self.fail(
             f"{value!r} is not a repository: write owner/name, or owner/name@revision", param, ctx
         )

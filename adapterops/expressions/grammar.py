@@ -64,6 +64,8 @@ def tokens(text: str) -> Iterator[Token]:
                     index, "the text that begins here has no end", f"close it with {character} on the same line"
                 )
             hint = f"did you mean {MEANT[character]} ?" if character in MEANT else None
+            if character == "%":
+                hint = "write a fraction: 20 % is 0.2"
             raise ExpressionError(index, f"{character!r} has no meaning here", hint)
         if match.lastgroup != "space":
             yield Token(str(match.lastgroup), match[0], index)

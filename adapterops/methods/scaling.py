@@ -45,7 +45,10 @@ def check_scale(scale: Scale) -> Scale:
     except (TypeError, ValueError):
         number = 0.0
     if not number or not isfinite(number):
-        raise OptionError(f"scale must be {AUTO}, {SUM}, {MEAN} or a number other than 0, got {str(scale)[:80]!r}")
+        fact = f"scale must be {AUTO}, {SUM}, {MEAN} or a number other than 0, got {str(scale)[:80]!r}"
+        raise OptionError(
+            fact, hint=f"{SUM} is 1 times the weighted sum, {MEAN} that over the number of adapters, 0.5 half of it"
+        )
     checked: float = Parameter("").check("scale", number)
     return checked
 

@@ -241,11 +241,16 @@ def opened(path: Path, opening: Any) -> Checkpoint:
     """The checkpoint to verify. Damage that keeps it from being opened is what was looked for.
 
     Raises:
+        InputError: it is an adapter.
         VerificationError: it cannot be opened.
     """
     try:
         checkpoint: Checkpoint = opening(path)
     except (InputError, UnsupportedError) as error:
+        if error.code == "E-ADAPTER":
+            hint = "verify takes the fused model: adapterops verify MODEL --base BASE --adapter ADAPTER; "
+            hint += "adapterops check looks at an adapter"
+            raise InputError(error.message, path=error.path, hint=hint, code=error.code) from None
         raise VerificationError(
             error.message, path=error.path, tensor=error.tensor, hint=error.hint, code=error.code
         ) from error

@@ -87,7 +87,7 @@ def room(comparison: Comparison) -> Iterator[Finding]:
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
     text = f"Of the sum of all, rank {rank} keeps {percent(kept)} of the energy"
-    text += f" and rank {needed} {percent(ENERGY)}" if needed != rank else ""
+    text += f" and rank {needed} at least {percent(ENERGY)}" if needed != rank else ""
     text += ". Try both ranks: the lower one may lose no accuracy." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)

@@ -19,7 +19,7 @@ LINES_SHOWN = 6
 STEPS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Where colours may end: at the first that holds all numbers."""
 
-Cells = Mapping[tuple[str, str], Pair]
+Cells = Mapping[tuple[str, str], Pair | None]
 
 
 def relations(comparison: Comparison) -> list[Figure]:
@@ -41,7 +41,7 @@ def _cells(comparison: Comparison) -> tuple[Cells, str]:
         parts = {place: pair.within(modules) for place, modules in places(pair.modules, kinds).items()}
         return parts, f"{comparison.profiles[0].name} and {comparison.profiles[1].name}, by layer and kind of module"
     if len(pairs) <= PAIRS_SHOWN:
-        found = {}
+        found: dict[tuple[str, str], Pair | None] = {}
         for pair in pairs:
             row = f"{pair.first + 1} and {pair.second + 1}"
             for kind in dict.fromkeys(kinds.values()):
@@ -50,13 +50,13 @@ def _cells(comparison: Comparison) -> tuple[Cells, str]:
     sides = {(pair.first, pair.second): pair for pair in pairs}
     count = range(len(names))
     return {
-        (names[i], str(j + 1)): sides[min(i, j), max(i, j)] for i in count for j in count if i != j
+        (names[i], str(j + 1)): sides.get((min(i, j), max(i, j))) for i in count for j in count
     }, "every pair of adapters"
 
 
 def _maps(cells: Cells, of: str) -> Iterator[Figure]:
     def measured(number: Callable[[Pair], float | None]) -> dict[tuple[str, str], float | None]:
-        return {place: number(pair) if pair.modules else None for place, pair in cells.items()}
+        return {place: number(pair) if pair and pair.modules else None for place, pair in cells.items()}
 
     cosines = measured(lambda pair: pair.cosine)
     most = _reach(cosines.values(), 0.0)
@@ -68,7 +68,7 @@ def _maps(cells: Cells, of: str) -> Iterator[Figure]:
     yield grid("conflict", "Sign conflict", text, opposed, (0.5 - most, 0.5 + most), percent, signed=True)
     for side, name in enumerate(("columns", "rows")):
         shared = measured(lambda pair, name=name: getattr(pair, name))  # type: ignore[misc]
-        random = max((pair.chance[side] for pair in cells.values() if pair.chance), default=0.0)
+        random = max((pair.chance[side] for pair in cells.values() if pair and pair.chance), default=0.0)
         text = f"Of {of}; random spaces share up to {percent(random)}."
         yield grid(f"overlap-{name}", f"Overlap of {name}", text, shared, (0.0, _reach(shared.values(), 0.0)), percent)
 

@@ -61,7 +61,7 @@ def _ranks(comparison: Comparison) -> str:
         if not profile.norm:
             return "Its update is zero in every module."
         few, most = profile.bracket
-        return f"Rank {few} keeps {LITTLE:.0%} of the energy of its update, rank {most} keeps {ENERGY:.0%}."
+        return f"Rank {few} keeps at least {LITTLE:.0%} of the energy of its update, rank {most} at least {ENERGY:.0%}."
     spectra = list(comparison.sum.values())
     if not any(each.norm for each in spectra):
         return "Their sum is zero."

@@ -18,14 +18,13 @@ from adapterops.adapters.saving import check_saveable, complete_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.finished import read as read_shard
-from adapterops.checkpoints.gguf import check_folder
 from adapterops.checkpoints.rounding import check_views
 from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, note_hashes, noted
-from adapterops.errors import UnsupportedError
+from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
@@ -80,10 +79,16 @@ def divided(asked: Asked, out: Path, how: Execution) -> Divided:
     """
     if isinstance(asked, Proof):
         return DividedProof(asked, out, how)
+    check_no_file(asked, out)
     if isinstance(asked.result, Checkpoint):
-        check_folder(asked.result, out)
         return DividedModel(asked.result, plan_checkpoint(asked.result, how))
     return DividedAdapter(asked.result, asked.request.output, out, how)
+
+
+def check_no_file(made: Made, out: Path) -> None:
+    """Raise OptionError for a single file, where the output is made by many: that needs a folder."""
+    if made.single(out):
+        raise OptionError("is a single file, and work in parts needs a folder", path=out, hint="name one with -o")
 
 
 def base_of(asked: Asked) -> str | None:

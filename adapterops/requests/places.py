@@ -85,7 +85,7 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
         try:
             return model(stated)
         except InputError as error:
-            if error.code != "E-FOLDER" or not name.startswith("grams"):
+            if error.code not in ("E-FOLDER", "E-ADAPTER") or not name.startswith("grams"):
                 raise
             raise InputError(
                 error.message.replace("a model is", "a file of Gram matrices is"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.planning import plan_adapter
+from adapterops.adapters.planning import arrangement, in_file, plan_adapter
 from adapterops.adapters.saved import Saved
 from adapterops.adapters.saving import save_adapter
 from adapterops.engine.execution import DEFAULT, Execution, check_device
@@ -18,7 +18,8 @@ from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
 from adapterops.requests.request import MERGE, Request
 from adapterops.requests.results import result
-from adapterops.storage.outputs import RECIPE, check_output
+from adapterops.storage.lazy import Lazy
+from adapterops.storage.outputs import RECIPE, check_output, named_file
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
@@ -44,9 +45,17 @@ class Made:
         """All that is read."""
         return sources(self.result.history)
 
+    def single(self, out: Path) -> bool:
+        """Whether the output is a single file, and no folder."""
+        if isinstance(self.result, Adapter):
+            return named_file(out)
+        from adapterops.checkpoints.gguf import is_file
+
+        return is_file(self.result, out)
+
     def seen_from(self, out: Path) -> Request:
-        """The request with paths as they are from `out`."""
-        return seen_from(out, self.request, self.folder, self.opened)
+        """The request with paths as they are from `out`, or from the folder that it is a file in."""
+        return seen_from(out.parent if self.single(out) else out, self.request, self.folder, self.opened)
 
 
 def make(
@@ -79,7 +88,11 @@ def make(
     opened = open_inputs(request, folder, verify=verify, streamed=streamed)
     if out is not None:
         check_output(out, opened.paths, force)
-    return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+    made = Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+    if out is not None and isinstance(made.result, Adapter) and made.single(out):
+        form = request.output.format
+        in_file(arrangement(made.result, request.output.dtype, form), out, form or made.result.config.format)
+    return made
 
 
 Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]
@@ -125,9 +138,11 @@ def save(
         As `save_adapter` and `save_checkpoint` do.
     """
 
-    def origin(place: Path) -> Origin:
-        return Origin(command, anonymous(made.seen_from(place), place).as_json(), files or {})
-
+    single = made.single(out)
+    names = {f"{out.name}.{name}" if single else name: name for name in files or {}}
+    others = Lazy(names, lambda name: (files or {})[names[name]])
+    place = out.parent if single else out
+    origin = Origin(command, anonymous(made.seen_from(out), place).as_json(), others)
     if isinstance(made.result, Adapter):
         output = made.request.output
         return save_adapter(
@@ -138,13 +153,10 @@ def save(
             format=output.format,
             force=force,
             norms=norms,
-            origin=origin(out),
+            origin=origin,
             how=how,
         )
-    from adapterops.checkpoints.gguf import is_file
     from adapterops.checkpoints.saving import save_checkpoint
 
-    place, loss = out.parent if is_file(made.result, out) else out, made.request.accept_loss
-    return save_checkpoint(
-        made.result, out, resume=resume, force=force, accept_loss=loss, origin=origin(place), how=how
-    )
+    loss = made.request.accept_loss
+    return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=loss, origin=origin, how=how)

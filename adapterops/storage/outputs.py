@@ -27,6 +27,19 @@ HASHED = 1 << 24
 here, so that to replace a model does not cost reading it."""
 
 
+FILES = (".gguf", ".safetensors")
+"""Ends of the name of an output that is a single file, where what is written can be one."""
+
+
+def named_file(out: Path) -> bool:
+    """Whether an output has the name of a single file.
+
+    >>> named_file(Path("out/style.gguf")), named_file(Path("style-v1.5"))
+    (True, False)
+    """
+    return out.suffix in FILES
+
+
 def manifest_of(out: Path) -> Path:
     """Where the manifest of an output is: in its folder, or next to its file."""
     return out.with_name(f"{out.name}.{MANIFEST}") if out.is_file() else out / MANIFEST
@@ -115,9 +128,12 @@ def _named(out: Path) -> dict[str, Any] | None:
 
 
 def _inside(out: Path, named: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """What is in an output, by its name there: the files of a folder one by one, where any of them is named."""
+    """What is in an output, by its name there: the files of a folder one by one, where any of them is named;
+    and a single file with those next to it that are named."""
     if out.is_file():
-        yield out.name, out
+        yield from (
+            (name, path) for name in {out.name: 0, **dict.fromkeys(named)} if (path := out.with_name(name)).exists()
+        )
         return
     for path in sorted(out.iterdir()):
         inner = {name.removeprefix(f"{path.name}/") for name in named if name.startswith(f"{path.name}/")}

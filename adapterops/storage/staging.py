@@ -129,7 +129,8 @@ def publish(folder: Path, out: Path, force: bool) -> None:
 
 
 def publish_file(folder: Path, out: Path, force: bool) -> None:
-    """Give the file of a complete folder its name, after its manifest; with `force`, one that is there is replaced.
+    """Give the file of a complete folder its name, after its manifest and what else is in the folder; with `force`, one
+    that is there is replaced.
 
     Raises:
         OutputExistsError: something is there.
@@ -140,6 +141,9 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         check_replaceable(out)
     manifest = out.with_name(f"{out.name}.{MANIFEST}")
     os.replace(folder / MANIFEST, manifest)
+    for other in sorted(folder.iterdir()):
+        if other.name != out.name:
+            os.replace(other, out.with_name(other.name))
     if force:
         os.replace(folder / out.name, out)
         return

@@ -417,11 +417,11 @@ def test_nothing_is_there(refused, base, adapter, tmp_path):
 
 
 def test_base_and_adapter_in_the_wrong_order(refused, base, adapter):
-    refused(["fuse", adapter, base], 3, "E-FOLDER", adapter, "is an adapter")
+    refused(["fuse", adapter, base], 3, "E-ADAPTER", adapter, "is an adapter")
 
 
 def test_an_adapter_is_no_base(refused, adapter):
-    refused(["fuse", adapter, adapter], 3, "E-FOLDER", "is an adapter")
+    refused(["fuse", adapter, adapter], 3, "E-ADAPTER", "is an adapter")
 
 
 def test_a_folder_without_a_model(refused, adapter, tmp_path):

@@ -88,7 +88,7 @@ def _architecture(fields: Mapping[str, Any]) -> str:
     kind = fields.get("general.type", "model")
     if kind != "model":
         raise InputError(
-            f"general.type is {kind!r}, where a model is expected", hint="name the model before it", code="E-FOLDER"
+            f"general.type is {kind!r}, where a model is expected", hint="name the model before it", code="E-ADAPTER"
         )
     found = fields.get("general.architecture")
     if not isinstance(found, str) or found not in ARCHITECTURES:

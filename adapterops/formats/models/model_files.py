@@ -204,7 +204,7 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
 
 def _adapter(place: Place, what: str = "an adapter") -> InputError:
     hint = "name the folder of the model; fuse has it before the adapters, or as --base"
-    return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-FOLDER")
+    return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-ADAPTER")
 
 
 def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:

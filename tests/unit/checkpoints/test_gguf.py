@@ -13,7 +13,7 @@ import pytest
 from gguf_models import mixed, write
 
 import adapterops as ao
-from adapterops.checkpoints.gguf import check_fits, check_folder
+from adapterops.checkpoints.gguf import check_fits
 from adapterops.errors import (
     AdapterWarning,
     NotFoundError,
@@ -52,13 +52,6 @@ def test_parts_stay_parts(tmp_path: Path) -> None:
         assert (tmp_path / "out" / each.name).read_bytes() == each.read_bytes()
     with pytest.raises(OptionError, match="one file"):
         ao.save_checkpoint(model, tmp_path / "out.gguf")
-
-
-def test_parts_need_a_folder(tmp_path: Path) -> None:
-    model = ao.open_checkpoint(write(tmp_path / "a.gguf"))
-    check_folder(model, tmp_path / "out")
-    with pytest.raises(OptionError, match="single file"):
-        check_folder(model, tmp_path / "out.gguf")
 
 
 def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:

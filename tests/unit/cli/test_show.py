@@ -42,7 +42,7 @@ def test_json_has_what_was_asked_for(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (["base", "--spectrum"], "is a model, and --spectrum is for adapters"),
-        (["a", "--base", "base"], "--base and --original are compared with each other"),
+        (["a", "--base", "base"], "show compares --base with --original"),
     ],
 )
 def test_what_does_not_go_together(arguments: list[str], message: str, capsys: Capture) -> None:

@@ -92,7 +92,7 @@ def test_the_numbers_in_them_are_measured() -> None:
     assert re.fullmatch(r"One adapter of rank 8 holds 9\d% of the energy of their sum, and 99% takes rank 1\d\.", ranks)
     assert "unrelated updates have 0.00 and 50%" in pairs
     one = compare([adapter(1, FALLING)])
-    assert short(one).sentences[1] == "Rank 2 keeps 80% of the energy of its update, rank 4 keeps 99%."
+    assert short(one).sentences[1] == "Rank 2 keeps at least 80% of the energy of its update, rank 4 at least 99%."
     weighed = replace(one, weights=dict.fromkeys(MODULES, 100.0))
     assert short(weighed).sentences[2].startswith("Its norm is 1.2% of that of the weights; ")
 

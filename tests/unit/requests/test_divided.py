@@ -8,9 +8,17 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 from adapterops.engine.execution import Execution
-from adapterops.errors import UnsupportedError
+from adapterops.errors import OptionError, UnsupportedError
 from adapterops.expressions.expression import parse
-from adapterops.requests.divided import DividedAdapter, DividedModel, base_of, check_divisible, divided, with_base
+from adapterops.requests.divided import (
+    DividedAdapter,
+    DividedModel,
+    base_of,
+    check_divisible,
+    check_no_file,
+    divided,
+    with_base,
+)
 from adapterops.requests.request import Input, Model, Output, Request
 from adapterops.requests.running import Made, make
 
@@ -37,6 +45,14 @@ def test_the_files_of_a_model_and_the_modules_of_an_adapter(place: Path) -> None
         assert sum(len(job.inputs) for job in each.plan.jobs) == files, "each input file is hashed with one job"
         assert each.memory > 0
         assert not each.torch
+
+
+def test_parts_need_a_folder(place: Path) -> None:
+    adapter, model = asked(place, False), asked(place, True)
+    with pytest.raises(OptionError, match="single file"):
+        divided(adapter, place / "out.gguf", Execution())
+    divided(model, place / "out.safetensors", Execution())
+    check_no_file(adapter, place / "out")
 
 
 def test_a_budget_is_not_divided(place: Path) -> None:
