@@ -1,5 +1,5 @@
 # make demo    train two small adapters and do everything with them: one thread, half a minute once installed
-# make test    everything that is checked
+# make test    everything that is checked: what make check does, beside the tests
 # make test-gpu  what needs a GPU, where torch finds one
 # make fuzz    a minute of damaged files and odd arguments, and commands that are killed twenty times at random
 # make check   style, types, doctests
@@ -15,12 +15,15 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
-.PHONY: demo test test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
+.PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev check
+test: $(VENV)/.dev
+	$(MAKE) --jobs=2 check tests
+
+tests: $(VENV)/.dev
 	$(BIN)/pytest -q -n 2 --dist loadfile tests
 
 test-gpu: $(VENV)/.dev

@@ -1,11 +1,13 @@
 import os
 
 import pytest
+import torch
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
+torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors
 
 
 def pytest_configure(config: pytest.Config) -> None:

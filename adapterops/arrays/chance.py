@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 
 def uniform(key: str, begin: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Numbers in [0, 1), multiples of 2^-32, for the rows from `begin` on of what `key` names.
+    """Numbers in [0, 1), multiples of 2^-32, for the block of rows of what `key` names that begins with row `begin`.
+    A block that begins elsewhere has other numbers, in rows that both have, too.
 
     >>> float(uniform("0:w", 0, (2, 2))[1, 1]) == float(uniform("0:w", 0, (4,))[3])
     True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -71,28 +72,10 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
 
             return task_vector(model(stated), models["base"])
         place = found(folder, stated.path, verify=verify)
-        return _checked(
-            open_adapter(
-                place,
-                alpha=stated.alpha,
-                allow_nonfinite=stated.allow_nonfinite,
-                allow_pickle=request.allow_pickle,
-            ),
-            stated,
+        opened = open_adapter(
+            place, alpha=stated.alpha, allow_nonfinite=stated.allow_nonfinite, allow_pickle=request.allow_pickle
         )
-
-    def file(name: str, stated: Model) -> Checkpoint:
-        try:
-            return model(stated)
-        except InputError as error:
-            if error.code not in ("E-FOLDER", "E-ADAPTER") or not name.startswith("grams"):
-                raise
-            raise InputError(
-                error.message.replace("a model is", "a file of Gram matrices is"),
-                path=error.path,
-                hint="adapterops gram BASE TEXT --adapter ADAPTER -o FILE makes one",
-                code="E-FOLDER",
-            ) from None
+        return _checked(opened, stated)
 
     def model(stated: Model | Input) -> Checkpoint:
         from adapterops.checkpoints.opening import open_checkpoint  # here: what merges adapters needs no models
@@ -103,7 +86,10 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
     used = {
         name: each for name, each in request.models.items() if name != "original" or request.base_view != DEQUANTIZED
     }
-    models = {name: file(name, each) for name, each in used.items()}
+    models: dict[str, Checkpoint] = {}
+    for name, each in used.items():
+        with _expecting_grams() if name.startswith("grams") else nullcontext():
+            models[name] = model(each)
     adapters = {name: adapter(each) for name, each in request.inputs.items()}
     for name in adapters:
         if grams_of(name) in models:
@@ -114,6 +100,22 @@ def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, 
             "--alpha is for files that do not say their lora_alpha, and all of these do", hint="leave it out"
         )
     return Opened(adapters, models)
+
+
+@contextmanager
+def _expecting_grams() -> Iterator[None]:
+    """What is no model is no file of Gram matrices here, and the error says so."""
+    try:
+        yield
+    except InputError as error:
+        if error.code not in ("E-FOLDER", "E-ADAPTER"):
+            raise
+        raise InputError(
+            error.message.replace("a model is", "a file of Gram matrices is"),
+            path=error.path,
+            hint="adapterops gram BASE TEXT --adapter ADAPTER -o FILE makes one",
+            code="E-FOLDER",
+        ) from None
 
 
 def found(folder: Path, path: str, *, verify: bool = False, streamed: bool = False) -> Place:

@@ -167,6 +167,12 @@ ONCE = [
 ]
 
 
+@cache
+def _at_end(pattern: str) -> re.Pattern[str]:
+    """What finds it at the end of a flat name; there are more of these than `re` remembers."""
+    return re.compile(f"(?:^|_){pattern}$")
+
+
 def in_unet(flat: str) -> Iterator[str]:
     """What a weight of Stable Diffusion's UNet is called by its authors, or by diffusers: blocks counted, or by level.
 
@@ -192,7 +198,7 @@ def in_unet(flat: str) -> Iterator[str]:
         yield f"up_blocks_{int(found[1]) // 3}_upsamplers_0_conv"
     for pair in ONCE:
         for one, other in (pair, pair[::-1]):
-            if found := re.search(rf"(?:^|_){one}(?:_(.+))?$", flat):
+            if found := _at_end(rf"{one}(?:_(.+))?").search(flat):
                 rest = found[1] or ""
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 
@@ -216,7 +222,7 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
         (match.start(), before + re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, rule)
         for pair, rule in [*((pair, None) for pair in PAIRS), *turned_pairs]
         for one, other in (pair, pair[::-1])
-        if (match := re.search(rf"(?:^|_){one}{end}$", flat))
+        if (match := _at_end(one + end).search(flat))
         for before in dict.fromkeys([flat[: match.start() + 1] if match.start() else "", ""])
     ]
     for _, name, rule in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
@@ -224,7 +230,7 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
         turned = rule is not None and _is_turned(name, shape, *rule, columns)
         yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
     for begin, ends, name in FUSED:
-        if match := re.search(f"(?:^|_){begin}(.+)$", flat):
+        if match := _at_end(f"{begin}(.+)").search(flat):
             part = ends.get(match[2])
             is_mlp = M in ends.values()
             row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
@@ -247,7 +253,7 @@ def in_parts(module: str) -> Iterator[list[str]]:
             yield from in_parts(name.format(*found.groups()))
     for begin, ends, name in FUSED:
         whole = re.escape(name.replace(".", "_")).replace(r"\{\}", r"(\d+)")
-        if found := re.search(f"(?:^|_){whole}$", flat):
+        if found := _at_end(whole).search(flat):
             plain = re.sub(r"\(\?.*?\)\??", "", begin).replace(r"(\d+)", found[1])
             above = "attn_" if "(?:attn_)?" in begin else ""
             yield [plain + (end if end == "proj_mlp" else above + end) for end in ends]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 from safetensors.torch import save_file
 
 import adapterops
@@ -108,11 +108,46 @@ def test_the_witness_shares_only_readers(path: Path) -> None:
 
 TORCH_FREE = """
 import sys
-from adapterops.cli.main import run
-code = run(sys.argv[1:])
-assert "torch" not in sys.modules, "torch was imported"
-sys.exit(code)
+from adapterops.cli import main
+
+done = main.run
+
+def run(arguments):
+    code = done(arguments)
+    assert "torch" not in sys.modules, "torch was imported"
+    return code
+
+main.run = run
 """
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import gguf_files
+    from corpus import MODULES, write_adapter
+    from gptq_models import GPTQWeight, write_gptq
+
+    folder = tmp_path_factory.mktemp("inputs")
+    write_gptq(folder / "packed", {"fc": GPTQWeight.random(32, 64, 3, 32, ordered=True)}, 32)
+    write_adapter(folder / "a")
+    gguf_files.write(folder / "a.gguf")
+    gguf_files.write_base(folder / "llama")
+    updates = adapterops.open_adapter(folder / "a").updates
+    ones = torch.ones(12, 8)
+    models = {
+        "base": {module: ones.clone() for module in MODULES},
+        "half": {module: ones.half() for module in MODULES},
+        "tuned": {module: ones + torch.randn(12, 8) for module in MODULES},
+        "made": {module: ones + torch.from_numpy(updates[module].dense()) for module in MODULES},
+    }
+    for name, weights in models.items():
+        (folder / name).mkdir()
+        stored = {f"{module}.weight": weight for module, weight in weights.items()}
+        save_file(stored, folder / name / "model.safetensors", {"format": "pt"})
+    (folder / "recipe.yaml").write_text(
+        "adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n"
+    )
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -176,41 +211,16 @@ sys.exit(code)
     ],
     ids=" ".join,
 )
-def test_no_torch(arguments: list[str], tmp_path: Path) -> None:
-    import gguf_files
-    from corpus import MODULES, write_adapter
-    from gptq_models import GPTQWeight, write_gptq
+def test_no_torch(arguments: list[str], inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    done = Command(arguments, setup=TORCH_FREE).end()
+    assert done.code == 0, done.err
 
-    write_gptq(tmp_path / "packed", {"fc": GPTQWeight.random(32, 64, 3, 32, ordered=True)}, 32)
-    write_adapter(tmp_path / "a")
-    gguf_files.write(tmp_path / "a.gguf")
-    gguf_files.write_base(tmp_path / "llama")
-    (tmp_path / "base").mkdir()
-    save_file(
-        {f"{module}.weight": torch.ones(12, 8) for module in MODULES},
-        tmp_path / "base/model.safetensors",
-        {"format": "pt"},
-    )
-    for folder, dtype in (("half", torch.float16), ("tuned", torch.float32), ("made", torch.float32)):
-        (tmp_path / folder).mkdir()
-        weights = {
-            f"{module}.weight": torch.ones(12, 8) + (torch.randn(12, 8) if folder == "tuned" else 0)
-            for module in MODULES
-        }
-        if folder == "made":
-            updates = adapterops.open_adapter(tmp_path / "a").updates
-            weights = {
-                f"{module}.weight": torch.ones(12, 8) + torch.from_numpy(updates[module].dense()) for module in MODULES
-            }
-        stored = {name: weight.to(dtype) for name, weight in weights.items()}
-        save_file(stored, tmp_path / folder / "model.safetensors", {"format": "pt"})
-    (tmp_path / "recipe.yaml").write_text(
-        "adapterops: 1\ninputs: {a: a}\nresult: 0.5*a\nbase: base\noutput: {path: out}\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", TORCH_FREE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+
+def test_a_command_that_imports_torch_is_found() -> None:
+    done = Command(["--version"], setup=f"{TORCH_FREE}\nimport torch").end()
+    assert "torch was imported" in done.err
 
 
 def test_public_names_exist() -> None:

@@ -18,7 +18,7 @@ from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.diffusion.table import Joined
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
-from adapterops.operations.targets.share import Share
+from adapterops.operations.targets.target import Share
 from adapterops.storage.tensors import kernel
 
 Shape = tuple[int, int]

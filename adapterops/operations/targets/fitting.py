@@ -16,8 +16,7 @@ from adapterops.formats.models.architectures import (
 )
 from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
 from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
-from adapterops.operations.targets.share import Share
-from adapterops.operations.targets.target import Target
+from adapterops.operations.targets.target import Share, Target
 from adapterops.storage.tensors import Spec, kernel
 
 

@@ -13,7 +13,7 @@ from adapterops.formats.models.naming import Names, expert
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.families import elsewhere
 from adapterops.operations.targets.misfits import MERGE
-from adapterops.operations.targets.share import Share
+from adapterops.operations.targets.target import Share
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""

@@ -7,8 +7,7 @@ import pytest
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.naming import Candidate, Names
 from adapterops.operations.targets.fitting import check_dtype, fit
-from adapterops.operations.targets.share import Share
-from adapterops.operations.targets.target import Target
+from adapterops.operations.targets.target import Share, Target
 from adapterops.storage.tensors import Spec
 
 MODULE, TENSOR = "h.0.attn.c_attn", "h.0.attn.c_attn.weight"

@@ -1,0 +1,93 @@
+"""What rounding explains, against sums in float64: a right rounding passes, one step beside it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapterops.operations.fusion import Piece
+from adapterops.operations.identity import Probe, near_sum
+from adapterops.operations.targets.target import Target
+from adapterops.updates.dense import Dense
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.survival import Change
+from adapterops.verification.rounding import half_step, rounded_to
+
+OUT, IN, RANK, SCALE = 24, 40, 3, 1.5
+DTYPES = ("BF16", "F16", "F32")
+ROWS = slice(4, 20)
+OWN = (ROWS, slice(0, IN))
+
+
+def made(kind: str, dtype: str) -> tuple[Piece, Change, Any]:
+    """An update of a weight in `dtype`, those rows of it, and their exact sum in float64."""
+    random = np.random.default_rng(3)
+    B, A = (random.standard_normal(shape).astype(np.float32) for shape in ((OUT, RANK), (RANK, IN)))
+    W = rounded_to(random.standard_normal((OUT, IN)), dtype).astype(np.float32)
+    product = SCALE * B.astype(np.float64) @ A.astype(np.float64)
+    update = LowRank(B, A, SCALE) if kind == "factors" else Dense(product.astype(np.float32))
+    delta = product if kind == "factors" else product.astype(np.float32)
+    part = (slice(0, ROWS.stop - ROWS.start), slice(0, IN))
+    change = Change("q", part, W[ROWS], delta[ROWS].astype(np.float32))
+    return Piece(Target("q.weight", "q", "q", (OUT, IN)), update), change, (W.astype(np.float64) + delta)[ROWS]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["factors", "dense"])
+def test_the_nearest_number_is_near_and_its_neighbours_are_not(kind: str, dtype: str) -> None:
+    piece, change, exact = made(kind, dtype)
+    stored = rounded_to(exact, dtype).astype(np.float32)
+    assert near_sum(stored, dtype, change, piece, OWN, None).all()
+    for sign in (-1, 1):  # of float32, sums of float32 leave the last bits open
+        step = 1e-4 if dtype == "F32" else 2 * half_step(stored, dtype)
+        beside = (stored + sign * step).astype(np.float32)
+        clear = np.abs(beside - exact) > 1.01 * half_step(beside, dtype) + 1e-5
+        assert clear.mean() > 0.9
+        assert not near_sum(beside, dtype, change, piece, OWN, None)[clear].any()
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16"])
+def test_at_random_it_is_the_neighbour_that_the_draws_choose(dtype: str) -> None:
+    piece, change, exact = made("factors", dtype)
+    nearest = rounded_to(exact, dtype)
+    step = 2 * half_step(nearest, dtype)
+    below = np.where(nearest <= exact, nearest, nearest - step)
+    distance = (exact - below) / step
+    clear = (distance > 0.1) & (distance < 0.9) & (half_step(below, dtype) == half_step(below + step, dtype))
+    clear &= np.abs(exact) > 0.5  # below, float32 cannot tell the halves of a step
+    assert clear.mean() > 0.4
+    low, high = (below.astype(np.float32), (below + step).astype(np.float32))
+    draws = np.random.default_rng(0).random(exact.shape, np.float32)
+    clear &= np.abs(draws - distance) > 0.05
+    clear &= np.abs(draws - (1 - distance)) > 0.05
+    of_low, of_high = (near_sum(each, dtype, change, piece, OWN, draws) for each in (low, high))
+    assert (of_low ^ of_high)[clear].all(), "exactly one of the two neighbours"
+    up = np.mean(of_high[clear])
+    assert abs(up - distance[clear].mean()) < 0.1, "as often as it is near"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["factors", "dense"])
+def test_random_vectors_tell_a_merge_from_what_is_none(kind: str, dtype: str) -> None:
+    """The bound is at least the error of one right rounding, and far below an update that is not there, or twice."""
+    piece, change, exact = made(kind, dtype)
+    probe = Probe(piece)
+
+    def ratio(values: Any) -> float:
+        return probe.ratio(rounded_to(values, dtype), dtype, change.W, change.delta, OWN)
+
+    update = exact - change.W
+    assert ratio(exact) <= 1
+    assert ratio(exact - update) > 3
+    assert ratio(exact + update) > 3
+    assert ratio(exact - 2 * update) > 3
+
+
+def test_the_vectors_are_those_of_the_module() -> None:
+    """Whoever verifies, wherever: the same module is tried on the same vectors."""
+    piece, _, _ = made("factors", "F32")
+    other = Piece(Target("k.weight", "k", "k", (OUT, IN)), piece.update)
+    assert np.array_equal(Probe(piece).x, Probe(piece).x)
+    assert not np.array_equal(Probe(piece).x, Probe(other).x)
