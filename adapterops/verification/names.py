@@ -168,8 +168,8 @@ class Base:
                 or ((len(there) > 1 or len(wanted) == 2) and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
-        if not found and len(wanted) > 2:  # what holds the model is called otherwise
-            found = [tensor for there, those in self._keys.items() if there[1:] == wanted[1:] for tensor in those]
+        if not found:  # what holds the model is called otherwise
+            found = self._held(name)
         if len(found) > 1 and shapes:
             found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
         if len(found) > 1:
@@ -182,6 +182,15 @@ class Base:
         if len(found) > 1:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None
+
+    def _held(self, name: str) -> list[str]:
+        """The tensors that a name means without the first parts of it, or in the place of another first part."""
+        parts, wanted = name.split("."), key(name)
+        for drop in range(1, len(parts)):
+            if found := self._keys.get(key(".".join(parts[drop:])), ()):
+                return list(found)
+        same = [there for there in self._keys if len(there) > 2 and there[1:] == wanted[1:]]
+        return [tensor for there in same for tensor in self._keys[there]]
 
     def matrix(self, name: str) -> tuple[int, int]:
         """A tensor as rows and columns; a kernel's rows are its outputs."""

@@ -170,6 +170,57 @@ def test_what_a_program_calls_the_model_that_it_holds(kind: str, tmp_path: Path)
     close(said(with_adapter(type(make()), base, tmp_path / "cut")), expected)
 
 
+@pytest.mark.parametrize(
+    ("cls", "config", "saved_too"),
+    [
+        (
+            t.OPTForCausalLM,
+            t.OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
+            ["lm_head"],
+        ),
+        (t.BertForMaskedLM, t.BertConfig(**SIZES), ["cls"]),
+    ],
+    ids=["opt", "bert"],
+)
+def test_trained_tensors_of_a_model_that_a_program_holds(
+    cls: Any, config: Any, saved_too: list[str], tmp_path: Path
+) -> None:
+    """Also of an output embedding that the base has not got, since it is tied."""
+    torch.manual_seed(0)
+    base = saved(cls(config).eval(), tmp_path / "base")
+    targets = ["q_proj", "query"]
+    plain, expected = trained(
+        cls.from_pretrained(base), tmp_path / "a", target_modules=targets, modules_to_save=saved_too
+    )
+    held = renamed(plain, tmp_path / "held", lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper."))
+    done("fuse", base, held, "-o", tmp_path / "out")
+    close(said(cls.from_pretrained(tmp_path / "out")), expected)
+    done("verify", tmp_path / "out", "--base", base, "--adapter", held)
+    done("truncate", held, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    done("fuse", base, tmp_path / "cut", "-o", tmp_path / "again")
+    close(said(cls.from_pretrained(tmp_path / "again")), expected)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_trained_tensors_under_the_name_of_an_adapter(original: bool, tmp_path: Path) -> None:
+    base = saved(vlm(), tmp_path / "base")
+    kept = {"target_modules": r".*language_model.*q_proj", "modules_to_save": ["multi_modal_projector"]}
+    plain, expected = trained(vlm(), tmp_path / "plain", **kept)
+    tensors = {}
+    for name, each in load_file(plain / WEIGHTS).items():
+        above, dot, rest = name.partition(".multi_modal_projector.")
+        copy = f"{above}{dot}modules_to_save.mine.{rest}" if dot else name.replace(".weight", ".mine.weight")
+        tensors[copy] = each.clone()
+        if dot and original:
+            tensors[f"{above}{dot}original_module.{rest}"] = torch.zeros_like(each)
+    named = shutil.copytree(plain, tmp_path / "named")
+    save_file(tensors, named / WEIGHTS, {"format": "pt"})
+    done("fuse", base, named, "-o", tmp_path / "out")
+    close(said(t.LlavaForConditionalGeneration.from_pretrained(tmp_path / "out")), expected)
+    done("truncate", named, "--rank", 4, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
+
+
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"])
     tensors = load_file(plain / WEIGHTS)

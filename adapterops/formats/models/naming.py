@@ -180,6 +180,10 @@ class Names:
         name = canonical(module)
         return self._moved.get(name, name)
 
+    def knows(self, module: str) -> bool:
+        """Whether there is a tensor of a module, by a name of the model in memory or of its files."""
+        return self.has(canonical(module)) or self.has(self._loaded(module)) or canonical(module) in self._shared
+
     def has(self, name: str) -> bool:
         """Whether there is a tensor of a canonical name, or one that holds it, or its parts."""
         found, whole = expert(name), whole_of(name)

@@ -89,8 +89,7 @@ def moves(group: Collection[str], base: Collection[str], known: Callable[[str], 
     takes the least away.
     """
     first = next(iter(group))
-    columns = zip(*(name.split(".")[:-1] for name in group), strict=False)
-    above = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    above = in_common(group)
     found = {Move(prefix=prefix) for prefix in _before(first, base)}
     for drop, _ in enumerate(above, 1):
         found.add(Move(drop))
@@ -103,6 +102,16 @@ def moves(group: Collection[str], base: Collection[str], known: Callable[[str], 
         if there:
             result.setdefault(tuple(map(move.of, there)), (move, there))
     return dict(result.values())
+
+
+def in_common(names: Collection[str]) -> list[str]:
+    """The parts that all names begin with.
+
+    >>> in_common(["wrapper.model.layers.0.q", "wrapper.model.layers.1.q", "wrapper.lm_head"])
+    ['wrapper']
+    """
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
 def _before(name: str, base: Collection[str]) -> set[str]:
