@@ -170,6 +170,31 @@ def test_what_a_program_calls_the_model_that_it_holds(kind: str, tmp_path: Path)
     close(said(with_adapter(type(make()), base, tmp_path / "cut")), expected)
 
 
+def test_what_no_model_for_words_begins_with_is_kept_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"], task_type="CAUSAL_LM")
+    held = renamed(plain, tmp_path / "held", lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper."))
+    done("truncate", held, "--rank", 2, "-o", tmp_path / "cut")
+    assert "every module begins with 'my_wrapper'" in capsys.readouterr().err
+    assert all(name.startswith(f"{PREFIX}my_wrapper.") for name in load_file(tmp_path / "cut" / WEIGHTS))
+    done("truncate", plain, "--rank", 2, "-o", tmp_path / "own")
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_bare_decoder_is_not_written_of_one_with_a_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    config = t.OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64)
+    base = saved(t.OPTForCausalLM(config).eval(), tmp_path / "base")
+    model = t.OPTForCausalLM.from_pretrained(base)
+    plain, expected = trained(model, tmp_path / "plain", target_modules=["q_proj"], task_type="CAUSAL_LM")
+    bare = renamed(plain, tmp_path / "bare", lambda key: key.replace("model.decoder", "decoder"))
+    assert run(["truncate", str(bare), "--rank", "4", "-o", str(tmp_path / "no")]) == 4
+    assert "PEFT would load nothing of it" in capsys.readouterr().err
+    done("truncate", bare, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.OPTForCausalLM, base, tmp_path / "cut")), expected)
+
+
 @pytest.mark.parametrize(
     ("cls", "config", "saved_too"),
     [
