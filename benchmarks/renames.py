@@ -238,7 +238,20 @@ def main() -> None:
         towers(),
         "What files put before the names of a class that is a part of the model of its type → these classes.",
     )
-    TABLE.write_text(text)
+    lost = known() - {model_type for types in renames.values() for model_type in types}
+    if lost:
+        raise SystemExit(
+            f"nothing was written: types of the table that stands could not be built: {', '.join(sorted(lost))}"
+        )
+    TABLE.write_text(text.rstrip("\n") + "\n")
+
+
+def known() -> set[str]:
+    """The types that have renamings in the table that stands."""
+    from adapterops.formats.models.loading import ruled
+    from adapterops.formats.models.renames import RENAMES
+
+    return set(ruled(RENAMES))
 
 
 def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, count
 from adapterops.formats.diffusion.families import by_authors, renamed, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.divisions import wholes_of
+from adapterops.formats.models.loading import memories
 from adapterops.formats.models.naming import canonical, expert
 from adapterops.formats.models.suffixes import moves, roots
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
+
+NUMBER = re.compile(r"\.\d+\.")
 
 HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
@@ -56,6 +61,7 @@ def difference(adapters: Sequence[Modules]) -> Difference | None:
         or _prefixes(names)
         or _suffixes(adapters, names)
         or _divisions(names)
+        or _versions(adapters)
         or _families(adapters)
     )
 
@@ -132,9 +138,30 @@ def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -
                 for move, there in moves(group, theirs, theirs.__contains__).items():
                     pairs = [(theirs[move.of(name)], mine[name]) for name in there]
                     alike = [pair for pair in pairs if adapters[other][pair[0]] == adapters[number][pair[1]]]
-                    if alike and not move.drop:
+                    if alike and move.prefix:
                         (first, second), count = alike[0], len(alike)
                         return Difference(f"the prefix {move.prefix}", count, (first, other), (second, number))
+    return None
+
+
+def _versions(adapters: Sequence[Modules]) -> Difference | None:
+    """What one adapter has under the name of files, and another under that of the model in memory."""
+    layers: list[dict[str, list[str]]] = []
+    for modules in adapters:
+        layers.append({})
+        for module in modules:
+            layers[-1].setdefault(NUMBER.sub(".0.", canonical(module)), []).append(module)
+    for number, mine in enumerate(layers):
+        for other, theirs in enumerate(layers):
+            found = []
+            for name in sorted(mine.keys() - theirs.keys()):
+                changed = {canonical(each.removesuffix(WEIGHT)) for each in memories(name + WEIGHT)}
+                alike = [theirs[each][0] for each in sorted(changed & (theirs.keys() - mine.keys()))]
+                alike = [each for each in alike if adapters[other][each] == adapters[number][mine[name][0]]]
+                found += [(alike[0], module) for module in mine[name] if alike]
+            if found:
+                (first, second), by = found[0], "a name that transformers has changed"
+                return Difference(by, len(found), (first, other), (second, number))
     return None
 
 

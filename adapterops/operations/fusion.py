@@ -21,6 +21,7 @@ from adapterops.formats.models.vocabulary import with_vocabulary
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.classifiers import made
 from adapterops.operations.targets.full_tensors import counterparts
+from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.output_bias import with_words
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Edit, Target, Targets
@@ -211,6 +212,7 @@ def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     """
     if not adapter.full:
         return adapter
+    adapter = without_holder(adapter, base)
     found = counterparts(adapter, base.layout, base.config)
 
     def copied(full: str, stored: Stored) -> bool:

@@ -156,7 +156,8 @@ class _Names:
         self._loading = known = loading(base.config)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         taken = known.taken and known.taken >= single
-        there = weights(base.layout, base.config) if known.stacked and (stacked or not taken) else {}
+        self.joins = known.stacked and (stacked or not taken)
+        there = weights(base.layout, base.config) if self.joins else {}
         self.stacked = {
             piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
             for module, weight in there.items()
@@ -185,6 +186,13 @@ def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adap
         module, weight, row = stack
         piece = Piece(source, target.first, row + target.row, target.shape[0])
         return _Place(module, piece, weight.shape, {str(weight.parameter): weight.experts})
+    if single and names.joins and len(stored) == 2:
+        raise UnsupportedError(
+            f"is LoRA on one expert, and the model has all of its layer in one parameter, of which {last(source)} is not handled: "
+            "PEFT would leave it out",
+            tensor=source,
+            hint="fuse the adapter into the base",
+        )
     if single and len(stored) == 3:
         path, _, leaf = name.rpartition(".")
         count, height, width = stored

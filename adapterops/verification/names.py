@@ -104,6 +104,7 @@ class Base:
         self._keys: dict[Parts, list[str]] = {}
         self._ends: dict[str, list[Parts]] = {}
         self._bare: dict[Parts, list[str]] = {}
+        self._files: dict[Parts, list[str]] | None = None
         for name in layout:
             self._bare.setdefault(bare(name), []).append(name)
             self._keys.setdefault(key(name), []).append(name)
@@ -119,7 +120,7 @@ class Base:
         for exact in (name, f"{name}.weight"):
             if exact in self.layout:
                 return exact
-        return self._saved(name) or self.find_alike(name, shapes)
+        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes)
 
     def _saved(self, name: str) -> str | None:
         """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own."""
@@ -132,6 +133,25 @@ class Base:
                 if len(found) == 1:
                     return found[0]
         return None
+
+    def _of_files(self, name: str) -> str | None:
+        """The tensor of a base with the names of the model in memory, which transformers saves under this one, or under one
+        that is the same but for its first part.
+        """
+        if self._files is None:
+            self._files = {}
+            for tensor in self.layout:
+                mine = bare(tensor)
+                pattern = tuple("#" if part.isdecimal() else part for part in mine)
+                for rules in map(saved, self.types):
+                    for part in range(2):
+                        there = pattern[:part] + followed(pattern[part:], rules)
+                        if there != pattern:
+                            self._files.setdefault(fitted(there, mine), []).append(tensor)
+        wanted, files = bare(name), self._files
+        tails = [tensor for there in files if there[1:] == wanted[1:] or there == wanted[1:] for tensor in files[there]]
+        found = self._of_side(list(dict.fromkeys(files.get(wanted) or tails)))
+        return found[0] if len(found) == 1 else None
 
     def _of_side(self, found: list[str]) -> list[str]:
         return [tensor for tensor in found if f"{self.side}_model." in tensor] if self.side else found
@@ -148,6 +168,8 @@ class Base:
                 or ((len(there) > 1 or len(wanted) == 2) and wanted[-len(there) :] == there)
                 for tensor in self._keys[there]
             ]
+        if not found:  # what holds the model is called otherwise
+            found = self._held(name)
         if len(found) > 1 and shapes:
             found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
         if len(found) > 1:
@@ -160,6 +182,15 @@ class Base:
         if len(found) > 1:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None
+
+    def _held(self, name: str) -> list[str]:
+        """The tensors that a name means without the first parts of it, or in the place of another first part."""
+        parts, wanted = name.split("."), key(name)
+        for drop in range(1, len(parts)):
+            if found := self._keys.get(key(".".join(parts[drop:])), ()):
+                return list(found)
+        same = [there for there in self._keys if len(there) > 2 and there[1:] == wanted[1:]]
+        return [tensor for there in same for tensor in self._keys[there]]
 
     def matrix(self, name: str) -> tuple[int, int]:
         """A tensor as rows and columns; a kernel's rows are its outputs."""

@@ -141,6 +141,111 @@ def test_names_of_a_bare_model_or_a_trainers_are_not_written_of_one_with_a_head(
     close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "cut")), expected)
 
 
+def bert() -> nn.Module:
+    torch.manual_seed(0)
+    return t.BertForMaskedLM(t.BertConfig(**SIZES)).eval()
+
+
+HELD: dict[str, tuple[Callable[[], nn.Module], list[str], Callable[[str], str]]] = {
+    "a model": (llama, ["q_proj", "lm_head"], lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper.")),
+    "twice": (llama, ["q_proj"], lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper.inner.model.")),
+    "images": (lambda: vlm(), ["q_proj", "fc1"], lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper.")),
+    "a bare model": (llama, ["q_proj"], lambda key: key.replace("model.layers", "backbone.layers")),
+    "a bare encoder": (bert, ["query"], lambda key: key.replace(".bert.", ".backbone.")),
+    "an encoder": (bert, ["query"], lambda key: key.replace(".bert.", ".encoder.")),
+    "its own name": (bert, ["query"], lambda key: key.replace(".bert.", ".bert.bert.")),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_what_a_program_calls_the_model_that_it_holds(kind: str, tmp_path: Path) -> None:
+    make, targets, name = HELD[kind]
+    base = saved(make(), tmp_path / "base")
+    plain, expected = trained(make(), tmp_path / "plain", target_modules=targets)
+    held = renamed(plain, tmp_path / "held", name)
+    done("fuse", base, held, "-o", tmp_path / "out")
+    close(said(type(make()).from_pretrained(tmp_path / "out")), expected)
+    done("verify", tmp_path / "out", "--base", base, "--adapter", held)
+    done("truncate", held, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    close(said(with_adapter(type(make()), base, tmp_path / "cut")), expected)
+
+
+def test_what_no_model_for_words_begins_with_is_kept_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"], task_type="CAUSAL_LM")
+    held = renamed(plain, tmp_path / "held", lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper."))
+    done("truncate", held, "--rank", 2, "-o", tmp_path / "cut")
+    assert "every module begins with 'my_wrapper'" in capsys.readouterr().err
+    assert all(name.startswith(f"{PREFIX}my_wrapper.") for name in load_file(tmp_path / "cut" / WEIGHTS))
+    done("truncate", plain, "--rank", 2, "-o", tmp_path / "own")
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_bare_decoder_is_not_written_of_one_with_a_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    config = t.OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64)
+    base = saved(t.OPTForCausalLM(config).eval(), tmp_path / "base")
+    model = t.OPTForCausalLM.from_pretrained(base)
+    plain, expected = trained(model, tmp_path / "plain", target_modules=["q_proj"], task_type="CAUSAL_LM")
+    bare = renamed(plain, tmp_path / "bare", lambda key: key.replace("model.decoder", "decoder"))
+    assert run(["truncate", str(bare), "--rank", "4", "-o", str(tmp_path / "no")]) == 4
+    assert "PEFT would load nothing of it" in capsys.readouterr().err
+    done("truncate", bare, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.OPTForCausalLM, base, tmp_path / "cut")), expected)
+
+
+@pytest.mark.parametrize(
+    ("cls", "config", "saved_too"),
+    [
+        (
+            t.OPTForCausalLM,
+            t.OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
+            ["lm_head"],
+        ),
+        (t.BertForMaskedLM, t.BertConfig(**SIZES), ["cls"]),
+    ],
+    ids=["opt", "bert"],
+)
+def test_trained_tensors_of_a_model_that_a_program_holds(
+    cls: Any, config: Any, saved_too: list[str], tmp_path: Path
+) -> None:
+    """Also of an output embedding that the base has not got, since it is tied."""
+    torch.manual_seed(0)
+    base = saved(cls(config).eval(), tmp_path / "base")
+    targets = ["q_proj", "query"]
+    plain, expected = trained(
+        cls.from_pretrained(base), tmp_path / "a", target_modules=targets, modules_to_save=saved_too
+    )
+    held = renamed(plain, tmp_path / "held", lambda key: key.replace(PREFIX, f"{PREFIX}my_wrapper."))
+    done("fuse", base, held, "-o", tmp_path / "out")
+    close(said(cls.from_pretrained(tmp_path / "out")), expected)
+    done("verify", tmp_path / "out", "--base", base, "--adapter", held)
+    done("truncate", held, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
+    done("fuse", base, tmp_path / "cut", "-o", tmp_path / "again")
+    close(said(cls.from_pretrained(tmp_path / "again")), expected)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_trained_tensors_under_the_name_of_an_adapter(original: bool, tmp_path: Path) -> None:
+    base = saved(vlm(), tmp_path / "base")
+    kept = {"target_modules": r".*language_model.*q_proj", "modules_to_save": ["multi_modal_projector"]}
+    plain, expected = trained(vlm(), tmp_path / "plain", **kept)
+    tensors = {}
+    for name, each in load_file(plain / WEIGHTS).items():
+        above, dot, rest = name.partition(".multi_modal_projector.")
+        copy = f"{above}{dot}modules_to_save.mine.{rest}" if dot else name.replace(".weight", ".mine.weight")
+        tensors[copy] = each.clone()
+        if dot and original:
+            tensors[f"{above}{dot}original_module.{rest}"] = torch.zeros_like(each)
+    named = shutil.copytree(plain, tmp_path / "named")
+    save_file(tensors, named / WEIGHTS, {"format": "pt"})
+    done("fuse", base, named, "-o", tmp_path / "out")
+    close(said(t.LlavaForConditionalGeneration.from_pretrained(tmp_path / "out")), expected)
+    done("truncate", named, "--rank", 4, "-o", tmp_path / "cut")
+    close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
+
+
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"])
     tensors = load_file(plain / WEIGHTS)
@@ -231,6 +336,46 @@ def test_names_in_memory_where_a_file_has_others(family: str, tmp_path: Path) ->
     adapter, expected = trained(cls.from_pretrained(base), tmp_path / "a", **targets)
     done("merge", adapter, "--base", base, "-o", tmp_path / "named")
     close(said(with_adapter(cls, base, tmp_path / "named")), expected)
+
+
+def of_files(name: str) -> str:
+    """What files of a ViT call what the model has in memory."""
+    for new, old in (
+        (".layers.", ".encoder.layer."),
+        (".q_proj.", ".attention.query."),
+        (".o_proj.", ".output.dense."),
+        (".mlp.fc1.", ".intermediate.dense."),
+    ):
+        name = name.replace(new, old)
+    return name
+
+
+@pytest.mark.parametrize("stored", ["as in files", "as in memory"])
+def test_an_adapter_by_the_names_of_files(stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = t.ViTForImageClassification(t.ViTConfig(**sizes, image_size=28, patch_size=14)).eval()
+    image = torch.randn(1, 3, 28, 28)
+    base = saved(model, tmp_path / "base")
+    if stored == "as in memory":
+        save_file({name: each.clone() for name, each in model.state_dict().items()}, base / "model.safetensors")
+    adapted = peft.get_peft_model(
+        model, peft.LoraConfig(target_modules=["q_proj", "o_proj", "fc1"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path / "new")
+    old = renamed(tmp_path / "new", tmp_path / "old", of_files)
+    bare = renamed(old, tmp_path / "bare", lambda name: name.replace("vit.", "my_wrapper."))
+    expected = adapted.eval()(image).logits
+    for adapter in (old, bare):
+        done("fuse", base, adapter, "-o", tmp_path / "out", "--force")
+        close(type(model).from_pretrained(tmp_path / "out")(image).logits, expected)
+        done("verify", tmp_path / "out", "--base", base, "--adapter", adapter)
+    half = ("--linear", "-w", 0.5, "-w", 0.5)
+    assert run([*map(str, ["merge", tmp_path / "new", old, *half, "-o", tmp_path / "no"])]) == 4
+    assert "a name that transformers has changed" in capsys.readouterr().err
+    done("merge", tmp_path / "new", old, *half, "--base", base, "-o", tmp_path / "mean")
+    done("fuse", base, tmp_path / "mean", "-o", tmp_path / "out", "--force")
+    close(type(model).from_pretrained(tmp_path / "out")(image).logits, expected)
 
 
 def vlm() -> nn.Module:

@@ -7,6 +7,22 @@ WEIGHT = ".weight"
 PREFIXES = {"base_model", "model", "language_model", "transformer", "module"}
 """Wrappers that a name may begin with, in any order."""
 
+FAMILIES = """
+aimv2 albert align altclip audio_spectrogram_transformer beit bert biogpt bit blip bridgetower bros canine
+chinese_clip chmv2 clap clip convbert convnext convnextv2 cpmant cvt dac data2vec_audio data2vec_text
+data2vec_vision deberta decision_transformer deit depth_anything depth_pro dinat dinov2 dinov2_with_registers
+distilbert donut dpt edgetam efficientnet electra encodec eomt ernie esm esmc flava fnet focalnet funnel git glpn
+gpt_neox gpt_neox_japanese groupvit gte hgnetv2 hiera hubert ibert ijepa layoutlm layoutlmv2 layoutlmv3 led levit
+lightglue lilt longformer luke lxmert markuplm metaclip_2 mgp_str mimi mobilebert mobilenet_v1 mobilenet_v2
+mobilevit mobilevitv2 mpnet mra neucodec nomic_bert nystromformer owlv2 owlvit perceiver pixio poolformer
+prophetnet pvt pvt_v2 reformer regnet rembert resnet roberta roberta_prelayernorm roc_bert roformer rwkv sam sam2
+seamless_m4t seamless_m4t_v2 segformer sew sew_d siglip siglip2 speecht5 splinter superpoint swiftformer swin
+swin2sr swinv2 switch_transformers tapas textnet timesformer unispeech unispeech_sat videomae videomt vilt
+visual_bert vit vit_mae vitdet vits vivit vjepa2 wav2vec2 wav2vec2_bert wav2vec2_conformer wavlm x_clip xcodec
+yoso zoedepth
+"""
+"""`base_model_prefix` of transformers that names one family of models: what a class with a head calls its inner model."""
+
 SYNONYMS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 TOWER, TOWERS_MODEL = "_tower", "vision_model"
 """What older versions of transformers have in the names of a tower (`vision_tower.vision_model.encoder`)."""

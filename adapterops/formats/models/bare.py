@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import classes
 
 INNER = {
@@ -51,6 +52,9 @@ def inner_prefix(names: Collection[str], config: Mapping[str, Any] | None) -> st
     known = next((prefix for prefix, types in INNER.items() if stated in types), None)
     prefix = f"{known or 'model'}."
     if not headed or any(name.startswith(prefix) for name in names):
+        return ""
+    names = list(map(loading(config).name, names))
+    if any(name.startswith(prefix) for name in names):
         return ""
     return prefix if known or {name.partition(".")[0] for name in names} >= LANGUAGE_MODEL else ""
 

@@ -133,6 +133,22 @@ def towers() -> list[str]:
     return list(ruled(renames.TOWERS))
 
 
+def memories(name: str) -> set[str]:
+    """What models of any type have in memory for a tensor of their files, where that is another name.
+
+    >>> "layers.0.attention.o_proj.weight" in memories("encoder.layer.0.attention.output.dense.weight")
+    True
+    """
+    return {known.renamed(name) for known in _all()} - {name}
+
+
+@cache
+def _all() -> tuple[Loading, ...]:
+    """How the models of each type are loaded that is renamed, those that are alike once."""
+    first = {rules: model_type for model_type, rules in ruled(renames.RENAMES).items()}
+    return tuple(_loading((model_type,), "") for model_type in first.values())
+
+
 @cache
 def _loading(types: tuple[str, ...], backbone: str) -> Loading:
     first, *inner = types

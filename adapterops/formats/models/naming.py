@@ -159,12 +159,30 @@ class Names:
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
-        self._moved = moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there), tower)
+        self._moved = self._places(shapes, tower)
+        stored = {canonical(module): self._loaded(module) for module in modules or ()}
+        old = {
+            name: there for name, there in stored.items() if there != name and not self.has(self._moved.get(name, name))
+        }
+        places = self._places({there: shapes[name] for name, there in old.items()}, tower)
+        self._moved |= {name: place for name, there in old.items() if self.has(place := places.get(there, there))}
+
+    def _places(self, shapes: Mapping[str, tuple[int, ...]], tower: str) -> dict[str, str]:
+        """Canonical names that the base has by another prefix → what they are there."""
+        return moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there), tower)
+
+    def _loaded(self, module: str) -> str:
+        """The canonical name in memory of a module that is called as files call it: PEFT renames it, too, when it loads it."""
+        return canonical(self.loading.renamed(unwrapped(module) + WEIGHT).removesuffix(WEIGHT))
 
     def name(self, module: str) -> str:
         """The canonical name by which the base has a module, if it has it."""
         name = canonical(module)
         return self._moved.get(name, name)
+
+    def knows(self, module: str) -> bool:
+        """Whether there is a tensor of a module, by a name of the model in memory or of its files."""
+        return self.has(canonical(module)) or self.has(self._loaded(module)) or canonical(module) in self._shared
 
     def has(self, name: str) -> bool:
         """Whether there is a tensor of a canonical name, or one that holds it, or its parts."""
@@ -232,18 +250,24 @@ def namesakes(names: Iterable[str], base: Iterable[str], renamed: Callable[[str]
     """For each of some tensors, those of a base that its name may stand for.
 
     Args:
-        renamed: what the model in memory calls a tensor of the base, where `names` are of that.
+        renamed: what the model in memory calls a tensor of the base, where `names` are of that; or of files, too.
     """
-    wanted = list(names)
+    wanted = {name: canonical(name) for name in names}
     index: dict[str, list[str]] = {}
     exact = set()
     for name in base:
         exact.add(name)
         index.setdefault(canonical(renamed(name)), []).append(name)
-    other = moved([canonical(name) for name in wanted], index, index.__contains__, lambda name, there: True)
-    return {
-        name: [name] if name in exact else index.get(other.get(canonical(name), canonical(name)), []) for name in wanted
-    }
+
+    def places(those: Collection[str]) -> dict[str, str]:
+        return moved(those, index, index.__contains__, lambda name, there: True)
+
+    known = places(list(wanted.values()))
+    there = {name: known.get(own, own) for name, own in wanted.items()}
+    old = {name: canonical(renamed(unwrapped(name))) for name, place in there.items() if place not in index}
+    known = places(list(old.values()))
+    there |= {name: place for name, own in old.items() if (place := known.get(own, own)) in index}
+    return {name: [name] if name in exact else index.get(place, []) for name, place in there.items()}
 
 
 def model_types(config: Mapping[str, Any]) -> set[str]:

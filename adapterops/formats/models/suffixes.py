@@ -2,17 +2,20 @@
 `bert.encoder.layer.0`.
 
 The modules of one root (the first part of their names) move together, to where all of them are: by putting one prefix
-before their names, or by taking one away. Where the base has modules of that root itself, nothing moves: what is
-missing among them is missing.
+before their names, by taking one away, or by taking away what a program calls the model that it holds, and putting the
+prefix of that model before the rest. Where the base has modules of that root itself, nothing moves: what is missing
+among them is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
 from typing import NamedTuple
 
-DROPPED = 2
-"""Parts of a prefix that may be taken away."""
+from adapterops.formats.models.architectures import FAMILIES, PREFIXES
+
+OWN = set(FAMILIES.split())
 
 
 class Move(NamedTuple):
@@ -25,8 +28,13 @@ class Move(NamedTuple):
         """
         >>> Move(prefix="bert.").of("encoder.layer.0"), Move(drop=1).of("bert.encoder.layer.0")
         ('bert.encoder.layer.0', 'encoder.layer.0')
+        >>> Move(drop=1).of("wrapper.model.layers.0"), Move(drop=1).of("wrapper.lm_head")
+        ('layers.0', 'lm_head')
         """
-        return self.prefix + ".".join(name.split(".")[self.drop :])
+        rest = name.split(".")[self.drop :]
+        while self.drop and len(rest) > 1 and rest[0] in PREFIXES:
+            del rest[0]
+        return self.prefix + ".".join(rest)
 
 
 def moved(
@@ -62,22 +70,51 @@ def moved(
 
 
 def roots(names: Collection[str], base: Collection[str], known: Callable[[str], bool]) -> dict[str, list[str]]:
-    """The names of every root that the base does not have."""
+    """The names of every root that the base does not have, or not twice in a row."""
     there = {name.partition(".")[0] for name in base}
     groups: dict[str, list[str]] = {}
     for name in names:
         if "." in name:
             groups.setdefault(name.partition(".")[0], []).append(name)
     return {
-        root: group for root, group in groups.items() if root not in there and not any(known(name) for name in group)
+        root: group
+        for root, group in groups.items()
+        if (root not in there or all(name.startswith(f"{root}.{root}.") for name in group))
+        and not any(known(name) for name in group)
     }
 
 
 def moves(group: Collection[str], base: Collection[str], known: Callable[[str], bool]) -> dict[Move, list[str]]:
-    """The moves after which the base has names of a group, and which it has then."""
+    """The moves after which the base has names of a group, and which it has then; of several that do the same the one that
+    takes the least away.
+    """
     first = next(iter(group))
-    stem = f".{first.rpartition('.')[0]}." if first.count(".") > 1 else f".{first}."
-    found = {Move(prefix=name[:end]) for name in base if (end := f"{name}.".find(stem) + 1) > 0}
-    found |= {Move(drop=drop) for drop in range(1, DROPPED + 1) if first.count(".") > drop}
-    there = {move: [name for name in group if known(move.of(name))] for move in sorted(found)}
-    return {move: names for move, names in there.items() if names}
+    above = in_common(group)
+    found = {Move(prefix=prefix) for prefix in _before(first, base)}
+    for drop, _ in enumerate(above, 1):
+        found.add(Move(drop))
+        if OWN.isdisjoint(above[:drop]):
+            inner = _before(Move(drop).of(first), base)
+            found |= {Move(drop, prefix) for prefix in inner if prefix.removesuffix(".") in OWN}
+    result: dict[tuple[str, ...], tuple[Move, list[str]]] = {}
+    for move in sorted(found):
+        there = [name for name in group if known(move.of(name))]
+        if there:
+            result.setdefault(tuple(map(move.of, there)), (move, there))
+    return dict(result.values())
+
+
+def in_common(names: Collection[str]) -> list[str]:
+    """The parts that all names begin with.
+
+    >>> in_common(["wrapper.model.layers.0.q", "wrapper.model.layers.1.q", "wrapper.lm_head"])
+    ['wrapper']
+    """
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+
+
+def _before(name: str, base: Collection[str]) -> set[str]:
+    """What names of a base have before the stem of a name."""
+    stem = f".{name.rpartition('.')[0]}." if name.count(".") > 1 else f".{name}."
+    return {other[:end] for other in base if (end := f"{other}.".find(stem) + 1) > 0}

@@ -23,6 +23,8 @@ TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
 BASE = re.compile(r"(?:\.token_adapter)?\.(?:base_layer|original_module)(?=\.)")
 """What it puts into the name of a tensor of the base."""
 
+ORIGINAL = re.compile(r"\.original_module(?=\.)")
+
 MARKS = re.compile(rf"{TRAINED.pattern}|{BASE.pattern}")
 
 
@@ -48,13 +50,17 @@ def is_adapters(name: str) -> bool:
 def holds_base(names: Iterable[str]) -> bool:
     """Whether there are weights of the base among tensors of an adapter.
 
-    An adapter has base_layer in the names of embeddings that it trains or that were resized, and of biases.
+    An adapter has base_layer in the names of embeddings that it trains or that were resized, and of biases; original_module
+    in those of what it has the trained tensors of, too.
 
     >>> holds_base(["q_proj.base_layer.weight", "q_proj.lora_A.default.weight"]), holds_base(["lm_head.base_layer.weight"])
     (True, False)
     """
+    names = list(names)
+    trained = {TRAINED.sub("", name) for name in names if TRAINED.search(name)}
     return any(
         BASE.search(name)
+        and ORIGINAL.sub("", name) not in trained
         and not updates().fullmatch(name)
         and not name.endswith("bias")
         and not is_end(plain(unwrapped(name)))

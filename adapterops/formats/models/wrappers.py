@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import takewhile
+
+from adapterops.formats.models.architectures import FAMILIES
 
 WRAPPERS = {
     "_orig_mod",  # torch.compile
@@ -20,6 +23,18 @@ OUTER = {"module", "model", "pretrained_model", "policy", "actor", "actor_module
 PEFT = ["base_model", "model"]
 """What PEFT calls the model that it wraps; twice, where it was wrapped twice. Whatever comes before holds PEFT's model."""
 
+ROOTS = """
+action_out_proj audio_tower backbone blocks classification_head classifier cls decoder embed_action_time embed_out
+encoder entity_predictions generator_lm_head generator_predictions h head image_to_text_projection language_model
+language_projection layers llm lm_head lm_heads lm_loss multi_modal_projector output output_projection
+post_projection pre_projection pred_layer predictions proj_out projection_head qa_outputs qformer resampler score
+talker text_decoder text_encoder text_model thinker token2wav vision_model vision_tower visual vocab_projector
+vocab_transform vpm
+"""
+"""What the names begin with, besides `model` and `transformer`, of models for words that name no family: those of transformers,
+and known ones of others.
+"""
+
 INNER = {"transformer", "language_model"}
 AROUND = {
     "", "model", "transformer", "language_model", "language_model.model", "model.language_model", "model.transformer",
@@ -35,6 +50,17 @@ def held(name: str) -> bool:
     (True, True, False)
     """
     return ".".join(takewhile((OUTER | INNER).__contains__, name.split("."))) not in AROUND
+
+
+def holder(names: Collection[str]) -> str:
+    """What all of some names begin with where no model for words does; empty where one may.
+
+    >>> holder(["my_wrapper.model.layers.0.q_proj", "my_wrapper.lm_head"]), holder(["gpt_neox.layers.0.dense", "embed_out"])
+    ('my_wrapper', '')
+    """
+    first = {name.partition(".")[0] for name in names}
+    known = {*OUTER, *INNER, *ROOTS.split(), *FAMILIES.split()}
+    return "" if len(first) != 1 or not first.isdisjoint(known) else first.pop()
 
 
 def unwrapped(name: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
+from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_dotted, is_own
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
-from adapterops.formats.models.wrappers import held
+from adapterops.formats.models.wrappers import held, holder
 from adapterops.formats.peft.attentions import check_written
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
@@ -81,6 +82,10 @@ class Peft:
 
         specs = stacked.specs(dtypes) | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, joined, documents)
+
+
+BARE = ("layers.", "h.", "decoder.layers.")
+"""What the names in a bare model begin with that makes no words by itself."""
 
 
 @dataclass(frozen=True)
@@ -206,16 +211,14 @@ def _bias(stack: str) -> str:
 
 def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
     """Raise IncompatibleError for names of a bare model where the config tells of one that makes words, around it, and for
-    those of what a trainer held such a model in.
+    those of what a trainer held such a model in. Warn of what such a model may be held in.
 
     PEFT loads none of them then, and only warns.
     """
     mapped, stated, task = config.fields.get("auto_mapping") or {}, config.base_class, config.fields.get("task_type")
     causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
     of_words = task in LANGUAGE or str(mapped.get("parent_library")).startswith("transformers.")
-    wrong = [
-        module for module in layout if (causal and module.startswith(("layers.", "h."))) or (of_words and held(module))
-    ]
+    wrong = [module for module in layout if (causal and module.startswith(BARE)) or (of_words and held(module))]
     if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])
@@ -225,6 +228,13 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
             tensor=first,
             hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",
             code="E-SPELLING",
+        )
+    if task in LANGUAGE and (outer := holder(layout)):
+        warnings.warn(
+            f"every module begins with {outer!r}, as those of no model of transformers for {task} do: PEFT loads them only "
+            "in a model that has them under this name; name the model with --base, whose names are taken then",
+            AdapterWarning,
+            stacklevel=4,
         )
 
 

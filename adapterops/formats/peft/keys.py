@@ -24,6 +24,9 @@ from adapterops.updates.kinds import KINDS
 PREFIX = "base_model.model."
 ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
+TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
+"""What PEFT puts into the name of a trained copy: the name of the adapter, too."""
+
 SPELLINGS = [
     re.compile(r"\.modules_to_save(?:\.default)?\."),
     re.compile(r"\.original_module\."),
@@ -159,8 +162,9 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     """
     found: dict[str, str] = {}
     names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
+    known = named(file.entries)
     for name in sorted(names, key=lambda name: (_spelling(name), name)):
-        tensor = plain(inner_name(name))
+        tensor = plain(inner_name(name), known)
         adapted = name.replace(".base_layer.weight", ".lora_A.weight")
         whole = is_end(tensor) or (adapted != name and adapted in file.entries)
         if tensor in found and _spelling(name) == _spelling(found[tensor]):
@@ -170,7 +174,7 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
         if whole or config.replaces(tensor):
             found.setdefault(tensor, name)
     others = set(names) - set(found.values())
-    repeated = {name for name in others if _spelling(name) and plain(inner_name(name)) in found}
+    repeated = {name for name in others if _spelling(name) and plain(inner_name(name), known) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
 
 
@@ -198,12 +202,28 @@ def _spelling(name: str) -> int:
     return next((place for place, spelling in enumerate(SPELLINGS, 1) if spelling.search(name)), 0)
 
 
-def plain(name: str) -> str:
+def plain(name: str, adapters: Collection[str] = ()) -> str:
     """A name without what PEFT puts into it.
+
+    Args:
+        adapters: what adapters are called in other names of the file; that of a trained embedding, in which there is nothing
+            else, is known without.
 
     >>> plain("lm_head.base_layer.weight"), plain("embed_tokens.token_adapter.base_layer.weight")
     ('lm_head.weight', 'embed_tokens.weight')
+    >>> plain("lm_head.modules_to_save.mine.weight"), plain("projector.modules_to_save.mine.linear.weight", ["mine"])
+    ('lm_head.weight', 'projector.linear.weight')
     """
+    short = TRAINED.sub(".", name)
+    known = TRAINED.search(name)
+    if known and known["adapter"] in adapters:
+        return short
     for spelling in SPELLINGS:
         name = spelling.sub(".", name)
-    return name
+    return short if known and is_end(short) and not is_end(name) else name
+
+
+def named(names: Collection[str]) -> set[str]:
+    """What adapters are called in the names of updates, where that is left in them."""
+    found = (match["adapter"] or match["of"] for name in names if (match := updates().fullmatch(name)))
+    return {each.rpartition(".")[2] for each in found if each}

@@ -12,6 +12,7 @@ from adapterops.errors import UnsupportedError
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules
 from adapterops.operations.targets.heads import in_order
+from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.storage.lazy import Lazy
@@ -68,11 +69,12 @@ def _weight(places: Sequence[Start], base: Checkpoint) -> Array:
 
 
 def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
-    """The adapter with its rows in the order of the base, and every module in the shape that it has there. Headers only.
+    """The adapter with the names of the model itself, its rows in the order of the base, and every module in the shape that
+    it has there. Headers only.
 
     (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs; a bias that the base has not is left out.
     """
-    adapter = in_order(adapter, base)
+    adapter = in_order(without_holder(adapter, base), base)
     shapes = {module: each.shape for module, each in adapter.layout.items()}
     if all(all(shape) for shape in shapes.values()):
         return adapter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.errors import IncompatibleError, UnsupportedError, count
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
@@ -91,9 +91,9 @@ def _renaming(tried: Sequence[tuple[Move, int]]) -> str:
 
 
 def _how(move: Move) -> str:
-    return (
-        f"with the prefix {move.prefix!r}" if not move.drop else f"without the first {move.drop} parts of their names"
-    )
+    begin = f"with the prefix {move.prefix!r}" if move.prefix else ""
+    rest = f"without the first {count(move.drop, 'part')} of their names" if move.drop else ""
+    return " and ".join(filter(None, (begin, rest)))
 
 
 def _nearest(missing: Sequence[str], names: Names) -> list[str]:

@@ -27,6 +27,8 @@ def shapes(*modules: str) -> dict[str, tuple[int, int]]:
         (f"bert.{BERT}", BERT),
         (f"{PHI}.qkv_proj", f"{PHI}.k_proj"),
         (f"{PHI}.k_proj", f"{PHI}.qkv_proj"),
+        ("vit.encoder.layer.3.intermediate.dense", "vit.layers.1.mlp.fc1"),
+        (f"backbone.{BERT}", f"bert.{BERT}"),
         ("transformer.blocks.0.attn.Wqkv", "transformer.blocks.0.attn.v_proj"),
         ("h.0.self_attention.q_proj", "transformer.h.0.self_attention.query_key_value"),
     ],

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 import adapterops as ao
 from adapterops.adapters.adapter import Adapter
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.operations.uniting import named_as, united
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
@@ -72,3 +72,14 @@ def test_adapters_that_agree_stay_as_they_are(tmp_path: Path) -> None:
 def test_what_is_not_in_the_base_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match="o_proj"):
         named_as(Adapter.of({"layers.0.self_attn.o_proj": update(6)}), base(tmp_path / "base", qkv_proj=(12, 6)))
+
+
+def test_an_expert_that_peft_would_leave_out_is_refused(tmp_path: Path) -> None:
+    """Nemotron-H has experts without gates, in parameters that PEFT fills from no module."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    names = [f"backbone.layers.1.mixer.experts.{number}.up_proj" for number in range(2)]
+    save_file({f"{name}.weight": np.zeros((8, 6), np.float32) for name in names}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "nemotron_h", "architectures": ["NemotronHForCausalLM"]}')
+    with pytest.raises(UnsupportedError, match=r"experts\.0\.up_proj: is LoRA on one expert"):
+        named_as(Adapter.of({name: update(8) for name in names}), ao.open_checkpoint(folder))

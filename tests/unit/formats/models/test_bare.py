@@ -27,6 +27,7 @@ def config(kind: str, name: str) -> dict[str, Any]:
         (["transformer.encoder.layers.0.q.weight"], config("remote", "RemoteForCausalLM"), ""),
         (["encoder.block.0.q.weight"], config("t5", "T5ForConditionalGeneration"), ""),
         (LLAMA, None, ""),
+        (LLAMA, config("cosmos3_omni", "Cosmos3OmniForConditionalGeneration"), ""),
     ],
 )
 def test_prefixes(names: list[str], fields: dict[str, Any] | None, prefix: str) -> None:

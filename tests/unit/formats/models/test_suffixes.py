@@ -43,3 +43,22 @@ def test_two_prefixes_decide_by_shape_or_not_at_all() -> None:
 def test_a_name_without_a_root_follows_the_others_only() -> None:
     assert found(["norm"], ["bert.norm"]) == {}
     assert found(["norm", "encoder.q"], ["bert.norm", "bert.encoder.q"])["norm"] == "bert.norm"
+
+
+def test_what_holds_a_model_is_taken_away_however_deep() -> None:
+    names = ["my.own.wrapper.model.layers.0.q", "my.own.wrapper.lm_head"]
+    assert found(names, ["layers.0.q", "lm_head"]) == dict(zip(names, ["layers.0.q", "lm_head"], strict=True))
+
+
+def test_the_prefix_of_a_family_takes_the_place_of_a_wrapper_and_of_no_other_family() -> None:
+    base = [f"bert.{name}" for name in NAMES]
+    held = [f"backbone.{name}" for name in NAMES]
+    assert found(held, base) == dict(zip(held, base, strict=True))
+    assert found([f"roberta.{name}" for name in NAMES], base) == {}
+    twice = [f"bert.{name}" for name in base]
+    assert found(twice, base) == dict(zip(twice, base, strict=True))
+
+
+def test_the_part_of_a_model_is_not_another_part() -> None:
+    assert found(["encoder.layers.0.q"], ["decoder.layers.0.q"]) == {}
+    assert found(["audio_tower.layers.0.q"], ["vision_tower.layers.0.q"]) == {}

@@ -55,5 +55,7 @@ def test_what_cannot_be_divided_is_named(names: list[str], error: type[Exception
 def test_an_adapter_with_embeddings_and_biases_is_no_model() -> None:
     adapter = ["q.lora_A.weight", "q.base_layer.bias", "embed_tokens.base_layer.weight", "lm_head.base_layer.weight"]
     assert not holds_base(adapter)
+    assert not holds_base([*adapter, "head.original_module.weight", "head.modules_to_save.mine.weight"])
+    assert holds_base([*adapter, "head.original_module.weight"])
     assert holds_base([*adapter, "q.base_layer.weight"])
     assert [name for name in ("q.weight", "base_layers.0.weight", "q.alpha") if is_adapters(name)] == []
