@@ -4,6 +4,7 @@ and what is done with it in its own format.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,25 @@ def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, name: s
         assert run([*line, "-o", str(tmp_path / f"again-{number}")]) == 0
         (again,) = (tmp_path / f"again-{number}").glob("*.safetensors")
         assert digest(again) == digest(written)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("LoCon, Tucker", True), ("DoRA: dora_scale by inputs", False), ("DoRA: dora_scale by outputs", False)],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_check_says_of_diffusers_is_what_it_does(
+    tmp_path: Path, name: str, refused: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of Tucker's kernel it stops; the lengths of DoRA it leaves out. ComfyUI has another rule for lengths of inputs."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(1)
+    layout = LAYOUTS[name]()
+    stored(tmp_path, layout)
+    with pytest.raises(ValueError, match="lora_mid") if refused else nullcontext():
+        found = diffusers.StableDiffusionPipeline.lora_state_dict(dict(layout.tensors))[0]
+        assert len(found) == 2
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "diffusers"]) == 8
+    assert ("refused" if refused else "silently wrong") in capsys.readouterr().out
+    right = not name.endswith("by outputs")
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == (0 if right else 8)
