@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
@@ -17,7 +18,8 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     """The file that each file of the output is a copy of; None where something is to be written anew.
 
     An adapter is copied if nothing was done to it, it is in the `format` that is asked for, and that would have the same
-    tensors, under the same names and in the same dtype, and the same other files; an alpha of a scale of 1 may be missing.
+    tensors, under the same names and in the same dtype, and the same other files; the alpha of a module whose scale is 1
+    may be missing.
     Its scales stay where they are, and so does all that its header says. What a base made another kind of update of, such
     as LoRA of PiSSA, is written anew.
     """
@@ -27,14 +29,16 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     (file,), place = source.tensors, Place(source.path, source.remote)
     if file.path.suffix != Path(arranged.file).suffix or format_of(place) != format:  # a pickle stays one
         return None
-    stored = Counter(each.kind.name for each in FORMATS[format].read(place, None).modules.values())
-    if stored != Counter(each.kind for each in adapter.layout.values()):
+    modules = FORMATS[format].read(place, None).modules
+    if Counter(each.kind.name for each in modules.values()) != Counter(each.kind for each in adapter.layout.values()):
         return None
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
     tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in file.entries.values()} - {dtype}
-    plain = all(each.scale == 1 for each in adapter.scalings.values())
-    missing = [name for name in tensors - file.entries.keys() if not (plain and name.endswith(ALPHA))]
+    scaled = [
+        name for module in modules if adapter.scalings[module].scale != 1 for name in modules[module].tensors.values()
+    ]
+    missing = [name for name in tensors - file.entries.keys() if not _may_be_missing(name, scaled)]
     others = [
         name
         for name, spec in arranged.tensors.items()
@@ -43,3 +47,13 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     if missing or others or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
         return None
     return {arranged.file: file.path, **there}
+
+
+def _may_be_missing(name: str, scaled: Collection[str]) -> bool:
+    """Whether a tensor is an alpha, and of none of the modules that have the tensors `scaled`.
+
+    >>> _may_be_missing("a.alpha", ["b.lora_up.weight"]), _may_be_missing("a.alpha", ["a.lora_up.weight"])
+    (True, False)
+    """
+    start = f"{name.removesuffix(ALPHA)}."
+    return name.endswith(ALPHA) and not any(each.startswith(start) for each in scaled)

@@ -38,6 +38,8 @@ FACTS = {
     "rank_pattern": "unequal ranks (rank_pattern)",
     "float_alpha": "a lora_alpha that is not written as an integer",
     "dora": "DoRA",
+    "dora_inputs": "DoRA with a length for each input",
+    "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
     "lokr": "LoKr",
     "other": "a kind that is LoRA in another form",
@@ -50,6 +52,7 @@ FACTS = {
     "biases": "trained biases",
     "embeddings": "whole embeddings or heads",
     "head": "LoRA on lm_head",
+    "lora_embeddings": "LoRA on embeddings",
     "experts": "LoRA on fused experts (target_parameters)",
     "adapter_name": "the adapter's name in the names of tensors",
     "full_names": "full names in target_modules",
@@ -79,18 +82,19 @@ OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds
 ELSEWHERE = ("language", "images")
 """Facts that, where a program has a rule for one, leave nothing else to say: it is for other models."""
 
+DORA = {"dora", "dora_inputs"}
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
-    NORMALIZE: {"dora", "gain", *TRAINED},
-    BASED: {"dora", "gain", *TRAINED},
-    TO_GGUF: {"dora", "gain", *TRAINED},
-    TRUNCATE: {"dora", "gain"},
-    TO_PEFT: {"dora", "gain"},
-    CUT_TO_PEFT: {"dora", "gain"},
-    TO_COMFY: {"dora", "gain", "experts", *TRAINED},
-    TO_DIFFUSERS: {"dora", "gain", "experts", *TRAINED},
-    TO_KOHYA: {"dora", "gain", "experts", *TRAINED},
-    TO_MLX: {"dora", "gain", "experts", *TRAINED},
+    NORMALIZE: {*DORA, "gain", *TRAINED},
+    BASED: {*DORA, "gain", *TRAINED},
+    TO_GGUF: {*DORA, "gain", *TRAINED},
+    TRUNCATE: {*DORA, "gain"},
+    TO_PEFT: {*DORA, "gain"},
+    CUT_TO_PEFT: {*DORA, "gain"},
+    TO_COMFY: {*DORA, "gain", "experts", *TRAINED},
+    TO_DIFFUSERS: {*DORA, "gain", "experts", *TRAINED},
+    TO_KOHYA: {*DORA, "gain", "experts", *TRAINED},
+    TO_MLX: {*DORA, "gain", "experts", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 
@@ -192,6 +196,7 @@ RUNTIMES = {
             "biases": refused("a bias other than none stops it", FUSE),
             "embeddings": refused("a whole weight of an embedding or a head stops it (#32599, #4186)", FUSE),
             "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
+            "lora_embeddings": fine("lora_embedding_A and lora_embedding_B are read"),
             "experts": wrong(
                 "depends on the model: silently not applied for Gemma 4 (#41754), the base alone for Qwen 3.5"
                 " before #41384, not loaded for Nemotron-H (#47088); models whose files have each expert by itself take LoRA on"
@@ -221,6 +226,7 @@ RUNTIMES = {
             "biases": unknown(remedy=FUSE),
             "embeddings": unknown(f"{NOT_KNOWN}; added tokens stop it", FUSE),
             "head": unknown(),
+            "lora_embeddings": unknown(),
             "experts": wrong(
                 "names with experts.base_layer are dropped silently, unless --lora-strict-loading (#25528)", FUSE
             ),
@@ -251,6 +257,7 @@ RUNTIMES = {
             ),
             "adapter_name": refused("stops the converter (measured)", TO_PEFT),
             "tied": refused("has no tensor of its own to add it to", FUSE),
+            "lora_embeddings": unknown(remedy=FUSE),
             "experts": unknown(remedy=FUSE),
         },
     ),
@@ -277,6 +284,7 @@ RUNTIMES = {
             "biases": unknown(remedy=FUSE),
             "embeddings": unknown(remedy=FUSE),
             "head": unknown(),
+            "lora_embeddings": unknown(remedy=FUSE),
             "experts": unknown(remedy=FUSE),
             "wide": wrong("takes the longer side of A and B for the outer one", TRUNCATE),
             "architecture": refused("converts adapters of llama and gemma2 alone (#6858, #6440)", TO_GGUF),
@@ -316,6 +324,7 @@ RUNTIMES = {
             "biases": refused("any other name than those of its layers is a KeyError", FUSE),
             "embeddings": fine("heads and embeddings are read this way alone"),
             "head": refused("heads are read only through modules_to_save", FUSE),
+            "lora_embeddings": refused("embeddings are read only through modules_to_save", FUSE),
             "experts": unknown(remedy=FUSE),
             "rank": refused("is above max_lora_rank", TRUNCATE),
         },
@@ -338,6 +347,7 @@ RUNTIMES = {
             "biases": unknown(remedy=FUSE),
             "embeddings": unknown(remedy=FUSE),
             "head": unknown(),
+            "lora_embeddings": unknown(remedy=FUSE),
             "experts": ignored("modules that it does not know have no effect", FUSE),
             "base": ignored("modules that it does not know have no effect", OWN_BASE),
             "rank": unknown("its kernels go up to 128", TRUNCATE),
@@ -376,6 +386,10 @@ RUNTIMES = {
             "dora": wrong(
                 "of kohya's Stable Diffusion 1.5 the lengths are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),
+            "dora_inputs": wrong(
+                "of Stable Diffusion the lengths are dropped, with a line in the log (measured)", FUSE
+            ),
+            "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion stop (measured)", CUT_TO_PEFT),
             "lokr": refused("SDXL and Qwen-Image stop; Z-Image and FLUX.2 are right (measured)", CUT_TO_PEFT),
             "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
@@ -401,6 +415,8 @@ RUNTIMES = {
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
+            "dora_inputs": fine(),
+            "tucker": fine(),
             "loha": fine(),
             "lokr": fine(),
             "difference": fine("diff and set are keys of its own; diff_m is not loaded"),

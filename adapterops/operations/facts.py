@@ -16,15 +16,17 @@ from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.parts import Parts
 from adapterops.formats.stacks import is_single_expert
 from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import DIFFERENCE
+from adapterops.updates.layout import BY_INPUTS, DIFFERENCE
 
 KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
+KINDS["LoRA with a kernel (Tucker)"] = "tucker"
 KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "QA-LoRA", "VeRA", "KaSA"), "other")
 """Kind of update → fact."""
 
@@ -69,8 +71,14 @@ def facts_of(
         yield Fact("no_config", f"{files.file.path.name} alone")
     yield from _scales(kind, files, config)
     for name, fact in KINDS.items():
-        if modules := tuple(module for module, parts in files.modules.items() if parts.kind.name == name):
+        if modules := tuple(
+            m for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)
+        ):
             yield Fact(fact, name, modules)
+    if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
+        yield Fact("dora_inputs", "DoRA", modules)
+    if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
+        yield Fact("lora_embeddings", ", ".join(modules), modules)
     yield from _full(files)
     if modules := tuple(module for module in files.modules if last(module) == HEAD):
         yield Fact("head", ", ".join(modules), modules)
@@ -133,6 +141,11 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
         yield Fact("rank_pattern", ", ".join(map(str, ranks)), unequal)
     if isinstance(alpha, float):
         yield Fact("float_alpha", str(alpha))
+
+
+def _by_inputs(parts: Parts) -> bool:
+    """Whether a module is DoRA with a length for each input of its weight."""
+    return BY_INPUTS in parts.tensors
 
 
 def _full(files: AdapterFiles) -> Iterator[Fact]:

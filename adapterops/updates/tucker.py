@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank
@@ -32,14 +34,14 @@ def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
 
 def product(B: Array, mid: Array, A: Array, scale: float = 1.0) -> LowRank:
     """ΔW[i, j, k, l] = scale · Σ_mn B[i, m] mid[m, n, k, l] A[n, j], which is B times a matrix of r rows. A kernel
-    may have any number of dimensions.
+    may have any number of dimensions. The matrix is in float64, so that nothing is rounded before the update is.
 
     Args:
         B, mid, A: (out, r), (r, r k l) and (r, in).
     """
     rank, into = A.shape
     kernels = mid.reshape(rank, rank, -1)  # m, n, kl
-    down = (A.T @ kernels).reshape(rank, into * kernels.shape[2])  # m: (in, n) @ (n, kl)
+    down = np.matmul(A.T, kernels, dtype=np.float64).reshape(rank, into * kernels.shape[2])  # m: (in, n) @ (n, kl)
     return LowRank(B, down, scale)
 
 

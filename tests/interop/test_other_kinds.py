@@ -5,6 +5,7 @@ where they are linear written as LoRA again, which PEFT loads.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -307,10 +308,10 @@ def test_replicated_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
     shown = capsys.readouterr().err
     assert "layer_replication is set" in shown
-    assert "stack: [{model: BASE, first: 0, end: 16}, ...]" in shown
-    stack = [{"model": "base", "first": first, "end": end} for first, end in ranges]
-    Path("recipe.json").write_text(json.dumps({"adapterops": 1, "stack": stack}))
-    assert run(["run", "recipe.json", "-o", "stacked"]) == 0
+    said = re.search(r"stack: \[.*?\]", shown)
+    assert said
+    Path("recipe.yaml").write_text(f"adapterops: 1\n{said[0].replace('BASE', 'base')}\n")
+    assert run(["run", "recipe.yaml", "-o", "stacked"]) == 0
     path = tmp_path / "adapter/adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_replication": None}))
     assert run(["fuse", "stacked", "adapter", "-o", "fused"]) == 0

@@ -68,7 +68,7 @@ XLABS = re.compile(
 )
 OTHERS = re.compile(
     rf"(?P<module>.+?)(?:[._](?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_(?:w[12](?:_[ab])?|t2))|\.(?P<alpha>alpha)"
-    rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{BY_OUTPUTS})(?:\.weight)?)"
+    rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{BY_OUTPUTS})(?:\.(?!weight$)[^.]+)?(?:\.weight)?)"
 )
 DIFFERENCES = {
     "diff": "",

@@ -22,8 +22,8 @@ BASE_CHANGING = {
 REFUSED = {
     "layer_replication": (
         "its layers are ranges of those of the base, one above the other",
-        "write a base of these layers (adapterops run RECIPE, with stack: [{model: BASE, first: 0, end: 16}, ...] in the recipe), and "
-        "take the field out of the config",
+        "write a base of these layers (adapterops run RECIPE -o STACKED, with stack: {layers} in the recipe), take the field "
+        "out of the config, and give STACKED as the base",
     ),
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
     "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
@@ -149,7 +149,9 @@ def read_config(fields: Any) -> AdapterConfig:
             hint=known.hint if known else "update adapterops, or merge it into its base with the PEFT that made it",
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
-    refused = REFUSED | {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
+    layers = _stack(fields.get("layer_replication"))
+    refused = {field: (why, way.replace("{layers}", layers)) for field, (why, way) in REFUSED.items()}
+    refused |= {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
@@ -184,6 +186,19 @@ def _list(what: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
         raise InputError(f"{what} is {names!r}, expected names", code="E-CONFIG")
     return tuple(names or [])
+
+
+def _stack(ranges: Any) -> str:
+    """Ranges of layers, the last of each excluded, as a recipe has them.
+
+    >>> _stack([[0, 2], [1, 3]]), _stack(True)
+    ('[{model: BASE, first: 0, end: 2}, {model: BASE, first: 1, end: 3}]', '[{model: BASE, first: 0, end: 16}, ...]')
+    """
+    try:
+        known = [f"{{model: BASE, first: {int(first)}, end: {int(end)}}}" for first, end in ranges]
+    except (TypeError, ValueError):
+        known = ["{model: BASE, first: 0, end: 16}", "..."]
+    return f"[{', '.join(known)}]"
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:

@@ -23,6 +23,10 @@ from adapterops.storage.place import Place
 LENGTHS = {f"{PREFIX}{module}.lora_magnitude_vector": torch.ones(12) for module in MODULES}
 NORM, BIAS = ({f"{PREFIX}{name}": torch.ones(8)} for name in ("norm.weight", "layers.0.q_proj.bias"))
 EMBEDDING = {f"{PREFIX}model.embed_tokens.weight": torch.ones(9, 8)}
+ON_EMBEDDING = {
+    f"{PREFIX}model.embed_tokens.lora_embedding_A": torch.ones(2, 9),
+    f"{PREFIX}model.embed_tokens.lora_embedding_B": torch.ones(8, 2),
+}
 
 
 def facts(path: Path, base: ao.Checkpoint | None = None) -> dict[str, Fact]:
@@ -49,6 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "biases": ({"bias": "all"}, BIAS, {"biases"}),
     "biases that are not there": ({"bias": "all"}, {}, {"biases"}),
     "embeddings": ({}, EMBEDDING, {"embeddings"}),
+    "lora on embeddings": ({}, ON_EMBEDDING, {"lora_embeddings"}),
     "full names": ({"target_modules": list(MODULES)}, {}, {"full_names"}),
 }
 

@@ -103,6 +103,8 @@ def test_a_config_says_that_they_are_of_peft() -> None:
         ("lora_unet_x_hada_w1_a", "lora_unet_x", "hada_w1_a"),
         ("lora_unet_x_lokr_w2_b", "lora_unet_x", "lokr_w2_b"),
         ("lora_unet_x.lokr_t2", "lora_unet_x", "lokr_t2"),
+        ("a.b.lora_magnitude_vector.default.weight", "a.b", "lora_magnitude_vector"),
+        ("a.b.lora_magnitude_vector.default", "a.b", "lora_magnitude_vector"),
         ("text_encoder.a.self_attn.to_out_lora.up.weight", "text_encoder.a.self_attn.out_proj", "lora_B"),
         ("unet.a.attn1.processor.to_out_lora.up.weight", "unet.a.attn1.to_out.0", "lora_B"),
     ],

@@ -1,0 +1,104 @@
+"""Every layout of adapters of image and video models: read right to the last digit of float32, or refused by its name;
+and what is done with it in its own format.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from corpus import digest
+from layouts import LAYOUTS, Layout
+from safetensors.torch import load_file, save_file
+
+from adapterops.cli.main import run
+from adapterops.formats.registry import format_of
+from adapterops.storage.place import Place
+
+EXACT = ("--dtype", "float32", "--precision", "float64")
+
+
+def stored(folder: Path, layout: Layout) -> dict[str, torch.Tensor]:
+    """The base and the adapter, written; and the base."""
+    base = {name: torch.randn(*shape) for name, shape in layout.base.items()}
+    (folder / "base").mkdir()
+    save_file(base, folder / "base" / "diffusion_pytorch_model.safetensors")
+    header = {"format": "pt", **layout.header}
+    save_file({name: each.contiguous() for name, each in layout.tensors.items()}, folder / "a.safetensors", header)
+    return base
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_layout_is_read_right_or_refused_by_its_name(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    layout = LAYOUTS[name]()
+    base = stored(tmp_path, layout)
+    line = ["fuse", str(tmp_path / "base"), str(tmp_path / "a.safetensors"), *EXACT, "-o", str(tmp_path / "out")]
+    code, said = run(line), capsys.readouterr().err
+    if layout.said:
+        assert code in (3, 4), said
+        assert layout.said in said.replace(str(tmp_path), "")
+        return
+    assert code == 0, said
+    found = load_file(tmp_path / "out" / "diffusion_pytorch_model.safetensors")
+    assert found.keys() == base.keys()
+    for tensor, W in base.items():
+        change = layout.changes.get(tensor, torch.zeros(()))
+        wanted = W.double() + (change(W.double()) if callable(change) else change)
+        torch.testing.assert_close(found[tensor], wanted.float(), atol=0, rtol=2e-7)
+
+
+READ = [name for name, make in LAYOUTS.items() if not make().said]
+KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
+"""What is written as LoRA."""
+
+SPELLINGS = (
+    "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
+    "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
+    "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
+)  # fmt: skip
+"""Names and scales that are read, and written otherwise."""
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, name: str) -> None:
+    """It is copied byte for byte, header and all; and one that is spelled as no format writes it is, once it was written."""
+    torch.manual_seed(1)
+    stored(tmp_path, LAYOUTS[name]())
+    first = tmp_path / "a.safetensors"
+    form = format_of(Place(first))
+    assert run(["convert", str(first), "--to", form, "-o", str(tmp_path / "out")]) == 0
+    (written,) = (tmp_path / "out").glob("*.safetensors")
+    assert (digest(written) == digest(first)) != name.startswith((*KINDS, *SPELLINGS)), "sort it with what it is"
+    for number, line in enumerate((["convert", str(written), "--to", form], ["calc", "a", f"a={written}"])):
+        assert run([*line, "-o", str(tmp_path / f"again-{number}")]) == 0
+        (again,) = (tmp_path / f"again-{number}").glob("*.safetensors")
+        assert digest(again) == digest(written)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("LoCon, Tucker", True), ("DoRA: dora_scale by inputs", False), ("DoRA: dora_scale by outputs", False)],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_check_says_of_diffusers_is_what_it_does(
+    tmp_path: Path, name: str, refused: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of Tucker's kernel it stops; the lengths of DoRA it leaves out. ComfyUI has another rule for lengths of inputs."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(1)
+    layout = LAYOUTS[name]()
+    stored(tmp_path, layout)
+    with pytest.raises(ValueError, match="lora_mid") if refused else nullcontext():
+        found = diffusers.StableDiffusionPipeline.lora_state_dict(dict(layout.tensors))[0]
+        assert len(found) == 2
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "diffusers"]) == 8
+    assert ("refused" if refused else "silently wrong") in capsys.readouterr().out
+    right = not name.endswith("by outputs")
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == (0 if right else 8)

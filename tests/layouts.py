@@ -1,0 +1,549 @@
+"""Every layout that adapters of image and video models are stored in: a tiny file of each, and what it adds in float64.
+
+The update is computed here by the formula of the layout, from the tensors as they are stored; a layout that is not read
+has the words that name it. `tests/interop/test_layouts.py` fuses each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Q, FLAT = "blocks.0.attn.q", "blocks_0_attn_q"
+CONV = "down_blocks.0.resnets.0.conv1"
+FLAT_CONV = CONV.replace(".", "_")
+LINEAR, KERNEL = (16, 12), (8, 6, 3, 3)
+UP, DOWN = "lora_up.weight", "lora_down.weight"
+PEFT_UP, PEFT_DOWN = "lora_B.weight", "lora_A.weight"
+
+Change = Tensor | Callable[[Tensor], Tensor]
+
+
+class Layout(NamedTuple):
+    """A file of one layout.
+
+    Attributes:
+        tensors: of the adapter.
+        base: tensor of the base → its shape.
+        changes: tensor of the base → what is added to it, or a function of the weight that says so. All others stay.
+        said: words of the refusal; empty where it is read.
+        header: the file's metadata.
+    """
+
+    tensors: Mapping[str, Tensor]
+    base: Mapping[str, tuple[int, ...]]
+    changes: Mapping[str, Change] = {}
+    said: str = ""
+    header: Mapping[str, str] = {}
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return (0.3 * torch.randn(*shape)).to(dtype)
+
+
+def pair(
+    key: str, shape: tuple[int, ...] = LINEAR, rank: int = 4, down: str = DOWN, up: str = UP, **options: Any
+) -> dict[str, Tensor]:
+    """A and B of a Linear layer or a convolution."""
+    ends = (1,) * (len(shape) - 2)
+    return {
+        f"{key}.{down}": random(rank, *shape[1:], **options),
+        f"{key}.{up}": random(shape[0], rank, *ends, **options),
+    }
+
+
+def product(tensors: Mapping[str, Tensor], scale: float = 1.0) -> Tensor:
+    """B A of the first two tensors of a file, which are A and B."""
+    A, B = (each.double() for each in list(tensors.values())[:2])
+    return scale * (B.flatten(1) @ A.flatten(1)).reshape(B.shape[0], *A.shape[1:])
+
+
+def of_linear(
+    key: str,
+    module: str = Q,
+    alpha: Tensor | None = None,
+    scale: float = 1.0,
+    shape: tuple[int, ...] = LINEAR,
+    header: Mapping[str, str] = {},
+    **ends: Any,
+) -> Layout:
+    """One pair, for one weight."""
+    tensors = pair(key, shape, **ends)
+    added = product(tensors, scale)
+    stored = tensors if alpha is None else {**tensors, f"{key}.alpha": alpha}
+    return Layout(stored, {f"{module}.weight": shape}, {f"{module}.weight": added}, header=header)
+
+
+def refused(said: str, tensors: Mapping[str, Tensor], module: str = Q) -> Layout:
+    return Layout(tensors, {f"{module}.weight": LINEAR}, said=said)
+
+
+PEFT = {"down": PEFT_DOWN, "up": PEFT_UP}
+
+
+def tucker() -> Layout:
+    key = f"lora_unet_{FLAT_CONV}"
+    down, up, mid = random(4, 6, 1, 1), random(8, 4, 1, 1), random(4, 4, 3, 3)
+    added = 0.5 * torch.einsum("mnkl,im,nj->ijkl", mid.double(), up.double().flatten(1), down.double().flatten(1))
+    tensors = {
+        f"{key}.{DOWN}": down,
+        f"{key}.{UP}": up,
+        f"{key}.lora_mid.weight": mid,
+        f"{key}.alpha": torch.tensor(2.0),
+    }
+    return Layout(tensors, {f"{CONV}.weight": KERNEL}, {f"{CONV}.weight": added})
+
+
+def loha(shape: tuple[int, ...] = LINEAR, dot: str = ".") -> Layout:
+    module = Q if len(shape) == 2 else CONV
+    key, width = f"lora_unet_{module.replace('.', '_')}", torch.Size(shape[1:]).numel()
+    parts = [random(shape[0], 4), random(4, width), random(shape[0], 4), random(4, width)]
+    a, b, c, d = (each.double() for each in parts)
+    names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+    tensors = {f"{key}{dot}{name}": each for name, each in zip(names, parts, strict=True)}
+    added = (0.75 * (a @ b) * (c @ d)).reshape(shape)
+    return Layout(
+        {**tensors, f"{key}.alpha": torch.tensor(3.0)}, {f"{module}.weight": shape}, {f"{module}.weight": added}
+    )
+
+
+def loha_tucker() -> Layout:
+    key, factors, parts = f"lora_unet_{FLAT_CONV}", [], {}
+    for number in (1, 2):
+        t, a, b = random(4, 4, 3, 3), random(4, 8), random(4, 6)
+        parts |= {f"{key}.hada_t{number}": t, f"{key}.hada_w{number}_a": a, f"{key}.hada_w{number}_b": b}
+        factors.append(torch.einsum("ijkl,ip,jq->pqkl", t.double(), a.double(), b.double()))
+    added = 0.5 * factors[0] * factors[1]
+    return Layout({**parts, f"{key}.alpha": torch.tensor(2.0)}, {f"{CONV}.weight": KERNEL}, {f"{CONV}.weight": added})
+
+
+def lokr(first: str, second: str, alpha: float, scale: float, dot: str = ".") -> Layout:
+    """Each of the two is `full`, or `factored` in rank 2; the second may be `tucker`."""
+    convolution = second in ("convolution", "tucker")
+    shape, module = (KERNEL, CONV) if convolution else (LINEAR, Q)
+    key, parts = f"lora_unet_{module.replace('.', '_')}", {}
+    out, into = shape[0] // 2, shape[1] // 3
+    if first == "full":
+        parts["lokr_w1"] = random(2, 3)
+        w1 = parts["lokr_w1"].double()
+    else:
+        parts |= {"lokr_w1_a": random(2, 2), "lokr_w1_b": random(2, 3)}
+        w1 = parts["lokr_w1_a"].double() @ parts["lokr_w1_b"].double()
+    if second == "full":
+        parts["lokr_w2"] = random(out, into)
+        w2 = parts["lokr_w2"].double()
+    elif second == "tucker":
+        parts |= {"lokr_t2": random(2, 2, 3, 3), "lokr_w2_a": random(2, out), "lokr_w2_b": random(2, into)}
+        t, a, b = (parts[name].double() for name in ("lokr_t2", "lokr_w2_a", "lokr_w2_b"))
+        w2 = torch.einsum("ijkl,ip,jq->pqkl", t, a, b).contiguous()
+    else:
+        width = into * (9 if convolution else 1)
+        parts |= {"lokr_w2_a": random(out, 2), "lokr_w2_b": random(2, width)}
+        w2 = (parts["lokr_w2_a"].double() @ parts["lokr_w2_b"].double()).reshape(out, into, *shape[2:])
+    added = scale * torch.kron(w1.reshape(2, 3, *(1,) * (len(shape) - 2)), w2)
+    tensors = {f"{key}{dot}{name}": each for name, each in parts.items()}
+    return Layout(
+        {**tensors, f"{key}.alpha": torch.tensor(alpha)}, {f"{module}.weight": shape}, {f"{module}.weight": added}
+    )
+
+
+def dora(name: str, axis: int, keep: bool = True, **ends: str) -> Layout:
+    """W' = m V / |V| with V = W + ΔW; the norm is over `axis`."""
+    size = (16, 1) if axis == 1 else (1, 12)
+    m = 1 + torch.rand(*size)
+    key = f"lora_unet_{FLAT}" if not ends else f"diffusion_model.{Q}"
+    tensors = pair(key, **ends)
+    added = product(tensors)
+
+    def change(W: Tensor) -> Tensor:
+        V = W + added
+        return m.double() * V / V.norm(dim=axis, keepdim=True) - W
+
+    stored = {**tensors, f"{key}.{name}": m if keep else m.flatten()}
+    return Layout(stored, {f"{Q}.weight": LINEAR}, {f"{Q}.weight": change})
+
+
+def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> Layout:
+    """The difference of a whole tensor, next to LoRA of another module."""
+    difference = random(*shape)
+    other = of_linear("diffusion_model.blocks.1.attn.q", "blocks.1.attn.q", **PEFT)
+    return Layout(
+        {**other.tensors, f"diffusion_model.{module}.{suffix}": difference},
+        {**other.base, tensor: shape},
+        {**other.changes, tensor: difference.double()},
+    )
+
+
+def prefixed(prefix: str, module: str, flat: bool = False, **options: Any) -> Layout:
+    name = module.replace(".", "_") if flat else module
+    return of_linear(f"{prefix}{name}", module, **options)
+
+
+def joined(
+    stored: Mapping[str, tuple[int, ...]], whole: str, order: tuple[str | int, ...], width: int, **ends: str
+) -> Layout:
+    """Pairs of parts, for one weight of the base; a number in `order` stands for as many rows without a part."""
+    tensors, rows = {}, []
+    for part in order:
+        if isinstance(part, int):
+            rows.append(torch.zeros(part, width, dtype=torch.float64))
+        else:
+            own = pair(part, (*stored[part], width), **ends)
+            tensors |= own
+            rows.append(product(own))
+    change = torch.cat(rows)
+    return Layout(tensors, {f"{whole}.weight": tuple(change.shape)}, {f"{whole}.weight": change})
+
+
+def divided(key: str, parts: Mapping[str, int], width: int, swapped: bool = False, **ends: Any) -> Layout:
+    """The pair of a joined weight, for a base that has its parts."""
+    tensors = pair(key, (sum(parts.values()), width), **ends)
+    rows = product(tensors)
+    if swapped:
+        rows = torch.cat(rows.chunk(2)[::-1])
+    changes = dict(zip(parts, rows.split(list(parts.values())), strict=True))
+    return Layout(
+        tensors,
+        {f"{name}.weight": (size, width) for name, size in parts.items()},
+        {f"{name}.weight": each for name, each in changes.items()},
+    )
+
+
+def several(*layouts: Layout) -> Layout:
+    """All in one file."""
+    found = Layout({}, {}, {})
+    for each in layouts:
+        found = Layout(
+            {**found.tensors, **each.tensors},
+            {**found.base, **each.base},
+            {**found.changes, **each.changes},
+            header={**found.header, **each.header},
+        )
+    return found
+
+
+def twice() -> Layout:
+    """Z-Image: each update as factors of the parts, and again of the joined weight."""
+    parts = [
+        pair(f"layers.0.attention.to.{each}", (8, 8), down="lora.down.weight", up="lora.up.weight") for each in "qkv"
+    ]
+    rows = [product(each) for each in parts]
+    alphas = {f"layers.0.attention.to_{each}.alpha": torch.tensor(4.0) for each in "qkv"}
+    B = torch.block_diag(*(list(each.values())[1] for each in parts))
+    A = torch.cat([next(iter(each.values())) for each in parts])
+    whole = {"layers.0.attention.qkv.lora.down.weight": A, "layers.0.attention.qkv.lora.up.weight": B}
+    whole["layers.0.attention.qkv.alpha"] = torch.tensor(12.0)
+    tensors = {name: each for part in parts for name, each in part.items()} | alphas | whole
+    return Layout(
+        tensors, {"layers.0.attention.qkv.weight": (24, 8)}, {"layers.0.attention.qkv.weight": torch.cat(rows)}
+    )
+
+
+K = f"lora_unet_{FLAT}"
+TE = "text_model.encoder.layers.0.self_attn.q_proj"
+HEADER = {"lora_alpha": "2"}
+
+LAYOUTS: dict[str, Callable[[], Layout]] = {
+    "kohya: LoRA, alpha": lambda: of_linear(K, alpha=torch.tensor(2.0), scale=0.5),
+    "kohya: no alpha": lambda: of_linear(K),
+    "kohya: alpha 0 is the rank": lambda: of_linear(K, alpha=torch.tensor(0.0)),
+    "kohya: alpha of int64": lambda: of_linear(K, alpha=torch.tensor(8), scale=2.0),
+    "kohya: alpha of one element, in F16": lambda: of_linear(K, alpha=torch.tensor([2.0]).half(), scale=0.5),
+    "kohya: huge alpha": lambda: of_linear(K, alpha=torch.tensor(1e6), scale=2.5e5),
+    "kohya: BF16": lambda: of_linear(K, dtype=torch.bfloat16, alpha=torch.tensor(2.0).bfloat16(), scale=0.5),
+    "kohya: FP8": lambda: refused("F8_E4M3", pair(K, dtype=torch.float8_e4m3fn)),
+    "kohya: a trailing underscore": lambda: of_linear(f"{K}_"),
+    "kohya: Wan-Fun's two underscores": lambda: of_linear(f"lora_unet__{FLAT}"),
+    "LoCon": lambda: of_linear(f"lora_unet_{FLAT_CONV}", CONV, shape=KERNEL),
+    "LoCon, 1x1": lambda: of_linear(f"lora_unet_{FLAT_CONV}", CONV, shape=(8, 6, 1, 1)),
+    "LoCon, Tucker": tucker,
+    "LoRA stored as 1x1 convolutions, for a Linear": lambda: Layout(
+        (stored := pair(K, (16, 12, 1, 1))), {f"{Q}.weight": LINEAR}, {f"{Q}.weight": product(stored).flatten(1)}
+    ),
+    "LoHa": loha,
+    "LoHa of a convolution": lambda: loha(KERNEL),
+    "LoHa, Tucker": loha_tucker,
+    "LoHa of OneTrainer, with an underscore for the dot": lambda: loha(dot="_"),
+    "LoKr of two whole matrices": lambda: lokr("full", "full", 1e9, 1.0),
+    "LoKr, the second factored": lambda: lokr("full", "factored", 3.0, 1.5),
+    "LoKr, both factored": lambda: lokr("factored", "factored", 3.0, 1.5),
+    "LoKr, the first factored": lambda: lokr("factored", "full", 3.0, 1.5),
+    "LoKr of a convolution": lambda: lokr("full", "convolution", 3.0, 1.5),
+    "LoKr, Tucker": lambda: lokr("full", "tucker", 3.0, 1.5),
+    "LoKr of OneTrainer, with an underscore for the dot": lambda: lokr("full", "factored", 3.0, 1.5, "_"),
+    "DoRA: dora_scale by outputs": lambda: dora("dora_scale", 1),
+    "DoRA: dora_scale by inputs": lambda: dora("dora_scale", 0),
+    "DoRA: magnitude of ai-toolkit": lambda: dora("magnitude", 1, keep=False, **PEFT),
+    "DoRA: lora_magnitude_vector": lambda: dora("lora_magnitude_vector", 1, keep=False, **PEFT),
+    "DoRA: lora_magnitude_vector.weight": lambda: dora("lora_magnitude_vector.weight", 1, keep=False, **PEFT),
+    "DoRA: lora_magnitude_vector.default.weight": lambda: dora(
+        "lora_magnitude_vector.default.weight", 1, keep=False, **PEFT
+    ),
+    "DoRA: dora_scale next to lora_A": lambda: dora("dora_scale", 0, **PEFT),
+    "diff": lambda: added("diff", f"{Q}.weight", LINEAR),
+    "diff_b": lambda: added("diff_b", f"{Q}.bias", (16,)),
+    "diff_m": lambda: added("diff_m", "blocks.0.modulation", (1, 6, 12), "blocks.0"),
+    "w_norm": lambda: added("w_norm", "blocks.0.norm3.weight", (16,), "blocks.0.norm3"),
+    "b_norm": lambda: added("b_norm", "blocks.0.norm3.bias", (16,), "blocks.0.norm3"),
+    "diff of a head": lambda: added("diff", "head.head.weight", LINEAR, "head.head"),
+    "diff_b alone of a module": lambda: added("diff_b", "time_projection.1.bias", (16,), "time_projection.1"),
+    "down and up in Comfy's names": lambda: of_linear(f"diffusion_model.{Q}", alpha=torch.tensor(2.0), scale=0.5),
+    "lora_A, no scale": lambda: of_linear(f"diffusion_model.{Q}", **PEFT),
+    "lora_A with .alpha": lambda: of_linear(f"diffusion_model.{Q}", alpha=torch.tensor(2.0), scale=0.5, **PEFT),
+    "lora_A.default": lambda: of_linear(
+        f"diffusion_model.{Q}", down="lora_A.default.weight", up="lora_B.default.weight"
+    ),
+    "lora_A.default_0.default": lambda: of_linear(
+        f"diffusion_model.{Q}", down="lora_A.default_0.default.weight", up="lora_B.default_0.default.weight"
+    ),
+    "lora_A without .weight": lambda: of_linear(f"transformer.{Q}", down="lora_A", up="lora_B"),
+    "lora_alpha in the header": lambda: of_linear(f"diffusion_model.{Q}", scale=0.5, header=HEADER, **PEFT),
+    "network_alpha in the header": lambda: of_linear(
+        f"diffusion_model.{Q}", scale=0.5, header={"network_alpha": "2.0"}, **PEFT
+    ),
+    "alpha in the header": lambda: of_linear(f"diffusion_model.{Q}", scale=0.5, header={"alpha": "2"}, **PEFT),
+    "SimpleTuner: transformer.lora_alpha in the header": lambda: of_linear(
+        f"transformer.{Q}", scale=0.5, header={"transformer.lora_alpha": "2", "transformer.r": "4"}, **PEFT
+    ),
+    "lora_adapter_metadata": lambda: of_linear(
+        f"transformer.{Q}",
+        scale=0.5,
+        header={"lora_adapter_metadata": '{"transformer.r": 4, "transformer.lora_alpha": 2}'},
+        **PEFT,
+    ),
+    "lora_adapter_metadata with rsLoRA": lambda: of_linear(
+        f"transformer.{Q}",
+        scale=1.0,
+        header={
+            "lora_adapter_metadata": '{"transformer.r": 4, "transformer.lora_alpha": 2, "transformer.use_rslora": true}'
+        },
+        **PEFT,
+    ),
+    "lora_adapter_metadata with patterns": lambda: of_linear(
+        f"transformer.{Q}",
+        scale=2.0,
+        header={
+            "lora_adapter_metadata": '{"transformer.r": 8, "transformer.lora_alpha": 8, '
+            '"transformer.rank_pattern": {"attn.q": 4}, "transformer.alpha_pattern": {"attn.q": 8}}'
+        },
+        **PEFT,
+    ),
+    "diffusers: processor": lambda: of_linear(
+        "unet.mid_block.attn1.processor.to_q_lora", "mid_block.attn1.to_q", down="down.weight", up="up.weight"
+    ),
+    "diffusers: processor, to_out": lambda: of_linear(
+        "unet.mid_block.attn1.processor.to_out_lora", "mid_block.attn1.to_out.0", down="down.weight", up="up.weight"
+    ),
+    "diffusers: lora.down": lambda: of_linear(
+        "unet.mid_block.attn1.to_q", "mid_block.attn1.to_q", down="lora.down.weight", up="lora.up.weight"
+    ),
+    "diffusers: text encoder, to_q_lora": lambda: of_linear(
+        "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora", TE, down="down.weight", up="up.weight"
+    ),
+    "diffusers: text encoder, lora_linear_layer": lambda: of_linear(
+        f"text_encoder.{TE}", TE, down="lora_linear_layer.down.weight", up="lora_linear_layer.up.weight"
+    ),
+    "SimpleTuner of 2024: two prefixes and lora.down": lambda: of_linear(
+        "transformer.base_model.model.transformer_blocks.0.attn.to_q",
+        "transformer_blocks.0.attn.to_q",
+        down="lora.down.weight",
+        up="lora.up.weight",
+    ),
+    "XLabs, double blocks": lambda: of_linear(
+        "double_blocks.0.processor.qkv_lora1",
+        "double_blocks.0.img_attn.qkv",
+        shape=(36, 12),
+        down="down.weight",
+        up="up.weight",
+    ),
+    "prefix lora_transformer_": lambda: prefixed("lora_transformer_", "transformer_blocks.0.attn.to_q", flat=True),
+    "prefix lora_prior_unet_": lambda: prefixed("lora_prior_unet_", "down_blocks.0.0.attn.q", flat=True),
+    "prefix lycoris_": lambda: prefixed("lycoris_", "transformer_blocks.0.attn.to_q", flat=True),
+    "prefix lora_te_": lambda: prefixed("lora_te_", TE, flat=True),
+    "prefix lora_te1_": lambda: prefixed("lora_te1_", TE, flat=True),
+    "prefix lora_te2_": lambda: prefixed("lora_te2_", TE, flat=True),
+    "prefix lora_te3_": lambda: prefixed("lora_te3_", "encoder.block.0.layer.0.SelfAttention.q", flat=True),
+    "prefix lora_te2_ of T5": lambda: prefixed("lora_te2_", "encoder.block.0.layer.0.SelfAttention.q", flat=True),
+    "prefix lora_te_ of a model of language": lambda: of_linear(
+        "lora_te_layers_0_self_attn_q_proj", "model.layers.0.self_attn.q_proj"
+    ),
+    "prefix lora_prior_te_": lambda: prefixed("lora_prior_te_", TE, flat=True),
+    "prefix Hunyuan_video_I2V_lora_": lambda: prefixed(
+        "Hunyuan_video_I2V_lora_", "double_blocks.0.img_attn_qkv", flat=True
+    ),
+    "prefix diffusion_model_": lambda: prefixed("diffusion_model_", "input_blocks.1.1.proj_in", flat=True),
+    "prefix diffusion_model.": lambda: prefixed("diffusion_model.", Q, **PEFT),
+    "prefix model.diffusion_model.": lambda: prefixed("model.diffusion_model.", Q, **PEFT),
+    "prefix transformer.": lambda: prefixed("transformer.", "transformer_blocks.0.attn.to_q", **PEFT),
+    "prefix transformer_2.": lambda: prefixed("transformer_2.", "blocks.0.attn1.to_q", **PEFT),
+    "prefix unet.": lambda: prefixed("unet.", "mid_block.attn1.to_q", **PEFT),
+    "prefix text_encoder.": lambda: prefixed("text_encoder.", TE, **PEFT),
+    "prefix text_encoder_2.": lambda: prefixed("text_encoder_2.", TE, **PEFT),
+    "prefix text_encoders.clip_l.transformer.": lambda: prefixed("text_encoders.clip_l.transformer.", TE, **PEFT),
+    "prefix text_encoders.qwen3_4b.transformer.": lambda: prefixed(
+        "text_encoders.qwen3_4b.transformer.", "model.layers.0.self_attn.q_proj", **PEFT
+    ),
+    "prefix base_model.model.": lambda: prefixed("base_model.model.", "transformer_blocks.0.attn.to_q", **PEFT),
+    "prefix unet.base_model.model.": lambda: prefixed("unet.base_model.model.", "mid_block.attn1.to_q", **PEFT),
+    "prefix connectors.": lambda: prefixed("connectors.", "video_connector.transformer_1d_blocks.0.attn1.to_q", **PEFT),
+    "prefix text_embedding_projection.": lambda: prefixed(
+        "text_embedding_projection.", "video_aggregate_embed", **PEFT
+    ),
+    "prefix diffusion_model.llm_adapter.": lambda: prefixed(
+        "diffusion_model.", "llm_adapter.blocks.0.self_attn.q_proj", **PEFT
+    ),
+    "prefix text_conditioner.": lambda: of_linear(
+        "text_conditioner.blocks.0.self_attn.q_proj", "llm_adapter.blocks.0.self_attn.q_proj", **PEFT
+    ),
+    "prefix net.": lambda: prefixed("net.", "blocks.0.self_attn.q_proj", **PEFT),
+    "no prefix": lambda: prefixed("", "transformer_blocks.0.attn.to_q", **PEFT),
+    "no prefix, ACE-Step": lambda: prefixed("", "transformer_blocks.0.cross_attn.add_k_proj", **PEFT),
+    "no prefix, OmniGen2": lambda: prefixed("", "layers.0.attn.to_q", **PEFT),
+    "HiDream": lambda: prefixed("diffusion_model.", "double_stream_blocks.0.block.attn1.to_q", **PEFT),
+    "Flux: q, k and v into qkv": lambda: joined(
+        {f"transformer.transformer_blocks.0.attn.to_{each}": (8,) for each in "qkv"},
+        "double_blocks.0.img_attn.qkv",
+        tuple(f"transformer.transformer_blocks.0.attn.to_{each}" for each in "qkv"),
+        8,
+        **PEFT,
+    ),
+    "Flux: a part that is missing": lambda: joined(
+        {f"transformer.transformer_blocks.0.attn.to_{each}": (8,) for each in "qv"},
+        "double_blocks.0.img_attn.qkv",
+        ("transformer.transformer_blocks.0.attn.to_q", 8, "transformer.transformer_blocks.0.attn.to_v"),
+        8,
+        **PEFT,
+    ),
+    "Flux: linear1 without proj_mlp": lambda: joined(
+        {f"transformer.single_transformer_blocks.0.attn.to_{each}": (8,) for each in "qkv"},
+        "single_blocks.0.linear1",
+        (*(f"transformer.single_transformer_blocks.0.attn.to_{each}" for each in "qkv"), 32),
+        8,
+        **PEFT,
+    ),
+    "Flux: qkv onto q, k and v": lambda: divided(
+        "lora_unet_double_blocks_0_img_attn_qkv",
+        {f"transformer_blocks.0.attn.to_{each}": 8 for each in "qkv"},
+        8,
+    ),
+    "Flux: adaLN_modulation, whose halves are swapped": lambda: divided(
+        "lora_unet_final_layer_adaLN_modulation_1", {"norm_out.linear": 16}, 8, swapped=True
+    ),
+    "HunyuanVideo: _attn_qkv": lambda: prefixed(
+        "diffusion_model.", "double_blocks.0.img_attn_qkv", shape=(36, 12), **PEFT
+    ),
+    "HunyuanVideo: _attn.qkv": lambda: of_linear(
+        "diffusion_model.double_blocks.0.img_attn.qkv", "double_blocks.0.img_attn_qkv", shape=(36, 12), **PEFT
+    ),
+    "HunyuanVideo: img_mlp_fc1 for img_mlp_0": lambda: of_linear(
+        "lora_unet_double_blocks_0_img_mlp_fc1", "double_blocks.0.img_mlp.0"
+    ),
+    "Z-Image: q, k and v into qkv": lambda: joined(
+        {f"diffusion_model.layers.0.attention.to_{each}": (8,) for each in "qkv"},
+        "layers.0.attention.qkv",
+        tuple(f"diffusion_model.layers.0.attention.to_{each}" for each in "qkv"),
+        8,
+        **PEFT,
+    ),
+    "Z-Image: to_out.0": lambda: of_linear(
+        "diffusion_model.layers.0.attention.to_out.0", "layers.0.attention.out", **PEFT
+    ),
+    "Z-Image: each update twice": twice,
+    "Krea 2: wk for to_k": lambda: of_linear(
+        "diffusion_model.blocks.0.attn.wk", "transformer_blocks.0.attn.to_k", **PEFT
+    ),
+    "Wan: self_attn.q for attn1.to_q": lambda: of_linear(
+        "diffusion_model.blocks.0.self_attn.q", "blocks.0.attn1.to_q", **PEFT
+    ),
+    "Qwen-Image 2.1: the halves of gate_up": lambda: joined(
+        {f"transformer.transformer_blocks.0.img_mlp.{each}": (8,) for each in ("gate_layer", "proj")},
+        "transformer_blocks.0.img_mlp.gate_up",
+        tuple(f"transformer.transformer_blocks.0.img_mlp.{each}" for each in ("gate_layer", "proj")),
+        8,
+        **PEFT,
+    ),
+    "SDXL: the authors' names onto diffusers'": lambda: of_linear(
+        "lora_unet_input_blocks_4_1_proj_in", "down_blocks.1.attentions.0.proj_in"
+    ),
+    "FLUX.2: sformer_blocks": lambda: of_linear("sformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_q", **PEFT),
+    "several parts of a file: alpha in one alone": lambda: several(
+        of_linear(K, alpha=torch.tensor(2.0), scale=0.5), of_linear("lora_unet_blocks_1_attn_q", "blocks.1.attn.q")
+    ),
+    "OFT of LyCORIS": lambda: refused("OFT", {f"{K}.oft_blocks": random(4, 4, 4), f"{K}.alpha": torch.tensor(1e-3)}),
+    "BOFT of LyCORIS": lambda: refused("BOFT", {f"{K}.oft_blocks": random(2, 4, 4, 4), f"{K}.rescale": random(16, 1)}),
+    "OFT of OneTrainer": lambda: refused("OFT", {f"{K}.oft_R.weight": random(4, 6)}),
+    "OFT of OneTrainer, scaled": lambda: refused(
+        "OFT", {f"{K}.oft_R.weight": random(4, 6), f"{K}.oft_R.scaled_oft": random(1)}
+    ),
+    "OFT of kohya": lambda: refused("OFT", {f"oft_unet_{FLAT}.oft_blocks": random(4, 4, 4)}),
+    "OFT of kohya, a list": lambda: refused(
+        "OFT", {f"oft_unet_{FLAT}.oft_blocks.{number}": random(4, 4, 4) for number in range(3)}
+    ),
+    "OFT of kohya, a text encoder": lambda: refused("OFT", {"oft_te_text_model_q.oft_blocks": random(4, 4, 4)}),
+    "(IA)3 of LyCORIS": lambda: refused("(IA)3", {f"{K}.weight": random(16), f"{K}.on_input": torch.tensor(False)}),
+    "GLoRA": lambda: refused(
+        "GLoRA",
+        {
+            f"{K}.{name}.weight": random(*shape)
+            for name, shape in {"a1": (4, 12), "a2": (12, 4), "b1": (4, 12), "b2": (16, 4)}.items()
+        },
+    ),
+    "GLoRA, the newer one": lambda: refused(
+        "GLoRA",
+        {
+            f"{K}.{name}.weight": random(*shape)
+            for name, shape in {"a1": (12, 4), "a2": (4, 12), "b1": (16, 4), "b2": (4, 12)}.items()
+        },
+    ),
+    "T-LoRA": lambda: refused(
+        "T-LoRA",
+        {f"{K}.q_layer.weight": random(4, 12), f"{K}.p_layer.weight": random(16, 4), f"{K}.lambda_layer": random(1, 4)},
+    ),
+    "set_weight": lambda: refused("replace", {**pair(K), f"{K}.set_weight": random(*LINEAR)}),
+    "reshape_weight": lambda: refused("control", {**pair(K), f"{K}.reshape_weight": torch.tensor([16, 24])}),
+    "control LoRA of Flux' authors": lambda: refused(
+        "control LoRA",
+        {**pair("img_in", **PEFT), "single_blocks.0.norm.key_norm.scale": random(12), "img_in.lora_B.bias": random(16)},
+    ),
+    "control LoRA of Stability": lambda: refused(
+        "control LoRA",
+        {
+            "lora_controlnet": random(1),
+            "input_blocks.1.1.proj_in.down": random(4, 12),
+            "input_blocks.1.1.proj_in.up": random(16, 4),
+        },
+    ),
+    "a sparse difference of LyCORIS": lambda: refused(
+        "sparse",
+        {
+            **pair(K),
+            f"{K}.bias_indices": torch.zeros(2, 3),
+            f"{K}.bias_values": random(3),
+            f"{K}.bias_size": torch.tensor([16, 12]),
+        },
+    ),
+    "a bundled textual inversion": lambda: refused(
+        "textual inversion", {**pair(K), "bundle_emb.word.string_to_param.*": random(2, 12)}
+    ),
+    "a LoRA bias": lambda: refused(
+        "bias", {**pair(f"diffusion_model.{Q}", **PEFT), f"diffusion_model.{Q}.lora_B.bias": random(16)}
+    ),
+    "lora_down.bias": lambda: refused("bias", {**pair(K), f"{K}.lora_down.bias": random(4)}),
+    "MiniMax-H3 of DiffSynth": lambda: refused(
+        "MiniMax-H3",
+        pair("blocks.0.attn.qkv_proj", (36, 12), down="lora_A.default.weight", up="lora_B.default.weight"),
+        "blocks.0.attn.qkv_proj",
+    ),
+    "Wan I2V 2.1 onto 2.2, which has no k_img": lambda: Layout(
+        {
+            **pair("diffusion_model.blocks.0.cross_attn.k_img", **PEFT),
+            **pair("diffusion_model.blocks.0.cross_attn.k", **PEFT),
+        },
+        {"blocks.0.cross_attn.k.weight": LINEAR},
+        said="k_img",
+    ),
+}
+"""Layout, as formats.md lists them → how a tiny file of it is made."""
