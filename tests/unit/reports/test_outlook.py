@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from known_spectra import SLOW, adapter
 
+from adapterops.adapters.adapter import Adapter
 from adapterops.operations.comparing.comparison import compare
 from adapterops.operations.comparing.outlook import outlooks
-from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
+from adapterops.reports.outlook import EVEN, outlook_numbers, outlook_rows, outlook_sentences
 
 FOUND = compare([adapter(seed, SLOW) for seed in (1, 2, 3)])
 MERGES = outlooks(FOUND)
@@ -24,6 +27,26 @@ def test_the_advice_has_a_reason_and_promises_nothing() -> None:
     text = "\n".join(outlook_sentences(FOUND, MERGES))
     assert "advice: --scale auto, which" in text
     assert "no forecast of accuracy" in text
+
+
+def test_even_is_named_where_it_was_measured_ahead_of_the_sum() -> None:
+    """Not for one update twice, for the same start, for small updates or for those without factors."""
+    large = [100 * adapter(seed, SLOW) for seed in (1, 2, 3)]
+    assert even(large)
+    assert outlook_numbers(compare(large), outlooks(compare(large)))["also"] == ["even"]
+    assert not even([large[0], large[1], large[0]])
+    assert not even([1e-4 * each for each in large])
+    found = compare(large)
+    began = replace(found, pairs=[replace(pair, shared_start=True) for pair in found.pairs])
+    dense = replace(found, pairs=[replace(pair, rows=None) for pair in found.pairs])
+    for other in (began, dense):
+        assert EVEN not in outlook_sentences(other, outlooks(found))
+        assert outlook_numbers(other, outlooks(found))["also"] == []
+
+
+def even(adapters: list[Adapter]) -> bool:
+    found = compare(adapters)
+    return EVEN in outlook_sentences(found, outlooks(found))
 
 
 def test_the_condition_of_a_combination_is_infinite() -> None:
