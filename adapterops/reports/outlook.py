@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adapterops.methods.scaling import GROWN
+from adapterops.methods.registry import BORNE
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.outlook import Outlook, condition
 from adapterops.reports.comparison_rules import ALIKE
@@ -48,25 +48,26 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
         "what is kept of an adapter + what the others add to it, relative to its norm; no forecast of accuracy",
         f"condition number of their cosines: {apart} (1: all are orthogonal)",
         f"advice: --scale {chosen.scale}, {reason}",
-        *([EVEN] if even_may_help(comparison, merges) else []),
+        *([EVEN] if even_may_help(comparison) else []),
     ]
 
 
-def even_may_help(comparison: Comparison, merges: Sequence[Outlook]) -> bool:
+def even_may_help(comparison: Comparison) -> bool:
     """Whether the adapters are of the kind on which `even` was measured ahead of the sum: different updates, no two of which
     began with one A, too large for the sum. Elsewhere it was level with the sum, or has not been measured.
     """
-    usual = min(1.0, GROWN / math.sqrt(len(comparison.profiles)))  # of unrelated updates of one norm, however small
-    large = any(factor < 0.99 * usual for factor in merges[0].factors.values())
+    layouts = comparison.sum_layout
+    large = any(each.norm > BORNE * math.sqrt(layouts[module].shape[0]) for module, each in comparison.sum.items())
+    factored = not any(layout.dense for layout in layouts.values())
     unlike = (pair.rows is not None and abs(pair.cosine) < ALIKE and not pair.shared_start for pair in comparison.pairs)
-    return large and all(unlike)
+    return large and factored and all(unlike)
 
 
 def outlook_numbers(comparison: Comparison, merges: Sequence[Outlook]) -> dict[str, Any]:
     """The same as JSON."""
     return {
         "condition": condition(comparison),
-        "also": ["even"] if even_may_help(comparison, merges) else [],
+        "also": ["even"] if even_may_help(comparison) else [],
         "merges": [
             {
                 "scale": merge.scale,
