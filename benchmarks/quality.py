@@ -38,7 +38,7 @@ METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
     "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
 )  # fmt: skip
-FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even")}
+FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "pcb", "regmean")}
 """Of a suite that takes long, the methods that are measured."""
 
 PEFT = "PEFT "

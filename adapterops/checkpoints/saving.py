@@ -213,7 +213,7 @@ def describe(
     kept = {**_kept(modules), **_quantized(quantized)}
     described_inputs = [source.as_json() for source in inputs]
     torch = checkpoint.needs_torch
-    check_distinct(described_inputs)
+    check_distinct([each for each, source in zip(described_inputs, inputs, strict=True) if source.summed])
     write_manifest(folder, checkpoint.history, described_inputs, origin, kept, outputs, torch=torch, sync=sync)
     with read_back():
         read_manifest(folder)

@@ -40,6 +40,7 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     adapterops fuse base my-adapter --quantize nf4 -o fused-nf4
     adapterops fuse base-nf4 my-adapter --rounding stochastic --seed 0 -o fused-nf4
     adapterops fuse model.Q4_K_M.gguf my-adapter -o fused.gguf
+    adapterops fuse base a b --regmean --grams a-grams.safetensors --grams b-grams.safetensors -o fused
     adapterops fuse base --tuned chat --tuned code --ties --density 0.2 -o merged
     """
     write(request, out, modelling.running)

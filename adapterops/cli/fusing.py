@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from adapterops.cli import options
-from adapterops.cli.making import inputs, named
+from adapterops.cli.making import divided, inputs, named
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
 from adapterops.errors import OptionError
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.quant.scheme import CALIBRATED
 from adapterops.requests.request import Model, Quantize, Request
 
 OPTIONS = (
@@ -60,6 +61,9 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                     hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
                 )
             named_inputs = inputs(named(tuned or adapters), alpha, component=component, tuned=bool(tuned))
+            named_inputs, grams = divided(
+                named_inputs, view.grams, asked=merge.from_inputs, calibrated=view.rounding == CALIBRATED
+            )
             request = Request(
                 named_inputs,
                 merge.expression(named_inputs, view.rounding),
@@ -70,7 +74,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                 base_view=view.base_view,
                 rounding=view.rounding,
                 seed=merge.rounding_seed(view.rounding),
-                grams=view.grams,
+                grams=grams,
                 precision=view.precision or PRECISIONS[0],
                 quantize=quantize,
                 accept_loss=accept_loss,

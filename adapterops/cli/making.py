@@ -149,6 +149,21 @@ def _check_no_formula(source: str, sources: Sequence[str]) -> None:
         )
 
 
+def divided(
+    inputs: Mapping[str, Input], files: Sequence[str], *, asked: bool, calibrated: bool
+) -> tuple[dict[str, Input], Model | None]:
+    """Files of Gram matrices, given to the inputs and to calibrated rounding, which has the last.
+
+    `asked`: whether the method of the merge is computed from those of the inputs.
+
+    Raises:
+        OptionError: there are more or fewer files than inputs.
+    """
+    own = files[: len(files) - calibrated] if asked or calibrated else ()
+    rest = files[len(own) :]  # what nothing asks for is refused as a file of rounding
+    return with_grams(inputs, own), Model(rest[-1]) if rest else None
+
+
 def with_grams(inputs: Mapping[str, Input], files: Sequence[str]) -> dict[str, Input]:
     """The inputs, each with a file of Gram matrices, where there are any.
 

@@ -49,6 +49,11 @@ class Merge:
             or bool(self.parameters.keys() - {"seed"})
         )
 
+    @property
+    def from_inputs(self) -> bool:
+        """Whether the method is computed from the Gram matrices of what each adapter takes in."""
+        return METHODS[self.method or DEFAULT].acts == "inputs"
+
     def rounding_seed(self, rounding: str | None) -> int | None:
         """The seed of rounding, where that is stochastic."""
         return self.parameters.get("seed", 0) if rounding == STOCHASTIC else None

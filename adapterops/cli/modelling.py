@@ -103,14 +103,13 @@ class View:
     rounding: str | None = None
     base_view: str | None = None
     original: Model | None = None
-    grams: Model | None = None
+    grams: tuple[str, ...] = ()
 
 
 def _view(
-    precision: str | None, rounding: str | None, base_view: str | None, original: str | None, grams: str | None
+    precision: str | None, rounding: str | None, base_view: str | None, original: str | None, grams: tuple[str, ...]
 ) -> View:
-    models = (None if path is None else Model(path) for path in (original, grams))
-    return View(precision, rounding, base_view, *models)
+    return View(precision, rounding, base_view, None if original is None else Model(original), grams)
 
 
 viewing = group(
@@ -127,7 +126,14 @@ viewing = group(
         help="How changed weights are rounded to the base's codes or 16 bits: stochastic, with --seed; calibrated, with --grams; or "
         "nearest, which loses small ones.",
     ),
-    click.option("--grams", type=TEXT, metavar="FILE", help="Inputs of the modules, as adapterops gram sums them up."),
+    click.option(
+        "--grams",
+        type=TEXT,
+        multiple=True,
+        metavar="FILE",
+        help="Inputs of the modules, as adapterops gram sums them up: for regmean one of each adapter, in their order; then, "
+        "or alone, the one of calibrated rounding.",
+    ),
     click.option(
         "--base-view",
         type=click.Choice(VIEWS),

@@ -12,7 +12,7 @@ import click
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.cli import options, output, values
 from adapterops.cli.looking import Looking, looking, sarif
-from adapterops.cli.making import inputs
+from adapterops.cli.making import divided, inputs
 from adapterops.cli.making import named as unnamed
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import View, viewing
@@ -25,7 +25,7 @@ from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
 from adapterops.operations import verifying
 from adapterops.provenance.reader import read_manifest
-from adapterops.quant.scheme import STOCHASTIC
+from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
 from adapterops.requests.parts import spread as spread_over
 from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
@@ -203,6 +203,8 @@ def _request(
         }
     rounding = view.rounding or (record.rounding if record else None)
     again = record is not None and not others and not merge.given
+    asked = any(each.grams for each in record.inputs.values()) if record and again else merge.from_inputs
+    adapters, grams = divided(adapters, view.grams, asked=asked, calibrated=rounding == CALIBRATED)
     result = record.result if record and again else merge.expression(adapters, rounding)
     known = record or Request(adapters, result, base=Model(str(base)))
     stochastic = rounding == STOCHASTIC
@@ -216,7 +218,7 @@ def _request(
         base_view=view.base_view or known.base_view,
         rounding=rounding,
         seed=merge.parameters.get("seed", known.seed) if stochastic else None,
-        grams=view.grams or known.grams,
+        grams=grams or known.grams,
         precision=view.precision or known.precision,
         allow_pickle=looking.allow_pickle or known.allow_pickle,
         output=replace(known.output if again else Output(), dtype=dtype or known.output.dtype),

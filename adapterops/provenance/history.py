@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.content import changed
+from adapterops.storage.grams import FORMAT
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.tensors import TensorFile
 
@@ -46,6 +47,11 @@ class Source:
     def name(self) -> str:
         """How messages call it."""
         return str(Place(self.path, self.remote, member=self.member))
+
+    @property
+    def summed(self) -> bool:
+        """Whether it may be a term of a sum: a file of Gram matrices is none, and may be that of several adapters."""
+        return all(file.metadata.get("format") != FORMAT for file in self.tensors)
 
     def fetch(self) -> None:
         """Bring the files here that are no tensors' and not here yet.

@@ -319,7 +319,8 @@ def _check_codes(request: Request) -> None:
     if (request.rounding == CALIBRATED) != (request.grams is not None):
         raise OptionError(
             "calibrated rounding is for inputs with Gram matrices, and nothing else is",
-            hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes",
+            hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes; or, for a merge by the inputs of "
+            "each adapter, --regmean and one --grams FILE for each",
         )
     if request.seed is not None and request.rounding != STOCHASTIC:
         raise OptionError(

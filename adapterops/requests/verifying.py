@@ -26,7 +26,7 @@ from adapterops.provenance.history import Source, sources
 from adapterops.requests.models import IN_GGUF, adapters_for
 from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
-from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request
+from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
 from adapterops.requests.results import adapter, measured
 from adapterops.storage.outputs import manifest_of
 from adapterops.storage.place import Place
@@ -106,7 +106,8 @@ def check_there(request: Request, record: Request | None, model: Path) -> None:
     """
     stated: list[Model | Input] = [*record.models.values(), *record.inputs.values()] if record else []
     noted = {each.path for each in stated}
-    wanted = [(each.path, OPTIONS.get(name)) for name, each in request.models.items()]
+    own = {grams_of(name): "--grams FILE for each adapter, in their order" for name in request.inputs}
+    wanted = [(each.path, (OPTIONS | own).get(name)) for name, each in request.models.items()]
     wanted += [(each.path, f"--adapter {name}=PATH") for name, each in request.inputs.items()]
     for path, option in wanted:
         if path in noted and not path.startswith(SCHEME) and not Place.of(path).exists:

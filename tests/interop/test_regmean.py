@@ -10,6 +10,7 @@ import peft
 import pytest
 import torch
 from quantized_models import deltas, write_lora, write_model
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -123,3 +124,57 @@ def test_what_does_not_fit_is_said(place: Path, tmp_path: Path, capsys: pytest.C
         typed("merge", *both, *arguments, "-o", tmp_path / "out", code=code)
         assert said in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_fused_with_what_the_merge_has(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """W + the formula's update, as a file of the merge in float32 says; and `verify` makes it anew."""
+    adapters, files = (place / "one", place / "two"), [each for x in LINES for each in ("--grams", grams(place, x))]
+    typed("merge", *adapters, "--regmean", *files, "--dtype", "float32", "-o", tmp_path / "merged")
+    typed("fuse", place / "base", *adapters, "--regmean", *files, "--dtype", "float32", "-o", tmp_path / "fused")
+    plain, fused = (load_file(folder / "model.safetensors") for folder in (place / "base", tmp_path / "fused"))
+    for module, delta in deltas(tmp_path / "merged").items():
+        key = f"{module.removeprefix('base_model.model.').removesuffix('.weight')}.weight"
+        torch.testing.assert_close(fused[key], plain[key].float() + delta.float(), atol=1e-6, rtol=0)
+    named = ("--base", place / "base", "--adapter", place / "one", "--adapter", place / "two")
+    moved = ("--base", place / "base", "--adapter", f"a={adapters[0]}", "--adapter", f"b={adapters[1]}")
+    typed("verify", tmp_path / "fused", *moved, *files)
+    capsys.readouterr()
+    typed("verify", tmp_path / "fused", *moved, code=2)
+    assert "name its place: --grams FILE for each adapter, in their order" in capsys.readouterr().err
+    (tmp_path / "fused/adapterops.json").unlink()
+    typed("verify", tmp_path / "fused", *named, "--regmean", *files, "--dtype", "float32")
+    typed("verify", tmp_path / "fused", *named, "--regmean", *files[2:], *files[:2], "--dtype", "float32", code=8)
+    typed("unfuse", tmp_path / "fused", *adapters, "--regmean", *files, "-o", tmp_path / "back")
+    back = load_file(tmp_path / "back/model.safetensors")
+    for key, tensor in plain.items():
+        torch.testing.assert_close(back[key], tensor.float(), atol=1e-6, rtol=0)
+    for given, said in (
+        ((), "--grams FILE --grams FILE"),
+        (files[:2], "1 file of Gram matrices for 2 adapters"),
+        ((*files, *files[:2]), "3 files of Gram matrices for 2 adapters"),
+    ):
+        capsys.readouterr()
+        typed("fuse", place / "base", *adapters, "--regmean", *given, "-o", tmp_path / "out", code=2)
+        assert said in capsys.readouterr().err
+    typed("fuse", place / "base", *adapters, *files, "-o", tmp_path / "out", code=2)
+    assert "--regmean and one --grams FILE for each" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_last_file_is_that_of_calibrated_rounding(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files before it are those of the adapters, in their order; one file may be given for both."""
+    typed("quantize", place / "base", "--to", "nf4", "-o", tmp_path / "nf4")
+    one, two = (("--grams", grams(place, name)) for name in LINES)
+    how = ("--rounding", "calibrated", "--accept-loss")
+    adapters = (place / "one", place / "two")
+    typed("fuse", tmp_path / "nf4", *adapters, "--regmean", *one, *two, *two, *how, "-o", tmp_path / "fused")
+    assert "count twice" not in capsys.readouterr().err
+    request = json.loads((tmp_path / "fused/adapterops.json").read_text())["request"]
+    noted = [each["grams"]["path"] for each in (*request["inputs"].values(), request)]
+    assert [Path(each).name for each in noted] == [grams(place, name).name for name in ("one", "two", "two")]
+    there = ("--base", tmp_path / "nf4", "--adapter", f"a={adapters[0]}", "--adapter", f"b={adapters[1]}")
+    typed("verify", tmp_path / "fused", *there, *one, *two, *two)
