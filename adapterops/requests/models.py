@@ -85,8 +85,9 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         base = viewed(base, models["original"])
     if (base.schemes or base.gguf) and (output.dtype or request.quantize) and not _same_scheme(request, base):
         base = dequantize(base, output.dtype)
+    how, seed = rounding_of(request, base)
     if request.rounding is None:
-        return rounding(base, STOCHASTIC, IN_GGUF) if base.gguf and base.schemes else base
+        return rounding(base, how, seed)
     if not base.schemes and request.quantize:
         raise OptionError(
             "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",
@@ -105,7 +106,17 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
             path=path,
             hint="leave it out: they are rounded to nearest",
         )
-    return rounding(base, request.rounding, request.seed or 0, models.get("grams"))
+    return rounding(base, how, seed, models.get("grams"))
+
+
+def rounding_of(request: Request, base: Checkpoint) -> tuple[str | None, int]:
+    """How changed weights are rounded, and the seed: where nothing is asked for, at random in a GGUF model with codes that
+    stays one, and to nearest elsewhere.
+    """
+    stays = base.gguf and not (request.output.dtype or request.quantize)
+    if request.rounding is None and stays and base.schemes:
+        return STOCHASTIC, IN_GGUF
+    return request.rounding, request.seed or 0
 
 
 def _in_16_bits(base: Checkpoint, dtype: str | None) -> bool:

@@ -223,6 +223,18 @@ def test_attention_of_gpt_oss_is_adapted_and_its_experts_are_copied(
     assert "experts" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [Type.F16, Type.BF16, mixed], ids=["F16", "BF16", "mixed"])
+@pytest.mark.parametrize("options", [[], ["--rounding", "stochastic"], ["--dtype", "bfloat16"]], ids=" ".join)
+def test_what_is_fused_is_verified_in_16_bits_too(kind: Any, options: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", kind)
+    adapter(of_gguf(path), tmp_path / "adapter")
+    dtype = options if "--dtype" in options else []
+    out = tmp_path / ("out" if dtype else "out.gguf")
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out), *options]) == 0
+    given = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), *dtype] if dtype else []
+    assert run(["verify", str(out), *given]) == 0
+
+
 def test_only_adapted_tensors_change(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gguf", "llama", mixed)
     adapter(of_gguf(path), tmp_path / "adapter", modules=["v_proj"])
