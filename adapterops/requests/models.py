@@ -14,6 +14,7 @@ from adapterops.operations.quantization import dequantize, quantize, rounding, v
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
+from adapterops.operations.tensor_types import tensor_types
 from adapterops.operations.uniting import united
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
 from adapterops.requests.places import Opened
@@ -45,6 +46,7 @@ def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     change = adapter(request, adapters_for(request, opened.adapters, base), truncate)
     add = unfuse if request.kind == UNFUSE else fuse
     model = add(base, change, dtype=request.output.dtype, precision=request.precision)
+    model = tensor_types(model, request.output.tensor_types)
     return quantized(request, model) if request.quantize and not model.schemes else model
 
 
@@ -114,7 +116,7 @@ def rounding_of(request: Request, base: Checkpoint) -> tuple[str | None, int]:
     stays one, and to nearest elsewhere.
     """
     stays = base.gguf and not (request.output.dtype or request.quantize)
-    if request.rounding is None and stays and base.schemes:
+    if request.rounding is None and stays and (base.schemes or request.output.tensor_types):
         return STOCHASTIC, IN_GGUF
     return request.rounding, request.seed or 0
 

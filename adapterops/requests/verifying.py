@@ -176,6 +176,7 @@ def proof(
         precision=request.precision,
         seed=seed if rounded == STOCHASTIC else None,
         grams=opened.models.get("grams"),
+        types=request.output.tensor_types,
     )
     return Proof(request, folder, opened, change, compared)
 
