@@ -13,6 +13,7 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at, count
 from adapterops.formats.models.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
+from adapterops.quant.ggml import Ggml
 from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
@@ -64,6 +65,7 @@ class Checkpoint:
             updates, `stochastic` with `seed`, `calibrated` with `grams`, which is nearest in 16 bits, or None, which is that,
             too, and which saving refuses on a grid of codes.
         grams: tensor → where the Gram matrix of its inputs is.
+        types: of a GGUF model, tensor of its files → the type of ggml that it is to get.
     """
 
     layout: Mapping[str, Spec]
@@ -82,6 +84,7 @@ class Checkpoint:
     rounding: str | None = None
     seed: int = 0
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gguf(self) -> bool:
@@ -176,6 +179,8 @@ class Checkpoint:
         """What decides between the neighbours of every number of some rows, where chance does and they have 16 bits."""
         if self.rounding != STOCHASTIC or name in self.schemes or self.layout[name].dtype not in ("F16", "BF16"):
             return None
+        if self.types and name not in self.edits:
+            return None  # it only gets another type
         from adapterops.arrays.chance import uniform
 
         return uniform(f"{self.seed}:{name}", begin, (end - begin, self.layout[name].matrix[1]))
@@ -191,6 +196,10 @@ class Checkpoint:
             from adapterops.quant.calibrated import calibrated
 
             return calibrated(kept(scheme), shape, stored.read, gram)
+        if isinstance(scheme, Ggml):
+            return scheme.encoder(
+                shape, f"{self.seed}:{name}" if self.rounding == STOCHASTIC and name in self.edits else None
+            )
         return writable(scheme).encoder(shape)
 
     def blocks(self, name: str) -> Iterator[tuple[int, int]]:

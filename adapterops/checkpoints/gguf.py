@@ -14,6 +14,7 @@ from adapterops.formats.models.gguf_settings import complete
 from adapterops.formats.models.weight_files import shard_names
 from adapterops.quant.ggml import Ggml
 from adapterops.storage.gguf import SUFFIX
+from adapterops.storage.gguf_copy import retyped
 from adapterops.storage.gguf_rows import GgufRows
 
 OTHERWISE = "--dtype bfloat16 writes a checkpoint of transformers, which llama.cpp converts"
@@ -67,15 +68,18 @@ def check_fits(checkpoint: Checkpoint) -> None:
         return
     for name, scheme in _blocks(checkpoint, checkpoint.changed):
         with at(path=like(checkpoint, next(iter(checkpoint.shards))).path, tensor=name):
-            _ = scheme.kind
+            if checkpoint.schemes.get(name) == scheme:
+                _ = scheme.kind
+            scheme.check_decoded()
     for shard, names in checkpoint.shards.items():
         file = like(checkpoint, shard)
+        places = file.placed(retyped(file.file, checkpoint.types)) if checkpoint.types else file.entries
         for name in names:
             with at(path=file.path, tensor=name, hint=OTHERWISE):
                 if name not in file.entries:
                     raise UnsupportedError("is not in the file, and a GGUF model is written with the tensors it has")
                 for _, spec in checkpoint.parts(name).values():
-                    if spec != (there := file.entries[name].spec):
+                    if spec != (there := places[name].spec):
                         raise UnsupportedError(
                             f"would be {spec.dtype} {list(spec.shape)}, and is {there.dtype} {list(there.shape)}; "
                             "a GGUF model is written with the tensors it has"

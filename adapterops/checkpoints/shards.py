@@ -22,7 +22,7 @@ from adapterops.engine.plan import Job, room
 from adapterops.engine.records import Records
 from adapterops.errors import at
 from adapterops.quant.transposed import Transposed
-from adapterops.storage.gguf_rows import GgufCopy
+from adapterops.storage.gguf_copy import GgufCopy
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
@@ -265,7 +265,11 @@ def _encode(
 
 def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter | GgufCopy:
     if checkpoint.gguf:
-        return GgufCopy(folder / job.file, like(checkpoint, job.file))
+        file = like(checkpoint, job.file)
+        there = {span.stored for span in file.spans.values()}
+        return GgufCopy(
+            folder / job.file, file, {name: kind for name, kind in checkpoint.types.items() if name in there}
+        )
     tensors = list(job.tensors)
     metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -12,8 +13,10 @@ from adapterops.cli import options
 from adapterops.cli.making import divided, inputs, named
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
+from adapterops.cli.values import TEXT
 from adapterops.errors import OptionError
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.operations.tensor_types import typed
 from adapterops.quant.scheme import CALIBRATED
 from adapterops.requests.request import Model, Quantize, Request
 
@@ -22,11 +25,27 @@ OPTIONS = (
     viewing,
     scheme("--quantize", help="Write the result in 4 or 8 bits."),
     click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update."),
+    click.option(
+        "--tensor-type",
+        "tensor_types",
+        multiple=True,
+        type=TEXT,
+        metavar="NAME=TYPE",
+        help="Of a GGUF model: tensors with NAME, a regular expression, in their names are written in Q8_0, Q5_1, Q5_0, Q4_1, "
+        "Q4_0, F16, BF16 or F32. TYPE alone: adapted tensors whose own type takes no other numbers.",
+    ),
     quantizing,
     options.dtype,
     options.alpha,
     options.component,
 )
+
+
+def checked(tensor_types: Sequence[str]) -> tuple[str, ...]:
+    """What was typed, each of which is a type, or a pattern and a type."""
+    for each in tensor_types:
+        typed(each)
+    return tuple(tensor_types)
 
 
 def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
@@ -42,6 +61,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             accept_loss: bool,
             modelling: Modelling,
             dtype: str | None,
+            tensor_types: tuple[str, ...],
             alpha: float | None,
             component: str | None,
             base: str | None = None,
@@ -79,7 +99,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                 quantize=quantize,
                 accept_loss=accept_loss,
                 allow_pickle=modelling.allow_pickle,
-                output=modelling.output(dtype),
+                output=replace(modelling.output(dtype), tensor_types=checked(tensor_types)),
             )
             return command(request=request, modelling=modelling, **rest)
 

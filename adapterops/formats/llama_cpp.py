@@ -74,12 +74,15 @@ ARCHITECTURES = {
     **dict.fromkeys(("qwen3moe", "olmoe"), ROUTED),
     "qwen2moe": ROUTED | SHARED,
     "gpt-oss": GPT_OSS,
+    **dict.fromkeys(("seed_oss", "exaone4", "hunyuan-dense", "ernie4_5"), BLOCK),
+    "starcoder2": ATTENTION | {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
 }
 """Architecture → the names of its modules, but of routed experts."""
 
 BEFORE = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 AFTER = {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
 AROUND = {"attn_norm": "input_layernorm", "ffn_norm": "pre_feedforward_layernorm", **AFTER}
+LATER = {"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"}
 HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 NORMS = {
     **dict.fromkeys(ARCHITECTURES, BEFORE),
@@ -87,7 +90,10 @@ NORMS = {
     "gemma2": AROUND,
     "gemma3": AROUND | HEAD_NORMS,
     "olmo2": AFTER | HEAD_NORMS,
-    "gpt-oss": {"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"},
+    "gpt-oss": LATER,
+    "seed_oss": LATER,
+    "exaone4": AFTER | HEAD_NORMS,
+    "hunyuan-dense": BEFORE | {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"},
 }
 """Architecture → the names of the norms of a layer."""
 
@@ -112,6 +118,7 @@ MODEL_TYPES = {
     "qwen2_moe": "qwen2moe",
     "qwen3_moe": "qwen3moe",
     "gpt_oss": "gpt-oss",
+    "hunyuan_v1_dense": "hunyuan-dense",
 }
 """Types of models that llama.cpp calls otherwise."""
 

@@ -22,6 +22,7 @@ from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored, rounding
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, check_tensor
+from adapterops.operations.tensor_types import tensor_types
 from adapterops.quant.scheme import CALIBRATED, NEAREST, STOCHASTIC
 from adapterops.storage.safetensors import CHUNK
 from adapterops.verification.witness import Witness, witness
@@ -140,6 +141,7 @@ def verify(
     precision: str = "float32",
     seed: int | None = None,
     grams: Checkpoint | None = None,
+    types: Sequence[str] = (),
     how: Execution = DEFAULT,
 ) -> Verification:
     """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
@@ -159,13 +161,14 @@ def verify(
         precision: of ΔW and the sum, as for `fuse`.
         seed: of the stochastic rounding that was asked for.
         grams: of the inputs that rounding was calibrated for, where that was asked for.
+        types: of the tensors of a GGUF model, that were asked for; see `tensor_types`.
 
     Raises:
         IncompatibleError: the adapter does not fit the base.
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
-    found = comparison(model, base, adapter, dtype=dtype, precision=precision, seed=seed, grams=grams)
+    found = comparison(model, base, adapter, dtype=dtype, precision=precision, seed=seed, grams=grams, types=types)
     with closing(found.run(found.items, how)) as findings:
         return found.verification(findings)
 
@@ -179,6 +182,7 @@ def comparison(
     precision: str = "float32",
     seed: int | None = None,
     grams: Checkpoint | None = None,
+    types: Sequence[str] = (),
 ) -> Comparison:
     """What `verify` compares, of which only headers are read.
 
@@ -186,7 +190,7 @@ def comparison(
         IncompatibleError: the adapter does not fit the base.
     """
     adapter = adapter if adapter.task_vector else on_base(adapter, base)
-    expected = _expected(model, base, adapter, dtype, precision, seed, grams)
+    expected = _expected(model, base, adapter, dtype, precision, seed, grams, types)
     second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams)
     stated, files = sums(model), dict(files_of(model, base, expected))
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
@@ -209,12 +213,14 @@ def _expected(
     precision: str,
     seed: int | None,
     grams: Checkpoint | None,
+    types: Sequence[str],
 ) -> Checkpoint:
     """What `fuse` makes, in the dtypes and the schemes that the model is found in."""
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     how = CALIBRATED if grams is not None else STOCHASTIC if seed is not None else NEAREST
-    return as_stored(rounding(expected, how, seed or 0, grams), model)
+    expected = rounding(expected, how, seed or 0, grams)
+    return tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
 
 
 def _all_in(dtype: str, model: Checkpoint, expected: Checkpoint) -> bool:

@@ -32,6 +32,7 @@ REQUEST: Mapping[str, tuple[type, ...]] = {
 OUTPUT: Mapping[str, tuple[type, ...]] = {
     "dtype": TEXT, "format": TEXT, "adapter": TRUTH, "names": TEXT, "normalize": TRUTH, "rank": NUMBER,
     "energy": NUMBER, "budget": (str, int), "exact": TRUTH, "max_shard_size": (str, int),
+    "tensor_types": (list,),
 }  # fmt: skip
 """The fields of its output."""
 

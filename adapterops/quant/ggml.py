@@ -14,6 +14,7 @@ from adapterops.errors import NotFoundError, UnsupportedError
 from adapterops.quant.checks import check_finite
 from adapterops.quant.ggml_blocks import KINDS, Kind, join, split
 from adapterops.quant.ggml_grid import stochastic
+from adapterops.quant.ggml_new import NEW, new
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import scheme
 from adapterops.quant.scheme import Encoder, Part, Read
@@ -82,8 +83,8 @@ class Ggml:
         if self.type not in KINDS:
             raise UnsupportedError(
                 f"is stored in {self.type}, and only {', '.join(KINDS)} take other numbers here",
-                hint="write 16 bits, with --dtype bfloat16; or give a file in one of these types, or the checkpoint that "
-                "it was converted from",
+                hint="--tensor-type Q8_0 writes adapted tensors of such types in Q8_0; or write 16 bits, with --dtype bfloat16; "
+                "or give the checkpoint that the file was converted from",
             )
         return KINDS[self.type]
 
@@ -153,6 +154,16 @@ class Ggml:
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         return OnBlocks(self, shape, read, key)
 
+    def encoder(self, shape: tuple[int, ...], key: str | None = None) -> Encoder:
+        """To blocks with scales of their own: each number to the nearest, or with a key as `on_grid` does.
+
+        Raises:
+            UnsupportedError: of this type no blocks are made anew.
+        """
+        if self.type not in NEW:
+            raise UnsupportedError(f"{self.type} is not made anew", hint=f"--tensor-type writes {', '.join(NEW)}")
+        return InNewBlocks(self, shape, key)
+
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         import torch
 
@@ -183,6 +194,33 @@ class OnBlocks:
         chance = torch.rand(values.shape, generator=generator(self.key, begin))
         target, at_random = (each.numpy().reshape(fields.codes.shape) for each in (values, chance))
         made = stochastic(kind, fields, target, at_random)
+        return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
+
+    def rest(self) -> Mapping[str, Tensor]:
+        return {}
+
+
+@dataclass(frozen=True)
+class InNewBlocks:
+    """In blocks whose scales are found from their numbers; with a key, codes are chosen at random, so that the mean is right."""
+
+    scheme: Ggml
+    shape: tuple[int, ...]
+    key: str | None
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        import torch
+
+        from adapterops.quant.random import generator
+
+        values = values.cpu()
+        check_finite(values)
+        kind, entries = self.scheme.kind, SIZES[self.scheme.type].entries
+        target = values.numpy().reshape(-1, 1, entries)
+        made = new(self.scheme.type, target)
+        if self.key is not None:
+            chance = torch.rand(values.shape, generator=generator(self.key, begin))
+            made = stochastic(kind, made, target, chance.numpy().reshape(target.shape))
         return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
 
     def rest(self) -> Mapping[str, Tensor]:

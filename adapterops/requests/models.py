@@ -14,6 +14,7 @@ from adapterops.operations.quantization import dequantize, quantize, rounding, v
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
+from adapterops.operations.tensor_types import tensor_types
 from adapterops.operations.uniting import united
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
 from adapterops.requests.places import Opened
@@ -45,6 +46,7 @@ def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     change = adapter(request, adapters_for(request, opened.adapters, base), truncate)
     add = unfuse if request.kind == UNFUSE else fuse
     model = add(base, change, dtype=request.output.dtype, precision=request.precision)
+    model = tensor_types(model, request.output.tensor_types)
     return quantized(request, model) if request.quantize and not model.schemes else model
 
 
@@ -85,8 +87,9 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         base = viewed(base, models["original"])
     if (base.schemes or base.gguf) and (output.dtype or request.quantize) and not _same_scheme(request, base):
         base = dequantize(base, output.dtype)
+    how, seed = rounding_of(request, base)
     if request.rounding is None:
-        return rounding(base, STOCHASTIC, IN_GGUF) if base.gguf and base.schemes else base
+        return rounding(base, how, seed)
     if not base.schemes and request.quantize:
         raise OptionError(
             "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",
@@ -105,7 +108,17 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
             path=path,
             hint="leave it out: they are rounded to nearest",
         )
-    return rounding(base, request.rounding, request.seed or 0, models.get("grams"))
+    return rounding(base, how, seed, models.get("grams"))
+
+
+def rounding_of(request: Request, base: Checkpoint) -> tuple[str | None, int]:
+    """How changed weights are rounded, and the seed: where nothing is asked for, at random in a GGUF model with codes that
+    stays one, and to nearest elsewhere.
+    """
+    stays = base.gguf and not (request.output.dtype or request.quantize)
+    if request.rounding is None and stays and (base.schemes or request.output.tensor_types):
+        return STOCHASTIC, IN_GGUF
+    return request.rounding, request.seed or 0
 
 
 def _in_16_bits(base: Checkpoint, dtype: str | None) -> bool:

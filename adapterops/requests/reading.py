@@ -17,6 +17,7 @@ from adapterops.expressions.functions import nearest
 from adapterops.formats.registry import written as writable
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
+from adapterops.operations.tensor_types import typed
 from adapterops.operations.truncation import whole
 from adapterops.provenance.reader import OUTPUT, REQUEST, TRUTH
 from adapterops.quant.registry import written
@@ -280,8 +281,16 @@ class Reader:
             budget=self.optional((*place, "budget"), fields, self._budget),
             exact=self.truth((*place, "exact"), fields.get("exact")),
             max_shard_size=self.optional((*place, "max_shard_size"), fields, self._size),
+            tensor_types=self.optional((*place, "tensor_types"), fields, self._types) or (),
         )
         return output
+
+    def _types(self, place: Place, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            self.fail(place, f"is {_kind(value)}, expected a list of types, such as [ffn_down=Q8_0]")
+        for index, each in enumerate(value):
+            self.at((*place, index), typed, self.text((*place, index), each))
+        return tuple(value)
 
     def _budget(self, place: Place, value: Any) -> str:
         if type(value) not in (int, str):

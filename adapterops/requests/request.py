@@ -103,6 +103,7 @@ class Output:
     `format` is that of an adapter; None for that of the inputs. `adapter`: the result itself is written, and a base is not fused
     with it, but says what its modules are called: as the model in memory does, or as its files do.
     `normalize`: in PEFT's format, as every program applies it alike; see `normalization.normalize`.
+    `tensor_types`: of a GGUF model, what its tensors are written in; see `tensor_types.tensor_types`.
     """
 
     dtype: str | None = None
@@ -115,6 +116,7 @@ class Output:
     budget: str | None = None
     exact: bool = False
     max_shard_size: int | None = None
+    tensor_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cut:
@@ -233,7 +235,8 @@ def _plain(value: Any) -> Any:
     return {
         name: _plain(inner)
         for name, inner in given.items()
-        if inner is not None and (name, inner) not in (("inputs", {}), ("tuned", False), ("stack", ()))
+        if inner is not None
+        and (name, inner) not in (("inputs", {}), ("tuned", False), ("stack", ()), ("tensor_types", ()))
     }
 
 
@@ -273,6 +276,14 @@ def _check_fields(request: Request) -> None:
         raise OptionError("names are those of a base", hint="name it with --base, or leave names out")
     if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
+    if request.output.tensor_types:
+        if request.kind not in (FUSE, UNFUSE):
+            raise OptionError("tensor_types are for adapters in a GGUF model", hint="leave them out")
+        if request.output.dtype or request.quantize:
+            raise OptionError(
+                "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers",
+                hint="leave one of them out",
+            )
     if request.output.format and request.kind not in (MERGE, EXTRACT):
         raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
     if request.output.normalize and request.kind not in (MERGE, EXTRACT):

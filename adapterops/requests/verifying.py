@@ -23,7 +23,8 @@ from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Comparison, Verification
 from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
-from adapterops.requests.models import IN_GGUF, adapters_for
+from adapterops.quant.scheme import STOCHASTIC
+from adapterops.requests.models import adapters_for, rounding_of
 from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
@@ -167,14 +168,16 @@ def proof(
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
+    rounded, seed = rounding_of(request, base)
     compared = verifying.comparison(
         model,
         base,
         change,
         dtype=request.output.dtype,
         precision=request.precision,
-        seed=IN_GGUF if base.gguf and request.seed is None else request.seed,
+        seed=seed if rounded == STOCHASTIC else None,
         grams=opened.models.get("grams"),
+        types=request.output.tensor_types,
     )
     return Proof(request, folder, opened, change, compared)
 

@@ -28,6 +28,7 @@ class GgufFile:
         blocks: the types of the tensors in blocks.
         raw: the tensors as they are stored, blocks as rows of bytes.
         start: where the data begin in the file.
+        described, alignment: see `GgufHeader`.
 
     Raises:
         InputError: it is no GGUF file, damaged, or breaks a rule of the format.
@@ -37,6 +38,8 @@ class GgufFile:
     fields: Mapping[str, Value]
     blocks: Mapping[str, Blocks]
     start: int
+    described: Mapping[str, int]
+    alignment: int
 
     def __init__(self, path: Path) -> None:
         self.raw = SafetensorsFile(path, header=self._header)
@@ -46,6 +49,7 @@ class GgufFile:
     def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
         header = read_gguf(read, size, limit)
         self.fields, self.blocks, self.start = header.fields, header.blocks, header.start
+        self.described, self.alignment = header.described, header.alignment
         return {name: str(value) for name, value in self.fields.items()}, dict(header.entries), self.start
 
     def _wide(self, name: str) -> bool:

@@ -21,6 +21,11 @@ VERSIONS = (2, 3)
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 TRUTH, STRING, ARRAY = 7, 8, 9
 DTYPES = {0: "F32", 1: "F16", 30: "BF16"}
+NUMBERED = {kind.name: number for number, kind in BLOCKS.items()} | {dtype: number for number, dtype in DTYPES.items()}
+"""The number of every type by its name."""
+
+DESCRIPTION = struct.Struct("<IQ")
+"""The type and the offset of a tensor, which its description ends with."""
 
 ALIGNMENT = "general.alignment"
 FIELD_LIMIT, DIMENSIONS, AHEAD = 100_000, 4, 1 << 16
@@ -40,12 +45,16 @@ class GgufHeader:
         entries: where the bytes of each tensor are; of one in blocks, rows of bytes.
         blocks: the types of those in blocks.
         start: where the data begin.
+        described: tensor → the byte at which its type stands, and after that its offset.
+        alignment: tensors begin at multiples of it.
     """
 
     fields: Mapping[str, Value]
     entries: Mapping[str, Entry]
     blocks: Mapping[str, Blocks]
     start: int
+    described: Mapping[str, int]
+    alignment: int
 
 
 def read_gguf(read: Read, size: int, limit: int = HEADER_LIMIT) -> GgufHeader:
@@ -67,6 +76,7 @@ def read_gguf(read: Read, size: int, limit: int = HEADER_LIMIT) -> GgufHeader:
         raise InputError(f"{ALIGNMENT} is {alignment!r}, expected a power of two from 8 on", code="E-GGUF")
     entries: dict[str, Entry] = {}
     blocks: dict[str, Blocks] = {}
+    described: dict[str, int] = {}
     position = 0
     for _ in range(tensors):
         name = cursor.text("the name of a tensor")
@@ -75,7 +85,7 @@ def read_gguf(read: Read, size: int, limit: int = HEADER_LIMIT) -> GgufHeader:
             if name in entries:
                 raise InputError("is there twice", code="E-GGUF")
             stored, entry = _tensor(cursor, position)
-            entries[name] = entry
+            entries[name], described[name] = entry, cursor.position - DESCRIPTION.size
             if stored in BLOCKS:
                 blocks[name] = BLOCKS[stored]
             position = -(-entry.end // alignment) * alignment
@@ -87,7 +97,19 @@ def read_gguf(read: Read, size: int, limit: int = HEADER_LIMIT) -> GgufHeader:
         )
     if size > start + position:
         raise InputError(f"has {size - start - position} bytes after its last tensor", code="E-GGUF")
-    return GgufHeader(fields, entries, blocks, start)
+    return GgufHeader(fields, entries, blocks, start, described, alignment)
+
+
+def stored_as(kind: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Dtype and shape of what is stored of a tensor of numbers in a type; blocks are rows of bytes.
+
+    >>> stored_as("Q8_0", (2, 64)), stored_as("F16", (2, 64))
+    (('U8', (2, 68)), ('F16', (2, 64)))
+    """
+    if kind in DTYPES.values():
+        return kind, shape
+    blocks = BLOCKS[NUMBERED[kind]]
+    return "U8", (*shape[:-1], shape[-1] // blocks.entries * blocks.bytes)
 
 
 def _fields(cursor: _Cursor, count: int) -> dict[str, Value]:

@@ -8,13 +8,10 @@ places as rows of numbers do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import AdapterOpsError
 from adapterops.storage.gguf import GgufFile
-from adapterops.storage.output import OutputFile
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Entry, Spec, matrix
 
@@ -46,7 +43,11 @@ class GgufRows:
     def __init__(self, file: GgufFile, spans: Mapping[str, Span], heads: Mapping[str, int]) -> None:
         self.file, self.spans, self.heads = file, spans, heads
         self.path, self.identity, self.metadata = file.path, file.identity, file.metadata
-        self.entries = {name: _entry(file.raw.entries[span.stored], span) for name, span in spans.items()}
+        self.entries = self.placed(file.raw.entries)
+
+    def placed(self, stored: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Where the weights are, with the tensors of the file at these places and in these dtypes."""
+        return {name: _entry(stored[span.stored], span) for name, span in self.spans.items()}
 
     def row(self, name: str) -> int:
         """Bytes of a row: of all dimensions but the first."""
@@ -100,60 +101,7 @@ class GgufRows:
 
 def _entry(stored: Entry, span: Span) -> Entry:
     """Where a weight is in the file."""
-    size = Spec(stored.dtype, span.shape).bytes
-    begin = stored.begin + span.first * (size // matrix(span.shape)[0])
-    return Entry(stored.dtype, span.shape, begin, begin + size)
-
-
-class GgufCopy:
-    """A new GGUF file with the header of another, whose tensors come in any order and from several threads, by names and
-    in rows as that one has them here. All that is no tensor is copied.
-    """
-
-    def __init__(self, path: Path, like: GgufRows) -> None:
-        self._path, self._like, self.size = path, like, like.identity.size
-        self._start = like.file.start
-        self._file = OutputFile(path, like.identity.size)
-        try:
-            position = 0
-            for entry in sorted(like.entries.values(), key=lambda entry: entry.begin):
-                self._copy(position, self._start + entry.begin)
-                position = self._start + entry.end
-            self._copy(position, like.identity.size)
-        except BaseException:
-            self.close()
-            raise
-
-    def _copy(self, begin: int, end: int) -> None:
-        """What is no tensor: the header, and what fills up to the next one."""
-        for position in range(begin, end, CHUNK):
-            data = self._like.file.raw.span("", position, min(CHUNK, end - position))
-            self._file.put(data, position)
-
-    def write(self, name: str, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
-        """Bytes of one tensor, from `offset` on; of one whose rows are stored in pairs, whole rows."""
-        like, begin = self._like, self._start + self._like.entries[name].begin
-        if name not in like.heads:
-            self._file.put(data, begin + offset)
-            return
-        row, head, view = like.row(name), like.head(name), memoryview(data).cast("B")
-        rows = head // row
-        for index in range(offset // row, (offset + len(view)) // row):
-            half, place = divmod(index % rows, rows // 2)
-            piece = index * row - offset
-            self._file.put(view[piece : piece + row], begin + index // rows * head + (2 * place + half) * row)
-
-    def sync(self) -> None:
-        self._file.sync()
-
-    def blake3(self) -> str:
-        return self._file.blake3()
-
-    def check(self) -> None:
-        """Raise AdapterOpsError if the file, read again, has another header. That is a bug of ours."""
-        found = GgufFile(self._path)
-        if (found.raw.entries, found.fields) != (self._like.file.raw.entries, self._like.file.fields):
-            raise AdapterOpsError("was written with another header than it was to have", path=self._path.name)
-
-    def close(self) -> None:
-        self._file.close()
+    shape = (*span.shape[:-1], stored.shape[-1])
+    size = Spec(stored.dtype, shape).bytes
+    begin = stored.begin + span.first * (size // matrix(shape)[0])
+    return Entry(stored.dtype, shape, begin, begin + size)

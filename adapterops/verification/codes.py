@@ -104,6 +104,38 @@ def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     return wrong
 
 
+HALF = 2.0**-10
+"""How far, relative to itself, a scale in float16 may be from the one that codes were found with, with room for the next."""
+
+
+def as_new_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> Matrix:
+    """Which entries are right where a scale was rounded to float16 after the codes were found: half a step, and what
+    that moves the number by.
+    """
+    found = blocks(stored, scheme, begin, begin + len(S))
+    away = np.abs(found.step * found.code - found.below - S)
+    size = np.abs(found.step * found.code) + np.abs(found.below)
+    near: Matrix = away <= 0.5 * np.abs(found.step) * (1 + TOLERANCE) + HALF * size + 2.0**-24
+    return near
+
+
+def too_coarse(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> Matrix:
+    """Which entries are in blocks whose step is larger than their numbers need."""
+    found = blocks(stored, scheme, begin, begin + len(S))
+    groups = S.reshape(len(S), -1, BLOCKS_OF)
+    low, high = groups.min(axis=2), groups.max(axis=2)
+    if found.numbers[0] < 0:
+        needed = np.maximum(np.abs(low), np.abs(high)) / min(-found.numbers[0], found.numbers[-1])
+    else:
+        needed = (high - low) / found.numbers[-1]
+    needed = np.repeat(needed * (1 + 2 * HALF) + 2.0**-23, BLOCKS_OF, axis=1)
+    wide: Matrix = np.abs(found.step) > needed
+    return wide
+
+
+BLOCKS_OF = 32
+"""Entries of the blocks that are made anew."""
+
 JUDGES = {
     **dict.fromkeys(TERMS, in_blocks),
     "nf4": four_bits,

@@ -18,9 +18,10 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.codes import JUDGES, aligned
+from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, too_coarse
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
+from adapterops.verification.ggml import TERMS
 from adapterops.verification.names import Base
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
@@ -93,7 +94,7 @@ class Witness:
         if name in self.grams and before is not None and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
-        judge = judge_of(found, self._by_chance(name, each))
+        judge = judge_of(found, self._by_chance(name, each), fresh=not self._stays(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
         yield from self._compared(name, each, before, judge)
@@ -133,7 +134,7 @@ class Witness:
         found = self.model.stored[name]
         if found.scheme is None:
             return self.chance and bool(each.places) and found.dtype in ("F16", "BF16")
-        return self.chance and self._stays(name, each)
+        return self.chance and (self._stays(name, each) or (found.scheme.name in TERMS and bool(each.places)))
 
     def _stays(self, name: str, each: Wanted) -> bool:
         """Whether codes are on the grid of the base."""
@@ -251,6 +252,7 @@ class Judge:
     found: StoredTensor
     value: Decoder
     chance: bool
+    fresh: bool = False
 
     @property
     def _plain(self) -> Any:
@@ -275,16 +277,19 @@ class Judge:
         transposed = self._plain is not self.found.scheme
         stored = np.ascontiguousarray(S.T) if transposed else S
         off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
+        if self.fresh and self._plain.name in TERMS:
+            off &= ~as_new_blocks(self.found, self._plain, stored, begin)
+            off |= too_coarse(self.found, self._plain, stored, begin)
         return (off.T if transposed else off), value
 
 
-def judge_of(found: StoredTensor, chance: bool = False) -> Judge | None:
+def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:
     """What judges a stored tensor; None for a scheme that is not written, or of another package."""
     scheme: Any = found.scheme
     value = decoder(found)
     if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):
         return None
-    return Judge(found, value, chance)
+    return Judge(found, value, chance, fresh)
 
 
 def witness(

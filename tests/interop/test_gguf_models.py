@@ -175,6 +175,57 @@ def test_what_takes_no_other_numbers_is_fused_into_a_checkpoint(
     assert run(["verify", str(tmp_path / "out"), *inputs]) == 0
 
 
+@pytest.mark.parametrize("to", ["Q8_0", "F16", "Q4_0"])
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("llama", Type.TQ2_0), ("mixtral", Type.MXFP4)], ids=["llama", "mixtral"]
+)
+def test_what_takes_no_other_numbers_gets_the_type_that_is_asked_for(
+    architecture: str, kind: Type, to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapted tensors alone, all experts of theirs with them; in parts, too, and verified."""
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts" / "a.gguf", architecture, kind, split_max_tensors=9)
+    base: Any = model(architecture)
+    live = adapter(base, tmp_path / "adapter", 0.02, ["v_proj"], **(PARAMETERS if architecture == "mixtral" else {}))
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    assert run(["fuse", "parts", "adapter", "--tensor-type", to, "-o", "out"]) == 0
+    assert run(["verify", "out"]) == 0
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for folder, tensors in ((tmp_path / "parts", before), (out, after)):
+        for path in sorted(folder.glob("*.gguf")):
+            tensors.update({each.name: each for each in gguf.GGUFReader(path).tensors})
+    changed = {name for name, each in after.items() if each.tensor_type != before[name].tensor_type}
+    ends = ("attn_v",) if architecture == "llama" else ("attn_v", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+    assert changed == {f"blk.{layer}.{end}.weight" for layer in range(2) for end in ends}
+    for name in before.keys() - changed:
+        np.testing.assert_array_equal(before[name].data, after[name].data)
+    for layer in range(2):
+        module: Any = live.base_model.model.model.layers[layer].self_attn.v_proj
+        delta = module.get_delta_weight("default").detach().numpy()
+        both = (tensors[f"blk.{layer}.attn_v.weight"] for tensors in (before, after))
+        W, found = (gguf.dequantize(each.data, each.tensor_type) for each in both)
+        step = {"Q8_0": 1 / 127, "F16": 2.0**-10, "Q4_0": 1 / 7}[to] * np.abs(W + delta).max()
+        assert np.abs(found - W - delta).max() <= 1.01 * step
+        assert float(((found - W) * delta).sum() / (delta * delta).sum()) == pytest.approx(
+            1, abs=0.1 if to == "Q4_0" else 0.02
+        )
+
+
+def test_another_type_than_was_asked_for_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.gguf", "llama", mixed)
+    adapter(of_gguf(path), tmp_path / "adapter", modules=["v_proj"])
+    given = ["fuse", str(path), str(tmp_path / "adapter"), "-o"]
+    assert run([*given, str(tmp_path / "b.gguf"), "--tensor-type", "attn_v=Q8_0"]) == 0
+    assert run(["verify", str(tmp_path / "b.gguf")]) == 0
+    (tmp_path / "b.gguf.adapterops.json").unlink()
+    capsys.readouterr()
+    assert run(["verify", str(tmp_path / "b.gguf"), "--base", str(path), "--adapter", str(tmp_path / "adapter")]) == 8
+    assert "is stored as" in capsys.readouterr().out
+    assert run([*given, str(tmp_path / "c.gguf"), "--tensor-type", "attn_v=Q8_0", "--dtype", "bfloat16"]) == 2
+
+
 def test_attention_of_gpt_oss_is_adapted_and_its_experts_are_copied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +272,18 @@ def test_attention_of_gpt_oss_is_adapted_and_its_experts_are_copied(
     adapter(GptOssForCausalLM(built.config), tmp_path / "all", 0.05, ["k_proj"], **PARAMETERS)
     assert run(["fuse", str(tmp_path / "a.gguf"), str(tmp_path / "all"), "-o", str(tmp_path / "c.gguf")]) == 4
     assert "experts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [Type.F16, Type.BF16, mixed], ids=["F16", "BF16", "mixed"])
+@pytest.mark.parametrize("options", [[], ["--rounding", "stochastic"], ["--dtype", "bfloat16"]], ids=" ".join)
+def test_what_is_fused_is_verified_in_16_bits_too(kind: Any, options: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", "llama", kind)
+    adapter(of_gguf(path), tmp_path / "adapter")
+    dtype = options if "--dtype" in options else []
+    out = tmp_path / ("out" if dtype else "out.gguf")
+    assert run(["fuse", str(path), str(tmp_path / "adapter"), "-o", str(out), *options]) == 0
+    given = ["--base", str(path), "--adapter", str(tmp_path / "adapter"), *dtype] if dtype else []
+    assert run(["verify", str(out), *given]) == 0
 
 
 def test_only_adapted_tensors_change(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ CLASSES = {
     "qwen3moe": ("qwen3_moe", "Qwen3MoeForCausalLM"),
     "olmoe": ("olmoe", "OlmoeForCausalLM"),
     "gpt-oss": ("gpt_oss", "GptOssForCausalLM"),
+    "hunyuan-dense": ("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM"),
 }
 NORMALIZED: Mapping[str, bool] = {"qwen2moe": False, "qwen3moe": True, "olmoe": False}
 """Family → `norm_topk_prob`: whether llama.cpp divides the weights of the chosen experts by their sum.

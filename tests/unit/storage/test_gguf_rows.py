@@ -6,12 +6,10 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import pytest
 from gguf_models import mixed, write
 
-from adapterops.errors import AdapterOpsError
 from adapterops.storage.gguf import GgufFile
-from adapterops.storage.gguf_rows import GgufCopy, GgufRows, Span
+from adapterops.storage.gguf_rows import GgufRows, Span
 
 QUERY, KEY, VALUE = (f"blk.1.attn_{name}.weight" for name in "qkv")
 
@@ -56,33 +54,3 @@ def test_rows_of_a_tensor_are_a_weight(tmp_path: Path) -> None:
     for part, each in enumerate(np.split(known[VALUE], 4)):
         np.testing.assert_array_equal(rows.array(f"{part}.{VALUE}"), each)
         np.testing.assert_array_equal(rows.array(f"{part}.{VALUE}", (3, 9)), each[3:9])
-
-
-@pytest.mark.parametrize("alignment", [None, 256])
-def test_what_is_read_and_written_is_the_same_file(alignment: int | None, tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "a.gguf",
-        "llama",
-        mixed,
-        alter=lambda writer: writer.add_custom_alignment(alignment) if alignment else None,
-    )
-    rows = opened(path)
-    copy = GgufCopy(tmp_path / "b.gguf", rows)
-    for name in reversed(rows.entries):
-        offset = 0
-        for chunk in rows.chunks(name):
-            copy.write(name, chunk, offset)
-            offset += len(chunk)
-    copy.check()
-    assert copy.blake3() == rows.identity.digest()
-    copy.close()
-    assert (tmp_path / "b.gguf").read_bytes() == path.read_bytes()
-
-
-def test_another_header_is_found(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.gguf", "llama")
-    copy = GgufCopy(tmp_path / "b.gguf", opened(path))
-    copy.close()
-    (tmp_path / "b.gguf").write_bytes(write(tmp_path / "c.gguf", "qwen2").read_bytes())
-    with pytest.raises(AdapterOpsError, match="another header"):
-        copy.check()
