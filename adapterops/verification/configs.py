@@ -100,8 +100,13 @@ def _words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) ->
         rows = model.layout[name].shape[0]
         if rows != base.layout[name].shape[0] and model.config and stated != rows:
             yield f"says that the vocabulary has {stated} words, and {name} has {rows}"
-    if not has_other_words(model, base, places) and None not in (stated, before) and stated != before:
+    if stated is None or has_other_words(model, base, places):
+        return
+    if before is not None and stated != before:
         yield f"says that the vocabulary has {stated} words, and the base's says {before}"
+    inputs = {spec.shape[0] for name, spec in model.layout.items() if is_input(name) and len(spec.shape) == 2}
+    if before is None and len(inputs) == 1 and stated not in inputs:
+        yield f"says that the vocabulary has {stated} words, and the input embedding has {inputs.pop()}"
 
 
 def _ends(model: Checkpoint, base: Checkpoint, *, parted: bool, classifies: bool) -> Iterator[str]:
