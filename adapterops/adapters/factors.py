@@ -78,6 +78,9 @@ def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str
     return Factors(module, stored[0], stored[1], norm, found.error, distance / norm if distance else 0.0, seen)
 
 
+TOO_LARGE = "look at its weight, and at lora_alpha and r in the configs, which scale it"
+
+
 def _rounded(role: str, factor: Array, dtype: str) -> Array:
     from adapterops.arrays import q8
     from adapterops.arrays.floats import checked
@@ -86,5 +89,7 @@ def _rounded(role: str, factor: Array, dtype: str) -> Array:
         return q8.rounded(factor) if dtype == WIDE else checked(factor, dtype, Scratch())
     except IncompatibleError as error:
         raise IncompatibleError(
-            f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
+            f"{role}: {error.message}",
+            hint=TOO_LARGE if dtype in ("F32", "F64") else "save it wider: --dtype F32",
+            code="E-OVERFLOW",
         ) from None
