@@ -29,7 +29,7 @@ _HOMES = {
     "SavedCheckpoint": "checkpoints.saving",
     "Survival": "updates.survival",
     "Verification": "operations.verifying",
-    "card": "hub.package",
+    "card": "requests.sending",
     "cast": "checkpoints.layouts",
     "check": "operations.serving",
     "compare": "operations.comparing.comparison",
@@ -52,7 +52,7 @@ _HOMES = {
     "open_adapter": "adapters.opening",
     "open_checkpoint": "checkpoints.opening",
     "pull": "requests.deltas",
-    "push": "hub.pushing",
+    "push": "requests.sending",
     "quantize": "operations.quantization",
     "report": "reports.writing",
     "read_recipe": "recipes.schema",
@@ -92,8 +92,6 @@ if TYPE_CHECKING:
     from adapterops.errors import AdapterWarning as AdapterWarning
     from adapterops.expressions.calculator import evaluate as evaluate
     from adapterops.formats.peft.config import AdapterConfig as AdapterConfig
-    from adapterops.hub.package import card as card
-    from adapterops.hub.pushing import push as push
     from adapterops.hub.snapshot import locate as locate
     from adapterops.methods import METHODS as METHODS
     from adapterops.methods import method as method
@@ -125,6 +123,8 @@ if TYPE_CHECKING:
     from adapterops.reports.writing import report as report
     from adapterops.requests.deltas import pull as pull
     from adapterops.requests.request import Request as Request
+    from adapterops.requests.sending import card as card
+    from adapterops.requests.sending import push as push
     from adapterops.requests.splitting import Split as Split
     from adapterops.requests.splitting import split as split
     from adapterops.updates.dense import Dense as Dense

@@ -103,6 +103,9 @@ def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str])
     return moved(found, B, A)
 
 
+TOO_LARGE = "look at its weight, and at lora_alpha and r in the configs, which scale it"
+
+
 def _rounded(role: str, factor: Array, dtype: str) -> Array:
     from adapterops.arrays import q8
     from adapterops.arrays.floats import checked
@@ -111,5 +114,7 @@ def _rounded(role: str, factor: Array, dtype: str) -> Array:
         return q8.rounded(factor) if dtype == WIDE else checked(factor, dtype, Scratch())
     except IncompatibleError as error:
         raise IncompatibleError(
-            f"{role}: {error.message}", hint="save it wider: --dtype F32", code="E-OVERFLOW"
+            f"{role}: {error.message}",
+            hint=TOO_LARGE if dtype in ("F32", "F64") else "save it wider: --dtype F32",
+            code="E-OVERFLOW",
         ) from None

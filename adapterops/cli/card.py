@@ -32,10 +32,8 @@ def command(
     adapterops card merged
     adapterops card merged --repo owner/merged -o merged/README.md
     """
-    from adapterops.hub.package import card
-    from adapterops.requests.verifying import recorded
+    from adapterops.requests.sending import card
 
-    recorded(folder)  # a request in a manifest that nobody can do is damage, and not described
     text = card(folder, repo=repo.repo if repo else None, base=base, out=out, force=force)
     with output.written(out or folder):
         if as_json:

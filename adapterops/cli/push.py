@@ -48,10 +48,8 @@ def command(
     adapterops push merged owner/merged --private
     adapterops push merged owner/merged --create-pr --message "TIES of a and b"
     """
-    from adapterops.hub.pushing import push
-    from adapterops.requests.verifying import recorded
+    from adapterops.requests.sending import push
 
-    recorded(folder)  # a request in a manifest that nobody can do is damage, and not sent
     done = push(folder, repo, private=private, create_pr=create_pr, message=message, dry_run=dry_run)
     with output.written(folder) if dry_run else output.written(Path(done.url or done.repo)):
         if as_json:

@@ -159,22 +159,7 @@ def card(
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
 ) -> str:
-    """The card of a folder of adapterops, PEFT or diffusers, or of a file of an image adapter, as `push` would write it;
-    nothing is sent.
-
-    Args:
-        repo: the repository that it is for; left out, the card loads from the folder.
-        base: the model of an adapter, whose config.json says what it is loaded with; of an image adapter the pipeline.
-        out: a file to write it into, too.
-        force: replace a card that adapterops wrote.
-
-    Raises:
-        OptionError, InputError, NotFoundError: as `push` does of a folder.
-        OutputExistsError, ResourceError: as `write_documents` does.
-
-    Warns:
-        AdapterWarning: the folder has a card of its own, which `push` sends instead.
-    """
+    """What `requests.sending.card` does, after the check of the request in the manifest."""
     folder = Path(folder)
     if out is not None:
         check_documents({Path(out): MARK.encode()}, [], force)

@@ -64,20 +64,7 @@ def push(
     message: str | None = None,
     dry_run: bool = False,
 ) -> Pushed:
-    """Make a repository have what is in a folder of adapterops or PEFT: weights, config, tokenizer, manifest and card,
-    in one commit.
-
-    Args:
-        repo: the repository, and a branch of it where that is not its main one.
-        private: whether it has to be private; None: as it is, or as the Hub makes new ones.
-        dry_run: send nothing, and do not wait for the Hub: what it has is compared if it answers in three seconds.
-        create_pr: propose the change, and leave the branch as it is.
-
-    Raises:
-        OptionError, InputError: the folder holds neither an adapter nor a model, or is damaged.
-        OutputExistsError: the repository is public, and was to be private, or the reverse.
-        NotFoundError: the Hub refuses, cannot be reached, or the branch changed meanwhile.
-    """
+    """What `requests.sending.push` does, after the check of the request in the manifest."""
     folder, target = Path(folder), referred(repo)
     if target.inner or (create_pr and target.revision):
         raise OptionError(

@@ -192,11 +192,12 @@ def _follows(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
     """Whether a tensor of another shape is what becomes of the base's where the vocabulary gets another size, so that no
     adapter has to have it.
     """
-    words = tuned.layout[name].shape[-1]
-    if not output_biases({name: base.layout[other]}, (base.layout[other].shape[-1], words)):
+    after, before = tuned.layout[name].shape, base.layout[other].shape
+    if not (after and before and output_biases({name: base.layout[other]}, (before[-1], after[-1]))):
         return False
-    before, after = with_words(base.used(other), words), tuned.used(name)
-    return bool((before(0, 1).values == after(0, 1).values).all())
+    words = after[-1]
+    expected, found = with_words(base.used(other), words), tuned.used(name)
+    return bool((expected(0, 1).values == found(0, 1).values).all())
 
 
 def _plain(checkpoint: Checkpoint, name: str) -> Stored:

@@ -1,7 +1,7 @@
 """The files of an output, compared with what they should be: each that the manifest names, by its checksum, and none that it
 does not.
 
-Without a manifest config.json is compared with what it should say, and there may be no other weights and no adapter.
+Without a manifest there may be no other weights and no adapter. What config.json says is judged by a witness.
 """
 
 from __future__ import annotations
@@ -20,21 +20,6 @@ from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
 from adapterops.storage.outputs import MANIFEST, manifest_of
 
-FREE = {
-    "transformers_version",
-    "_name_or_path",
-    "dtype",
-    "torch_dtype",
-    "architectures",
-    "quantization_config",
-    "use_cache",
-}
-"""What a config may say of the model that it was saved from, or that the tensors say themselves."""
-
-
-UNSCALED = {"None", "default", "mrope"}
-"""Kinds of rotary positions that are not scaled."""
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -46,7 +31,7 @@ class Problem:
     """How bad it is among others of its kind; files and names come first."""
 
 
-def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
+def files_of(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem | None]]:
     """Files of the output, with what is wrong with them that can be seen without reading them whole."""
     place = _place(model)
     if model.files is None or place is None:
@@ -58,7 +43,7 @@ def files_of(model: Checkpoint, base: Checkpoint, expected: Checkpoint) -> Itera
     shards = {*model.files.shards, INDEX, PICKLE_INDEX}
     content, folder = read_manifest(place), _folder(place)
     if content is None:
-        yield "config.json", _config(model, expected)
+        yield "config.json", None
         yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
     elif isinstance(content, Problem):
         yield MANIFEST, content
@@ -119,28 +104,3 @@ def _strangers(
             known_or_none = path.name.startswith(".") or path.suffix == ".md" or not path.is_file() or name in known
             if not known_or_none and (suffixes is None or path.suffix in suffixes or path.name == ADAPTER_CONFIG):
                 yield name, Problem(name, what)
-
-
-def _config(model: Checkpoint, expected: Checkpoint) -> Problem | None:
-    """What config.json says that it should not. What only one of them says may be a default that transformers writes or
-    leaves out when it saves; but positions that are scaled in one of them only make another model.
-    """
-    found, wanted = model.config or {}, expected.config or {}
-    other = [key for key in found if key in wanted and found[key] != wanted[key] and key not in FREE]
-    if other:
-        return Problem("config.json", f"{other[0]} is {found[other[0]]!r}, expected {wanted[other[0]]!r}")
-    if found and wanted and (scaled := _scaled(found)) != _scaled(wanted):
-        fact = "scales its rotary positions, and should not" if scaled else "does not scale its rotary positions"
-        return Problem("config.json", fact)
-    return None
-
-
-def _scaled(config: Mapping[str, Any]) -> bool:
-    """Whether the rotary positions of a model are scaled, as transformers of any version writes it. It has changed the
-    names of some kinds, so that two that are scaled are not compared here.
-    """
-    stated = config.get("rope_parameters") or config.get("rope_scaling")
-    kinds = [stated, *stated.values()] if isinstance(stated, Mapping) else []  # of each kind of layer, in some models
-    return any(
-        str(each.get("rope_type") or each.get("type")) not in UNSCALED for each in kinds if isinstance(each, Mapping)
-    )

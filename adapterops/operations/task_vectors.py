@@ -17,7 +17,6 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, at
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.vocabulary import is_end
-from adapterops.operations.output_files import FREE
 from adapterops.operations.pairing import SHOWN, pair
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.tokenizer import check_vocabulary
@@ -25,6 +24,7 @@ from adapterops.operations.targets.weights import is_linear
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import TILE, Layout, widest
+from adapterops.verification.settings import differences
 
 if TYPE_CHECKING:
     from adapterops.updates.difference import Difference
@@ -170,10 +170,9 @@ def check_configs(tuned: Checkpoint, base: Checkpoint) -> None:
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    for field in sorted(one.keys() | other.keys()):
-        if field in FREE or any(part in field for part in IDLE) or one.get(field) == other.get(field):
-            continue
-        yield f"{field} is {one.get(field)!r:.60}, {other.get(field)!r:.60} there"
+    for each in differences(one, other):
+        if not any(part in each.field for part in IDLE):
+            yield f"{each.field} is {each.found!r:.60}, {each.expected!r:.60} there"
 
 
 def _path(model: Checkpoint) -> str | None:

@@ -191,8 +191,8 @@ def comparison(
     """
     adapter = adapter if adapter.task_vector else on_base(adapter, base)
     expected = _expected(model, base, adapter, dtype, precision, seed, grams, types)
-    second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams)
-    stated, files = sums(model), dict(files_of(model, base, expected))
+    stated, files = sums(model), dict(files_of(model, base))
+    second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams, own=bool(stated))
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
     return Comparison(
         model,

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterops import hub
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
+from adapterops.requests import sending
 from adapterops.requests.places import hashed
 from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
 from adapterops.storage.lazy import Lazy
@@ -70,4 +70,4 @@ def stored(made: Made, out: Path) -> Mapping[str, bytes]:
 
 def push(recipe: Recipe, out: Path) -> Pushed | None:
     """Send the output to where the recipe says, if it says so."""
-    return hub.push(out, recipe.push.repo, private=recipe.push.private) if recipe.push else None
+    return sending.push(out, recipe.push.repo, private=recipe.push.private) if recipe.push else None

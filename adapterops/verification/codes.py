@@ -51,14 +51,14 @@ def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     up = numbers[np.clip(np.searchsorted(numbers, value, "right"), 0, 15)]
     down = numbers[np.clip(np.searchsorted(numbers, value, "left") - 1, 0, 15)]
     gap = np.where(s > value, up - value, value - down)
-    wrong = np.abs(s - value) > (gap + ROUNDED if chance else gap / 2 + TOLERANCE)
+    wrong = ~(np.abs(s - value) <= (gap + ROUNDED if chance else gap / 2 + TOLERANCE))  # NaN is never near
     wrong &= ~(((gap == 0) & (np.abs(s) >= np.abs(value))) if chance else np.zeros_like(wrong))
     if not chance:
         room = TOLERANCE * own
         if scheme.nested:
             scales = floats(raw(stored, "weight.nested_absmax"), "F32")
             room = room + MAP_GAP * scales[(np.arange(len(own)) + first // size) // NESTED]
-        wrong |= (np.abs(kept - own) > room)[block]
+        wrong |= ~(np.abs(kept - own) <= room)[block]
     result: Matrix = wrong.reshape(S.shape)
     return result
 
@@ -71,10 +71,10 @@ def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool)
     with np.errstate(all="ignore"):
         s = np.where(scales == 0, 0, S * 127 / scales)
     if chance:
-        far: Matrix = np.abs(np.clip(s, -127, 127) - codes) > 1 + 127 * TOLERANCE
+        far: Matrix = ~(np.abs(np.clip(s, -127, 127) - codes) <= 1 + 127 * TOLERANCE)
         return far
-    off = np.abs(s - codes) > 0.5 + np.abs(s) * 2.0**-10 + 127 * TOLERANCE
-    off |= np.abs(scales - own) > 2.0**-10 * own + 1e-7
+    off = ~(np.abs(s - codes) <= 0.5 + np.abs(s) * 2.0**-10 + 127 * TOLERANCE)
+    off |= ~(np.abs(scales - own) <= 2.0**-10 * own + 1e-7)
     result: Matrix = off
     return result
 
@@ -87,7 +87,7 @@ def neighbours(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance:
         s = np.where(scale == 0, number, S / scale)
     gap = np.where(s > number, up, down)
     room = (1 if chance else 0.5) * gap + TOLERANCE * gap + FLOAT32 * np.abs(s)
-    wrong: Matrix = (np.abs(s - number) > room) & (gap > 0)  # what is past the last number has that
+    wrong: Matrix = ~(np.abs(s - number) <= room) & (gap > 0)  # what is past the last number has that
     return wrong
 
 
@@ -100,7 +100,7 @@ def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     other = np.where(upwards, np.minimum(place + 1, last), np.maximum(place - 1, 0))
     gap = np.abs(found.numbers[other] - found.code) * step
     room = (1 if chance else 0.5) * gap * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
-    wrong: Matrix = (np.abs(above - found.code * step) > room) & (gap > 0)  # what is past the last number has that
+    wrong: Matrix = ~(np.abs(above - found.code * step) <= room) & (gap > 0)  # what is past the last number has that
     return wrong
 
 

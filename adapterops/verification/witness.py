@@ -18,7 +18,9 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
+from adapterops.verification.beside import beside
 from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, too_coarse
+from adapterops.verification.configs import config_doubts, has_other_words
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
@@ -26,7 +28,7 @@ from adapterops.verification.names import Base
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step
-from adapterops.verification.vocabulary import becomes_classifier, is_input, is_label_head, left_out, words_stated
+from adapterops.verification.vocabulary import becomes_classifier, left_out
 
 TILE = 1 << 17
 """Entries judged at a time."""
@@ -299,9 +301,13 @@ def witness(
     *,
     chance: bool = False,
     grams: Mapping[str, StoredTensor] | None = None,
+    own: bool = False,
 ) -> tuple[Witness, list[Doubt]]:
-    """A witness of a model, and what the names alone show: updates without a place, tensors too few or too many, an
-    output embedding of its own that config.json does not speak of.
+    """A witness of a model, and what names and config.json alone show: updates without a place, tensors too few or too
+    many, a field that makes another model.
+
+    Args:
+        own: the model has a manifest, so that its config.json is the base's but for what the adapter changes.
     """
     places, lost = wanted(adapter, base, model)
     doubts = [Doubt(name, what) for name, what in lost.items()]
@@ -309,37 +315,11 @@ def witness(
     classifies = becomes_classifier(adapter, there)
     if classifies:
         names -= left_out(there) - places.keys()
-        doubts += _labels(model, adapter)
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
     doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
-    doubts += _words(model, base, places)
-    new = places.keys() - base.layout.keys()
-    if model.config and new and not classifies and Base(model.layout, model.config).tied():
-        doubts.append(Doubt("config.json", "says that the embeddings are tied, and there are two"))
-    alone = there.tied() and there.needs_head() and not new and not classifies
-    if model.config and alone and not Base(model.layout, model.config).tied():
-        doubts.append(Doubt("config.json", "says that the embeddings are two, and there is one"))
+    stated = config_doubts(model, base, adapter, places, classifies=classifies, own=own)
+    doubts += [Doubt("config.json", what) for what in stated]
+    if own:
+        grown = has_other_words(model, base, places)
+        doubts += [Doubt(name, what) for name, what in beside(model, base, adapter, grown=grown)]
     return Witness(model, base, adapter, places, chance, grams or {}), doubts
-
-
-def _labels(model: Checkpoint, adapter: Adapter) -> Iterator[Doubt]:
-    """A config that names no classifier, or not as many labels as a weight of its head has rows."""
-    stated = (model.config or {}).get("id2label")
-    heads = [each.spec.shape for name, each in adapter.full.items() if is_label_head(name) and name.endswith(".weight")]
-    if not isinstance(stated, Mapping) or all(len(stated) != shape[0] for shape in heads):
-        yield Doubt("config.json", f"does not name the labels of its head, whose weights are {heads}")
-    classes = (model.config or {}).get("architectures")
-    if not isinstance(classes, list) or not all(
-        str(each).endswith(("Classification", "Answering")) for each in classes
-    ):
-        yield Doubt("config.json", f"names {classes} as its class, which is no classifier")
-
-
-def _words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> Iterator[Doubt]:
-    """An embedding that has another number of rows than config.json says, and than the base's."""
-    for name, each in places.items():
-        if each.full is None or not is_input(name) or name not in model.layout or name not in base.layout:
-            continue
-        rows, stated = model.layout[name].shape[0], words_stated(model.config or {})
-        if rows != base.layout[name].shape[0] and model.config and stated != rows:
-            yield Doubt("config.json", f"says that the vocabulary has {stated} words, and {name} has {rows}")

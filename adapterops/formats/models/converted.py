@@ -137,7 +137,7 @@ def _types(config: Mapping[str, Any] | None) -> set[str]:
 
 
 def _matrix(name: str, spec: Spec) -> bool:
-    return name.endswith(WEIGHT) and len(spec.shape) == 2
+    return name.endswith(WEIGHT) and len(spec.shape) == 2 and 0 not in spec.shape
 
 
 def _values(config: Mapping[str, Any], word: str) -> Iterator[Any]:

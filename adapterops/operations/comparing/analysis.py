@@ -14,7 +14,7 @@ from adapterops.adapters.opening import HELD
 from adapterops.arrays.dtypes import BITS
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import at
+from adapterops.errors import InputError, at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import format_of, read_adapter
@@ -212,9 +212,23 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
 
 
 def measured(values: Array) -> ModuleSpectrum:
-    """What is known of an update by its singular values, largest first."""
-    square = values**2
+    """What is known of an update by its singular values, largest first.
+
+    Raises:
+        InputError: their squares are no numbers of float64: nothing can be said of the update's size.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        square = values**2
     total = float(square.sum())
+    if not math.isfinite(total):
+        raise InputError(
+            f"is too large to be measured: its largest singular value is {float(values[0]):.3g}, and the sum of their "
+            "squares is no number of float64",
+            hint="look at lora_alpha and r in the config of the adapter, which scale it",
+            code="E-OVERFLOW",
+        )
     share = square[square > 0] / total if total else square[:0]
     effective = math.exp(-float((share * [math.log(each) for each in share]).sum())) if total else 0.0
     return ModuleSpectrum(total**0.5, tuple(values.tolist()), effective)

@@ -78,7 +78,7 @@ def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | Non
             off = judge(W, 2 * UNIT * np.abs(W), begin, end)[0]
         else:
             M, R = judge.value(begin, end), back(begin, end)
-            off = np.abs(M - R) > LOOSE * np.abs(R) + 2 * half_step(M, found.dtype)
+            off = ~(np.abs(M - R) <= LOOSE * np.abs(R) + 2 * half_step(M, found.dtype))  # NaN is never near
         wrong, looked_at = wrong + int(np.count_nonzero(off)), looked_at + off.size
     if wrong > (EDGE * looked_at if back else 0):
         return None

@@ -58,3 +58,12 @@ def test_chance_takes_one_of_two_neighbours(name: str, tmp_path: Path) -> None:
 
 def test_whole_blocks_are_judged_together() -> None:
     assert (aligned(FourBit(), (6, 96)), aligned(FourBit(), (6, 128)), aligned(Int8(), (6, 96))) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("chance", [False, True])
+@pytest.mark.parametrize(("name", "role"), [("nf4", "weight.absmax"), ("fp4", "weight.absmax"), ("int8", "SCB")])
+def test_a_scale_that_is_no_number_is_never_right(name: str, role: str, chance: bool, tmp_path: Path) -> None:
+    parts = encode(SCHEMES[name].encoder(SHAPE), W)
+    scales = parts[role].clone()
+    scales.view(-1)[1] = torch.nan
+    assert wrong(tmp_path, SCHEMES[name], {**parts, role: scales}, W, chance) > 0

@@ -64,3 +64,10 @@ def test_through_nf4_and_back(tmp_path: Path) -> None:
     adapterops.save_checkpoint(adapterops.dequantize(open_checkpoint(tmp_path / "nf4")), tmp_path / "back")
     assert rounded_alone(open_checkpoint(tmp_path / "back"), opened, NAME) == "nf4"
     assert rounded_alone(opened, open_checkpoint(tmp_path / "nf4"), NAME) is None
+
+
+def test_what_is_no_number_was_not_only_rounded(tmp_path: Path) -> None:
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    tensors = base(1, torch.float16)
+    tensors[NAME][:] = torch.nan
+    assert rounded_alone(open_checkpoint(write(tmp_path / "nan", tensors)), opened, NAME) is None

@@ -1,0 +1,216 @@
+"""Whether a config.json makes the model that another one makes: what transformers computes with, field by field.
+
+Programs write fields that a config did not have, and leave out others, when they save a model. A field that only one
+config has is compared with what transformers takes where there is none; `saved_settings` has that by model type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from adapterops.verification.saved_settings import DEFAULTS, OTHER_NAMES, TYPES
+
+Config = Mapping[str, Any]
+
+SAYS_NOTHING = re.compile(
+    r"^(transformers_version|_name_or_path|dtype|torch_dtype|architectures|quantization_config|use_cache|vocab_size"
+    r"|vocabulary_size|ffn_vocab_size|tie_word_embeddings|_attn_implementation\w*|attn_implementation|_commit_hash)$"
+)
+"""What says nothing of the model that is computed, or is judged by the tensors: the vocabulary, and what is shared."""
+
+ROTARY = re.compile(
+    r"^(rope_(parameters|scaling|theta|local_base_freq)|rotary_(pct|emb_base)|partial_rotary_factor"
+    r"|(global|local)_rope_theta)$"
+)
+"""What belongs to rotary positions, which transformers has written in several ways."""
+
+KINDS = {"None": "default", "mrope": "default", "su": "longrope"}
+THETA = ("rope_theta", "rotary_emb_base", "global_rope_theta")
+PART = ("partial_rotary_factor", "rotary_pct")
+
+
+class Difference(NamedTuple):
+    """A field that makes another model: where it is, what is found there, and what was expected."""
+
+    field: str
+    found: object
+    expected: object
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.found!r}, expected {self.expected!r}"
+
+
+class _Silent:
+    """What a config says where it has no such field."""
+
+    def __repr__(self) -> str:
+        return "not there"
+
+
+SILENT = _Silent()
+
+
+def differences(found: Config, expected: Config, *, own: bool = False, above: str = "") -> Iterator[Difference]:
+    """The fields by which a config makes another model than it should.
+
+    Args:
+        own: both were written by this project, which adds and leaves out nothing; otherwise what one of them has may be
+            what transformers takes where a config is silent.
+    """
+    kind = str(found.get("model_type", expected.get("model_type")))
+    found, expected = _aligned(_named(found, kind), _named(expected, kind))
+    if not own:
+        yield from _rotary(found, expected, kind, above)
+    for field in sorted({*found, *expected}):
+        if SAYS_NOTHING.match(field) or (ROTARY.match(field) and not own):
+            continue
+        one, other = found.get(field, SILENT), expected.get(field, SILENT)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, own=own, above=f"{above}{field}.")
+        elif SILENT not in (one, other) or own:
+            if _plain(field, one) != _plain(field, other):
+                yield Difference(above + field, one, other)
+        elif (default := _default(field, kind)) is not SILENT:
+            one, other = (default if each is SILENT else each for each in (one, other))
+            if one != other:
+                yield Difference(above + field, one, other)
+
+
+def usual(field: str, config: Config) -> Any:
+    """What transformers takes where a config is silent; None where that is not known."""
+    found = _default(field, str(config.get("model_type")))
+    return None if found is SILENT else found
+
+
+def _plain(field: str, value: Any) -> Any:
+    """A value without what a program may write otherwise: where the code of a class comes from."""
+    if field == "auto_map" and isinstance(value, Mapping):
+        return {name: str(place).rpartition("--")[2] for name, place in value.items()}
+    return value
+
+
+def _named(config: Config, kind: str) -> dict[str, Any]:
+    """A config by the names that the class has for its fields; a window that is not used is none."""
+    names = _names().get(kind, {})
+    found = {names.get(field, field): value for field, value in config.items()}
+    if "sliding_window" in found and (found.get("use_sliding_window") is False or not found["sliding_window"]):
+        found["sliding_window"] = None
+    return found
+
+
+def _aligned(found: dict[str, Any], expected: dict[str, Any]) -> tuple[Config, Config]:
+    """Two configs of which one may have what the other's language model says in itself."""
+    if isinstance(found.get("text_config"), Mapping) == isinstance(expected.get("text_config"), Mapping):
+        return found, expected
+    if isinstance(found.get("text_config"), Mapping):
+        return found, _with_text(expected, found["text_config"])
+    return _with_text(found, expected["text_config"]), expected
+
+
+def _with_text(flat: Config, text: Config) -> Config:
+    if "hidden_size" not in flat:
+        return flat  # it says nothing of its language model
+    inner = {field: value for field, value in flat.items() if field in text or ROTARY.match(field)}
+    kept = {field: value for field, value in flat.items() if field not in inner or field == "model_type"}
+    return {**kept, "text_config": {**inner, "model_type": text.get("model_type")}}
+
+
+def _rotary(found: Config, expected: Config, kind: str, above: str) -> Iterator[Difference]:
+    """Whether positions are turned otherwise: by kind of scaling, its numbers, the base and the part that is turned."""
+    usual = _default("rope_parameters", kind)
+    usual = usual if isinstance(usual, Mapping) else {}
+    ours, theirs = _positions(found, usual), _positions(expected, usual)
+    if ours.keys() != theirs.keys():  # of each kind of layer in one, of all in the other
+        if _scales(ours) != _scales(theirs):
+            yield Difference(f"{above}rope_parameters", _stated(found), _stated(expected))
+        return
+    for layers, one in ours.items():
+        other = theirs[layers]
+        for name in sorted({*one, *other}):
+            a, b = one.get(name), other.get(name)
+            known = name in one and name in other
+            if a != b and (known or name in ("rope_type", "factor")):
+                place = ".".join(filter(None, ("rope_parameters", layers, name)))
+                yield Difference(above + place, a, b)
+
+
+def _stated(config: Config) -> Any:
+    return config.get("rope_parameters") or config.get("rope_scaling")
+
+
+def _positions(config: Config, usual: Config) -> dict[str, dict[str, Any]]:
+    """Kind of layer → how positions are turned there; of all layers under an empty name."""
+    stated = _stated(config)
+    stated = stated if isinstance(stated, Mapping) else {}
+    theta, part = ([config[name] for name in names if name in config][:1] for names in (THETA, PART))
+    if not stated and not theta and not part:
+        stated = usual
+    of_layers = {name: each for name, each in stated.items() if isinstance(each, Mapping)}
+    own = {**({"rope_theta": theta[0]} if theta else {}), **({"partial_rotary_factor": part[0]} if part else {})}
+    if of_layers:
+        return {name: _position(each, {}) for name, each in of_layers.items()}
+    default = {name: each for name, each in usual.items() if name in ("rope_theta", "partial_rotary_factor")}
+    if not stated and not any(isinstance(each, Mapping) for each in usual.values()):
+        stated = usual
+    return {"": _position({**default, **stated, **own}, {})}
+
+
+def _position(stated: Config, own: Config) -> dict[str, Any]:
+    kind = str(stated.get("rope_type") or stated.get("type") or "default")
+    rest = {name: each for name, each in stated.items() if name not in ("rope_type", "type") and each is not None}
+    kind = KINDS.get(kind, kind)
+    if kind == "default":
+        rest = {name: each for name, each in rest.items() if name in ("rope_theta", "partial_rotary_factor")}
+    return {"partial_rotary_factor": 1.0, **rest, **own, "rope_type": kind}
+
+
+def _scales(positions: Mapping[str, Config]) -> bool:
+    return any(each["rope_type"] != "default" for each in positions.values())
+
+
+def _default(field: str, kind: str) -> Any:
+    """What a class takes where its config is silent; SILENT where that is not known."""
+    if kind not in _types() or field not in _defaults():
+        return SILENT
+    usual, others = _defaults()[field]
+    return others.get(kind, usual)
+
+
+@cache
+def _types() -> frozenset[str]:
+    return frozenset(TYPES.split())
+
+
+@cache
+def _defaults() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Field → what most types have, and type → what it has."""
+    found: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for block in re.split(r"\n(?! )", DEFAULTS.strip()):
+        first, *rest = re.split(r"\n  (?! )", block)
+        field, _, value = first.partition(" = ")
+        others: dict[str, Any] = {}
+        for each in rest:
+            text, _, types = re.sub(r"\n +", " ", each).rpartition(" of ")
+            others |= dict.fromkeys(types.split(), _value(text))
+        found[field] = _value(value), others
+    return found
+
+
+def _value(text: str) -> Any:
+    return SILENT if text == "?" else json.loads(text)
+
+
+@cache
+def _names() -> dict[str, dict[str, str]]:
+    """Type → another name of a field → its name."""
+    found: dict[str, dict[str, str]] = {}
+    for block in re.split(r"\n(?! )", OTHER_NAMES.strip()):
+        pair, _, types = block.partition("\n")
+        other, _, field = pair.partition(" = ")
+        for each in types.split():
+            found.setdefault(each, {})[other] = field
+    return found
