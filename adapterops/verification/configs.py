@@ -17,6 +17,9 @@ TIED, QUANTIZED = "tie_word_embeddings", "quantization_config"
 OF_LABELS = {"id2label", "label2id", "num_labels", "problem_type", "auto_map"}
 """Fields that a base gets anew where it becomes a classifier."""
 
+OTHER_WORDS = {"n_words", "decoder_vocab_size"}
+"""Fields that say the size of the vocabulary once more, in some models."""
+
 METHODS = {
     **{name: {"bitsandbytes"} for name in ("nf4", "fp4", "int8")},
     "fp8": {"fp8", "compressed-tensors", "fbgemm_fp8", "modelopt"},
@@ -59,8 +62,10 @@ def config_doubts(
     if not found:
         return
     if base.config is not None:
+        grown = has_other_words(model, base, places)
         for each in differences(found, base.config, own=own):
-            if not (classifies and each.field in OF_LABELS):
+            words = grown and each.field.rpartition(".")[2] in OTHER_WORDS and each.found == words_stated(found)
+            if not (words or (classifies and each.field in OF_LABELS)):
                 yield str(each)
     yield from _ends(model, base, parted=bool(places.keys() - base.layout.keys()), classifies=classifies)
     yield from _codes(model, base, own)

@@ -69,7 +69,7 @@ def differences(found: Config, expected: Config, *, own: bool = False, above: st
         if SAYS_NOTHING.match(field) or (ROTARY.match(field) and not own):
             continue
         one, other = found.get(field, SILENT), expected.get(field, SILENT)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if isinstance(one, Mapping) and isinstance(other, Mapping) and _is_config(field, one, other):
             yield from differences(one, other, own=own, above=f"{above}{field}.")
         elif SILENT not in (one, other) or own:
             if _plain(field, one) != _plain(field, other):
@@ -78,6 +78,11 @@ def differences(found: Config, expected: Config, *, own: bool = False, above: st
             one, other = (default if each is SILENT else each for each in (one, other))
             if one != other:
                 yield Difference(above + field, one, other)
+
+
+def _is_config(field: str, one: Config, other: Config) -> bool:
+    """Whether two mappings are configs of a part of the model, and not a value such as the names of labels."""
+    return field.endswith("_config") or "model_type" in one or "model_type" in other
 
 
 def usual(field: str, config: Config) -> Any:

@@ -294,7 +294,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "a bias that is added twice": (with_biases, targets(lambda each: each * 2)),
     "an embedding without its update": (embedding, targets(lambda each: ())),
     "trained rows of the last word": (rows, put("operations.fusion.with_rows", lambda before, indices, stored: before)),
-    "shards without their last file": (in_shards, file("model.safetensors.index.json", None)),
+    "generation_config.json of several files is lost": (in_shards, file("generation_config.json", None)),
 }  # fmt: skip
 
 

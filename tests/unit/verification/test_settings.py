@@ -42,6 +42,7 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"text_config": {**LLAMA, "hidden_act": "relu"}},
         "text_config.hidden_act",
     ),
+    ({**LLAMA, "id2label": {"0": "A"}}, {"id2label": {"0": "A", "1": "B"}}, "id2label"),
     ({"model_type": "llava"}, {"vision_feature_layer": -1}, "vision_feature_layer"),
     ({"model_type": "tiny"}, {"rope_scaling": {"type": "linear", "factor": 8.0}}, "rope_parameters.factor"),
 ]
