@@ -468,7 +468,9 @@ def test_a_push_goes_to_the_hub(
     done(capsys, "run", recipe, "--dry-run")
     assert not pushed
     done(capsys, "run", recipe)
-    assert pushed == [(Path("out"), "me/name", {"private": True})]
+    [(folder, repo, options)] = pushed
+    assert (folder, repo) == (Path("out"), "me/name")
+    assert {option: value for option, value in options.items() if value} == {"private": True}
     assert "push" not in Path("out/recipe.yaml").read_text()
 
 

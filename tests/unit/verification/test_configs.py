@@ -71,6 +71,11 @@ def test_one_that_is_silent_about_ties_has_what_its_class_has(tmp_path: Path) ->
     ]
 
 
+def test_a_head_that_is_stored_may_be_said_to_be_one_of_its_own(tmp_path: Path) -> None:
+    two_words = {**PLAIN, "text_config": {"tie_word_embeddings": True}}
+    assert doubts(tmp_path, {**PLAIN, "text_config": {"tie_word_embeddings": False}}, two_words) == []
+
+
 def test_one_that_is_lost(tmp_path: Path) -> None:
     assert doubts(tmp_path, None) == ["is missing, and the base has one"]
 
