@@ -116,7 +116,7 @@ def test_the_paper_has_one_weight() -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]))
+@given(st.integers(0, 10**6), st.sampled_from([0.3, 1.0]))
 def test_magnitude_prune(seed: int, density: float) -> None:
     updates = [low_rank(seed + index, 7, 5, 3) for index in range(2)]
     merged = merge(
