@@ -70,6 +70,7 @@ $(VENV)/.pip:
 	touch $@
 
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "make $*: installing torch and more into $(VENV), over 1 GB, silently; two minutes, or longer with a slow network"
 	$(INSTALL) --group $*
 	touch $@
 

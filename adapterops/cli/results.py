@@ -110,7 +110,9 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line("  it is in that format already: copied byte for byte")
     if saved.note:
         line(f"  {saved.note}")
-    _print_energy(made, saved)
+    zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
+    if len(zero) < len(saved.modules):  # of nothing, no share was kept
+        _print_energy(made, saved)
     if saved.rounding > EXACT:
         worst = max(saved.modules, key=lambda module: saved.modules[module].rounding)
         highest = percent(saved.modules[worst].rounding)
@@ -120,7 +122,6 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line(f"  read back and compared in float64: every update is the same, {error}")
     if saved.dropped:
         line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
-    zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if zero:
         every = len(zero) == len(saved.modules)
         which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"

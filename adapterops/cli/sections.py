@@ -1,8 +1,10 @@
-"""The help of a command, with its options in sections."""
+"""The help of a command, with its options in sections; and no value of an argument or option is empty."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import click
 
@@ -40,7 +42,17 @@ MANY = 20
 
 
 class Sectioned(click.Command):
-    """A command whose help has many options in sections, and few in one list."""
+    """A command whose help has many options in sections, and few in one list. An empty value is refused, of whatever
+    argument or option: as a path it would be the current folder.
+    """
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if not context.resilient_parsing:
+            given = self.make_parser(context).parse_args(list(args))[0]
+            for parameter in self.get_params(context):
+                if "" in _flat(given.get(parameter.name or "")):
+                    raise click.BadParameter("the value is empty", context, parameter)
+        return super().parse_args(context, args)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         options = [each for each in self.get_params(context) if isinstance(each, click.Option)]
@@ -55,3 +67,12 @@ class Sectioned(click.Command):
                 with formatter.section(title):
                     formatter.write_dl(records)
         return None
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The values of an argument or option that may have one, several, or several of several."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _flat(each)
+    else:
+        yield value

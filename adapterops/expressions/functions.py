@@ -19,6 +19,11 @@ EXAMPLES = {
     "scale": 'scale(a, {"layers.0-11": 0.3})',
 }
 
+MERGES = ("merge", "merged", "combine", "blend", "add", "sum", "mean", "average")
+"""What is not called by the name of its method."""
+
+A_METHOD = "a merge has the name of its method: linear(a, b), ties(a, b), ...; adapterops methods lists them"
+
 
 class ExpressionError(Exception):
     """Something wrong at a place in the text; whoever knows the text makes an error of it."""
@@ -62,7 +67,8 @@ def call(function: str, arguments: Sequence[Argument], index: int) -> Node:
         ExpressionError: there is no such function, or it does not take these arguments.
     """
     if function not in known():
-        raise ExpressionError(index, f"there is no function {function!r}", nearest(function, known()))
+        hint = A_METHOD if function in MERGES else nearest(function, known())
+        raise ExpressionError(index, f"there is no function {function!r}", hint)
     meaning = {"truncate": _truncate, "select": _select, "scale": _scale}.get(function, _method)
     try:
         return meaning(_Call(function, list(arguments), index))

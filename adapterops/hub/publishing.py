@@ -115,7 +115,7 @@ class Publication:
             contents[CARD] = Content.of(render(about).encode())
         left_out = tuple(sorted(path.name for path in folder.iterdir() if path.name not in contents))
         message = f"Upload {self.target.repo.partition('/')[2]} with adapterops"
-        pushed = Push(self.target, contents, self.before, left_out, False, message, True).run(dry_run=False)
+        pushed = Push(self.target, contents, self.before, left_out, False, message).run(dry_run=False)
         self.end()
         return pushed
 

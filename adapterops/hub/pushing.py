@@ -31,7 +31,8 @@ class Pushed:
         pull_request: its address, where one was asked for.
         files, removed: what is new or other than before, and what is no longer there.
         left_out: what is in the folder and stays here.
-        compared: whether the Hub was asked what it has; a plan does without where there is no answer in three seconds.
+        compared: whether the Hub said what it has; a plan does without where there is no answer in three seconds.
+        reason: why it did not, where it did not.
     """
 
     repo: str
@@ -44,6 +45,7 @@ class Pushed:
     left_out: tuple[str, ...]
     bytes: int
     compared: bool = True
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def push(
         _check_token(target)
     contents = {name: Content.of(path) for name, path in found.items()}
     about = made(folder, target.repo, contents, licensed=not dry_run)
-    there, compared = _planned(target) if dry_run else (ready(target, private), True)
+    there, reason = _planned(target) if dry_run else (ready(target, private), None)
     if there is not None:
         _check_visibility(target, there, private)
     if CARD not in contents and may_write_card(target, there):
@@ -87,7 +89,7 @@ def push(
         left_out,
         create_pr,
         message or f"Upload {printable(folder.resolve().name)} with adapterops",
-        compared,
+        reason,
     ).run(dry_run)
 
 
@@ -127,7 +129,9 @@ def _check_visibility(target: Reference, there: There, private: bool | None) -> 
 
 @dataclass(frozen=True)
 class Push:
-    """What makes a repository have `contents`, in one commit. `before`: what it held when this began."""
+    """What makes a repository have `contents`, in one commit. `before`: what it held when this began, or None with the `reason` why
+    that is not known.
+    """
 
     target: Reference
     contents: Mapping[str, Content]
@@ -135,7 +139,7 @@ class Push:
     left_out: tuple[str, ...]
     create_pr: bool
     message: str
-    compared: bool
+    reason: str | None = None
 
     def new(self, there: There | None) -> list[str]:
         """The files that a revision has not, or not so."""
@@ -240,9 +244,8 @@ class Push:
         url = f"{api().endpoint}/{repo}/commit/{commit}" if commit else None
         private = self.before.private if self.before else None
         size = sum(self.contents[name].size for name in new)
-        return Pushed(
-            repo, private, commit, url, pull_request, tuple(new), tuple(stale), self.left_out, size, self.compared
-        )
+        compared, changes = self.reason is None, (tuple(new), tuple(stale))
+        return Pushed(repo, private, commit, url, pull_request, *changes, self.left_out, size, compared, self.reason)
 
 
 def _operation(name: str, source: Path | bytes | Waiting) -> CommitOperationAdd | CommitOperationCopy:
@@ -267,14 +270,16 @@ def _check_token(target: Reference) -> None:
         )
 
 
-def _planned(target: Reference) -> tuple[There | None, bool]:
-    """What a repository holds, and whether the Hub said so; it is asked once, and nobody waits for it."""
+def _planned(target: Reference) -> tuple[There | None, str | None]:
+    """What a repository holds, or why the Hub did not say so; it is asked once, and nobody waits for it."""
+    if offline():
+        return None, "HF_HUB_OFFLINE is set"
     try:
-        return there_now(target, (), client.PLANNING_TIMEOUT), True
+        return there_now(target, (), client.PLANNING_TIMEOUT), None
     except NotFoundError as error:
         if error.code not in client.UNANSWERED:
             raise
-        return None, False
+        return None, error.message
 
 
 def there_now(target: Reference, waits: Sequence[float] | None = None, patience: float | None = None) -> There | None:

@@ -28,7 +28,7 @@ BORNE = 0.08
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number in [low, high], an integer, or one of `choices`.
+    """A number in [low, high], or in (low, high] where it is `above` low; an integer; or one of `choices`.
 
     `neutral` is the value with which it takes nothing from one adapter alone, where its default may.
     """
@@ -39,6 +39,7 @@ class Parameter:
     high: float = math.inf
     whole: bool = False
     neutral: float | None = None
+    above: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """`value`, as a method takes it.
@@ -56,14 +57,17 @@ class Parameter:
             or (self.whole and not isinstance(value, int))
         ):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
-        if (self.low, self.high) != (-math.inf, math.inf) and not self.low <= value <= self.high:
+        bounded = (self.low, self.high) != (-math.inf, math.inf)
+        if bounded and not (self.low <= value <= self.high and not (self.above and value == self.low)):
             hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None
-            raise OptionError(f"{name} must be between {self.low:g} and {self.high:g}, got {_shown(value)}", hint=hint)
+            span = f"{'above' if self.above else 'between'} {self.low:g} and {'at most ' if self.above else ''}{self.high:g}"
+            raise OptionError(f"{name} must be {span}, got {_shown(value)}", hint=hint)
         most = sys.maxsize if self.whole else sys.float_info.max
         if not abs(value) <= most:
             raise OptionError(f"{name} must be a finite number, at most {most:g}, got {_shown(value)}")
         if 0 < abs(value) < LEAST:
-            raise OptionError(f"{name} is {value:g}, too small to divide by: expected 0, or {LEAST:g} and more")
+            least = f"{'' if self.above else '0, or '}{LEAST:g} and more"
+            raise OptionError(f"{name} is {value:g}, too small to divide by: expected {least}")
         return value if self.whole else float(value)
 
 

@@ -18,7 +18,7 @@ from adapterops.methods.registry import Parameter
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.updates.protocol import Array
 
-DENSITY = Parameter("Fraction of the entries kept.", low=0, high=1, neutral=1)
+DENSITY = Parameter("Fraction of the entries kept, above 0.", low=0, high=1, neutral=1, above=True)
 MAJORITY = Parameter(
     "Elect the sign of the sum (total), or of most entries (frequency).", choices=("total", "frequency")
 )
@@ -46,8 +46,6 @@ def trim(tile: Tile, cuts: Sequence[Cut]) -> list[Array]:
 
 def bernoulli(tile: Tile, density: float, seed: int) -> list[Array]:
     """Each entry with probability `density`, divided by it; the others become zero."""
-    if density == 0:
-        return [0.0 * x for x in tile.values]
     if density == 1:
         return [x.copy() for x in tile.values]
     return [x * (tile.uniform(index, seed) < density) / density for index, x in enumerate(tile.values)]

@@ -29,6 +29,7 @@ from adapterops.provenance.reader import OUTPUT, REQUEST
 from adapterops.recipes import mergekit
 from adapterops.requests.reading import Reader
 from adapterops.requests.request import Request
+from adapterops.storage.outputs import RECIPE
 from adapterops.storage.strict import open_regular, parse_json
 from adapterops.storage.strict_yaml import LIMIT, Place, parse_yaml
 
@@ -99,6 +100,9 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             column.
     """
     path = Path(path)
+    if (path / RECIPE).is_file():
+        hint = f"name the recipe in it: {path / RECIPE}"
+        raise InputError("is a folder, not a file", path=path, hint=hint, code="E-NOT-A-FILE")
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(LIMIT + 1)
     with at(path=path):

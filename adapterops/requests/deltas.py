@@ -99,7 +99,7 @@ class Delta:
         if not may_write_card(self.target, self.before):
             del files[CARD]
         message = f"Upload {self.target.repo.partition('/')[2]} as a delta with adapterops"
-        return Push(self.target, files, self.before, (), False, message, True).run(dry_run=False)
+        return Push(self.target, files, self.before, (), False, message).run(dry_run=False)
 
     def _bases(self) -> list[str]:
         paths = (model.path for model in self.made.seen_from(Path()).models.values())

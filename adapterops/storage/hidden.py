@@ -33,6 +33,21 @@ def remove(folder: Path) -> None:
         time.sleep(0.01)
 
 
+def abandoned(out: Path) -> list[Path]:
+    """The hidden folders next to `out` that nobody holds a lock on."""
+    found = []
+    for folder in _left_behind(out):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(folder)
+            except OSError:
+                pass
+            os.close(lock)
+    return found
+
+
 def adopt(out: Path, plan: str) -> tuple[Path, int] | None:
     """The folder that an earlier run of the same plan left, locked."""
     for folder in _left_behind(out):

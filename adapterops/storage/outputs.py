@@ -9,10 +9,13 @@ from typing import Any
 
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
 from adapterops.storage.checksums import BLAKE3, file_digests
-from adapterops.storage.hidden import hidden
+from adapterops.storage.hidden import abandoned, hidden
 from adapterops.storage.strict import read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
+REPLACED = ".replaced.json"
+"""In a hidden folder, the manifest of the single file that what is in the folder was replacing."""
+
 RECIPE = "recipe.yaml"
 """What an output is made by, written next to it."""
 
@@ -103,9 +106,12 @@ def _not_ours(out: Path) -> str | None:
     """What says that something would be lost that adapterops did not write."""
     if not manifest_of(out).is_file():
         return f"was not written by adapterops (it has no {MANIFEST})"
-    if (named := _named(out)) is None:
+    if (named := _outputs(manifest_of(out))) is None:
         return f"its {MANIFEST} does not say which files adapterops wrote"
-    others = [name for name, path in _inside(out, named) if not _written(name, path, named)]
+    before = [each for folder in abandoned(out) if (each := _outputs(folder / REPLACED)) is not None]
+    others = [
+        name for name, path in _inside(out, named) if not any(_written(name, path, each) for each in (named, *before))
+    ]
     if not others:
         return None
     listed = f"{', '.join(others[:5])}{' ...' if len(others) > 5 else ''}"
@@ -117,10 +123,10 @@ def _not_ours(out: Path) -> str | None:
     return f"{fact}: {listed}"
 
 
-def _named(out: Path) -> dict[str, Any] | None:
-    """The files that the manifest of an output names, and what it says of each; None where it does not say."""
+def _outputs(manifest: Path) -> dict[str, Any] | None:
+    """The files that a manifest names, and what it says of each; None where it does not say, or is not there."""
     try:
-        content = read_json(manifest_of(out), MANIFEST_LIMIT)
+        content = read_json(manifest, MANIFEST_LIMIT)
     except AdapterOpsError:
         return None
     outputs = content.get("outputs") if isinstance(content, dict) else None

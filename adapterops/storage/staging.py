@@ -10,14 +10,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapterops.errors import OutputExistsError, ResourceError
-from adapterops.storage.hidden import ASIDE, adopt, create, remove, remove_stale
+from adapterops.storage.hidden import ASIDE, abandoned, adopt, create, remove, remove_stale
 from adapterops.storage.journal import JOURNAL, entries
-from adapterops.storage.outputs import MANIFEST, check_replaceable, empty
+from adapterops.storage.outputs import MANIFEST, REPLACED, check_replaceable, empty, manifest_of
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
@@ -54,6 +55,8 @@ def staged(
     out = Path(os.path.realpath(out))
     adopted = adopt(out, plan) if resume and plan else None
     if adopted is None:
+        if single and force:
+            _finish(out)
         remove_stale(out)
     folder, lock = adopted or create(out)
     keep = published = False
@@ -139,11 +142,11 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         if not force:
             raise _appeared(out)
         check_replaceable(out)
-    manifest = out.with_name(f"{out.name}.{MANIFEST}")
-    os.replace(folder / MANIFEST, manifest)
-    for other in sorted(folder.iterdir()):
-        if other.name != out.name:
-            os.replace(other, out.with_name(other.name))
+        shutil.copyfile(
+            manifest_of(out), folder / REPLACED
+        )  # says what the file that is there is, until it is replaced
+    os.replace(folder / MANIFEST, out.with_name(f"{out.name}.{MANIFEST}"))
+    _move_others(folder, out)
     if force:
         os.replace(folder / out.name, out)
         return
@@ -151,6 +154,23 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         os.link(folder / out.name, out)
     except FileExistsError as error:
         raise _appeared(out) from error
+
+
+def _move_others(folder: Path, out: Path) -> None:
+    """Put what is in a complete folder, beside the file itself, next to the file."""
+    for other in sorted(folder.iterdir()):
+        if other.name not in (out.name, MANIFEST, REPLACED):
+            os.replace(other, out.with_name(other.name))
+
+
+def _finish(out: Path) -> None:
+    """Replace a single file whose manifest was replaced already, by a run that was killed before it came to the file."""
+    for folder in abandoned(out):
+        if out.is_file() and (folder / REPLACED).exists() and not (folder / MANIFEST).exists():
+            check_replaceable(out)
+            _move_others(folder, out)
+            if (folder / out.name).exists():
+                os.replace(folder / out.name, out)
 
 
 def _appeared(out: Path) -> OutputExistsError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
+import glob
 import json
 import math
 import os
@@ -32,9 +34,13 @@ REMEDIES = {
 """What helps where the system refuses to read a path."""
 
 A_FILE = "name a file; pipes and devices are not read"
+IN_IT = "name a file in it"
 
 SHOWN = 40
 """Digits of a number that a message shows."""
+
+SUGGESTED = 3
+"""Names that a message suggests."""
 
 
 def parse_json(text: bytes) -> Any:
@@ -141,9 +147,14 @@ def similar(path: Path) -> str:
         there = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return f"the folder {path.parent} does not exist either: check the path"
-    alike = get_close_matches(_bare(path.name), {_bare(name) for name in there}, n=3)
+    if glob.has_magic(path.name):
+        found = ", ".join(str(path.parent / name) for name in sorted(fnmatch.filter(there, path.name))[:SUGGESTED])
+        return (
+            f"a shell puts {found} for it, without quotes" if found else "nothing matches this pattern: check the path"
+        )
+    alike = get_close_matches(_bare(path.name), {_bare(name) for name in there}, n=SUGGESTED)
     close = sorted((name for name in there if _bare(name) in alike), key=lambda name: (alike.index(_bare(name)), name))[
-        :3
+        :SUGGESTED
     ]
     meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path"
     hub = path if len(path.parts) == 2 and not path.is_absolute() else "owner/name"
@@ -193,9 +204,9 @@ def open_regular(path: Path) -> int:
             f"cannot be opened: {error.strerror}", path=path, hint=REMEDIES.get(error.errno or 0), code="E-NOT-A-FILE"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        kind = "is not a regular file" + (", but a folder" if path.is_dir() else "")
         os.close(descriptor)
-        raise InputError(kind, path=path, hint=A_FILE, code="E-NOT-A-FILE")
+        kind, hint = ("is a folder, not a file", IN_IT) if path.is_dir() else ("is not a regular file", A_FILE)
+        raise InputError(kind, path=path, hint=hint, code="E-NOT-A-FILE")
     return descriptor
 
 

@@ -305,7 +305,8 @@ def test_not_a_regular_file(tmp_path, monkeypatch, kind, place):
         socket.socket(socket.AF_UNIX).bind(place)
     child = limited(["show", folder], 5)
     assert child.returncode == 3
-    assert f"{folder / place}: is not a regular file" in child.stderr
+    fact = "is a folder, not a file" if kind == "folder" else "is not a regular file"
+    assert f"{folder / place}: {fact}" in child.stderr
 
 
 @pytest.mark.parametrize("place", ["adapter_model.safetensors", "adapter_config.json"])

@@ -140,8 +140,8 @@ def test_a_plan_writes_nothing_and_fails_as_the_work_would(place: Path, capsys: 
     [
         (["merge", "a", "b", "--ties", "--linear"], 2, "exclude each other"),
         (["merge", "a", "b", "--density", "0.5"], 2, "no parameter density"),
-        (["merge", "a", "b", "--ties", "--density", "1.5"], 2, "between 0 and 1"),
-        (["merge", "a", "b", "--ties", "--density", "nan"], 2, "between 0 and 1"),
+        (["merge", "a", "b", "--ties", "--density", "1.5"], 2, "above 0 and at most 1"),
+        (["merge", "a", "b", "--ties", "--density", "nan"], 2, "above 0 and at most 1"),
         (["merge", "a", "b", "-w", "1"], 2, "1 weight for 2 adapters"),
         (["merge", "a", "b", "-w", "nan", "-w", "1"], 2, "finite"),
         (["merge", "a", "b", "--ties", "--space", "factors"], 4, "ranks are"),

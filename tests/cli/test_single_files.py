@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command, Fault
+from corpus import tree
 from gguf_files import write, write_base
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -51,6 +54,42 @@ def test_the_recipe_is_next_to_the_file(place: Path) -> None:
     (place / "twice.safetensors.recipe.yaml").write_text("mine")
     assert run(["calc", "3*a", "a=style.safetensors", "-o", "twice.safetensors", "--force"]) == 6
     assert (place / "twice.safetensors.recipe.yaml").read_text() == "mine"
+
+
+INSIDE = r"/\.twice\.safetensors\.adapterops-\w+/"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["adapterops.json", "twice.safetensors.recipe.yaml", "twice.safetensors"])
+@pytest.mark.parametrize("force", [False, True], ids=["new", "replaced"])
+def test_killed_between_the_renames(place: Path, force: bool, name: str, after: bool) -> None:
+    """The file is the last to get its name, and the same command makes all of it afterwards."""
+    assert run(["calc", "2*a", "a=style.safetensors", "-o", "twice.safetensors"]) == 0
+    whole = tree(place)
+    for path in place.glob("twice.safetensors*"):
+        path.unlink()
+    if force:
+        assert run(["calc", "3*a", "a=style.safetensors", "-o", "twice.safetensors"]) == 0
+    old = tree(place).get("twice.safetensors")
+    again = ["calc", "2*a", "a=style.safetensors", "-o", "twice.safetensors", *(["--force"] if force else [])]
+    function = "link" if name == "twice.safetensors" and not force else "replace"
+    ended = Command(again, Fault(function, "kill", f"{INSIDE}{name}$", after=after)).end()
+    assert ended.code == -signal.SIGKILL, ended
+    done = name == "twice.safetensors" and after
+    assert tree(place).get("twice.safetensors") == (whole["twice.safetensors"] if done else old)
+    assert run([*again, "--dry-run"]) == (6 if done and not force else 0)
+    assert run(again) == (6 if done and not force else 0)
+    assert run([*again[:5], "--force"]) == 0
+    assert tree(place) == whole
+
+
+def test_a_file_that_somebody_changed_is_kept_after_a_kill(place: Path) -> None:
+    assert run(["calc", "3*a", "a=style.safetensors", "-o", "twice.safetensors"]) == 0
+    again = ["calc", "2*a", "a=style.safetensors", "-o", "twice.safetensors", "--force"]
+    assert Command(again, Fault("replace", "kill", f"{INSIDE}twice.safetensors$")).end().code == -signal.SIGKILL
+    (place / "twice.safetensors").write_bytes(b"mine")
+    assert run(again) == 6
+    assert (place / "twice.safetensors").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(

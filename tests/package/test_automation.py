@@ -189,6 +189,15 @@ def test_all_that_the_one_script_calls_is_there(tmp_path: Path) -> None:
             assert (ROOT / line[-1]).exists()
 
 
+def test_make_says_what_it_installs_and_how_long_that_takes(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    lines = done("make", "-n", "demo", cwd=tmp_path).splitlines()
+    (told,) = (index for index, line in enumerate(lines) if line.startswith('echo "make demo: installing torch'))
+    assert "over 1 GB" in lines[told]
+    assert "--group demo" in lines[told + 1]
+
+
 def instructions(name: str) -> list[tuple[str, str]]:
     """The instructions of a container file: what they are called, and the rest, in one line each."""
     text = re.sub(r"\\\n\s*", "", (ROOT / name).read_text(encoding="utf-8"))

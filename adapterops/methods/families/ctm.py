@@ -68,7 +68,7 @@ def ctm(
     rank = dimensions or max(int(np.linalg.matrix_rank(each, rtol=ROUNDING)) for each, _ in updates)
     U, V = _shared(evened, min(rank, *evened[0].shape))
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
-    density = max(density, 1 / small.size) if density else 0.0
+    density = max(density, 1 / small.size)
     tile = ties(small, [weight for _, weight in updates], density=density, majority=majority)
     merged = np.concatenate([tile(first) for first in range(0, small.shape[0], small.height)])
     back: Array = U @ merged @ V.T

@@ -53,6 +53,12 @@ def test_energy_is_a_part_of_this_result_alone(shown: Shown, command: str, whole
     assert f"% of {whole}, lowest " in shown(command)
 
 
+def test_of_nothing_no_share_is_kept(shown: Shown) -> None:
+    found = shown("calc 'a - a' a=a -o none")
+    assert "every module is zero" in found
+    assert "energy kept" not in found
+
+
 def test_what_is_noise_of_a_mask(shown: Shown) -> None:
     noise = "of the uncut merge's energy about 70% is noise of the random mask at density 0.3"
     assert noise in shown("merge a b --dare-ties --density 0.3 -o one")

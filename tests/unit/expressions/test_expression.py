@@ -144,7 +144,7 @@ FULL = [
     *(f"{name}(a, b, weights=[1, {accepted(name, [1, -2 / 3])[1]}])" for name in ao.METHODS),
     "dare_ties(a, b, density=0.5, seed=7, majority='frequency')",
     "ties(a, b, space='factors')",
-    "ties(a, b, convention='mergekit', density=0)",
+    "ties(a, b, convention='mergekit', density=1)",
     """scale(a, {'it"s': 1, "*": 2}) + b""",
 ]
 
@@ -220,7 +220,7 @@ MISTAKES = [
     ("a(b)", 1, "an adapter, not a function", "a * (...)"),
     ("ties + a + b", 1, "ties is a function", "ties(a, b)"),
     ("ties(a, b, densty=1)", 12, "no parameter 'densty'", "did you mean density?"),
-    ("ties(a, b, density=1.5)", 12, "between 0 and 1", None),
+    ("ties(a, b, density=1.5)", 12, "above 0 and at most 1", None),
     ("ties(a, b, density='x')", 12, "must be a number", None),
     ("ties(a, b, convention=peft)", 23, "peft", '"peft"'),
     ("ties(a, b, convention='pft')", 12, "one of paper, peft, mergekit", None),

@@ -63,6 +63,7 @@ def test_a_dry_run_does_not_wait(hub: Hub, folder: Path, monkeypatch: pytest.Mon
     planned = push(folder, "me/a", dry_run=True)
     assert set(planned.files) == {"adapter_model.safetensors", "adapter_config.json", "README.md"}
     assert not planned.compared
+    assert planned.reason == "the Hub cannot be reached: ConnectError"
     assert hub.waits == []
 
 
@@ -70,4 +71,6 @@ def test_a_dry_run_needs_no_hub_at_all(hub: Hub, folder: Path, monkeypatch: pyte
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not push(folder, "me/a", dry_run=True).compared
+    planned = push(folder, "me/a", dry_run=True)
+    assert not planned.compared
+    assert planned.reason == "HF_HUB_OFFLINE is set"

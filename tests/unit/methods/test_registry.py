@@ -33,8 +33,10 @@ def test_a_name_is_given_once_and_parameters_have_a_meaning() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"density": 1.5}, "between 0 and 1"),
-        ({"density": float("nan")}, "between"),
+        ({"density": 1.5}, "above 0 and at most 1, got 1.5"),
+        ({"density": 0}, "above 0 and at most 1, got 0"),
+        ({"density": 1e-320}, "expected 1e-30 and more"),
+        ({"density": float("nan")}, "above 0"),
         ({"density": True}, "a number"),
         ({"majority": "most"}, "one of total, frequency"),
         ({"seed": 1}, "no parameter seed"),

@@ -36,7 +36,6 @@ def test_a_mask_keeps_the_mean() -> None:
     assert {*np.unique(found)} == {0.0, 4.0}
     assert found.mean() == pytest.approx(1, abs=0.02)
     assert bernoulli(tile, 1, 3)[0] is not tile.values[0]
-    assert not bernoulli(tile, 0, 3)[0].any()
 
 
 def test_a_sign_is_elected_by_sum_or_by_number() -> None:

@@ -43,4 +43,4 @@ def test_entries_that_oppose_the_sum_count_nothing() -> None:
 def test_nothing_makes_nothing() -> None:
     one = several(0)[0]
     assert not merged([0.0 * one, 0.0 * one], "pcb").any()
-    assert not merged([one, one], "pcb", density=0).any()
+    assert not merged([one, one], "pcb", density=1e-9).any()
